@@ -1,0 +1,13 @@
+"""Fixtures that every test shares, and the shim that lets torchvision import beside a CPU build of torch."""
+
+from __future__ import annotations
+
+import torch
+
+# torchvision registers Python meta kernels for these operators at import; its own library, which defines them, needs CUDA. Defining them first
+# lets the models and transforms import; calling either operator still fails, and nothing here does.
+_TORCHVISION_OPS = torch.library.Library("torchvision", "FRAGMENT")
+for _name in ("nms", "qnms"):
+    _TORCHVISION_OPS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+torch.set_num_threads(1)
