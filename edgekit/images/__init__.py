@@ -1,0 +1,7 @@
+"""Images in, tensors out: decoding, the network's own preprocessing, folders."""
+
+from edgekit.images.decode import open_image
+from edgekit.images.folders import ImageFolder, PreparedImages
+from edgekit.images.preprocess import InputSpec, preprocess
+
+__all__ = ["ImageFolder", "InputSpec", "PreparedImages", "open_image", "preprocess"]

@@ -1,0 +1,50 @@
+"""What a step takes and returns: a file, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["fp32", "fp16", "int8"]
+Format = Literal["onnx", "engine"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic; ``dtype`` is numpy's name."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A network in a file; ``parent`` is the sha256 of the artifact it was made from."""
+
+    path: Path
+    format: Format
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sha256: str
+    parent: str | None = None
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the file in MB (10⁶ bytes)."""
+        return self.path.stat().st_size / 1e6
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""ONNX files in and out, with an answer for every way in which somebody else's file can be broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
+from edgekit.errors import BadNetwork
+
+PROTOBUF_LIMIT = 2**31 - 1
+
+
+def load(path: Path) -> ir.Model:
+    """Reads a graph whole, external data included.
+
+    Raises:
+        BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx knows, or missing external data.
+    """
+    if not path.is_file():
+        raise BadNetwork(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise BadNetwork(f"{path} is empty")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError, TypeError) as error:
+        raise BadNetwork(
+            f"{path} is not an ONNX file, or is truncated", hint="check its size against the original"
+        ) from error
+    if not proto.graph.node or not proto.opset_import:
+        raise BadNetwork(f"{path} holds no ONNX graph")
+    newest = onnx.defs.onnx_opset_version()
+    opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset > newest:
+        raise BadNetwork(
+            f"{path} is of opset {opset}; the installed onnx {onnx.__version__} knows up to {newest}",
+            hint="pip install -U onnx",
+        )
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise BadNetwork(
+            f"{path}: its external data is missing or damaged ({error})", hint="keep the data file beside the .onnx"
+        ) from error
+    try:
+        onnx.checker.check_model(proto)
+        return ir.from_proto(proto)
+    except Exception as error:  # noqa: BLE001 - the checker and the reader raise many kinds for a malformed graph
+        raise BadNetwork(f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}") from error
+
+
+def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None) -> Artifact:
+    """Writes a graph into one file, the same bytes for the same graph.
+
+    Raises:
+        BadNetwork: the graph is over protobuf's 2 GB.
+    """
+    if (
+        sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+        > PROTOBUF_LIMIT
+    ):
+        raise BadNetwork(f"the weights of {path.stem} are over 2 GB, which one ONNX file cannot hold")
+    path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    inputs = tuple(_spec(value) for value in model.graph.inputs)
+    outputs = tuple(_spec(value) for value in model.graph.outputs)
+    return Artifact(path, "onnx", precision, inputs, outputs, sha256_of(path), parent.sha256 if parent else None)
+
+
+def opset_of(model: ir.Model) -> int:
+    """The version of ONNX's own operators in a graph."""
+    return model.opset_imports[""]
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor behind an initializer or Constant node, or None for a computed value."""
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    shape: tuple[int | str, ...] = ()
+    if value.shape is not None:
+        shape = tuple(dim if isinstance(dim, int) else (dim.value or "?") for dim in value.shape)
+    dtype = "float32" if value.dtype is None else str(value.dtype.numpy().name)
+    return TensorSpec(value.name or "", shape, dtype)

@@ -1,0 +1,96 @@
+"""Simplify: onnxsim, then the canonical form, then the opset asked for; each checked against the graph before it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.errors import BadNetwork
+from edgekit.graph import names, opset
+from edgekit.graph.canonical import canonicalize
+from edgekit.graph.io import load, save
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+TOLERANCE = 1e-4  # of the output's range
+
+
+@dataclass(frozen=True)
+class SimplifyConfig:
+    opset: int = opset.DEFAULT
+
+
+def simplify(
+    artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]
+) -> tuple[Artifact, list[str]]:
+    """Returns the simplified graph and what had to be left out.
+
+    Args:
+        artifact: an FP32 graph.
+        path: where to write the result.
+        config: the opset.
+        probe: a few real images as the graph wants them; outputs on them may not move.
+
+    Raises:
+        BadNetwork: the graph cannot be written at the opset, or writing it there changed its outputs.
+    """
+    notes: list[str] = []
+    expected = _outputs(artifact, probe)
+    model = load(artifact.path)
+    for name, step in (("onnxsim", _onnxsim), ("the canonical form", _canonical)):
+        candidate = _attempt(model, step)
+        kept = candidate is not None and _same(save(candidate, path, "fp32"), probe, expected)
+        if candidate is not None and kept:
+            model = candidate
+        else:
+            notes.append(f"{name} would have changed what the graph computes and was left out")
+    model = opset.convert(model, config.opset)
+    names.fill_missing(model)
+    names.strip_metadata(model)
+    result = save(model, path, "fp32", artifact)
+    if not _same(result, probe, expected):
+        raise BadNetwork(f"at opset {config.opset} the graph computes something else", hint="choose another --opset")
+    return result, notes
+
+
+def _onnxsim(model: ir.Model) -> ir.Model:
+    import onnxsim
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simplified, _ = onnxsim.simplify(ir.to_proto(model))
+    return ir.from_proto(simplified)
+
+
+def _canonical(model: ir.Model) -> ir.Model:
+    copy = ir.from_proto(ir.to_proto(model))
+    canonicalize(copy)
+    return copy
+
+
+def _attempt(model: ir.Model, step: Callable[[ir.Model], ir.Model]) -> ir.Model | None:
+    try:
+        return step(model)
+    except Exception:  # noqa: BLE001 - an optional improvement of somebody else's graph; the caller notes that it was left out
+        return None
+
+
+def _outputs(artifact: Artifact, probe: NDArray[np.float32]) -> NDArray[np.float32]:
+    with OnnxRuntime().load(artifact, SessionOptions()) as session:
+        return run_batches(session, probe)
+
+
+def _same(artifact: Artifact, probe: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
+    try:
+        outputs = _outputs(artifact, probe)
+    except BadNetwork:
+        return False
+    spread = float(np.ptp(expected)) or 1.0
+    return outputs.shape == expected.shape and float(np.abs(outputs - expected).max()) <= TOLERANCE * spread

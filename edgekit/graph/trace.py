@@ -1,0 +1,99 @@
+"""An ``nn.Module`` to an FP32 graph that speaks the network's own names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgekit.artifact import Artifact
+from edgekit.errors import BadNetwork
+from edgekit.graph import names
+from edgekit.graph.io import save
+
+if TYPE_CHECKING:
+    from torch import nn
+
+INPUT_NAME = "input"
+OUTPUT_NAME = "logits"
+NATIVE_OPSET = 18  # the exporter's own; other opsets are reached by a graph step
+
+
+@dataclass(frozen=True)
+class TraceConfig:
+    """``shape`` is one image as the network wants it; ``batch`` an integer, or None for a dynamic batch."""
+
+    shape: tuple[int, ...]
+    batch: int | None = 1
+
+
+def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
+    """Exports a classifier in evaluation mode: batch norms folded, input ``input``, output ``logits``, nodes named by their module.
+
+    Raises:
+        BadNetwork: torch.export cannot capture the module, or it has not one input and one output of logits.
+    """
+    import torch
+
+    example = torch.zeros((config.batch or 2, *config.shape))
+    dynamic = None if config.batch else ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    with _silence():
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=dynamic,
+                opset_version=NATIVE_OPSET,
+                verbose=False,
+            )
+        except Exception as error:  # noqa: BLE001 - the exporter wraps whatever the module raised
+            hint = "try --batch 1, or remove data-dependent control flow from forward()" if dynamic else None
+            raise BadNetwork(f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint) from error
+    assert program is not None
+    model = program.model
+    _check_interface(model)
+    names.from_module_paths(model)
+    model.producer_name, model.producer_version = "edgekit", None
+    return save(model, path, "fp32")
+
+
+def _check_interface(model: ir.Model) -> None:
+    inputs = [value.name for value in model.graph.inputs]
+    outputs = [value.name for value in model.graph.outputs]
+    if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
+        raise BadNetwork(
+            f"a classifier has one input and one output; this network has {len(inputs)} and {len(outputs)}"
+        )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter's progress lines, logging and deprecation warnings are its own affair; errors still rise."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

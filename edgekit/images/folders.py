@@ -1,0 +1,88 @@
+"""Folders of images, streamed through a network's preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.artifact import sha256_of
+from edgekit.errors import BadImage
+from edgekit.images.decode import open_image
+from edgekit.images.preprocess import InputSpec, preprocess
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of a folder and its subfolders, in the order of their names; ``ignored`` are the files that are no images by their suffix."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    ignored: tuple[Path, ...] = ()
+
+    @classmethod
+    def open(cls, root: Path) -> ImageFolder:
+        """Lists a folder.
+
+        Raises:
+            BadImage: no such folder, no permission, or no image in it.
+        """
+        if not root.is_dir():
+            raise BadImage(f"{root} is not a folder", hint="--images takes a folder of photos")
+        try:
+            files = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+            next(root.iterdir(), None)
+        except OSError as error:
+            raise BadImage(f"{root} cannot be read: {error.strerror}") from error
+        paths = tuple(p for p in files if p.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise BadImage(f"{root} holds no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}")
+        return cls(root, paths, tuple(p for p in files if p.suffix.lower() not in SUFFIXES))
+
+    def spread(self, count: int) -> ImageFolder:
+        """At most ``count`` images, evenly spaced over the list."""
+        if len(self.paths) <= count:
+            return self
+        step = len(self.paths) / count
+        return ImageFolder(self.root, tuple(self.paths[int(i * step)] for i in range(count)), self.ignored)
+
+    def sha256(self) -> str:
+        """A hash of names and contents, which tells one image list from another."""
+        lines = "".join(f"{p.relative_to(self.root).as_posix()} {sha256_of(p)}\n" for p in self.paths)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@dataclass
+class PreparedImages:
+    """Images as a network wants them, decoded as they are asked for; files that cannot be decoded are passed over and kept in ``skipped``."""
+
+    paths: Sequence[Path]
+    spec: InputSpec
+    skipped: dict[Path, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+        for path in self.paths:
+            try:
+                image = open_image(path, channels=self.spec.channels)
+            except BadImage as error:
+                self.skipped[path] = error.message
+            else:
+                yield path, preprocess(image, self.spec)
+
+    def stack(self) -> NDArray[np.float32]:
+        """All images that decode, ``(N, C, H, W)`` float32.
+
+        Raises:
+            BadImage: none of them does.
+        """
+        images = [pixels for _, pixels in self]
+        if not images:
+            first = next(iter(self.skipped.values()), "the list is empty")
+            raise BadImage(f"none of {len(self.paths)} images can be read: {first}")
+        return np.stack(images)

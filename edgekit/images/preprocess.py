@@ -1,0 +1,75 @@
+"""The evaluation preprocessing of a network, numerically torchvision's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network wants of an image.
+
+    ``height`` and ``width`` are the crop in pixels; ``resize`` is the factor between resized image and crop (256 / 224 for most ImageNet networks);
+    ``mean`` and ``std`` have one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
+    """
+
+    channels: int = 3
+    height: int = 224
+    width: int = 224
+    resize: float = 256 / 224
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    layout: str = "NCHW"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}"
+            )
+
+    def shape(self, batch: int | str) -> tuple[int | str, ...]:
+        if self.layout == "NCHW":
+            return (batch, self.channels, self.height, self.width)
+        return (batch, self.height, self.width, self.channels)
+
+
+def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """Resizes until the crop's box is covered, crops the centre, normalizes.
+
+    Returns:
+        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout`` says.
+    """
+    cropped = _crop_centre(_resize_to_cover(image, spec), spec)
+    pixels = np.asarray(cropped, np.float32).reshape(spec.height, spec.width, spec.channels) / np.float32(255)
+    normalized = (pixels - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return np.ascontiguousarray(normalized.transpose(2, 0, 1) if spec.layout == "NCHW" else normalized)
+
+
+def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
+    box_width, box_height = round(spec.width * spec.resize), round(spec.height * spec.resize)
+    width, height = image.size
+    if width * box_height <= height * box_width:
+        size = (box_width, int(box_width * height / width))
+    else:
+        size = (int(box_height * width / height), box_height)
+    return image if size == image.size else image.resize(size, INTERPOLATIONS[spec.interpolation])
+
+
+def _crop_centre(image: Image.Image, spec: InputSpec) -> Image.Image:
+    left = int(round((image.width - spec.width) / 2.0))
+    top = int(round((image.height - spec.height) / 2.0))
+    return image.crop((left, top, left + spec.width, top + spec.height))

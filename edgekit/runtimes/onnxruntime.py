@@ -1,0 +1,115 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgekit.artifact import Artifact, TensorSpec
+from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.runtimes.base import Array, Availability, SessionOptions
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INSTALL_HINT = "pip install 'edgekit[cpu]'"
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntime:
+    name = "onnxruntime"
+
+    def available(self) -> Availability:
+        if find_spec("onnxruntime") is None:
+            return Availability(False, reason="not installed", install_hint=INSTALL_HINT)
+        return Availability(True, _version())
+
+    def load(self, artifact: Artifact, options: SessionOptions) -> OnnxRuntimeSession:
+        """Opens an ONNX file on the CPU provider.
+
+        Raises:
+            EnvironmentLacks: onnxruntime is not installed.
+            BadNetwork: onnxruntime refuses the graph; the message is its own.
+        """
+        if not self.available().ok:
+            raise EnvironmentLacks("onnxruntime is not installed", hint=INSTALL_HINT)
+        import onnxruntime as ort
+
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 4
+        settings.intra_op_num_threads = options.threads or 0
+        settings.inter_op_num_threads = 1
+        try:
+            # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this optimizer it computes what the graph says.
+            session = ort.InferenceSession(
+                str(artifact.path),
+                settings,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["WeightBiasQuantization"],
+            )
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises bare classes of its own, one a failure
+            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {_first_line(error)}") from error
+        return OnnxRuntimeSession(session)
+
+
+class OnnxRuntimeSession:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._feeds: dict[str, Array] = {}
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        names = [spec.name for spec in self.outputs]
+        try:
+            arrays = self._session.run(names, dict(feeds))
+        except Exception as error:  # noqa: BLE001 - as above
+            raise BadNetwork(f"onnxruntime stopped while running the graph: {_first_line(error)}") from error
+        return dict(zip(names, arrays, strict=True))
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        self._feeds = dict(feeds)
+
+    def enqueue(self) -> None:
+        self._session.run(None, self._feeds)
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: the CPU provider returns when it is done."""
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._session
+
+
+def _spec(node: onnxruntime.NodeArg) -> TensorSpec:
+    shape = tuple("?" if dim is None else dim for dim in node.shape)
+    return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+def _version() -> str | None:
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
