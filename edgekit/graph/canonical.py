@@ -25,9 +25,7 @@ def canonicalize(model: ir.Model) -> None:
     tidy(model)
     changed = True
     while changed:
-        changed = any(
-            [rule(model.graph, node) for node in list(model.graph) for rule in RULES if node.graph is not None]
-        )
+        changed = any([rule(model.graph, node) for node in list(model.graph) for rule in RULES if node.graph is not None])
         common.RemoveUnusedNodesPass()(model)
 
 
@@ -43,9 +41,7 @@ def mean_to_global_pool(graph: ir.Graph, node: ir.Node) -> bool:
         return True
     pooled.outputs[0].name = pooled.name
     pooled.outputs[0].shape = _pooled_shape(node.inputs[0])
-    _replace(
-        graph, node, [pooled, ir.node("Flatten", [pooled.outputs[0]], {"axis": 1}, name=_sibling(node, "Flatten"))]
-    )
+    _replace(graph, node, [pooled, ir.node("Flatten", [pooled.outputs[0]], {"axis": 1}, name=_sibling(node, "Flatten"))])
     return True
 
 
@@ -67,9 +63,7 @@ def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
     factor = gamma / np.sqrt(variance + epsilon)
     assert conv.inputs[1] is not None
     stem = (conv.inputs[1].name or conv.name or "conv").removesuffix(".weight")
-    folded_weight = _initializer(
-        graph, f"{stem}.folded.weight", (weight * factor[:, None, None, None]).astype(np.float32)
-    )
+    folded_weight = _initializer(graph, f"{stem}.folded.weight", (weight * factor[:, None, None, None]).astype(np.float32))
     folded_bias = _initializer(graph, f"{stem}.folded.bias", (beta + (bias - mean) * factor).astype(np.float32))
     conv.replace_input_with(1, folded_weight)
     if len(conv.inputs) > 2:

@@ -27,9 +27,7 @@ def load(path: Path) -> ir.Model:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, TypeError) as error:
-        raise BadNetwork(
-            f"{path} is not an ONNX file, or is truncated", hint="check its size against the original"
-        ) from error
+        raise BadNetwork(f"{path} is not an ONNX file, or is truncated", hint="check its size against the original") from error
     if not proto.graph.node or not proto.opset_import:
         raise BadNetwork(f"{path} holds no ONNX graph")
     newest = onnx.defs.onnx_opset_version()
@@ -58,10 +56,7 @@ def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | N
     Raises:
         BadNetwork: the graph is over protobuf's 2 GB.
     """
-    if (
-        sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-        > PROTOBUF_LIMIT
-    ):
+    if sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None) > PROTOBUF_LIMIT:
         raise BadNetwork(f"the weights of {path.stem} are over 2 GB, which one ONNX file cannot hold")
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
     inputs = tuple(_spec(value) for value in model.graph.inputs)

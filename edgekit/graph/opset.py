@@ -47,9 +47,7 @@ def _upgrade(model: ir.Model, target: int) -> ir.Model:
     try:
         return ir.from_proto(onnx.version_converter.convert_version(proto, target))
     except Exception as error:  # noqa: BLE001 - the converter raises bare RuntimeErrors and its own classes
-        raise BadNetwork(
-            f"the graph cannot be raised to opset {target}: {str(error).strip().partition(chr(10))[0]}"
-        ) from error
+        raise BadNetwork(f"the graph cannot be raised to opset {target}: {str(error).strip().partition(chr(10))[0]}") from error
 
 
 def _downgrade(model: ir.Model, target: int) -> None:
@@ -93,9 +91,7 @@ def _check_fits(node: ir.Node, schema: defs.OpSchema, target: int) -> None:
 
 
 def _cannot(node: ir.Node, target: int, why: str) -> BadNetwork:
-    return BadNetwork(
-        f"{node.name} ({node.op_type}) cannot be written at opset {target}: {why}", hint="choose a higher --opset"
-    )
+    return BadNetwork(f"{node.name} ({node.op_type}) cannot be written at opset {target}: {why}", hint="choose a higher --opset")
 
 
 def _axes_to_attribute(graph: ir.Graph, node: ir.Node, target: int) -> None:

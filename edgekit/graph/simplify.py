@@ -27,9 +27,7 @@ class SimplifyConfig:
     opset: int = opset.DEFAULT
 
 
-def simplify(
-    artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]
-) -> tuple[Artifact, list[str]]:
+def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]) -> tuple[Artifact, list[str]]:
     """Returns the simplified graph and what had to be left out.
 
     Args:

@@ -71,9 +71,7 @@ def _check_interface(model: ir.Model) -> None:
     inputs = [value.name for value in model.graph.inputs]
     outputs = [value.name for value in model.graph.outputs]
     if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
-        raise BadNetwork(
-            f"a classifier has one input and one output; this network has {len(inputs)} and {len(outputs)}"
-        )
+        raise BadNetwork(f"a classifier has one input and one output; this network has {len(inputs)} and {len(outputs)}")
 
 
 @contextlib.contextmanager

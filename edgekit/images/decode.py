@@ -28,13 +28,9 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
             with Image.open(path) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    raise BadImage(
-                        f"{path.name}: {width} × {height} pixels is over the limit of {MAX_PIXELS // 10**6} megapixels"
-                    )
+                    raise BadImage(f"{path.name}: {width} × {height} pixels is over the limit of {MAX_PIXELS // 10**6} megapixels")
                 if min(width, height) < MIN_SIDE:
-                    raise BadImage(
-                        f"{path.name}: {width} × {height} pixels is too small; at least {MIN_SIDE} × {MIN_SIDE} are needed"
-                    )
+                    raise BadImage(f"{path.name}: {width} × {height} pixels is too small; at least {MIN_SIDE} × {MIN_SIDE} are needed")
                 turned = ImageOps.exif_transpose(image)
                 return _to_8_bit(turned).convert("RGB" if channels == 3 else "L")
     except Image.DecompressionBombError as error:

@@ -37,9 +37,7 @@ class InputSpec:
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(
-                f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}"
-            )
+            raise ValueError(f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
 
     def shape(self, batch: int | str) -> tuple[int | str, ...]:
         if self.layout == "NCHW":

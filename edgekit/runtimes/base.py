@@ -48,9 +48,7 @@ class Session(Protocol):
     def enqueue(self) -> None: ...
     def synchronize(self) -> None: ...
     def __enter__(self) -> Session: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class Runtime(Protocol):
@@ -72,9 +70,7 @@ def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.flo
     rows = []
     for start in range(0, len(images), batch):
         chunk = images[start : start + batch]
-        filled = (
-            np.concatenate([chunk, np.repeat(chunk[-1:], batch - len(chunk), axis=0)]) if len(chunk) < batch else chunk
-        )
+        filled = np.concatenate([chunk, np.repeat(chunk[-1:], batch - len(chunk), axis=0)]) if len(chunk) < batch else chunk
         outputs = session.run({spec.name: filled})
         rows.append(outputs[session.outputs[0].name][: len(chunk)])
     return np.concatenate(rows).astype(np.float32)
