@@ -1,8 +1,9 @@
 """EfficientNet-Lite: EfficientNet for mobile accelerators.
 
-Scaling: Tan & Le, "EfficientNet", ICML 2019, arXiv:1905.11946. The Lite line (tensorflow/tpu, models/official/efficientnet/lite) differs in three
-things: no squeeze-and-excitation, ReLU6 for Swish, and a stem and head (and the first and last stage's depth) that do not scale.
-State-dict keys are timm's ``tf_efficientnet_lite*``. The published weights come from TensorFlow, so padding is ``SAME`` and batch-norm ε is 1e-3.
+Scaling: Tan & Le, "EfficientNet", ICML 2019, arXiv:1905.11946. The Lite line (tensorflow/tpu, models/official/efficientnet/lite)
+differs in three things: no squeeze-and-excitation, ReLU6 for Swish, and a stem and head (and the first and last stage's depth) that
+do not scale. State-dict keys are timm's ``tf_efficientnet_lite*``. The published weights come from TensorFlow, so padding is ``SAME``
+and batch-norm ε is 1e-3.
 """
 
 from __future__ import annotations
@@ -10,10 +11,19 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
-from .layers import Conv2dSame, StochasticDepth, make_divisible
+from .layers import (
+    Conv2dSame,
+    Residual,
+    StochasticDepth,
+    fan_out_uniform,
+    group_fan_out_normal,
+    initialize,
+    make_divisible,
+)
 
 
 @dataclass(frozen=True)
@@ -42,50 +52,41 @@ STAGES = (
 )
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3)
+_norm = partial(nn.BatchNorm2d, eps=1e-3)
 
 
-class DepthwiseSeparable(nn.Module):
+class DepthwiseSeparable(Residual):
     """MBConv with expansion 1: depthwise, then project."""
 
     def __init__(self, in_channels: int, out_channels: int, stage: Stage, *, stride: int, drop: float) -> None:
-        super().__init__()
-        self.conv_dw = Conv2dSame(in_channels, in_channels, stage.kernel_size, stride, groups=in_channels, bias=False)
-        self.bn1 = _norm(in_channels)
-        self.conv_pw = Conv2dSame(in_channels, out_channels, 1, bias=False)
-        self.bn2 = _norm(out_channels)
-        self.act = nn.ReLU6(inplace=True)
-        self.drop = StochasticDepth(drop)
-        self.use_shortcut = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act(self.bn1(self.conv_dw(x)))
-        y = self.bn2(self.conv_pw(y))
-        return x + self.drop(y) if self.use_shortcut else y
+        layers = [
+            ("conv_dw", Conv2dSame(in_channels, in_channels, stage.kernel_size, stride, groups=in_channels, bias=False)),
+            ("bn1", _norm(in_channels)),
+            ("act1", nn.ReLU6(inplace=True)),
+            ("conv_pw", Conv2dSame(in_channels, out_channels, 1, bias=False)),
+            ("bn2", _norm(out_channels)),
+            ("drop", StochasticDepth(drop)),
+        ]
+        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels)
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Residual):
     """MBConv: expand, depthwise, project; identity shortcut where shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, stage: Stage, *, stride: int, drop: float) -> None:
-        super().__init__()
-        hidden = make_divisible(in_channels * stage.expand_ratio)
-        self.conv_pw = Conv2dSame(in_channels, hidden, 1, bias=False)
-        self.bn1 = _norm(hidden)
-        self.conv_dw = Conv2dSame(hidden, hidden, stage.kernel_size, stride, groups=hidden, bias=False)
-        self.bn2 = _norm(hidden)
-        self.conv_pwl = Conv2dSame(hidden, out_channels, 1, bias=False)
-        self.bn3 = _norm(out_channels)
-        self.act = nn.ReLU6(inplace=True)
-        self.drop = StochasticDepth(drop)
-        self.use_shortcut = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act(self.bn1(self.conv_pw(x)))
-        y = self.act(self.bn2(self.conv_dw(y)))
-        y = self.bn3(self.conv_pwl(y))
-        return x + self.drop(y) if self.use_shortcut else y
+        hidden = in_channels * stage.expand_ratio
+        layers = [
+            ("conv_pw", Conv2dSame(in_channels, hidden, 1, bias=False)),
+            ("bn1", _norm(hidden)),
+            ("act1", nn.ReLU6(inplace=True)),
+            ("conv_dw", Conv2dSame(hidden, hidden, stage.kernel_size, stride, groups=hidden, bias=False)),
+            ("bn2", _norm(hidden)),
+            ("act2", nn.ReLU6(inplace=True)),
+            ("conv_pwl", Conv2dSame(hidden, out_channels, 1, bias=False)),
+            ("bn3", _norm(out_channels)),
+            ("drop", StochasticDepth(drop)),
+        ]
+        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels)
 
 
 class EfficientNetLite(nn.Module):
@@ -127,7 +128,8 @@ class EfficientNetLite(nn.Module):
         self.bn2 = _norm(HEAD_CHANNELS)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
-        _initialize(self)
+        initialize(self, group_fan_out_normal)
+        fan_out_uniform(self.classifier)
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
         stem = nn.Sequential(self.conv_stem, self.bn1, self.act)
@@ -139,15 +141,3 @@ class EfficientNetLite(nn.Module):
         x = self.blocks(x)
         x = self.act(self.bn2(self.conv_head(x)))
         return self.classifier(self.dropout(x.mean((2, 3))))  # type: ignore[no-any-return]
-
-
-def _initialize(network: nn.Module) -> None:
-    """He initialisation by fan-out over groups, and uniform ±1/√fan-out for the classifier, as in the reference code."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-            nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
-        elif isinstance(module, nn.Linear):
-            bound = 1 / math.sqrt(module.out_features)
-            nn.init.uniform_(module.weight, -bound, bound)
-            nn.init.zeros_(module.bias)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .layers import make_divisible
+from .layers import fan_out_normal, initialize, make_divisible
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class InvertedResidual(nn.Module):
         self.use_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.use_shortcut else self.conv(x)
+        y: Tensor = self.conv(x)
+        return x + y if self.use_shortcut else y
 
 
 class MobileNetV2(nn.Module):
@@ -91,8 +92,11 @@ class MobileNetV2(nn.Module):
                 channels = out_channels
         features.append(ConvBNReLU6(channels, head_channels, kernel_size=1))
         self.features = nn.Sequential(*features)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(head_channels, num_classes))
-        _initialize(self)
+        linear = nn.Linear(head_channels, num_classes)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), linear)
+        initialize(self.features, fan_out_normal)
+        nn.init.normal_(linear.weight, 0, 0.01)
+        nn.init.zeros_(linear.bias)
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
         return OrderedDict((f"features.{i}", module) for i, module in enumerate(self.features))
@@ -100,13 +104,3 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
         return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
-
-
-def _initialize(network: nn.Module) -> None:
-    """He initialisation by fan-out, as the reference checkpoint was started from (the paper does not say)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
