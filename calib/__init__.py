@@ -19,9 +19,10 @@ EVALUATION_TABLE = Path(__file__).parent / "EVALUATION.csv"
 class Licence:
     """A row of the table.
 
-    ``package`` is the package that carries the original, as ``name==version`` (a wheel) or ``name=version`` (Debian), ``path`` the file in it.
-    ``licence`` is an SPDX identifier or "public domain". ``author`` is empty where the package does not say. ``origin`` is where the package
-    took the photo from, or the page that states the licence; empty where the package's own copyright file says it.
+    ``package`` is the package that carries the original, as ``name==version`` (a wheel) or ``name=version`` (Debian),
+    and ``path`` the file in it. ``licence`` is an SPDX identifier or "public domain". ``author`` is empty where the
+    package does not say. ``origin`` is where the package took the photo from, or the page that states the licence; it
+    is empty where the package's own copyright file says it.
     """
 
     name: str

@@ -58,9 +58,9 @@ def fetch(package: str, folder: Path) -> Reader:
 def qt_resource(content: bytes, path: str) -> bytes:
     """Read one entry of a compiled Qt resource file.
 
-    All numbers are big-endian. The header holds the magic, the version and the offsets of the tree, the data and the names. A tree node holds
-    the offset of its name and its flags; then a folder has the count and index of its children, a file its locale and the offset of its
-    data. A name is a length, a hash and UTF-16 text.
+    All numbers are big-endian. The header holds the magic, the version and the offsets of the tree, the data and the
+    names. A tree node holds the offset of its name and its flags; then a folder has the count and index of its
+    children, a file its locale and the offset of its data. A name is a length, a hash and UTF-16 text.
 
     Raises:
         ValueError: if this is no resource file, or the entry is compressed by anything but zlib.
