@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class EdgekitError(Exception):
-    """An expected failure: what happened, and a hint that says how to go on."""
+    """An expected failure: what happened, and a hint that says how to go on. ``trail`` names the step that failed and those before it."""
 
     exit_code = 70
 
@@ -26,6 +26,7 @@ class EdgekitError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.trail: str | None = None
 
 
 class GateFailed(EdgekitError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -62,6 +63,13 @@ def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | N
     inputs = tuple(_spec(value) for value in model.graph.inputs)
     outputs = tuple(_spec(value) for value in model.graph.outputs)
     return Artifact(path, "onnx", precision, inputs, outputs, sha256_of(path), parent.sha256 if parent else None)
+
+
+def stamp(artifact: Artifact, path: Path, metadata: Mapping[str, str]) -> Artifact:
+    """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx that lost its bundle still says what it is."""
+    model = load(artifact.path)
+    model.metadata_props.update({f"edgekit.{key}": value for key, value in sorted(metadata.items())})
+    return save(model, path, artifact.precision, artifact)
 
 
 def opset_of(model: ir.Model) -> int:

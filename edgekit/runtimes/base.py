@@ -71,6 +71,6 @@ def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.flo
     for start in range(0, len(images), batch):
         chunk = images[start : start + batch]
         filled = np.concatenate([chunk, np.repeat(chunk[-1:], batch - len(chunk), axis=0)]) if len(chunk) < batch else chunk
-        outputs = session.run({spec.name: filled})
+        outputs = session.run({spec.name: np.ascontiguousarray(filled, dtype=spec.dtype)})
         rows.append(outputs[session.outputs[0].name][: len(chunk)])
     return np.concatenate(rows).astype(np.float32)

@@ -1,0 +1,111 @@
+"""The deployable folder: opened, verified, written.
+
+A bundle needs nothing but its own files and the base install to be opened, and one runtime to be run.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from edgekit.artifact import Artifact, TensorSpec, sha256_of
+from edgekit.errors import BadBundle
+from edgekit.manifest import SCHEMA_VERSION, FileEntry, Manifest
+
+MANIFEST, MODEL, GOLDEN, LABELS = "manifest.json", "model.onnx", "golden.npz", "labels.txt"
+GOLDEN_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Preprocessed images ``(N, C, H, W)``, the reference's outputs ``(N, classes)`` and the images' names."""
+
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Reads a bundle's manifest.
+
+        Raises:
+            BadBundle: no such folder, no manifest, or one that this edgekit cannot read.
+        """
+        file = path / MANIFEST
+        if not path.is_dir():
+            raise BadBundle(f"{path} is no folder", hint="a bundle is the folder that `edgekit export` wrote")
+        if not file.is_file():
+            raise BadBundle(f"{path} is no bundle: it has no {MANIFEST}")
+        try:
+            manifest = Manifest.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or MANIFEST
+            raise BadBundle(f"{file} cannot be read: {where}: {first['msg']}", hint="export the network again") from error
+        if manifest.schema_version != SCHEMA_VERSION:
+            raise BadBundle(f"{path} is of schema {manifest.schema_version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
+        return cls(path, manifest)
+
+    @property
+    def artifact(self) -> Artifact:
+        m = self.manifest
+        return Artifact(
+            self.path / MODEL,
+            "onnx",
+            m.precision,  # type: ignore[arg-type]
+            (TensorSpec(m.input.name, m.input.shape, m.input.dtype),),
+            (TensorSpec(m.output.name, (m.input.shape[0], m.output.classes), m.input.dtype),),
+            m.files[MODEL].sha256,
+        )
+
+    def labels(self) -> list[str] | None:
+        """Names of the classes in order, or None where nobody gave any."""
+        file = self.path / LABELS
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+
+    def golden(self) -> Golden:
+        """The images and outputs that prove a copy of this bundle.
+
+        Raises:
+            BadBundle: the file is missing or damaged.
+        """
+        try:
+            with np.load(self.path / GOLDEN, allow_pickle=False) as data:
+                return Golden(data["inputs"], data["outputs"], tuple(str(n) for n in data["names"]))
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadBundle(f"{self.path / GOLDEN} is missing or damaged", hint="copy the bundle again") from error
+
+    def damage(self) -> list[str]:
+        """What differs from the manifest's hashes, file by file; empty for a sound bundle."""
+        found = []
+        for name, entry in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                found.append(f"{name} is missing")
+            elif file.stat().st_size != entry.bytes or sha256_of(file) != entry.sha256:
+                found.append(f"{name} is not the file that was exported")
+        listed = {MANIFEST, *self.manifest.files}
+        extra = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+        return found + [f"{name} is not in the manifest" for name in extra if name not in listed]
+
+
+def save_golden(path: Path, golden: Golden) -> None:
+    """Writes ``golden.npz``, compressed."""
+    np.savez_compressed(path, inputs=golden.inputs, outputs=golden.outputs, names=np.array(golden.names))
+
+
+def inventory(folder: Path) -> dict[str, FileEntry]:
+    """Every file below a folder but the manifest, with its hash and size."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): FileEntry(sha256=sha256_of(p), bytes=p.stat().st_size) for p in files}

@@ -1,0 +1,53 @@
+"""A bundle names what is on photos; needs the base install and one runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.bundle import Bundle
+from edgekit.images import open_image, preprocess
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+
+@dataclass(frozen=True)
+class Guess:
+    index: int
+    name: str | None
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classified:
+    photo: Path
+    classes: tuple[Guess, ...]
+
+
+def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5) -> list[Classified]:
+    """The ``top`` likeliest classes of each photo, best first.
+
+    Raises:
+        BadImage: a photo that cannot be read; nothing is classified then.
+        EnvironmentLacks: no runtime here.
+    """
+    spec, labels = bundle.manifest.input.spec(), bundle.labels()
+    pixels = np.stack([preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos])
+    with OnnxRuntime().load(bundle.artifact, SessionOptions()) as session:
+        outputs = run_batches(session, pixels)
+    shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
+    results = []
+    for photo, row in zip(photos, shares, strict=True):
+        best = np.argsort(-row, kind="stable")[:top]
+        results.append(Classified(photo, tuple(Guess(int(i), labels[i] if labels else None, float(row[i])) for i in best)))
+    return results
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logits ``(N, classes)`` to probabilities."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)

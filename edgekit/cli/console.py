@@ -1,0 +1,51 @@
+"""stdout is data, stderr is talk; both readable without colour."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+__all__ = ["LiveProgress", "err", "escape", "out", "print_json"]
+
+_WIDTH = None if sys.stdout.isatty() else 120
+
+out = Console(highlight=False, width=_WIDTH, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One json document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+class LiveProgress:
+    """Steps as they run, on stderr: a live line on a terminal, a plain line a step elsewhere."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._status: Any = None
+        self._name = ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._name = name
+        if self._quiet:
+            yield
+        elif err.is_terminal:
+            with err.status(f"{name} …") as self._status:
+                yield
+            self._status = None
+        else:
+            err.print(f"{name} …")
+            yield
+
+    def advance(self, done: int, total: int | None, what: str = "") -> None:
+        if self._status is not None:
+            share = f"{done / total:4.0%}" if total else f"{done / 1e6:.1f} MB"
+            self._status.update(f"{self._name} … {share} {escape(what)}")

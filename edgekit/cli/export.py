@@ -1,0 +1,71 @@
+"""``edgekit export``: a network to a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.options import parse_batch, parse_numbers, parse_size
+from edgekit.errors import EnvironmentLacks, InputError
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Precision
+
+
+def command(
+    network: str = typer.Argument(help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.", show_default=False),
+    fp16: bool = typer.Option(False, "--fp16", help="Typed FP16 graph; short for --precision fp16."),
+    precision: str | None = typer.Option(None, help="fp32 (default) or fp16.", show_default=False),
+    weights: str | None = typer.Option(None, help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.", show_default=False),
+    size: str | None = typer.Option(None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False),
+    batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
+    opset: int = typer.Option(17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."),
+    images: Path | None = typer.Option(None, help="Folder of photos for parity; the bundled ones by default.", show_default=False),
+    labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
+    mean: str | None = typer.Option(None, help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.", show_default=False),
+    std: str | None = typer.Option(None, help="Preprocessing standard deviation, likewise.", show_default=False),
+    out_folder: Path | None = typer.Option(None, "--out", help="The bundle's folder; build/NETWORK-PRECISION by default.", show_default=False),
+    gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4 (or none).", show_default=False),
+    half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
+    no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
+    offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing bundle."),
+    json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Trace, simplify, convert and prove a network; write the bundle.
+
+    Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where something is missing here.
+    """
+    from edgekit.networks import NetworkRequest
+
+    chosen = _precision(fp16, precision)
+    asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
+    batch_size = parse_batch(batch)
+    try:
+        from edgekit.export import ExportRequest, export
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"exporting needs {error.name}, which is not installed", hint="pip install 'edgekit[export]'") from error
+    request = ExportRequest(asked, chosen, out_folder, batch_size, opset, images, gate, half_io, not no_bench, force)
+    report = export(request, LiveProgress(quiet=json))
+    if json:
+        print_json(report.to_json())
+    else:
+        from edgekit.report.terminal import render
+
+        out.print(render(report))
+    if report.failures:
+        err.print("[red]gate failed[/]: " + escape("; ".join(report.failures)))
+        err.print("\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example --gate agreement=0.95,sqnr=30")
+        raise typer.Exit(1)
+
+
+def _precision(fp16: bool, precision: str | None) -> Precision:
+    if fp16 and precision not in (None, "fp16"):
+        raise InputError(f"--fp16 and --precision {precision} contradict each other", hint="give one of them")
+    if precision not in (None, "fp32", "fp16"):
+        raise InputError(f"--precision {precision} is unknown", hint="fp32 or fp16")
+    return "fp16" if fp16 or precision == "fp16" else "fp32"

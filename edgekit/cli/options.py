@@ -1,0 +1,49 @@
+"""Options that several verbs read the same way."""
+
+from __future__ import annotations
+
+from edgekit.errors import InputError
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``160`` or ``160x224`` (height × width) in pixels.
+
+    Raises:
+        InputError: no numbers, or outside 8 … 4096.
+    """
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(p.strip().isdigit() for p in parts):
+        raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
+    height, width = int(parts[0]), int(parts[-1])
+    if not all(8 <= side <= 4096 for side in (height, width)):
+        raise InputError(f"--size {text} is outside 8 … 4096 pixels")
+    return height, width
+
+
+def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """``0.485,0.456,0.406`` to numbers.
+
+    Raises:
+        InputError: something else.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{option} {text} are no numbers", hint=f"{option} 0.485,0.456,0.406") from error
+
+
+def parse_batch(text: str) -> int | None:
+    """A positive integer, or ``dynamic`` (None).
+
+    Raises:
+        InputError: something else.
+    """
+    if text == "dynamic":
+        return None
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
+    return int(text)

@@ -1,0 +1,30 @@
+"""``edgekit run``: a bundle names what is on a photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import escape, out, print_json
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    photos: list[Path] = typer.Argument(help="One photo or more.", show_default=False),
+    top: int = typer.Option(5, min=1, help="How many classes to name."),
+    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Classify photos with a bundle, through its own preprocessing."""
+    from edgekit.bundle import Bundle
+    from edgekit.classify import classify
+
+    results = classify(Bundle.open(bundle), photos, top)
+    if json:
+        print_json([{"photo": str(r.photo), "classes": [{"index": c.index, "name": c.name, "probability": c.probability} for c in r.classes]} for r in results])
+        return
+    for result in results:
+        out.print(escape(str(result.photo)), style="bold")
+        for guess in result.classes:
+            out.print(f"  {guess.probability:6.1%}  {escape(guess.name or f'class {guess.index}')}")

@@ -1,0 +1,39 @@
+"""``edgekit verify``: a bundle is the one that was exported, and still computes what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import err, escape, out, print_json
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Check every file's hash, then parity again on the golden images."""
+    from edgekit.bundle import Bundle
+    from edgekit.report.plain import plain
+    from edgekit.verify import verify
+
+    result = verify(Bundle.open(bundle))
+    if json:
+        print_json(plain(result))
+    else:
+        for line in result.damage:
+            out.print(f"[red]✗[/] {escape(line)}")
+        if not result.damage:
+            out.print(f"[green]✓[/] {result.files} files are the ones that were exported")
+        if result.parity is not None:
+            p = result.parity
+            mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
+            out.print(f"{mark} {p.images} golden images in {result.runtime}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, top-1 agreement {p.top1:.1%}")
+    if not result.ok:
+        for failure in result.failures:
+            err.print(f"[red]gate failed[/]: {escape(failure)}")
+        if result.damage:
+            err.print("\n[cyan]hint[/]: copy the bundle again, or export it again")
+        raise typer.Exit(1)

@@ -1,0 +1,102 @@
+"""The order of the work: network → reference → trace → simplify → half → latency → bundle, with a rung of the ladder behind every graph."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit import steps
+from edgekit.artifact import Precision
+from edgekit.bench.environment import describe
+from edgekit.bench.memory import peak_megabytes
+from edgekit.networks import Network, NetworkRequest, open_network
+from edgekit.parity import DEFAULT_GATES, parse_gate
+from edgekit.progress import Progress, Quiet
+from edgekit.report import Advice, Report
+from edgekit.staging import Staging
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export and how.
+
+    ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder for parity, the bundled photos by default; ``gate`` overrides the
+    precision's gate (``sqnr=45,agreement=0.99``); ``half_io`` makes the inputs and outputs of an FP16 graph FP16 as well.
+    """
+
+    network: NetworkRequest
+    precision: Precision = "fp32"
+    out: Path | None = None
+    batch: int | None = 1
+    opset: int = 17
+    images: Path | None = None
+    gate: str = ""
+    half_io: bool = False
+    bench: bool = True
+    force: bool = False
+
+    def folder(self, network: Network) -> Path:
+        return self.out or Path("build") / f"{network.slug}-{self.precision}"
+
+
+def export(request: ExportRequest, progress: Progress | None = None) -> Report:
+    """Takes a network to a verified bundle.
+
+    Returns:
+        The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no bundle was written.
+
+    Raises:
+        EdgekitError: what the user or the environment has to mend; its notes name the failing step and those before it.
+    """
+    started = time.perf_counter()
+    step = steps.Steps(progress or Quiet())
+    gate = parse_gate(request.gate, DEFAULT_GATES[request.precision])
+    with step("network"):
+        network = open_network(request.network, step.fetched)
+    with Staging(request.folder(network), force=request.force) as staging, ExitStack() as sessions:
+        with step("images"):
+            images = steps.load_images(request.images, network)
+        with step("reference"):
+            reference = sessions.enter_context(steps.open_reference(network))
+            ladder = steps.Ladder.over(reference, images.pixels)
+            steps.check_reference(ladder.expected, network)
+        ladder.top(network.reference, step.seconds)
+        with step("trace"):
+            traced = steps.trace(network, staging.scratch / "traced.onnx", request.batch)
+        ladder.climb("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
+        with step("simplify"):
+            simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder)
+        ladder.climb("simplified", simplified, step.seconds, DEFAULT_GATES["fp32"])
+        final, kept = simplified, ()
+        if request.precision == "fp16":
+            with step("half"):
+                halved = steps.halve(simplified, staging.scratch / "half.onnx", ladder, half_io=request.half_io)
+            ladder.climb("fp16", halved.artifact, step.seconds, gate, twin=halved.twin)
+            final, kept = halved.artifact, halved.kept
+        latency = None
+        if request.bench and ladder.sound:
+            with step("latency"):
+                latency = steps.measure(reference, network.reference, {"fp32": simplified, request.precision: final}, images.pixels)
+        report = Report(
+            network=network.entry,
+            weights=network.weights,
+            precision=request.precision,
+            input=str(final.inputs[0]),
+            images=images.entry,
+            ladder=tuple(ladder.rungs),
+            kept=kept,
+            latency=latency,
+            environment=describe(),
+            tools=steps.tool_versions(),
+            advice=(*map(Advice, network.notes), *images.advice, *notes, *steps.advise(network, request.precision, kept)),
+            seconds=time.perf_counter() - started,
+            peak_megabytes=peak_megabytes(),
+            path=staging.final if ladder.sound else None,
+        )
+        if ladder.sound:
+            with step("bundle"):
+                steps.write_bundle(staging.path, final, request.opset, network, images, ladder, gate, report)
+                staging.commit()
+        return report

@@ -1,0 +1,101 @@
+"""Somebody else's graph: what it takes and gives, and the same graph with its shapes fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit.artifact import Artifact
+from edgekit.errors import BadNetwork, InputError
+from edgekit.graph import opset
+from edgekit.graph.io import load, opset_of, save
+from edgekit.images.preprocess import InputSpec
+
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+
+
+@dataclass(frozen=True)
+class ForeignInput:
+    """The one image input of a graph; ``height``, ``width`` and ``batch`` are None where the graph leaves them open."""
+
+    layout: str
+    channels: int
+    height: int | None
+    width: int | None
+    batch: int | None
+    classes: int | None
+
+
+def inspect(path: Path) -> ForeignInput:
+    """Reads what a classifier's graph takes.
+
+    Raises:
+        BadNetwork: not ONNX, already quantized, several inputs, an input that is no float32 image, or an output that is no ``(N, classes)``.
+    """
+    model = load(path)
+    quantized = next((node for node in model.graph if node.op_type in _QUANTIZED), None)
+    if quantized is not None:
+        raise BadNetwork(f"{path.name} is quantized already ({quantized.op_type} in {quantized.name})", hint="give the FP32 graph")
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    if len(inputs) != 1:
+        names = ", ".join(str(value.name) for value in inputs) or "none"
+        raise BadNetwork(f"{path.name} has {len(inputs)} inputs ({names}); an image classifier has one")
+    value = inputs[0]
+    if value.dtype != ir.DataType.FLOAT:
+        raise BadNetwork(f"input {value.name} of {path.name} is {value.dtype}; edgekit takes FP32 graphs", hint="export the network in float32")
+    if value.shape is None or len(value.shape) != 4:
+        raise BadNetwork(f"input {value.name} of {path.name} is no image: its shape is {value.shape}, not (batch, channels, height, width)")
+    dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
+    if dims[1] in (1, 3):
+        layout, channels, height, width = "NCHW", dims[1], dims[2], dims[3]
+    elif dims[3] in (1, 3):
+        layout, channels, height, width = "NHWC", dims[3], dims[1], dims[2]
+    else:
+        raise BadNetwork(f"input {value.name} of {path.name} is no image: {value.shape} has no axis of 1 or 3 channels")
+    return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path))
+
+
+def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Artifact:
+    """Writes the graph with its input's shape fixed (``batch`` None leaves it dynamic), at an opset that the later steps can read.
+
+    Raises:
+        InputError: the graph was exported for another batch.
+        BadNetwork: its operators are too old to be raised.
+    """
+    model = load(source)
+    for name in [n for n in model.graph.initializers if n in {v.name for v in model.graph.inputs}]:
+        model.graph.inputs.remove(model.graph.initializers[name])
+    value = model.graph.inputs[0]
+    assert value.shape is not None
+    fixed = value.shape[0]
+    if isinstance(fixed, int) and fixed > 0 and fixed != batch:
+        raise InputError(f"{source.name} was exported for batch {fixed}", hint=f"--batch {fixed}, or export it with a dynamic batch")
+    value.shape = ir.Shape(spec.shape(batch or "batch"))
+    for output in model.graph.outputs:
+        if output.shape is not None and len(output.shape) == 2:
+            output.shape = ir.Shape([batch or "batch", output.shape[1]])
+    if opset_of(model) < opset.OLDEST:
+        model = opset.convert(model, opset.OLDEST)
+    return save(_infer_shapes(model), path, "fp32")
+
+
+def _infer_shapes(model: ir.Model) -> ir.Model:
+    from onnx import shape_inference
+
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    return ir.from_proto(shape_inference.infer_shapes(ir.to_proto(model), data_prop=True))
+
+
+def _classes(model: ir.Model, path: Path) -> int | None:
+    outputs = list(model.graph.outputs)
+    if len(outputs) != 1:
+        raise BadNetwork(f"{path.name} has {len(outputs)} outputs ({', '.join(str(v.name) for v in outputs)}); a classifier has one")
+    shape = outputs[0].shape
+    if shape is not None and len(shape) != 2:
+        raise BadNetwork(f"output {outputs[0].name} of {path.name} has shape {shape}; a classifier returns (images, classes)")
+    return shape[1] if shape is not None and isinstance(shape[1], int) else None

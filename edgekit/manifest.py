@@ -1,0 +1,117 @@
+"""What a bundle says of itself: ``manifest.json``, version 1."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgekit.images.preprocess import InputSpec
+
+SCHEMA_VERSION = 1
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WeightsEntry(_Entry):
+    """``source`` is pretrained, file, random, factory or graph; ``trained`` is False only where edgekit itself drew them at random."""
+
+    source: str
+    trained: bool
+    file: str | None = None
+    sha256: str | None = None
+    origin: str | None = None
+    licence: str | None = None
+    seed: int | None = None
+
+
+class NetworkEntry(_Entry):
+    """``origin`` is zoo, factory or onnx."""
+
+    name: str
+    origin: str
+    family: str | None = None
+    paper: str | None = None
+
+
+class InputEntry(_Entry):
+    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    channels: int
+    height: int
+    width: int
+    resize: float
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    layout: str
+
+    def spec(self) -> InputSpec:
+        return InputSpec(self.channels, self.height, self.width, self.resize, self.interpolation, self.mean, self.std, self.layout)
+
+
+class OutputEntry(_Entry):
+    """``kind`` is logits, or probabilities where the graph ends in a softmax."""
+
+    name: str
+    classes: int
+    kind: str
+
+
+class KeptEntry(_Entry):
+    """A node in higher precision than the rest, and why."""
+
+    name: str
+    op_type: str
+    reason: str
+
+
+class ImagesEntry(_Entry):
+    """Images by name, and the hash of names and contents."""
+
+    source: str
+    count: int
+    sha256: str
+
+
+class GateEntry(_Entry):
+    relative: float | None = None
+    sqnr: float | None = None
+    agreement: float | None = None
+
+
+class RungEntry(_Entry):
+    name: str
+    checked_with: str
+    max_abs: float
+    relative: float
+    sqnr: float | None = Field(description="dB; null where nothing differs")
+    top1_agreement: float
+    top5_agreement: float
+    images: int
+    passed: bool
+
+
+class FileEntry(_Entry):
+    sha256: str
+    bytes: int
+
+
+class Manifest(_Entry):
+    schema_version: int = SCHEMA_VERSION
+    edgekit: str
+    network: NetworkEntry
+    weights: WeightsEntry
+    input: InputEntry
+    output: OutputEntry
+    precision: str
+    kept: tuple[KeptEntry, ...] = ()
+    opset: int
+    gate: GateEntry
+    parity: tuple[RungEntry, ...]
+    parity_images: ImagesEntry
+    tools: dict[str, str]
+    files: dict[str, FileEntry]

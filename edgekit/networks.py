@@ -1,0 +1,314 @@
+"""From what the user named to a network: of the zoo, of their own ``file.py:factory``, or somebody's ``.onnx``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.artifact import sha256_of
+from edgekit.errors import BadNetwork, BadWeights, InputError, UnknownNetwork, WeightsUnavailable
+from edgekit.images.preprocess import InputSpec
+from edgekit.manifest import NetworkEntry, WeightsEntry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekit.models import Transform, Variant
+
+FetchProgress = Callable[[int, "int | None", str], None]
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """What the user asked for.
+
+    ``weights`` is ``pretrained``, ``random[:seed]``, a file, or None for the default of the kind of network. ``size`` is (height, width) in pixels.
+    ``mean`` and ``std`` replace the preprocessing's, one value a channel.
+    """
+
+    name: str
+    weights: str | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    labels: Path | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to be traced (``module``), or somebody's graph (``graph``)."""
+
+    entry: NetworkEntry
+    weights: WeightsEntry
+    input: InputSpec
+    labels: tuple[str, ...] | None
+    module: nn.Module | None = None
+    graph: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """A folder name."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.entry.name).strip("-.") or "network"
+
+    @property
+    def reference(self) -> str:
+        """What the top of the parity ladder is called."""
+        return "torch" if self.module is not None else "original"
+
+
+def open_network(request: NetworkRequest, progress: FetchProgress | None = None) -> Network:
+    """Finds and builds a network.
+
+    Raises:
+        UnknownNetwork: no such name in the zoo; near matches are in the hint.
+        BadNetwork: a factory or graph that cannot be taken.
+        BadWeights: a checkpoint that does not fit, is damaged, or would run code.
+        WeightsUnavailable: pretrained weights that no source has.
+    """
+    if request.name.lower().endswith(".onnx"):
+        network = _from_graph(request)
+    elif ".py" in request.name:
+        network = _from_factory(request)
+    else:
+        network = _from_zoo(request, progress)
+    return network if request.labels is None else replace(network, labels=read_labels(request.labels))
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names, one a line, in the order of the outputs.
+
+    Raises:
+        InputError: the file cannot be read as text, or is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--labels {path} cannot be read: {error}", hint="a text file with one class name a line") from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise InputError(f"--labels {path} is empty", hint="a text file with one class name a line")
+    return tuple(line.strip() for line in lines)
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """ImageNet-1k's names in the order of every published classifier's outputs."""
+    return read_labels(Path(__file__).with_name("imagenet1k.txt"))
+
+
+# ---- the zoo ----------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Network:
+    from edgekit.models import create_model, find, near_matches
+    from edgekit.models.weights import WEIGHTS
+
+    variant = find(request.name)
+    if variant is None:
+        close = near_matches(request.name)
+        hint = f"did you mean {', '.join(close)}? " if close else ""
+        raise UnknownNetwork(f"unknown network {request.name!r}", hint=hint + "`edgekit zoo` lists all")
+    published = WEIGHTS.get(variant.name)
+    choice = request.weights or "pretrained"
+    seed = _seed(choice)
+    module, entry = _seeded(lambda: create_model(variant.name), seed or 0), None
+    if seed is not None:
+        entry = WeightsEntry(source="random", trained=False, seed=seed)
+    elif choice == "pretrained":
+        entry = _load_pretrained(module, variant, request.offline, progress)
+    else:
+        entry = _load_file(module, Path(choice))
+    transform = published.transform if published is not None and choice == "pretrained" else variant.transform
+    names = imagenet_labels() if variant.num_classes == 1000 else None
+    origin = NetworkEntry(name=variant.name, origin="zoo", family=variant.family, paper=variant.paper)
+    return Network(origin, entry, _input_spec(request, transform, variant.in_channels), names, module)
+
+
+def _load_pretrained(module: nn.Module, variant: Variant, offline: bool, progress: FetchProgress | None) -> WeightsEntry:
+    from edgekit.models.checkpoint import CheckpointError, load_pretrained
+    from edgekit.models.weights import WEIGHTS
+    from edgekit.models.weights import WeightsUnavailable as NoWeights
+
+    try:
+        loaded = load_pretrained(module, variant, offline=offline, progress=progress)
+    except NoWeights as error:
+        raise WeightsUnavailable(str(error), hint=error.hint) from error
+    except CheckpointError as error:
+        raise BadWeights(str(error), hint=error.hint) from error
+    return WeightsEntry(source="pretrained", trained=True, file=loaded.file, sha256=loaded.sha256, origin=loaded.source, licence=WEIGHTS[variant.name].licence)
+
+
+def _load_file(module: nn.Module, path: Path) -> WeightsEntry:
+    from edgekit.models.checkpoint import CheckpointError, load_checkpoint
+
+    if not path.is_file():
+        raise BadWeights(f"--weights {path}: no such file", hint="pretrained, random[:seed], or a .pth, .pt or .safetensors file")
+    try:
+        load_checkpoint(module, path)
+    except CheckpointError as error:
+        raise BadWeights(str(error), hint=error.hint) from error
+    return WeightsEntry(source="file", trained=True, file=path.name, sha256=sha256_of(path))
+
+
+def _seed(choice: str) -> int | None:
+    kind, colon, number = choice.partition(":")
+    if kind != "random":
+        return None
+    if colon and not number.isdigit():
+        raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
+    return int(number or 0)
+
+
+def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _input_spec(request: NetworkRequest, transform: Transform, channels: int) -> InputSpec:
+    height, width = request.size or (transform.size, transform.size)
+    mean, std = request.mean or transform.mean, request.std or transform.std
+    try:
+        return InputSpec(channels, height, width, transform.resize / transform.size, transform.interpolation, mean, std)
+    except ValueError as error:
+        raise InputError(str(error), hint="--mean and --std take one number a channel") from error
+
+
+# ---- the user's own factory --------------------------------------------------------------------------------------------------------------------------
+
+
+def _from_factory(request: NetworkRequest) -> Network:
+    from torch import nn
+
+    file, _, function = request.name.rpartition(":") if ".py:" in request.name else (request.name, "", "")
+    path = Path(file)
+    if not function:
+        raise InputError(f"{request.name}: which factory?", hint=f"name the function behind a colon: {request.name}:build")
+    if not path.is_file():
+        raise BadNetwork(f"{path}: no such file")
+    factory = _import_factory(path, function)
+    choice = request.weights
+    seed = _seed(choice) if choice else None
+    if choice == "pretrained":
+        raise InputError("a factory has no pretrained weights that edgekit knows", hint="load them in the factory, or give --weights FILE")
+    module = _seeded(lambda: _call(factory, path, function), seed or 0)
+    if not isinstance(module, nn.Module):
+        raise BadNetwork(f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself")
+    if seed is not None:
+        weights = WeightsEntry(source="random", trained=False, seed=seed)
+    elif choice:
+        weights = _load_file(module, Path(choice))
+    else:
+        weights = WeightsEntry(source="factory", trained=True)
+    from edgekit.models import Transform
+
+    channels = _image_channels(module)
+    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
+    spec = _input_spec(request, transform, channels)
+    labels = _check_forward(module, spec, request.name)
+    notes = () if request.mean else (f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)",)
+    return Network(NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes)
+
+
+def _import_factory(path: Path, function: str) -> Callable[[], Any]:
+    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look their module up
+    sys.path.insert(0, str(path.parent.absolute()))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise BadNetwork(f"{path.name} cannot be imported: {_theirs(error, path)}") from error
+    finally:
+        sys.path.remove(str(path.parent.absolute()))
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
+        raise BadNetwork(f"{path.name} has no function {function}", hint=f"it has {', '.join(public)}" if public else None)
+    return factory  # type: ignore[no-any-return]
+
+
+def _call(factory: Callable[[], Any], path: Path, function: str) -> Any:
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:
+        raise BadNetwork(f"{path.name}:{function} raised {_theirs(error, path)}") from error
+
+
+def _theirs(error: BaseException, path: Path) -> str:
+    """The user's exception in a line, with the last line of their file that it passed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute() or frame.filename == str(path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
+
+
+def _image_channels(module: nn.Module) -> int:
+    from torch import nn
+
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = 3 if first is None else first.in_channels
+    if channels not in (1, 3):
+        raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3")
+    return channels
+
+
+def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, ...] | None:
+    """Runs one empty image through the network; returns ImageNet's names where it has 1,000 classes."""
+    import torch
+
+    shape = (1, spec.channels, spec.height, spec.width)
+    try:
+        with torch.inference_mode():
+            output = module.eval()(torch.zeros(shape))
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BadNetwork(f"{name} cannot run on one image {shape}: {type(error).__name__}: {reason}", hint="--size sets height and width") from error
+    if not isinstance(output, torch.Tensor):
+        raise BadNetwork(f"{name} returns a {type(output).__name__}, not one tensor of logits", hint="return the logits alone in evaluation mode")
+    if output.ndim != 2 or output.shape[0] != 1:
+        raise BadNetwork(f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)")
+    return imagenet_labels() if output.shape[1] == 1000 else None
+
+
+# ---- somebody's graph ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def _from_graph(request: NetworkRequest) -> Network:
+    from edgekit.graph.foreign import inspect
+
+    if request.weights is not None:
+        raise InputError("--weights does not apply to an .onnx, which holds its own")
+    path = Path(request.name)
+    found = inspect(path)
+    height, width = found.height or 0, found.width or 0
+    if request.size and (height, width) != (0, 0) and request.size != (height, width):
+        raise InputError(f"{path.name} takes {height} × {width} pixels, not {request.size[0]} × {request.size[1]}", hint="leave --size away")
+    if not height or not width:
+        if request.size is None:
+            raise BadNetwork(f"{path.name} leaves its image size open", hint="say it with --size, for example --size 224")
+        height, width = request.size
+    mean = request.mean or ((0.485, 0.456, 0.406) if found.channels == 3 else (0.5,))
+    std = request.std or ((0.229, 0.224, 0.225) if found.channels == 3 else (0.5,))
+    try:
+        spec = InputSpec(found.channels, height, width, 256 / 224, "bilinear", mean, std, found.layout)
+    except ValueError as error:
+        raise InputError(str(error), hint="--mean and --std take one number a channel") from error
+    notes = []
+    if request.mean is None or request.std is None:
+        notes.append(f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)")
+    labels = imagenet_labels() if found.classes == 1000 else None
+    if labels and request.labels is None:
+        notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")
+    weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
+    return Network(NetworkEntry(name=path.stem, origin="onnx"), weights, spec, labels, graph=path, notes=tuple(notes))

@@ -1,0 +1,85 @@
+"""The parity ladder: every rung against the top, on the same images, with the gate it has to meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgekit.artifact import Precision
+from edgekit.errors import InputError
+from edgekit.parity.metrics import Parity
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a rung has to meet; None asks nothing.
+
+    ``relative``: largest max-abs error over the reference's range; ``sqnr``: least dB; ``agreement``: least share of images with the same first class.
+    """
+
+    relative: float | None = None
+    sqnr: float | None = None
+    agreement: float | None = None
+
+    def failures(self, parity: Parity) -> tuple[str, ...]:
+        """What the rung misses, in words; empty when it passes."""
+        misses = []
+        if parity.nonfinite:
+            misses.append(f"{parity.nonfinite} outputs are NaN or infinite")
+        if self.relative is not None and not parity.relative <= self.relative:
+            misses.append(f"max-abs is {parity.relative:.1e} of the range, over {self.relative:.0e}")
+        if self.sqnr is not None and not parity.sqnr >= self.sqnr:
+            misses.append(f"SQNR {parity.sqnr:.1f} dB is under {self.sqnr:g} dB")
+        if self.agreement is not None and not parity.top1 >= self.agreement:
+            misses.append(f"top-1 agreement {parity.top1:.1%} is under {self.agreement:.1%} ({parity.flips} of {parity.images} images flip)")
+        return tuple(misses)
+
+
+DEFAULT_GATES: dict[Precision, Gate] = {
+    "fp32": Gate(relative=1e-4),
+    "fp16": Gate(sqnr=40.0, agreement=0.99),
+    "int8": Gate(agreement=0.95),
+}
+
+GATE_KEYS = ("relative", "sqnr", "agreement")
+
+
+def parse_gate(text: str, default: Gate) -> Gate:
+    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing.
+
+    Raises:
+        InputError: an unknown key, no number, or a share outside 0..1.
+    """
+    gate = default
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, _, number = part.partition("=")
+        if key not in GATE_KEYS:
+            raise InputError(f"--gate: unknown key {key!r}", hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20")
+        try:
+            value = None if number == "none" else float(number)
+        except ValueError as error:
+            raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97") from error
+        if key == "agreement" and value is not None and not 0 <= value <= 1:
+            raise InputError(f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %")
+        gate = replace(gate, **{key: value})
+    return gate
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row: what was made, how long it took, how large it is, and how far it is from the top.
+
+    ``seconds`` is the time of making it; ``megabytes`` the file's size in 10⁶ bytes; ``checked_with`` says what ran it. The top has no parity.
+    """
+
+    name: str
+    checked_with: str
+    seconds: float
+    megabytes: float | None
+    parity: Parity | None
+    failures: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        if self.parity is None:
+            return "reference"
+        return "fail" if self.failures else "pass"

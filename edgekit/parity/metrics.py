@@ -1,0 +1,82 @@
+"""How far two sets of logits are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A candidate against the reference on the same images.
+
+    ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` over the range of the reference's outputs; ``cosine`` is over all logits;
+    ``sqnr`` is the signal-to-quantization-noise ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²), infinite where nothing differs.
+    ``top1`` is the share of images with the same first class, ``top5`` the share whose reference class is among the candidate's first five.
+    ``nonfinite`` counts outputs that are NaN or infinite; with any, the other numbers are NaN and the agreements count those images as lost.
+    """
+
+    images: int
+    max_abs: float
+    mean_abs: float
+    relative: float
+    cosine: float
+    sqnr: float
+    top1: float
+    top5: float
+    nonfinite: int
+
+    @property
+    def flips(self) -> int:
+        """Images whose first class changed."""
+        return round(self.images * (1 - self.top1))
+
+
+def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Parity:
+    """Compares logits ``(N, classes)``.
+
+    Raises:
+        ValueError: the shapes differ, there is no image, or the reference itself is not finite.
+    """
+    if reference.shape != candidate.shape or reference.ndim != 2 or not len(reference):
+        raise ValueError(f"cannot compare outputs of shapes {reference.shape} and {candidate.shape}")
+    if not np.isfinite(reference).all():
+        raise ValueError("the reference's own outputs are not finite")
+    a, b = reference.astype(np.float64), candidate.astype(np.float64)
+    finite = np.isfinite(b)
+    nonfinite = int(b.size - finite.sum())
+    sound = finite.all(axis=1)
+    first = a.argmax(axis=1)
+    best = np.argsort(-np.where(finite, b, -np.inf), axis=1, kind="stable")[:, :5]
+    top1 = float((sound & (best[:, 0] == first)).mean())
+    top5 = float((sound & (best == first[:, None]).any(axis=1)).mean())
+    if nonfinite:
+        nan = float("nan")
+        return Parity(len(a), nan, nan, nan, nan, nan, top1, top5, nonfinite)
+    error = np.abs(a - b)
+    spread = float(np.ptp(a))
+    return Parity(
+        images=len(a),
+        max_abs=float(error.max()),
+        mean_abs=float(error.mean()),
+        relative=float(error.max() / spread) if spread else float(error.max() > 0),
+        cosine=_cosine(a, b),
+        sqnr=_sqnr(a, error),
+        top1=top1,
+        top5=top5,
+        nonfinite=0,
+    )
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float((a * b).sum()) / norms if norms else float(np.array_equal(a, b))
+
+
+def _sqnr(reference: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+    signal, noise = float((reference**2).sum()), float((error**2).sum())
+    if noise == 0:
+        return float("inf")
+    return 10 * float(np.log10(signal / noise)) if signal else float("-inf")

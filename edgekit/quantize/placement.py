@@ -1,0 +1,282 @@
+"""Where int8 goes: TensorRT's rules as one table over the graph.
+
+Every rule answers, for one node, which of its inputs are read as int8 and which values share one scale. Nothing is ever placed on the
+output of a convolution for its own sake: between a convolution and its activation or its Add stays float.
+
+Source: NVIDIA TensorRT developer guide, "Explicit Quantization" (Q/DQ placement recommendations); the kernels that exist are those that
+NVIDIA Model Optimizer does not exclude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from edgekit.graph.io import constant
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+MINIMUM_CHANNELS = 16
+DEPTHWISE_MULTIPLE = 8
+DEPTHWISE_KERNEL = 3
+KEPT = "kept for accuracy"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or matrix product with a constant weight.
+
+    ``channel_axis`` is the weight's axis of output channels; ``macs`` are multiply-accumulates for one image; ``padded`` says that zeros are
+    read around the input; ``reason`` says why the layer stays float, and is None where it is int8.
+    """
+
+    name: str
+    op_type: str
+    input: str
+    weight: str
+    bias: str | None
+    output: str
+    channel_axis: int
+    groups: int
+    macs: int
+    padded: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """``edges``: (node, input position) read as int8, to the value quantized there; ``ties``: that value to the name of its scale group.
+
+    ``unknown`` are operators that no rule knows; they stay float.
+    """
+
+    layers: tuple[Layer, ...]
+    edges: Mapping[tuple[str, int], str]
+    ties: Mapping[str, str]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The quantized values, each once, in the order of the graph."""
+        return tuple(dict.fromkeys(self.edges.values()))
+
+    @property
+    def quantized(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if layer.reason is None)
+
+
+@dataclass
+class _Wanted:
+    """What the rules have asked for so far, filled from the logits backwards."""
+
+    shapes: Shapes
+    layers: dict[str, Layer]
+    depth: Mapping[str, int]
+    edges: dict[tuple[str, int], str] = field(default_factory=dict)
+    parent: dict[str, str] = field(default_factory=dict)
+
+    def read(self, node: ir.Node, position: int) -> None:
+        self.edges[str(node.name), position] = str(node.inputs[position].name)  # type: ignore[union-attr]
+
+    def tie(self, a: str, b: str) -> None:
+        self.parent[self.root(a)] = self.root(b)
+
+    def root(self, name: str) -> str:
+        while (up := self.parent.get(name, name)) != name:
+            name = up
+        return name
+
+    def is_read(self, value: ir.Value) -> bool:
+        """Whether somebody reads the value as int8."""
+        return any((str(use.node.name), use.idx) in self.edges for use in value.uses())
+
+
+Rule = Callable[[ir.Node, _Wanted], None]
+
+
+def place(model: ir.Model, shapes: Shapes, kept: frozenset[str] = frozenset()) -> Placement:
+    """Applies the rules to a simplified graph.
+
+    Args:
+        model: nodes named, batch norms folded.
+        shapes: the shape of every computed value for a batch of one.
+        kept: layers that stay float for accuracy.
+    """
+    nodes = list(model.graph)
+    layers = {str(node.name): layer for node in nodes if (layer := _layer(node, model.graph, shapes, kept)) is not None}
+    wanted = _Wanted(shapes, layers, _depths(nodes))
+    for node in reversed(nodes):
+        RULES.get(node.op_type, _leave)(node, wanted)
+    unknown = sorted({node.op_type for node in nodes if node.domain or node.op_type not in RULES.keys() | FLOAT})
+    order = {name: i for i, name in enumerate(str(node.name) for node in nodes)}
+    edges = dict(sorted(wanted.edges.items(), key=lambda item: (order[item[0][0]], item[0][1])))
+    values = dict.fromkeys(edges.values())
+    return Placement(tuple(layers.values()), edges, {value: wanted.root(value) for value in values}, tuple(unknown))
+
+
+def _weighted(node: ir.Node, wanted: _Wanted) -> None:
+    """A convolution or product that has an int8 kernel reads int8; its weight is int8 per channel."""
+    layer = wanted.layers.get(str(node.name))
+    if layer is not None and layer.reason is None:
+        wanted.read(node, 0)
+
+
+def _add(node: ir.Node, wanted: _Wanted) -> None:
+    """A residual Add reads its identity as int8; the branch that ends in a convolution is fused with it and stays float.
+
+    Of two convolutions (a projection shortcut) the deeper is the branch.
+    """
+    inputs = [value for value in node.inputs if value is not None]
+    if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
+        return
+    if wanted.shapes[str(inputs[0].name)] != wanted.shapes[str(inputs[1].name)]:
+        return
+    fused = [i for i, value in enumerate(inputs) if _ends_in_conv(value, wanted)]
+    branch = max(fused, key=lambda i: wanted.depth.get(str(inputs[i].name), 0)) if fused else None
+    for i in range(2):
+        if i != branch:
+            wanted.read(node, i)
+
+
+def _pool(node: ir.Node, wanted: _Wanted) -> None:
+    """An average pool computes in int8 where both sides are; padding would be averaged in, which int8 kernels do too."""
+    if wanted.is_read(node.outputs[0]):
+        wanted.read(node, 0)
+
+
+def _carry(node: ir.Node, wanted: _Wanted) -> None:
+    """Operators that only move numbers (or take their maximum) keep the scale: int8 in where int8 out is read."""
+    data = [i for i, value in enumerate(node.inputs) if value is not None and constant(value) is None]
+    positions = data if node.op_type == "Concat" else data[:1]
+    read = [value for value in node.outputs if wanted.is_read(value)]
+    if not read or 0 not in positions or (node.op_type == "Concat" and len(positions) != len(node.inputs)):
+        return
+    for position in positions:
+        wanted.read(node, position)
+        wanted.tie(str(node.inputs[position].name), str(read[0].name))  # type: ignore[union-attr]
+    for value in read[1:]:
+        wanted.tie(str(value.name), str(read[0].name))
+
+
+def _gate(node: ir.Node, wanted: _Wanted) -> None:
+    """The multiplication of squeeze-and-excitation reads both inputs as int8; SiLU's and h-swish's own multiplication stays whole."""
+    inputs = [value for value in node.inputs if value is not None]
+    if any(constant(value) is not None for value in inputs):
+        return
+    shapes = [wanted.shapes[str(value.name)] for value in inputs]
+    spatial = [len(shape) == 4 and shape[2] * shape[3] > 1 for shape in shapes]
+    if sum(spatial) == 1:
+        wanted.read(node, 0)
+        wanted.read(node, 1)
+
+
+def _leave(node: ir.Node, wanted: _Wanted) -> None:
+    """Everything else stays float."""
+
+
+RULES: dict[str, Rule] = {
+    "Conv": _weighted,
+    "ConvTranspose": _weighted,
+    "Gemm": _weighted,
+    "MatMul": _weighted,
+    "Add": _add,
+    "Mul": _gate,
+    "GlobalAveragePool": _pool,
+    "AveragePool": _pool,
+    **dict.fromkeys(("MaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"), _carry),
+}
+
+# Operators that are known and stay float; anything in neither table is listed to the user.
+_FLOAT = """
+Relu Clip LeakyRelu PRelu Elu Sigmoid HardSigmoid HardSwish Tanh Softmax LogSoftmax Sub Div Pow Sqrt Exp Erf Max Min BatchNormalization
+InstanceNormalization LayerNormalization LRN ReduceMean ReduceSum ReduceMax Pad Identity Dropout Cast Shape Constant ConstantOfShape Expand
+Neg Abs Floor
+"""
+FLOAT = frozenset(_FLOAT.split())
+
+
+def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str]) -> Layer | None:
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.inputs) < 2 or node.inputs[0] is None:
+        return None
+    weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+    tensor = constant(weight)
+    if tensor is None or weight is None or constant(node.inputs[0]) is not None:
+        return None
+    shape = tuple(int(size) for size in tensor.shape)
+    out_shape = shapes[str(node.outputs[0].name)]
+    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    if node.op_type == "Conv":
+        axis, outputs, inputs, kernel = 0, shape[0], shape[1] * groups, shape[2:]
+        macs = _product(shape[1:]) * _product(out_shape[1:])
+    elif node.op_type == "ConvTranspose":
+        axis, outputs, inputs, kernel = 1, shape[1] * groups, shape[0], shape[2:]
+        macs = _product(shape[1:]) * _product(shapes[str(node.inputs[0].name)][1:])
+    else:
+        axis = 0 if node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() else len(shape) - 1
+        outputs, inputs, kernel = shape[axis], shape[1 - axis] if len(shape) == 2 else 0, ()
+        macs = _product(shape) * (_product(out_shape[1:-1]) or 1)
+    first = node.inputs[0] in graph.inputs
+    reason = _why_float(node, groups, inputs, outputs, kernel, first=first)
+    if bias is not None and constant(bias) is None:
+        reason = "its bias is computed"
+    if node.name in kept:
+        reason = KEPT
+    pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else ()
+    mode = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
+    padded = any(pads) or mode.startswith("SAME")
+    return Layer(
+        str(node.name),
+        node.op_type,
+        str(node.inputs[0].name),
+        str(weight.name),
+        None if bias is None else str(bias.name),
+        str(node.outputs[0].name),
+        axis,
+        groups,
+        macs,
+        padded,
+        reason,
+    )
+
+
+def _why_float(node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Sequence[int], *, first: bool) -> str | None:
+    """Why a layer has no int8 kernel worth using, or None."""
+    if node.op_type == "ConvTranspose" and groups > 1:
+        return "grouped transposed convolutions have no int8 kernel"
+    if node.op_type in ("Gemm", "MatMul"):
+        if len(node.inputs[1].shape or ()) != 2:  # type: ignore[union-attr]
+            return "its weight is not a matrix"
+        plain = all(node.attributes[name].as_float() == 1.0 for name in ("alpha", "beta") if name in node.attributes)
+        if not plain or ("transA" in node.attributes and node.attributes["transA"].as_int()):
+            return "it scales or transposes its input"
+    if groups > 1 and groups == inputs:
+        if outputs % DEPTHWISE_MULTIPLE or min(kernel) < DEPTHWISE_KERNEL:
+            return f"depthwise int8 kernels want channels in multiples of {DEPTHWISE_MULTIPLE} and a kernel of {DEPTHWISE_KERNEL} or more"
+        return None
+    if outputs < MINIMUM_CHANNELS or (inputs < MINIMUM_CHANNELS and not first):
+        return f"int8 kernels want {MINIMUM_CHANNELS} channels or more"
+    return None
+
+
+def _ends_in_conv(value: ir.Value, wanted: _Wanted) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Conv" and len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _depths(nodes: Sequence[ir.Node]) -> dict[str, int]:
+    """The longest path from the input to every value, in weighted operators."""
+    depth: dict[str, int] = {}
+    for node in nodes:
+        step = node.op_type in ("Conv", "Gemm", "MatMul")
+        deepest = max((depth.get(str(value.name), 0) for value in node.inputs if value is not None), default=0)
+        depth.update(dict.fromkeys((str(value.name) for value in node.outputs), deepest + step))
+    return depth
+
+
+def _product(sizes: Sequence[int]) -> int:
+    result = 1
+    for size in sizes:
+        result *= int(size)
+    return result

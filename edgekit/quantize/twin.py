@@ -1,0 +1,89 @@
+"""The int8 network as PyTorch computes it in float: the same rounding as the written graph, none of its speed, all of its knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgekit.quantize.execute import Hook, Network, Step
+
+QMIN, QMAX = -128, 127
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The representable numbers of an activation: ``scale`` × (-128 … 127), or ``scale`` × (0 … 255) where ``centred``.
+
+    A centred grid is still written as symmetric int8: 128 × ``scale`` is taken off the producer's bias and given back in the consumers'.
+    """
+
+    scale: float
+    centred: bool = False
+
+    @property
+    def high(self) -> float:
+        """The largest number on the grid."""
+        return self.scale * (LEVELS - 1 if self.centred else QMAX)
+
+    def round(self, x: Tensor) -> Tensor:
+        """The nearest numbers on the grid, ties to even; the gradient is one inside the grid and zero outside."""
+        low, high = (0, LEVELS - 1) if self.centred else (QMIN, QMAX)
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, 0, low, high)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near logits are to the reference's: signal over error power in dB, and the share of images with the same first class."""
+
+    sqnr: float
+    agreement: float
+
+    def __str__(self) -> str:
+        return f"{self.sqnr:.1f} dB, {self.agreement:.3f}"
+
+
+def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
+    """Compares logits ``(N, classes)``; any value that is not finite makes both measures the worst there is."""
+    if not np.isfinite(logits).all():
+        return Fidelity(float("-inf"), 0.0)
+    wide = reference.astype(np.float64)
+    error = float(np.square(logits - wide).sum())
+    sqnr = float("inf") if error == 0 else 10 * float(np.log10(np.square(wide).sum() / error))
+    return Fidelity(sqnr, float((reference.argmax(1) == logits.argmax(1)).mean()))
+
+
+def rounding_hook(edges: Mapping[tuple[str, int], str], grids: Mapping[str, Grid]) -> Hook:
+    """Rounds every input that ``edges`` names onto the grid of its value, once for all its readers. Good for one run."""
+    done: dict[str, Tensor] = {}
+
+    def hook(step: Step, position: int, tensor: Tensor) -> Tensor:
+        value = edges.get((step.name, position))
+        grid = grids.get(value) if value is not None else None
+        if value is None or grid is None:
+            return tensor
+        if value not in done:
+            done[value] = grid.round(tensor)
+        return done[value]
+
+    return hook
+
+
+def logits_of(
+    network: Network,
+    images: Iterable[NDArray[np.float32]],
+    edges: Mapping[tuple[str, int], str] | None = None,
+    grids: Mapping[str, Grid] | None = None,
+) -> NDArray[np.float32]:
+    """The logits ``(N, classes)`` of a network whose activations are rounded as said; its weights are what ``network.constants`` holds."""
+    rows = []
+    with torch.inference_mode():
+        for image in images:
+            hook = rounding_hook(edges, grids) if edges is not None and grids is not None else None
+            rows.append(network.run(image, hook)[network.output].reshape(-1).numpy())
+    return np.stack(rows).astype(np.float32)

@@ -1,0 +1,63 @@
+"""The report of an export: what was made, what was measured, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.bench import Environment, Measurement
+from edgekit.manifest import ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
+from edgekit.parity import Rung
+from edgekit.report.plain import plain
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A warning, and what would mend it."""
+
+    message: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """``seconds`` of the whole export, ``peak_megabytes`` the largest resident size of the process; ``path`` is None where a gate failed."""
+
+    network: NetworkEntry
+    weights: WeightsEntry
+    precision: str
+    input: str
+    images: ImagesEntry
+    ladder: tuple[Rung, ...]
+    kept: tuple[KeptEntry, ...]
+    latency: Measurement | None
+    environment: Environment
+    tools: Mapping[str, str]
+    advice: tuple[Advice, ...]
+    seconds: float
+    peak_megabytes: float
+    path: Path | None
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What failed, rung by rung."""
+        return tuple(f"{rung.name}: {failure}" for rung in self.ladder for failure in rung.failures)
+
+    @property
+    def next_commands(self) -> tuple[str, ...]:
+        if self.path is None:
+            return ()
+        return (f"edgekit run {shown(self.path)} photo.jpg", f"edgekit verify {shown(self.path)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report in json's types; keys are stable."""
+        ladder = [{**plain(rung), "verdict": rung.verdict} for rung in self.ladder]
+        return {**plain(self), "ladder": ladder, "failures": list(self.failures), "next": list(self.next_commands)}
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
