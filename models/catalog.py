@@ -1,7 +1,7 @@
 """The table of every registered variant, readable without torch.
 
-One row a variant: what it is called, which class builds it with which arguments, and facts that a test recomputes (parameters, MACs) or that a
-paper or checkpoint states (input transform). The pretrained files are in ``weights.py``.
+One row a variant: what it is called, which class builds it with which arguments, and facts that a test recomputes (parameters, MACs) or
+that a paper or checkpoint states (input transform). The pretrained files are in ``weights.py``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Transform:
 class Variant:
     """One row of the zoo.
 
-    ``builder`` is ``module:callable`` inside this package, called with ``config``. ``params`` counts the trainable parameters of the network as
-    deployed (auxiliary heads left out); ``macs`` the multiply-accumulates of its convolutions and linear layers for one image of ``transform.size``.
+    ``builder`` is ``module:callable`` inside this package, called with ``config``. ``params`` counts the trainable parameters of the
+    network as deployed (auxiliary heads left out); ``macs`` the multiply-accumulates of its convolutions and linear layers for one image
+    of ``transform.size``.
     """
 
     name: str

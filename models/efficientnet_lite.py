@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from .layers import (
     Conv2dSame,
     Residual,
-    StochasticDepth,
     fan_out_uniform,
     group_fan_out_normal,
     initialize,
@@ -65,9 +64,8 @@ class DepthwiseSeparable(Residual):
             ("act1", nn.ReLU6(inplace=True)),
             ("conv_pw", Conv2dSame(in_channels, out_channels, 1, bias=False)),
             ("bn2", _norm(out_channels)),
-            ("drop", StochasticDepth(drop)),
         ]
-        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels)
+        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels, drop=drop)
 
 
 class InvertedResidual(Residual):
@@ -84,9 +82,8 @@ class InvertedResidual(Residual):
             ("act2", nn.ReLU6(inplace=True)),
             ("conv_pwl", Conv2dSame(hidden, out_channels, 1, bias=False)),
             ("bn3", _norm(out_channels)),
-            ("drop", StochasticDepth(drop)),
         ]
-        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels)
+        super().__init__(layers, use_shortcut=stride == 1 and in_channels == out_channels, drop=drop)
 
 
 class EfficientNetLite(nn.Module):

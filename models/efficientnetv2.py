@@ -214,7 +214,7 @@ def _base_block(in_channels: int, out_channels: int, stage: Stage, *, stride: in
             ("conv_pwl", nn.Conv2d(hidden, out_channels, 1, bias=False)),
             ("bn3", _norm(out_channels)),
         ]
-    return Residual([*layers, ("drop", StochasticDepth(drop))], use_shortcut=stride == 1 and in_channels == out_channels)
+    return Residual(layers, use_shortcut=stride == 1 and in_channels == out_channels, drop=drop)
 
 
 class EfficientNetV2Base(nn.Module):

@@ -84,10 +84,13 @@ class ConvNormAct(nn.Sequential):
 
 
 class Residual(nn.Sequential):
-    """A chain of named layers, with the identity added where ``use_shortcut``."""
+    """A chain of named layers, to which the identity is added where ``use_shortcut``.
 
-    def __init__(self, layers: Sequence[tuple[str, nn.Module]], *, use_shortcut: bool) -> None:
-        super().__init__(OrderedDict(layers))
+    In training the chain is then dropped with probability ``drop``; one without shortcut never is, as nothing would be left of the sample.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, nn.Module]], *, use_shortcut: bool, drop: float = 0.0) -> None:
+        super().__init__(OrderedDict([*layers, *([("drop", StochasticDepth(drop))] if use_shortcut else [])]))
         self.use_shortcut = use_shortcut
 
     def forward(self, input: Tensor) -> Tensor:
