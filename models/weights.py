@@ -76,6 +76,8 @@ def _tensorflow(size: int, crop: float) -> Transform:
 def _torchvision() -> Iterator[tuple[str, Weights]]:
     """The first ImageNet weights of each network, which follow the papers' recipes most closely."""
     half = Transform(480, 480, "bicubic", HALF, HALF)
+    # torchvision takes ImageNet's mean and deviation for GoogLeNet as well, and its network brings the pixels to -1..1 itself.
+    minus_one_to_one = Transform(mean=HALF, std=HALF)
     rows = [
         # variant, torchvision's name, file, top-1, top-5, transform
         ("alexnet", "AlexNet", "alexnet-owt-7be5be79", 56.522, 79.066, PLAIN),
@@ -87,7 +89,7 @@ def _torchvision() -> Iterator[tuple[str, Weights]]:
         ("vgg16_bn", "VGG16_BN", "vgg16_bn-6c64b313", 73.360, 91.516, PLAIN),
         ("vgg19", "VGG19", "vgg19-dcbb9e9d", 72.376, 90.876, PLAIN),
         ("vgg19_bn", "VGG19_BN", "vgg19_bn-c79401a0", 74.218, 91.842, PLAIN),
-        ("googlenet", "GoogLeNet", "googlenet-1378be20", 69.778, 89.530, PLAIN),
+        ("googlenet", "GoogLeNet", "googlenet-1378be20", 69.778, 89.530, minus_one_to_one),
         ("resnet18", "ResNet18", "resnet18-f37072fd", 69.758, 89.078, PLAIN),
         ("resnet34", "ResNet34", "resnet34-b627a593", 73.314, 91.420, PLAIN),
         ("resnet50", "ResNet50", "resnet50-0676ba61", 76.130, 92.862, PLAIN),
@@ -173,7 +175,7 @@ def _timm() -> Iterator[tuple[str, Weights]]:
                 _digest_in_name(path),
                 top1=top1,
                 top5=top5,
-                key_order="own" if "lite" in name else "reference",
+                key_order="reference" if name.startswith("mobilenetv2") else "own",
                 transform=transform,
             ),
         )
