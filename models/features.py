@@ -136,7 +136,16 @@ def _on_meta(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose tensors have shapes and no data; the weights are never duplicated."""
     tensors: dict[int, Tensor] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     tensors.update((id(b), b.to("meta")) for b in model.buffers())
-    return copy.deepcopy(model, tensors).eval()
+    shadow = copy.deepcopy(model, tensors).eval()
+    for module in shadow.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # It keeps the shape, and on the meta device it would take most of the time.
+            module.forward = _identity  # type: ignore[method-assign]
+    return shadow
+
+
+def _identity(input: Tensor) -> Tensor:
+    return input
 
 
 def _trunk(model: nn.Module) -> OrderedDict[str, nn.Module]:

@@ -79,7 +79,7 @@ def training_step(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def test_torchvision_computes_the_same(name: str) -> None:
     torch.manual_seed(0)
-    x = images(96)
+    x = images(64)
     ours = create_model(name)
     assert_live(ours.eval()(x))
     disturb_batch_norms(ours)
@@ -95,8 +95,8 @@ def test_torchvision_computes_the_same(name: str) -> None:
 @torch.no_grad()
 def test_googlenet_trains_with_auxiliary_classifiers_and_runs_without() -> None:
     torch.manual_seed(0)
-    x = images(96)
-    ours = create_model("googlenet", aux=True, transform_input=True)
+    x = images(64).double()
+    ours = create_model("googlenet", aux=True, transform_input=True).double()
     disturb_batch_norms(ours)
     theirs = torchvision_twin("googlenet", ours, aux_logits=True, transform_input=True)
     mine, other = training_step(ours, x), training_step(theirs, x)
@@ -105,7 +105,7 @@ def test_googlenet_trains_with_auxiliary_classifiers_and_runs_without() -> None:
     for a, b in zip(mine, other, strict=True):
         assert_equal(a, b)
     theirs.load_state_dict(ours.state_dict())
-    deployed = create_model("googlenet", transform_input=True)
+    deployed = create_model("googlenet", transform_input=True).double()
     deployed.load_state_dict(theirs.state_dict(), strict=True)
     assert not any(key.startswith("aux") for key in deployed.state_dict())
     logits = deployed.eval()(x)
@@ -144,7 +144,7 @@ def test_googlenet_of_the_paper() -> None:
     theirs.maxpool4 = nn.MaxPool2d(3, 2, ceil_mode=True)
     ours = create_model("googlenet_nobn")
     theirs.load_state_dict(ours.state_dict(), strict=True)
-    x = images(96)
+    x = images(64)
     logits = ours.eval()(x)
     assert_live(logits)
     assert_equal(logits, theirs.eval()(x))
