@@ -78,7 +78,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         latency = None
         if request.bench and ladder.sound:
             with step("latency"):
-                latency = steps.measure(reference, network.reference, {"fp32": simplified, request.precision: final}, images.pixels)
+                graphs = {"fp32": simplified, request.precision: final}
+                latency = steps.measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
         report = Report(
             network=network.entry,
             weights=network.weights,

@@ -15,8 +15,8 @@ MARKER = "manifest.json"  # what makes a folder one of ours, which --force may r
 
 
 class Staging:
-    """Context manager: ``path`` is the hidden sibling to write into, ``scratch`` a folder in it for what the bundle will not hold; ``commit()`` gives
-    it the final name, and leaving without a commit removes it.
+    """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place, and ``scratch`` one for what the bundle will not
+    hold; ``commit()`` gives ``path`` its final name, and leaving removes everything else.
 
     Args:
         final: the folder to make.
@@ -31,8 +31,9 @@ class Staging:
     def __init__(self, final: Path, *, force: bool = False) -> None:
         self.final = final.absolute()
         self.force = force
-        self.path = self.final.with_name(f".{self.final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-        self.scratch = self.path / "scratch"
+        self._hidden = self.final.with_name(f".{self.final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        self.path = self._hidden / "bundle"
+        self.scratch = self._hidden / "scratch"
         self._check_final()
 
     def _check_final(self) -> None:
@@ -47,15 +48,15 @@ class Staging:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             _remove_orphans(self.final)
-            self.scratch.mkdir(parents=True)
+            self.path.mkdir(parents=True)
+            self.scratch.mkdir()
         except OSError as error:
             raise _explain(error, self.final.parent) from error
         return self
 
     def commit(self) -> Path:
-        """Drops the scratch folder, renames the rest to its final name and returns that."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        retired = self.path.with_suffix(".old")
+        """Gives the folder its final name and returns that."""
+        retired = self._hidden.with_suffix(".old")
         try:
             if self.final.exists():
                 self._check_final()
@@ -71,7 +72,7 @@ class Staging:
         return self.final
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self._hidden, ignore_errors=True)
         if isinstance(error, OSError):
             raise _explain(error, self.final) from error
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ from edgekit.manifest import GateEntry, ImagesEntry, InputEntry, KeptEntry, Mani
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
-from edgekit.report import Advice, Report
+from edgekit.report import Advice, Latency, LatencyRow, Report
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -164,6 +165,36 @@ def simplify(traced: Artifact, path: Path, opset: int, ladder: Ladder) -> tuple[
     return artifact, [Advice(note) for note in notes]
 
 
+def measure(reference: Session, name: str, graphs: Mapping[str, Artifact], images: NDArray[np.float32], batch: int, progress: Progress) -> Latency:
+    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
+
+    A graph of static batch is measured at it, and the reference at the same.
+    """
+    from edgekit.bench.clock import measure as measure_in_turns
+
+    with ExitStack() as stack:
+        sessions = {name: reference}
+        for precision, artifact in graphs.items():
+            sessions[f"onnxruntime {precision}"] = stack.enter_context(OnnxRuntime().load(artifact, SessionOptions()))
+        measurement = measure_in_turns(
+            {key: _run_of(session, images, batch) for key, session in sessions.items()},
+            reference=name,
+            on_block=lambda done, total: progress.advance(done, total),
+        )
+    rows = tuple(
+        LatencyRow(key, timing.summary, None if key == name else measurement.ratio(key), timing.warm_up.settled)
+        for key, timing in measurement.timings.items()
+    )
+    return Latency(name, batch, os.cpu_count() or 1, rows, measurement.noise_floor)
+
+
+def _run_of(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
+    """One synchronous inference on the i-th batch of images, taken round and round."""
+    spec = session.inputs[0]
+    feeds = [np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)]
+    return lambda i: session.run({spec.name: feeds[i % len(feeds)]})
+
+
 @dataclass(frozen=True)
 class Halved:
     artifact: Artifact
@@ -173,12 +204,12 @@ class Halved:
 
 def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Halved:
     """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
-    from edgekit.graph.extremes import extremes
     from edgekit.graph.half import HalfConfig, rounding_twin
     from edgekit.graph.half import halve as halve_graph
+    from edgekit.graph.observe import observe
 
     pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
-    result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), extremes(simplified, pixels))
+    result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, pixels))
     kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, reason=k.reason) for k in result.kept)
     return Halved(result.artifact, rounding_twin(result.artifact, path.with_name("twin.onnx")), kept)
 
@@ -186,7 +217,7 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
 def write_bundle(folder: Path, final: Artifact, opset: int, network: Network, images: ParityImages, ladder: Ladder, gate: Gate, report: Report) -> None:
     """Everything a bundle holds, the manifest last."""
     from edgekit.graph.io import stamp
-    from edgekit.report import markdown
+    from edgekit.report.markdown import markdown
 
     spec, given = network.input, final.inputs[0]
     entry = InputEntry(

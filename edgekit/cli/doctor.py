@@ -15,6 +15,7 @@ def command(
     from edgekit.bench.environment import describe
     from edgekit.doctor import examine
     from edgekit.report.plain import plain
+    from edgekit.report.table import environment_lines
     from edgekit.runtimes import availability
 
     environment, found = describe(), availability()
@@ -28,7 +29,7 @@ def command(
         if not state.ok and state.install_hint:
             out.print(f"  {'':<28}{escape(state.install_hint)}", style="dim")
     out.print()
-    for line in environment.lines():
+    for line in environment_lines(environment):
         out.print(escape(line))
     for finding in findings:
         out.print(f"\n[yellow]![/] {escape(finding.message)}")

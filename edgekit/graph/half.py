@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx import defs
 
 from edgekit.artifact import Artifact
-from edgekit.graph.extremes import Extremes
 from edgekit.graph.io import constant, load, opset_of, save
+from edgekit.graph.observe import LAYERS, Extremes, Observation
+from edgekit.graph.rounding import round_keeping_mean
 
 FP16_MAX = 65504.0
 FP16_SMALLEST_NORMAL = 2.0**-14
@@ -50,17 +52,18 @@ class HalfResult:
     kept: tuple[KeptNode, ...]
 
 
-def halve(artifact: Artifact, path: Path, config: HalfConfig, ranges: Mapping[str, Extremes]) -> HalfResult:
+def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation) -> HalfResult:
     """Writes the FP16 graph.
 
     Args:
         artifact: an FP32 graph.
         path: where to write the result.
         config: what stays FP32 by choice.
-        ranges: the extremes of every value on real images, from :func:`edgekit.graph.extremes.extremes`.
+        seen: what the graph's values do on real images, from :func:`edgekit.graph.observe.observe`.
     """
     model = load(artifact.path)
-    kept = _nodes_to_keep(model, config, ranges)
+    kept = _nodes_to_keep(model, config, seen.extremes)
+    _round_weights(model, {node.name for node in kept}, seen.means)
     _retype(model, {node.name for node in kept}, keep_io=config.keep_io)
     return HalfResult(save(model, path, "fp16", artifact), tuple(kept))
 
@@ -110,6 +113,34 @@ def _activations_at_risk(node: ir.Node, ranges: Mapping[str, Extremes]) -> str |
         if 0 < seen.magnitude < FP16_SMALLEST_NORMAL:
             return f"{value.name} stays under {seen.magnitude:.1e}, below FP16's normal numbers"
     return None
+
+
+def _round_weights(model: ir.Model, kept: set[str | None], means: Mapping[str, NDArray[np.float64]]) -> None:
+    """Rounds the weights of convolutions and linear layers, where one layer alone reads them, so that channels keep their means."""
+    for node in model.graph:
+        if node.op_type not in LAYERS or node.name in kept or node.inputs[0] is None or node.inputs[0].name not in means:
+            continue
+        value, bias = node.inputs[1], constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        tensor = constant(value)
+        if value is None or tensor is None or len(value.uses()) != 1:
+            continue
+        weight, mean = tensor.numpy(), means[str(node.inputs[0].name)]
+        transposed = node.op_type == "Gemm" and ("transB" not in node.attributes or node.attributes["transB"].as_int() == 0)
+        per_output = weight.T if transposed else weight
+        if bias is not None and bias.shape != (len(per_output),):
+            continue
+        rounded = round_keeping_mean(per_output, None if bias is None else bias.numpy(), _mean_inputs(node, per_output, mean))
+        value.const_value = ir.tensor(np.ascontiguousarray(rounded.T if transposed else rounded), name=value.name)
+
+
+def _mean_inputs(node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the channel that each weight of ``(outputs, inputs of the group, …)`` reads."""
+    if node.op_type == "Gemm":
+        return mean[None, :]
+    groups = len(mean) // weight.shape[1]
+    by_group = mean.reshape(groups, weight.shape[1])
+    per_output = np.repeat(by_group, len(weight) // groups, axis=0)
+    return per_output.reshape(*per_output.shape, *(1,) * (weight.ndim - 2))
 
 
 def _retype(model: ir.Model, kept: set[str | None], *, keep_io: bool) -> None:

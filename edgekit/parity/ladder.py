@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from edgekit.artifact import Precision
@@ -14,6 +15,7 @@ class Gate:
     """What a rung has to meet; None asks nothing.
 
     ``relative``: largest max-abs error over the reference's range; ``sqnr``: least dB; ``agreement``: least share of images with the same first class.
+    Flips come whole: N images allow N × (1 − agreement) of them, rounded up, so that 0.99 on 78 images allows one and 1.0 none.
     """
 
     relative: float | None = None
@@ -29,7 +31,7 @@ class Gate:
             misses.append(f"max-abs is {parity.relative:.1e} of the range, over {self.relative:.0e}")
         if self.sqnr is not None and not parity.sqnr >= self.sqnr:
             misses.append(f"SQNR {parity.sqnr:.1f} dB is under {self.sqnr:g} dB")
-        if self.agreement is not None and not parity.top1 >= self.agreement:
+        if self.agreement is not None and parity.flips > math.ceil(round(parity.images * (1 - self.agreement), 9)):
             misses.append(f"top-1 agreement {parity.top1:.1%} is under {self.agreement:.1%} ({parity.flips} of {parity.images} images flip)")
         return tuple(misses)
 

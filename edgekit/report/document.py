@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench import Environment, Measurement
+from edgekit.bench.environment import Environment
+from edgekit.bench.statistics import Ratio, Summary
 from edgekit.manifest import ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
 from edgekit.parity import Rung
 from edgekit.report.plain import plain
@@ -22,6 +23,27 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class LatencyRow:
+    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for the reference itself)."""
+
+    name: str
+    summary: Summary
+    ratio: Ratio | None
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """End to end on this machine's CPU, candidates in turns; ``noise_floor`` is the reference against itself."""
+
+    reference: str
+    batch: int
+    threads: int
+    rows: tuple[LatencyRow, ...]
+    noise_floor: Ratio
+
+
+@dataclass(frozen=True)
 class Report:
     """``seconds`` of the whole export, ``peak_megabytes`` the largest resident size of the process; ``path`` is None where a gate failed."""
 
@@ -32,7 +54,7 @@ class Report:
     images: ImagesEntry
     ladder: tuple[Rung, ...]
     kept: tuple[KeptEntry, ...]
-    latency: Measurement | None
+    latency: Latency | None
     environment: Environment
     tools: Mapping[str, str]
     advice: tuple[Advice, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -60,17 +60,20 @@ class Runtime(Protocol):
     def load(self, artifact: Artifact, options: SessionOptions) -> Session: ...
 
 
-def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output of a one-input session for images ``(N, …)``: one at a time, or as many as a static batch takes.
+def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Array, int]]:
+    """Images ``(N, …)`` as an input takes them: one at a time, or as many as its static batch.
 
-    A static batch larger than one is filled up by repeating the last image; the filling is cut off again.
+    A static batch larger than what is left is filled up by repeating the last image; the number says how many are real.
     """
-    spec = session.inputs[0]
-    batch = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-    rows = []
-    for start in range(0, len(images), batch):
-        chunk = images[start : start + batch]
-        filled = np.concatenate([chunk, np.repeat(chunk[-1:], batch - len(chunk), axis=0)]) if len(chunk) < batch else chunk
-        outputs = session.run({spec.name: np.ascontiguousarray(filled, dtype=spec.dtype)})
-        rows.append(outputs[session.outputs[0].name][: len(chunk)])
+    size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        filled = chunk if len(chunk) == size else np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+        yield np.ascontiguousarray(filled, dtype=spec.dtype), len(chunk)
+
+
+def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first output of a one-input session for images ``(N, …)``, as float32."""
+    spec, output = session.inputs[0], session.outputs[0].name
+    rows = [session.run({spec.name: batch})[output][:count] for batch, count in batches(spec, images)]
     return np.concatenate(rows).astype(np.float32)

@@ -1,0 +1,117 @@
+"""Weights to int8: the step of every output channel, and which way every weight is rounded.
+
+``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output changes least on real activations: the error made by
+one weight is carried over to those not yet rounded, in proportion to how their inputs move together. The layer's inputs are those of the int8
+network, its target the float network's output, so that a layer also takes back what the layers before it got wrong.
+
+Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, arXiv:2004.10568 (layerwise objective, asymmetric
+reconstruction); Frantar et al., "GPTQ", ICLR 2023, arXiv:2210.17323 (closed form with the Cholesky factor of the inverse Hessian).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Rounding = Literal["nearest", "adaptive"]
+WMAX = 127
+FRACTIONS = tuple(float(f) for f in np.linspace(0.5, 1.0, 26))
+DAMPING = 0.01
+SWEEPS = 2
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """``values`` int8 in the weight's own shape, one ``scale`` an output channel along ``axis``."""
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    axis: int
+
+    def dequantized(self) -> NDArray[np.float32]:
+        shape = [1] * self.values.ndim
+        shape[self.axis] = -1
+        return self.values.astype(np.float32) * self.scales.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Covariances of a layer's inputs, one matrix a group: ``inputs`` of the int8 network with itself ``(G, K, K)``, ``cross`` of the float with the
+    int8 network ``(G, K, K)``; and the means ``(G, K)`` of both."""
+
+    inputs: Tensor
+    cross: Tensor
+    mean_float: Tensor
+    mean_int8: Tensor
+
+
+def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
+    """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by ``importance`` ``(..., K)``."""
+    largest = rows.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny * WMAX)
+    best, least = largest / WMAX, torch.full_like(largest, float("inf"))
+    for fraction in FRACTIONS:
+        step = largest * fraction / WMAX
+        error = (_to_grid(rows, step) - rows).square()
+        total = (error if importance is None else error * importance.unsqueeze(-2)).sum(-1)
+        better = total < least
+        best, least = torch.where(better, step, best), torch.where(better, total, least)
+    return best
+
+
+def nearest(rows: Tensor, step: Tensor) -> Tensor:
+    """Every weight to its nearest level: integers as floats."""
+    return torch.clamp(torch.round(rows / step.unsqueeze(-1)), -WMAX, WMAX)
+
+
+def adaptive(rows: Tensor, step: Tensor, moments: Moments) -> Tensor:
+    """Rounds ``(G, O, K)`` rows against the layer's output.
+
+    Returns:
+        Integers as floats, ``(G, O, K)``.
+    """
+    hessian = moments.inputs.double()
+    size = hessian.shape[-1]
+    mean = hessian.diagonal(dim1=-2, dim2=-1).mean(-1)
+    damping = (DAMPING * mean).clamp_min(1e-12)[:, None, None] * torch.eye(size, dtype=torch.float64)
+    hessian = hessian + damping
+    target = torch.linalg.solve(hessian, (rows.double() @ (moments.cross.double() + damping)).mT).mT
+    scale = step.double()
+    levels = _carry_errors(target, scale, hessian)
+    return _descend(target, scale, hessian, levels).float()
+
+
+def _carry_errors(target: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
+    order = hessian.diagonal(dim1=-2, dim2=-1).mean(0).argsort(descending=True)
+    factor = torch.linalg.cholesky(torch.linalg.inv(hessian[:, order][:, :, order]), upper=True)
+    left = target[..., order].clone()
+    levels = torch.empty_like(left)
+    for i in range(left.shape[-1]):
+        levels[..., i] = torch.clamp(torch.round(left[..., i] / scale), -WMAX, WMAX)
+        error = (left[..., i] - levels[..., i] * scale) / factor[:, i, i, None]
+        left[..., i + 1 :] -= error.unsqueeze(-1) * factor[:, i, i + 1 :].unsqueeze(-2)
+    result = torch.empty_like(levels)
+    result[..., order] = levels
+    return result
+
+
+def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> Tensor:
+    """Moves one weight at a time to its best level with all others held; the error only falls."""
+    levels = levels.clone()
+    pull = (target - levels * scale.unsqueeze(-1)) @ hessian
+    for _ in range(SWEEPS):
+        for j in range(levels.shape[-1]):
+            wish = levels[..., j] + pull[..., j] / (hessian[:, j, j, None] * scale)
+            level = torch.clamp(torch.round(wish), -WMAX, WMAX)
+            moved = (level - levels[..., j]) * scale
+            pull -= moved.unsqueeze(-1) * hessian[:, j].unsqueeze(-2)
+            levels[..., j] = level
+    return levels
+
+
+def _to_grid(rows: Tensor, step: Tensor) -> Tensor:
+    return nearest(rows, step) * step.unsqueeze(-1)

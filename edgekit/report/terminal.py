@@ -1,0 +1,58 @@
+"""The report as the command line ends with it."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from edgekit.report import table
+from edgekit.report.document import Report, shown
+
+_STYLES = {"pass": "green", "fail": "bold red", "reference": "dim"}
+
+
+def render(report: Report) -> Group:
+    """Ladder, latency, warnings with their fix, the path, the next commands."""
+    parts: list[Table | Text] = [_title(report), _ladder(report)]
+    if report.latency is not None:
+        parts += [Text(), _latency(report), Text(table.latency_caption(report.latency), style="dim")]
+    if report.advice:
+        parts.append(Text())
+    for advice in report.advice:
+        parts.append(Text.assemble(("! ", "yellow"), advice.message))
+        if advice.fix:
+            parts.append(Text(f"  {advice.fix}", style="dim"))
+    if report.path is not None:
+        parts += [Text(), Text.assemble(("bundle ", "bold"), shown(report.path), f"   {report.seconds:.1f} s, peak {report.peak_megabytes:.0f} MB")]
+        parts += [Text(f"  {command}", style="cyan") for command in report.next_commands]
+    return Group(*parts)
+
+
+def _title(report: Report) -> Text:
+    weights = report.weights.file or report.weights.source
+    trained = f"{weights}" if report.weights.trained else f"random weights, seed {report.weights.seed}"
+    return Text.assemble((report.network.name, "bold"), f" {report.precision}, {report.input}; {trained}; {report.images.count} photos ({report.images.source})\n")
+
+
+def _ladder(report: Report) -> Table:
+    grid = _grid(table.LADDER, left=(0, 6))
+    for rung in report.ladder:
+        *cells, verdict = table.ladder_row(rung)
+        grid.add_row(*cells, Text(verdict, style=_STYLES[verdict]))
+    return grid
+
+
+def _latency(report: Report) -> Table:
+    assert report.latency is not None
+    grid = _grid(table.LATENCY, left=(0, 5))
+    for row in report.latency.rows:
+        grid.add_row(*table.latency_row(row))
+    return grid
+
+
+def _grid(titles: tuple[str, ...], left: tuple[int, ...]) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for i, title in enumerate(titles):
+        grid.add_column(title, justify="left" if i in left else "right", no_wrap=True)
+    return grid
