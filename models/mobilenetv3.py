@@ -30,7 +30,7 @@ class Row:
 
 STEM_CHANNELS = 16
 
-# Table 1 of the paper (k, exp size, #out, SE, NL, s). Then the widths of the two layers around the pooling.
+# Table 1 of the paper: kernel, exp size, #out, SE, NL, s.
 LARGE = (
     Row(3, 16, 16, False, False, 1),
     Row(3, 64, 24, False, False, 2),
@@ -65,6 +65,7 @@ SMALL = (
 )
 
 LAST_EXPANSION = 6  # the last 1×1 convolution: 960 = 6·160, 576 = 6·96
+# With the width of the layer behind the pooling.
 NETWORKS = {"large": (LARGE, 1280), "small": (SMALL, 1024)}
 
 _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
