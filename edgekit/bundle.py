@@ -54,7 +54,9 @@ class Bundle:
             where = ".".join(map(str, first["loc"])) or MANIFEST
             raise BadBundle(f"{file} cannot be read: {where}: {first['msg']}", hint="export the network again") from error
         if manifest.schema_version != SCHEMA_VERSION:
-            raise BadBundle(f"{path} is of schema {manifest.schema_version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
+            raise BadBundle(
+                f"{path} is of schema {manifest.schema_version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it"
+            )
         return cls(path, manifest)
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgekit.advice import Advice
 from edgekit.bench.environment import Environment
-from edgekit.report.document import Advice
 
 
 def examine(environment: Environment) -> list[Advice]:
@@ -20,9 +20,16 @@ def examine(environment: Environment) -> list[Advice]:
         )
     if cpu.quota is not None and cpu.quota < len(cpu.affinity):
         findings.append(
-            Advice(f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be uneven", "raise its CPU limit to measure")
+            Advice(
+                f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be uneven",
+                "raise its CPU limit to measure",
+            )
         )
     load = environment.before.load
     if load is not None and load > len(cpu.affinity):
-        findings.append(Advice(f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too high", "wait until the machine is idle"))
+        findings.append(
+            Advice(
+                f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too high", "wait until the machine is idle"
+            )
+        )
     return findings

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit import steps
+from edgekit.advice import Advice
 from edgekit.artifact import Precision
 from edgekit.bench.environment import describe
 from edgekit.bench.memory import peak_megabytes
 from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity import DEFAULT_GATES, parse_gate
 from edgekit.progress import Progress, Quiet
-from edgekit.report import Advice, Report
+from edgekit.report import Report
 from edgekit.staging import Staging
 
 
@@ -75,11 +76,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
                 halved = steps.halve(simplified, staging.scratch / "half.onnx", ladder, half_io=request.half_io)
             ladder.climb("fp16", halved.artifact, step.seconds, gate, twin=halved.twin)
             final, kept = halved.artifact, halved.kept
-        latency = None
+        measured = None
         if request.bench and ladder.sound:
             with step("latency"):
                 graphs = {"fp32": simplified, request.precision: final}
-                latency = steps.measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
+                measured = steps.measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
         report = Report(
             network=network.entry,
             weights=network.weights,
@@ -88,10 +89,16 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             images=images.entry,
             ladder=tuple(ladder.rungs),
             kept=kept,
-            latency=latency,
-            environment=describe(),
+            latency=measured.latency if measured else None,
+            environment=measured.environment if measured else describe(),
             tools=steps.tool_versions(),
-            advice=(*map(Advice, network.notes), *images.advice, *notes, *steps.advise(network, request.precision, kept)),
+            advice=(
+                *map(Advice, network.notes),
+                *images.advice,
+                *notes,
+                *steps.advise(network, request.precision, kept),
+                *(measured.advice if measured else ()),
+            ),
             seconds=time.perf_counter() - started,
             peak_megabytes=peak_megabytes(),
             path=staging.final if ladder.sound else None,

@@ -143,7 +143,14 @@ def _load_pretrained(module: nn.Module, variant: Variant, offline: bool, progres
         raise WeightsUnavailable(str(error), hint=error.hint) from error
     except CheckpointError as error:
         raise BadWeights(str(error), hint=error.hint) from error
-    return WeightsEntry(source="pretrained", trained=True, file=loaded.file, sha256=loaded.sha256, origin=loaded.source, licence=WEIGHTS[variant.name].licence)
+    return WeightsEntry(
+        source="pretrained",
+        trained=True,
+        file=loaded.file,
+        sha256=loaded.sha256,
+        origin=loaded.source,
+        licence=WEIGHTS[variant.name].licence,
+    )
 
 
 def _load_file(module: nn.Module, path: Path) -> WeightsEntry:
@@ -203,7 +210,9 @@ def _from_factory(request: NetworkRequest) -> Network:
         raise InputError("a factory has no pretrained weights that edgekit knows", hint="load them in the factory, or give --weights FILE")
     module = _seeded(lambda: _call(factory, path, function), seed or 0)
     if not isinstance(module, nn.Module):
-        raise BadNetwork(f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself")
+        raise BadNetwork(
+            f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
+        )
     if seed is not None:
         weights = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice:
@@ -216,7 +225,11 @@ def _from_factory(request: NetworkRequest) -> Network:
     transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
     spec = _input_spec(request, transform, channels)
     labels = _check_forward(module, spec, request.name)
-    notes = () if request.mean else (f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)",)
+    notes = (
+        ()
+        if request.mean
+        else (f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)",)
+    )
     return Network(NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes)
 
 
@@ -248,7 +261,11 @@ def _call(factory: Callable[[], Any], path: Path, function: str) -> Any:
 
 def _theirs(error: BaseException, path: Path) -> str:
     """The user's exception in a line, with the last line of their file that it passed."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute() or frame.filename == str(path)]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path.absolute() or frame.filename == str(path)
+    ]
     where = f" (line {lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
 
@@ -273,9 +290,13 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
             output = module.eval()(torch.zeros(shape))
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise BadNetwork(f"{name} cannot run on one image {shape}: {type(error).__name__}: {reason}", hint="--size sets height and width") from error
+        raise BadNetwork(
+            f"{name} cannot run on one image {shape}: {type(error).__name__}: {reason}", hint="--size sets height and width"
+        ) from error
     if not isinstance(output, torch.Tensor):
-        raise BadNetwork(f"{name} returns a {type(output).__name__}, not one tensor of logits", hint="return the logits alone in evaluation mode")
+        raise BadNetwork(
+            f"{name} returns a {type(output).__name__}, not one tensor of logits", hint="return the logits alone in evaluation mode"
+        )
     if output.ndim != 2 or output.shape[0] != 1:
         raise BadNetwork(f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)")
     return imagenet_labels() if output.shape[1] == 1000 else None
@@ -293,7 +314,9 @@ def _from_graph(request: NetworkRequest) -> Network:
     found = inspect(path)
     height, width = found.height or 0, found.width or 0
     if request.size and (height, width) != (0, 0) and request.size != (height, width):
-        raise InputError(f"{path.name} takes {height} × {width} pixels, not {request.size[0]} × {request.size[1]}", hint="leave --size away")
+        raise InputError(
+            f"{path.name} takes {height} × {width} pixels, not {request.size[0]} × {request.size[1]}", hint="leave --size away"
+        )
     if not height or not width:
         if request.size is None:
             raise BadNetwork(f"{path.name} leaves its image size open", hint="say it with --size, for example --size 224")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgekit
+from edgekit.advice import Advice
 from edgekit.artifact import Artifact, TensorSpec
+from edgekit.bench.environment import Environment, describe
 from edgekit.bundle import GOLDEN, GOLDEN_IMAGES, LABELS, MANIFEST, MODEL, Golden, inventory, save_golden
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.images import ImageFolder, PreparedImages
@@ -23,7 +24,7 @@ from edgekit.manifest import GateEntry, ImagesEntry, InputEntry, KeptEntry, Mani
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
-from edgekit.report import Advice, Latency, LatencyRow, Report
+from edgekit.report import Latency, LatencyRow, Report
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -113,7 +114,9 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     if len(pixels) < FEW_IMAGES:
         advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
     names = tuple(p.name for p in chosen.paths if p not in prepared.skipped)
-    return ParityImages(pixels, names, ImagesEntry(source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()), tuple(advice))
+    return ParityImages(
+        pixels, names, ImagesEntry(source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()), tuple(advice)
+    )
 
 
 def open_reference(network: Network) -> Session:
@@ -136,11 +139,15 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
     if outputs.ndim != 2:
         raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)")
     if not np.isfinite(outputs).all():
-        raise BadNetwork("the network's own outputs are NaN or infinite on real photos", hint="check its weights and its preprocessing (--mean, --std)")
+        raise BadNetwork(
+            "the network's own outputs are NaN or infinite on real photos", hint="check its weights and its preprocessing (--mean, --std)"
+        )
     if len(outputs) > 1 and float(np.ptp(outputs, axis=0).max()) <= 1e-6 * float(np.abs(outputs).max()):
         raise BadNetwork("the network returns the same for every photo, so parity would prove nothing", hint="check its weights")
     if network.labels is not None and len(network.labels) != outputs.shape[1]:
-        raise BadNetwork(f"{len(network.labels)} labels for {outputs.shape[1]} classes", hint="one name a line, in the order of the outputs")
+        raise BadNetwork(
+            f"{len(network.labels)} labels for {outputs.shape[1]} classes", hint="one name a line, in the order of the outputs"
+        )
 
 
 def trace(network: Network, path: Path, batch: int | None) -> Artifact:
@@ -165,12 +172,24 @@ def simplify(traced: Artifact, path: Path, opset: int, ladder: Ladder) -> tuple[
     return artifact, [Advice(note) for note in notes]
 
 
-def measure(reference: Session, name: str, graphs: Mapping[str, Artifact], images: NDArray[np.float32], batch: int, progress: Progress) -> Latency:
+@dataclass(frozen=True)
+class Measured:
+    latency: Latency
+    environment: Environment
+    advice: tuple[Advice, ...]
+
+
+def measure(
+    reference: Session, name: str, graphs: Mapping[str, Artifact], images: NDArray[np.float32], batch: int, progress: Progress
+) -> Measured:
     """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
 
     A graph of static batch is measured at it, and the reference at the same.
     """
+    from edgekit.bench.cautions import of_measurement
     from edgekit.bench.clock import measure as measure_in_turns
+
+    environment = describe()
 
     with ExitStack() as stack:
         sessions = {name: reference}
@@ -185,13 +204,17 @@ def measure(reference: Session, name: str, graphs: Mapping[str, Artifact], image
         LatencyRow(key, timing.summary, None if key == name else measurement.ratio(key), timing.warm_up.settled)
         for key, timing in measurement.timings.items()
     )
-    return Latency(name, batch, os.cpu_count() or 1, rows, measurement.noise_floor)
+    environment = environment.finished()
+    latency = Latency(name, batch, len(environment.cpu.affinity), rows, measurement.noise_floor)
+    return Measured(latency, environment, of_measurement(measurement, environment))
 
 
 def _run_of(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
     """One synchronous inference on the i-th batch of images, taken round and round."""
     spec = session.inputs[0]
-    feeds = [np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)]
+    feeds = [
+        np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)
+    ]
     return lambda i: session.run({spec.name: feeds[i % len(feeds)]})
 
 
@@ -214,7 +237,9 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     return Halved(result.artifact, rounding_twin(result.artifact, path.with_name("twin.onnx")), kept)
 
 
-def write_bundle(folder: Path, final: Artifact, opset: int, network: Network, images: ParityImages, ladder: Ladder, gate: Gate, report: Report) -> None:
+def write_bundle(
+    folder: Path, final: Artifact, opset: int, network: Network, images: ParityImages, ladder: Ladder, gate: Gate, report: Report
+) -> None:
     """Everything a bundle holds, the manifest last."""
     from edgekit.graph.io import stamp
     from edgekit.report.markdown import markdown
@@ -234,7 +259,11 @@ def write_bundle(folder: Path, final: Artifact, opset: int, network: Network, im
         layout=spec.layout,
     )
     output = OutputEntry(name=final.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected))
-    stamp(final, folder / MODEL, {"network": network.entry.name, "precision": final.precision, "input": entry.model_dump_json(), "output": output.kind})
+    stamp(
+        final,
+        folder / MODEL,
+        {"network": network.entry.name, "precision": final.precision, "input": entry.model_dump_json(), "output": output.kind},
+    )
     if network.labels:
         (folder / LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
     picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(int)
@@ -263,7 +292,9 @@ def advise(network: Network, precision: str, kept: tuple[KeptEntry, ...]) -> lis
     """What the user should know of the result."""
     advice = []
     if not network.weights.trained:
-        advice.append(Advice("the weights are random: this bundle shows the way, not a classifier", "leave --weights away, or give --weights FILE"))
+        advice.append(
+            Advice("the weights are random: this bundle shows the way, not a classifier", "leave --weights away, or give --weights FILE")
+        )
     if kept:
         advice.append(Advice(f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}", "the manifest names all of them"))
     if precision == "fp16":

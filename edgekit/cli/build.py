@@ -13,7 +13,9 @@ from edgekit.errors import InputError
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str = typer.Option("tensorrt-rtx", help="tensorrt-rtx (needs no GPU) or tensorrt (builds on this machine's GPU)."),
-    compute_capability: str | None = typer.Option(None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121.", show_default=False),
+    compute_capability: str | None = typer.Option(
+        None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121.", show_default=False
+    ),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:

@@ -19,15 +19,21 @@ def command(
     network: str = typer.Argument(help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.", show_default=False),
     fp16: bool = typer.Option(False, "--fp16", help="Typed FP16 graph; short for --precision fp16."),
     precision: str | None = typer.Option(None, help="fp32 (default) or fp16.", show_default=False),
-    weights: str | None = typer.Option(None, help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.", show_default=False),
+    weights: str | None = typer.Option(
+        None, help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.", show_default=False
+    ),
     size: str | None = typer.Option(None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False),
     batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
     opset: int = typer.Option(17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."),
     images: Path | None = typer.Option(None, help="Folder of photos for parity; the bundled ones by default.", show_default=False),
     labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
-    mean: str | None = typer.Option(None, help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.", show_default=False),
+    mean: str | None = typer.Option(
+        None, help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.", show_default=False
+    ),
     std: str | None = typer.Option(None, help="Preprocessing standard deviation, likewise.", show_default=False),
-    out_folder: Path | None = typer.Option(None, "--out", help="The bundle's folder; build/NETWORK-PRECISION by default.", show_default=False),
+    out_folder: Path | None = typer.Option(
+        None, "--out", help="The bundle's folder; build/NETWORK-PRECISION by default.", show_default=False
+    ),
     gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4 (or none).", show_default=False),
     half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
     no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),

@@ -22,7 +22,12 @@ def command(
 
     results = classify(Bundle.open(bundle), photos, top)
     if json:
-        print_json([{"photo": str(r.photo), "classes": [{"index": c.index, "name": c.name, "probability": c.probability} for c in r.classes]} for r in results])
+        print_json(
+            [
+                {"photo": str(r.photo), "classes": [{"index": c.index, "name": c.name, "probability": c.probability} for c in r.classes]}
+                for r in results
+            ]
+        )
         return
     for result in results:
         out.print(escape(str(result.photo)), style="bold")

@@ -30,7 +30,9 @@ def command(
         if result.parity is not None:
             p = result.parity
             mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
-            out.print(f"{mark} {p.images} golden images in {result.runtime}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, top-1 agreement {p.top1:.1%}")
+            out.print(
+                f"{mark} {p.images} golden images in {result.runtime}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, top-1 agreement {p.top1:.1%}"
+            )
     if not result.ok:
         for failure in result.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")

@@ -67,7 +67,9 @@ def _show(name: str, json: bool) -> None:
 
     variant = find(name)
     if variant is None:
-        raise UnknownNetwork(f"unknown network {name!r}", hint=f"did you mean {', '.join(near_matches(name)) or '…'}? `edgekit zoo` lists all")
+        raise UnknownNetwork(
+            f"unknown network {name!r}", hint=f"did you mean {', '.join(near_matches(name)) or '…'}? `edgekit zoo` lists all"
+        )
     from edgekit.models.features import stage_table
     from edgekit.report.plain import plain
 

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.advice import Advice
 from edgekit.bench.environment import Environment
 from edgekit.bench.statistics import Ratio, Summary
 from edgekit.manifest import ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
 from edgekit.parity import Rung
 from edgekit.report.plain import plain
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A warning, and what would mend it."""
-
-    message: str
-    fix: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,14 @@ def ladder_row(rung: Rung) -> tuple[str, ...]:
 
 def latency_row(row: LatencyRow) -> tuple[str, ...]:
     s = row.summary
-    return (row.name, f"{s.median:.2f}", f"{s.p90:.2f}", f"{s.p99:.2f}", f"{s.cv:.0%}", "reference" if row.ratio is None else ratio(row.ratio))
+    return (
+        row.name,
+        f"{s.median:.2f}",
+        f"{s.p90:.2f}",
+        f"{s.p99:.2f}",
+        f"{s.cv:.0%}",
+        "reference" if row.ratio is None else ratio(row.ratio),
+    )
 
 
 def ratio(value: Ratio) -> str:

@@ -24,7 +24,10 @@ def render(report: Report) -> Group:
         if advice.fix:
             parts.append(Text(f"  {advice.fix}", style="dim"))
     if report.path is not None:
-        parts += [Text(), Text.assemble(("bundle ", "bold"), shown(report.path), f"   {report.seconds:.1f} s, peak {report.peak_megabytes:.0f} MB")]
+        parts += [
+            Text(),
+            Text.assemble(("bundle ", "bold"), shown(report.path), f"   {report.seconds:.1f} s, peak {report.peak_megabytes:.0f} MB"),
+        ]
         parts += [Text(f"  {command}", style="cyan") for command in report.next_commands]
     return Group(*parts)
 
@@ -32,7 +35,10 @@ def render(report: Report) -> Group:
 def _title(report: Report) -> Text:
     weights = report.weights.file or report.weights.source
     trained = f"{weights}" if report.weights.trained else f"random weights, seed {report.weights.seed}"
-    return Text.assemble((report.network.name, "bold"), f" {report.precision}, {report.input}; {trained}; {report.images.count} photos ({report.images.source})\n")
+    return Text.assemble(
+        (report.network.name, "bold"),
+        f" {report.precision}, {report.input}; {trained}; {report.images.count} photos ({report.images.source})\n",
+    )
 
 
 def _ladder(report: Report) -> Table:

@@ -1,0 +1,45 @@
+# make demo     a fresh clone: install, take MobileNetV2 with its ImageNet weights to an FP16 bundle, classify photos with it
+# make test     every test (what CI runs)
+# make check    ruff, mypy --strict, pytest
+# make zoo      rewrite the zoo's tables in README.md and docs/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TYPED := build/typed
+
+.PHONY: demo test check lint types install clean
+
+demo: $(INSTALLED)
+	$(BIN)/edgekit export mobilenetv2 --fp16 --force
+	$(BIN)/edgekit run build/mobilenetv2-fp16 calib/cat.jpg calib/coffee.jpg calib/rocket.jpg
+	$(BIN)/edgekit verify build/mobilenetv2-fp16
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# models/ and calib/ are installed inside edgekit; mypy sees them there through a folder of links.
+types: $(INSTALLED)
+	@rm -rf $(TYPED) && mkdir -p $(TYPED)/edgekit
+	@ln -s $(CURDIR)/edgekit/* $(CURDIR)/models $(CURDIR)/calib $(TYPED)/edgekit/
+	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
+
+install: $(INSTALLED)
+
+# torch first and by its exact version: the CPU build, where the index has one, and nothing that needs CUDA.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
