@@ -8,9 +8,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgekit.calib import EVALUATION_TABLE, licences, photos, read_table
 from edgekit.calib.make_photos import LONGER_SIDE, SHORTER_SIDE, qt_resource, shrink
-from PIL import Image
 
 FREE = {"CC0-1.0", "public domain", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0"}
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from edgekit.models import checkpoint, create_model, find
 from edgekit.models.checkpoint import CheckpointError, in_reference_order, load_checkpoint, load_pretrained, read_state_dict
 from edgekit.models.download import Progress
 from edgekit.models.weights import WEIGHTS, Weights, WeightsUnavailable
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 
 class Net(nn.Module):

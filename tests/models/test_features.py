@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgekit.models import Variant, create_model, variants
-from edgekit.models.features import FeatureExtractor, count_macs, stage_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from edgekit.models import Variant, create_model, variants
+from edgekit.models.features import FeatureExtractor, count_macs, stage_table
 
 EVERY = pytest.mark.parametrize("variant", variants().values(), ids=lambda variant: variant.name)
 SMALLEST = {variant.builder: variant for variant in sorted(variants().values(), key=lambda v: v.macs, reverse=True)}

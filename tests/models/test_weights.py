@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+
 from edgekit.models import variants
 from edgekit.models.download import SHIPPED
 from edgekit.models.weights import WEIGHTS, Weights

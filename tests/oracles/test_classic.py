@@ -13,15 +13,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from pytorchcv.model_provider import get_model
+from torch import Tensor, nn
+from torchvision.models.googlenet import Inception as TorchvisionInception
+
 from edgekit.models import create_model, find
 from edgekit.models.googlenet import GoogLeNet, NaiveInception, Outputs, Widths
 from edgekit.models.lenet import C3_INPUTS, LeNet5, LeNet5Original
 from edgekit.models.lrn import LocalResponseNorm
 from edgekit.models.resnet import ResNet
 from edgekit.models.vgg import VGG
-from pytorchcv.model_provider import get_model
-from torch import Tensor, nn
-from torchvision.models.googlenet import Inception as TorchvisionInception
 
 FAST = ["alexnet", "vgg11", "vgg11_bn", "googlenet", "resnet18", "resnet34", "resnet50", "resnext50_32x4d"]
 SLOW = [

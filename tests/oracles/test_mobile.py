@@ -15,6 +15,10 @@ import pytest
 import timm
 import torch
 import torchvision
+from pytorchcv.models.shufflenet import get_shufflenet
+from timm.models.efficientnet import _gen_mobilenet_v1
+from torch import Tensor, nn
+
 from edgekit.models import create_model, find, variants
 from edgekit.models.efficientnet import EfficientNet, compound_scaling
 from edgekit.models.efficientnetv2 import EfficientNetV2
@@ -22,9 +26,6 @@ from edgekit.models.layers import channel_shuffle
 from edgekit.models.mobilenetv3 import MobileNetV3
 from edgekit.models.shufflenetv1 import ShuffleNetV1
 from edgekit.models.shufflenetv2 import ShuffleNetV2
-from pytorchcv.models.shufflenet import get_shufflenet
-from timm.models.efficientnet import _gen_mobilenet_v1
-from torch import Tensor, nn
 
 FAMILIES = {
     "mobilenetv1",
