@@ -73,17 +73,23 @@ class Network:
         live = dict(values)
         kept = {self.output, *keep}
         for i in range(start, len(self.steps)):
-            step = self.steps[i]
-            inputs: list[Tensor | None] = []
-            for position, name in enumerate(step.inputs):
-                tensor = self.constants.get(name) if name in self.constants else live.get(name)
-                inputs.append(hook(step, position, tensor) if hook is not None and tensor is not None and name in live else tensor)
-            result = step.operator(step.attributes, inputs)
-            live.update(zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=False))
-            for name in step.inputs:
+            live.update(self.apply(i, live, hook))
+            for name in self.steps[i].inputs:
                 if self._last_use[name] == i and name not in kept:
                     live.pop(name, None)
         return {name: live[name] for name in kept}
+
+    def apply(self, i: int, values: Mapping[str, Tensor], hook: Hook | None = None) -> dict[str, Tensor]:
+        """The outputs of node ``i`` alone."""
+        step = self.steps[i]
+        inputs: list[Tensor | None] = []
+        for position, name in enumerate(step.inputs):
+            if name in self.constants or not name:
+                inputs.append(self.constants.get(name))
+            else:
+                inputs.append(values[name] if hook is None else hook(step, position, values[name]))
+        result = step.operator(step.attributes, inputs)
+        return dict(zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=False))
 
     def alive(self, start: int) -> frozenset[str]:
         """The computed values that node ``start`` or a later one reads, made before it."""
@@ -132,8 +138,8 @@ def _reference(node: ir.Node, model: ir.Model) -> Operator:
     return call
 
 
-def _pads(attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float) -> tuple[Tensor, tuple[int, ...]]:
-    """Pads explicitly where the two sides differ or the mode asks for it; returns what is left for the operator to pad."""
+def pad(attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float) -> tuple[Tensor, tuple[int, ...]]:
+    """Pads as a convolution's or pool's attributes say; returns the padded input and the symmetric part ``(height, width)`` of the padding."""
     dims = len(kernel)
     strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
     begin_end = list(attributes.get("pads", [0] * 2 * dims))
@@ -145,19 +151,21 @@ def _pads(attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float)
             small, large = total // 2, total - total // 2
             begin_end[d], begin_end[dims + d] = (small, large) if mode == "SAME_UPPER" else (large, small)
     begin, end = begin_end[:dims], begin_end[dims:]
-    if begin == end and fill == 0:
-        return x, tuple(begin)
     if any(begin_end):
         x = F.pad(x, [p for pair in zip(reversed(begin), reversed(end), strict=True) for p in pair], value=fill)
-    return x, (0,) * dims
+    return x, tuple(begin) if begin == end else (0,) * dims
 
 
 def _conv(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     x, weight = _two(i)
     dims = weight.ndim - 2
-    x, padding = _pads(a, x, weight.shape[2:], 0.0)
-    convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
     strides, dilations = a.get("strides", [1] * dims), a.get("dilations", [1] * dims)
+    pads = list(a.get("pads", [0] * 2 * dims))
+    if a.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and pads[:dims] == pads[dims:]:
+        padding = tuple(pads[:dims])
+    else:
+        x, padding = pad(a, x, weight.shape[2:], 0.0)[0], (0,) * dims
+    convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
     result: Tensor = convolve(x, weight, _optional(i, 2), strides, padding, dilations, a.get("group", 1))
     return result
 
@@ -175,20 +183,18 @@ def _clip(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
 
 
 def _max_pool(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
-    x, _ = _pads(a, _one(i), a["kernel_shape"], float("-inf"))
+    x, _ = pad(a, _one(i), a["kernel_shape"], float("-inf"))
     return F.max_pool2d(x, a["kernel_shape"], a.get("strides", [1, 1]), 0, a.get("dilations", [1, 1]), bool(a.get("ceil_mode", 0)))
 
 
 def _average_pool(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
-    x, kernel, strides = _one(i), a["kernel_shape"], a.get("strides", [1, 1])
-    padded, padding = _pads(a, x, kernel, 0.0)
-    include, ceil = bool(a.get("count_include_pad", 0)), bool(a.get("ceil_mode", 0))
-    if padded is x:
-        return F.avg_pool2d(x, kernel, strides, padding, ceil, include)
-    if include:
-        return F.avg_pool2d(padded, kernel, strides, 0, ceil)
-    ones, _ = _pads(a, torch.ones_like(x[:, :1]), kernel, 0.0)
-    return F.avg_pool2d(padded, kernel, strides, 0, ceil) / F.avg_pool2d(ones, kernel, strides, 0, ceil)
+    x, kernel, strides, ceil = _one(i), a["kernel_shape"], a.get("strides", [1, 1]), bool(a.get("ceil_mode", 0))
+    padded, _ = pad(a, x, kernel, 0.0)
+    mean = F.avg_pool2d(padded, kernel, strides, 0, ceil)
+    if padded is x or a.get("count_include_pad", 0):
+        return mean
+    counted, _ = pad(a, torch.ones_like(x[:, :1]), kernel, 0.0)
+    return mean / F.avg_pool2d(counted, kernel, strides, 0, ceil)
 
 
 def _reshape(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
@@ -237,7 +243,7 @@ def _slice(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     return x
 
 
-def _pad(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
+def _pad_node(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     x, amounts = _two(i)
     rank, sizes = x.ndim, [int(n) for n in amounts.tolist()]
     fill = _optional(i, 2)
@@ -308,7 +314,7 @@ OPERATORS: dict[str, Operator] = {
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
-    "Pad": _pad,
+    "Pad": _pad_node,
     "Identity": lambda a, i: _one(i),
     "Dropout": lambda a, i: _one(i),
 }

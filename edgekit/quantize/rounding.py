@@ -1,11 +1,11 @@
 """Weights to int8: the step of every output channel, and which way every weight is rounded.
 
-``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output changes least on real activations: the error made by
-one weight is carried over to those not yet rounded, in proportion to how their inputs move together. The layer's inputs are those of the int8
-network, its target the float network's output, so that a layer also takes back what the layers before it got wrong.
+``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output changes least on real activations: the error
+made by one weight is carried over to those not yet rounded, in proportion to how their inputs move together; then single weights are moved
+up or down while that helps. What remains of the mean is the bias's to correct.
 
-Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, arXiv:2004.10568 (layerwise objective, asymmetric
-reconstruction); Frantar et al., "GPTQ", ICLR 2023, arXiv:2210.17323 (closed form with the Cholesky factor of the inverse Hessian).
+Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, arXiv:2004.10568 (the objective, layer by
+layer); Frantar et al., "GPTQ", ICLR 2023, arXiv:2210.17323 (closed form with the Cholesky factor of the inverse Hessian).
 """
 
 from __future__ import annotations
@@ -39,17 +39,6 @@ class QuantizedWeight:
         return self.values.astype(np.float32) * self.scales.reshape(shape)
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Covariances of a layer's inputs, one matrix a group: ``inputs`` of the int8 network with itself ``(G, K, K)``, ``cross`` of the float with the
-    int8 network ``(G, K, K)``; and the means ``(G, K)`` of both."""
-
-    inputs: Tensor
-    cross: Tensor
-    mean_float: Tensor
-    mean_int8: Tensor
-
-
 def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
     """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by ``importance`` ``(..., K)``."""
     largest = rows.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny * WMAX)
@@ -68,19 +57,16 @@ def nearest(rows: Tensor, step: Tensor) -> Tensor:
     return torch.clamp(torch.round(rows / step.unsqueeze(-1)), -WMAX, WMAX)
 
 
-def adaptive(rows: Tensor, step: Tensor, moments: Moments) -> Tensor:
-    """Rounds ``(G, O, K)`` rows against the layer's output.
+def adaptive(rows: Tensor, step: Tensor, covariance: Tensor) -> Tensor:
+    """Rounds ``(G, O, K)`` rows so that the outputs of the layer, whose inputs have the ``covariance`` ``(G, K, K)``, vary least from the float's.
 
     Returns:
         Integers as floats, ``(G, O, K)``.
     """
-    hessian = moments.inputs.double()
-    size = hessian.shape[-1]
-    mean = hessian.diagonal(dim1=-2, dim2=-1).mean(-1)
-    damping = (DAMPING * mean).clamp_min(1e-12)[:, None, None] * torch.eye(size, dtype=torch.float64)
-    hessian = hessian + damping
-    target = torch.linalg.solve(hessian, (rows.double() @ (moments.cross.double() + damping)).mT).mT
-    scale = step.double()
+    hessian = covariance.double()
+    damping = (DAMPING * hessian.diagonal(dim1=-2, dim2=-1).mean(-1)).clamp_min(1e-12)
+    hessian = hessian + damping[:, None, None] * torch.eye(hessian.shape[-1], dtype=torch.float64)
+    target, scale = rows.double(), step.double()
     levels = _carry_errors(target, scale, hessian)
     return _descend(target, scale, hessian, levels).float()
 

@@ -1,0 +1,81 @@
+"""Calibration images: which of them are observed, which are searched on, and which decide."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import InputError
+
+Image = NDArray[np.float32]
+
+REFUSED_BELOW = 8
+WARNED_BELOW = 100
+HELD_OUT_EVERY = 4
+MOST_HELD_OUT = 48
+MOST_SEARCHED = 48
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``search`` and ``held_out`` are in memory, at most 48 images each and disjoint; ``stream()`` gives all but the held-out ones again."""
+
+    images: Iterable[Image]
+    search: tuple[Image, ...]
+    held_out: tuple[Image, ...]
+    skipped: frozenset[int]
+    notes: tuple[str, ...]
+
+    def stream(self) -> Iterator[Image]:
+        return (image for i, image in enumerate(self.images) if i not in self.skipped)
+
+
+def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Calibration:
+    """Reads the images once, checks them and picks the samples, the same for the same images.
+
+    Raises:
+        InputError: fewer than 8 images, all the same, or numbers in them that are not finite.
+    """
+    generator = np.random.default_rng(SEED)
+    decide: dict[int, Image] = {}
+    search: dict[int, Image] = {}
+    hashes: set[bytes] = set()
+    count = candidates = 0
+    for i, image in enumerate(images):
+        if not np.isfinite(image).all():
+            raise InputError(f"calibration image {i} holds NaN or infinite numbers")
+        hashes.add(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest())
+        count += 1
+        if held_out is None and i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
+            _reservoir(decide, i, image, i // HELD_OUT_EVERY, MOST_HELD_OUT, generator)
+        else:
+            _reservoir(search, i, image, candidates, MOST_SEARCHED, generator)
+            candidates += 1
+    if count < REFUSED_BELOW:
+        raise InputError(
+            f"{count} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
+        )
+    if len(hashes) == 1:
+        raise InputError(f"all {count} calibration images are identical")
+    notes = [] if count >= WARNED_BELOW else [f"only {count} calibration images; {WARNED_BELOW} or more make the ranges safer"]
+    if len(hashes) < count:
+        notes.append(f"{count - len(hashes)} of {count} calibration images are duplicates")
+    skipped = frozenset(decide)
+    chosen = tuple(image for _, image in sorted(decide.items())) if held_out is None else tuple(held_out[:MOST_HELD_OUT])
+    return Calibration(images, tuple(image for _, image in sorted(search.items())), chosen, skipped, tuple(notes))
+
+
+def _reservoir(sample: dict[int, Image], index: int, image: Image, seen: int, most: int, generator: np.random.Generator) -> None:
+    """Keeps a uniform sample of at most ``most`` images of a stream."""
+    if len(sample) < most:
+        sample[index] = np.array(image)
+        return
+    place = int(generator.integers(0, seen + 1))
+    if place < most:
+        del sample[sorted(sample)[place]]
+        sample[index] = np.array(image)

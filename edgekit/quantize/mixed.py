@@ -1,0 +1,71 @@
+"""Mixed precision: the few layers whose return to float meets the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgekit.quantize.sensitivity import Sensitivity
+from edgekit.quantize.twin import Fidelity
+
+SHARE_FLOOR = 0.002  # of the MACs: what a layer costs at least, as a kernel of its own
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the int8 network must reach on held-out images; ``sqnr`` in dB of the logits."""
+
+    agreement: float = 0.95
+    sqnr: float = 0.0
+
+    def met_by(self, reached: Fidelity) -> bool:
+        return reached.agreement >= self.agreement and reached.sqnr >= self.sqnr
+
+
+@dataclass(frozen=True)
+class KeptLayer:
+    """A layer kept in float: ``gain`` in dB over the step before it, its share of the MACs, and what was reached with it."""
+
+    layer: str
+    gain: float
+    macs_share: float
+    reached: Fidelity
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """``kept`` in the order in which they were taken; ``met`` says whether the gate was."""
+
+    kept: tuple[KeptLayer, ...]
+    reached: Fidelity
+    met: bool
+
+
+def choose(
+    sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, macs_limit: float
+) -> Fallback:
+    """Takes layers back to float until the gate is met, or the next would exceed the share of MACs allowed.
+
+    Layers are taken by how much logit error they remove for their MACs, which the layer-alone measurement tells well; what a set of them reaches
+    is measured anew at every step. Then every layer that proved unnecessary is given back.
+
+    Args:
+        sensitivity: of every int8 layer.
+        evaluate: the fidelity with a set of layers in float.
+        gate: what must be reached.
+        macs_limit: largest share (0 … 1) of the network's MACs that may leave int8.
+    """
+    reached = all_int8
+    error = 10 ** (-sensitivity.all_int8.sqnr / 10)
+    ranked = sorted(sensitivity.layers, key=lambda row: -(error - 10 ** (-row.alone_float.sqnr / 10)) / max(row.macs_share, SHARE_FLOOR))
+    kept: list[KeptLayer] = []
+    used = 0.0
+    for row in ranked:
+        if gate.met_by(reached):
+            break
+        if used + row.macs_share > macs_limit or row.alone_float.sqnr <= sensitivity.all_int8.sqnr:
+            continue
+        after = evaluate(frozenset((*(k.layer for k in kept), row.layer)))
+        kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))
+        reached, used = after, used + row.macs_share
+    return Fallback(tuple(kept), reached, gate.met_by(reached))

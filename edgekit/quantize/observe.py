@@ -1,0 +1,189 @@
+"""What passes through a graph: one streaming pass over the calibration images, whose memory does not depend on how many there are.
+
+Every quantized value is exposed as an output of ONNX Runtime and reduced as soon as it appears: to a histogram of magnitudes whose width doubles
+when a larger value comes (pairs of bins merge, so nothing is seen twice), and to maxima, sums and squares per channel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.errors import InputError
+from edgekit.graph.io import load, save
+from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+BINS = 4096
+CHECKPOINT_EVERY = 64  # images
+_FIRST_WIDTH = 2.0**-20
+
+
+@dataclass
+class ValueStatistics:
+    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest number; per channel (axis 1) the largest magnitude
+    and the sum of squares; ``elements`` per channel; ``broken`` counts numbers that are not finite."""
+
+    counts: NDArray[np.int64]
+    width: float
+    lowest: float
+    highest: float
+    channel_largest: NDArray[np.float32]
+    channel_squares: NDArray[np.float64]
+    elements: int = 0
+    broken: int = 0
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return max(abs(self.lowest), abs(self.highest))
+
+    @property
+    def channel_square(self) -> NDArray[np.float64]:
+        """The mean square of each channel."""
+        return self.channel_squares / max(1, self.elements)
+
+    def add(self, tensor: NDArray[np.float32]) -> None:
+        """Takes one activation ``(N, C, …)`` in."""
+        finite = np.isfinite(tensor)
+        if not finite.all():
+            self.broken += int(tensor.size - finite.sum())
+            return
+        rows = np.moveaxis(tensor, 1, 0).reshape(tensor.shape[1], -1)
+        magnitudes = np.abs(rows)
+        largest = magnitudes.max(1)
+        self.lowest, self.highest = min(self.lowest, float(tensor.min())), max(self.highest, float(tensor.max()))
+        self.channel_largest = np.maximum(self.channel_largest, largest)
+        self.channel_squares += np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        self.elements += rows.shape[1]
+        while largest.max() > self.width:
+            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
+            self.width *= 2
+        bins = np.minimum((magnitudes * np.float32(BINS / self.width)).astype(np.int32), BINS - 1)
+        self.counts += np.bincount(bins.ravel(), minlength=BINS)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """``images`` were seen; ``values`` holds what passed through each quantized value."""
+
+    values: Mapping[str, ValueStatistics]
+    images: int
+
+
+def observe(
+    artifact: Artifact, values: Iterable[str], images: Iterable[NDArray[np.float32]], *, cache: Path | None = None, key: str = ""
+) -> Observations:
+    """Runs the images ``(C, H, W)``, one at a time, and returns what passed through ``values``.
+
+    Args:
+        artifact: the float graph.
+        values: names of computed values.
+        images: may be a generator; it is read once.
+        cache: a folder for results. An interrupted run leaves its last checkpoint there, and the next run of the same graph and ``key`` goes on
+            from it, skipping the images already seen.
+        key: a hash of the image list and its preprocessing; without one nothing is cached.
+
+    Raises:
+        InputError: a value is infinite or NaN on some image, or never changes.
+    """
+    names = tuple(values)
+    checkpoint = None
+    if cache is not None and key:
+        cache.mkdir(parents=True, exist_ok=True)
+        identity = hashlib.sha256("\n".join((artifact.sha256, key, str(BINS), *names)).encode()).hexdigest()
+        checkpoint = cache / f"observations-{identity[:32]}.npz"
+    statistics, seen = _restore(checkpoint) if checkpoint is not None and checkpoint.is_file() else ({}, 0)
+    with _exposed(artifact, names) as session:
+        feed = session.inputs[0].name
+        total = seen
+        for i, image in enumerate(images):
+            if i < seen:
+                continue
+            tensors = session.run({feed: image[None]}) | {feed: image[None]}
+            for name in names:
+                if name not in statistics:
+                    statistics[name] = _empty(tensors[name].shape[1])
+                statistics[name].add(tensors[name])
+            total = i + 1
+            if checkpoint is not None and total % CHECKPOINT_EVERY == 0:
+                _save(checkpoint, statistics, total)
+    if checkpoint is not None and total > seen:
+        _save(checkpoint, statistics, total)
+    _check(statistics)
+    return Observations(statistics, total)
+
+
+def _empty(channels: int) -> ValueStatistics:
+    return ValueStatistics(
+        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), np.zeros(channels, np.float64)
+    )
+
+
+def _check(statistics: Mapping[str, ValueStatistics]) -> None:
+    for name, value in statistics.items():
+        if value.broken:
+            raise InputError(
+                f"{name} is infinite or NaN on the calibration images ({value.broken} numbers)",
+                hint="edgekit parity says which layer starts it",
+            )
+        if value.lowest == value.highest:
+            raise InputError(
+                f"{name} is {value.lowest:g} everywhere on all calibration images; a scale cannot be found",
+                hint="check the weights and the preprocessing, or give images that differ",
+            )
+
+
+class _exposed:  # noqa: N801 - used as a context manager only
+    """A session of the graph whose chosen values are outputs too."""
+
+    def __init__(self, artifact: Artifact, names: tuple[str, ...]) -> None:
+        model = load(artifact.path)
+        outputs = {str(value.name) for value in (*model.graph.outputs, *model.graph.inputs)}
+        computed = {str(value.name): value for node in model.graph for value in node.outputs}
+        for name in names:
+            if name not in outputs:
+                value = computed[name]
+                value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+                model.graph.outputs.append(value)
+        self._path = artifact.path.with_name(f".{artifact.path.stem}.{os.getpid()}.exposed.onnx")
+        self._artifact = save(model, self._path, "fp32", artifact)
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        try:
+            self._session = OnnxRuntime().load(self._artifact, SessionOptions())
+        finally:
+            self._path.unlink()
+        return self._session.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._session.__exit__(None, None, None)
+
+
+def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) -> None:
+    arrays: dict[str, NDArray[np.generic]] = {"images": np.array(images), "names": np.array(list(statistics))}
+    for i, value in enumerate(statistics.values()):
+        arrays[f"{i}.counts"] = value.counts
+        arrays[f"{i}.numbers"] = np.array([value.width, value.lowest, value.highest, value.elements, value.broken], np.float64)
+        arrays[f"{i}.largest"], arrays[f"{i}.squares"] = value.channel_largest, value.channel_squares
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
+
+
+def _restore(path: Path) -> tuple[dict[str, ValueStatistics], int]:
+    statistics = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for i, name in enumerate(arrays["names"]):
+            width, lowest, highest, elements, broken = (float(n) for n in arrays[f"{i}.numbers"])
+            counts, largest, squares = (arrays[f"{i}.{part}"] for part in ("counts", "largest", "squares"))
+            statistics[str(name)] = ValueStatistics(counts, width, lowest, highest, largest, squares, int(elements), int(broken))
+        return statistics, int(arrays["images"])

@@ -1,0 +1,240 @@
+"""The order of the work: an FP32 graph and photos in, an int8 graph and what was measured out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.graph.io import load, save
+from edgekit.quantize import mixed, sensitivity
+from edgekit.quantize.check import check_graph
+from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
+from edgekit.quantize.execute import Network
+from edgekit.quantize.images import Calibration, split
+from edgekit.quantize.loss import channel_gradients
+from edgekit.quantize.mixed import Fallback, Gate
+from edgekit.quantize.observe import Observations, observe
+from edgekit.quantize.placement import Placement, Shapes, place
+from edgekit.quantize.qdq import centrable, write_graph
+from edgekit.quantize.rounding import Rounding
+from edgekit.quantize.search import GridSearch, calibrated_grids, search_grids
+from edgekit.quantize.sensitivity import Sensitivity
+from edgekit.quantize.twin import Fidelity, Grid, fidelity, logits_of
+from edgekit.quantize.weights import Weights, round_weights, rounded_constants
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+PRESERVED = 1e-5  # of the logits' range: what equalization may move them in float
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """How a graph becomes int8.
+
+    ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive`` (minutes);
+    ``gate`` is what must be reached on held-out images, by keeping layers in float up to ``macs_limit`` (a share of the MACs) where
+    ``fallback`` allows it; ``cache`` is a folder for what was observed. Sensitivity is measured where ``sensitivity`` asks for it or the gate
+    is not met without.
+    """
+
+    calibrator: str = "auto"
+    rounding: Rounding = "adaptive"
+    equalize: bool = True
+    centre: bool = True
+    correct_bias: bool = True
+    gate: Gate = Gate()
+    fallback: bool = True
+    macs_limit: float = 0.10
+    sensitivity: bool = True
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """What was done and reached. ``held_out`` counts the images that ``all_int8`` and ``reached`` were measured on; ``reached`` is the written
+    graph's in ONNX Runtime."""
+
+    calibrator: str
+    calibration_images: int
+    held_out: int
+    tried: Mapping[str, Fidelity]
+    equalized: tuple[Equalized, ...]
+    all_int8: Fidelity
+    reached: Fidelity
+    sensitivity: Sensitivity | None
+    fallback: Fallback
+    float_by_rule: Mapping[str, str]
+    unknown_operators: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    artifact: Artifact
+    report: QuantizeReport
+
+
+def quantize(
+    artifact: Artifact,
+    path: Path,
+    config: QuantizeConfig,
+    images: Iterable[NDArray[np.float32]],
+    held_out: NDArray[np.float32] | None = None,
+    *,
+    key: str = "",
+) -> QuantizeResult:
+    """Writes the int8 graph of a simplified FP32 graph.
+
+    Args:
+        artifact: the FP32 graph.
+        path: where to write.
+        config: how.
+        images: calibration images as the graph wants them, each ``(C, H, W)`` without a batch axis; an array or anything that can be iterated
+            more than once, read in one streaming pass at a time.
+        held_out: images ``(N, C, H, W)`` that decide between alternatives; without them every fourth calibration image is kept for it.
+        key: a hash of the image list and its preprocessing, for the cache.
+
+    Raises:
+        InputError: the graph or the images cannot be quantized.
+        GateFailed: the gate was not met; the graph is written and the error says what was reached.
+    """
+    model = check_graph(load(artifact.path))
+    calibration = split(images, held_out)
+    notes = list(calibration.notes)
+    network = Network(model)
+    shapes = _shapes(network, calibration.search[0])
+    placement = place(model, shapes)
+    reference = logits_of(network, calibration.held_out)
+    equalized: tuple[Equalized, ...] = ()
+    with tempfile.TemporaryDirectory() as folder:
+        source = artifact
+        if config.equalize and network.differentiable:
+            seen = _observe(artifact, placement, calibration, config, key)
+            candidate, done = equalize(model, placement, _channel_statistics(network, placement, seen, calibration.search))
+            drift = float(np.abs(logits_of(Network(candidate), calibration.held_out) - reference).max())
+            if drift <= PRESERVED * float(np.ptp(reference)):
+                model, equalized, network = candidate, done, Network(candidate)
+                source = save(model, Path(folder) / "equalized.onnx", "fp32", artifact)
+            else:
+                notes.append(f"equalization was left out: it would have moved the float logits by {drift:.1e}")
+        seen = _observe(source, placement, calibration, config, key)
+    centred = frozenset(v for v in placement.values if config.centre and centrable(model, placement, v))
+    search = _search(network, placement, seen, centred, config, calibration, reference)
+    weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
+
+    def evaluate(kept: frozenset[str]) -> Fidelity:
+        return _fidelity(model, network, shapes, kept, search.grids, weights, calibration.held_out, reference)
+
+    all_int8 = evaluate(frozenset())
+    costs = None
+    if config.sensitivity or (config.fallback and not config.gate.met_by(all_int8)):
+        costs = sensitivity.measure(
+            network, placement, search.grids, weights, calibration.held_out[:SENSITIVITY_IMAGES], reference[:SENSITIVITY_IMAGES]
+        )
+    fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
+    if config.fallback and costs is not None and not fallback.met:
+        fallback = mixed.choose(costs, all_int8, evaluate, config.gate, config.macs_limit)
+    kept = frozenset(k.layer for k in fallback.kept)
+    final, grids = _kept(model, shapes, kept, search.grids)
+    written = save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
+    with OnnxRuntime().load(written, SessionOptions()) as session:
+        reached = fidelity(reference, run_batches(session, np.stack(list(calibration.held_out))))
+    report = QuantizeReport(
+        search.calibrator,
+        seen.images,
+        len(calibration.held_out),
+        search.tried,
+        equalized,
+        all_int8,
+        reached,
+        costs,
+        fallback,
+        {layer.name: layer.reason for layer in placement.layers if layer.reason is not None},
+        placement.unknown,
+        tuple(notes),
+    )
+    return QuantizeResult(written, report)
+
+
+SENSITIVITY_IMAGES = 16
+
+
+def _observe(artifact: Artifact, placement: Placement, calibration: Calibration, config: QuantizeConfig, key: str) -> Observations:
+    return observe(artifact, placement.values, calibration.stream(), cache=config.cache, key=key)
+
+
+def _shapes(network: Network, image: NDArray[np.float32]) -> Shapes:
+    with torch.inference_mode():
+        values = network.run(image, keep=[name for step in network.steps for name in step.outputs if name])
+    return {name: tuple(tensor.shape) for name, tensor in values.items()} | {network.input: (1, *image.shape)}
+
+
+def _channel_statistics(
+    network: Network, placement: Placement, seen: Observations, images: Sequence[NDArray[np.float32]]
+) -> dict[str, ChannelStatistics]:
+    values = list(dict.fromkeys((*placement.values, *(layer.output for layer in placement.layers))))
+    gradients = channel_gradients(network, values, images[:GRADIENT_IMAGES])
+    result = {}
+    for value in values:
+        if value in seen.values:
+            observed = seen.values[value]
+            square = observed.channel_square
+            largest = np.minimum(observed.channel_largest, ROBUST * np.sqrt(square))
+        else:
+            square = largest = np.zeros(0)
+        result[value] = ChannelStatistics(largest, square, gradients.get(value, np.ones(len(square))))
+    return result
+
+
+GRADIENT_IMAGES = 16
+ROBUST = 5.0  # root mean squares: what a channel's range is taken to be; grids clip rarer values anyway
+
+
+def _search(
+    network: Network,
+    placement: Placement,
+    seen: Observations,
+    centred: frozenset[str],
+    config: QuantizeConfig,
+    calibration: Calibration,
+    reference: NDArray[np.float32],
+) -> GridSearch:
+    if config.calibrator == "auto":
+        return search_grids(network, placement, seen.values, centred, calibration.search, calibration.held_out, reference)
+    return GridSearch(calibrated_grids(placement, seen.values, centred, config.calibrator), config.calibrator, {})
+
+
+def _kept(model: ir.Model, shapes: Shapes, kept: frozenset[str], grids: Mapping[str, Grid]) -> tuple[Placement, dict[str, Grid]]:
+    """The placement with some layers in float, and its grids: a value that lost its right to a centred one keeps its range."""
+    placement = place(model, shapes, kept)
+    return placement, {
+        value: Grid(grids[value].high / 127) if grids[value].centred and not centrable(model, placement, value) else grids[value]
+        for value in placement.values
+    }
+
+
+def _fidelity(
+    model: ir.Model,
+    network: Network,
+    shapes: Shapes,
+    kept: frozenset[str],
+    grids: Mapping[str, Grid],
+    weights: Weights,
+    images: Sequence[NDArray[np.float32]],
+    reference: NDArray[np.float32],
+) -> Fidelity:
+    placement, own = _kept(model, shapes, kept, grids)
+    before = network.constants
+    try:
+        network.constants = rounded_constants(network, placement, weights)
+        return fidelity(reference, logits_of(network, images, placement.edges, own))
+    finally:
+        network.constants = before

@@ -1,0 +1,200 @@
+"""Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, int8 weights stored as int8, biases in float.
+
+Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an output channel, opset 13 or newer. A centred grid
+becomes symmetric here: its producer's bias is lowered by 128 steps, its readers' biases are raised by what that took away, and the ReLU or ReLU6
+between goes, since the int8 range begins at the one and ends before the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgekit.graph.io import constant
+from edgekit.quantize.placement import Layer, Placement
+from edgekit.quantize.rounding import QuantizedWeight
+from edgekit.quantize.twin import QMAX, QMIN, Grid
+
+ZERO_POINT = "zero_point"
+
+
+def write_graph(
+    model: ir.Model,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    weights: Mapping[str, QuantizedWeight],
+    biases: Mapping[str, NDArray[np.float32]],
+) -> ir.Model:
+    """Returns a new graph.
+
+    Args:
+        model: the float graph that ``placement`` speaks of.
+        placement: what is read as int8.
+        grids: of every value in ``placement.edges``.
+        weights: of every int8 layer, by the layer's name.
+        biases: of layers whose bias was corrected, by the layer's name.
+    """
+    model = ir.from_proto(ir.to_proto(model))
+    graph = model.graph
+    nodes = {str(node.name): node for node in graph}
+    layers = {layer.name: layer for layer in placement.layers}
+    bias = {name: _bias(graph, layer) for name, layer in layers.items()} | {n: b.astype(np.float64) for n, b in biases.items()}
+    sources = {str(value.name): value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
+    readers = {value: [edge for edge, read in placement.edges.items() if read == value] for value in placement.values}
+    for name in placement.values:
+        if grids[name].centred:
+            sources[name] = _centre(name, grids[name], nodes, layers, readers[name], weights, bias)
+        else:
+            sources[name] = _plain_relu(graph, sources[name], grids[name], len(readers[name]))
+    zero = _initializer(graph, ZERO_POINT, np.zeros((), np.int8))
+    for name in placement.values:
+        pair = _pair(graph, name, sources[name], grids[name], zero)
+        for node_name, position in readers[name]:
+            nodes[node_name].replace_input_with(position, pair)
+    for layer in placement.quantized:
+        _store_weight(graph, nodes[layer.name], layer, weights[layer.name])
+    for layer in placement.layers:
+        _store_bias(graph, nodes[layer.name], layer, bias[layer.name])
+    _drop_unused(graph)
+    graph.sort()
+    return model
+
+
+def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
+    """Whether a value may have a centred grid: a ReLU or Clip from zero behind a convolution, read only by int8 layers that pad nothing.
+
+    Padding is zero in int8 as well, and zero is the middle of a centred grid.
+    """
+    layers = {layer.name: layer for layer in placement.layers}
+    source = next((v for node in model.graph for v in node.outputs if v.name == value), None)
+    node = source.producer() if source is not None else None
+    if source is None or node is None or source.is_graph_output() or not _starts_at_zero(node):
+        return False
+    inner = node.inputs[0]
+    made_by = inner.producer() if inner is not None else None
+    if inner is None or made_by is None or made_by.name not in layers or len(inner.uses()) != 1 or inner.is_graph_output():
+        return False
+    for use in source.uses():
+        layer = layers.get(str(use.node.name))
+        if layer is None or layer.reason is not None or layer.padded or (layer.name, use.idx) not in placement.edges:
+            return False
+    return True
+
+
+def _starts_at_zero(node: ir.Node) -> bool:
+    if node.op_type == "Relu":
+        return True
+    low = constant(node.inputs[1]) if node.op_type == "Clip" and len(node.inputs) > 1 else None
+    return low is not None and float(low.numpy()) == 0.0
+
+
+def _centre(
+    name: str,
+    grid: Grid,
+    nodes: Mapping[str, ir.Node],
+    layers: Mapping[str, Layer],
+    readers: list[tuple[str, int]],
+    weights: Mapping[str, QuantizedWeight],
+    bias: dict[str, NDArray[np.float64]],
+) -> ir.Value:
+    """Moves the grid's middle to zero by the biases around it; returns the value in front of the activation."""
+    shift = -QMIN * grid.scale
+    activation = next(node for node in nodes.values() if any(value.name == name for value in node.outputs))
+    source = activation.inputs[0]
+    assert source is not None
+    producer = source.producer()
+    assert producer is not None
+    bias[str(producer.name)] = bias[str(producer.name)] - shift
+    for reader, _ in readers:
+        weight = weights[reader].dequantized().astype(np.float64)
+        sums = np.moveaxis(weight, layers[reader].channel_axis, 0).reshape(weight.shape[layers[reader].channel_axis], -1).sum(1)
+        bias[reader] = bias[reader] + shift * sums
+    return source
+
+
+def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> ir.Value:
+    """A Clip whose upper bound the grid does not reach is a ReLU, which more int8 kernels take in."""
+    node = value.producer()
+    if node is None or node.op_type != "Clip" or not _starts_at_zero(node) or len(value.uses()) != readers or value.is_graph_output():
+        return value
+    high = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if high is None or grid.scale * QMAX > float(high.numpy()) * (1 + 1e-6):
+        return value
+    relu = ir.node("Relu", [node.inputs[0]], name=str(node.name))
+    relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = value.name, value.shape, value.type
+    ir.convenience.replace_nodes_and_values(graph, node, [node], [relu], [value], [relu.outputs[0]])
+    return relu.outputs[0]
+
+
+def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Value) -> ir.Value:
+    scale = _initializer(graph, f"{name}/scale", np.array(grid.scale, np.float32))
+    quantize = ir.node("QuantizeLinear", [source, scale, zero], name=f"{name}/QuantizeLinear")
+    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}/DequantizeLinear")
+    for node, dtype in ((quantize, ir.DataType.INT8), (dequantize, ir.DataType.FLOAT)):
+        node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = node.name, source.shape, ir.TensorType(dtype)
+    graph.extend([quantize, dequantize])
+    return dequantize.outputs[0]
+
+
+def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: QuantizedWeight) -> None:
+    stored = _initializer(graph, f"{layer.weight}/int8", weight.values)
+    scales = _initializer(graph, f"{layer.weight}/scale", weight.scales)
+    dequantize = ir.node("DequantizeLinear", [stored, scales], {"axis": layer.channel_axis}, name=f"{layer.weight}/DequantizeLinear")
+    value = dequantize.outputs[0]
+    value.name, value.shape, value.type = dequantize.name, ir.Shape(weight.values.shape), ir.TensorType(ir.DataType.FLOAT)
+    graph.append(dequantize)
+    node.replace_input_with(1, value)
+
+
+def _bias(graph: ir.Graph, layer: Layer) -> NDArray[np.float64]:
+    if layer.bias is not None:
+        tensor = constant(graph.initializers[layer.bias])
+        assert tensor is not None
+        return np.asarray(tensor.numpy().astype(np.float64))
+    tensor = constant(graph.initializers[layer.weight])
+    assert tensor is not None
+    groups = layer.groups if layer.op_type == "ConvTranspose" else 1
+    return np.zeros(int(tensor.shape[layer.channel_axis]) * groups)  # type: ignore[arg-type]
+
+
+def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.float64]) -> None:
+    if layer.bias is None and not bias.any():
+        return
+    if layer.op_type == "MatMul":
+        _add_behind(graph, node, bias)
+        return
+    stored = _initializer(graph, f"{layer.name}/bias", bias.astype(np.float32))
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    node.replace_input_with(2, stored)
+
+
+def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> None:
+    """A MatMul has no bias of its own; an Add behind it is fused by every runtime."""
+    old = node.outputs[0]
+    add = ir.node("Add", [None, _initializer(graph, f"{node.name}/bias", bias.astype(np.float32))], name=f"{node.name}/Add")
+    new = add.outputs[0]
+    new.shape, new.type, new.name = old.shape, old.type, old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    old.name = f"{node.name}/product"
+    add.replace_input_with(0, old)
+    graph.insert_after(node, add)
+
+
+def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
+    value.const_value = ir.tensor(array, name=name)
+    graph.register_initializer(value)
+    return value
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]
