@@ -1,0 +1,71 @@
+"""What every benchmark needs: whole-process runs in turns, and a json that says on which machine it ran."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.bench.environment import describe
+from edgekit.bench.statistics import Ratio, ratio_by_block
+from edgekit.report.plain import plain
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: wall seconds, CPU seconds, peak resident MB."""
+
+    wall: float
+    cpu: float
+    peak_megabytes: float
+
+
+def run_process(command: Sequence[str]) -> Cost:
+    """Runs a command to its end with its output thrown away.
+
+    Raises:
+        RuntimeError: it failed; the last lines of its stderr are in the message.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    # A process of its own between us and the command, so that the peak is the command's alone.
+    probe = (
+        "import json,resource,subprocess,sys\n"
+        "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)\n"
+        "sys.stderr.write(r.stderr[-2000:])\n"
+        "print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\n"
+        "sys.exit(r.returncode)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", probe, *command], capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, json.loads(done.stdout) * 1024 / 1e6)
+
+
+def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> dict[str, Any]:
+    """Both commands in turns after one run each that is not counted; ratios ours / theirs, run by run."""
+    run_process(ours), run_process(theirs)
+    pairs = [(run_process(ours), run_process(theirs)) for _ in range(runs)]
+    ratios: dict[str, Ratio] = {
+        key: ratio_by_block([[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs]) for key in ("wall", "cpu", "peak_megabytes")
+    }
+    return {"ours": [plain(a) for a, _ in pairs], "theirs": [plain(b) for _, b in pairs], "ratio": plain(ratios)}
+
+
+def write_result(name: str, result: dict[str, Any]) -> Path:
+    """Writes ``results/NAME.json`` with the environment beside the numbers."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**plain(result), "environment": plain(describe())}, indent=1) + "\n", encoding="utf-8")
+    return path
