@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import steps
@@ -45,6 +45,8 @@ class ExportRequest:
 def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     """Takes a network to a verified bundle.
 
+    The first class of an untrained network means nothing, so its default gate asks for SQNR alone.
+
     Returns:
         The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no bundle was written.
 
@@ -56,6 +58,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     gate = parse_gate(request.gate, DEFAULT_GATES[request.precision])
     with step("network"):
         network = open_network(request.network, step.fetched)
+        if not network.weights.trained:
+            gate = parse_gate(request.gate, replace(DEFAULT_GATES[request.precision], agreement=None))
     with Staging(request.folder(network), force=request.force) as staging, ExitStack() as sessions:
         with step("images"):
             images = steps.load_images(request.images, network)

@@ -125,7 +125,7 @@ def open_reference(network: Network) -> Session:
         from edgekit.runtimes.torch import TorchSession
 
         shape = network.input.shape("batch")
-        return TorchSession(network.module, TensorSpec("input", shape, "float32"), TensorSpec("logits", ("batch", "classes"), "float32"))
+        return TorchSession(network.module, TensorSpec("input", shape, "float32"), TensorSpec("logits", ("batch", "classes"), "float32"), SessionOptions())
     assert network.graph is not None
     return OnnxRuntime().load(Artifact(network.graph, "onnx", "fp32", (), (), ""), SessionOptions())
 
@@ -205,7 +205,7 @@ def measure(
         for key, timing in measurement.timings.items()
     )
     environment = environment.finished()
-    latency = Latency(name, batch, len(environment.cpu.affinity), rows, measurement.noise_floor)
+    latency = Latency(name, batch, SessionOptions().cpu_threads, rows, measurement.noise_floor)
     return Measured(latency, environment, of_measurement(measurement, environment))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,9 +28,23 @@ class Availability:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """``threads``: CPU threads, all cores by default."""
+    """``threads``: CPU threads; :func:`default_threads` where None."""
 
     threads: int | None = None
+
+    @property
+    def cpu_threads(self) -> int:
+        return self.threads or default_threads()
+
+
+def default_threads() -> int:
+    """Half of the cores this process may use, at least one.
+
+    Two of them usually share one core's arithmetic; and where another process wants a core too, threads that wait for each other in every layer cost many
+    times what they gain.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // 2)
 
 
 class Session(Protocol):

@@ -49,7 +49,7 @@ class OnnxRuntime:
 
         settings = ort.SessionOptions()
         settings.log_severity_level = 4
-        settings.intra_op_num_threads = options.threads or 0
+        settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
         try:
             # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this optimizer it computes what the graph says.
@@ -59,7 +59,7 @@ class OnnxRuntime:
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=["WeightBiasQuantization"],
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime raises bare classes of its own, one a failure
+        except Exception as error:
             raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {_first_line(error)}") from error
         return OnnxRuntimeSession(session)
 
@@ -75,7 +75,7 @@ class OnnxRuntimeSession:
         names = [spec.name for spec in self.outputs]
         try:
             arrays = self._session.run(names, dict(feeds))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             raise BadNetwork(f"onnxruntime stopped while running the graph: {_first_line(error)}") from error
         return dict(zip(names, arrays, strict=True))
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import TensorSpec
-from edgekit.runtimes.base import Array, Availability
+from edgekit.runtimes.base import Array, Availability, SessionOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +26,10 @@ def available() -> Availability:
 class TorchSession:
     """An ``nn.Module`` with one image input and one output of logits, run in evaluation mode under ``inference_mode``."""
 
-    def __init__(self, module: nn.Module, input: TensorSpec, output: TensorSpec) -> None:
+    def __init__(self, module: nn.Module, input: TensorSpec, output: TensorSpec, options: SessionOptions) -> None:
         import torch
+
+        torch.set_num_threads(options.cpu_threads)
 
         self._torch = torch
         self._module = module.eval()
