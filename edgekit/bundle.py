@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgekit.artifact import Artifact, TensorSpec, sha256_of
 from edgekit.errors import BadBundle
@@ -48,15 +48,22 @@ class Bundle:
         if not file.is_file():
             raise BadBundle(f"{path} is no bundle: it has no {MANIFEST}")
         try:
-            manifest = Manifest.model_validate_json(file.read_bytes())
+            text = file.read_bytes()
+            version = _Version.model_validate_json(text).schema_version
+            if version != SCHEMA_VERSION:
+                raise BadBundle(f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
+            manifest = Manifest.model_validate_json(text)
+            manifest.input.spec()
+        except OSError as error:
+            raise BadBundle(f"{file} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or MANIFEST
             raise BadBundle(f"{file} cannot be read: {where}: {first['msg']}", hint="export the network again") from error
-        if manifest.schema_version != SCHEMA_VERSION:
-            raise BadBundle(
-                f"{path} is of schema {manifest.schema_version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it"
-            )
+        except ValueError as error:
+            raise BadBundle(f"{file} cannot be read: input: {error}", hint="export the network again") from error
+        if MODEL not in manifest.files:
+            raise BadBundle(f"{file} lists no {MODEL}", hint="export the network again")
         return cls(path, manifest)
 
     @property
@@ -72,9 +79,21 @@ class Bundle:
         )
 
     def labels(self) -> list[str] | None:
-        """Names of the classes in order, or None where nobody gave any."""
-        file = self.path / LABELS
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+        """Names of the classes in order, or None where nobody gave any.
+
+        Raises:
+            BadBundle: they are not as many as the classes, or no text.
+        """
+        file, classes = self.path / LABELS, self.manifest.output.classes
+        if not file.is_file():
+            return None
+        try:
+            names = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadBundle(f"{file} cannot be read: {error}", hint="copy the bundle again") from error
+        if len(names) != classes:
+            raise BadBundle(f"{file} names {len(names)} classes, the network has {classes}", hint="copy the bundle again")
+        return names
 
     def golden(self) -> Golden:
         """The images and outputs that prove a copy of this bundle.
@@ -95,11 +114,24 @@ class Bundle:
             file = self.path / name
             if not file.is_file():
                 found.append(f"{name} is missing")
-            elif file.stat().st_size != entry.bytes or sha256_of(file) != entry.sha256:
+            elif not _is_as_listed(file, entry):
                 found.append(f"{name} is not the file that was exported")
         listed = {MANIFEST, *self.manifest.files}
         extra = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
         return found + [f"{name} is not in the manifest" for name in extra if name not in listed]
+
+
+class _Version(BaseModel):
+    """The one field that every schema has."""
+
+    schema_version: int
+
+
+def _is_as_listed(file: Path, entry: FileEntry) -> bool:
+    try:
+        return file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
+    except OSError:
+        return False
 
 
 def save_golden(path: Path, golden: Golden) -> None:

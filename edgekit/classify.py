@@ -50,4 +50,5 @@ def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5) -> list[Class
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Logits ``(N, classes)`` to probabilities."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return shares

@@ -11,10 +11,23 @@ EdgekitError
 └── EnvironmentLacks (3)    an extra, a GPU, the network or the device is missing
     └── WeightsUnavailable
 
-The number is the exit code of the command line. Anything else that escapes is a bug of ours (70).
+The number is the exit code of the command line. What Python or the operating system raises because this machine lacks something is translated by
+:func:`lacking`; anything else that escapes is a bug of ours (70).
 """
 
 from __future__ import annotations
+
+import errno
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"),
+    "onnxruntime": "cpu",
+    "tensorrt": "gpu",
+    "cuda": "gpu",
+    "tensorrt_rtx": "rtx",
+}
 
 
 class EdgekitError(Exception):
@@ -63,3 +76,19 @@ class EnvironmentLacks(EdgekitError):
 
 class WeightsUnavailable(EnvironmentLacks):
     pass
+
+
+def lacking(error: BaseException) -> EnvironmentLacks | None:
+    """What this machine lacks, where that is why Python or the operating system raised ``error``; None where it is not."""
+    if isinstance(error, ImportError):
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            return None
+        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {error}"
+        return EnvironmentLacks(f"this needs {package}, which {what}", hint=f"pip install 'edgekit[{_EXTRAS[package]}]'")
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return EnvironmentLacks("there is not enough memory", hint="a smaller --size or --batch, or fewer --images")
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return EnvironmentLacks(f"{where}{error.strerror}", hint="free some space" if error.errno in NO_SPACE else None)
+    return None

@@ -6,7 +6,8 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgekit.models import Transform, Variant
 
 FetchProgress = Callable[[int, "int | None", str], None]
+CHECKPOINTS = {".pth", ".pt", ".bin", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def open_network(request: NetworkRequest, progress: FetchProgress | None = None)
     """
     if request.name.lower().endswith(".onnx"):
         network = _from_graph(request)
-    elif ".py" in request.name:
+    elif re.search(r"\.py(:|$)", request.name):
         network = _from_factory(request)
     else:
         network = _from_zoo(request, progress)
@@ -89,7 +91,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         InputError: the file cannot be read as text, or is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--labels {path} cannot be read: {error}", hint="a text file with one class name a line") from error
     while lines and not lines[-1].strip():
@@ -104,18 +106,29 @@ def imagenet_labels() -> tuple[str, ...]:
     return read_labels(Path(__file__).with_name("imagenet1k.txt"))
 
 
+def unknown_network(name: str) -> UnknownNetwork:
+    """The error for a name that the zoo does not have, with the names that come near."""
+    from edgekit.models import near_matches
+
+    if Path(name).suffix in CHECKPOINTS:
+        return UnknownNetwork(
+            f"{name} is a checkpoint, which holds weights and no network", hint=f"edgekit export NETWORK --weights {name}"
+        )
+    close = near_matches(name)
+    meant = f"did you mean {', '.join(close)}? " if close else ""
+    return UnknownNetwork(f"unknown network {name!r}", hint=meant + "`edgekit zoo` lists all")
+
+
 # ---- the zoo ----------------------------------------------------------------------------------------------------------------------------------------
 
 
 def _from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Network:
-    from edgekit.models import create_model, find, near_matches
+    from edgekit.models import create_model, find
     from edgekit.models.weights import WEIGHTS
 
     variant = find(request.name)
     if variant is None:
-        close = near_matches(request.name)
-        hint = f"did you mean {', '.join(close)}? " if close else ""
-        raise UnknownNetwork(f"unknown network {request.name!r}", hint=hint + "`edgekit zoo` lists all")
+        raise unknown_network(request.name)
     published = WEIGHTS.get(variant.name)
     choice = request.weights or "pretrained"
     seed = _seed(choice)
@@ -127,9 +140,12 @@ def _from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Networ
     else:
         entry = _load_file(module, Path(choice))
     transform = published.transform if published is not None and choice == "pretrained" else variant.transform
+    spec = _input_spec(request, transform, variant.in_channels)
+    if request.size:
+        _check_forward(module, spec, variant.name)
     names = imagenet_labels() if variant.num_classes == 1000 else None
     origin = NetworkEntry(name=variant.name, origin="zoo", family=variant.family, paper=variant.paper)
-    return Network(origin, entry, _input_spec(request, transform, variant.in_channels), names, module)
+    return Network(origin, entry, spec, names, module)
 
 
 def _load_pretrained(module: nn.Module, variant: Variant, offline: bool, progress: FetchProgress | None) -> WeightsEntry:
@@ -169,7 +185,7 @@ def _seed(choice: str) -> int | None:
     kind, colon, number = choice.partition(":")
     if kind != "random":
         return None
-    if colon and not number.isdigit():
+    if colon and not (number.isdecimal() and int(number) < 2**64):
         raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
     return int(number or 0)
 
@@ -188,7 +204,7 @@ def _input_spec(request: NetworkRequest, transform: Transform, channels: int) ->
     try:
         return InputSpec(channels, height, width, transform.resize / transform.size, transform.interpolation, mean, std)
     except ValueError as error:
-        raise InputError(str(error), hint="--mean and --std take one number a channel") from error
+        raise InputError(str(error), hint=f"--mean and --std take {channels} numbers, one a channel; --std above 0") from error
 
 
 # ---- the user's own factory --------------------------------------------------------------------------------------------------------------------------
@@ -203,12 +219,13 @@ def _from_factory(request: NetworkRequest) -> Network:
         raise InputError(f"{request.name}: which factory?", hint=f"name the function behind a colon: {request.name}:build")
     if not path.is_file():
         raise BadNetwork(f"{path}: no such file")
-    factory = _import_factory(path, function)
     choice = request.weights
     seed = _seed(choice) if choice else None
     if choice == "pretrained":
         raise InputError("a factory has no pretrained weights that edgekit knows", hint="load them in the factory, or give --weights FILE")
-    module = _seeded(lambda: _call(factory, path, function), seed or 0)
+    with _importable(path.absolute().parent):
+        factory = _import_factory(path, function)
+        module = _seeded(lambda: _call(factory, path, function), seed or 0)
     if not isinstance(module, nn.Module):
         raise BadNetwork(
             f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
@@ -233,18 +250,26 @@ def _from_factory(request: NetworkRequest) -> Network:
     return Network(NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes)
 
 
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a user's file import what lies beside it, as ``python file.py`` would."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 def _import_factory(path: Path, function: str) -> Callable[[], Any]:
     spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up
-    sys.path.insert(0, str(path.parent.absolute()))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BadNetwork(f"{path.name} cannot be imported: {_theirs(error, path)}") from error
-    finally:
-        sys.path.remove(str(path.parent.absolute()))
     factory = getattr(module, function, None)
     if not callable(factory):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
@@ -326,7 +351,7 @@ def _from_graph(request: NetworkRequest) -> Network:
     try:
         spec = InputSpec(found.channels, height, width, 256 / 224, "bilinear", mean, std, found.layout)
     except ValueError as error:
-        raise InputError(str(error), hint="--mean and --std take one number a channel") from error
+        raise InputError(str(error), hint=f"--mean and --std take {found.channels} numbers, one a channel; --std above 0") from error
     notes = []
     if request.mean is None or request.std is None:
         notes.append(f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)")

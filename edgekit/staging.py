@@ -3,106 +3,163 @@
 from __future__ import annotations
 
 import errno
+import glob
+import json
 import os
 import secrets
 import shutil
+import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
-from edgekit.errors import BadBundle, EdgekitError, EnvironmentLacks, InputError
+from edgekit.errors import NO_SPACE, BadBundle, EdgekitError, EnvironmentLacks, InputError
 
-MARKER = "manifest.json"  # what makes a folder one of ours, which --force may replace
+if sys.platform != "win32":
+    import fcntl
+
+TOKEN_BYTES = 6
+MARKER = "manifest.json"  # lists what edgekit wrote, which --force may replace
 
 
 class Staging:
     """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place, and ``scratch`` one for what the bundle will not
     hold; ``commit()`` gives ``path`` its final name, and leaving removes everything else.
 
+    The hidden sibling is locked as long as its process lives, so that a later export of the same bundle can tell what a killed one left behind.
+
     Args:
         final: the folder to make.
         force: replace an existing bundle, which stays untouched until the new one is whole.
 
     Raises:
-        BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle.
-        InputError: the parent folder cannot be written.
+        BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files that edgekit did not write.
+        InputError: the folder cannot be written.
         EnvironmentLacks: the disk is full.
     """
 
     def __init__(self, final: Path, *, force: bool = False) -> None:
-        self.final = final.absolute()
+        self.final = Path(os.path.realpath(final))
         self.force = force
-        self._hidden = self.final.with_name(f".{self.final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        self._hidden = self.final.parent / f".{self.final.name}.{secrets.token_hex(TOKEN_BYTES)}.partial"
+        self._lock: BinaryIO | None = None
         self.path = self._hidden / "bundle"
         self.scratch = self._hidden / "scratch"
-        self._check_final()
+        try:
+            self._check_final()
+        except OSError as error:
+            raise _explain(error, self.final) from error
 
     def _check_final(self) -> None:
-        if not self.final.exists():
+        if Path.cwd().is_relative_to(self.final):
+            raise InputError(f"{self.final} is the folder you are in, which cannot be replaced", hint="choose another --out")
+        if not self.final.exists() or (self.final.is_dir() and not any(self.final.iterdir())):
             return
-        if not (self.final / MARKER).is_file() and (not self.final.is_dir() or any(self.final.iterdir())):
+        written = _written_by_edgekit(self.final)
+        if written is None:
             raise BadBundle(f"{self.final} exists and is no bundle; it will not be replaced", hint="choose another --out")
-        if not self.force and any(self.final.iterdir()):
+        if not self.force:
             raise BadBundle(f"{self.final} exists", hint="--force replaces it")
+        others = sorted(p.relative_to(self.final).as_posix() for p in self.final.rglob("*") if not p.is_dir() or p.is_symlink())
+        if lost := [name for name in others if name not in written]:
+            raise BadBundle(
+                f"{self.final} holds files that edgekit did not write, {lost[0]} for one", hint="move them away, or choose another --out"
+            )
 
     def __enter__(self) -> Staging:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             _remove_orphans(self.final)
-            self.path.mkdir(parents=True)
+            self._lock = _hold(self._hidden, wait=True)
+            self.path.mkdir()
             self.scratch.mkdir()
-        except OSError as error:
-            raise _explain(error, self.final.parent) from error
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, OSError):
+                raise _explain(error, self.final.parent) from error
+            raise
         return self
 
     def commit(self) -> Path:
         """Gives the folder its final name and returns that."""
-        retired = self._hidden.with_suffix(".old")
         try:
             if self.final.exists():
                 self._check_final()
-                self.final.rename(retired)
+                self.final.rename(self._hidden / "replaced")
             self.path.rename(self.final)
         except OSError as error:
-            if retired.exists() and not self.final.exists():
-                retired.rename(self.final)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(f"{self.final} appeared meanwhile: another export wrote it", hint="--force replaces it") from error
             raise _explain(error, self.final) from error
-        shutil.rmtree(retired, ignore_errors=True)
         return self.final
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        shutil.rmtree(self._hidden, ignore_errors=True)
-        if isinstance(error, OSError):
+        self._leave()
+        if isinstance(error, OSError) and (error.filename is None or Path(str(error.filename)).is_relative_to(self._hidden)):
             raise _explain(error, self.final) from error
+
+    def _leave(self) -> None:
+        _clear(self._hidden, self.final)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _written_by_edgekit(folder: Path) -> set[str] | None:
+    """The files that a bundle's manifest lists; None where the folder is no bundle, as many things have a ``manifest.json``."""
+    try:
+        manifest = json.loads((folder / MARKER).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or "edgekit" not in manifest or not isinstance(manifest.get("files"), dict):
+        return None
+    return {MARKER, *manifest["files"]}
 
 
 def _explain(error: OSError, where: Path) -> EdgekitError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in NO_SPACE:
         return EnvironmentLacks(f"no space left to write {where}", hint="free some space, or choose another --out")
     return InputError(f"{where} cannot be written: {error.strerror or error}", hint="choose another --out")
 
 
+def _clear(hidden: Path, final: Path) -> None:
+    """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put back first."""
+    replaced = hidden / "replaced"
+    if replaced.exists() and not final.exists():
+        try:
+            replaced.rename(final)
+        except OSError:
+            return  # it is all that is left of the old bundle; a later export tries again
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
 def _remove_orphans(final: Path) -> None:
-    """Removes what exports of the same bundle left behind when they were killed; those still running are left alone.
+    """Removes what exports of the same bundle left behind when they were killed; those still running hold their lock and are left alone."""
+    for hidden in final.parent.glob(f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"):
+        with suppress(OSError):  # another user's
+            if lock := _hold(hidden, wait=False):
+                with lock:
+                    _clear(hidden, final)
 
-    A killed replacement may have left the old bundle under its retired name: it is put back.
+
+def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:
+    """Makes a folder if need be and locks it, until the file is closed or the process dies.
+
+    None where another process has it, or where nothing can be locked: on Windows and on file systems without locks orphans stay.
     """
-    for folder in final.parent.glob(f".{final.name}.*-*.*"):
-        pid = folder.name.removeprefix(f".{final.name}.").partition("-")[0]
-        if not pid.isdigit() or _is_alive(int(pid)):
-            continue
-        if folder.suffix == ".old" and not final.exists():
-            folder.rename(final)
-        elif folder.suffix in (".partial", ".old"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    while True:
+        folder.mkdir(exist_ok=True)
+        if sys.platform == "win32":
+            return None
+        try:
+            lock = (folder / "lock").open("ab")
+        except FileNotFoundError:
+            continue  # it was taken for an orphan, and removed, before it was locked
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            lock.close()
+            return None
+        if (folder / "lock").exists():
+            return lock
+        lock.close()

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
 import sys
+import traceback
+import warnings
+from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from edgekit import __version__
 from edgekit.cli import build, doctor, export, run, verify, zoo
 from edgekit.cli.console import err, escape
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, lacking
+
+INTERRUPTED, BROKEN_PIPE, BUG = 128 + signal.SIGINT, 141, 70
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
 
 app = typer.Typer(
     name="edgekit",
     help="Image classifiers to edge devices: a verified bundle from a network, with proof at every step.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,30 +51,72 @@ app.command("zoo")(zoo.command)
 app.command("doctor")(doctor.command)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, or the terminal hung up: unwinds like Ctrl-C, so that temporary folders go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def main() -> NoReturn:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
-    debug = "--debug" in sys.argv
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character still shows the rest
+    warnings.showwarning = _show_warning
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command line, by default ``--help``, and returns its exit code; stderr says what went wrong."""
     try:
-        app()
-    except EdgekitError as error:
-        if debug:
-            raise
+        code = _invoke(arguments or ["--help"])
+        sys.stdout.flush()
+        return code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything ends here, in words
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        with contextlib.suppress(BrokenPipeError):
+            return _tell(error)
+        return BROKEN_PIPE
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("edgekit", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _tell(error: BaseException) -> int:
+    """Says in words what ended the command; returns its exit code."""
+    if isinstance(error, BrokenPipeError):
+        _abandon_stdout()
+        return BROKEN_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        err.print("interrupted; nothing half-made was left behind", style="yellow")
+        return 128 + error.number if isinstance(error, Terminated) else INTERRUPTED
+    if isinstance(error, _UsageError):
+        message, path = error.format_message().strip().rstrip("."), error.ctx.command_path if error.ctx else "edgekit"
+        error = EdgekitError(message[:1].lower() + message[1:], hint=f"{path} --help")
+        error.exit_code = 2
+    elif not isinstance(error, EdgekitError) and (lack := lacking(error)):
+        if isinstance(error, OSError) and error.filename is None:
+            _abandon_stdout()  # it may be the stream that cannot be written
+        error = lack
+    if isinstance(error, EdgekitError):
         show(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted; nothing was left behind", style="yellow")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception as error:
-        if debug:
-            raise
-        err.print(f"[red]bug[/]: {escape(type(error).__name__)}: {escape(str(error))}")
-        err.print("\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what it prints")
-        sys.exit(70)
-    sys.exit(0)
+        return error.exit_code
+    err.print(f"[red]bug[/]: {escape(type(error).__name__)}: {escape(str(error))}")
+    err.print("\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what it prints")
+    return BUG
 
 
 def show(error: EdgekitError) -> None:
@@ -78,6 +128,18 @@ def show(error: EdgekitError) -> None:
         err.print(f"\n[cyan]hint[/]: {escape(error.hint)}")
 
 
+def _abandon_stdout() -> None:
+    """Nobody takes what is still in the buffer: Python would fail once more over it at its end."""
+    with contextlib.suppress(io.UnsupportedOperation):  # a stream in memory
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
+    """Others' warnings in a line, without their source."""
+    err.print(f"[yellow]warning[/]: {escape(str(message).strip().partition(chr(10))[0])}")
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C, so that temporary folders go."""
-    sys.exit(128 + number)
+    raise Terminated(number)

@@ -15,13 +15,20 @@ __all__ = ["LiveProgress", "err", "escape", "out", "print_json"]
 
 _WIDTH = None if sys.stdout.isatty() else 120
 
-out = Console(highlight=False, width=_WIDTH, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with 1, which says that a gate failed."""
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False, width=_WIDTH, soft_wrap=True)
+err = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """One json document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """One json document on stdout, in ASCII, so that no encoding of a pipe can break it."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
 class LiveProgress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edgekit.errors import InputError
 
 
@@ -14,7 +16,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(p.strip().isdigit() for p in parts):
+    if len(parts) > 2 or not all(p.strip().isdecimal() for p in parts):
         raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
     height, width = int(parts[0]), int(parts[-1])
     if not all(8 <= side <= 4096 for side in (height, width)):
@@ -31,9 +33,12 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"{option} {text} are no numbers", hint=f"{option} 0.485,0.456,0.406") from error
+        raise InputError(f"{option} {text}: these are no numbers", hint=f"{option} 0.485,0.456,0.406") from error
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{option} {text}: these are no finite numbers", hint=f"{option} 0.485,0.456,0.406")
+    return numbers
 
 
 def parse_batch(text: str) -> int | None:
@@ -44,6 +49,6 @@ def parse_batch(text: str) -> int | None:
     """
     if text == "dynamic":
         return None
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
     return int(text)

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.errors import InputError, UnknownNetwork
+from edgekit.errors import InputError
 
 
 def command(
@@ -23,7 +23,8 @@ def command(
     elif action == "show" and name:
         _show(name, json)
     else:
-        raise InputError(f"edgekit zoo {action}: what is asked?", hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
+        asked = "zoo show: which network?" if action == "show" else f"zoo {action}: there is no such action"
+        raise InputError(asked, hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
 
 
 def _variants() -> list[Any]:
@@ -63,13 +64,12 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _show(name: str, json: bool) -> None:
-    from edgekit.models import create_model, find, near_matches
+    from edgekit.models import create_model, find
+    from edgekit.networks import unknown_network
 
     variant = find(name)
     if variant is None:
-        raise UnknownNetwork(
-            f"unknown network {name!r}", hint=f"did you mean {', '.join(near_matches(name)) or '…'}? `edgekit zoo` lists all"
-        )
+        raise unknown_network(name)
     from edgekit.models.features import stage_table
     from edgekit.report.plain import plain
 

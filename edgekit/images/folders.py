@@ -34,7 +34,8 @@ class ImageFolder:
             BadImage: no such folder, no permission, or no image in it.
         """
         if not root.is_dir():
-            raise BadImage(f"{root} is not a folder", hint="--images takes a folder of photos")
+            what = "is not a folder" if root.exists() else "does not exist"
+            raise BadImage(f"{root} {what}", hint="--images takes a folder of photos")
         try:
             files = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
             next(root.iterdir(), None)
@@ -54,8 +55,15 @@ class ImageFolder:
 
     def sha256(self) -> str:
         """A hash of names and contents, which tells one image list from another."""
-        lines = "".join(f"{p.relative_to(self.root).as_posix()} {sha256_of(p)}\n" for p in self.paths)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        lines = "".join(f"{p.relative_to(self.root).as_posix()} {_contents(p)}\n" for p in self.paths)
+        return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
+def _contents(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return "unreadable"
 
 
 @dataclass

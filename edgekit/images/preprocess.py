@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,8 @@ class InputSpec:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean} and std {self.std} do not normalize: finite numbers are needed, and stds above 0")
 
     def shape(self, batch: int | str) -> tuple[int | str, ...]:
         if self.layout == "NCHW":
@@ -60,14 +63,12 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
     box_width, box_height = round(spec.width * spec.resize), round(spec.height * spec.resize)
     width, height = image.size
-    if width * box_height <= height * box_width:
-        size = (box_width, int(box_width * height / width))
-    else:
-        size = (int(box_height * width / height), box_height)
+    upright = width * box_height <= height * box_width
+    size = (box_width, int(box_width * height / width)) if upright else (int(box_height * width / height), box_height)
     return image if size == image.size else image.resize(size, INTERPOLATIONS[spec.interpolation])
 
 
 def _crop_centre(image: Image.Image, spec: InputSpec) -> Image.Image:
-    left = int(round((image.width - spec.width) / 2.0))
-    top = int(round((image.height - spec.height) / 2.0))
+    left = round((image.width - spec.width) / 2.0)
+    top = round((image.height - spec.height) / 2.0)
     return image.crop((left, top, left + spec.width, top + spec.height))
