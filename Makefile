@@ -6,13 +6,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TYPED := build/typed
 
 .PHONY: demo test check lint types install clean
 
-demo: $(INSTALLED)
+demo: $(DEMO)
 	$(BIN)/edgekit export mobilenetv2 --fp16 --force
 	$(BIN)/edgekit run build/mobilenetv2-fp16 calib/cat.jpg calib/coffee.jpg calib/rocket.jpg
 	$(BIN)/edgekit verify build/mobilenetv2-fp16
@@ -35,9 +36,13 @@ types: $(INSTALLED)
 install: $(INSTALLED)
 
 # torch first and by its exact version: the CPU build, where the index has one, and nothing that needs CUDA.
-$(INSTALLED): pyproject.toml constraints.txt
+$(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[export]'
+	@touch $@
+
+$(INSTALLED): $(DEMO)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
