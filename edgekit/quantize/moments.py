@@ -44,7 +44,7 @@ def covariances(
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(wanted, 0)
     generator = torch.Generator().manual_seed(SEED)
-    with torch.inference_mode():
+    with torch.no_grad():
         for image in images:
             rounding = rounding_hook(placement.edges, grids)
 
@@ -63,7 +63,7 @@ def covariances(
     result = {}
     for name, square in squares.items():
         mean = sums[name] / counts[name]
-        result[name] = square.div_(counts[name]).sub_(mean.unsqueeze(-1) * mean.unsqueeze(-2))
+        result[name] = square / counts[name] - (mean.unsqueeze(-1) * mean.unsqueeze(-2))
     return result
 
 

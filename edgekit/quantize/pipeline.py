@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -24,8 +25,9 @@ from edgekit.quantize.mixed import Fallback, Gate
 from edgekit.quantize.observe import Observations, observe
 from edgekit.quantize.placement import Placement, Shapes, place
 from edgekit.quantize.qdq import centrable, write_graph
+from edgekit.quantize.ranges import CALIBRATORS
 from edgekit.quantize.rounding import Rounding
-from edgekit.quantize.search import GridSearch, calibrated_grids, search_grids
+from edgekit.quantize.search import GridSearch, search_grids
 from edgekit.quantize.sensitivity import Sensitivity
 from edgekit.quantize.twin import Fidelity, Grid, fidelity, logits_of
 from edgekit.quantize.weights import Weights, round_weights, rounded_constants
@@ -113,21 +115,16 @@ def quantize(
     shapes = _shapes(network, calibration.search[0])
     placement = place(model, shapes)
     reference = logits_of(network, calibration.held_out)
-    equalized: tuple[Equalized, ...] = ()
-    with tempfile.TemporaryDirectory() as folder:
-        source = artifact
-        if config.equalize and network.differentiable:
-            seen = _observe(artifact, placement, calibration, config, key)
-            candidate, done = equalize(model, placement, _channel_statistics(network, placement, seen, calibration.search))
-            drift = float(np.abs(logits_of(Network(candidate), calibration.held_out) - reference).max())
-            if drift <= PRESERVED * float(np.ptp(reference)):
-                model, equalized, network = candidate, done, Network(candidate)
-                source = save(model, Path(folder) / "equalized.onnx", "fp32", artifact)
-            else:
-                notes.append(f"equalization was left out: it would have moved the float logits by {drift:.1e}")
-        seen = _observe(source, placement, calibration, config, key)
-    centred = frozenset(v for v in placement.values if config.centre and centrable(model, placement, v))
-    search = _search(network, placement, seen, centred, config, calibration, reference)
+    float_graph = _Candidate(model, network, (), _observe(artifact, placement, calibration, config, key))
+    candidates = [float_graph]
+    if config.equalize and network.differentiable:
+        with tempfile.TemporaryDirectory() as folder:
+            candidates += _equalized(
+                float_graph, Path(folder) / "equalized.onnx", placement, artifact, calibration, config, key, reference, notes
+            )
+    searches = [_search(candidate, placement, config, calibration, reference) for candidate in candidates]
+    best = max(range(len(searches)), key=lambda i: searches[i].reached.sqnr)
+    search, (model, network, equalized, seen) = searches[best], candidates[best]
     weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
@@ -198,18 +195,54 @@ GRADIENT_IMAGES = 16
 ROBUST = 5.0  # root mean squares: what a channel's range is taken to be; grids clip rarer values anyway
 
 
-def _search(
-    network: Network,
+class _Candidate(NamedTuple):
+    """A graph that computes the float function, and what passes through it."""
+
+    model: ir.Model
+    network: Network
+    equalized: tuple[Equalized, ...]
+    seen: Observations
+
+
+def _equalized(
+    plain: _Candidate,
+    path: Path,
     placement: Placement,
-    seen: Observations,
-    centred: frozenset[str],
-    config: QuantizeConfig,
+    artifact: Artifact,
     calibration: Calibration,
+    config: QuantizeConfig,
+    key: str,
     reference: NDArray[np.float32],
+    notes: list[str],
+) -> list[_Candidate]:
+    """The equalized graph, if it still computes the float function."""
+    statistics = _channel_statistics(plain.network, placement, plain.seen, calibration.search)
+    model, done = equalize(plain.model, placement, statistics)
+    network = Network(model)
+    drift = float(np.abs(logits_of(network, calibration.held_out) - reference).max())
+    if drift > PRESERVED * float(np.ptp(reference)):
+        notes.append(f"equalization was left out: it would have moved the float logits by {drift:.1e}")
+        return []
+    seen = _observe(save(model, path, "fp32", artifact), placement, calibration, config, key)
+    return [_Candidate(model, network, done, seen)]
+
+
+def _search(
+    candidate: _Candidate, placement: Placement, config: QuantizeConfig, calibration: Calibration, reference: NDArray[np.float32]
 ) -> GridSearch:
-    if config.calibrator == "auto":
-        return search_grids(network, placement, seen.values, centred, calibration.search, calibration.held_out, reference)
-    return GridSearch(calibrated_grids(placement, seen.values, centred, config.calibrator), config.calibrator, {})
+    centred = frozenset(v for v in placement.values if config.centre and centrable(candidate.model, placement, v))
+    names = tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
+    return search_grids(
+        candidate.network,
+        placement,
+        candidate.seen.values,
+        centred,
+        calibration.search,
+        calibration.held_out,
+        reference,
+        calibrators=names,
+        by_value=config.calibrator == "auto",
+    )
 
 
 def _kept(model: ir.Model, shapes: Shapes, kept: frozenset[str], grids: Mapping[str, Grid]) -> tuple[Placement, dict[str, Grid]]:

@@ -15,7 +15,8 @@ from edgekit.quantize.placement import Placement
 from edgekit.quantize.ranges import CALIBRATORS
 from edgekit.quantize.twin import LEVELS, QMAX, Fidelity, Grid, fidelity, logits_of
 
-FRACTIONS = tuple(float(f) for f in np.geomspace(0.1, 1.0, 24))  # of the largest magnitude seen
+FRACTIONS = tuple(float(f) for f in np.geomspace(0.1, 1.0, 18))  # of the largest magnitude seen
+PRICED_IMAGES = 24
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class GridSearch:
     grids: Mapping[str, Grid]
     calibrator: str
     tried: Mapping[str, Fidelity]
+
+    @property
+    def reached(self) -> Fidelity:
+        return self.tried[self.calibrator]
 
 
 def calibrated_grids(
@@ -48,6 +53,9 @@ def search_grids(
     images: Sequence[NDArray[np.float32]],
     held_out: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
+    *,
+    calibrators: Sequence[str] = tuple(CALIBRATORS),
+    by_value: bool = True,
 ) -> GridSearch:
     """Tries every calibrator on the whole network, and the grids that cost the logits least value by value; the best on the held-out images wins.
 
@@ -59,9 +67,11 @@ def search_grids(
         images: for pricing the grids of single values.
         held_out: images that decide.
         reference: the float network's logits on them.
+        calibrators: names of ``ranges.CALIBRATORS``.
+        by_value: whether single values may differ from the network's calibrator.
     """
-    candidates = {name: calibrated_grids(placement, statistics, centred, name) for name in CALIBRATORS}
-    if network.differentiable:
+    candidates = {name: calibrated_grids(placement, statistics, centred, name) for name in calibrators}
+    if by_value and network.differentiable:
         candidates["by value"] = _by_value(network, placement, statistics, centred, images, candidates)
     tried = {name: fidelity(reference, logits_of(network, held_out, placement.edges, grids)) for name, grids in candidates.items()}
     best = max(tried, key=lambda name: tried[name].sqnr)
@@ -83,7 +93,7 @@ def _by_value(
         grids = {grid_for(widest * fraction, value in centred) for fraction in FRACTIONS}
         grids |= {grids_of[value] for grids_of in calibrated.values()}
         choices[value] = sorted(grids, key=lambda grid: grid.scale)
-    prices = price_grids(network, placement, images, choices)
+    prices = price_grids(network, placement, images[:PRICED_IMAGES], choices)
     chosen = {}
     for value in placement.values:
         total = np.sum([prices[v] for v in _tied(placement, value)], axis=0)
