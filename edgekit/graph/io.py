@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgekit.errors import BadNetwork
@@ -47,7 +47,7 @@ def load(path: Path) -> ir.Model:
     try:
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
-    except Exception as error:  # noqa: BLE001 - the checker and the reader raise many kinds for a malformed graph
+    except Exception as error:
         raise BadNetwork(f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}") from error
 
 

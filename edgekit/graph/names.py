@@ -21,7 +21,7 @@ def from_module_paths(model: ir.Model) -> None:
     taken: set[str] = set()
     for node in graph:
         path = _module_path(node)
-        node.name = _unique(f"{path}/{node.op_type}" if path else node.op_type, taken)
+        node.name = unique(f"{path}/{node.op_type}" if path else node.op_type, taken)
         for i, value in enumerate(node.outputs):
             if not value.is_graph_output():
                 value.name = node.name if i == 0 else f"{node.name}:{i}"
@@ -33,7 +33,7 @@ def fill_missing(model: ir.Model) -> None:
     """Gives every node of a foreign graph a unique name, keeping those that are; values keep theirs."""
     taken: set[str] = set()
     for node in model.graph:
-        node.name = _unique(node.name or (node.outputs[0].name or node.op_type), taken)
+        node.name = unique(node.name or (node.outputs[0].name or node.op_type), taken)
 
 
 def strip_metadata(model: ir.Model) -> None:
@@ -49,12 +49,14 @@ def strip_metadata(model: ir.Model) -> None:
 
 
 def _module_path(node: ir.Node) -> str:
-    """The module whose parameter the node holds; else the innermost module that it was traced in."""
+    """The module whose parameter the node holds; else, or where modules share that parameter, the innermost module that it was traced in."""
+    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
+    scope = str(scopes[-2]) if len(scopes) > 1 else ""
     for value in node.inputs[1:]:
         if value is not None and value.is_initializer() and value.name and value.name.endswith(_PARAMETERS):
-            return value.name.rpartition(".")[0]
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
-    return str(scopes[-2]) if len(scopes) > 1 else ""
+            holder = value.name.rpartition(".")[0]
+            return holder if not scope or f"{holder}.".startswith(f"{scope}.") else scope
+    return scope
 
 
 def _rename_biases(graph: ir.Graph) -> None:
@@ -74,12 +76,13 @@ def _rename_constants(graph: ir.Graph, taken: set[str]) -> None:
         users = {use.node for use in value.uses()}
         if len(users) == 1:
             (use, *_) = value.uses()
-            value.name = _unique(f"{use.node.name}.{use.idx}", taken)
+            value.name = unique(f"{use.node.name}.{use.idx}", taken)
         else:
-            value.name = _unique("constant", taken)
+            value.name = unique("constant", taken)
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique(name: str, taken: set[str]) -> str:
+    """``name``, with a number behind it where it is ``taken`` already; it is taken then."""
     candidate, count = name, 1
     while candidate in taken:
         count += 1

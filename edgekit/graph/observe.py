@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
+from edgekit.graph.edit import int_attribute
 from edgekit.graph.io import constant, load, save
 from edgekit.runtimes.base import SessionOptions, batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -21,7 +22,7 @@ LAYERS = ("Conv", "Gemm")
 
 @dataclass(frozen=True)
 class Extremes:
-    """``low`` and ``high`` of a tensor, and ``total``, the largest sum of absolute values over height and width where a global pooling reads it."""
+    """``low`` and ``high`` of a tensor, and ``total``, the largest sum of absolute values over an image where a global pooling reads it."""
 
     low: float
     high: float
@@ -45,13 +46,13 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
     model = load(artifact.path)
     graph = model.graph
     watched = [v for v in (*graph.inputs, *(v for n in graph for v in n.outputs)) if v.dtype == ir.DataType.FLOAT and v.name]
-    pooled = {v.name for n in graph if n.op_type == "GlobalAveragePool" for v in n.inputs[:1] if v is not None}
+    pooled = {v for n in graph if n.op_type == "GlobalAveragePool" for v in n.inputs[:1] if v is not None}
     read = _read_by_layers(graph)
     for value in watched:
         _append(graph, value, "min", "ReduceMin", None)
         _append(graph, value, "max", "ReduceMax", None)
-        if value.name in pooled:
-            summed = _append(graph, value, "l1", "ReduceL1", [2, 3])
+        if value in pooled and value.shape is not None:
+            summed = _append(graph, value, "l1", "ReduceL1", list(range(2, len(value.shape))))
             _append(graph, summed, "max", "ReduceMax", None)
     for value, axes in read.items():
         _append(graph, value, "mean", "ReduceMean", axes)
@@ -79,14 +80,15 @@ def _read_by_layers(graph: ir.Graph) -> dict[ir.Value, list[int]]:
     """The inputs of layers with constant weights, and the axes over which a channel's mean is taken."""
     found: dict[ir.Value, list[int]] = {}
     for node in graph:
-        if node.op_type in LAYERS and node.inputs[0] is not None and constant(node.inputs[1]) is not None:
-            found[node.inputs[0]] = [0, 2, 3] if node.op_type == "Conv" else [0]
+        weight = constant(node.inputs[1]) if node.op_type in LAYERS else None
+        if weight is not None and node.inputs[0] is not None and not int_attribute(node, "transA", 0):
+            found[node.inputs[0]] = [0, *range(2, len(weight.shape))]
     return found
 
 
 def _append(graph: ir.Graph, value: ir.Value, suffix: str, op_type: str, axes: list[int] | None) -> ir.Value:
     """Adds a reduction of ``value`` as an output of the graph, named ``value|suffix``."""
-    attributes: dict[str, ir.convenience.SupportedAttrTypes] = {"keepdims": 0}
+    attributes: dict[str, int | list[int]] = {"keepdims": 0}
     inputs: list[ir.Value | None] = [value]
     if axes is not None and graph.opset_imports[""] < 18:
         attributes["axes"] = axes

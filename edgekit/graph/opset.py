@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx import defs
 
 from edgekit.errors import BadNetwork
+from edgekit.graph.edit import int_attribute, replace, sibling
 from edgekit.graph.io import constant, opset_of
 
 OLDEST = 13  # per-channel QuantizeLinear
@@ -28,10 +29,11 @@ def convert(model: ir.Model, target: int) -> ir.Model:
     """Returns the graph at opset ``target`` (13 … 22) with the lowest IR version that allows it.
 
     Raises:
-        BadNetwork: an operator of the graph cannot be written at that opset.
+        BadNetwork: an operator of the graph cannot be written at that opset, or the graph has branches or loops.
     """
     if not OLDEST <= target <= NEWEST:
         raise BadNetwork(f"opset {target} is not supported", hint=f"choose {OLDEST} to {NEWEST}")
+    _check_straight(model)
     source = opset_of(model)
     if source < target:
         model = _upgrade(model, target)
@@ -41,12 +43,22 @@ def convert(model: ir.Model, target: int) -> ir.Model:
     return model
 
 
+def _check_straight(model: ir.Model) -> None:
+    branching = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+    for node in model.graph:
+        if any(attribute.type in branching for attribute in node.attributes.values()):
+            raise BadNetwork(
+                f"{node.name or node.op_type} ({node.op_type}) is control flow; edgekit takes graphs without branches and loops",
+                hint="export the network in evaluation mode and with fixed shapes",
+            )
+
+
 def _upgrade(model: ir.Model, target: int) -> ir.Model:
     proto = ir.to_proto(model)
     proto.ir_version = max(proto.ir_version, 4)
     try:
         return ir.from_proto(onnx.version_converter.convert_version(proto, target))
-    except Exception as error:  # noqa: BLE001 - the converter raises bare RuntimeErrors and its own classes
+    except Exception as error:
         raise BadNetwork(f"the graph cannot be raised to opset {target}: {str(error).strip().partition(chr(10))[0]}") from error
 
 
@@ -56,7 +68,10 @@ def _downgrade(model: ir.Model, target: int) -> None:
         if node.domain:
             continue
         if not defs.has(node.op_type, target):
-            raise _cannot(node, target, f"{node.op_type} is younger than opset {target}")
+            if node.op_type not in _SUBSTITUTES:
+                raise _cannot(node, target, f"{node.op_type} is younger")
+            _SUBSTITUTES[node.op_type](model.graph, node, target)
+            continue
         newer, older = (defs.get_schema(node.op_type, version) for version in (source, target))
         if newer.since_version == older.since_version:
             continue
@@ -95,13 +110,14 @@ def _cannot(node: ir.Node, target: int, why: str) -> BadNetwork:
 
 
 def _axes_to_attribute(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """Reductions took their axes as an attribute before opset 18 (ReduceSum before 13)."""
-    if target >= 18 or len(node.inputs) < 2:
+    """Reductions took their axes as an attribute before opset 18."""
+    if target >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
         return
     axes = constant(node.inputs[1])
     if axes is None:
         raise _cannot(node, target, "its axes are computed")
-    node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in axes.numpy().ravel()])
+    if axes.size:  # none means all, unless noop_with_empty_axes, which is younger too
+        node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in axes.numpy().ravel()])
     node.resize_inputs(1)
 
 
@@ -110,32 +126,80 @@ def _split_sizes(graph: ir.Graph, node: ir.Node, target: int) -> None:
     if target >= 18 or "num_outputs" not in node.attributes:
         return
     parts = node.attributes.pop("num_outputs").as_int()
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    axis = int_attribute(node, "axis", 0)
     size = node.inputs[0].shape[axis] if node.inputs[0] is not None and node.inputs[0].shape is not None else None
     if not isinstance(size, int) or size % parts:
         raise _cannot(node, target, f"{parts} parts of {size} are not equal")
 
 
-def _pad_axes(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    if target >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
-        return
-    raise _cannot(node, target, "it pads chosen axes")
+def _pad_plainly(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    if target < 18 and len(node.inputs) > 3 and node.inputs[3] is not None:
+        raise _cannot(node, target, "it pads chosen axes")
+    if target < 19 and "mode" in node.attributes and node.attributes["mode"].as_string() == "wrap":
+        raise _cannot(node, target, "it wraps around")
 
 
-_RULES: dict[str, Callable[[ir.Graph, ir.Node, int], None]] = {
-    **dict.fromkeys(
-        (
-            "ReduceMean",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceSumSquare",
-        ),
-        _axes_to_attribute,
-    ),
+def _resize_coordinates(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    mode = node.attributes.get("coordinate_transformation_mode")
+    if target < 19 and mode is not None and mode.as_string() == "half_pixel_symmetric":
+        raise _cannot(node, target, "its half_pixel_symmetric is younger")
+
+
+def _undilated(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    """AveragePool got dilations in 19."""
+    if target < 19 and "dilations" in node.attributes and all(d == 1 for d in node.attributes["dilations"].as_ints()):
+        del node.attributes["dilations"]
+
+
+def _reshape_without_zeros(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    """``allowzero``, new in 14, says what a zero in the shape means; without a zero it says nothing."""
+    shape = constant(node.inputs[1])
+    if target < 14 and shape is not None and shape.numpy().all():
+        node.attributes.pop("allowzero", None)
+
+
+def _hard_swish_in_two(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    """HardSwish, new in 14, is x · HardSigmoid(x)."""
+    source = node.inputs[0]
+    assert source is not None
+    gate = ir.node("HardSigmoid", [source], {"alpha": 1 / 6, "beta": 0.5}, name=sibling(graph, node, "HardSigmoid"))
+    inner, outer = gate.outputs[0], node.outputs[0]
+    inner.name, inner.shape, inner.type = gate.name, outer.shape, outer.type
+    replace(graph, node, [gate, ir.node("Mul", [source, inner], name=sibling(graph, node, "Mul"))])
+
+
+def _meant_something_else(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    if target < _REDEFINED[node.op_type]:
+        raise _cannot(node, target, "it meant something else then")
+
+
+_Rule = Callable[[ir.Graph, ir.Node, int], None]
+
+_REDUCTIONS = (
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+)
+
+# Where scales became one a channel, and where modes were renamed.
+_REDEFINED = {"GroupNormalization": 21, "GridSample": 20}
+
+# For operators that either version has.
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(_REDUCTIONS, _axes_to_attribute),
+    **dict.fromkeys(_REDEFINED, _meant_something_else),
     "Split": _split_sizes,
-    "Pad": _pad_axes,
+    "Pad": _pad_plainly,
+    "Resize": _resize_coordinates,
+    "AveragePool": _undilated,
+    "Reshape": _reshape_without_zeros,
 }
+
+# For operators that the older version lacks.
+_SUBSTITUTES: dict[str, _Rule] = {"HardSwish": _hard_swish_in_two}

@@ -25,7 +25,7 @@ def round_keeping_mean(weight: NDArray[np.float32], bias: NDArray[np.float32] | 
         mean_input: the mean of what each weight is multiplied with; the shape of ``weight``, or one that broadcasts to it.
 
     Returns:
-        An array like ``weight`` of FP16 numbers, each one of the two neighbours of the weight.
+        An array like ``weight`` of FP16 numbers, each one of the two neighbours of the weight, or the weight itself where it is such a number.
     """
     shift = np.zeros(len(weight)) if bias is None else _nearest(bias) - bias.astype(np.float64)
     means = np.broadcast_to(mean_input, weight.shape)
@@ -45,9 +45,10 @@ def _round_rows(weight: NDArray[np.float32], means: Floats, shift: NDArray[np.fl
     candidates = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
     order = np.take_along_axis(candidates, np.argsort(-np.take_along_axis(closeness, candidates, 1), axis=1, kind="stable"), 1)
     channels = np.arange(len(exact))
+    movable = np.isfinite(other) & (error != 0)
     for column in order.T:
         change = step[channels, column] * factor[channels, column]
-        better = np.isfinite(other[channels, column]) & (np.abs(shift + change) < np.abs(shift))
+        better = movable[channels, column] & (np.abs(shift + change) < np.abs(shift))
         rounded[channels[better], column[better]] = other[channels[better], column[better]]
         shift = np.where(better, shift + change, shift)
     return rounded.reshape(weight.shape).astype(np.float32)

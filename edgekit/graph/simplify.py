@@ -44,8 +44,9 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
     model = load(artifact.path)
     for name, step in (("onnxsim", _onnxsim), ("the canonical form", _canonical)):
         candidate = _attempt(model, step)
-        kept = candidate is not None and _same(save(candidate, path, "fp32"), probe, expected)
-        if candidate is not None and kept:
+        if candidate is None:
+            notes.append(f"{name} failed on this graph and was left out")
+        elif _same(save(candidate, path, "fp32"), probe, expected):
             model = candidate
         else:
             notes.append(f"{name} would have changed what the graph computes and was left out")
@@ -63,12 +64,13 @@ def _onnxsim(model: ir.Model) -> ir.Model:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        simplified, _ = onnxsim.simplify(ir.to_proto(model))
-    return ir.from_proto(simplified)
+        proto, _ = onnxsim.simplify(ir.to_proto(model))
+    simplified: ir.Model = ir.from_proto(proto)
+    return simplified
 
 
 def _canonical(model: ir.Model) -> ir.Model:
-    copy = ir.from_proto(ir.to_proto(model))
+    copy: ir.Model = ir.from_proto(ir.to_proto(model))
     canonicalize(copy)
     return copy
 

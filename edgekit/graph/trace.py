@@ -56,7 +56,7 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
                 opset_version=NATIVE_OPSET,
                 verbose=False,
             )
-        except Exception as error:  # noqa: BLE001 - the exporter wraps whatever the module raised
+        except Exception as error:
             hint = "try --batch 1, or remove data-dependent control flow from forward()" if dynamic else None
             raise BadNetwork(f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint) from error
     assert program is not None

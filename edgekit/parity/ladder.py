@@ -32,7 +32,9 @@ class Gate:
         if self.sqnr is not None and not parity.sqnr >= self.sqnr:
             misses.append(f"SQNR {parity.sqnr:.1f} dB is under {self.sqnr:g} dB")
         if self.agreement is not None and parity.flips > math.ceil(round(parity.images * (1 - self.agreement), 9)):
-            misses.append(f"top-1 agreement {parity.top1:.1%} is under {self.agreement:.1%} ({parity.flips} of {parity.images} images flip)")
+            misses.append(
+                f"top-1 agreement {parity.top1:.1%} is under {self.agreement:.1%} ({parity.flips} of {parity.images} images flip)"
+            )
         return tuple(misses)
 
 
@@ -55,7 +57,9 @@ def parse_gate(text: str, default: Gate) -> Gate:
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, _, number = part.partition("=")
         if key not in GATE_KEYS:
-            raise InputError(f"--gate: unknown key {key!r}", hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20")
+            raise InputError(
+                f"--gate: unknown key {key!r}", hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20"
+            )
         try:
             value = None if number == "none" else float(number)
         except ValueError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+FP16_LAST_SPACED = 65472.0  # FP16's largest number but one; NumPy gives no spacing at the largest
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -15,6 +17,8 @@ class Parity:
     ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` over the range of the reference's outputs; ``cosine`` is over all logits;
     ``sqnr`` is the signal-to-quantization-noise ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²), infinite where nothing differs.
     ``top1`` is the share of images with the same first class, ``top5`` the share whose reference class is among the candidate's first five.
+    ``ties`` counts the images whose first class changed between two that the reference itself cannot tell apart in FP16: its logits of the two are closer
+    than the spacing of FP16 numbers there.
     ``nonfinite`` counts outputs that are NaN or infinite; with any, the other numbers are NaN and the agreements count those images as lost.
     """
 
@@ -27,11 +31,17 @@ class Parity:
     top1: float
     top5: float
     nonfinite: int
+    ties: int = 0
+
+    @property
+    def agreeing(self) -> int:
+        """Images with the same first class."""
+        return round(self.images * self.top1)
 
     @property
     def flips(self) -> int:
-        """Images whose first class changed."""
-        return round(self.images * (1 - self.top1))
+        """Images whose first class changed, ties left out."""
+        return self.images - self.agreeing - self.ties
 
 
 def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Parity:
@@ -51,10 +61,11 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
     first = a.argmax(axis=1)
     best = np.argsort(-np.where(finite, b, -np.inf), axis=1, kind="stable")[:, :5]
     top1 = float((sound & (best[:, 0] == first)).mean())
+    ties = int((sound & (best[:, 0] != first) & _indistinct(a, first, best[:, 0])).sum())
     top5 = float((sound & (best == first[:, None]).any(axis=1)).mean())
     if nonfinite:
         nan = float("nan")
-        return Parity(len(a), nan, nan, nan, nan, nan, top1, top5, nonfinite)
+        return Parity(len(a), nan, nan, nan, nan, nan, top1, top5, nonfinite, ties)
     error = np.abs(a - b)
     spread = float(np.ptp(a))
     return Parity(
@@ -67,7 +78,16 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
         top1=top1,
         top5=top5,
         nonfinite=0,
+        ties=ties,
     )
+
+
+def _indistinct(logits: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Rows whose logits of classes ``a`` and ``b`` are closer than FP16's spacing at the larger of the two."""
+    rows = np.arange(len(logits))
+    one, other = logits[rows, a], logits[rows, b]
+    magnitude = np.maximum(np.abs(one), np.abs(other)).clip(max=FP16_LAST_SPACED)
+    return np.abs(one - other) < np.spacing(magnitude.astype(np.float16)).astype(np.float64)
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

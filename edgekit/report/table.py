@@ -19,7 +19,8 @@ def ladder_row(rung: Rung) -> tuple[str, ...]:
         return (rung.name, f"{rung.seconds:.1f}", size, "–", "–", "–", rung.verdict)
     p = rung.parity
     sqnr = "exact" if math.isinf(p.sqnr) and p.sqnr > 0 else f"{p.sqnr:.1f}"
-    agreement = f"{p.top1:.1%} ({p.images - p.flips}/{p.images})"
+    ties = "" if not p.ties else f", {p.ties} tie" if p.ties == 1 else f", {p.ties} ties"
+    agreement = f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties})"
     return (rung.name, f"{rung.seconds:.1f}", size, f"{p.max_abs:.1e}", sqnr, agreement, rung.verdict)
 
 

@@ -65,7 +65,10 @@ class Builder:
         if find_spec(self.module) is None:
             raise EnvironmentLacks(f"{self.name} is not installed", hint=self.install_hint)
         if not self.ahead_of_time and not has_gpu():
-            raise EnvironmentLacks(f"{self.name} builds on the GPU that will run the engine, and there is none here", hint="run this on the device")
+            raise EnvironmentLacks(
+                f"{self.name} builds on the GPU that will run the engine, and there is none here", hint="run this on the device"
+            )
+        capability = _capability(config.capability) if self.ahead_of_time else None
         trt = importlib.import_module(self.module)
         log = _log(trt)
         builder = trt.Builder(log)
@@ -76,8 +79,9 @@ class Builder:
             errors = [parser.get_error(i) for i in range(parser.num_errors)]
             raise BadNetwork(f"{self.name} cannot read {artifact.path.name}: {_describe(errors)}")
         settings = builder.create_builder_config()
-        if self.ahead_of_time:
-            _target(trt, settings, config.capability)
+        if capability is not None:
+            settings.num_compute_capabilities = 1
+            settings.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
         _add_profile(builder, settings, network, config.batch)
         plan = builder.build_serialized_network(network, settings)
         if plan is None:
@@ -93,7 +97,9 @@ class Builder:
         return None
 
 
-TENSORRT = Builder("tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "pip install 'edgekit[gpu]', or use the one of your JetPack")
+TENSORRT = Builder(
+    "tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "pip install 'edgekit[gpu]', or use the one of your JetPack"
+)
 TENSORRT_RTX = Builder("tensorrt-rtx", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx_cu13"), "pip install 'edgekit[rtx]'")
 
 
@@ -125,15 +131,14 @@ def _log(trt: Any) -> Any:
     return Log()
 
 
-def _target(trt: Any, settings: Any, capability: str | None) -> None:
-    if capability is None:
+def _capability(wanted: str | None) -> str:
+    """``sm86``, ``SM_86``, ``86`` or ``8.6`` as TensorRT-RTX names it, ``SM86``."""
+    if wanted is None:
         raise InputError("which GPU is the engine for?", hint=f"--compute-capability {', '.join(RTX_CAPABILITIES)}")
-    wanted = capability.lower().replace("_", "").replace(".", "")
-    wanted = wanted if wanted.startswith("sm") else f"sm{wanted}"
-    if wanted not in RTX_CAPABILITIES:
-        raise InputError(f"TensorRT-RTX does not build for {capability}", hint=f"it builds for {', '.join(RTX_CAPABILITIES)}")
-    settings.num_compute_capabilities = 1
-    settings.set_compute_capability(getattr(trt.ComputeCapability, wanted.upper()), 0)
+    digits = wanted.lower().removeprefix("sm").replace("_", "").replace(".", "")
+    if f"sm{digits}" not in RTX_CAPABILITIES:
+        raise InputError(f"TensorRT-RTX does not build for {wanted}", hint=f"it builds for {', '.join(RTX_CAPABILITIES)}")
+    return f"SM{digits}"
 
 
 def _add_profile(builder: Any, settings: Any, network: Any, batch: tuple[int, int, int]) -> None:

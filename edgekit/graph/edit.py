@@ -1,0 +1,95 @@
+"""The small moves that rewriting a graph is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgekit.graph.io import constant
+from edgekit.graph.names import unique
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def float_attribute(node: ir.Node, name: str, default: float) -> float:
+    return node.attributes[name].as_float() if name in node.attributes else default
+
+
+def ints_attribute(node: ir.Node, name: str, default: Sequence[int]) -> Sequence[int]:
+    return node.attributes[name].as_ints() if name in node.attributes else default
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number behind a constant of one element."""
+    tensor = constant(value)
+    return float(tensor.numpy().ravel()[0]) if tensor is not None and tensor.size == 1 else None
+
+
+def takes_floats(node: ir.Node) -> bool:
+    return node.inputs[0] is not None and node.inputs[0].dtype in _FLOATS
+
+
+def zeros_around(pad: ir.Node) -> list[int] | None:
+    """How many zeros a Pad puts before and behind each axis, the fronts first; None where it does anything else."""
+    if pad.op_type != "Pad" or ("mode" in pad.attributes and pad.attributes["mode"].as_string() != "constant"):
+        return None
+    amounts = constant(pad.inputs[1]) if len(pad.inputs) > 1 else None
+    fill = pad.inputs[2] if len(pad.inputs) > 2 else None
+    if amounts is None or (fill is not None and scalar(fill) != 0.0) or any(axes is not None for axes in pad.inputs[3:]):
+        return None
+    numbers = [int(n) for n in amounts.numpy()]
+    return numbers if all(n >= 0 for n in numbers) else None
+
+
+def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    """A new constant of the graph, under ``name`` or, where that is taken, a name like it."""
+    name = unique(name, _names(graph))
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
+    value.const_value = ir.tensor(array, name=name)
+    graph.register_initializer(value)
+    return value
+
+
+def sibling(graph: ir.Graph, node: ir.Node, op_type: str) -> str:
+    """A free name like that of ``node``, with another operator behind its path."""
+    path, slash, old = (node.name or "").rpartition("/")
+    named_after_operator = bool(slash) or old.rstrip("_0123456789") == node.op_type
+    name = f"{path}{slash}{op_type}" if named_after_operator else f"{node.name}/{op_type}"
+    return unique(name, _names(graph))
+
+
+def bypass(graph: ir.Graph, node: ir.Node) -> bool:
+    """Removes a node whose first output equals its first input; False where the graph's own inputs and outputs keep it in place."""
+    source, target = node.inputs[0], node.outputs[0]
+    if source is None:
+        return False
+    if target.is_graph_output():
+        if source.producer() is None or source.is_graph_output():
+            return False
+        source.name, source.shape, source.type = target.name, target.shape, target.type
+    ir.convenience.replace_all_uses_with(target, source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    return True
+
+
+def replace(graph: ir.Graph, node: ir.Node, replacement: Sequence[ir.Node]) -> None:
+    """Puts ``replacement``, whose last output is the node's, in a node's place. The output's name goes along, unless it was the node's own."""
+    old, new = node.outputs[0], replacement[-1].outputs[0]
+    name = replacement[-1].name if old.name == node.name and not old.is_graph_output() else old.name
+    ir.convenience.replace_nodes_and_values(graph, node, [node], replacement, [old], [new])
+    new.name = name
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    """Every name that a new node or value must not take."""
+    taken = {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}
+    for node in graph.all_nodes():
+        taken |= {str(node.name), *(str(value.name) for value in node.outputs)}
+    return taken
