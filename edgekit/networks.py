@@ -204,7 +204,7 @@ def _input_spec(request: NetworkRequest, transform: Transform, channels: int) ->
     try:
         return InputSpec(channels, height, width, transform.resize / transform.size, transform.interpolation, mean, std)
     except ValueError as error:
-        raise InputError(str(error), hint=f"--mean and --std take {channels} numbers, one a channel; --std above 0") from error
+        raise InputError(str(error), hint=f"--mean and --std take one number a channel, of which there are {channels}") from error
 
 
 # ---- the user's own factory --------------------------------------------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def _from_graph(request: NetworkRequest) -> Network:
     try:
         spec = InputSpec(found.channels, height, width, 256 / 224, "bilinear", mean, std, found.layout)
     except ValueError as error:
-        raise InputError(str(error), hint=f"--mean and --std take {found.channels} numbers, one a channel; --std above 0") from error
+        raise InputError(str(error), hint=f"--mean and --std take one number a channel, of which there are {found.channels}") from error
     notes = []
     if request.mean is None or request.std is None:
         notes.append(f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)")

@@ -125,11 +125,11 @@ def _explain(error: OSError, where: Path) -> EdgekitError:
 def _clear(hidden: Path, final: Path) -> None:
     """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put back first."""
     replaced = hidden / "replaced"
-    if replaced.exists() and not final.exists():
-        try:
+    try:
+        if replaced.exists() and not final.exists():
             replaced.rename(final)
-        except OSError:
-            return  # it is all that is left of the old bundle; a later export tries again
+    except OSError:
+        return  # it may be all that is left of the old bundle; a later export tries again
     shutil.rmtree(hidden, ignore_errors=True)
 
 

@@ -22,8 +22,8 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-out = _Console(highlight=False, width=_WIDTH, soft_wrap=True)
-err = _Console(stderr=True, highlight=False, soft_wrap=True)
+out = _Console(highlight=False, emoji=False, width=_WIDTH, soft_wrap=True)
+err = _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.options import parse_batch, parse_numbers, parse_size
+from edgekit.cli.options import check_opset, parse_batch, parse_numbers, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def command(
     ),
     size: str | None = typer.Option(None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False),
     batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
-    opset: int = typer.Option(17, min=13, max=22, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."),
+    opset: int = typer.Option(17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."),
     images: Path | None = typer.Option(None, help="Folder of photos for parity; the bundled ones by default.", show_default=False),
     labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
     mean: str | None = typer.Option(
@@ -53,6 +53,7 @@ def command(
     chosen = _precision(fp16, precision)
     asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
     batch_size = parse_batch(batch)
+    check_opset(opset)
     from edgekit.export import ExportRequest, export
 
     request = ExportRequest(asked, chosen, out_folder, batch_size, opset, images, gate, half_io, not no_bench, force)

@@ -52,3 +52,12 @@ def parse_batch(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
     return int(text)
+
+
+def check_opset(opset: int) -> None:
+    """
+    Raises:
+        InputError: outside 13 … 22.
+    """
+    if not 13 <= opset <= 22:
+        raise InputError(f"--opset {opset} is not supported", hint="13 to 22; 17 is read by every TensorRT from 8.5 on")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edgekit.cli.console import escape, out, print_json
 from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekit.models import Variant
+    from edgekit.models.features import StageRow
+
+IMAGENET = "ImageNet-1k"
+NAME, PARAMS, MACS, SIZE, TOP1 = 32, 10, 11, 6, 8  # widths of the list's columns
+STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = 20, 41, 13, 13, 11  # and of the stage table's; 98 in all
 
 
 def command(
@@ -27,60 +36,104 @@ def command(
         raise InputError(asked, hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
 
 
-def _variants() -> list[Any]:
+def _variants() -> list[Variant]:
     from edgekit.models import variants
 
     return list(variants().values())
 
 
-def _row(variant: Any) -> dict[str, Any]:
+def _row(variant: Variant) -> dict[str, Any]:
+    """What the table and ``--json`` say of a variant; ``top1`` and ``top5`` are percent on ``dataset``, the last five None without weights."""
     from edgekit.models.weights import WEIGHTS
 
     weights = WEIGHTS.get(variant.name)
     return {
         "name": variant.name,
+        "aliases": list(variant.aliases),
         "family": variant.family,
+        "paper": variant.paper,
         "parameters": variant.params,
         "macs": variant.macs,
         "size": variant.transform.size,
+        "channels": variant.in_channels,
+        "classes": variant.num_classes,
         "top1": weights.top1 if weights else None,
+        "top5": weights.top5 if weights else None,
+        "dataset": weights.dataset if weights else None,
         "weights": weights.source if weights else None,
-        "paper": variant.paper,
+        "licence": weights.licence if weights else None,
     }
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    out.print(f"{'network':<24}{'params':>9}{'MACs':>10}{'size':>6}{'top-1':>8}  weights", style="bold")
-    family = ""
+    header = f"{'network':<{NAME}}{'params':>{PARAMS}}{'MACs':>{MACS}}{'size':>{SIZE}}{'top-1':>{TOP1}}  weights"
+    out.print(header, style="bold")
+    for family, members in groupby(rows, key=lambda row: row["family"]):
+        listed = list(members)
+        papers = ", ".join(dict.fromkeys(row["paper"] for row in listed))
+        out.print(f"{family}  {papers}", style="dim")
+        for row in listed:
+            params, macs = f"{row['parameters'] / 1e6:.2f} M", f"{row['macs'] / 1e6:,.0f} M"
+            source = (row["weights"] or "–").partition(":")[0]
+            line = f"{'  ' + row['name']:<{NAME}}{params:>{PARAMS}}{macs:>{MACS}}{row['size']:>{SIZE}}{_top1(row):>{TOP1}}  {source}"
+            out.print(escape(line))
+    out.print("\nMACs: multiply-accumulates for one image of size × size pixels", style="dim")
+    out.print("top-1: percent on ImageNet-1k's validation images, as published with the weights", style="dim")
     for row in rows:
-        if row["family"] != family:
-            family = row["family"]
-            out.print(f"{family}  {row['paper']}", style="dim")
-        top1 = f"{row['top1']:.2f}" if row["top1"] else "–"
-        out.print(
-            f"  {row['name']:<22}{row['parameters'] / 1e6:>7.2f} M{row['macs'] / 1e6:>8.0f} M{row['size']:>6}{top1:>8}  {escape(row['weights'] or '–')}"
-        )
-    out.print("\ntop-1: published, ImageNet-1k validation; `edgekit zoo show NAME` prints a network's stages", style="dim")
+        if row["dataset"] and row["dataset"] != IMAGENET:
+            out.print(f"* {row['name']}: on {row['dataset']}'s test images, measured by this project", style="dim")
+    out.print("\n`edgekit zoo show NAME` prints a network's stages", style="dim")
+
+
+def _top1(row: dict[str, Any]) -> str:
+    """Two decimals; an asterisk where the images are not ImageNet's."""
+    if row["top1"] is None:
+        return "–"
+    return f"{'' if row['dataset'] == IMAGENET else '*'}{row['top1']:.2f}"
 
 
 def _show(name: str, json: bool) -> None:
-    from edgekit.models import create_model, find
+    from edgekit.models import find
     from edgekit.networks import unknown_network
 
     variant = find(name)
     if variant is None:
         raise unknown_network(name)
-    from edgekit.models.features import stage_table
     from edgekit.report.plain import plain
 
-    stages = stage_table(create_model(variant.name), variant.transform.size)
-    row = _row(variant)
+    stages, row = _stages(variant), _row(variant)
     if json:
         print_json({**row, "transform": plain(variant.transform), "stages": plain(stages)})
         return
     out.print(f"{variant.name}  {row['paper']}", style="bold")
-    out.print(f"{'stage':<22}{'kind':<26}{'output':>18}{'params':>12}{'MACs':>12}", style="bold")
-    for stage in stages:
-        shape = "×".join(map(str, stage.shape))
-        out.print(f"{stage.name:<22}{stage.kind:<26}{shape:>18}{stage.params:>12,}{stage.macs / 1e6:>10.1f} M")
-    out.print(f"{'':<66}{row['parameters']:>12,}{row['macs'] / 1e6:>10.1f} M", style="bold")
+    if variant.aliases:
+        out.print(f"also {', '.join(variant.aliases)}", style="dim")
+    out.print(_provenance(row), style="dim")
+    out.print(f"\n{'stage':<{STAGE}}{'kind':<{KIND}}{'output':>{SHAPE}}{'params':>{STAGE_PARAMS}}{'MACs':>{STAGE_MACS}}", style="bold")
+    for stage in (*stages, None):
+        out.print(escape(_stage_line(stage, row)), style=None if stage else "bold")
+
+
+def _stages(variant: Variant) -> list[StageRow]:
+    import torch
+
+    from edgekit.models import create_model
+    from edgekit.models.features import stage_table
+
+    with torch.device("meta"):  # shapes without weights
+        return stage_table(create_model(variant.name), variant.transform.size)
+
+
+def _provenance(row: dict[str, Any]) -> str:
+    if row["weights"] is None:
+        return "weights: none with a published digest are known; --weights FILE takes yours"
+    measured = "" if row["top1"] is None else f", top-1 {row['top1']:.2f} % on {row['dataset']}"
+    return f"weights: {row['weights']} ({row['licence']}){measured}"
+
+
+def _stage_line(stage: StageRow | None, row: dict[str, Any]) -> str:
+    """One stage, or the sum of all."""
+    name, kind, shape = (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("", "", "")
+    params, macs = (stage.params, stage.macs) if stage else (row["parameters"], row["macs"])
+    megas = f"{macs / 1e6:,.2f} M"
+    return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{params:>{STAGE_PARAMS},}{megas:>{STAGE_MACS}}"

@@ -1,0 +1,83 @@
+"""The command line in this process, a network of two convolutions, photos, and a bundle of both."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from edgekit.calib import photos as bundled_photos
+from edgekit.cli.app import execute
+from edgekit.export import ExportRequest, export
+from edgekit.networks import NetworkRequest
+
+FACTORIES = Path(__file__).with_name("factories.py")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+EdgekitCall = Callable[..., Result]
+
+
+@pytest.fixture
+def edgekit(capsys: pytest.CaptureFixture[str]) -> EdgekitCall:
+    """Runs a command line here; gives its exit code and what it wrote."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = execute([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def refused(edgekit: EdgekitCall, tmp_path: Path) -> Callable[..., Result]:
+    """Exports in vain to ``tmp_path/out/bundle``; checks that no traceback is shown and that nothing is left behind."""
+
+    def call(network: object, *arguments: object) -> Result:
+        out = tmp_path / "out"
+        result = edgekit("export", network, "--no-bench", "--out", out / "bundle", *arguments)
+        assert result.code in (1, 2, 3), result.err
+        assert result.out == "" or result.code == 1
+        assert "Traceback" not in result.err
+        assert not out.exists() or list(out.iterdir()) == []
+        return result
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six real photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for photo in bundled_photos()[:6]:
+        shutil.copy(photo, folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(photos: Path) -> tuple[object, ...]:
+    """Arguments that export the small network quickly."""
+    return ("export", f"{FACTORIES}:build", "--size", "32", "--no-bench", "--images", photos)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
+    assert export(ExportRequest(network, "fp16", folder, images=photos, bench=False)).failures == ()
+    return folder
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A sound FP16 bundle of one's own."""
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))

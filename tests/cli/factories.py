@@ -1,0 +1,86 @@
+"""Factories as users write them: one that works, and the ways in which others do not."""
+
+import os
+
+import torch
+from torch import nn
+
+
+class Tiny(nn.Module):
+    """Two convolutions and a classifier of 8 classes."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(16, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def build() -> nn.Module:
+    torch.manual_seed(0)
+    return Tiny()
+
+
+def chatty() -> nn.Module:
+    print("building the network")
+    return build()
+
+
+def raises() -> nn.Module:
+    raise ValueError("the weights are on another disk")
+
+
+def exits() -> nn.Module:
+    raise SystemExit(0)
+
+
+def needs_argument(classes: int) -> nn.Module:
+    return Tiny()
+
+
+def state_dict() -> dict[str, torch.Tensor]:
+    return dict(build().state_dict())
+
+
+def returns_none() -> None:
+    return None
+
+
+def two_outputs() -> nn.Module:
+    class Network(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x), x
+
+    return Network()
+
+
+def feature_map() -> nn.Module:
+    return nn.Conv2d(3, 8, 3)
+
+
+def five_channels() -> nn.Module:
+    return Tiny(5)
+
+
+def breaks_in_forward() -> nn.Module:
+    class Network(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x)
+
+    return Network()
+
+
+def not_finite() -> nn.Module:
+    network = build()
+    nn.init.constant_(network.head.bias, float("nan"))
+    return network
+
+
+def leaves_with_the_process() -> nn.Module:
+    os.kill(os.getpid(), 9)
+    return build()
+
+
+not_callable = 3

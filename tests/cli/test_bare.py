@@ -1,0 +1,87 @@
+"""A machine without torch, onnx and onnxruntime: everything but the export itself is there, and says what is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "onnxsim", "tensorrt", "tensorrt_rtx", "safetensors", "ml_dtypes")
+
+HIDE = f"""
+import sys
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in {HEAVY} else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path = [Hiding(finder) for finder in sys.meta_path]
+from edgekit.cli.app import execute
+"""
+
+
+def _python(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+
+
+def test_every_module_imports_on_a_bare_machine() -> None:
+    done = _python(
+        HIDE
+        + """
+import importlib, pkgutil
+import edgekit
+names = [module.name for module in pkgutil.walk_packages(edgekit.__path__, "edgekit.")]
+names = [n for n in names if not n.startswith(("edgekit.graph", "edgekit.quantize", "edgekit.models.", "edgekit.__main__"))]
+names += [f"edgekit.models.{n}" for n in ("catalog", "registry", "weights", "download", "transfer")] + ["edgekit.calib"]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
+
+
+def test_the_hiding_hides() -> None:
+    assert "ModuleNotFoundError" in _python(HIDE + "import torch").stderr
+
+
+def test_every_help_and_what_needs_no_torch_runs_on_a_bare_machine() -> None:
+    done = _python(
+        HIDE
+        + """
+for verb in ("export", "run", "verify", "build", "zoo", "doctor"):
+    assert execute([verb, "--help"]) == 0, verb
+for arguments in (["--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["doctor", "--json"]):
+    assert execute(arguments) == 0, arguments
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "not installed" in done.stdout
+
+
+def test_what_is_missing_is_named_with_its_extra() -> None:
+    done = _python(
+        HIDE + 'print([execute(a) for a in (["export", "lenet", "--weights", "random"], ["zoo", "show", "lenet"], ["export", "x.onnx"])])'
+    )
+    assert done.stdout == "[3, 3, 3]\n"
+    assert done.stderr.count("hint: pip install 'edgekit[export]'") == 3
+    assert "error: this needs torch, which is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_light_verbs_import_nothing_heavy() -> None:
+    done = _python(
+        f"""
+import sys
+from edgekit.cli.app import execute
+for arguments in (["--help"], ["export", "--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["verify", "nowhere"], ["run", "nowhere", "x.jpg"]):
+    execute(arguments)
+    heavy = sorted(set({HEAVY}) & set(sys.modules))
+    assert not heavy, (arguments, heavy)
+"""
+    )
+    assert done.returncode == 0, done.stderr

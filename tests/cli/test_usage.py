@@ -1,0 +1,190 @@
+"""How the command line answers: help, wrong arguments, its own faults, pipes and encodings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli import app, zoo
+from edgekit.errors import InputError
+
+from .conftest import FACTORIES, EdgekitCall
+
+VERBS = ("export", "run", "verify", "build", "zoo", "doctor")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(edgekit: EdgekitCall, verb: str) -> None:
+    result = edgekit(verb, "--help")
+    assert result.code == 0
+    assert f"Usage: edgekit {verb}" in result.out
+    assert result.err == ""
+
+
+def test_no_argument_shows_the_verbs(edgekit: EdgekitCall) -> None:
+    result = edgekit()
+    assert result.code == 0
+    assert all(verb in result.out for verb in VERBS)
+
+
+def test_version(edgekit: EdgekitCall) -> None:
+    assert edgekit("--version").out == "edgekit 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("exprt",), "no such command 'exprt'. Did you mean 'export'?", "edgekit --help"),
+        (("export",), "missing argument 'network'", "edgekit export --help"),
+        (("export", "lenet", "--fp61"), "no such option: --fp61", "edgekit export --help"),
+        (("export", "lenet", "extra"), "got unexpected extra argument", "edgekit export --help"),
+        (("export", "lenet", "--opset", "12"), "--opset 12 is not supported", "13 to 22"),
+        (("export", "lenet", "--opset", "23"), "--opset 23 is not supported", "13 to 22"),
+        (("export", "lenet", "--opset", "new"), "invalid value for '--opset'", "edgekit export --help"),
+        (("export", "lenet", "--fp16", "--precision", "fp32"), "--fp16 and --precision fp32 contradict each other", "give one of them"),
+        (("export", "lenet", "--precision", "fp8"), "--precision fp8 is unknown", "fp32 or fp16"),
+        (("export", "lenet", "--size", "big"), "--size big is no size", "--size 224"),
+        (("export", "lenet", "--size", "²"), "--size ² is no size", "--size 224"),
+        (("export", "lenet", "--size", "32x32x3"), "--size 32x32x3 is no size", "--size 224"),
+        (("export", "lenet", "--size", "4"), "--size 4 is outside 8 … 4096 pixels", None),
+        (("export", "lenet", "--size", "224x9999"), "--size 224x9999 is outside", None),
+        (("export", "lenet", "--batch", "0"), "--batch 0 is no batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "-1"), "--batch -1 is no batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "²"), "--batch ² is no batch", "--batch dynamic"),
+        (("export", "lenet", "--mean", "grey"), "--mean grey: these are no numbers", "--mean 0.485,0.456,0.406"),
+        (("export", "lenet", "--std", "nan"), "--std nan: these are no finite numbers", "--std 0.485,0.456,0.406"),
+        (("export", "lenet", "--gate", "speed=9"), "--gate: unknown key 'speed'", "keys are relative, sqnr, agreement"),
+        (("export", "lenet", "--gate", "sqnr=loud"), "--gate: 'loud' is not a number", "--gate agreement=0.97"),
+        (("export", "lenet", "--gate", "agreement=97"), "--gate: agreement 97 is not a share", "write 0.97 for 97 %"),
+        (("zoo", "show"), "zoo show: which network?", "edgekit zoo show mobilenetv2"),
+        (("zoo", "hide"), "zoo hide: there is no such action", "edgekit zoo show mobilenetv2"),
+        (("zoo", "show", "mobilnetv2"), "unknown network 'mobilnetv2'", "did you mean mobilenetv2"),
+        (("run", "nowhere", "cat.jpg"), "nowhere is no folder", "a bundle is the folder"),
+        (("run", "nowhere"), "missing argument 'photos'", "edgekit run --help"),
+        (("run", "nowhere", "cat.jpg", "--top", "0"), "invalid value for '--top'", "edgekit run --help"),
+        (("verify", "nowhere"), "nowhere is no folder", "a bundle is the folder"),
+        (("build", "nowhere", "--runtime", "tflite"), "--runtime tflite is unknown", "tensorrt-rtx"),
+    ],
+)
+def test_wrong_arguments(
+    edgekit: EdgekitCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str, hint: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = edgekit(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert f"error: {message}" in result.err
+    assert (hint in result.err.partition("\n\nhint: ")[2]) if hint else "hint:" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_output_ends_in_plain_text(edgekit: EdgekitCall) -> None:
+    for arguments in (("zoo",), ("export", "nothing"), ("exprt",)):
+        result = edgekit(*arguments)
+        assert "\x1b" not in result.out + result.err
+        assert "[/]" not in result.out + result.err
+
+
+def test_markup_in_a_name_is_shown_as_it_is(edgekit: EdgekitCall) -> None:
+    assert "unknown network '[red]net[/red]'" in edgekit("export", "[red]net[/red]").err
+
+
+def test_a_bug_is_70_in_words(edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[object]:
+        raise KeyError("of [ours]")
+
+    monkeypatch.setattr(zoo, "_variants", broken)
+    result = edgekit("zoo")
+    assert result.code == 70
+    assert result.err.startswith("bug: KeyError: 'of [ours]'\n\nhint: this is a fault of edgekit's own; run again with --debug")
+    assert "Traceback" not in result.err
+
+    result = edgekit("zoo", "--debug")
+    assert result.code == 70
+    assert "Traceback (most recent call last)" in result.err
+    assert "in broken" in result.err
+
+
+def test_debug_shows_where_the_users_error_was_found(edgekit: EdgekitCall) -> None:
+    result = edgekit("export", "mobilnetv2", "--debug")
+    assert result.code == 2
+    assert "Traceback (most recent call last)" in result.err
+    assert "error: unknown network 'mobilnetv2'" in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (MemoryError(), 3, "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 3, "there is not enough memory"),
+        (ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"), 3, "this needs onnxruntime, which is not installed"),
+        (ImportError("libcudart.so.12: cannot open", name="torch._C"), 3, "this needs torch, which cannot be imported: libcudart.so.12"),
+        (ModuleNotFoundError("No module named 'edgekit.ghost'", name="edgekit.ghost"), 70, "bug: ModuleNotFoundError"),
+        (PermissionError(13, "Permission denied", "secret.jpg"), 3, "secret.jpg: Permission denied"),
+        (FileNotFoundError(2, "No such file", "ours"), 70, "bug: FileNotFoundError"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing half-made was left behind"),
+        (app.Terminated(15), 143, "interrupted"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_bug(
+    edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    def fail() -> list[object]:
+        raise error
+
+    monkeypatch.setattr(zoo, "_variants", fail)
+    result = edgekit("zoo")
+    assert result.code == code
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_json_is_json_whatever_a_factory_prints(edgekit: EdgekitCall, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "é"
+    result = edgekit("export", f"{FACTORIES}:chatty", "--size", 32, "--no-bench", "--images", photos, "--out", out, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert [rung["name"] for rung in report["ladder"]] == ["torch", "onnx", "simplified"]
+    assert Path(report["path"]).resolve() == out
+    assert result.err == "building the network\n"
+
+
+def _shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = script.replace("edgekit", f"{sys.executable} -m edgekit")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+def test_the_reader_of_a_pipe_may_leave() -> None:
+    done = _shell("edgekit zoo | head -n 1; echo ${PIPESTATUS[0]}")
+    assert done.stdout.splitlines()[0].startswith("network")
+    assert done.stdout.splitlines()[1] in ("0", "141")
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_stdout_on_a_full_disk() -> None:
+    done = _shell("edgekit zoo --json > /dev/full")
+    assert done.returncode == 3
+    assert done.stderr == "error: No space left on device\n\nhint: free some space\n"
+
+
+def test_a_console_that_knows_ascii_alone() -> None:
+    done = _shell("edgekit zoo; edgekit export ünknown", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert "\\u2013" in done.stdout
+    assert "unknown network '\\xfcnknown'" in done.stderr
+
+
+def test_colour_where_it_is_wanted() -> None:
+    forced = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    assert "\x1b[31merror" in _shell("edgekit verify nowhere", **forced, NO_COLOR="").stderr
+    assert "\x1b[31m" not in _shell("edgekit verify nowhere", **forced, NO_COLOR="1").stderr
+
+
+def test_an_error_carries_its_exit_code() -> None:
+    assert InputError("x").exit_code == 2
