@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import re
 from functools import cache
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .catalog import VARIANTS, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
@@ -75,7 +76,8 @@ def create_model(
 
     Raises:
         KeyError: the name is not registered; the message lists near matches.
-        TypeError: the family has no such argument.
+        TypeError: the family has no such argument; the message lists those it has.
+        ValueError: fewer than one class or channel.
         weights.WeightsUnavailable: ``pretrained`` and no source has the file.
     """
     variant = find(name)
@@ -84,11 +86,12 @@ def create_model(
         raise KeyError(f"unknown network {name!r}; near matches: {close}")
     module_name, _, builder = variant.builder.partition(":")
     build = getattr(importlib.import_module(f".{module_name}", __package__), builder)
-    model: nn.Module = build(
-        **{**variant.config, **config},
-        num_classes=num_classes or variant.num_classes,
-        in_channels=in_channels or variant.in_channels,
-    )
+    _check_arguments(variant, build, config)
+    classes = variant.num_classes if num_classes is None else num_classes
+    channels = variant.in_channels if in_channels is None else in_channels
+    if classes < 1 or channels < 1:
+        raise ValueError(f"{variant.name} needs at least one class and one channel, not {classes} and {channels}")
+    model: nn.Module = build(**{**variant.config, **config}, num_classes=classes, in_channels=channels)
     if pretrained:
         from .checkpoint import load_pretrained
 
@@ -98,3 +101,10 @@ def create_model(
 
         return FeatureExtractor(model)
     return model
+
+
+def _check_arguments(variant: Variant, build: Callable[..., nn.Module], config: Mapping[str, object]) -> None:
+    known = [name for name in inspect.signature(build).parameters if name not in ("num_classes", "in_channels")]
+    for name in config:
+        if name not in known:
+            raise TypeError(f"{variant.name} takes no argument {name!r}; it takes {', '.join(known)}")

@@ -1,0 +1,206 @@
+"""Exports every network of the zoo at its own input size and writes down what came of it.
+
+    python benchmarks/zoo_export.py [NAME …] [--again]
+
+For each variant, with seeded random weights and a dynamic batch: trace, simplify, halve, build a TensorRT-RTX plan. The FP32 graph and the rounding
+twin of the FP16 graph run on real photos, one at a time and three at once, and are compared with torch. Where torchvision has the network, its own
+export goes through onnxslim, for the number of nodes. Rows that are there already are kept unless ``--again`` is given, so a run that was stopped
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from common import RESULTS, write_result
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.calib import photos
+from edgekit.errors import BadNetwork
+from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.graph.observe import observe
+from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.trace import TraceConfig, trace
+from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.models import Variant, create_model, variants
+from edgekit.parity import Parity, compare
+from edgekit.report.plain import plain
+from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
+
+CAPABILITY = "sm86"
+BATCHES = (1, 3)
+IMAGES = sum(BATCHES)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    ``cpu_seconds`` by step, of the whole process, which load from elsewhere moves less than the clock on the wall; ``megabytes`` (10⁶ bytes) by
+    artifact; ``slim_nodes`` is onnxslim's count on torchvision's own export. Constants are not counted as nodes on either side. ``kept`` layers stay
+    FP32 in the FP16 graph. ``plan_error`` is why no plan was built.
+    """
+
+    name: str
+    size: int
+    opset: int
+    cpu_seconds: dict[str, float]
+    nodes: int
+    slim_nodes: int | None
+    megabytes: dict[str, float]
+    fp32: Parity
+    fp16: Parity
+    kept: int
+    notes: tuple[str, ...]
+    plan_error: str | None
+
+
+def export(variant: Variant, folder: Path) -> Row:
+    """Takes one variant through all steps."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        started = time.process_time()
+        yield
+        seconds[step] = round(time.process_time() - started, 2)
+
+    transform, config = variant.transform, SimplifyConfig()
+    torch.manual_seed(0)
+    with timed("create"):
+        module = create_model(variant.name).eval()
+    images = prepared(variant)
+    with torch.inference_mode():
+        expected = np.concatenate([module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)])
+    shape = (variant.in_channels, transform.size, transform.size)
+    with timed("trace"):
+        traced = trace(module, folder / "traced.onnx", TraceConfig(shape, batch=None))
+    del module
+    with timed("simplify"):
+        simplified, notes = simplify(traced, folder / "simplified.onnx", config, images[:2])
+    with timed("half"):
+        half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, images))
+    twin = rounding_twin(half.artifact, folder / "twin.onnx")
+    megabytes = {"fp32": round(simplified.megabytes, 2), "fp16": round(half.artifact.megabytes, 2)}
+    plan_error = None
+    try:
+        with timed("plan"):
+            plan = TENSORRT_RTX.build(half.artifact, folder / "engine.plan", BuildConfig(CAPABILITY))
+        megabytes["plan"] = round(plan.megabytes, 2)
+    except BadNetwork as error:
+        plan_error = str(error)
+    return Row(
+        name=variant.name,
+        size=transform.size,
+        opset=config.opset,
+        cpu_seconds=seconds,
+        nodes=count_nodes(simplified.path),
+        slim_nodes=slim_nodes(variant, folder),
+        megabytes=megabytes,
+        fp32=compare(expected, outputs(simplified, images)),
+        fp16=compare(expected, outputs(twin, images)),
+        kept=len(half.kept),
+        notes=tuple(notes),
+        plan_error=plan_error,
+    )
+
+
+def prepared(variant: Variant) -> NDArray[np.float32]:
+    """Photos as the variant wants them."""
+    t = variant.transform
+    spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
+    folder = ImageFolder(Path(), tuple(photos())).spread(IMAGES)
+    return PreparedImages(folder.paths, spec).stack()
+
+
+def in_batches(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return np.split(images, np.cumsum(BATCHES)[:-1])
+
+
+def outputs(artifact: Artifact, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of a graph with a dynamic batch, one photo alone and three at once."""
+    with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
+        return np.concatenate([session.run({session.inputs[0].name: batch})[session.outputs[0].name] for batch in in_batches(images)])
+
+
+def count_nodes(graph: Path | onnx.ModelProto) -> int:
+    model = onnx.load(graph) if isinstance(graph, Path) else graph
+    return sum(node.op_type != "Constant" for node in model.graph.node)
+
+
+def slim_nodes(variant: Variant, folder: Path) -> int | None:
+    """Nodes that onnxslim leaves of torchvision's own export of the same network, or None where torchvision does not have it."""
+    import onnxslim
+
+    model = torchvision_model(variant)
+    if model is None:
+        return None
+    path, size = folder / "torchvision.onnx", variant.transform.size
+    batch = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = torch.zeros(2, variant.in_channels, size, size)
+        torch.onnx.export(model.eval(), (example,), str(path), dynamo=True, dynamic_shapes=batch, external_data=False, verbose=False)
+    return count_nodes(onnxslim.slim(str(path)))
+
+
+def torchvision_model(variant: Variant) -> torch.nn.Module | None:
+    # torchvision registers meta kernels for operators whose own library needs CUDA; defining them first lets it import beside a CPU build of torch.
+    if not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from torchvision import models
+
+    names = {name.replace("_", ""): name for name in models.list_models(models)}
+    name = names.get(variant.name.replace("_", ""))
+    if name is None:
+        return None
+    more: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    model: torch.nn.Module = models.get_model(name, weights=None, **more)
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="variants, all by default")
+    parser.add_argument("--again", action="store_true", help="export what has a row already, too")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / "zoo_export.json"
+    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
+    for name, variant in variants().items():
+        if (asked.names and name not in asked.names) or (name in rows and not asked.again):
+            continue
+        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
+            row = export(variant, Path(folder))
+        rows[name] = plain(row)
+        ordered = [rows[name] for name in variants() if name in rows]
+        write_result("zoo_export", {"capability": CAPABILITY, "batches": BATCHES, "rows": ordered})
+        gc.collect()
+        versus = "" if row.slim_nodes is None else f" (onnxslim {row.slim_nodes})"
+        print(
+            f"{name:<24}{sum(row.cpu_seconds.values()):7.1f} s {row.nodes:5} nodes{versus:<16} fp32 {row.fp32.relative:.0e}"
+            f"  fp16 {row.fp16.sqnr:5.1f} dB  {row.plan_error or 'plan'}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

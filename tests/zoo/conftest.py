@@ -1,0 +1,46 @@
+"""Real photos as a variant of the zoo wants them, and its untrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgekit.calib import photos
+from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.models import Variant, create_model
+
+SMALL = 72  # pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of padding
+
+
+def _size(variant: Variant) -> int:
+    """LeNet's is fixed, and the classifiers of AlexNet and VGG read a map of 6 × 6 or 7 × 7 pixels."""
+    return variant.transform.size if variant.family in ("lenet", "alexnet", "vgg") else SMALL
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[[Variant, int], NDArray[np.float32]]:
+    """So many different photos, ``(count, channels, size, size)``, at the smallest sensible size."""
+
+    def prepare(variant: Variant, count: int) -> NDArray[np.float32]:
+        t, size = variant.transform, _size(variant)
+        spec = InputSpec(variant.in_channels, size, size, t.resize / t.size, t.interpolation, t.mean, t.std)
+        return PreparedImages(ImageFolder(Path(), tuple(photos())).spread(count).paths, spec).stack()
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[[Variant], nn.Module]:
+    """A network with seeded random weights, in evaluation mode."""
+
+    def build(variant: Variant) -> nn.Module:
+        torch.manual_seed(0)
+        return create_model(variant.name).eval()
+
+    return build

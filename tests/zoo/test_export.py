@@ -1,0 +1,116 @@
+"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, halve, build a plan.
+
+One variant of every structure is taken here: each builder, each kind of block, each number of groups, each activation, and for scaled networks the
+smallest. What differs from those in width or in the number of like blocks alone is left to ``benchmarks/zoo_export.py``, which takes every variant at
+its own input size; ``test_tables.py`` checks that its results are there for all of them and pass.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgekit.artifact import Artifact
+from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.graph.observe import observe
+from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.trace import TraceConfig, trace
+from edgekit.models import Variant, variants
+from edgekit.parity import compare
+from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
+
+FAST = [
+    *("lenet5", "lenet5_1998", "googlenet", "googlenet_nobn", "resnet18", "resnet50", "resnext50_32x4d"),
+    *("mobilenetv1_025", "mobilenetv2_035", "mobilenetv3_small_035", "mobilenetv3_small_minimalistic", "mobilenetv3_large_035"),
+    *("shufflenetv1_g1_025", "shufflenetv1_g2_025", "shufflenetv1_g3_025", "shufflenetv1_g4_025", "shufflenetv1_g8_025"),
+    *("shufflenetv2_x0_5", "efficientnet_b0", "efficientnet_lite0", "efficientnetv2_b0"),
+]
+SLOW = [
+    *("alexnet", "alexnet_lrn", "vgg11", "vgg11_bn", "resnet34", "mobilenetv3_large_minimalistic"),
+    *("efficientnet_b1", "efficientnet_b5", "efficientnet_lite3", "efficientnetv2_b1", "efficientnetv2_s"),
+]
+IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Every graph of one variant, and torch's logits for the photos."""
+
+    images: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    traced: Artifact
+    simplified: Artifact
+    half: Artifact
+    twin: Artifact
+    notes: tuple[str, ...]
+
+    def run(self, artifact: Artifact, batch: int) -> NDArray[np.float32]:
+        with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
+            runs = [session.run({"input": self.images[i : i + batch]})["logits"] for i in range(0, len(self.images), batch)]
+        return np.concatenate(runs)
+
+
+@pytest.fixture(scope="module", params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def exported(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Callable[[Variant, int], NDArray[np.float32]],
+    untrained: Callable[[Variant], nn.Module],
+) -> Iterator[Exported]:
+    variant = variants()[request.param]
+    folder = tmp_path_factory.mktemp(variant.name)
+    network, photos = untrained(variant), images(variant, IMAGES)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(photos)).numpy()
+    traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
+    simplified, notes = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
+    half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, photos)).artifact
+    twin = rounding_twin(half, folder / "twin.onnx")
+    yield Exported(photos, expected, traced, simplified, half, twin, tuple(notes))
+    shutil.rmtree(folder)
+
+
+def test_the_graph_is_simplified_and_typed(exported: Exported) -> None:
+    assert exported.notes == ()
+    fp32, fp16 = onnx.load(exported.simplified.path), onnx.load(exported.half.path)
+    assert {"BatchNormalization", "Identity", "Dropout", "Constant"}.isdisjoint(node.op_type for node in fp32.graph.node)
+    weights = [t for t in fp16.graph.initializer if len(t.dims) > 1 and t.data_type == onnx.TensorProto.FLOAT]
+    assert weights == []
+    assert exported.half.megabytes < 0.55 * exported.simplified.megabytes + 0.05
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fp32_agrees_with_torch_at_any_batch(exported: Exported, batch: int) -> None:
+    for artifact in (exported.traced, exported.simplified):
+        parity = compare(exported.expected, exported.run(artifact, batch))
+        assert parity.relative <= 1e-4
+        assert parity.top1 == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fp16_rounding_keeps_the_signal(exported: Exported, batch: int) -> None:
+    parity = compare(exported.expected, exported.run(exported.twin, batch))
+    assert parity.nonfinite == 0
+    assert parity.sqnr >= 40
+
+
+def test_onnxruntime_loads_the_fp16_graph(exported: Exported) -> None:
+    assert compare(exported.expected, exported.run(exported.half, 1)).sqnr >= 40
+
+
+def test_tensorrt_rtx_builds_a_plan(exported: Exported, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    plan = TENSORRT_RTX.build(exported.half, tmp_path / "engine.plan", BuildConfig("sm86"))
+    assert plan.path.stat().st_size > 0.3 * exported.half.path.stat().st_size
+    plan.path.unlink()
