@@ -1,7 +1,7 @@
 """Int8 side by side: edgekit and its peers on the same graph, calibration photos and evaluation photos.
 
-    python benchmarks/ptq.py prepare --work W --eval PHOTOS [NETWORK …]     graphs and preprocessed photos into W
-    PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt NETWORK      each peer in an environment that has it
+    python benchmarks/ptq.py prepare --work W --eval PHOTOS      graphs and preprocessed photos into W
+    PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt    each peer in an environment that has it
     python benchmarks/ptq.py score --work W                                 every int8 graph found in W, in one table and json
 
 ``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the tool alone. Agreement is with the FP32 graph
@@ -235,18 +235,19 @@ def _table(result: dict[str, object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=("prepare", "run", "score"))
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="all of them by default")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--eval", type=Path, help="folder of evaluation photos, disjoint from the calibration photos")
     parser.add_argument("--weights", type=Path, help="folder with the published checkpoints, instead of fetching them")
     parser.add_argument("--tool", choices=tuple(TOOLS))
     parser.add_argument("--variant", action="append")
     options = parser.parse_args()
+    networks = options.network or list(NETWORKS)
     options.work.mkdir(parents=True, exist_ok=True)
     if options.step == "prepare":
-        prepare(options.work, options.eval, options.weights, options.networks)
+        prepare(options.work, options.eval, options.weights, networks)
     elif options.step == "run":
-        run(options.work, options.tool, options.networks, options.variant)
+        run(options.work, options.tool, networks, options.variant)
     else:
         result = score(options.work)
         RESULTS.parent.mkdir(exist_ok=True)

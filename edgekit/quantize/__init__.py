@@ -4,6 +4,6 @@ Importing this package needs the ``export`` extra.
 """
 
 from edgekit.quantize.mixed import Gate
-from edgekit.quantize.pipeline import QuantizeConfig, QuantizeReport, QuantizeResult, quantize
+from edgekit.quantize.pipeline import GateNotMet, QuantizeConfig, QuantizeReport, QuantizeResult, quantize
 
-__all__ = ["Gate", "QuantizeConfig", "QuantizeReport", "QuantizeResult", "quantize"]
+__all__ = ["Gate", "GateNotMet", "QuantizeConfig", "QuantizeReport", "QuantizeResult", "quantize"]

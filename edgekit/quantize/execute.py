@@ -174,7 +174,8 @@ def _gemm(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     x, weight = _two(i)
     product = (x.T if a.get("transA") else x) @ (weight.T if a.get("transB") else weight) * a.get("alpha", 1.0)
     bias = _optional(i, 2)
-    return product if bias is None else product + a.get("beta", 1.0) * bias
+    result: Tensor = product if bias is None else product + a.get("beta", 1.0) * bias
+    return result
 
 
 def _clip(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
@@ -225,9 +226,9 @@ def _unsqueeze(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
 def _split(a: Attributes, i: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
     x, sizes, axis = _one(i), _optional(i, 1), a.get("axis", 0)
     if sizes is not None:
-        return tuple(x.split([int(size) for size in sizes.tolist()], axis))
+        return torch.split(x, [int(size) for size in sizes.tolist()], axis)
     parts = a.get("num_outputs", a["_outputs"])
-    return tuple(x.split(-(-x.shape[axis] // parts), axis))
+    return torch.split(x, -(-x.shape[axis] // parts), axis)
 
 
 def _slice(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:

@@ -15,15 +15,15 @@ Image = NDArray[np.float32]
 
 REFUSED_BELOW = 8
 WARNED_BELOW = 100
-HELD_OUT_EVERY = 4
-MOST_HELD_OUT = 48
-MOST_SEARCHED = 48
+HELD_OUT_EVERY = 3
+MOST_HELD_OUT = 64
+MOST_SEARCHED = 64
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``search`` and ``held_out`` are in memory, at most 48 images each and disjoint; ``stream()`` gives all but the held-out ones again."""
+    """``search`` and ``held_out`` are in memory, at most 64 images each and disjoint; ``stream()`` gives all but the held-out ones again."""
 
     images: Iterable[Image]
     search: tuple[Image, ...]

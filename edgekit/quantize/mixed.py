@@ -19,7 +19,12 @@ class Gate:
     sqnr: float = 0.0
 
     def met_by(self, reached: Fidelity) -> bool:
-        return reached.agreement >= self.agreement and reached.sqnr >= self.sqnr
+        """Whether both what was counted and what the margins let expect reach the gate."""
+        return min(reached.agreement, reached.expected) >= self.agreement and reached.sqnr >= self.sqnr
+
+    def safely_met_by(self, reached: Fidelity) -> bool:
+        """Whether the gate is met with a standard error to spare: the images are a sample."""
+        return self.met_by(reached) and reached.expected - reached.deviation >= self.agreement
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,14 @@ class Fallback:
 def choose(
     sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, macs_limit: float
 ) -> Fallback:
-    """Takes layers back to float until the gate is met, or the next would exceed the share of MACs allowed.
+    """Takes layers back to float until the gate is met safely, or the next would exceed the share of MACs allowed.
 
     Layers are taken by how much logit error they remove for their MACs, which the layer-alone measurement tells well; what a set of them reaches
-    is measured anew at every step. Then every layer that proved unnecessary is given back.
+    is measured anew at every step.
 
     Args:
-        sensitivity: of every int8 layer.
+        sensitivity: of every int8 layer, on images that may be fewer.
+        all_int8: what was reached without any.
         evaluate: the fidelity with a set of layers in float.
         gate: what must be reached.
         macs_limit: largest share (0 … 1) of the network's MACs that may leave int8.
@@ -61,7 +67,7 @@ def choose(
     kept: list[KeptLayer] = []
     used = 0.0
     for row in ranked:
-        if gate.met_by(reached):
+        if gate.safely_met_by(reached):
             break
         if used + row.macs_share > macs_limit or row.alone_float.sqnr <= sensitivity.all_int8.sqnr:
             continue

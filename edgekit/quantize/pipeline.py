@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
+from edgekit.errors import GateFailed
 from edgekit.graph.io import load, save
 from edgekit.quantize import mixed, sensitivity
 from edgekit.quantize.check import check_graph
@@ -52,7 +53,7 @@ class QuantizeConfig:
     equalize: bool = True
     centre: bool = True
     correct_bias: bool = True
-    gate: Gate = Gate()
+    gate: Gate = field(default_factory=Gate)
     fallback: bool = True
     macs_limit: float = 0.10
     sensitivity: bool = True
@@ -84,6 +85,14 @@ class QuantizeResult:
     report: QuantizeReport
 
 
+class GateNotMet(GateFailed):
+    """The gate was not met; ``result`` is what was reached and written."""
+
+    def __init__(self, message: str, result: QuantizeResult) -> None:
+        super().__init__(message, hint="more calibration photos, a higher macs_limit, or FP16")
+        self.result = result
+
+
 def quantize(
     artifact: Artifact,
     path: Path,
@@ -101,12 +110,12 @@ def quantize(
         config: how.
         images: calibration images as the graph wants them, each ``(C, H, W)`` without a batch axis; an array or anything that can be iterated
             more than once, read in one streaming pass at a time.
-        held_out: images ``(N, C, H, W)`` that decide between alternatives; without them every fourth calibration image is kept for it.
+        held_out: images ``(N, C, H, W)`` that decide between alternatives; without them every third calibration image is kept for it.
         key: a hash of the image list and its preprocessing, for the cache.
 
     Raises:
         InputError: the graph or the images cannot be quantized.
-        GateFailed: the gate was not met; the graph is written and the error says what was reached.
+        GateNotMet: with ``fallback``, the gate was not met; the graph is written, and the error holds it and what was reached.
     """
     model = check_graph(load(artifact.path))
     calibration = split(images, held_out)
@@ -132,12 +141,12 @@ def quantize(
 
     all_int8 = evaluate(frozenset())
     costs = None
-    if config.sensitivity or (config.fallback and not config.gate.met_by(all_int8)):
+    if config.sensitivity or (config.fallback and not config.gate.safely_met_by(all_int8)):
         costs = sensitivity.measure(
             network, placement, search.grids, weights, calibration.held_out[:SENSITIVITY_IMAGES], reference[:SENSITIVITY_IMAGES]
         )
     fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
-    if config.fallback and costs is not None and not fallback.met:
+    if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
         fallback = mixed.choose(costs, all_int8, evaluate, config.gate, config.macs_limit)
     kept = frozenset(k.layer for k in fallback.kept)
     final, grids = _kept(model, shapes, kept, search.grids)
@@ -158,6 +167,12 @@ def quantize(
         placement.unknown,
         tuple(notes),
     )
+    if config.fallback and not config.gate.met_by(reached):
+        raise GateNotMet(
+            f"int8 reached {reached} on {len(calibration.held_out)} held-out images; the gate is agreement {config.gate.agreement}, "
+            f"{config.gate.sqnr} dB, and {len(kept)} layers are float already",
+            QuantizeResult(written, report),
+        )
     return QuantizeResult(written, report)
 
 

@@ -204,7 +204,7 @@ def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str])
     tensor = constant(weight)
     if tensor is None or weight is None or constant(node.inputs[0]) is not None:
         return None
-    shape = tuple(int(size) for size in tensor.shape)
+    shape = tensor.numpy().shape
     out_shape = shapes[str(node.outputs[0].name)]
     groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
     if node.op_type == "Conv":

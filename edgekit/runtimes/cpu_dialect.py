@@ -1,11 +1,13 @@
 """The same int8 numbers as ONNX Runtime's x86 kernels like them: a lossless rewriting of an int8 graph, made once at export.
 
 The graph that TensorRT reads has signed activations with zero point 0, floating biases and ReLUs in front of quantizers. ONNX Runtime runs its fast
-convolutions only on unsigned activations, between quantizers, with integer biases. Three rules translate, none changes a rounded number:
+convolutions only on unsigned activations, between quantizers, with integer biases. Four rules translate, none changes a rounded number:
 
 1. int8 with zero point 0 is uint8 with zero point 128: every code moves up by 128.
 2. rounding and ReLU commute, since zero is on every grid: the quantizer goes in front, an integer Clip from 128 takes the ReLU's place.
-3. a float bias is an int32 bias on the accumulator's own grid (2⁻³¹ of its range).
+3. a pointwise convolution or product that no quantizer follows (in front of an Add, or the classifier) is ``MatMulIntegerToFloat``: integer
+   products, float results.
+4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid (2⁻³¹ of its range).
 
 Source for the kernels: onnxruntime, docs "Quantize ONNX models" and MLAS's symmetric convolution, which takes unsigned activations on x86.
 """
@@ -39,7 +41,10 @@ def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
     graph = model.graph
     _hoist_quantizers(graph)
     _shift_codes(graph)
+    if _multiply_to_float(graph):
+        model.opset_imports["com.microsoft"] = 1
     _round_biases(graph)
+    _drop_unused(graph)
     graph.sort()
     return save(model, path, "int8", artifact)
 
@@ -86,19 +91,99 @@ def _shift_codes(graph: ir.Graph) -> None:
         if name in graph.initializers:
             value = graph.initializers[name]
             value.const_value, value.type = ir.tensor(np.array(code, np.uint8), name=name), ir.TensorType(ir.DataType.UINT8)
+
+
+def _multiply_to_float(graph: ir.Graph) -> bool:
+    """Rule 3; says whether there was any such layer."""
+    changed = False
+    for node in list(graph):
+        sources = _int8_sources(node)
+        if sources is None or any(use.node.op_type == "QuantizeLinear" for use in node.outputs[0].uses()):
+            continue
+        weight = _array(sources[1].inputs[0])
+        if node.op_type == "Conv" and _is_pointwise(node, weight):
+            _pointwise_to_matmul(graph, node, sources, weight[:, :, 0, 0])
+        elif node.op_type == "Gemm":
+            transposed = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+            _product(graph, node, sources, sources[0].inputs[0], weight if transposed else weight.T, node.outputs[0])
+        else:
+            continue
+        graph.remove(node, safe=True)
+        changed = True
+    return changed
+
+
+def _pointwise_to_matmul(graph: ir.Graph, node: ir.Node, sources: list[ir.Node], weight: NDArray[np.float32]) -> None:
+    """Channels last, product, channels first again; the transposes cancel against those of the neighbouring kernels."""
+    import onnx_ir as ir
+
+    last = ir.node("Transpose", [sources[0].inputs[0]], {"perm": [0, 2, 3, 1]}, name=f"{node.name}/ChannelsLast")
+    last.outputs[0].name, last.outputs[0].type = last.name, ir.TensorType(ir.DataType.UINT8)
+    first = ir.node("Transpose", [None], {"perm": [0, 3, 1, 2]}, name=f"{node.name}/ChannelsFirst")
+    first.outputs[0].name = first.name
+    graph.insert_before(node, [last, first])
+    product = _product(graph, node, sources, last.outputs[0], weight, first.outputs[0])
+    first.replace_input_with(0, product)
+
+
+def _product(
+    graph: ir.Graph, node: ir.Node, sources: list[ir.Node], codes: ir.Value | None, weight: NDArray[np.float32], replaced_by: ir.Value
+) -> ir.Value:
+    """Puts ``MatMulIntegerToFloat`` in front of ``node`` and ``replaced_by`` (or the product itself) in place of its output."""
+    import onnx_ir as ir
+
+    columns = _constant(graph, f"{node.name}/columns", np.ascontiguousarray(weight.T))
+    zero = _constant(graph, f"{node.name}/zero", np.zeros((), np.int8))
+    inputs = [codes, columns, sources[0].inputs[1], sources[1].inputs[1], sources[0].inputs[2], zero]
+    inputs += [node.inputs[2]] if len(node.inputs) > 2 else []
+    multiply = ir.node("MatMulIntegerToFloat", inputs, domain="com.microsoft", name=f"{node.name}/MatMulIntegerToFloat")
+    product, old = multiply.outputs[0], node.outputs[0]
+    product.name, product.type = multiply.name, ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(node, multiply)
+    new = product if replaced_by is old else replaced_by
+    new.shape, new.type = old.shape, old.type
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    old.name, new.name = f"{name}/replaced", name
+    return product
+
+
+def _is_pointwise(node: ir.Node, weight: NDArray[np.float32]) -> bool:
+    plain = all(
+        all(number == default for number in node.attributes[name].as_ints())
+        for name, default in (("strides", 1), ("dilations", 1), ("pads", 0))
+        if name in node.attributes
+    )
+    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    return weight.ndim == 4 and weight.shape[2:] == (1, 1) and plain and groups == 1
+
+
+def _int8_sources(node: ir.Node) -> list[ir.Node] | None:
+    """The DequantizeLinear nodes behind a layer's input and weight, where both are int8."""
+    if node.op_type not in ("Conv", "Gemm") or len(node.inputs) < 2:
+        return None
+    sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
+    found = [source for source in sources if source is not None and source.op_type == "DequantizeLinear"]
+    return found if len(found) == 2 else None
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]
 
 
 def _round_biases(graph: ir.Graph) -> None:
-    """Rule 3, where input and weight are int8 and the accumulator's grid can hold the bias."""
+    """Rule 4, where the accumulator's grid can hold the bias."""
     import onnx_ir as ir
 
-    for node in [node for node in graph if node.op_type in ("Conv", "Gemm") and len(node.inputs) == 3]:
-        sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
-        if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
+    for node in list(graph):
+        sources = _int8_sources(node)
+        if sources is None or len(node.inputs) < 3:
             continue
-        scales = [_array(source.inputs[1]) for source in sources if source is not None]
+        scales = [_array(source.inputs[1]) for source in sources]
         bias, step = _array(node.inputs[2]), (scales[0].astype(np.float64) * scales[1]).astype(np.float32)
         codes = np.rint(bias.astype(np.float64) / step)
         if np.abs(codes).max() > _INT32_LIMIT:
@@ -114,8 +199,6 @@ def _round_biases(graph: ir.Graph) -> None:
         value.name, value.shape, value.type = dequantize.name, ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
         graph.append(dequantize)
         node.replace_input_with(2, value)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
