@@ -17,7 +17,7 @@ from edgekit.artifact import Artifact, TensorSpec, sha256_of
 from edgekit.errors import BadBundle
 from edgekit.manifest import SCHEMA_VERSION, FileEntry, Manifest
 
-MANIFEST, MODEL, GOLDEN, LABELS = "manifest.json", "model.onnx", "golden.npz", "labels.txt"
+MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
 GOLDEN_IMAGES = 16
 
 

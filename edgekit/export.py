@@ -1,4 +1,4 @@
-"""The order of the work: network → reference → trace → simplify → half → latency → bundle, with a rung of the ladder behind every graph."""
+"""The order of the work: network → reference → trace → simplify → half | quantize → latency → bundle, with a rung of the ladder behind every graph."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from edgekit import steps
-from edgekit.advice import Advice
+from edgekit import pack, steps
 from edgekit.artifact import Precision
 from edgekit.bench.environment import describe
 from edgekit.bench.memory import peak_megabytes
+from edgekit.calibration import DEFAULT_IMAGES, open_calibration
+from edgekit.latency import measure
 from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity import DEFAULT_GATES, parse_gate
 from edgekit.progress import Progress, Quiet
@@ -24,7 +26,9 @@ class ExportRequest:
     """What to export and how.
 
     ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder for parity, the bundled photos by default; ``gate`` overrides the
-    precision's gate (``sqnr=45,agreement=0.99``); ``half_io`` makes the inputs and outputs of an FP16 graph FP16 as well.
+    precision's gate (``sqnr=45,agreement=0.99``); ``half_io`` makes the inputs and outputs of an FP16 graph FP16 as well. For INT8, ``calib`` is a
+    folder of photos or ``random[:seed]``, the bundled photos by default, of which at most ``calib_images`` are read; ``calibrator`` and
+    ``rounding`` are those of :class:`edgekit.quantize.pipeline.QuantizeConfig`.
     """
 
     network: NetworkRequest
@@ -37,6 +41,10 @@ class ExportRequest:
     half_io: bool = False
     bench: bool = True
     force: bool = False
+    calib: str | None = None
+    calib_images: int = DEFAULT_IMAGES
+    calibrator: str = "auto"
+    rounding: Literal["nearest", "adaptive"] = "adaptive"
 
     def folder(self, network: Network) -> Path:
         return self.out or Path("build") / f"{network.slug}-{self.precision}"
@@ -51,7 +59,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no bundle was written.
 
     Raises:
-        EdgekitError: what the user or the environment has to mend; its notes name the failing step and those before it.
+        EdgekitError: what the user or the environment has to mend; its ``trail`` names the failing step and those before it.
     """
     started = time.perf_counter()
     step = steps.Steps(progress or Quiet())
@@ -74,41 +82,42 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         with step("simplify"):
             simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder)
         ladder.climb("simplified", simplified, step.seconds, DEFAULT_GATES["fp32"])
-        final, kept = simplified, ()
+        final = steps.Converted(simplified)
         if request.precision == "fp16":
             with step("half"):
-                halved = steps.halve(simplified, staging.scratch / "half.onnx", ladder, half_io=request.half_io)
-            ladder.climb("fp16", halved.artifact, step.seconds, gate, twin=halved.twin)
-            final, kept = halved.artifact, halved.kept
+                final = steps.halve(simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io)
+        elif request.precision == "int8":
+            with step("calibrate"):
+                calibration = open_calibration(request.calib, network.input, request.calib_images)
+            with step("quantize"):
+                config = steps.quantization(gate, request.calibrator, request.rounding)
+                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config)
+        if final.artifact is not simplified:
+            ladder.climb(request.precision, final.artifact, step.seconds, gate, twin=final.twin)
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):
-                graphs = {"fp32": simplified, request.precision: final}
-                measured = steps.measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
+                graphs = {"fp32": simplified, request.precision: final.artifact}
+                measured = measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
         report = Report(
             network=network.entry,
             weights=network.weights,
             precision=request.precision,
-            input=str(final.inputs[0]),
+            input=str(final.artifact.inputs[0]),
             images=images.entry,
             ladder=tuple(ladder.rungs),
-            kept=kept,
+            kept=final.kept,
+            calibration=final.calibration,
             latency=measured.latency if measured else None,
             environment=measured.environment if measured else describe(),
-            tools=steps.tool_versions(),
-            advice=(
-                *map(Advice, network.notes),
-                *images.advice,
-                *notes,
-                *steps.advise(network, request.precision, kept),
-                *(measured.advice if measured else ()),
-            ),
+            tools=pack.tool_versions(),
+            advice=(*steps.advise(network), *images.advice, *notes, *final.advice, *(measured.advice if measured else ())),
             seconds=time.perf_counter() - started,
             peak_megabytes=peak_megabytes(),
             path=staging.final if ladder.sound else None,
         )
         if ladder.sound:
             with step("bundle"):
-                steps.write_bundle(staging.path, final, request.opset, network, images, ladder, gate, report)
+                pack.write_bundle(staging.path, final, request.opset, network, images, ladder, gate, report)
                 staging.commit()
         return report

@@ -77,10 +77,28 @@ class ImagesEntry(_Entry):
     sha256: str
 
 
+class CalibrationEntry(_Entry):
+    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place."""
+
+    calibrator: str
+    rounding: str
+    images: ImagesEntry
+    random: bool
+    held_out: int
+
+
 class GateEntry(_Entry):
     relative: float | None = None
     sqnr: float | None = None
     agreement: float | None = None
+
+
+class GoldenEntry(_Entry):
+    """What the graph reached on the golden images when it was exported; ``sqnr`` in dB, null where nothing differs."""
+
+    images: int
+    flips: int
+    sqnr: float | None
 
 
 class RungEntry(_Entry):
@@ -109,9 +127,11 @@ class Manifest(_Entry):
     output: OutputEntry
     precision: str
     kept: tuple[KeptEntry, ...] = ()
+    calibration: CalibrationEntry | None = None
     opset: int
     gate: GateEntry
     parity: tuple[RungEntry, ...]
     parity_images: ImagesEntry
+    golden: GoldenEntry
     tools: dict[str, str]
     files: dict[str, FileEntry]

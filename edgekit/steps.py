@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-import edgekit
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact, TensorSpec
-from edgekit.bench.environment import Environment, describe
-from edgekit.bundle import GOLDEN, GOLDEN_IMAGES, LABELS, MANIFEST, MODEL, Golden, inventory, save_golden
+from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.manifest import GateEntry, ImagesEntry, InputEntry, KeptEntry, Manifest, OutputEntry, RungEntry
+from edgekit.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
-from edgekit.report import Latency, LatencyRow, Report
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+if TYPE_CHECKING:
+    from edgekit.quantize.pipeline import QuantizeConfig, QuantizeReport
 
 MAX_PARITY_IMAGES = 256
 FEW_IMAGES = 32
 RANGE_IMAGES = 32
 PROBE_IMAGES = 4
-TOOLS = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxsim", "onnxruntime", "numpy", "pillow")
 
 
 class Steps:
@@ -125,7 +123,9 @@ def open_reference(network: Network) -> Session:
         from edgekit.runtimes.torch import TorchSession
 
         shape = network.input.shape("batch")
-        return TorchSession(network.module, TensorSpec("input", shape, "float32"), TensorSpec("logits", ("batch", "classes"), "float32"), SessionOptions())
+        return TorchSession(
+            network.module, TensorSpec("input", shape, "float32"), TensorSpec("logits", ("batch", "classes"), "float32"), SessionOptions()
+        )
     assert network.graph is not None
     return OnnxRuntime().load(Artifact(network.graph, "onnx", "fp32", (), (), ""), SessionOptions())
 
@@ -173,59 +173,18 @@ def simplify(traced: Artifact, path: Path, opset: int, ladder: Ladder) -> tuple[
 
 
 @dataclass(frozen=True)
-class Measured:
-    latency: Latency
-    environment: Environment
-    advice: tuple[Advice, ...]
+class Converted:
+    """A graph in its final precision; ``twin`` stands for it on a CPU where that would not compute what a GPU does."""
 
-
-def measure(
-    reference: Session, name: str, graphs: Mapping[str, Artifact], images: NDArray[np.float32], batch: int, progress: Progress
-) -> Measured:
-    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
-
-    A graph of static batch is measured at it, and the reference at the same.
-    """
-    from edgekit.bench.cautions import of_measurement
-    from edgekit.bench.clock import measure as measure_in_turns
-
-    environment = describe()
-
-    with ExitStack() as stack:
-        sessions = {name: reference}
-        for precision, artifact in graphs.items():
-            sessions[f"onnxruntime {precision}"] = stack.enter_context(OnnxRuntime().load(artifact, SessionOptions()))
-        measurement = measure_in_turns(
-            {key: _run_of(session, images, batch) for key, session in sessions.items()},
-            reference=name,
-            on_block=lambda done, total: progress.advance(done, total),
-        )
-    rows = tuple(
-        LatencyRow(key, timing.summary, None if key == name else measurement.ratio(key), timing.warm_up.settled)
-        for key, timing in measurement.timings.items()
-    )
-    environment = environment.finished()
-    latency = Latency(name, batch, SessionOptions().cpu_threads, rows, measurement.noise_floor)
-    return Measured(latency, environment, of_measurement(measurement, environment))
-
-
-def _run_of(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
-    """One synchronous inference on the i-th batch of images, taken round and round."""
-    spec = session.inputs[0]
-    feeds = [
-        np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)
-    ]
-    return lambda i: session.run({spec.name: feeds[i % len(feeds)]})
-
-
-@dataclass(frozen=True)
-class Halved:
     artifact: Artifact
-    twin: Artifact
-    kept: tuple[KeptEntry, ...]
+    kept: tuple[KeptEntry, ...] = ()
+    twin: Artifact | None = None
+    calibration: CalibrationEntry | None = None
+    quantization: QuantizeReport | None = None
+    advice: tuple[Advice, ...] = ()
 
 
-def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Halved:
+def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Converted:
     """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
     from edgekit.graph.half import HalfConfig, rounding_twin
     from edgekit.graph.half import halve as halve_graph
@@ -234,102 +193,51 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
     result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, pixels))
     kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, reason=k.reason) for k in result.kept)
-    return Halved(result.artifact, rounding_twin(result.artifact, path.with_name("twin.onnx")), kept)
+    advice = [Advice("CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device")]
+    if kept:
+        advice.append(Advice(f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}", "the manifest names all of them"))
+    return Converted(result.artifact, kept, rounding_twin(result.artifact, path.with_name("twin.onnx")), advice=tuple(advice))
 
 
-def write_bundle(
-    folder: Path, final: Artifact, opset: int, network: Network, images: ParityImages, ladder: Ladder, gate: Gate, report: Report
-) -> None:
-    """Everything a bundle holds, the manifest last."""
-    from edgekit.graph.io import stamp
-    from edgekit.report.markdown import markdown
+def quantize(simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig) -> Converted:
+    """The INT8 graph, with the layers that stay float and why.
 
-    spec, given = network.input, final.inputs[0]
-    entry = InputEntry(
-        name=given.name,
-        shape=given.shape,
-        dtype=given.dtype,
-        channels=spec.channels,
-        height=spec.height,
-        width=spec.width,
-        resize=spec.resize,
-        interpolation=spec.interpolation,
-        mean=spec.mean,
-        std=spec.std,
-        layout=spec.layout,
+    Raises:
+        GateFailed: no fallback that is allowed meets the gate; what was reached is in the message.
+    """
+    from edgekit.quantize.pipeline import quantize as quantize_graph
+
+    result = quantize_graph(simplified, path, config, images, key=images.key)
+    report = result.report
+    by_rule = [KeptEntry(name=name, op_type="", reason=reason) for name, reason in report.float_by_rule.items()]
+    by_accuracy = [
+        KeptEntry(name=k.layer, op_type="", reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs")
+        for k in report.fallback.kept
+    ]
+    entry = CalibrationEntry(
+        calibrator=report.calibrator, rounding=config.rounding, images=images.entry, random=images.random, held_out=report.held_out
     )
-    output = OutputEntry(name=final.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected))
-    stamp(
-        final,
-        folder / MODEL,
-        {"network": network.entry.name, "precision": final.precision, "input": entry.model_dump_json(), "output": output.kind},
-    )
-    if network.labels:
-        (folder / LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
-    picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(int)
-    save_golden(folder / GOLDEN, Golden(images.pixels[picks], ladder.expected[picks], tuple(images.names[i] for i in picks)))
-    (folder / "report.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
-    manifest = Manifest(
-        edgekit=edgekit.__version__,
-        network=network.entry,
-        weights=network.weights,
-        input=entry,
-        output=output,
-        precision=final.precision,
-        kept=report.kept,
-        opset=opset,
-        gate=GateEntry(relative=gate.relative, sqnr=gate.sqnr, agreement=gate.agreement),
-        parity=tuple(_rung_entry(rung) for rung in ladder.rungs if rung.parity),
-        parity_images=images.entry,
-        tools=dict(report.tools),
-        files=inventory(folder),
-    )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    advice = [*images.advice, *map(Advice, report.notes)]
+    if report.unknown_operators:
+        advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
+    return Converted(result.artifact, (*by_rule, *by_accuracy), None, entry, report, tuple(advice))
 
 
-def advise(network: Network, precision: str, kept: tuple[KeptEntry, ...]) -> list[Advice]:
-    """What the user should know of the result."""
-    advice = []
+def quantization(gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]) -> QuantizeConfig:
+    """The quantizer's configuration; what it observed is cached beside the weights."""
+    from edgekit.models.download import cache_folder
+    from edgekit.quantize.mixed import Gate as QuantizeGate
+    from edgekit.quantize.pipeline import QuantizeConfig
+
+    required = QuantizeGate(agreement=gate.agreement or 0.0, sqnr=gate.sqnr if gate.sqnr is not None else float("-inf"))
+    return QuantizeConfig(calibrator=calibrator, rounding=rounding, gate=required, cache=cache_folder().parent / "calibration")
+
+
+def advise(network: Network) -> list[Advice]:
+    """What the user should know of the network."""
+    advice = list(map(Advice, network.notes))
     if not network.weights.trained:
         advice.append(
             Advice("the weights are random: this bundle shows the way, not a classifier", "leave --weights away, or give --weights FILE")
         )
-    if kept:
-        advice.append(Advice(f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}", "the manifest names all of them"))
-    if precision == "fp16":
-        advice.append(Advice("CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device"))
     return advice
-
-
-def tool_versions() -> Mapping[str, str]:
-    """Versions of what made the bundle."""
-    found = {}
-    for tool in TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _kind(outputs: NDArray[np.float32]) -> str:
-    """A graph that ends in a softmax returns probabilities, and a second softmax would flatten them."""
-    sums = outputs.sum(axis=1)
-    return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"
-
-
-def _rung_entry(rung: Rung) -> RungEntry:
-    assert rung.parity is not None
-    p = rung.parity
-    return RungEntry(
-        name=rung.name,
-        checked_with=rung.checked_with,
-        max_abs=p.max_abs,
-        relative=p.relative,
-        sqnr=p.sqnr if np.isfinite(p.sqnr) else None,
-        top1_agreement=p.top1,
-        top5_agreement=p.top5,
-        images=p.images,
-        passed=not rung.failures,
-    )

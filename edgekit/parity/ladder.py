@@ -22,6 +22,10 @@ class Gate:
     sqnr: float | None = None
     agreement: float | None = None
 
+    def allowed_flips(self, images: int) -> int:
+        """How many of so many images may change their first class."""
+        return images if self.agreement is None else math.ceil(round(images * (1 - self.agreement), 9))
+
     def failures(self, parity: Parity) -> tuple[str, ...]:
         """What the rung misses, in words; empty when it passes."""
         misses = []
@@ -31,9 +35,9 @@ class Gate:
             misses.append(f"max-abs is {parity.relative:.1e} of the range, over {self.relative:.0e}")
         if self.sqnr is not None and not parity.sqnr >= self.sqnr:
             misses.append(f"SQNR {parity.sqnr:.1f} dB is under {self.sqnr:g} dB")
-        if self.agreement is not None and parity.flips > math.ceil(round(parity.images * (1 - self.agreement), 9)):
+        if parity.flips > self.allowed_flips(parity.images):
             misses.append(
-                f"top-1 agreement {parity.top1:.1%} is under {self.agreement:.1%} ({parity.flips} of {parity.images} images flip)"
+                f"top-1 agreement {parity.top1:.1%} is under {self.agreement or 0:.1%} ({parity.flips} of {parity.images} images flip)"
             )
         return tuple(misses)
 

@@ -1,0 +1,63 @@
+"""Latency of a network's graphs on this machine, against the reference they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.advice import Advice
+from edgekit.artifact import Artifact
+from edgekit.bench.cautions import of_measurement
+from edgekit.bench.clock import measure as measure_in_turns
+from edgekit.bench.environment import Environment, describe
+from edgekit.progress import Progress
+from edgekit.report import Latency, LatencyRow
+from edgekit.runtimes.base import Session, SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+
+@dataclass(frozen=True)
+class Measured:
+    latency: Latency
+    environment: Environment
+    advice: tuple[Advice, ...]
+
+
+def measure(
+    reference: Session, name: str, graphs: Mapping[str, Artifact], images: NDArray[np.float32], batch: int, progress: Progress
+) -> Measured:
+    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
+
+    A graph of static batch is measured at it, and the reference at the same.
+    """
+    environment = describe()
+
+    with ExitStack() as stack:
+        sessions = {name: reference}
+        for precision, artifact in graphs.items():
+            sessions[f"onnxruntime {precision}"] = stack.enter_context(OnnxRuntime().load(artifact, SessionOptions()))
+        measurement = measure_in_turns(
+            {key: _run_of(session, images, batch) for key, session in sessions.items()},
+            reference=name,
+            on_block=lambda done, total: progress.advance(done, total),
+        )
+    rows = tuple(
+        LatencyRow(key, timing.summary, None if key == name else measurement.ratio(key), timing.warm_up.settled)
+        for key, timing in measurement.timings.items()
+    )
+    environment = environment.finished()
+    latency = Latency(name, batch, SessionOptions().cpu_threads, rows, measurement.noise_floor)
+    return Measured(latency, environment, of_measurement(measurement, environment))
+
+
+def _run_of(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
+    """One synchronous inference on the i-th batch of images, taken round and round."""
+    spec = session.inputs[0]
+    feeds = [
+        np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)
+    ]
+    return lambda i: session.run({spec.name: feeds[i % len(feeds)]})
