@@ -44,7 +44,9 @@ def inspect(path: Path) -> ForeignInput:
         raise BadNetwork(f"{path.name} has {len(inputs)} inputs ({names}); an image classifier has one")
     value = inputs[0]
     if value.dtype != ir.DataType.FLOAT:
-        raise BadNetwork(f"input {value.name} of {path.name} is {value.dtype}; edgekit takes FP32 graphs", hint="export the network in float32")
+        raise BadNetwork(
+            f"input {value.name} of {path.name} is {value.dtype}; edgekit takes FP32 graphs", hint="export the network in float32"
+        )
     if value.shape is None or len(value.shape) != 4:
         raise BadNetwork(f"input {value.name} of {path.name} is no image: its shape is {value.shape}, not (batch, channels, height, width)")
     dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
@@ -62,7 +64,7 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
 
     Raises:
         InputError: the graph was exported for another batch.
-        BadNetwork: its operators are too old to be raised.
+        BadNetwork: its operators are too old to be raised, or it is malformed in a way that its checker passes over.
     """
     model = load(source)
     for name in [n for n in model.graph.initializers if n in {v.name for v in model.graph.inputs}]:
@@ -78,7 +80,10 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
             output.shape = ir.Shape([batch or "batch", output.shape[1]])
     if opset_of(model) < opset.OLDEST:
         model = opset.convert(model, opset.OLDEST)
-    return save(_infer_shapes(model), path, "fp32")
+    try:
+        return save(_infer_shapes(model), path, "fp32")
+    except ir.serde.SerdeError as error:  # names that are no text, for one, are found only now
+        raise BadNetwork(f"{source.name} is malformed: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
 
 
 def _infer_shapes(model: ir.Model) -> ir.Model:

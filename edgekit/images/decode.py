@@ -21,7 +21,7 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
     CMYK is converted, transparency is dropped, 16-bit and floating-point greys are scaled to 8 bits.
 
     Raises:
-        BadImage: not an image, truncated, larger than 179 megapixels, smaller than 8 × 8, or more than 32 times as long as wide.
+        BadImage: not an image, truncated, larger than 178 megapixels, smaller than 8 × 8, or more than 32 times as long as wide.
     """
     try:
         with warnings.catch_warnings():
