@@ -143,7 +143,8 @@ def _from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Networ
     spec = _input_spec(request, transform, variant.in_channels)
     if request.size:
         _check_forward(module, spec, variant.name)
-    names = imagenet_labels() if variant.num_classes == 1000 else None
+    own = published.labels if published is not None and choice == "pretrained" else ()
+    names = own or (imagenet_labels() if variant.num_classes == 1000 else None)
     origin = NetworkEntry(name=variant.name, origin="zoo", family=variant.family, paper=variant.paper)
     return Network(origin, entry, spec, names, module)
 

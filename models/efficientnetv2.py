@@ -19,7 +19,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .efficientnet import MBConv
 from .layers import (
     Conv2dSame,
     ConvNormAct,
@@ -32,6 +31,7 @@ from .layers import (
     initialize,
     make_divisible,
 )
+from .mbconv import MBConv
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A row names one file and at least one published digest of it. A file whose source publishes no digest has no row, because nothing could
 be said about what was downloaded (timm's MobileNetV1 is such a one); it can still be given by hand. Top-1 and top-5 are percent on
-ImageNet-1k's validation images, as the source states them, measured with the row's ``transform``.
+ImageNet-1k's validation images, as the source states them, measured with the row's ``transform``; for LeNet-5, whose weights ship with the
+zoo, they are this project's own measurement on Fashion-MNIST's test images.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ PYTORCHCV = "https://github.com/osmr/imgclsmob/releases/download"
 
 PLAIN = Transform()
 HALF = (0.5, 0.5, 0.5)
+
+# The classes of Fashion-MNIST (Xiao et al., arXiv:1708.07747, Table 2), in the order of its labels.
+FASHION_MNIST = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 class WeightsUnavailable(RuntimeError):
@@ -47,7 +51,8 @@ class Weights:
 
     ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only a package carries the file, or the zoo
     itself; an address that ends in ``.zip`` is an archive with ``file`` in it. ``sha256`` is whole where the file was at hand, else the
-    prefix that is part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that alone. ``key_order`` is
+    prefix that is part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that alone. ``dataset`` is what
+    the network was trained on and measured with, ``labels`` are its classes where they are not ImageNet's. ``key_order`` is
     ``"own"`` where the file has our state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same order.
     """
 
@@ -62,6 +67,8 @@ class Weights:
     packages: tuple[Package, ...] = ()
     key_order: Literal["own", "reference"] = "own"
     transform: Transform = PLAIN
+    dataset: str = "ImageNet-1k"
+    labels: tuple[str, ...] = ()
 
 
 def _bicubic(size: int, resize: int) -> Transform:
@@ -240,6 +247,24 @@ def _pytorchcv() -> Iterator[tuple[str, Weights]]:
         )
 
 
+def _shipped() -> Iterator[tuple[str, Weights]]:
+    """LeNet-5 for clothes in 28 × 28 grey pixels, trained and measured by ``benchmarks/train_lenet.py``; the file lies beside this one."""
+    yield (
+        "lenet5",
+        Weights(
+            "lenet5.safetensors",
+            "edgekit:benchmarks/train_lenet.py",
+            "MIT",
+            sha256="8cc035f05c094920dc0d69898c172810da5d8074669a45d06dfa8489f892914c",
+            top1=91.95,
+            top5=None,
+            transform=Transform(28, 28, mean=(0.2860,), std=(0.3530,)),
+            dataset="Fashion-MNIST",
+            labels=FASHION_MNIST,
+        ),
+    )
+
+
 def _digest_in_name(name: str) -> str:
     match = re.search(r"-([0-9a-f]{8,})$", name)
     if match is None:
@@ -255,6 +280,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             *_timm(),
             *_efficientnet_lite(),
             *_pytorchcv(),
+            *_shipped(),
         ]
     )
 )

@@ -73,7 +73,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         papers = ", ".join(dict.fromkeys(row["paper"] for row in listed))
         out.print(f"{family}  {papers}", style="dim")
         for row in listed:
-            params, macs = f"{row['parameters'] / 1e6:.2f} M", f"{row['macs'] / 1e6:,.0f} M"
+            params, macs = _millions(row["parameters"], 2), _millions(row["macs"], 0 if row["macs"] >= 10e6 else 2)
             source = (row["weights"] or "–").partition(":")[0]
             line = f"{'  ' + row['name']:<{NAME}}{params:>{PARAMS}}{macs:>{MACS}}{row['size']:>{SIZE}}{_top1(row):>{TOP1}}  {source}"
             out.print(escape(line))
@@ -135,5 +135,8 @@ def _stage_line(stage: StageRow | None, row: dict[str, Any]) -> str:
     """One stage, or the sum of all."""
     name, kind, shape = (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("", "", "")
     params, macs = (stage.params, stage.macs) if stage else (row["parameters"], row["macs"])
-    megas = f"{macs / 1e6:,.2f} M"
-    return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{params:>{STAGE_PARAMS},}{megas:>{STAGE_MACS}}"
+    return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{params:>{STAGE_PARAMS},}{_millions(macs, 2):>{STAGE_MACS}}"
+
+
+def _millions(count: int, decimals: int) -> str:
+    return f"{count / 1e6:,.{decimals}f} M"
