@@ -80,7 +80,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             traced = steps.trace(network, staging.scratch / "traced.onnx", request.batch)
         ladder.climb("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
         with step("simplify"):
-            simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder)
+            simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe)
         ladder.climb("simplified", simplified, step.seconds, DEFAULT_GATES["fp32"])
         final = steps.Converted(simplified)
         if request.precision == "fp16":

@@ -164,11 +164,11 @@ def trace(network: Network, path: Path, batch: int | None) -> Artifact:
     return trace_module(network.module, path, TraceConfig(tuple(int(dim) for dim in shape), batch))
 
 
-def simplify(traced: Artifact, path: Path, opset: int, ladder: Ladder) -> tuple[Artifact, list[Advice]]:
+def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]) -> tuple[Artifact, list[Advice]]:
     from edgekit.graph.simplify import SimplifyConfig
     from edgekit.graph.simplify import simplify as simplify_graph
 
-    artifact, notes = simplify_graph(traced, path, SimplifyConfig(opset), ladder.probe)
+    artifact, notes = simplify_graph(traced, path, SimplifyConfig(opset), probe)
     return artifact, [Advice(note) for note in notes]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.options import check_opset, parse_batch, parse_numbers, parse_size
+from edgekit.cli.options import check_calibrator, check_opset, check_rounding, parse_batch, parse_numbers, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def command(
     network: str = typer.Argument(help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.", show_default=False),
     fp16: bool = typer.Option(False, "--fp16", help="Typed FP16 graph; short for --precision fp16."),
-    precision: str | None = typer.Option(None, help="fp32 (default) or fp16.", show_default=False),
+    int8: bool = typer.Option(False, "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8."),
+    precision: str | None = typer.Option(None, help="fp32 (default), fp16 or int8.", show_default=False),
     weights: str | None = typer.Option(
         None, help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.", show_default=False
     ),
@@ -38,6 +39,12 @@ def command(
     ),
     gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4 (or none).", show_default=False),
     half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
+    calib: str | None = typer.Option(
+        None, help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.", show_default=False
+    ),
+    calib_images: int = typer.Option(512, min=8, help="For INT8: how many calibration images at most."),
+    calibrator: str = typer.Option("auto", help="For INT8: auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."),
+    rounding: str = typer.Option("adaptive", help="For INT8: rounding of the weights, adaptive or nearest."),
     no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
     offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
     force: bool = typer.Option(False, "--force", help="Replace an existing bundle."),
@@ -50,13 +57,28 @@ def command(
     """
     from edgekit.networks import NetworkRequest
 
-    chosen = _precision(fp16, precision)
+    chosen = _precision(fp16, int8, precision)
     asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
     batch_size = parse_batch(batch)
     check_opset(opset)
     from edgekit.export import ExportRequest, export
 
-    request = ExportRequest(asked, chosen, out_folder, batch_size, opset, images, gate, half_io, not no_bench, force)
+    request = ExportRequest(
+        asked,
+        chosen,
+        out_folder,
+        batch_size,
+        opset,
+        images,
+        gate,
+        half_io,
+        not no_bench,
+        force,
+        calib,
+        calib_images,
+        check_calibrator(calibrator),
+        check_rounding(rounding),
+    )
     with redirect_stdout(sys.stderr):  # a user's factory may print, and stdout is for the report
         report = export(request, LiveProgress(quiet=json))
     if json:
@@ -71,9 +93,12 @@ def command(
         raise typer.Exit(1)
 
 
-def _precision(fp16: bool, precision: str | None) -> Precision:
-    if fp16 and precision not in (None, "fp16"):
-        raise InputError(f"--fp16 and --precision {precision} contradict each other", hint="give one of them")
-    if precision not in (None, "fp32", "fp16"):
-        raise InputError(f"--precision {precision} is unknown", hint="fp32 or fp16")
-    return "fp16" if fp16 or precision == "fp16" else "fp32"
+def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:
+    known: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+    if precision is not None and precision not in known:
+        raise InputError(f"--precision {precision} is unknown", hint=f"one of {', '.join(known)}")
+    asked = {"--fp16": "fp16" if fp16 else None, "--int8": "int8" if int8 else None, f"--precision {precision}": precision}
+    given = {flag: name for flag, name in asked.items() if name is not None}
+    if len(set(given.values())) > 1:
+        raise InputError(f"{' and '.join(given)} contradict each other", hint="give one of them")
+    return known[next(iter(given.values()))] if given else "fp32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from edgekit.errors import InputError
 
@@ -61,3 +62,27 @@ def check_opset(opset: int) -> None:
     """
     if not 13 <= opset <= 22:
         raise InputError(f"--opset {opset} is not supported", hint="13 to 22; 17 is read by every TensorRT from 8.5 on")
+
+
+def check_calibrator(name: str) -> str:
+    """
+    Raises:
+        InputError: no such calibrator.
+    """
+    known = ("auto", "max", "percentile-99.9", "percentile-99.99", "percentile-99.999", "percentile-99.9999", "entropy", "mse")
+    wanted = f"percentile-{name}" if name[:1].isdecimal() else name
+    if wanted not in known:
+        raise InputError(f"--calibrator {name} is unknown", hint=f"one of {', '.join(known)}")
+    return wanted
+
+
+def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
+    """
+    Raises:
+        InputError: no such rounding.
+    """
+    if name == "nearest":
+        return "nearest"
+    if name == "adaptive":
+        return "adaptive"
+    raise InputError(f"--rounding {name} is unknown", hint="adaptive or nearest")

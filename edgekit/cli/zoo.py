@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IMAGENET = "ImageNet-1k"
 NAME, PARAMS, MACS, SIZE, TOP1 = 32, 10, 11, 6, 8  # widths of the list's columns
-STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = 20, 41, 13, 13, 11  # and of the stage table's; 98 in all
+STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = 20, 40, 12, 13, 13  # and of the stage table's; 98 in all
 
 
 def command(
@@ -108,7 +108,8 @@ def _show(name: str, json: bool) -> None:
     out.print(f"{variant.name}  {row['paper']}", style="bold")
     if variant.aliases:
         out.print(f"also {', '.join(variant.aliases)}", style="dim")
-    out.print(_provenance(row), style="dim")
+    for line in _provenance(row):
+        out.print(line, style="dim")
     out.print(f"\n{'stage':<{STAGE}}{'kind':<{KIND}}{'output':>{SHAPE}}{'params':>{STAGE_PARAMS}}{'MACs':>{STAGE_MACS}}", style="bold")
     for stage in (*stages, None):
         out.print(escape(_stage_line(stage, row)), style=None if stage else "bold")
@@ -124,16 +125,19 @@ def _stages(variant: Variant) -> list[StageRow]:
         return stage_table(create_model(variant.name), variant.transform.size)
 
 
-def _provenance(row: dict[str, Any]) -> str:
+def _provenance(row: dict[str, Any]) -> list[str]:
     if row["weights"] is None:
-        return "weights: none with a published digest are known; --weights FILE takes yours"
-    measured = "" if row["top1"] is None else f", top-1 {row['top1']:.2f} % on {row['dataset']}"
-    return f"weights: {row['weights']} ({row['licence']}){measured}"
+        return ["weights: none with a published digest are known; --weights FILE takes yours"]
+    lines = [f"weights: {row['weights']} ({row['licence']})"]
+    if row["top1"] is not None:
+        by = "as published with them" if row["dataset"] == IMAGENET else "measured by this project"
+        lines.append(f"top-1: {row['top1']:.2f} % on {row['dataset']}, {by}")
+    return lines
 
 
 def _stage_line(stage: StageRow | None, row: dict[str, Any]) -> str:
     """One stage, or the sum of all."""
-    name, kind, shape = (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("", "", "")
+    name, kind, shape = (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("total", "", "")
     params, macs = (stage.params, stage.macs) if stage else (row["parameters"], row["macs"])
     return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{params:>{STAGE_PARAMS},}{_millions(macs, 2):>{STAGE_MACS}}"
 
