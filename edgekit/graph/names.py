@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PARAMETERS = (".weight", ".bias")
+_NO_MODULE = "_empty_nn_module_stack"  # what torch.export writes where it made a node itself
 
 
 def from_module_paths(model: ir.Model) -> None:
@@ -49,14 +50,18 @@ def strip_metadata(model: ir.Model) -> None:
 
 
 def _module_path(node: ir.Node) -> str:
-    """The module whose parameter the node holds; else, or where modules share that parameter, the innermost module that it was traced in."""
+    """The module whose parameter the node alone holds (a folded norm's convolution, say); else the innermost module that it was traced in."""
+    for value in node.inputs[1:]:
+        if value is not None and value.is_initializer() and value.name and value.name.endswith(_PARAMETERS) and len(_readers(value)) == 1:
+            return value.name.rpartition(".")[0]
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
     scope = str(scopes[-2]) if len(scopes) > 1 else ""
-    for value in node.inputs[1:]:
-        if value is not None and value.is_initializer() and value.name and value.name.endswith(_PARAMETERS):
-            holder = value.name.rpartition(".")[0]
-            return holder if not scope or f"{holder}.".startswith(f"{scope}.") else scope
-    return scope
+    return "" if scope.startswith(_NO_MODULE) else scope
+
+
+def _readers(value: ir.Value) -> set[ir.Node]:
+    """The nodes of the graph that read a value; rewrites leave others behind, which belong to no graph."""
+    return {use.node for use in value.uses() if use.node.graph is not None}
 
 
 def _rename_biases(graph: ir.Graph) -> None:
@@ -73,9 +78,9 @@ def _rename_constants(graph: ir.Graph, taken: set[str]) -> None:
     for value in list(graph.initializers.values()):
         if value.name and value.name.endswith(_PARAMETERS):
             continue
-        users = {use.node for use in value.uses()}
+        users = _readers(value)
         if len(users) == 1:
-            (use, *_) = value.uses()
+            use = next(use for use in value.uses() if use.node in users)
             value.name = unique(f"{use.node.name}.{use.idx}", taken)
         else:
             value.name = unique("constant", taken)
