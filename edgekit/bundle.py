@@ -102,36 +102,41 @@ class Bundle:
             BadBundle: the file is missing or damaged.
         """
         try:
-            with np.load(self.path / GOLDEN, allow_pickle=False) as data:
+            with (self.path / GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as data:
                 return Golden(data["inputs"], data["outputs"], tuple(str(n) for n in data["names"]))
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise BadBundle(f"{self.path / GOLDEN} is missing or damaged", hint="copy the bundle again") from error
 
     def damage(self) -> list[str]:
         """What differs from the manifest's hashes, file by file; empty for a sound bundle."""
-        found = []
-        for name, entry in self.manifest.files.items():
-            file = self.path / name
-            if not file.is_file():
-                found.append(f"{name} is missing")
-            elif not _is_as_listed(file, entry):
-                found.append(f"{name} is not the file that was exported")
+        found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
         listed = {MANIFEST, *self.manifest.files}
-        extra = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
-        return found + [f"{name} is not in the manifest" for name in extra if name not in listed]
+        there = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir())
+        return found + [f"{name} is not in the manifest" for name in there if name not in listed]
+
+    def check(self, name: str) -> None:
+        """
+        Raises:
+            BadBundle: a file is missing, or is not the one that was exported.
+        """
+        if damage := self._damage_of(name):
+            raise BadBundle(f"{self.path} is damaged: {damage}", hint="copy or export it again")
+
+    def _damage_of(self, name: str) -> str | None:
+        file, entry = self.path / name, self.manifest.files[name]
+        if not file.is_file():
+            return f"{name} is missing"
+        try:
+            sound = file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        return None if sound else f"{name} is not the file that was exported"
 
 
 class _Version(BaseModel):
     """The one field that every schema has."""
 
     schema_version: int
-
-
-def _is_as_listed(file: Path, entry: FileEntry) -> bool:
-    try:
-        return file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
-    except OSError:
-        return False
 
 
 def save_golden(path: Path, golden: Golden) -> None:

@@ -1,0 +1,162 @@
+"""``edgekit run`` and ``edgekit verify`` on sound and on damaged bundles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.calib import photos as bundled_photos
+
+from .conftest import EdgekitCall
+
+CAT = Path(bundled_photos()[0])
+
+
+def _edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    file = bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def _flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_sound_bundle(edgekit: EdgekitCall, bundle: Path) -> None:
+    result = edgekit("verify", bundle)
+    assert result.code == 0
+    assert result.err == ""
+    assert "✓ 4 files are the ones that were exported" in result.out
+    assert "✓ 6 golden images in onnxruntime: max-abs" in result.out
+    document = json.loads(edgekit("verify", bundle, "--json").out)
+    assert document["damage"] == []
+    assert document["parity"]["images"] == 6
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda b: _flip(b / "model.onnx"), "✗ model.onnx is not the file that was exported"),
+        (lambda b: _flip(b / "golden.npz"), "✗ golden.npz is not the file that was exported"),
+        (lambda b: (b / "model.onnx").write_bytes(b""), "✗ model.onnx is not the file that was exported"),
+        (lambda b: (b / "model.onnx").unlink(), "✗ model.onnx is missing"),
+        (lambda b: (b / "golden.npz").unlink(), "✗ golden.npz is missing"),
+        (lambda b: (b / "extra.bin").write_text("x"), "✗ extra.bin is not in the manifest"),
+        (lambda b: (b / "gone.bin").symlink_to("nowhere"), "✗ gone.bin is not in the manifest"),
+    ],
+)
+def test_a_damaged_bundle(edgekit: EdgekitCall, bundle: Path, damage: Callable[[Path], object], told: str) -> None:
+    damage(bundle)
+    result = edgekit("verify", bundle)
+    assert result.code == 1
+    assert result.out == told + "\n"
+    assert result.err == "\nhint: copy the bundle again, or export it again\n"
+    assert json.loads(edgekit("verify", bundle, "--json").out)["damage"] == [told.removeprefix("✗ ")]
+
+
+def test_files_that_agree_and_a_graph_that_does_not_compute_it(edgekit: EdgekitCall, bundle: Path) -> None:
+    """Outputs of another network under a manifest that lists them: hashes are right, parity is not."""
+    from edgekit.artifact import sha256_of
+
+    golden = dict(np.load(bundle / "golden.npz"))
+    np.savez_compressed(bundle / "golden.npz", **{**golden, "outputs": golden["outputs"][:, ::-1]})
+    entry = {"sha256": sha256_of(bundle / "golden.npz"), "bytes": (bundle / "golden.npz").stat().st_size}
+    _edit(bundle, lambda m: m["files"].update({"golden.npz": entry}))
+    result = edgekit("verify", bundle)
+    assert result.code == 1
+    assert "gate failed: SQNR" in result.err
+    assert "✗ 6 golden images" in result.out
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        (lambda b: (b / "manifest.json").unlink(), "is no bundle: it has no manifest.json", None),
+        (
+            lambda b: (b / "manifest.json").write_text(""),
+            "manifest.json cannot be read: manifest.json: Invalid JSON",
+            "export the network again",
+        ),
+        (lambda b: (b / "manifest.json").write_bytes(b"\xff\x00"), "manifest.json cannot be read", "export the network again"),
+        (lambda b: (b / "manifest.json").write_text("[1]"), "manifest.json cannot be read", "export the network again"),
+        (lambda b: _edit(b, lambda m: m.pop("input")), "manifest.json cannot be read: input: Field required", "export the network again"),
+        (
+            lambda b: _edit(b, lambda m: m["input"].update(mean=[0.5])),
+            "manifest.json cannot be read: input: 3 channels",
+            "export the network again",
+        ),
+        (
+            lambda b: _edit(b, lambda m: m["input"].update(std=[0, 0, 0])),
+            "manifest.json cannot be read: input: mean",
+            "export the network again",
+        ),
+        (lambda b: _edit(b, lambda m: m["files"].pop("model.onnx")), "manifest.json lists no model.onnx", "export the network again"),
+        (
+            lambda b: _edit(b, lambda m: m.update(schema_version=99, novelty=1)),
+            "is of schema 99; this edgekit reads",
+            "use the edgekit that wrote it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("verb", ["verify", "run", "build"])
+def test_a_manifest_that_cannot_be_read(
+    edgekit: EdgekitCall, bundle: Path, verb: str, change: Callable[[Path], object], message: str, hint: str | None
+) -> None:
+    change(bundle)
+    result = edgekit(verb, bundle, *([CAT] if verb == "run" else []))
+    assert result.code == 2
+    assert result.out == ""
+    assert message in result.err
+    assert hint is None or f"hint: {hint}" in result.err
+
+
+def test_run_names_what_is_on_a_photo(edgekit: EdgekitCall, bundle: Path) -> None:
+    result = edgekit("run", bundle, CAT, "--top", 3)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0] == str(CAT)
+    assert len(lines) == 4
+    assert all("class" in line for line in lines[1:])
+    classes = json.loads(edgekit("run", bundle, CAT, CAT, "--top", 99, "--json").out)
+    assert len(classes) == 2
+    assert len(classes[0]["classes"]) == 8
+    assert sum(guess["probability"] for guess in classes[0]["classes"]) == pytest.approx(1)
+
+
+def test_run_and_bad_photos(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no photo")
+    for photo, message in (
+        ("none.jpg", "none.jpg: no such file"),
+        ("text.jpg", "text.jpg: not an image that Pillow can read"),
+        (".", "cannot be read: Is a directory"),
+    ):
+        result = edgekit("run", bundle, CAT, tmp_path / photo)
+        assert result.code == 2
+        assert message in result.err
+        assert result.out == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "build"])
+def test_a_damaged_graph_is_not_used(edgekit: EdgekitCall, bundle: Path, verb: str) -> None:
+    (bundle / "model.onnx").write_bytes(b"torn")
+    result = edgekit(verb, bundle, *([CAT] if verb == "run" else []))
+    assert result.code == 2
+    assert "damaged: model.onnx is not the file that was exported" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_labels_that_do_not_fit(edgekit: EdgekitCall, bundle: Path) -> None:
+    (bundle / "labels.txt").write_text("cat\ndog\n")
+    result = edgekit("run", bundle, CAT)
+    assert result.code == 2
+    assert "labels.txt names 2 classes, the network has 8" in result.err
+    (bundle / "labels.txt").write_bytes(b"\xff\xfe")
+    assert "labels.txt cannot be read" in edgekit("run", bundle, CAT).err
