@@ -30,7 +30,7 @@ def canonicalize(model: ir.Model) -> None:
     """Rewrites a graph in place until no rule applies; constants become initializers, identities, local functions and unused nodes go."""
     tidy = passes.Sequential(
         common.InlinePass(),
-        common.LiftConstantsToInitializersPass(lift_all_constants=True),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveInitializersFromInputsPass(),

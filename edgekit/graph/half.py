@@ -53,7 +53,7 @@ def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation)
         BadNetwork: a value whose type the graph does not say, or a name in ``config.keep`` that no node has.
     """
     model = load(artifact.path)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _check(model, config.keep)
     kept = nodes_to_keep(model, config.keep, seen.extremes)
     names = {node.name for node in kept}

@@ -23,7 +23,8 @@ WEIGHT_SQNR_DB = 50.0  # rounding normal numbers to FP16 leaves about 73 dB; les
 # Bounds beyond FP16's range bound nothing there either.
 _BOUNDED = {"Clip", "Max", "Min", "Where"}
 
-# Constants that are added to the result: what they flush is under the spacing of any result that is a normal number.
+# Constants that are added to the result: what they flush is under the spacing of any result that is a normal number. A single number is often
+# there to keep a divisor from zero, and must not become zero itself.
 _ADDED = {"Conv": {2}, "ConvTranspose": {2}, "Gemm": {2}, "Add": {0, 1}, "Sub": {0, 1}, "Sum": {0, 1}}
 
 
@@ -55,15 +56,17 @@ def _reason(node: ir.Node, opset: int, asked: Collection[str], ranges: Mapping[s
 def _weights_at_risk(node: ir.Node, slots: Collection[int]) -> str | None:
     for i in sorted(slots):
         tensor = constant(node.inputs[i])
-        if tensor is None or tensor.dtype != ir.DataType.FLOAT or (tensor.size == 1 and node.op_type in _BOUNDED):
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT:
             continue
         weights = tensor.numpy().astype(np.float64)
         if not np.isfinite(weights).all():
             continue
         largest = np.abs(weights).max(initial=0.0)
         if largest > FP16_MAX:
+            if weights.size == 1 and node.op_type in _BOUNDED:
+                continue
             return f"weight {largest:.3g} overflows"
-        if i not in _ADDED.get(node.op_type, ()) and _rounding_sqnr(weights) < WEIGHT_SQNR_DB:
+        if (weights.size == 1 or i not in _ADDED.get(node.op_type, ())) and _rounding_sqnr(weights) < WEIGHT_SQNR_DB:
             return f"weights of magnitude {largest:.1e} flush"
     return None
 

@@ -20,7 +20,7 @@ def round_keeping_mean(weight: NDArray[np.float32], bias: NDArray[np.float32] | 
     """Rounds a layer's weight to FP16 values, kept as float32.
 
     Args:
-        weight: ``(outputs, …)``, each row the weights of one output channel.
+        weight: ``(outputs, …)``, each row the weights of one output channel, all within FP16's range.
         bias: ``(outputs,)``, which will be rounded to the nearest; its error is compensated too. None for no bias.
         mean_input: the mean of what each weight is multiplied with; the shape of ``weight``, or one that broadcasts to it.
 
@@ -45,7 +45,7 @@ def _round_rows(weight: NDArray[np.float32], means: Floats, shift: NDArray[np.fl
     candidates = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
     order = np.take_along_axis(candidates, np.argsort(-np.take_along_axis(closeness, candidates, 1), axis=1, kind="stable"), 1)
     channels = np.arange(len(exact))
-    movable = np.isfinite(other) & (error != 0)
+    movable = error != 0
     for column in order.T:
         change = step[channels, column] * factor[channels, column]
         better = movable[channels, column] & (np.abs(shift + change) < np.abs(shift))

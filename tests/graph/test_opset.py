@@ -1,0 +1,269 @@
+"""Opsets up and down: ONNX Runtime computes the same before and after, and what cannot be written is named."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from edgekit.artifact import Artifact
+from edgekit.errors import BadNetwork
+from edgekit.graph import opset
+from edgekit.graph.io import load, opset_of, save
+from edgekit.graph.trace import TraceConfig, trace
+from edgekit.models import create_model
+
+
+@pytest.fixture
+def convert():
+    def to(artifact: Artifact, target: int) -> Artifact:
+        model = opset.convert(load(artifact.path), target)
+        assert opset_of(model) == target
+        converted = save(model, artifact.path.with_suffix(f".{target}.onnx"), "fp32")
+        onnx.checker.check_model(str(converted.path), full_check=True)
+        return converted
+
+    return to
+
+
+@pytest.fixture
+def same(convert, run, noise):
+    """Converts, compares outputs in ONNX Runtime, and returns the nodes."""
+
+    def compare(artifact, target, atol=1e-5):
+        converted = convert(artifact, target)
+        x = noise(*artifact.inputs[0].shape, seed=3)
+        np.testing.assert_allclose(run(converted, x), run(artifact, x), atol=atol, rtol=1e-5)
+        return list(load(converted.path).graph)
+
+    return compare
+
+
+def ints(*numbers):
+    return np.array(numbers, np.int64)
+
+
+# ---- down
+
+
+@pytest.mark.parametrize("kind", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"])
+@pytest.mark.parametrize("axes", [(2, 3), (-1,), (1,)])
+def test_axes_become_an_attribute(make, op, same, kind, axes):
+    (node,) = same(make(op(kind, "x a", "y", keepdims=0), constants={"a": ints(*axes)}, opset=18), 17)
+    assert tuple(node.attributes["axes"].as_ints()) == axes
+
+
+def test_a_reduction_over_everything_needs_no_axes(make, op, same):
+    (node,) = same(make(op("ReduceMean", "x", "y", keepdims=0), opset=18), 17)
+    assert "axes" not in node.attributes
+    (node,) = same(make(op("ReduceMean", "x a", "y"), constants={"a": ints()}, opset=18), 13)
+    assert "axes" not in node.attributes and len(node.inputs) == 1
+
+
+def test_computed_axes_and_axes_that_may_be_none_are_refused(make, op, convert):
+    nodes = (op("Add", "one one", "a"), op("ReduceMean", "x a", "h"), op("Reshape", "h flat", "y"))
+    with pytest.raises(BadNetwork, match=r"h \(ReduceMean\) cannot be written at opset 17: its axes are computed"):
+        convert(make(*nodes, constants={"one": ints(1), "flat": ints(-1)}, opset=18), 17)
+    nothing = make(op("ReduceMean", "x a", "y", noop_with_empty_axes=1), constants={"a": ints()}, opset=18)
+    with pytest.raises(BadNetwork, match="noop_with_empty_axes is younger"):
+        convert(nothing, 17)
+
+
+def test_equal_parts_need_no_number(make, op, same):
+    nodes = same(make(op("Split", "x", "a b", axis=1, num_outputs=2), op("Sub", "a b", "y"), x=(1, 6, 2, 2), opset=18), 17)
+    assert "num_outputs" not in nodes[0].attributes
+    same(make(op("Split", "x", "a b", axis=-1, num_outputs=2), op("Sub", "a b", "y"), x=(1, 6, 2, 2), opset=20), 13)
+    same(make(op("Split", "x s", "a b", axis=1), op("Mul", "a b", "y"), constants={"s": ints(1, 1)}, x=(1, 2, 2, 2), opset=18), 13)
+
+
+def test_unequal_parts_are_refused(make, op, convert):
+    with pytest.raises(BadNetwork, match="2 parts of 5 are not equal"):
+        convert(make(op("Split", "x", "y z", axis=1, num_outputs=2), x=(1, 5, 2, 2), opset=18), 17)
+
+
+def test_padding_of_all_axes_goes_down_and_of_chosen_ones_or_around_does_not(make, op, same, convert):
+    same(make(op("Pad", "x p", "y", mode="reflect"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 13)
+    with pytest.raises(BadNetwork, match="pads chosen axes"):
+        convert(make(op("Pad", "x p - a", "y"), constants={"p": ints(1, 1), "a": ints(2)}, opset=18), 17)
+    with pytest.raises(BadNetwork, match="wraps around"):
+        convert(make(op("Pad", "x p", "y", mode="wrap"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 18)
+
+
+@pytest.mark.parametrize("target", [13, 14, 17, 18])
+def test_operators_that_only_gained_types_or_defaults_go_down(make, op, same, noise, target):
+    constants = {
+        "w": noise(4, 3, 3, 3),
+        "g": np.abs(noise(4)) + 1,
+        "b": noise(4),
+        "low": np.float32(-1),
+        "high": np.float32(1),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "shape": ints(1, -1),
+    }
+    nodes = (
+        op("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+        op("BatchNormalization", "c g b b g", "n", training_mode=0),
+        op("Clip", "n low high", "l"),
+        op("Resize", "l - scales", "r", mode="linear", antialias=0, keep_aspect_ratio_policy="stretch"),
+        op("AveragePool", "r", "p", kernel_shape=[2, 2], strides=[2, 2], dilations=[1, 1]),
+        op("Cast", "p", "q", to=TensorProto.FLOAT, saturate=1),
+        op("Reshape", "q shape", "f", allowzero=0),
+        op("Softmax", "f", "y", axis=-1),
+    )
+    same(make(*nodes, constants=constants, opset=20), target)
+
+
+def test_attributes_that_say_something_new_are_refused(make, op, convert):
+    dilated = make(op("AveragePool", "x", "y", kernel_shape=[2, 2], dilations=[2, 2]), opset=19)
+    with pytest.raises(BadNetwork, match=r"y \(AveragePool\) cannot be written at opset 18: its attribute dilations is younger"):
+        convert(dilated, 18)
+    scales = {"s": np.array([1, 1, 2, 2], np.float32)}
+    with pytest.raises(BadNetwork, match="attribute antialias is younger"):
+        convert(make(op("Resize", "x - s", "y", mode="linear", antialias=1), constants=scales, opset=18), 17)
+    symmetric = make(
+        op("Resize", "x - s", "y", mode="linear", coordinate_transformation_mode="half_pixel_symmetric"), constants=scales, opset=19
+    )
+    with pytest.raises(BadNetwork, match="half_pixel_symmetric"):
+        convert(symmetric, 18)
+
+
+def test_allowzero_goes_where_the_shape_has_no_zero(make, op, same, convert):
+    same(make(op("Reshape", "x s", "y", allowzero=1), constants={"s": ints(1, -1)}, opset=18), 13)
+    empty = make(op("Shape", "x", "s"), op("Reshape", "x s", "y", allowzero=1), opset=18)
+    with pytest.raises(BadNetwork, match="attribute allowzero is younger"):
+        convert(empty, 13)
+
+
+def test_hard_swish_before_opset_14(make, op, same):
+    nodes = same(make(op("Neg", "x", "n"), op("HardSwish", "n", "y"), opset=18), 13)
+    assert [node.op_type for node in nodes] == ["Neg", "HardSigmoid", "Mul"]
+    assert len({node.name for node in nodes}) == 3
+
+
+@pytest.mark.parametrize(("kind", "since", "target"), [("Gelu", 20, 17), ("Mish", 18, 17), ("LayerNormalization", 17, 13)])
+def test_younger_operators_are_named(make, op, convert, kind, since, target):
+    inputs = "x s" if kind == "LayerNormalization" else "x"
+    graph = make(op(kind, inputs, "y"), constants={"s": np.ones(8, np.float32)}, opset=since)
+    with pytest.raises(BadNetwork, match=rf"y \({kind}\) cannot be written at opset {target}: {kind} is younger") as caught:
+        convert(graph, target)
+    assert caught.value.hint == "choose a higher --opset"
+
+
+def test_operators_that_meant_something_else_are_refused(make, op, convert, noise):
+    constants = {"s": np.ones(6, np.float32), "grid": noise(1, 2, 2, 2), "flat": ints(-1)}
+    normed = op("GroupNormalization", "x s s", "h", num_groups=2)
+    groups = make(normed, op("Reshape", "h flat", "y"), constants=constants, x=(1, 6, 4, 4), opset=21)
+    with pytest.raises(BadNetwork, match="meant something else"):
+        convert(groups, 20)
+    sampled = make(op("GridSample", "x grid", "y", mode="linear"), constants=constants, opset=22)
+    assert opset_of(load(convert(sampled, 20).path)) == 20
+    with pytest.raises(BadNetwork, match="meant something else"):
+        convert(sampled, 17)
+
+
+def branching(tmp_path):
+    """``x`` or its negative, by whether its sum is positive."""
+
+    def branch(kind):
+        out = helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3])
+        return helper.make_graph([helper.make_node(kind, ["x"], ["z"])], kind, [], [out])
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Greater", ["s", "zero"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], name="choose", then_branch=branch("Relu"), else_branch=branch("Neg")),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xy")
+    zero = onnx.numpy_helper.from_array(np.float32(0), "zero")
+    path = tmp_path / "if.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "if", [x], [y], [zero]), opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("target", [17, 18, 20])
+def test_control_flow_is_refused_by_name(tmp_path, target):
+    with pytest.raises(BadNetwork, match=r"choose \(If\) is control flow"):
+        opset.convert(load(branching(tmp_path)), target)
+
+
+@pytest.mark.parametrize("target", [12, 23])
+def test_opsets_out_of_range_are_refused(make, op, convert, target):
+    with pytest.raises(BadNetwork, match=f"opset {target} is not supported") as caught:
+        convert(make(op("Relu", "x", "y")), target)
+    assert caught.value.hint == "choose 13 to 22"
+
+
+# ---- up
+
+
+def test_bounds_and_axes_as_attributes_become_inputs(make, op, same):
+    nodes = same(make(op("Clip", "x", "c", min=-0.5, max=0.5), op("ReduceMean", "c", "y", axes=[2, 3]), opset=10), 18)
+    clip, mean = (node for node in nodes if node.op_type in ("Clip", "ReduceMean"))
+    assert not clip.attributes and "axes" not in mean.attributes
+
+
+@pytest.mark.parametrize("source", [9, 11, 13])
+@pytest.mark.parametrize("target", [13, 17, 22])
+def test_old_operators_go_up(make, op, same, noise, source, target):
+    pads = {"p": ints(0, 0, 1, 1, 0, 0, 1, 1)} if source >= 11 else {}
+    pad = op("Pad", "x p", "h") if pads else op("Pad", "x", "h", pads=[0, 0, 1, 1, 0, 0, 1, 1])
+    constants = {"w": noise(4, 3, 3, 3), "g": np.abs(noise(4)) + 1, "b": noise(4), **pads}
+    nodes = (
+        pad,
+        op("Conv", "h w", "c"),
+        op("BatchNormalization", "c g b b g", "n"),
+        op("Dropout", "n", "d"),
+        op("GlobalAveragePool", "d", "a"),
+        op("Flatten", "a", "f"),
+        op("Softmax", "f", "y", axis=1),
+    )
+    same(make(*nodes, constants=constants, opset=source), target)
+
+
+# ---- whole networks
+
+
+class Old(nn.Module):
+    """What a classifier of 2019 is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU6(), nn.Dropout(), nn.MaxPool2d(2))
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        return torch.log_softmax(self.head(self.body(x).mean((2, 3))), dim=1)
+
+
+@pytest.mark.parametrize("source", [9, 11])
+def test_graphs_of_torchs_old_exporter_go_up(tmp_path, same, source):
+    path = tmp_path / "old.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Old().eval(), torch.zeros(1, 3, 16, 16), str(path), opset_version=source, dynamo=False)
+    artifact = save(load(path), path, "fp32")
+    assert opset_of(load(path)) == source
+    same(artifact, 17)
+
+
+@pytest.fixture(scope="module", params=[("shufflenetv2_x0_5", 64), ("mobilenetv3_small", 64), ("googlenet", 64)], ids=lambda p: p[0])
+def network(request, tmp_path_factory) -> Artifact:
+    name, size = request.param
+    torch.manual_seed(0)
+    return trace(create_model(name), tmp_path_factory.mktemp(name) / "traced.onnx", TraceConfig((3, size, size)))
+
+
+@pytest.mark.parametrize("target", [13, 17, 20, 22])
+def test_networks_compute_the_same_at_every_opset(network, same, target):
+    same(network, target, atol=1e-4)
+
+
+def test_networks_come_down_again(network, convert, run, noise):
+    x = noise(1, 3, 64, 64)
+    up = convert(network, 22)
+    np.testing.assert_allclose(run(convert(up, 17), x), run(network, x), atol=1e-4, rtol=1e-4)
