@@ -38,7 +38,8 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
     """Exports a classifier in evaluation mode: batch norms folded, input ``input``, output ``logits``, nodes named by their module.
 
     Raises:
-        BadNetwork: torch.export cannot capture the module, or it has not one input and one output of logits.
+        BadNetwork: torch.export cannot capture the module, or it has not one input and one output of logits, or it fixes a batch that
+            should be dynamic.
     """
     import torch
 
@@ -61,17 +62,20 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
             raise BadNetwork(f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint) from error
     assert program is not None
     model = program.model
-    _check_interface(model)
+    _check_interface(model, config.batch)
     names.from_module_paths(model)
     model.producer_name, model.producer_version = "edgekit", None
     return save(model, path, "fp32")
 
 
-def _check_interface(model: ir.Model) -> None:
+def _check_interface(model: ir.Model, batch: int | None) -> None:
     inputs = [value.name for value in model.graph.inputs]
     outputs = [value.name for value in model.graph.outputs]
     if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
         raise BadNetwork(f"a classifier has one input and one output; this network has {len(inputs)} and {len(outputs)}")
+    shape = model.graph.inputs[0].shape
+    if batch is None and shape is not None and isinstance(shape[0], int):
+        raise BadNetwork("the network's forward() fixes the batch", hint="try --batch 1, or take the batch from the input's shape")
 
 
 @contextlib.contextmanager

@@ -59,7 +59,12 @@ def test_batch_norm_becomes_part_of_the_convolution(make, op, check, noise, bias
 
 
 def test_batch_norm_behind_a_convolution_in_one_and_three_dimensions(make, op, check, noise):
-    one = make(op("Conv", "x w", "h"), op("BatchNormalization", "h g b m v", "y"), constants={"w": noise(4, 3, 3), **batch_norm(noise)}, x=(1, 3, 9))
+    one = make(
+        op("Conv", "x w", "h"),
+        op("BatchNormalization", "h g b m v", "y"),
+        constants={"w": noise(4, 3, 3), **batch_norm(noise)},
+        x=(1, 3, 9),
+    )
     assert check(one) == ["Conv"]
     constants = {"w": noise(4, 3, 2, 2, 2), **batch_norm(noise)}
     three = make(op("Conv", "x w", "h"), op("BatchNormalization", "h g b m v", "y"), constants=constants, x=(1, 3, 4, 4, 4))
@@ -171,7 +176,9 @@ def test_chosen_axes_and_computed_amounts_stay(make, op, check, noise):
     chosen = make(op("Pad", "x p - axes", "h"), op("Conv", "h w", "y"), constants=constants, opset=18)
     assert check(chosen) == ["Pad", "Conv"]
     constants = {"zero": np.zeros(4, np.int64), "w": noise(4, 3, 3, 3)}
-    computed = make(op("Shape", "x", "s"), op("Sub", "s s", "d"), op("Concat", "d zero", "p", axis=0), *pad_then_conv(op), constants=constants)
+    computed = make(
+        op("Shape", "x", "s"), op("Sub", "s s", "d"), op("Concat", "d zero", "p", axis=0), *pad_then_conv(op), constants=constants
+    )
     assert check(computed)[-2:] == ["Pad", "Conv"]
 
 
@@ -239,7 +246,10 @@ def test_poolings_of_one_module_keep_names_apart(make, op, check, canonical):
 
 @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
 def test_pooling_single_pixels_goes(make, op, check, kind):
-    assert check(make(op("Relu", "x", "h"), op(kind, "h", "i", kernel_shape=[1, 1], strides=[1, 1]), op("Neg", "i", "y"))) == ["Relu", "Neg"]
+    assert check(make(op("Relu", "x", "h"), op(kind, "h", "i", kernel_shape=[1, 1], strides=[1, 1]), op("Neg", "i", "y"))) == [
+        "Relu",
+        "Neg",
+    ]
     assert check(make(op("Relu", "x", "h"), op(kind, "h", "y", kernel_shape=[1, 1]))) == ["Relu"]
 
 
@@ -260,7 +270,9 @@ def test_single_pixel_pooling_stays_where_its_indices_are_read_or_it_pads(make, 
 def test_dropout_goes_and_an_identity_with_it(make, op, check):
     nodes = (op("Relu", "x", "h"), op("Dropout", "h", "d"), op("Identity", "d", "i"), op("Neg", "i", "y"))
     assert check(make(*nodes)) == ["Relu", "Neg"]
-    assert check(make(op("Relu", "x", "h"), op("Dropout", "h ratio off", "y"), constants={"ratio": np.float32(0.5), "off": np.array(False)})) == ["Relu"]
+    assert check(
+        make(op("Relu", "x", "h"), op("Dropout", "h ratio off", "y"), constants={"ratio": np.float32(0.5), "off": np.array(False)})
+    ) == ["Relu"]
 
 
 def test_dropout_that_drops_or_whose_mask_is_read_stays(make, op, canonical, ops):
@@ -286,6 +298,11 @@ def test_constants_become_initializers_and_unused_nodes_go(make, op, check):
 
 def test_a_second_time_nothing_changes(make, op, canonical, noise):
     constants = {"p": pads(0, 0, 1, 1, 0, 0, 1, 1), "w": noise(4, 3, 3, 3), **batch_norm(noise)}
-    nodes = (op("Pad", "x p", "h"), op("Conv", "h w", "c"), op("BatchNormalization", "c g b m v", "n"), op("ReduceMean", "n", "y", axes=[2, 3]))
+    nodes = (
+        op("Pad", "x p", "h"),
+        op("Conv", "h w", "c"),
+        op("BatchNormalization", "c g b m v", "n"),
+        op("ReduceMean", "n", "y", axes=[2, 3]),
+    )
     once = canonical(make(*nodes, constants=constants))
     assert canonical(once).sha256 == once.sha256

@@ -241,7 +241,9 @@ def test_headroom_is_kept(make, op, half):
 
 
 def test_values_below_the_normal_numbers_stay_fp32(make, op, half, close, noise):
-    graph = make(op("Mul", "x tiny", "a"), op("Mul", "a huge", "y"), constants={"tiny": np.float32(1e-4), "huge": np.float32(1e4)}, x=(1, 4))
+    graph = make(
+        op("Mul", "x tiny", "a"), op("Mul", "a huge", "y"), constants={"tiny": np.float32(1e-4), "huge": np.float32(1e4)}, x=(1, 4)
+    )
     dim = np.array([[1e-2, 2e-2, -3e-2, 4e-2]], np.float32)
     result = half(graph, dim)
     assert "below FP16's normal numbers" in reasons(result)["a"] and set(reasons(result)) == {"a", "y"}
@@ -321,7 +323,9 @@ def test_a_value_without_a_type_is_an_error(make, op, noise, tmp_path):
 
 
 def test_the_twin_rounds_every_operator(make, op, half, twin, noise):
-    graph = make(op("Exp", "x", "a"), op("Log", "a", "b"), op("Mul", "b b", "c"), op("Reshape", "c s", "y"), constants={"s": np.array([-1])})
+    graph = make(
+        op("Exp", "x", "a"), op("Log", "a", "b"), op("Mul", "b b", "c"), op("Reshape", "c s", "y"), constants={"s": np.array([-1])}
+    )
     rounded = twin(half(graph))
     x = noise(1, 3, 8, 8)
 

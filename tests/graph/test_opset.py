@@ -181,7 +181,9 @@ def branching(tmp_path):
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xy")
     zero = onnx.numpy_helper.from_array(np.float32(0), "zero")
     path = tmp_path / "if.onnx"
-    onnx.save(helper.make_model(helper.make_graph(nodes, "if", [x], [y], [zero]), opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "if", [x], [y], [zero]), opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path
+    )
     return path
 
 

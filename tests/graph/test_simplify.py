@@ -1,0 +1,129 @@
+"""Simplifying: each step is checked, a step that would break the graph is left out and said, and nothing wrong is shipped."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit.errors import BadNetwork
+from edgekit.graph import opset, simplify
+from edgekit.graph.io import load, opset_of
+from edgekit.graph.simplify import SimplifyConfig
+
+
+@pytest.fixture
+def network(make, op, noise):
+    """Padding, convolution, norm, mean and a linear layer, all of which a rule knows."""
+    constants = {
+        "p": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "w": noise(6, 3, 3, 3),
+        "g": np.abs(noise(6)) + 0.5,
+        "b": noise(6),
+        "a": np.array([2, 3]),
+        "u": noise(6, 5),
+        "c": noise(5),
+    }
+    return make(
+        op("Pad", "x p", "h"),
+        op("Conv", "h w", "i"),
+        op("BatchNormalization", "i g b b g", "j"),
+        op("ReduceMean", "j a", "k", keepdims=0),
+        op("MatMul", "k u", "l"),
+        op("Add", "l c", "y"),
+        constants=constants,
+        x=("n", 3, 8, 8),
+        opset=18,
+    )
+
+
+@pytest.fixture
+def images(noise):
+    return noise(4, 3, 8, 8, seed=5)
+
+
+def test_the_graph_is_simple_and_computes_the_same(network, images, tmp_path, ops, run):
+    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
+    assert notes == []
+    assert ops(result) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
+    np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
+    assert result.parent == network.sha256 and result.precision == "fp32"
+    assert opset_of(load(result.path)) == opset.DEFAULT
+
+
+def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_path, ops, run, monkeypatch):
+    def fail(model):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(simplify, "_onnxsim", fail)
+    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
+    assert notes == ["onnxsim failed on this graph and was left out"]
+    assert ops(result) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
+    np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
+
+
+def bent(model: ir.Model) -> ir.Model:
+    """The graph with one weight moved, but little."""
+    model = ir.from_proto(ir.to_proto(model))
+    weight = next(v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4)
+    numbers = weight.const_value.numpy().copy()
+    numbers[0, 0, 0, 0] += 0.05
+    weight.const_value = ir.tensor(numbers, name=weight.name)
+    return model
+
+
+@pytest.mark.parametrize(("step", "name"), [("_onnxsim", "onnxsim"), ("_canonical", "the canonical form")])
+def test_a_step_that_moves_the_outputs_is_left_out_and_said(network, images, tmp_path, run, monkeypatch, step, name):
+    monkeypatch.setattr(simplify, step, bent)
+    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
+    assert notes == [f"{name} would have changed what the graph computes and was left out"]
+    np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
+
+
+def test_a_step_that_breaks_the_graph_is_left_out(network, images, tmp_path, monkeypatch, run):
+    def broken(model):
+        model = ir.from_proto(ir.to_proto(model))
+        model.graph[1].replace_input_with(1, None)
+        return model
+
+    monkeypatch.setattr(simplify, "_onnxsim", broken)
+    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
+    assert len(notes) == 1 and notes[0].startswith("onnxsim would have changed")
+    np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
+
+
+def test_a_step_that_makes_nan_is_left_out(network, images, tmp_path, monkeypatch):
+    def poisoned(model):
+        model = bent(model)
+        weight = next(v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4)
+        weight.const_value = ir.tensor(np.full(weight.const_value.shape, np.nan, np.float32), name=weight.name)
+        return model
+
+    monkeypatch.setattr(simplify, "_onnxsim", poisoned)
+    assert len(simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)[1]) == 1
+
+
+def test_an_opset_that_changes_the_outputs_is_an_error(network, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(opset, "convert", lambda model, target: bent(model))
+    with pytest.raises(BadNetwork, match="at opset 20 the graph computes something else") as caught:
+        simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(20), images)
+    assert caught.value.hint == "choose another --opset"
+
+
+def test_an_operator_younger_than_the_opset_is_named(make, op, noise, tmp_path):
+    graph = make(op("Gelu", "x", "h"), op("Neg", "h", "y"), opset=20)
+    with pytest.raises(BadNetwork, match=r"\(Gelu\) cannot be written at opset 17: Gelu is younger"):
+        simplify.simplify(graph, tmp_path / "simple.onnx", SimplifyConfig(17), noise(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("target", [13, 18, 22])
+def test_the_opset_is_the_one_asked_for(network, images, tmp_path, run, target):
+    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(target), images)
+    assert notes == [] and opset_of(load(result.path)) == target
+    np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
+
+
+def test_the_input_is_not_touched(network, images, tmp_path):
+    before = network.path.read_bytes()
+    simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
+    assert network.path.read_bytes() == before
