@@ -107,7 +107,7 @@ def equalize(model: ir.Model, placement: Placement, statistics: Mapping[str, Cha
     Args:
         model: the float graph.
         placement: its layers and quantized values.
-        statistics: of every value that is quantized or written by a layer, over the calibration images.
+        statistics: of every quantized value, over the calibration images; of what int8 layers write the gradient is enough.
     """
     model = ir.from_proto(ir.to_proto(model))
     done = []
@@ -122,7 +122,7 @@ def equalize(model: ir.Model, placement: Placement, statistics: Mapping[str, Cha
         best = int(np.argmin(errors))
         scales, strength = candidates[best]
         if strength > 0:
-            _apply(model, group, scales)
+            scale_group(model, group, scales)
         done.append(Equalized(group, strength, errors[best] / errors[0] if errors[0] else 1.0))
     return model, tuple(done)
 
@@ -143,13 +143,16 @@ def _ceiling(model: ir.Model, layer: Layer, largest: float, lowest: float) -> Ar
     weight = _array(model, layer.weight)
     weight = np.moveaxis(weight, layer.channel_axis, 0).reshape(weight.shape[layer.channel_axis], -1)
     bias = 0.0 if layer.bias is None else _array(model, layer.bias)
+    if not np.isfinite(largest):
+        return np.full(len(weight), np.inf)
     return np.asarray(bias + np.maximum(weight, 0).sum(1) * largest + np.minimum(weight, 0).sum(1) * lowest)
 
 
 def _input_range(model: ir.Model, layer: Layer, statistics: Mapping[str, ChannelStatistics]) -> tuple[float, float]:
     """The largest and lowest value a layer reads: an activation's own limits, else what was observed and a margin."""
     producer = next(node.inputs[0] for node in model.graph if node.name == layer.name).producer()  # type: ignore[union-attr]
-    observed = MARGIN * float(statistics[layer.input].largest.max())
+    seen = statistics.get(layer.input)
+    observed = float("inf") if seen is None or not seen.largest.size else MARGIN * float(seen.largest.max())
     if producer is None or producer.op_type not in ("Clip", "Relu") or not _is_homogeneous(producer):
         return observed, -observed
     high = _clip_bound(producer) if producer.op_type == "Clip" else observed
@@ -176,7 +179,8 @@ def _predicted_error(
     return error
 
 
-def _apply(model: ir.Model, group: Group, scales: Array) -> None:
+def scale_group(model: ir.Model, group: Group, scales: Array) -> None:
+    """Multiplies a group's channels in place: writers by ``scales``, readers by their inverse."""
     for layer in group.writers:
         shape = [1] * len(_array(model, layer.weight).shape)
         shape[layer.channel_axis] = -1

@@ -192,16 +192,13 @@ def _shapes(network: Network, image: NDArray[np.float32]) -> Shapes:
 def _channel_statistics(
     network: Network, placement: Placement, seen: Observations, images: Sequence[NDArray[np.float32]]
 ) -> dict[str, ChannelStatistics]:
-    values = list(dict.fromkeys((*placement.values, *(layer.output for layer in placement.layers))))
+    values = list(dict.fromkeys((*placement.values, *(layer.output for layer in placement.quantized))))
     gradients = channel_gradients(network, values, images[:GRADIENT_IMAGES])
     result = {}
     for value in values:
-        if value in seen.values:
-            observed = seen.values[value]
-            square = observed.channel_square
-            largest = np.minimum(observed.channel_largest, ROBUST * np.sqrt(square))
-        else:
-            square = largest = np.zeros(0)
+        observed = seen.values.get(value)
+        square = np.zeros(0) if observed is None else observed.channel_square
+        largest = square if observed is None else np.minimum(observed.channel_largest, ROBUST * np.sqrt(square))
         result[value] = ChannelStatistics(largest, square, gradients.get(value, np.ones(len(square))))
     return result
 
