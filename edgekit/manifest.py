@@ -78,13 +78,18 @@ class ImagesEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place."""
+    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place.
+
+    ``sqnr`` (dB) and ``agreement`` are the graph's on ``held_out`` photos that no range or weight was fitted to.
+    """
 
     calibrator: str
     rounding: str
     images: ImagesEntry
     random: bool
     held_out: int
+    sqnr: float
+    agreement: float
 
 
 class GateEntry(_Entry):

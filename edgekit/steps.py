@@ -215,7 +215,13 @@ def quantize(simplified: Artifact, path: Path, images: Calibration, config: Quan
         for k in report.fallback.kept
     ]
     entry = CalibrationEntry(
-        calibrator=report.calibrator, rounding=config.rounding, images=images.entry, random=images.random, held_out=report.held_out
+        calibrator=report.calibrator,
+        rounding=config.rounding,
+        images=images.entry,
+        random=images.random,
+        held_out=report.held_out,
+        sqnr=report.reached.sqnr,
+        agreement=report.reached.agreement,
     )
     advice = [*images.advice, *map(Advice, report.notes)]
     if report.unknown_operators:

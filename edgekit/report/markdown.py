@@ -15,7 +15,9 @@ def markdown(report: Report) -> str:
     lines += ["", "## Parity ladder", "", f"Every rung against the first, on {report.images.count} photos ({report.images.source}).", ""]
     lines += _table(table.LADDER, map(table.ladder_row, report.ladder))
     lines += ["", *(f"- {rung.name}: run by {rung.checked_with}" for rung in report.ladder)]
-    if report.kept:
+    if report.calibration is not None:
+        lines += ["", "## INT8", "", *(f"- {line}" for line in table.calibration_lines(report.calibration, report.kept))]
+    elif report.kept:
         lines += ["", "## Layers in FP32", "", *_table(("layer", "operator", "why"), ((k.name, k.op_type, k.reason) for k in report.kept))]
     if report.latency is not None:
         lines += ["", "## Latency", "", *_table(table.LATENCY, map(table.latency_row, report.latency.rows))]

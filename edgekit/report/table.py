@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from edgekit.bench.environment import Environment
 from edgekit.bench.statistics import Ratio
+from edgekit.manifest import CalibrationEntry, KeptEntry
 from edgekit.parity import Rung
 from edgekit.report.document import Latency, LatencyRow
 
@@ -47,6 +49,16 @@ def latency_caption(latency: Latency) -> str:
         f"batch {latency.batch}, {latency.threads} CPU threads, ratio to {latency.reference} with its 95 % interval; "
         f"noise floor (reference against itself) {floor.value:.2f} [{floor.low:.2f}, {floor.high:.2f}]"
     )
+
+
+def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) -> list[str]:
+    """How INT8 came about and what it reached on photos it was not fitted to."""
+    photos = "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
+    lines = [
+        f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, rounding {calibration.rounding}",
+        f"on {calibration.held_out} of them that nothing was fitted to: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+    ]
+    return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
 
 
 def environment_lines(environment: Environment) -> list[str]:

@@ -15,6 +15,8 @@ _STYLES = {"pass": "green", "fail": "bold red", "reference": "dim"}
 def render(report: Report) -> Group:
     """Ladder, latency, warnings with their fix, the path, the next commands."""
     parts: list[Table | Text] = [_title(report), _ladder(report)]
+    if report.calibration is not None:
+        parts += [Text(), *map(Text, table.calibration_lines(report.calibration, report.kept))]
     if report.latency is not None:
         parts += [Text(), _latency(report), Text(table.latency_caption(report.latency), style="dim")]
     if report.advice:
