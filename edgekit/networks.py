@@ -300,7 +300,7 @@ def _image_channels(module: nn.Module) -> int:
     from torch import nn
 
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = 3 if first is None else first.in_channels
+    channels = first.in_channels or 3 if first is not None else 3  # a lazy one does not know yet
     if channels not in (1, 3):
         raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3")
     return channels

@@ -147,10 +147,11 @@ def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:
 
     None where another process has it, or where nothing can be locked: on Windows and on file systems without locks orphans stay.
     """
+    if sys.platform == "win32":
+        folder.mkdir(exist_ok=True)
+        return None
     while True:
         folder.mkdir(exist_ok=True)
-        if sys.platform == "win32":
-            return None
         try:
             lock = (folder / "lock").open("ab")
         except FileNotFoundError:

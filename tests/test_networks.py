@@ -121,6 +121,13 @@ def test_a_grey_factory(write: Write) -> None:
     assert (spec.channels, spec.mean, spec.std) == (1, (0.5,), (0.5,))
 
 
+def test_a_lazy_factory_takes_colour() -> None:
+    network = open_network(NetworkRequest(f"{FACTORIES}:lazy", size=(32, 32)))
+    assert network.input.channels == 3
+    assert network.module is not None
+    assert network.module(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
+
+
 def test_a_factory_of_a_thousand_classes_has_imagenets_names(write: Write) -> None:
     network = open_network(NetworkRequest(f"{write(WORKS.replace('Linear(4, 5)', 'Linear(4, 1000)'))}:build", size=(32, 32)))
     assert network.labels is not None

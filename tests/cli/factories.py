@@ -72,6 +72,10 @@ def breaks_in_forward() -> nn.Module:
     return Network()
 
 
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(8))
+
+
 def not_finite() -> nn.Module:
     network = build()
     nn.init.constant_(network.head.bias, float("nan"))
