@@ -100,6 +100,7 @@ class Network:
 def _step(node: ir.Node, model: ir.Model) -> Step:
     attributes = {name: _plain(attribute.value) for name, attribute in node.attributes.items()}
     attributes["_outputs"] = len(node.outputs)
+    attributes["_batch"] = _static_batch(model)
     operator = OPERATORS.get(node.op_type) if not node.domain else None
     inputs = tuple("" if value is None else str(value.name) for value in node.inputs)
     return Step(
@@ -110,6 +111,12 @@ def _step(node: ir.Node, model: ir.Model) -> Step:
         attributes,
         operator or _reference(node, model),
     )
+
+
+def _static_batch(model: ir.Model) -> int:
+    """The batch that the graph is written for, 1 where it is dynamic. Here images always come one at a time."""
+    shape = model.graph.inputs[0].shape
+    return shape[0] if shape is not None and isinstance(shape[0], int) else 1
 
 
 def _plain(value: Any) -> Any:
@@ -201,6 +208,8 @@ def _average_pool(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
 def _reshape(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     x, shape = _two(i)
     wanted = [x.shape[d] if size == 0 and not a.get("allowzero") else int(size) for d, size in enumerate(shape.tolist())]
+    if wanted and wanted[0] == a["_batch"]:
+        wanted[0] = x.shape[0]
     return x.reshape(wanted)
 
 

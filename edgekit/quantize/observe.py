@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import onnx_ir as ir
@@ -101,18 +102,19 @@ def observe(
         cache.mkdir(parents=True, exist_ok=True)
         identity = hashlib.sha256("\n".join((artifact.sha256, key, str(BINS), *names)).encode()).hexdigest()
         checkpoint = cache / f"observations-{identity[:32]}.npz"
-    statistics, seen = _restore(checkpoint) if checkpoint is not None and checkpoint.is_file() else ({}, 0)
+    statistics, seen = _restore(checkpoint)
     with _exposed(artifact, names) as session:
-        feed = session.inputs[0].name
+        feed, static = session.inputs[0].name, session.inputs[0].shape[0]
         total = seen
         for i, image in enumerate(images):
             if i < seen:
                 continue
-            tensors = session.run({feed: image[None]}) | {feed: image[None]}
+            batch = np.repeat(image[None], static if isinstance(static, int) else 1, axis=0)
+            tensors = session.run({feed: batch}) | {feed: batch}
             for name in names:
                 if name not in statistics:
                     statistics[name] = _empty(tensors[name].shape[1])
-                statistics[name].add(tensors[name])
+                statistics[name].add(tensors[name][:1])
             total = i + 1
             if checkpoint is not None and total % CHECKPOINT_EVERY == 0:
                 _save(checkpoint, statistics, total)
@@ -179,9 +181,19 @@ def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) ->
     partial.replace(path)
 
 
-def _restore(path: Path) -> tuple[dict[str, ValueStatistics], int]:
+def _restore(path: Path | None) -> tuple[dict[str, ValueStatistics], int]:
+    """What a checkpoint holds; nothing where there is none, or none that can be read (it is only a cache, and is written anew)."""
+    if path is None or not path.is_file():
+        return {}, 0
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}, 0
+
+
+def _read(path: Path) -> tuple[dict[str, ValueStatistics], int]:
     statistics = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for i, name in enumerate(arrays["names"]):
             width, lowest, highest, elements, broken = (float(n) for n in arrays[f"{i}.numbers"])
             counts, largest, squares = (arrays[f"{i}.{part}"] for part in ("counts", "largest", "squares"))

@@ -150,3 +150,11 @@ def test_an_activation_that_never_changes_or_overflows_is_refused(tmp_path: Path
         artifact = artifact_of(model, tmp_path / "net.onnx")
         with pytest.raises(InputError, match=message):
             observe(artifact, ["a"], images)
+
+
+def test_a_damaged_cache_is_written_anew(mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
+    fresh = observe(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = observe(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
+    assert np.array_equal(again.values["input"].counts, fresh.values["input"].counts) and file.stat().st_size > 100

@@ -109,10 +109,12 @@ def test_the_cpu_dialect_computes_the_same_in_integers(quantized: QuantizeResult
 
 
 def test_the_gate_takes_layers_back_to_float_and_names_them(mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
-    config = QuantizeConfig("max", "nearest", equalize=False, centre=False, gate=Gate(0.5, sqnr=39.5), macs_limit=1.0)
+    plain = QuantizeConfig("max", "nearest", equalize=False, centre=False, fallback=False)
+    before = quantize(mobilenet, tmp_path / "plain.onnx", plain, photos[:24]).report.reached.sqnr
+    config = replace(plain, fallback=True, gate=Gate(0.5, sqnr=before + 1), macs_limit=1.0)
     result = quantize(mobilenet, tmp_path / "mixed.onnx", config, photos[:24])
     kept = result.report.fallback.kept
-    assert kept and result.report.reached.sqnr >= 39.5 > result.report.all_int8.sqnr
+    assert kept and result.report.reached.sqnr >= before + 1
     model = load(result.artifact.path)
     nodes = {node.name: node for node in model.graph}
     for layer in kept:
@@ -188,3 +190,13 @@ def test_tensorrt_rtx_builds_it(quantized: QuantizeResult, capability: str) -> N
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
     assert builder.build_serialized_network(network, config) is not None
+
+
+def test_a_static_batch_is_quantized_and_runs(photos: NDArray[np.float32], tmp_path: Path) -> None:
+    text = (
+        "(float[4,16,8,8] x, float[16,16,1,1] v, float[16,256] w) => (float[4,16] y) <int64[2] s = {4,256}> "
+        "{ a = Conv(x, v) b = Relu(a) p = AveragePool<kernel_shape=[2,2], strides=[2,2]>(b) f = Reshape(p, s) y = Gemm<transB=1>(f, w) }"
+    )
+    artifact = artifact_of(with_weights(graph(text), v=(16, 16, 1, 1), w=(16, 256)), tmp_path / "fp32.onnx")
+    images = np.random.default_rng(0).standard_normal((16, 16, 8, 8)).astype(np.float32)
+    assert quantize(artifact, tmp_path / "int8.onnx", ALL_INT8, images).report.reached.sqnr > 25
