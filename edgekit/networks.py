@@ -312,7 +312,7 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
     shape = (1, spec.channels, spec.height, spec.width)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # inference_mode would taint what a lazy or caching module makes on its first call
             output = module.eval()(torch.zeros(shape))
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]

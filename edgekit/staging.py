@@ -147,20 +147,23 @@ def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:
 
     None where another process has it, or where nothing can be locked: on Windows and on file systems without locks orphans stay.
     """
-    if sys.platform == "win32":
-        folder.mkdir(exist_ok=True)
-        return None
     while True:
         folder.mkdir(exist_ok=True)
         try:
             lock = (folder / "lock").open("ab")
         except FileNotFoundError:
             continue  # it was taken for an orphan, and removed, before it was locked
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
+        if not _lock(lock, wait=wait):
             lock.close()
             return None
         if (folder / "lock").exists():
             return lock
         lock.close()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return True
+    return False
