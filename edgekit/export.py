@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit import pack, steps
-from edgekit.artifact import Precision
+from edgekit.artifact import Artifact, Precision
 from edgekit.bench.environment import describe
 from edgekit.bench.memory import peak_megabytes
 from edgekit.calibration import DEFAULT_IMAGES, open_calibration
@@ -97,7 +97,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):
-                graphs = {"fp32": simplified, request.precision: final.artifact}
+                graphs: dict[str, Artifact] = {"fp32": simplified, request.precision: final.artifact}
                 measured = measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
         report = Report(
             network=network.entry,
