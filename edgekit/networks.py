@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.artifact import sha256_of
 from edgekit.errors import BadNetwork, BadWeights, InputError, UnknownNetwork, WeightsUnavailable
+from edgekit.factory import build
 from edgekit.images.preprocess import InputSpec
 from edgekit.manifest import NetworkEntry, WeightsEntry
 
@@ -212,8 +209,6 @@ def _input_spec(request: NetworkRequest, transform: Transform, channels: int) ->
 
 
 def _from_factory(request: NetworkRequest) -> Network:
-    from torch import nn
-
     file, _, function = request.name.rpartition(":") if ".py:" in request.name else (request.name, "", "")
     path = Path(file)
     if not function:
@@ -224,13 +219,7 @@ def _from_factory(request: NetworkRequest) -> Network:
     seed = _seed(choice) if choice else None
     if choice == "pretrained":
         raise InputError("a factory has no pretrained weights that edgekit knows", hint="load them in the factory, or give --weights FILE")
-    with _importable(path.absolute().parent):
-        factory = _import_factory(path, function)
-        module = _seeded(lambda: _call(factory, path, function), seed or 0)
-    if not isinstance(module, nn.Module):
-        raise BadNetwork(
-            f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
-        )
+    module = _seeded(lambda: build(path, function), seed or 0)
     if seed is not None:
         weights = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice:
@@ -249,51 +238,6 @@ def _from_factory(request: NetworkRequest) -> Network:
         else (f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)",)
     )
     return Network(NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes)
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Lets a user's file import what lies beside it, as ``python file.py`` would."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def _import_factory(path: Path, function: str) -> Callable[[], Any]:
-    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look their module up
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise BadNetwork(f"{path.name} cannot be imported: {_theirs(error, path)}") from error
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
-        raise BadNetwork(f"{path.name} has no function {function}", hint=f"it has {', '.join(public)}" if public else None)
-    return factory  # type: ignore[no-any-return]
-
-
-def _call(factory: Callable[[], Any], path: Path, function: str) -> Any:
-    try:
-        return factory()
-    except (Exception, SystemExit) as error:
-        raise BadNetwork(f"{path.name}:{function} raised {_theirs(error, path)}") from error
-
-
-def _theirs(error: BaseException, path: Path) -> str:
-    """The user's exception in a line, with the last line of their file that it passed."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path.absolute() or frame.filename == str(path)
-    ]
-    where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
 
 
 def _image_channels(module: nn.Module) -> int:

@@ -1,0 +1,75 @@
+"""The user's own ``file.py:factory``: imported, called, and its faults told as theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import BadNetwork
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build(path: Path, function: str) -> nn.Module:
+    """Calls ``function`` of a Python file, which may import what lies beside it.
+
+    Raises:
+        BadNetwork: the file cannot be imported, or the function is missing, raises, or returns no module.
+    """
+    from torch import nn
+
+    with _importable(path.absolute().parent):
+        factory = _import_factory(path, function)
+        try:
+            module = factory()
+        except (Exception, SystemExit) as error:
+            raise BadNetwork(f"{path.name}:{function} raised {_theirs(error, path)}") from error
+    if not isinstance(module, nn.Module):
+        raise BadNetwork(
+            f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
+        )
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a user's file import what lies beside it, as ``python file.py`` would."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _import_factory(path: Path, function: str) -> Callable[[], Any]:
+    spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look their module up
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise BadNetwork(f"{path.name} cannot be imported: {_theirs(error, path)}") from error
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
+        raise BadNetwork(f"{path.name} has no function {function}", hint=f"it has {', '.join(public)}" if public else None)
+    return factory  # type: ignore[no-any-return]
+
+
+def _theirs(error: BaseException, path: Path) -> str:
+    """The user's exception in a line, with the last line of their file that it passed."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path.absolute() or frame.filename == str(path)
+    ]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
