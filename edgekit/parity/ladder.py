@@ -68,6 +68,8 @@ def parse_gate(text: str, default: Gate) -> Gate:
             value = None if number == "none" else float(number)
         except ValueError as error:
             raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97") from error
+        if value is not None and math.isnan(value):
+            raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97")
         if key == "agreement" and value is not None and not 0 <= value <= 1:
             raise InputError(f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %")
         gate = replace(gate, **{key: value})

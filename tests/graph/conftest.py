@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.artifact import Artifact
+from edgekit.graph.half import HalfConfig, halve, rounding_twin
 from edgekit.graph.io import load, save
+from edgekit.graph.observe import observe
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -44,7 +47,7 @@ def make(tmp_path: Path) -> Callable[..., Artifact]:
     ) -> Artifact:
         nonlocal count
         count += 1
-        types = {name: TensorProto.FLOAT for name in outputs.split()} if isinstance(outputs, str) else dict(outputs)
+        types = dict.fromkeys(outputs.split(), TensorProto.FLOAT) if isinstance(outputs, str) else dict(outputs)
         proto = helper.make_graph(
             list(nodes),
             "small",
@@ -82,3 +85,53 @@ def ops() -> Callable[[Artifact], list[str]]:
 def noise() -> Callable[..., np.ndarray]:
     """Normal numbers of a shape, the same for the same shape and seed."""
     return lambda *shape, seed=0, scale=1.0: (scale * np.random.default_rng([seed, *shape]).normal(size=shape)).astype(np.float32)
+
+
+@pytest.fixture
+def floats() -> Callable[[Artifact], list[str]]:
+    """The FP32 values of an artifact between its inputs and outputs, weights among them."""
+
+    def names(artifact: Artifact) -> list[str]:
+        graph = load(artifact.path).graph
+        made = (v for n in graph for v in n.outputs if not v.is_graph_output())
+        return sorted(str(v.name) for v in (*made, *graph.initializers.values()) if v.dtype == ir.DataType.FLOAT)
+
+    return names
+
+
+@pytest.fixture
+def half(noise):
+    """Halves a graph on images, checks it as strictly as onnx can, and returns the result."""
+
+    def convert(artifact, images=None, *, keep=(), keep_io=True):
+        images = noise(*(2 if isinstance(d, str) else d for d in artifact.inputs[0].shape)) if images is None else images
+        result = halve(artifact, artifact.path.with_suffix(".half.onnx"), HalfConfig(keep_io, keep), observe(artifact, images))
+        onnx.checker.check_model(str(result.artifact.path), full_check=True)
+        return result
+
+    return convert
+
+
+@pytest.fixture
+def twin():
+    def write(result):
+        written = rounding_twin(result.artifact, result.artifact.path.with_suffix(".twin.onnx"))
+        onnx.checker.check_model(str(written.path), full_check=True)
+        assert (written.inputs, written.outputs) == (result.artifact.inputs, result.artifact.outputs)
+        return written
+
+    return write
+
+
+@pytest.fixture
+def close(run, twin):
+    """Compares the FP16 graph, in ONNX Runtime, and its twin with the FP32 graph."""
+
+    def compare(artifact, result, x, rtol=2e-3):
+        expected = run(artifact, x)
+        given = x if result.artifact.inputs[0].dtype == "float32" else x.astype(np.float16)
+        scale = np.abs(expected).max()
+        for graph in (result.artifact, twin(result)):
+            np.testing.assert_allclose(run(graph, given).astype(np.float32), expected, atol=rtol * scale)
+
+    return compare

@@ -54,7 +54,7 @@ def test_a_malformed_graph(sound):
     proto = onnx.load(str(sound.path))
     proto.graph.node[0].input[0] = "nowhere"
     onnx.save(proto, str(sound.path))
-    with pytest.raises(BadNetwork, match="is malformed: .*nowhere"):
+    with pytest.raises(BadNetwork, match=r"is malformed: .*nowhere"):
         load(sound.path)
 
 

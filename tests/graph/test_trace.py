@@ -80,7 +80,7 @@ def test_data_dependent_branches_are_refused(tmp_path):
 def test_several_outputs_or_inputs_are_refused(tmp_path):
     with pytest.raises(BadNetwork, match=r"1 and 2|one output|cannot be exported"):
         trace(TwoOutputs(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
-    with pytest.raises(BadNetwork, match="TwoInputs cannot be exported: TypeError: .*missing.*'y'"):
+    with pytest.raises(BadNetwork, match=r"TwoInputs cannot be exported: TypeError: .*missing.*'y'"):
         trace(TwoInputs(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
 
 

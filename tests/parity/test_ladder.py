@@ -1,0 +1,102 @@
+"""Gates: what passes, what fails and in which words, and how they are read from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgekit.errors import InputError
+from edgekit.parity import DEFAULT_GATES, Gate, Parity, Rung, parse_gate
+from edgekit.report.table import ladder_row
+
+PERFECT = Parity(78, 0.0, 0.0, 0.0, 1.0, float("inf"), 1.0, 1.0, 0)
+
+
+def with_flips(flips, ties=0, images=78):
+    return replace(PERFECT, images=images, top1=(images - flips - ties) / images, ties=ties)
+
+
+def test_what_is_asked_is_met_or_named():
+    gate = Gate(relative=1e-4, sqnr=40, agreement=0.99)
+    assert gate.failures(PERFECT) == ()
+    assert gate.failures(replace(PERFECT, relative=2e-4)) == ("max-abs is 2.0e-04 of the range, over 1e-04",)
+    assert gate.failures(replace(PERFECT, sqnr=39.96)) == ("SQNR 40.0 dB is under 40 dB",)
+    assert gate.failures(with_flips(2)) == ("top-1 agreement 97.4% is under 99.0% (2 of 78 images flip)",)
+
+
+def test_a_gate_that_asks_nothing_passes_all_but_nan():
+    assert Gate().failures(with_flips(78)) == ()
+    assert Gate().failures(replace(PERFECT, nonfinite=3)) == ("3 outputs are NaN or infinite",)
+
+
+def test_nan_numbers_fail():
+    nan = float("nan")
+    assert len(Gate(relative=1e-4, sqnr=40).failures(replace(PERFECT, relative=nan, sqnr=nan, nonfinite=1))) == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "agreement", "allowed"), [(78, 0.99, 1), (78, 1.0, 0), (100, 0.99, 1), (101, 0.99, 2), (64, 0.95, 4), (10, 0.0, 10)]
+)
+def test_flips_come_whole(images, agreement, allowed):
+    gate = Gate(agreement=agreement)
+    assert gate.failures(with_flips(allowed, images=images)) == ()
+    if allowed < images:
+        assert len(gate.failures(with_flips(allowed + 1, images=images))) == 1
+
+
+def test_ties_do_not_count_as_flips():
+    gate = Gate(agreement=0.99)
+    assert with_flips(1, ties=3).flips == 1
+    assert gate.failures(with_flips(1, ties=3)) == ()
+    assert len(gate.failures(with_flips(2, ties=3))) == 1
+
+
+@pytest.mark.parametrize(
+    ("parity", "cell"),
+    [
+        (with_flips(0), "100.0% (78/78)"),
+        (with_flips(1), "98.7% (77/78)"),
+        (with_flips(0, ties=1), "98.7% (77/78, 1 tie)"),
+        (with_flips(1, ties=2), "96.2% (75/78, 2 ties)"),
+    ],
+)
+def test_the_ladders_row_says_ties(parity, cell):
+    assert ladder_row(Rung("fp16", "onnxruntime", 1.0, 7.0, parity)) == ("fp16", "1.0", "7.00", "0.0e+00", "exact", cell, "pass")
+
+
+def test_verdicts():
+    assert Rung("torch", "torch eager", 1.0, None, None).verdict == "reference"
+    assert Rung("fp16", "onnxruntime", 1.0, 7.0, PERFECT).verdict == "pass"
+    assert Rung("fp16", "onnxruntime", 1.0, 7.0, PERFECT, ("SQNR",)).verdict == "fail"
+
+
+def test_default_gates():
+    assert DEFAULT_GATES["fp32"] == Gate(relative=1e-4)
+    assert DEFAULT_GATES["fp16"] == Gate(sqnr=40.0, agreement=0.99)
+    assert DEFAULT_GATES["int8"] == Gate(agreement=0.95)
+
+
+def test_a_gate_is_read_over_the_default():
+    default = DEFAULT_GATES["fp16"]
+    assert parse_gate("", default) == default
+    assert parse_gate("agreement=0.97, sqnr=20", default) == Gate(sqnr=20, agreement=0.97)
+    assert parse_gate("sqnr=none,relative=1e-3", default) == Gate(relative=1e-3, agreement=0.99)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accuracy=0.9", "unknown key 'accuracy'"),
+        ("agreement", "'' is not a number"),
+        ("sqnr=high", "'high' is not a number"),
+        ("agreement=97", "agreement 97 is not a share"),
+        ("agreement=-0.1", "is not a share"),
+        ("agreement=nan", "'nan' is not a number"),
+        ("sqnr=nan", "'nan' is not a number"),
+    ],
+)
+def test_a_gate_that_cannot_be_read(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse_gate(text, Gate())
+    assert caught.value.hint
