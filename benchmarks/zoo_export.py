@@ -16,9 +16,10 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,19 +149,20 @@ def slim_nodes(variant: Variant, folder: Path) -> int | None:
     """Nodes that onnxslim leaves of torchvision's own export of the same network, or None where torchvision does not have it."""
     import onnxslim
 
-    model = torchvision_model(variant)
-    if model is None:
+    build = torchvision_builder(variant)
+    if build is None:
         return None
     path, size = folder / "torchvision.onnx", variant.transform.size
     batch = ({0: torch.export.Dim("batch", min=1, max=1024)},)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         example = torch.zeros(2, variant.in_channels, size, size)
-        torch.onnx.export(model.eval(), (example,), str(path), dynamo=True, dynamic_shapes=batch, external_data=False, verbose=False)
+        torch.onnx.export(build().eval(), (example,), str(path), dynamo=True, dynamic_shapes=batch, external_data=False, verbose=False)
     return count_nodes(onnxslim.slim(str(path)))
 
 
-def torchvision_model(variant: Variant) -> torch.nn.Module | None:
+def torchvision_builder(variant: Variant) -> Callable[[], torch.nn.Module] | None:
+    """What builds torchvision's untrained network of that name, or None where it has none."""
     # torchvision registers meta kernels for operators whose own library needs CUDA; defining them first lets it import beside a CPU build of torch.
     if not hasattr(torch.ops.torchvision, "nms"):
         library = torch.library.Library("torchvision", "FRAGMENT")
@@ -172,9 +174,8 @@ def torchvision_model(variant: Variant) -> torch.nn.Module | None:
     name = names.get(variant.name.replace("_", ""))
     if name is None:
         return None
-    more: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-    model: torch.nn.Module = models.get_model(name, weights=None, **more)
-    return model
+    more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    return partial(models.get_model, name, weights=None, **more)
 
 
 def main() -> None:

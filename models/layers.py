@@ -198,7 +198,7 @@ def initialize(module: nn.Module, conv: ConvInitializer, moment: float = 1.0) ->
         output = initialize(child, conv, output)
     if isinstance(module, SqueezeExcite):
         return moment / 4  # both gates are 1/2 at zero
-    return moment + output if getattr(module, "use_shortcut", False) else output
+    return moment + output if vars(module).get("use_shortcut") else output
 
 
 def _kernel_area(conv: nn.Conv2d) -> int:
