@@ -46,8 +46,8 @@ class ExportRequest:
     calibrator: str = "auto"
     rounding: Literal["nearest", "adaptive"] = "adaptive"
 
-    def folder(self, network: Network) -> Path:
-        return self.out or Path("build") / f"{network.slug}-{self.precision}"
+    def staging(self, network: Network) -> Staging:
+        return Staging(self.out or Path("build") / f"{network.slug}-{self.precision}", force=self.force)
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Report:
@@ -64,11 +64,13 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     started = time.perf_counter()
     step = steps.Steps(progress or Quiet())
     gate = parse_gate(request.gate, DEFAULT_GATES[request.precision])
+    if request.out is not None:
+        Staging(request.out, force=request.force)  # refuses a taken place before anything is downloaded
     with step("network"):
         network = open_network(request.network, step.fetched)
         if not network.weights.trained:
             gate = parse_gate(request.gate, replace(DEFAULT_GATES[request.precision], agreement=None))
-    with Staging(request.folder(network), force=request.force) as staging, ExitStack() as sessions:
+    with request.staging(network) as staging, ExitStack() as sessions:
         with step("images"):
             images = steps.load_images(request.images, network)
         with step("reference"):
@@ -81,7 +83,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         ladder.climb("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
         with step("simplify"):
             simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe)
-        ladder.climb("simplified", simplified, step.seconds, DEFAULT_GATES["fp32"])
+        ladder.climb("simplified", simplified, step.seconds, gate if request.precision == "fp32" else DEFAULT_GATES["fp32"])
         final = steps.Converted(simplified)
         if request.precision == "fp16":
             with step("half"):

@@ -106,9 +106,9 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     chosen = listed.spread(MAX_PARITY_IMAGES)
     prepared = PreparedImages(chosen.paths, network.input)
     pixels = prepared.stack()
-    advice = [Advice(f"{len(prepared.skipped)} images were passed over: {reason}") for reason in list(prepared.skipped.values())[:1]]
+    advice = [Advice(f"image passed over: {reason}") for reason in prepared.skipped.values()]
     if listed.ignored:
-        advice.append(Advice(f"{len(listed.ignored)} files in {listed.root} are no images, {listed.ignored[0].name} for one"))
+        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {listed.ignored[0].name} for one"))
     if len(pixels) < FEW_IMAGES:
         advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
     names = tuple(p.name for p in chosen.paths if p not in prepared.skipped)
