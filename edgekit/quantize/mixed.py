@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from edgekit.quantize.sensitivity import Sensitivity
 from edgekit.quantize.twin import Fidelity
 
-SHARE_FLOOR = 0.002  # of the MACs: what a layer costs at least, as a kernel of its own
+SHARE_FLOOR = 0.01  # of the MACs: what a layer costs at least, as a kernel of its own
+LEAST_GAIN = 0.05  # dB alone; less is the noise of the measurement
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def choose(
     for row in ranked:
         if gate.safely_met_by(reached):
             break
-        if used + row.macs_share > macs_limit or row.alone_float.sqnr <= sensitivity.all_int8.sqnr:
+        if used + row.macs_share > macs_limit or row.alone_float.sqnr < sensitivity.all_int8.sqnr + LEAST_GAIN:
             continue
         after = evaluate(frozenset((*(k.layer for k in kept), row.layer)))
         kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))

@@ -17,6 +17,7 @@ from edgekit.quantize.twin import LEVELS, QMAX, Fidelity, Grid, fidelity, logits
 
 FRACTIONS = tuple(float(f) for f in np.geomspace(0.1, 1.0, 18))  # of the largest magnitude seen
 PRICED_IMAGES = 24
+JUDGING_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def search_grids(
     candidates = {name: calibrated_grids(placement, statistics, centred, name) for name in calibrators}
     if by_value and network.differentiable:
         candidates["by value"] = _by_value(network, placement, statistics, centred, images, candidates)
-    tried = {name: fidelity(reference, logits_of(network, held_out, placement.edges, grids)) for name, grids in candidates.items()}
+    judges, expected = held_out[:JUDGING_IMAGES], reference[:JUDGING_IMAGES]
+    tried = {name: fidelity(expected, logits_of(network, judges, placement.edges, grids)) for name, grids in candidates.items()}
     best = max(tried, key=lambda name: tried[name].sqnr)
     return GridSearch(candidates[best], best, tried)
 
