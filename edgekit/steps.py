@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_PARITY_IMAGES = 256
 FEW_IMAGES = 32
+LISTED_IMAGES = 5
 RANGE_IMAGES = 32
 PROBE_IMAGES = 4
 
@@ -106,7 +107,10 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     chosen = listed.spread(MAX_PARITY_IMAGES)
     prepared = PreparedImages(chosen.paths, network.input)
     pixels = prepared.stack()
-    advice = [Advice(f"image passed over: {reason}") for reason in prepared.skipped.values()]
+    reasons = list(prepared.skipped.values())
+    advice = [Advice(f"image passed over: {reason}") for reason in reasons[:LISTED_IMAGES]]
+    if len(reasons) > LISTED_IMAGES:
+        advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
     if listed.ignored:
         advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {listed.ignored[0].name} for one"))
     if len(pixels) < FEW_IMAGES:
