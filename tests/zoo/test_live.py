@@ -21,10 +21,10 @@ EVERY = [pytest.param(v, id=v.name, marks=[pytest.mark.slow] if v.params > HEAVY
 def test_activations_live_through_the_last_layer(
     variant: Variant, images: Callable[[Variant, int], NDArray[np.float32]], untrained: Callable[[Variant], nn.Module]
 ) -> None:
-    """Two photos give logits that differ by at least 1 % of their spread; nothing overflows, vanishes or explodes."""
+    """Two photos give logits that differ by at least 1 % of their spread; nothing overflows, explodes or is lost in FP16."""
     logits = untrained(variant)(torch.from_numpy(images(variant, 2)))
     assert logits.shape == (2, variant.num_classes)
     assert logits.isfinite().all()
     spread = float(logits.max() - logits.min())
-    assert 1e-3 < spread < 1e3
+    assert float(np.finfo(np.float16).tiny) < spread < 1e3
     assert float((logits[0] - logits[1]).abs().max()) >= 0.01 * spread
