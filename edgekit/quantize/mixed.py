@@ -29,6 +29,14 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The largest shares (0 … 1) of the network's MACs and weights that may leave int8: the first costs time, the second size."""
+
+    macs: float = 0.10
+    weights: float = 0.04
+
+
+@dataclass(frozen=True)
 class KeptLayer:
     """A layer kept in float: ``gain`` in dB over the step before it, its share of the MACs, and what was reached with it."""
 
@@ -50,7 +58,7 @@ class Fallback:
 def choose(
     sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, macs_limit: float
 ) -> Fallback:
-    """Takes layers back to float until the gate is met safely, or the next would exceed the share of MACs allowed.
+    """Takes layers back to float until the gate is met safely, passing over those that would exceed the limits.
 
     Layers are taken by how much logit error they remove for their MACs, which the layer-alone measurement tells well; what a set of them reaches
     is measured anew at every step.
@@ -60,19 +68,21 @@ def choose(
         all_int8: what was reached without any.
         evaluate: the fidelity with a set of layers in float.
         gate: what must be reached.
-        macs_limit: largest share (0 … 1) of the network's MACs that may leave int8.
+        limits: what may leave int8 at most.
     """
     reached = all_int8
     error = 10 ** (-sensitivity.all_int8.sqnr / 10)
     ranked = sorted(sensitivity.layers, key=lambda row: -(error - 10 ** (-row.alone_float.sqnr / 10)) / max(row.macs_share, SHARE_FLOOR))
     kept: list[KeptLayer] = []
-    used = 0.0
+    macs = weights = 0.0
     for row in ranked:
         if gate.safely_met_by(reached):
             break
-        if used + row.macs_share > macs_limit or row.alone_float.sqnr < sensitivity.all_int8.sqnr + LEAST_GAIN:
+        if macs + row.macs_share > limits.macs or weights + row.weights_share > limits.weights:
+            continue
+        if row.alone_float.sqnr < sensitivity.all_int8.sqnr + LEAST_GAIN:
             continue
         after = evaluate(frozenset((*(k.layer for k in kept), row.layer)))
         kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))
-        reached, used = after, used + row.macs_share
+        reached, macs, weights = after, macs + row.macs_share, weights + row.weights_share
     return Fallback(tuple(kept), reached, gate.met_by(reached))

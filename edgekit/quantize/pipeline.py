@@ -22,7 +22,7 @@ from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network
 from edgekit.quantize.images import Calibration, split
 from edgekit.quantize.loss import channel_gradients
-from edgekit.quantize.mixed import Fallback, Gate
+from edgekit.quantize.mixed import Fallback, Gate, Limits
 from edgekit.quantize.observe import Observations, observe
 from edgekit.quantize.placement import Placement, Shapes, place
 from edgekit.quantize.qdq import centrable, write_graph
@@ -43,8 +43,8 @@ class QuantizeConfig:
     """How a graph becomes int8.
 
     ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive`` (minutes);
-    ``gate`` is what must be reached on held-out images, by keeping layers in float up to ``macs_limit`` (a share of the MACs) where
-    ``fallback`` allows it; ``cache`` is a folder for what was observed. Sensitivity is measured where ``sensitivity`` asks for it or the gate
+    ``gate`` is what must be reached on held-out images, by keeping layers in float where ``fallback`` allows it,
+    up to ``macs_limit`` and ``weights_limit`` (shares of the network's MACs and weights); ``cache`` is a folder for what was observed. Sensitivity is measured where ``sensitivity`` asks for it or the gate
     is not met without.
     """
 
@@ -56,6 +56,7 @@ class QuantizeConfig:
     gate: Gate = field(default_factory=Gate)
     fallback: bool = True
     macs_limit: float = 0.10
+    weights_limit: float = 0.04
     sensitivity: bool = True
     cache: Path | None = None
 
@@ -147,7 +148,7 @@ def quantize(
         )
     fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
     if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
-        fallback = mixed.choose(costs, all_int8, evaluate, config.gate, config.macs_limit)
+        fallback = mixed.choose(costs, all_int8, evaluate, config.gate, Limits(config.macs_limit, config.weights_limit))
     kept = frozenset(k.layer for k in fallback.kept)
     final, grids = _kept(model, shapes, kept, search.grids)
     written = save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)

@@ -18,12 +18,14 @@ from edgekit.quantize.weights import Weights, rounded_constants
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer is. ``macs_share`` of the network's."""
+    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer is. ``macs_share`` and
+    ``weights_share`` are its parts of the network's MACs and of its layers' weights."""
 
     layer: str
     alone_float: Fidelity
     alone_int8: Fidelity
     macs_share: float
+    weights_share: float
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,15 @@ def measure(
                 _swap_each(network, placement, grids, image, in_float, in_int8, alone)
     finally:
         network.constants = in_float.constants
-    total = sum(layer.macs for layer in placement.layers)
+    macs = sum(layer.macs for layer in placement.layers)
+    sizes = {layer.name: network.constants[layer.weight].numel() for layer in placement.layers}
     rows = [
         LayerSensitivity(
             layer.name,
             fidelity(reference, np.stack(without[layer.name])),
             fidelity(reference, np.stack(alone[layer.name])),
-            layer.macs / total,
+            layer.macs / macs,
+            sizes[layer.name] / sum(sizes.values()),
         )
         for layer in layers
     ]

@@ -111,7 +111,7 @@ def test_the_cpu_dialect_computes_the_same_in_integers(quantized: QuantizeResult
 def test_the_gate_takes_layers_back_to_float_and_names_them(mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
     plain = QuantizeConfig("max", "nearest", equalize=False, centre=False, fallback=False)
     before = quantize(mobilenet, tmp_path / "plain.onnx", plain, photos[:24]).report.reached.sqnr
-    config = replace(plain, fallback=True, gate=Gate(0.5, sqnr=before + 1), macs_limit=1.0)
+    config = replace(plain, fallback=True, gate=Gate(0.5, sqnr=before + 1), macs_limit=1.0, weights_limit=1.0)
     result = quantize(mobilenet, tmp_path / "mixed.onnx", config, photos[:24])
     kept = result.report.fallback.kept
     assert kept and result.report.reached.sqnr >= before + 1
