@@ -56,7 +56,7 @@ class Fallback:
 
 
 def choose(
-    sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, macs_limit: float
+    sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, limits: Limits
 ) -> Fallback:
     """Takes layers back to float until the gate is met safely, passing over those that would exceed the limits.
 

@@ -44,8 +44,8 @@ class QuantizeConfig:
 
     ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive`` (minutes);
     ``gate`` is what must be reached on held-out images, by keeping layers in float where ``fallback`` allows it,
-    up to ``macs_limit`` and ``weights_limit`` (shares of the network's MACs and weights); ``cache`` is a folder for what was observed. Sensitivity is measured where ``sensitivity`` asks for it or the gate
-    is not met without.
+    up to ``macs_limit`` and ``weights_limit`` (shares of the network's MACs and weights); ``cache`` is a folder for what was observed.
+    Sensitivity is measured where ``sensitivity`` asks for it or the gate is not met without.
     """
 
     calibrator: str = "auto"
