@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from edgekit.errors import BadNetwork
 from edgekit.graph.io import load
 
 
