@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import edgekit
 from edgekit.artifact import sha256_of
+from edgekit.bundle import MANIFEST
 from edgekit.errors import BadImage
 from edgekit.images import ImageFolder, open_image
 from edgekit.report.plain import plain
 from edgekit.staging import Staging
-
-LIST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> Calib
         photos = {name(path): digests[path] for path in chosen.paths}
         ignored = tuple(name(path) for path in listed.ignored)
         result = CalibrationSet(staging.final, len(photos), chosen.sha256(), photos, duplicates, corrupt, ignored)
-        facts = {key: value for key, value in plain(result).items() if key != "path"}
-        (staging.path / LIST).write_text(
-            json.dumps({"edgekit": "calibration set", **facts}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        facts = {key: value for key, value in plain(result).items() if key not in ("path", "photos")}
+        text = json.dumps({"edgekit": edgekit.__version__, **facts, "files": photos}, indent=1)
+        (staging.path / MANIFEST).write_text(text + "\n", encoding="utf-8")
         return replace(result, path=staging.commit())

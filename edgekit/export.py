@@ -73,6 +73,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     with request.staging(network) as staging, ExitStack() as sessions:
         with step("images"):
             images = steps.load_images(request.images, network)
+            calibration = open_calibration(request.calib, network.input, request.calib_images) if request.precision == "int8" else None
         with step("reference"):
             reference = sessions.enter_context(steps.open_reference(network))
             ladder = steps.Ladder.over(reference, images.pixels)
@@ -88,9 +89,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         if request.precision == "fp16":
             with step("half"):
                 final = steps.halve(simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io)
-        elif request.precision == "int8":
-            with step("calibrate"):
-                calibration = open_calibration(request.calib, network.input, request.calib_images)
+        elif calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
                 final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config)

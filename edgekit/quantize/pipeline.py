@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
-from edgekit.errors import GateFailed
+from edgekit.errors import GateFailed, InputError
 from edgekit.graph.io import load, save
 from edgekit.quantize import mixed, sensitivity
 from edgekit.quantize.check import check_graph
@@ -124,6 +124,9 @@ def quantize(
     network = Network(model)
     shapes = _shapes(network, calibration.search[0])
     placement = place(model, shapes)
+    if not placement.quantized:
+        why = next((f"; {layer.name}: {layer.reason}" for layer in placement.layers), "")
+        raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, calibration.held_out)
     float_graph = _Candidate(model, network, (), _observe(artifact, placement, calibration, config, key))
     candidates = [float_graph]

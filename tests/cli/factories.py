@@ -23,6 +23,23 @@ def build() -> nn.Module:
     return Tiny()
 
 
+class Wide(nn.Module):
+    """Wide enough for INT8 kernels: 32 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(32, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def wide() -> nn.Module:
+    torch.manual_seed(0)
+    return Wide()
+
+
 def chatty() -> nn.Module:
     print("building the network")
     return build()

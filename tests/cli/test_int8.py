@@ -1,0 +1,165 @@
+"""The INT8 verbs: export --int8, quantize, sensitivity, calib."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from edgekit.bundle import Bundle
+from edgekit.calib import photos as bundled_photos
+
+from .conftest import FACTORIES, EdgekitCall
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def wide(photos: Path) -> tuple[object, ...]:
+    """Arguments that export a network whose layers INT8 kernels exist for."""
+    return ("export", f"{FACTORIES}:wide", "--size", "32", "--no-bench", "--images", photos)
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    for photo in bundled_photos()[6:30]:
+        shutil.copy(photo, folder)
+    return folder
+
+
+def test_an_int8_bundle_says_how_it_came_about(edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    result = edgekit(*wide, "--int8", "--calib", calibration, "--gate", "agreement=none,sqnr=10", "--out", out)
+    assert result.code == 0, result.err
+    entry = Bundle.open(out).manifest.calibration
+    assert entry is not None and entry.images.count == 24 and not entry.random and 0 < entry.held_out < 24
+    assert f"calibrated on 24 photos ({calibration})" in result.out and f"on {entry.held_out} of them" in result.out
+    graph = onnx.load(str(out / "model.onnx")).graph
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
+    assert not any(tensor.data_type in (onnx.TensorProto.UINT8, onnx.TensorProto.INT32) for tensor in graph.initializer)
+    assert edgekit("verify", out).code == 0
+
+    table = edgekit("sensitivity", out, "--json")
+    layers = json.loads(table.out)["layers"]
+    assert {row["layer"] for row in layers} <= {"features.0/Conv", "features.2/Conv", "head/Gemm"} and layers
+    picture = tmp_path / "layers.svg"
+    assert edgekit("sensitivity", out, "--picture", picture).code == 0
+    assert picture.read_text().startswith("<svg") and layers[0]["layer"] in picture.read_text()
+
+
+def test_noise_marks_the_bundle(edgekit: EdgekitCall, wide: tuple[object, ...], tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    result = edgekit(*wide, "--int8", "--calib", "random:3", "--gate", "agreement=none", "--out", out)
+    assert result.code == 0, result.err
+    entry = Bundle.open(out).manifest.calibration
+    assert entry is not None and entry.random and entry.images.source == "random:3"
+    assert "random noise" in result.out
+
+
+def test_a_gate_that_cannot_be_met_ends_with_what_was_reached(
+    edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path
+) -> None:
+    result = edgekit(*wide, "--int8", "--calib", calibration, "--gate", "sqnr=150", "--out", tmp_path / "bundle")
+    assert result.code == 1 and "dB" in result.err and not (tmp_path / "bundle").exists()
+
+
+def test_too_few_and_equal_photos(edgekit: EdgekitCall, tiny: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for photo in bundled_photos()[:5]:
+        shutil.copy(photo, few)
+    result = edgekit(*tiny, "--int8", "--calib", few, "--out", tmp_path / "bundle")
+    assert result.code == 2 and "8" in result.err
+    same = tmp_path / "same"
+    same.mkdir()
+    for i in range(12):
+        shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
+    result = edgekit(*tiny, "--int8", "--calib", same, "--out", tmp_path / "bundle")
+    assert result.code == 2 and "identical" in result.err
+
+
+def test_quantize_takes_any_graph(edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
+    assert edgekit(*wide, "--out", tmp_path / "fp32").code == 0
+    graph, out = tmp_path / "fp32" / "model.onnx", tmp_path / "model.int8.onnx"
+    command = ("quantize", graph, "--calib", calibration, "--out", out, "--gate", "agreement=none")
+    result = edgekit(*command, "--json")
+    assert result.code == 0, result.err
+    facts = json.loads(result.out)
+    assert facts["megabytes"] == out.stat().st_size / 1e6 and facts["held_out"] > 0 and facts["sqnr"] > 10
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".model")) == []
+    again = edgekit(*command)
+    assert again.code == 2 and "--force" in again.err
+    quantized = edgekit("quantize", out, "--calib", calibration, "--out", tmp_path / "twice.onnx")
+    assert quantized.code == 2 and "quantized already" in quantized.err
+
+
+def test_layers_too_small_for_int8_kernels(edgekit: EdgekitCall, tiny: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
+    result = edgekit(*tiny, "--int8", "--calib", calibration, "--out", tmp_path / "bundle")
+    assert result.code == 2 and "no layer can be INT8" in result.err and "features.0/Conv" in result.err
+
+
+def test_quantize_refuses_what_is_no_graph(edgekit: EdgekitCall, tmp_path: Path) -> None:
+    result = edgekit("quantize", "mobilenetv2", "--out", tmp_path / "x.onnx")
+    assert result.code == 2 and "is no .onnx" in result.err
+
+
+def test_sensitivity_needs_an_int8_bundle(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path) -> None:
+    assert edgekit(*tiny, "--out", tmp_path / "bundle").code == 0
+    result = edgekit("sensitivity", tmp_path / "bundle")
+    assert result.code == 2 and "holds no sensitivity table" in result.err and "fp32" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--int8", "--fp16"), "--fp16 and --int8 contradict each other"),
+        (("--int8", "--precision", "fp32"), "--int8 and --precision fp32 contradict each other"),
+        (("--precision", "int4"), "--precision int4 is unknown"),
+        (("--int8", "--calibrator", "best"), "--calibrator best is unknown"),
+        (("--int8", "--rounding", "up"), "--rounding up is unknown"),
+        (("--int8", "--calib", "nowhere"), "nowhere does not exist"),
+        (("--int8", "--calib", "random:x"), "'x' is no seed"),
+    ],
+)
+def test_wrong_options(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = edgekit(*tiny, *arguments, "--out", tmp_path / "bundle")
+    assert result.code == 2 and words in result.err
+
+
+def test_a_calibration_set_names_what_it_left_out(edgekit: EdgekitCall, calibration: Path, tmp_path: Path) -> None:
+    shutil.copy(calibration / bundled_photos()[6].name, calibration / "zz_again.jpg")
+    (calibration / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    (calibration / "notes.txt").write_text("mine")
+    out = tmp_path / "set"
+    result = edgekit("calib", calibration, "--out", out, "--json")
+    assert result.code == 0, result.err
+    facts = json.loads(result.out)
+    assert facts["count"] == 24 and facts["duplicates"] == {"zz_again.jpg": bundled_photos()[6].name}
+    assert list(facts["corrupt"]) == ["torn.jpg"] and facts["ignored"] == ["notes.txt"]
+    assert sorted(p.name for p in out.glob("*.jpg")) == sorted(facts["photos"])
+    assert edgekit("calib", calibration, "--out", out).code == 2
+    assert edgekit("calib", calibration, "--out", out, "--force").code == 0
+
+
+def test_a_calibration_set_of_a_few(edgekit: EdgekitCall, calibration: Path, tmp_path: Path) -> None:
+    facts = json.loads(edgekit("calib", calibration, "--out", tmp_path / "set", "--images", 10, "--json").out)
+    assert facts["count"] == 10 == len(facts["photos"])
+
+
+def test_nothing_but_broken_photos(edgekit: EdgekitCall, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no photo")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "b.png")
+    result = edgekit("calib", folder, "--out", tmp_path / "set")
+    assert result.code == 2 and "none of 2 photos" in result.err and not (tmp_path / "set").exists()
