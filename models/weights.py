@@ -242,7 +242,6 @@ def _pytorchcv() -> Iterator[tuple[str, Weights]]:
                 sha1=sha1,
                 top1=round(100 - error1, 2),
                 top5=round(100 - error5, 2),
-                key_order="reference",
             ),
         )
 
