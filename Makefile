@@ -19,7 +19,7 @@ demo: $(DEMO)
 	$(BIN)/edgekit verify build/mobilenetv2-fp16
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: lint types test
 

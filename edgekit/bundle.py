@@ -18,6 +18,7 @@ from edgekit.errors import BadBundle
 from edgekit.manifest import SCHEMA_VERSION, FileEntry, Manifest
 
 MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
+CPU_MODEL = "model.cpu.onnx"
 GOLDEN_IMAGES = 16
 
 
@@ -68,14 +69,23 @@ class Bundle:
 
     @property
     def artifact(self) -> Artifact:
+        """The graph that engines are built from and that parity was proven on."""
+        return self._artifact(MODEL)
+
+    @property
+    def cpu_artifact(self) -> Artifact:
+        """The graph to run on a CPU: the same numbers in the form its kernels are fast on, where the bundle has one."""
+        return self._artifact(CPU_MODEL if CPU_MODEL in self.manifest.files else MODEL)
+
+    def _artifact(self, name: str) -> Artifact:
         m = self.manifest
         return Artifact(
-            self.path / MODEL,
+            self.path / name,
             "onnx",
             m.precision,  # type: ignore[arg-type]
             (TensorSpec(m.input.name, m.input.shape, m.input.dtype),),
             (TensorSpec(m.output.name, (m.input.shape[0], m.output.classes), m.input.dtype),),
-            m.files[MODEL].sha256,
+            m.files[name].sha256,
         )
 
     def labels(self) -> list[str] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.bundle import MODEL, Bundle
+from edgekit.bundle import Bundle
 from edgekit.images import open_image, preprocess
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -36,10 +36,10 @@ def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5) -> list[Class
         BadBundle: the graph is not the one that was exported, or the labels do not fit it.
         EnvironmentLacks: no runtime here.
     """
-    bundle.check(MODEL)
+    bundle.check(bundle.cpu_artifact.path.name)
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
     pixels = np.stack([preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos])
-    with OnnxRuntime().load(bundle.artifact, SessionOptions()) as session:
+    with OnnxRuntime().load(bundle.cpu_artifact, SessionOptions()) as session:
         outputs = run_batches(session, pixels)
     shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
     results = []

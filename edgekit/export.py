@@ -92,13 +92,15 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         elif calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
-                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config)
+                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config, ladder.judges)
         if final.artifact is not simplified:
             ladder.climb(request.precision, final.artifact, step.seconds, gate, twin=final.twin)
+        if final.cpu is not None:
+            ladder.climb("int8 for CPUs", final.cpu, 0.0, gate)
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):
-                graphs: dict[str, Artifact] = {"fp32": simplified, request.precision: final.artifact}
+                graphs: dict[str, Artifact] = {"fp32": simplified, request.precision: final.cpu or final.artifact}
                 measured = measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
         report = Report(
             network=network.entry,

@@ -72,7 +72,7 @@ def quantize_file(
             simplified, notes = steps.simplify(traced, Path(folder) / "simplified.onnx", 17, probe)
         with step("quantize"):
             config = steps.quantization(required, calibrator, rounding)
-            final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
+            final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config, None)
         assert final.calibration is not None and final.quantization is not None
         reached = final.quantization.reached
         result = QuantizedFile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ FEW_IMAGES = 32
 LISTED_IMAGES = 5
 RANGE_IMAGES = 32
 PROBE_IMAGES = 4
+JUDGE_IMAGES = 96
 
 
 class Steps:
@@ -85,6 +86,11 @@ class Ladder:
     def probe(self) -> NDArray[np.float32]:
         """A few images for the checks inside a step."""
         return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
+
+    @property
+    def judges(self) -> list[NDArray[np.float32]]:
+        """The images that decide on fallbacks: all of them, as far as time allows."""
+        return list(self.images[:: -(-len(self.images) // JUDGE_IMAGES)])
 
     @property
     def sound(self) -> bool:
@@ -178,11 +184,15 @@ def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32
 
 @dataclass(frozen=True)
 class Converted:
-    """A graph in its final precision; ``twin`` stands for it on a CPU where that would not compute what a GPU does."""
+    """A graph in its final precision.
+
+    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same numbers in the form that CPU kernels are fast on.
+    """
 
     artifact: Artifact
     kept: tuple[KeptEntry, ...] = ()
     twin: Artifact | None = None
+    cpu: Artifact | None = None
     calibration: CalibrationEntry | None = None
     quantization: QuantizeReport | None = None
     advice: tuple[Advice, ...] = ()
@@ -203,15 +213,26 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     return Converted(result.artifact, kept, rounding_twin(result.artifact, path.with_name("twin.onnx")), advice=tuple(advice))
 
 
-def quantize(simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig) -> Converted:
+def quantize(
+    simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig, judges: Sequence[NDArray[np.float32]] | None
+) -> Converted:
     """The INT8 graph, with the layers that stay float and why.
 
-    Raises:
-        GateFailed: no fallback that is allowed meets the gate; what was reached is in the message.
+    Layers return to float until the gate is met on ``judges`` (the calibration's held-out photos where None). A gate that cannot be met within the
+    limits is the ladder's to refuse: the graph is returned as far as it came, with a word on it.
     """
+    from edgekit.quantize.pipeline import GateNotMet
     from edgekit.quantize.pipeline import quantize as quantize_graph
+    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 
-    result = quantize_graph(simplified, path, config, images, key=images.key)
+    missed = []
+    try:
+        result = quantize_graph(simplified, path, config, images, judges=judges, key=images.key)
+    except GateNotMet as error:
+        if judges is None:
+            raise
+        result = error.result
+        missed = [Advice(error.message, "give more photos like those the network will see, or relax --gate")]
     report = result.report
     by_rule = [KeptEntry(name=name, op_type="", reason=reason) for name, reason in report.float_by_rule.items()]
     by_accuracy = [
@@ -227,10 +248,11 @@ def quantize(simplified: Artifact, path: Path, images: Calibration, config: Quan
         sqnr=report.reached.sqnr,
         agreement=report.reached.agreement,
     )
-    advice = [*images.advice, *map(Advice, report.notes)]
+    advice = [*missed, *images.advice, *map(Advice, report.notes)]
     if report.unknown_operators:
         advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
-    return Converted(result.artifact, (*by_rule, *by_accuracy), None, entry, report, tuple(advice))
+    cpu = write_cpu_dialect(result.artifact, path.with_name("int8.cpu.onnx"))
+    return Converted(result.artifact, (*by_rule, *by_accuracy), None, cpu, entry, report, tuple(advice))
 
 
 def quantization(gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]) -> QuantizeConfig:
@@ -239,7 +261,7 @@ def quantization(gate: Gate, calibrator: str, rounding: Literal["nearest", "adap
     from edgekit.quantize.mixed import Gate as QuantizeGate
     from edgekit.quantize.pipeline import QuantizeConfig
 
-    required = QuantizeGate(agreement=gate.agreement or 0.0, sqnr=gate.sqnr if gate.sqnr is not None else float("-inf"))
+    required = QuantizeGate(agreement=gate.agreement or 0.0, sqnr=gate.sqnr or 0.0)
     return QuantizeConfig(calibrator=calibrator, rounding=rounding, gate=required, cache=cache_folder().parent / "calibration")
 
 

@@ -63,8 +63,8 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What was done and reached. ``held_out`` counts the images that ``all_int8`` and ``reached`` were measured on; ``reached`` is the written
-    graph's in ONNX Runtime."""
+    """What was done and reached. ``held_out`` counts the images that ``reached`` was measured on, the written graph in ONNX Runtime;
+    ``all_int8`` was measured on the judges."""
 
     calibrator: str
     calibration_images: int
@@ -101,6 +101,7 @@ def quantize(
     images: Iterable[NDArray[np.float32]],
     held_out: NDArray[np.float32] | None = None,
     *,
+    judges: Sequence[NDArray[np.float32]] | None = None,
     key: str = "",
 ) -> QuantizeResult:
     """Writes the int8 graph of a simplified FP32 graph.
@@ -112,6 +113,7 @@ def quantize(
         images: calibration images as the graph wants them, each ``(C, H, W)`` without a batch axis; an array or anything that can be iterated
             more than once, read in one streaming pass at a time.
         held_out: images ``(N, C, H, W)`` that decide between alternatives; without them every third calibration image is kept for it.
+        judges: images that the gate is judged on, the held-out ones by default.
         key: a hash of the image list and its preprocessing, for the cache.
 
     Raises:
@@ -128,6 +130,8 @@ def quantize(
         why = next((f"; {layer.name}: {layer.reason}" for layer in placement.layers), "")
         raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, calibration.held_out)
+    judged = calibration.held_out if judges is None else judges
+    verdict = reference if judges is None else logits_of(network, judged)
     float_graph = _Candidate(model, network, (), _observe(artifact, placement, calibration, config, key))
     candidates = [float_graph]
     if config.equalize and network.differentiable:
@@ -141,7 +145,7 @@ def quantize(
     weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
-        return _fidelity(model, network, shapes, kept, search.grids, weights, calibration.held_out, reference)
+        return _fidelity(model, network, shapes, kept, search.grids, weights, judged, verdict)
 
     all_int8 = evaluate(frozenset())
     costs = None
@@ -157,6 +161,7 @@ def quantize(
     written = save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
     with OnnxRuntime().load(written, SessionOptions()) as session:
         reached = fidelity(reference, run_batches(session, np.stack(list(calibration.held_out))))
+        final_verdict = fidelity(verdict, run_batches(session, np.stack(list(judged))))
     report = QuantizeReport(
         search.calibrator,
         seen.images,
@@ -171,9 +176,9 @@ def quantize(
         placement.unknown,
         tuple(notes),
     )
-    if config.fallback and not config.gate.met_by(reached):
+    if config.fallback and not config.gate.met_by(final_verdict):
         raise GateNotMet(
-            f"int8 reached {reached} on {len(calibration.held_out)} held-out images; the gate is agreement {config.gate.agreement}, "
+            f"int8 reached {final_verdict} on {len(judged)} images; the gate is agreement {config.gate.agreement}, "
             f"{config.gate.sqnr} dB, and {len(kept)} layers are float already",
             QuantizeResult(written, report),
         )
