@@ -135,9 +135,9 @@ def _window(value: ir.Value, x: ir.Value) -> int | None:
     if not _same_dims(value.shape, x.shape, 4) or not _is_channels_as_depth(forth.outputs[0].shape, x.shape):
         return None
     kernel, strides, own = (ints_attribute(pool, name, ()) for name in ("kernel_shape", "strides", "pads"))
-    if len(kernel) != 3 or kernel[0] % 2 == 0 or tuple(kernel[1:]) != (1, 1) or any(s != 1 for s in strides):
+    if len(kernel) != 3 or tuple(kernel[1:]) != (1, 1) or any(s != 1 for s in strides):
         return None
-    half = kernel[0] // 2
+    half = kernel[0] // 2  # an even window cannot be centred and keep the number of channels
     if pad is not None:
         centred = zeros_around(pad) == [0, 0, half, 0, 0, 0, 0, half, 0, 0] and not any(own)
     else:  # Pad and AveragePool are one node where a simplifier has been at work

@@ -88,10 +88,12 @@ def test_batch_norm_stays_where_another_node_reads_the_convolution(make, op, che
     assert check(make(*nodes, constants={"w": noise(4, 3, 1, 1), **batch_norm(noise)})) == ["Conv", "BatchNormalization", "Add"]
 
 
-def test_batch_norm_stays_where_the_convolution_is_an_output(make, op, canonical, ops, noise):
-    nodes = (op("Conv", "x w", "h"), op("BatchNormalization", "h g b m v", "y"))
-    graph = make(*nodes, constants={"w": noise(4, 3, 1, 1), **batch_norm(noise)}, outputs="y h")
-    assert ops(canonical(graph)) == ["Conv", "BatchNormalization"]
+def test_batch_norm_stays_where_the_convolution_is_an_output(make, op, check, noise):
+    constants = {"w": noise(4, 3, 1, 1), **batch_norm(noise)}
+    last = make(op("Conv", "x w", "h"), op("BatchNormalization", "h g b m v", "y"), constants=constants, outputs="y h")
+    assert check(last) == ["Conv", "BatchNormalization"]
+    nodes = (op("Conv", "x w", "h"), op("BatchNormalization", "h g b m v", "n"), op("Relu", "n", "y"))
+    assert check(make(*nodes, constants=constants, outputs="h y")) == ["Conv", "BatchNormalization", "Relu"]
 
 
 def test_batch_norm_stays_without_a_convolution_or_with_a_computed_weight(make, op, check, noise):
@@ -175,6 +177,9 @@ def test_chosen_axes_and_computed_amounts_stay(make, op, check, noise):
     constants = {"p": pads(1, 1), "axes": np.array([2], np.int64), "w": noise(4, 3, 3, 3)}
     chosen = make(op("Pad", "x p - axes", "h"), op("Conv", "h w", "y"), constants=constants, opset=18)
     assert check(chosen) == ["Pad", "Conv"]
+    constants |= {"p": pads(0, 0, 1, 0, 0, 0, 2, 0), "axes": np.array([0, 1, 3, 2], np.int64)}
+    swapped = make(op("Pad", "x p - axes", "h"), op("Conv", "h w", "y"), constants=constants, opset=18)
+    assert check(swapped) == ["Pad", "Conv"]
     constants = {"zero": np.zeros(4, np.int64), "w": noise(4, 3, 3, 3)}
     computed = make(
         op("Shape", "x", "s"), op("Sub", "s s", "d"), op("Concat", "d zero", "p", axis=0), *pad_then_conv(op), constants=constants

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,6 +11,7 @@ from onnx import TensorProto, helper
 
 from edgekit.errors import BadNetwork
 from edgekit.graph.io import load
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 
 
 def reasons(result):
@@ -33,7 +36,7 @@ OPERATORS = {
     "normalisation": (("BatchNormalization x g b b g y",), {"g": np.array([1, 2, 3], np.float32), "b": (3,)}, {}),
     "prelu": (("PRelu x s y",), {"s": (3, 1, 1)}, {}),
     "h-swish": (("HardSwish x y",), {}, {}),
-    "slice and transpose": (("Slice x i j y",), {"i": np.array([0, 1]), "j": np.array([1, 3])}, {}),
+    "slice and transpose": (("Slice x i j h", "Transpose h y"), {"i": np.array([0, 1, 2, 0]), "j": np.array([2, 3, 8, 5])}, {}),
 }
 
 
@@ -64,6 +67,14 @@ def test_operators_become_fp16(operator, half, close, noise, name, opset, keep_i
     assert floats(result.artifact) in ([], ["scales"])
     assert {result.artifact.inputs[0].dtype, result.artifact.outputs[0].dtype} == {"float32" if keep_io else "float16"}
     close(graph, result, noise(2, 3, 8, 8, seed=9))
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
+@pytest.mark.parametrize("name", OPERATORS)
+def test_tensorrt_builds_the_fp16_graph_as_it_is_typed(operator, half, tmp_path, name):
+    result = half(operator(name, 17), keep_io=False)
+    engine = TENSORRT_RTX.build(result.artifact, tmp_path / "plan.engine", BuildConfig("sm86"))
+    assert engine.path.stat().st_size > 0
 
 
 def test_a_dynamic_batch_stays_dynamic(operator, half, close, noise):
@@ -145,7 +156,7 @@ def test_weights_that_two_layers_share_are_rounded_once_and_plainly(make, op, ha
 
 
 def test_grouped_and_depthwise_means_are_those_of_their_own_channels(make, op, half, noise):
-    images = np.abs(noise(8, 6, 5, 5)) * np.arange(1, 7, dtype=np.float32)[:, None, None]
+    images = np.abs(noise(8, 6, 5, 5)) * np.array([1, -6, 0.1, -5, 8, 3], np.float32)[:, None, None]
     for groups in (2, 3, 6):
         weight = noise(12, 6 // groups, 3, 3, seed=groups)
         graph = make(op("Conv", "x w", "y", group=groups), constants={"w": weight}, x=("n", 6, 5, 5))

@@ -32,11 +32,11 @@ def check(run, ops, noise):
 
 # ---- hard-swish
 
-NUMBERS = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6), "sixth": np.float32(1 / 6)}
-RELU6 = (("Add", "x three", "a"), ("Clip", "a zero six", "c"))
+NUMBERS = {"three": np.float32(3), "zero": np.float32(0), "top": np.float32(6), "six": np.float32(6), "sixth": np.float32(1 / 6)}
+RELU6 = (("Add", "x three", "a"), ("Clip", "a zero top", "c"))
 VARIANTS = {
     "(x clip) / 6": (*RELU6, ("Mul", "x c", "m"), ("Div", "m six", "y")),
-    "(clip x) / 6": (("Add", "three x", "a"), ("Clip", "a zero six", "c"), ("Mul", "c x", "m"), ("Div", "m six", "y")),
+    "(clip x) / 6": (("Add", "three x", "a"), ("Clip", "a zero top", "c"), ("Mul", "c x", "m"), ("Div", "m six", "y")),
     "(x clip) 1/6": (*RELU6, ("Mul", "x c", "m"), ("Mul", "m sixth", "y")),
     "1/6 (x clip)": (*RELU6, ("Mul", "x c", "m"), ("Mul", "sixth m", "y")),
     "x (clip / 6)": (*RELU6, ("Div", "c six", "d"), ("Mul", "x d", "y")),
@@ -52,10 +52,11 @@ def test_hard_swish_in_pieces_is_one_node(make, op, check, variant):
 
 def test_hard_swish_by_hard_sigmoid(make, op, check):
     assert check(make(op("HardSigmoid", "x", "h", alpha=1 / 6, beta=0.5), op("Mul", "x h", "y"))) == ["HardSwish"]
-    assert check(make(op("HardSigmoid", "x", "h"), op("Mul", "x h", "y"))) == ["HardSigmoid", "Mul"]
+    for attributes in ({}, {"alpha": 1 / 6, "beta": 0.4}, {"alpha": 0.17, "beta": 0.5}):
+        assert check(make(op("HardSigmoid", "x", "h", **attributes), op("Mul", "x h", "y"))) == ["HardSigmoid", "Mul"]
 
 
-@pytest.mark.parametrize("off", [{"three": 2}, {"zero": -1}, {"six": 5}])
+@pytest.mark.parametrize("off", [{"three": 2}, {"zero": -1}, {"top": 5}, {"six": 5}])
 def test_hard_swish_with_another_number_stays(make, op, check, off):
     constants = NUMBERS | {name: np.float32(value) for name, value in off.items()}
     assert check(make(*(op(*node) for node in VARIANTS["(x clip) / 6"]), constants=constants)) == ["Add", "Clip", "Mul", "Div"]
