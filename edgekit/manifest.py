@@ -114,6 +114,7 @@ class RungEntry(_Entry):
     sqnr: float | None = Field(description="dB; null where nothing differs")
     top1_agreement: float
     top5_agreement: float
+    ties: int
     images: int
     passed: bool
 

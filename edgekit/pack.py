@@ -119,6 +119,7 @@ def _rung_entry(rung: Rung) -> RungEntry:
         sqnr=p.sqnr if np.isfinite(p.sqnr) else None,
         top1_agreement=p.top1,
         top5_agreement=p.top5,
+        ties=p.ties,
         images=p.images,
         passed=not rung.failures,
     )
