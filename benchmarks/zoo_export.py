@@ -2,10 +2,10 @@
 
     python benchmarks/zoo_export.py [NAME …] [--again]
 
-For each variant, with seeded random weights and a dynamic batch: trace, simplify, halve, build a TensorRT-RTX plan. The FP32 graph and the rounding
-twin of the FP16 graph run on real photos, one at a time and three at once, and are compared with torch. Where torchvision has the network, its own
-export goes through onnxslim, for the number of nodes. Rows that are there already are kept unless ``--again`` is given, so a run that was stopped
-goes on where it was.
+For each variant, with seeded random weights, batch-norm statistics of real photos and a dynamic batch: trace, simplify, halve, build a TensorRT-RTX
+plan. The FP32 graph and the rounding twin of the FP16 graph run on the photos, one at a time and three at once, and are compared with torch. Where
+torchvision has the network, its own export goes through onnxslim, for the number of nodes. Rows that are there already are kept unless ``--again`` is
+given, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.models import Variant, create_model, variants
+from edgekit.models.statistics import settle_statistics
 from edgekit.parity import Parity, compare
 from edgekit.report.plain import plain
 from edgekit.runtimes.base import SessionOptions
@@ -87,6 +88,7 @@ def export(variant: Variant, folder: Path) -> Row:
     with timed("create"):
         module = create_model(variant.name).eval()
     images = prepared(variant)
+    settle_statistics(module, torch.from_numpy(images))
     with torch.inference_mode():
         expected = np.concatenate([module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)])
     shape = (variant.in_channels, transform.size, transform.size)

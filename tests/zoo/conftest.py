@@ -14,6 +14,7 @@ from torch import nn
 from edgekit.calib import photos
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.models import Variant, create_model
+from edgekit.models.statistics import settle_statistics
 
 SMALL = 72  # pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of padding
 
@@ -36,11 +37,13 @@ def images() -> Callable[[Variant, int], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
-def untrained() -> Callable[[Variant], nn.Module]:
-    """A network with seeded random weights, in evaluation mode."""
+def untrained(images: Callable[[Variant, int], NDArray[np.float32]]) -> Callable[[Variant], nn.Module]:
+    """A network with seeded random weights and the batch-norm statistics of photos, in evaluation mode."""
 
     def build(variant: Variant) -> nn.Module:
         torch.manual_seed(0)
-        return create_model(variant.name).eval()
+        model = create_model(variant.name).eval()
+        settle_statistics(model, torch.from_numpy(images(variant, 8)))
+        return model
 
     return build
