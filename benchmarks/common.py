@@ -58,7 +58,8 @@ def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> 
     run_process(ours), run_process(theirs)
     pairs = [(run_process(ours), run_process(theirs)) for _ in range(runs)]
     ratios: dict[str, Ratio] = {
-        key: ratio_by_block([[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs]) for key in ("wall", "cpu", "peak_megabytes")
+        key: ratio_by_block([[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs])
+        for key in ("wall", "cpu", "peak_megabytes")
     }
     return {"ours": [plain(a) for a, _ in pairs], "theirs": [plain(b) for _, b in pairs], "ratio": plain(ratios)}
 

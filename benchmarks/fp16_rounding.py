@@ -36,7 +36,9 @@ def main() -> None:
     for name in NETWORKS:
         nearest, keeping = compare_roundings(name, observed, others)
         rows[name] = {"nearest": nearest, "keeping_means": keeping, "gain_db": keeping.sqnr - nearest.sqnr}
-        print(f"{name:<20} nearest {nearest.sqnr:.1f} dB  keeping means {keeping.sqnr:.1f} dB  agreement {nearest.top1:.3f} {keeping.top1:.3f}")
+        print(
+            f"{name:<20} nearest {nearest.sqnr:.1f} dB  keeping means {keeping.sqnr:.1f} dB  agreement {nearest.top1:.3f} {keeping.top1:.3f}"
+        )
     print(write_result("fp16_rounding", {"what": __doc__, "observed": len(observed), "evaluated": len(others), "networks": rows}))
 
 
