@@ -30,6 +30,8 @@ PACKAGES = (
     "torch",
 )
 
+X86 = frozenset({"x86_64", "AMD64"})
+
 # What decides which kernels a CPU runtime takes for fp32, fp16 and int8.
 CPU_FLAGS = frozenset(
     {
@@ -39,6 +41,9 @@ CPU_FLAGS = frozenset(
         *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
     }
 )
+
+# With any of these an x86 CPU multiplies unsigned by signed bytes and adds in 32 bits.
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 # Arm gives the CPU's maker and part by number: Arm's Main ID Register, as Linux lists it in arch/arm64/include/asm/cputype.h.
 ARM_PARTS: Mapping[tuple[int, int], str] = {
@@ -127,6 +132,17 @@ def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
         jetson=describe_jetson(root, ask),
         before=snapshot(root, ask),
     )
+
+
+def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
+    """Whether fast int8 products of this CPU saturate: x86 without VNNI adds pairs of u8 × s8 products in 16 bits.
+
+    A CPU that does not tell its flags counts as one that does.
+    """
+    if (architecture or platform.machine()) not in X86:
+        return False
+    flags = fields(read(root / "proc/cpuinfo") or "").get("flags") or ""
+    return not VNNI & set(flags.split())
 
 
 def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import Artifact, TensorSpec
+from edgekit.bench.environment import saturates_u8s8
 from edgekit.errors import BadNetwork, EnvironmentLacks
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 INSTALL_HINT = "pip install 'edgekit[cpu]'"
+EXACT_INT8 = "session.x64quantprecision"  # onnxruntime_session_options_config_keys.h
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -34,7 +36,7 @@ class OnnxRuntime:
     def available(self) -> Availability:
         if find_spec("onnxruntime") is None:
             return Availability(False, reason="not installed", install_hint=INSTALL_HINT)
-        return Availability(True, _version())
+        return Availability(True, installed_version("onnxruntime", "onnxruntime-gpu"))
 
     def load(self, artifact: Artifact, options: SessionOptions) -> OnnxRuntimeSession:
         """Opens an ONNX file on the CPU provider.
@@ -51,6 +53,9 @@ class OnnxRuntime:
         settings.log_severity_level = 4
         settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
+        if saturates_u8s8():
+            # Its fast kernels add pairs of products in 16 bits there; the slower ones are exact. Elsewhere the fast ones are exact too.
+            settings.add_session_config_entry(EXACT_INT8, "1")
         try:
             # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this optimizer it computes what the graph says.
             session = ort.InferenceSession(
@@ -60,7 +65,7 @@ class OnnxRuntime:
                 disabled_optimizers=["WeightBiasQuantization"],
             )
         except Exception as error:
-            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {_first_line(error)}") from error
+            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}") from error
         return OnnxRuntimeSession(session)
 
 
@@ -68,15 +73,15 @@ class OnnxRuntimeSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._feeds: dict[str, Array] = {}
-        self.inputs = tuple(_spec(node) for node in session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self.inputs = tuple(tensor_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(tensor_spec(node) for node in session.get_outputs())
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [spec.name for spec in self.outputs]
         try:
             arrays = self._session.run(names, dict(feeds))
         except Exception as error:
-            raise BadNetwork(f"onnxruntime stopped while running the graph: {_first_line(error)}") from error
+            raise BadNetwork(f"onnxruntime stopped while running the graph: {first_line(error)}") from error
         return dict(zip(names, arrays, strict=True))
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
@@ -95,13 +100,14 @@ class OnnxRuntimeSession:
         del self._session
 
 
-def _spec(node: onnxruntime.NodeArg) -> TensorSpec:
+def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
     shape = tuple("?" if dim is None else dim for dim in node.shape)
     return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
 
 
-def _version() -> str | None:
-    for package in ("onnxruntime", "onnxruntime-gpu"):
+def installed_version(*packages: str) -> str | None:
+    """The version of the first of ``packages`` that is installed; ``onnxruntime`` and ``onnxruntime-gpu`` are the same module."""
+    for package in packages:
         try:
             return version(package)
         except PackageNotFoundError:
@@ -109,5 +115,5 @@ def _version() -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]

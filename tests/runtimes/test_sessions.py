@@ -185,7 +185,7 @@ def test_all_images_are_run_whatever_the_batch(tmp_path, batch):
 
 def test_every_runtime_answers_for_this_machine():
     found = availability()
-    assert list(found) == ["torch", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+    assert list(found) == ["torch", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"]
     assert found["torch"].ok and found["torch"].version == version("torch")
     assert found["onnxruntime"].ok and found["onnxruntime"].version == version("onnxruntime")
     for answer in found.values():
