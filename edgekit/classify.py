@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.bundle import Bundle
 from edgekit.images import open_image, preprocess
 from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.sessions import CPU, graph_for, open_session
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,19 @@ class Classified:
     classes: tuple[Guess, ...]
 
 
-def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5) -> list[Classified]:
-    """The ``top`` likeliest classes of each photo, best first.
+def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str = CPU) -> list[Classified]:
+    """The ``top`` likeliest classes of each photo, best first, computed by the runtime of a name.
 
     Raises:
         BadImage: a photo that cannot be read; nothing is classified then.
         BadBundle: the graph is not the one that was exported, or the labels do not fit it.
-        EnvironmentLacks: no runtime here.
+        InputError: no such runtime.
+        EnvironmentLacks: that runtime cannot run here.
     """
-    bundle.check(bundle.cpu_artifact.path.name)
+    bundle.check(graph_for(bundle, runtime).path.name)
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
     pixels = np.stack([preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos])
-    with OnnxRuntime().load(bundle.cpu_artifact, SessionOptions()) as session:
+    with open_session(bundle, runtime, SessionOptions()) as session:
         outputs = run_batches(session, pixels)
     shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
     results = []

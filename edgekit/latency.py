@@ -16,7 +16,7 @@ from edgekit.bench.clock import measure as measure_in_turns
 from edgekit.bench.environment import Environment, describe
 from edgekit.progress import Progress
 from edgekit.report import Latency, LatencyRow
-from edgekit.runtimes.base import Session, SessionOptions
+from edgekit.runtimes.base import Array, Session, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 
@@ -41,7 +41,7 @@ def measure(
         for precision, artifact in graphs.items():
             sessions[f"onnxruntime {precision}"] = stack.enter_context(OnnxRuntime().load(artifact, SessionOptions()))
         measurement = measure_in_turns(
-            {key: _run_of(session, images, batch) for key, session in sessions.items()},
+            {key: synchronous(session, images, batch) for key, session in sessions.items()},
             reference=name,
             on_block=lambda done, total: progress.advance(done, total),
         )
@@ -54,10 +54,14 @@ def measure(
     return Measured(latency, environment, of_measurement(measurement, environment))
 
 
-def _run_of(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
-    """One synchronous inference on the i-th batch of images, taken round and round."""
+def synchronous(session: Session, images: NDArray[np.float32], batch: int) -> Callable[[int], object]:
+    """One inference from host memory to host memory, on the i-th batch of images, taken round and round."""
+    feeds = batches_of(session, images, batch)
+    return lambda i: session.run(feeds[i % len(feeds)])
+
+
+def batches_of(session: Session, images: NDArray[np.float32], batch: int) -> list[dict[str, Array]]:
+    """Feeds for a session: images ``(N, …)`` in batches, eight at most, the first ones again where they do not suffice."""
     spec = session.inputs[0]
-    feeds = [
-        np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype) for i in range(0, min(len(images), 8 * batch), batch)
-    ]
-    return lambda i: session.run({spec.name: feeds[i % len(feeds)]})
+    starts = range(0, min(len(images), 8 * batch), batch)
+    return [{spec.name: np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype)} for i in starts]

@@ -1,7 +1,7 @@
 """The clock: warm up until the latency is steady, then measure the candidates in turns.
 
 A candidate is a callable ``run(i)`` that does one inference, synchronously, on input ``i`` modulo the number of inputs it
-holds. It never times itself. Candidates take turns in one process, so that a change of the processor's clock or of the
+holds. It never times itself; only a :class:`DeviceRun` gives the time that a device's own clock, CUDA events for one, took. Candidates take turns in one process, so that a change of the processor's clock or of the
 machine's load meets all of them; the reference takes two turns a block, and its ratio to itself is the noise floor: a
 difference smaller than that is no difference.
 """
@@ -23,6 +23,16 @@ STEADY_WITHIN = 0.01
 
 Run = Callable[[int], object]
 Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class DeviceRun:
+    """A candidate whose ``run`` returns the milliseconds that the device says it took."""
+
+    run: Callable[[int], float]
+
+
+Candidate = Run | DeviceRun
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Measurement:
 
 
 def measure(
-    candidates: Mapping[str, Run],
+    candidates: Mapping[str, Candidate],
     *,
     reference: str,
     blocks: int = 5,
@@ -103,7 +113,7 @@ def measure(
     if blocks < 5 or min_runs < 1:
         raise ValueError(f"need at least 5 blocks and 1 run a block, got {blocks} and {min_runs}")
     again = None  # the reference's second turn has no name of its own
-    turns: list[tuple[str | None, Run]] = [*candidates.items(), (again, candidates[reference])]
+    turns: list[tuple[str | None, Candidate]] = [*candidates.items(), (again, candidates[reference])]
     samples: dict[str | None, list[tuple[float, ...]]] = {name: [] for name, _ in turns}
     with _no_collection():
         warm_ups = {name: warm_up(run, max_warm_up, clock) for name, run in candidates.items()}
@@ -117,7 +127,7 @@ def measure(
     return Measurement(reference, timings, Timing(warm_ups[reference], tuple(samples[again])))
 
 
-def warm_up(run: Run, max_seconds: float, clock: Clock = time.perf_counter_ns) -> WarmUp:
+def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter_ns) -> WarmUp:
     """Run for 200 ms at least, until the median of 50 runs is within 1 % of that of the 50 before, or ``max_seconds`` are over."""
     began = clock()
     taken: list[float] = []
@@ -137,9 +147,9 @@ def _steady(taken: list[float]) -> bool:
     return abs(now - before) < STEADY_WITHIN * before
 
 
-def _turn(run: Run, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
+def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
     """One candidate's runs of one block. The first run, which finds the caches full of another's data, is not kept."""
-    run(0)
+    _milliseconds(run, 0, clock)
     taken: list[float] = []
     began = clock()
     while len(taken) < min_runs or clock() - began < seconds * 1e9:
@@ -147,7 +157,9 @@ def _turn(run: Run, seconds: float, min_runs: int, clock: Clock) -> tuple[float,
     return tuple(taken)
 
 
-def _milliseconds(run: Run, i: int, clock: Clock) -> float:
+def _milliseconds(run: Candidate, i: int, clock: Clock) -> float:
+    if isinstance(run, DeviceRun):
+        return run.run(i)
     began = clock()
     run(i)
     return (clock() - began) / 1e6

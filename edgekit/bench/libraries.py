@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.bench.system import ROOT, Ask, ask_system
 
-# Below the root, as Debian, JetPack and CUDA's own packages lay them out.
+# Below the root, as Debian and JetPack lay them out; whatever else the loader knows is in its cache.
 _FOLDERS = (
     "usr/lib/*-linux-gnu",
     "usr/lib/*-linux-gnu/nvidia",
@@ -18,8 +18,6 @@ _FOLDERS = (
     "usr/lib64",
     "usr/lib",
     "usr/local/lib",
-    "usr/local/cuda*/lib64",
-    "usr/local/cuda*/targets/*/lib",
 )
 # Below site-packages: what `preload_dlls` of onnxruntime and the tensorrt packages load from.
 _PACKAGED = ("nvidia/*/lib", "tensorrt_libs", "tensorrt_rtx_libs")
@@ -56,7 +54,8 @@ class Libraries:
         return {version: tuple(sorted(files)) for version, files in sorted(found.items())}
 
     def _walk(self, root: Path, ask: Ask, packages: Sequence[str]) -> Iterator[Path]:
-        for line in (ask(("ldconfig", "-p")) or "").splitlines():
+        cache = ask(("ldconfig", "-p")) or ask(("/sbin/ldconfig", "-p"))  # Debian's users have no /sbin on their path
+        for line in (cache or "").splitlines():
             if "=>" in line:
                 yield Path(line.partition("=>")[2].strip())
         folders = [folder for pattern in _FOLDERS for folder in sorted(root.glob(pattern))]

@@ -13,6 +13,7 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     photos: list[Path] = typer.Argument(help="One photo or more.", show_default=False),
     top: int = typer.Option(5, min=1, help="How many classes to name."),
+    runtime: str = typer.Option("onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -20,7 +21,7 @@ def command(
     from edgekit.bundle import Bundle
     from edgekit.classify import classify
 
-    results = classify(Bundle.open(bundle), photos, top)
+    results = classify(Bundle.open(bundle), photos, top, runtime)
     if json:
         print_json(
             [

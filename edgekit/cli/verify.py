@@ -11,6 +11,7 @@ from edgekit.cli.console import err, escape, out, print_json
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    runtime: str = typer.Option("onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -19,7 +20,7 @@ def command(
     from edgekit.report.plain import plain
     from edgekit.verify import verify
 
-    result = verify(Bundle.open(bundle))
+    result = verify(Bundle.open(bundle), runtime)
     if json:
         print_json(plain(result))
     else:

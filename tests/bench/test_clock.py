@@ -8,7 +8,7 @@ from itertools import groupby
 
 import pytest
 
-from edgekit.bench.clock import measure, warm_up
+from edgekit.bench.clock import DeviceRun, measure, warm_up
 
 
 class Machine:
@@ -169,3 +169,18 @@ def test_the_real_clock_counts_milliseconds():
     measurement = measure({"a": lambda i: sum(range(1000))}, reference="a", seconds=0.02, max_warm_up=0.05)
     assert all(len(block) >= 3 for block in measurement.timings["a"].blocks)
     assert 0 < measurement.timings["a"].summary.median < 1000
+
+
+def test_what_a_device_says_counts_and_not_the_host_s_time():
+    machine = Machine()
+    host = machine.candidate("device", steady(9))
+
+    def device(i: int) -> float:
+        host(i)
+        return 2.0
+
+    measured = measure(
+        {"host": machine.candidate("host", steady(4)), "device": DeviceRun(device)}, reference="host", seconds=0.5, clock=machine.clock
+    )
+    assert set(measured.timings["device"].samples) == {2.0}
+    assert measured.ratio("device").value == pytest.approx(0.5)
