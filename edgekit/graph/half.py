@@ -53,16 +53,19 @@ def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation)
         BadNetwork: a value whose type the graph does not say, or a name in ``config.keep`` that no node has.
     """
     model = load(artifact.path)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    _check(model, config.keep)
+    prepare(model, config.keep)
     kept = nodes_to_keep(model, config.keep, seen.extremes)
-    names = {node.name for node in kept}
-    _round_weights(model, names, seen.means)
-    _retype(model, names, keep_io=config.keep_io)
+    retype(model, {node.name for node in kept}, seen.means, keep_io=config.keep_io)
     return HalfResult(save(model, path, "fp16", artifact), kept)
 
 
-def _check(model: ir.Model, keep: Collection[str]) -> None:
+def prepare(model: ir.Model, keep: Collection[str]) -> None:
+    """Lifts every constant out of its node, so that it can be rounded.
+
+    Raises:
+        BadNetwork: as :func:`halve`.
+    """
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     names = {str(node.name) for node in model.graph}
     missing = next((name for name in keep if name not in names), None)
     if missing is not None:
@@ -106,8 +109,10 @@ def _mean_inputs(node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.fl
     return per_output.reshape(*per_output.shape, *(1,) * (weight.ndim - 2))
 
 
-def _retype(model: ir.Model, kept: Collection[str], *, keep_io: bool) -> None:
-    """Gives every floating-point value its type and inserts one Cast where a node reads another type than the value has."""
+def retype(model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[np.float64]], *, keep_io: bool) -> None:
+    """Makes everything FP16 but the nodes named in ``kept``: rounds weights by the ``means`` of what they are multiplied with, gives every
+    floating-point value its type and inserts one Cast where a node reads another type than the value has."""
+    _round_weights(model, kept, means)
     graph, opset = model.graph, opset_of(model)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     if not keep_io:
@@ -194,7 +199,7 @@ def rounding_twin(artifact: Artifact, path: Path) -> Artifact:
                 value.dtype = ir.DataType.FLOAT
                 if node.op_type not in _MOVERS or value.is_graph_output():
                     _round(graph, node, value)
-    return save(model, path, "fp16", artifact)
+    return save(model, path, artifact.precision, artifact)
 
 
 # Operators that make no new numbers need no rounding.
