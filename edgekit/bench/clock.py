@@ -1,9 +1,10 @@
 """The clock: warm up until the latency is steady, then measure the candidates in turns.
 
 A candidate is a callable ``run(i)`` that does one inference, synchronously, on input ``i`` modulo the number of inputs it
-holds. It never times itself; only a :class:`DeviceRun` gives the time that a device's own clock, CUDA events for one, took. Candidates take turns in one process, so that a change of the processor's clock or of the
-machine's load meets all of them; the reference takes two turns a block, and its ratio to itself is the noise floor: a
-difference smaller than that is no difference.
+holds. It never times itself; only a :class:`DeviceRun` returns what a device's own clock (CUDA events) says it took.
+Candidates take turns in one process, so that a change of the processor's clock or of the machine's load meets all of them;
+the reference takes two turns a block, and its ratio to itself is the noise floor: a difference smaller than that is no
+difference.
 """
 
 from __future__ import annotations
