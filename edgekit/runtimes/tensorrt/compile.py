@@ -1,0 +1,112 @@
+"""The long call: a network to the bytes of an engine, with less workspace where memory is short, and stopped where the user stops it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.runtimes.tensorrt.library import Library
+from edgekit.runtimes.tensorrt.log import last_words
+
+HALVINGS = 2
+MB = 1_000_000
+POLL_SECONDS = 0.1
+
+OnPhase = Callable[[int, int, str], None]
+
+_NO_MEMORY = re.compile(
+    r"out ?of ?memory|memoryallocation|insufficient memory|failed to allocate|could not allocate|requested amount of (gpu )?memory", re.I
+)
+_SMALL_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.I)
+
+
+def compile_network(
+    library: Library, builder: Any, network: Any, settings: Any, log: Any, name: str, on_phase: OnPhase = lambda done, total, what: None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The engine's bytes, and what had to be done to get them.
+
+    Raises:
+        BadNetwork: the builder gives none; its own last words are in the message.
+        EnvironmentLacks: the GPU has too little memory, even with a quarter of the workspace.
+        KeyboardInterrupt: at once from TensorRT 10 on; TensorRT 8 cannot be stopped, and the interrupt waits for it.
+    """
+    pool, notes = library.trt.MemoryPoolType.WORKSPACE, list[str]()
+    for attempt in range(HALVINGS + 1):
+        before = len(log.errors)
+        plan = _run(library.trt, builder, network, settings, on_phase)
+        if plan is not None:
+            return bytes(plan), tuple(notes)
+        said = " ".join(log.errors[before:])
+        if _SMALL_WORKSPACE.search(said):
+            raise BadNetwork(
+                f"{library.name} found no kernel for a layer of {name} within the workspace: {last_words(log)}",
+                hint="a larger --workspace, or none: TensorRT then takes what the GPU has",
+            )
+        if not _NO_MEMORY.search(said):
+            raise BadNetwork(f"{library.name} built nothing from {name}: {last_words(log)}")
+        half = settings.get_memory_pool_limit(pool) // 2
+        if attempt < HALVINGS:
+            settings.set_memory_pool_limit(pool, half)
+            notes.append(f"the GPU ran out of memory: built again with a workspace of {half // MB} MB")
+    raise EnvironmentLacks(
+        f"the GPU has too little memory to build {name}, even with a workspace of {settings.get_memory_pool_limit(pool) // MB} MB: {last_words(log)}",
+        hint="end what else runs on the GPU, or build with a smaller --batch",
+    )
+
+
+def _run(trt: Any, builder: Any, network: Any, settings: Any, on_phase: OnPhase) -> Any:
+    """Builds in a thread where the library can be told to stop, so that Ctrl-C is heard while it works."""
+    if not hasattr(trt, "IProgressMonitor"):
+        return builder.build_serialized_network(network, settings)
+    monitor = _monitor(trt, on_phase)
+    settings.progress_monitor = monitor
+    done: list[Any] = []
+    failed: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            done.append(builder.build_serialized_network(network, settings))
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
+            failed.append(error)
+
+    thread = threading.Thread(target=build, name="engine build")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+    except BaseException:
+        monitor.stopped = True
+        thread.join()
+        raise
+    finally:
+        settings.progress_monitor = None
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _monitor(trt: Any, on_phase: OnPhase) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Tells of the outermost phase, and cancels the build once ``stopped`` is set. An exception must not pass through the library."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.stopped = False
+            self._outermost: tuple[str, int] | None = None
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self._outermost = (phase_name, num_steps)
+
+        def phase_finish(self, phase_name: str) -> None:
+            """Nothing to tell."""
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if self._outermost is not None and phase_name == self._outermost[0] and not self.stopped:
+                on_phase(step + 1, self._outermost[1], phase_name)
+            return not self.stopped
+
+    return Monitor()

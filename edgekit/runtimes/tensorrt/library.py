@@ -1,0 +1,185 @@
+"""The two packages, TensorRT and TensorRT-RTX: which is there, in what version, for which GPU, and in which dialect it builds.
+
+The dialect is found by asking the module which flags it has, because version strings of JetPack, pip and containers do not agree:
+
+- weak (8.5, 8.6): builder flags say which precisions may be used, and the types in the graph are hints;
+- strong (10, 11, RTX): the types in the graph are the law. 11 knows nothing else, 10 wants a flag for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit.bench.cuda import CudaDevice, driver, no_gpu
+from edgekit.errors import EnvironmentLacks, InputError
+
+Dialect = Literal["weak", "strong"]
+
+# What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
+RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+MAPS = Path("/proc/self/maps")
+
+
+@dataclass(frozen=True)
+class Library:
+    """An imported package; ``trt`` is its module."""
+
+    name: str
+    trt: Any
+    version: str
+
+    @property
+    def dialect(self) -> Dialect:
+        strong = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(self.trt.BuilderFlag, "FP16")
+        return "strong" if strong else "weak"
+
+    @property
+    def ahead_of_time(self) -> bool:
+        """Builds for a GPU that is named, and needs none."""
+        return hasattr(self.trt, "ComputeCapability")
+
+    @property
+    def network_flags(self) -> int:
+        """What a network is created with: strong typing where the library knows it, else the explicit batch that 8.x needs to read ONNX."""
+        flags = self.trt.NetworkDefinitionCreationFlag
+        for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH"):
+            if hasattr(flags, name):
+                return 1 << int(getattr(flags, name))
+        return 0
+
+    def target(self, wanted: str | None) -> Target:
+        """The GPU to build for: the one asked for, or the one that is here.
+
+        Raises:
+            EnvironmentLacks: there is no GPU here, and the library needs one.
+            InputError: no GPU is named where none is here, or one that it does not build for.
+        """
+        found = device()
+        if not self.ahead_of_time:
+            if found is None:
+                raise EnvironmentLacks(
+                    f"{self.name} builds on the GPU that will run the engine, and there is none here: {no_gpu()}",
+                    hint="run this on the device; `edgekit doctor` says what is missing",
+                )
+            if wanted is not None and _digits(wanted) != str(found.sm):
+                raise InputError(
+                    f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for {wanted}",
+                    hint="leave --compute-capability away, or use --runtime tensorrt-rtx",
+                )
+            return Target(f"sm{found.sm}", found.name)
+        if wanted is None:
+            if found is None:
+                raise InputError("which GPU is the engine for?", hint=f"--compute-capability {', '.join(RTX_CAPABILITIES)}")
+            wanted = f"sm{found.sm}"
+        sm = f"sm{_digits(wanted)}"
+        if sm not in RTX_CAPABILITIES:
+            raise InputError(f"TensorRT-RTX does not build for {wanted}", hint=f"it builds for {', '.join(RTX_CAPABILITIES)}")
+        return Target(sm, found.name if found is not None and sm == f"sm{found.sm}" else None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A GPU by its architecture, ``sm86``; ``gpu`` is its name where it is the one in this machine."""
+
+    sm: str
+    gpu: str | None
+
+    @property
+    def is_here(self) -> bool:
+        return self.gpu is not None
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver with at least one device answers, asked of the driver library itself."""
+    return no_gpu() is None
+
+
+def device() -> CudaDevice | None:
+    """The GPU that CUDA uses by default, the first that the driver lists."""
+    found = driver()
+    return found.devices[0] if found is not None and found.devices else None
+
+
+def open_library(name: str, module: str, packages: tuple[str, ...], install_hint: str) -> Library:
+    """Imports a package.
+
+    Raises:
+        EnvironmentLacks: it is not installed or cannot be loaded, or parts of two versions are on the path.
+    """
+    if find_spec(module) is None:
+        raise EnvironmentLacks(f"{name} is not installed", hint=install_hint)
+    try:
+        trt = importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise EnvironmentLacks(f"{name} cannot be loaded: {error}", hint=_loading_hint(str(error), install_hint)) from error
+    library = Library(name, trt, str(trt.__version__))
+    if problem := _two_versions(library, installed_version(packages)):
+        raise EnvironmentLacks(problem, hint="keep one of them: `pip list`, LD_LIBRARY_PATH and `ldconfig -p` show where they come from")
+    return library
+
+
+def installed_version(packages: tuple[str, ...]) -> str | None:
+    """The version of the first of these distributions that is installed."""
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            return version(package)
+    return None
+
+
+def _loading_hint(message: str, install_hint: str) -> str:
+    if "libnvdla" in message:
+        return "the container lacks Jetson's DLA libraries: start it with --runtime nvidia, or install nvidia-l4t-dla-compiler"
+    if "libcuda" in message or "libcudart" in message:
+        return "install the NVIDIA driver, or start the container with --gpus all"
+    return install_hint
+
+
+def _two_versions(library: Library, distribution: str | None) -> str | None:
+    """Says so where the module, its distribution and the shared library that it loaded are not of one version."""
+    module = _numbers(library.version)
+    if distribution is not None and _numbers(distribution) != module:
+        return f"two versions of {library.name} are on the path: the module that Python imports is {library.version}, the installed package {distribution}"
+    loaded = _loaded_libraries()
+    if len(loaded) > 1:
+        return f"two versions of {library.name} are loaded: {' and '.join(loaded)}"
+    for path in loaded:
+        if (found := _library_version(path)) is not None and found != module:
+            return f"two versions of {library.name} are on the path: the module is {library.version}, {path} is {'.'.join(map(str, found))}"
+    return None
+
+
+def _loaded_libraries() -> list[str]:
+    """Where TensorRT's core library was loaded from, by major version; empty where the system does not tell."""
+    try:
+        lines = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    by_major = {match[1]: match[0] for line in lines if (match := re.search(r"/\S*/libnvinfer\.so\.(\d+)[\d.]*", line))}
+    return [by_major[major] for major in sorted(by_major, key=int)]
+
+
+def _library_version(path: str) -> tuple[int, ...] | None:
+    """What the loaded library says of itself: 8601 is 8.6.1, 101303 is 10.13.3."""
+    try:
+        number = int(ctypes.CDLL(path).getInferLibVersion())
+    except (OSError, AttributeError):
+        return None
+    major = 10_000 if number >= 100_000 else 1_000
+    return number // major, number % major // 100, number % 100
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def _digits(capability: str) -> str:
+    """``sm86``, ``SM_86``, ``86`` or ``8.6`` to ``86``."""
+    return capability.lower().removeprefix("sm").replace("_", "").replace(".", "")

@@ -1,0 +1,102 @@
+"""Engines opened: deserialized where a GPU can run them, or refused in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.artifact import TensorSpec
+from edgekit.bench.cuda import no_gpu
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes.tensorrt.library import Library
+from edgekit.runtimes.tensorrt.log import Log, last_words, make_log
+
+BATCH = "batch"
+# Not the library's own nptype(): that of 8.x asks NumPy for names which it no longer has.
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from and needs as long as it lives."""
+
+    trt: Any
+    runtime: Any
+    engine: Any
+    log: Log
+
+    def names(self, mode: str) -> tuple[str, ...]:
+        wanted = getattr(self.trt.TensorIOMode, mode)
+        names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
+        return tuple(name for name in names if self.engine.get_tensor_mode(name) == wanted)
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        told = self.engine.get_tensor_dtype(name).name
+        if told not in _DTYPES:
+            raise InputError(
+                f"input or output {name} is of type {told.lower()}, which NumPy has not", hint="export with FP32 or FP16 inputs and outputs"
+            )
+        return np.dtype(_DTYPES[told])
+
+    def spec(self, name: str) -> TensorSpec:
+        """A dynamic batch has a name where an engine takes one image, and is a number where its smallest profile begins higher."""
+        shape: tuple[int | str, ...] = tuple(self.engine.get_tensor_shape(name))
+        if shape[:1] == (-1,):
+            least = min(int(self.profile(i)[0][0]) for i in range(self.engine.num_optimization_profiles))
+            shape = (BATCH if least == 1 else least, *shape[1:])
+        return TensorSpec(name, shape, self.dtype(name).name)
+
+    def profile(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Least, best and most shape of the first input in a profile."""
+        least, best, most = (tuple(shape) for shape in self.engine.get_tensor_profile_shape(self.names("INPUT")[0], index))
+        return least, best, most
+
+    def profile_for(self, shape: tuple[int, ...]) -> int:
+        """The profile that takes this shape; of several the one whose best it is nearest to.
+
+        Raises:
+            InputError: none does.
+        """
+        if -1 not in tuple(self.engine.get_tensor_shape(self.names("INPUT")[0])):
+            return 0
+        ranges = [self.profile(i) for i in range(self.engine.num_optimization_profiles)]
+        fitting = [i for i, (least, _, most) in enumerate(ranges) if all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))]
+        if not fitting:
+            batches = ", ".join(f"{least[0]}" if least[0] == most[0] else f"{least[0]} to {most[0]}" for least, _, most in ranges)
+            raise InputError(
+                f"the engine takes batches of {batches}, and not {shape[0]}", hint="edgekit build BUNDLE --batch … builds another"
+            )
+        return min(fitting, key=lambda i: abs(ranges[i][1][0] - shape[0]))
+
+
+def load_engine(library: Library, path: Path) -> LoadedEngine:
+    """Deserializes an engine.
+
+    Raises:
+        EnvironmentLacks: there is no GPU here.
+        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own words are in the message.
+    """
+    if lack := no_gpu():  # TensorRT 8 ends the process where it makes a runtime without one
+        raise EnvironmentLacks(
+            f"{path.name} needs an NVIDIA GPU to run: {lack}", hint="run this on the device; `edgekit doctor` says what is missing"
+        )
+    log = make_log(library.trt)
+    runtime = library.trt.Runtime(log)
+    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise InputError(
+            f"{library.name} {library.version} does not take {path.name}: {last_words(log)}",
+            hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds one for this machine",
+        )
+    return LoadedEngine(library.trt, runtime, engine, log)

@@ -1,0 +1,35 @@
+"""TensorRT's log, kept: what it complained of is what a failed build is explained with."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Log(Protocol):
+    """``errors`` and ``warnings`` in the order they came."""
+
+    errors: list[str]
+    warnings: list[str]
+
+
+def make_log(trt: Any) -> Any:
+    """A logger for the library ``trt`` that is also a :class:`Log`."""
+
+    class Kept(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.warnings: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+            elif severity == trt.ILogger.Severity.WARNING:
+                self.warnings.append(message)
+
+    return Kept()
+
+
+def last_words(log: Log) -> str:
+    """Its last errors; its last warning where it gave no error, as TensorRT 8 does when CUDA does not start."""
+    return "; ".join(log.errors[-2:] or log.warnings[-1:]) or "it gives no reason"

@@ -1,0 +1,120 @@
+"""A graph as TensorRT reads it: parsed, with its profiles, and with the layers that must stay FP32 held there where the library would choose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import BadNetwork, InputError
+from edgekit.runtimes.tensorrt.config import Profile
+from edgekit.runtimes.tensorrt.layers import onnx_names
+from edgekit.runtimes.tensorrt.library import Library
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A network and the parser that holds its weights; the parser has to live as long."""
+
+    network: Any
+    parser: Any
+
+
+def parse(library: Library, builder: Any, path: Path, log: Any) -> Parsed:
+    """Reads an ONNX file.
+
+    Raises:
+        BadNetwork: the parser refuses it; the layer and its operator are named.
+    """
+    network = builder.create_network(library.network_flags)
+    parser = library.trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(path)):
+        said = [_describe(parser.get_error(i), path) for i in range(parser.num_errors)]
+        reason = "; ".join(said) or "it gives no reason"
+        raise BadNetwork(f"{library.name} cannot read {path.name}: {reason}", hint=_hint(reason))
+    return Parsed(network, parser)
+
+
+def add_profiles(builder: Any, settings: Any, network: Any, profiles: Sequence[Profile], name: str) -> tuple[Profile, ...]:
+    """One optimization profile a batch that was asked for; returns those that the engine will have, the static batch for a static graph.
+
+    Raises:
+        InputError: the batch is dynamic and none was asked for, the graph's own batch is another, or something else than the batch is dynamic.
+    """
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in inputs}
+    for tensor, shape in shapes.items():
+        if -1 in shape[1:]:
+            raise InputError(
+                f"{name}: input {tensor} has shape {shape}; only its batch may be dynamic", hint="export it with a fixed --size"
+            )
+    dynamic = {tensor: shape for tensor, shape in shapes.items() if shape[:1] == (-1,)}
+    if not dynamic:
+        return (_static(shapes, profiles, name),)
+    if not profiles:
+        raise InputError(
+            f"the batch of {name} is dynamic: which batches is the engine for?",
+            hint="--batch 1,4,8 builds for each of them, --batch 1:4:8 for the range with 4 as the best",
+        )
+    for least, best, most in profiles:
+        profile = builder.create_optimization_profile()
+        for tensor, shape in dynamic.items():
+            profile.set_shape(tensor, *((batch, *shape[1:]) for batch in (least, best, most)))
+        settings.add_optimization_profile(profile)
+    return tuple(profiles)
+
+
+def hold_in_fp32(library: Library, network: Any, names: Collection[str]) -> tuple[str, ...]:
+    """Makes the layers of these nodes compute in FP32 and give FP32; returns the nodes that were found.
+
+    For the weak dialect, whose builder would choose; the caller sets the flag that makes it obey.
+    """
+    trt, found = library.trt, []
+    floats = (trt.DataType.FLOAT, trt.DataType.HALF)
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        held = [name for name in onnx_names(layer.metadata, layer.name) if name in names]
+        outputs = [layer.get_output(k) for k in range(layer.num_outputs)]
+        if not held or not any(output.dtype in floats for output in outputs):
+            continue
+        layer.precision = trt.DataType.FLOAT
+        for k, output in enumerate(outputs):
+            if output.dtype in floats:
+                layer.set_output_type(k, trt.DataType.FLOAT)
+        found += held
+    return tuple(dict.fromkeys(found))
+
+
+def _static(shapes: dict[str, tuple[int, ...]], profiles: Sequence[Profile], name: str) -> Profile:
+    batch = next(iter(shapes.values()))[0]
+    if profiles and tuple(profiles) != ((batch, batch, batch),):
+        raise InputError(
+            f"{name} was exported with a batch of {batch}, and an engine of it has no other", hint="export it again with --batch dynamic"
+        )
+    return batch, batch, batch
+
+
+def _describe(error: Any, path: Path) -> str:
+    if hasattr(error, "node_name"):
+        return f"{error.node_name()} ({error.node_operator()}): {error.desc()}"
+    return f"{_node(path, error.node())}: {error.desc()}"
+
+
+def _node(path: Path, index: int) -> str:
+    """The node that TensorRT 8 only numbers; by its name where onnx is installed to read it."""
+    if index < 0 or find_spec("onnx") is None:
+        return f"node {index}"
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    return f"{nodes[index].name} ({nodes[index].op_type})" if index < len(nodes) else f"node {index}"
+
+
+def _hint(reason: str) -> str | None:
+    if "opset" in reason.lower():
+        return "export it again with --opset 17, which every TensorRT from 8.5 on reads"
+    if "no importer" in reason.lower() or "unsupported" in reason.lower():
+        return "TensorRT has no such operator: express that layer by others, and export again"
+    return None

@@ -1,0 +1,65 @@
+"""TensorRT's timing cache on disk: what the builder measured of kernels, so that the next build on this GPU measures less.
+
+One file a library, version and GPU. TensorRT refuses the cache of another device; then a new one is begun.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.log import Log
+
+
+@dataclass(frozen=True)
+class TimingCache:
+    """``cache`` is TensorRT's; it has to live as long as the settings that use it."""
+
+    path: Path
+    cache: Any
+    note: str | None
+
+
+def attach(library: Library, settings: Any, target: Target, folder: Path, log: Log) -> TimingCache | None:
+    """Gives the build its cache; None for TensorRT-RTX, where the calls do nothing."""
+    if library.ahead_of_time:
+        return None
+    path = folder / f"{library.name}-{library.version}-{target.sm}-{_slug(target.gpu or 'gpu')}.cache"
+    stored, note = _read(path)
+    before = len(log.warnings)
+    cache = settings.create_timing_cache(stored)
+    emptied = any("timing cache" in warning for warning in log.warnings[before:])  # it is read as empty where it is no cache at all
+    if cache is None or emptied or not settings.set_timing_cache(cache, False):
+        cache = settings.create_timing_cache(b"")
+        note = f"{path.name} is of another device or version, or damaged; a new timing cache was begun"
+        if cache is None or not settings.set_timing_cache(cache, False):
+            return None
+    return TimingCache(path, cache, note)
+
+
+def store(timing: TimingCache) -> None:
+    """Writes the cache as the build left it, whole or not at all."""
+    timing.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = timing.path.with_name(f".{timing.path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(bytes(timing.cache.serialize()))
+        partial.replace(timing.path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[bytes, str | None]:
+    try:
+        return path.read_bytes(), None
+    except FileNotFoundError:
+        return b"", None
+    except OSError as error:
+        return b"", f"{path} cannot be read ({error.strerror}); a new timing cache was begun"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
