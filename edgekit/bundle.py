@@ -19,6 +19,7 @@ from edgekit.manifest import SCHEMA_VERSION, FileEntry, Manifest
 
 MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
 CPU_MODEL = "model.cpu.onnx"
+STRONG_MODEL = "model.strong.onnx"
 GOLDEN_IMAGES = 16
 
 
@@ -76,6 +77,11 @@ class Bundle:
     def cpu_artifact(self) -> Artifact:
         """The graph to run on a CPU: the same numbers in the form its kernels are fast on, where the bundle has one."""
         return self._artifact(CPU_MODEL if CPU_MODEL in self.manifest.files else MODEL)
+
+    @property
+    def strong_artifact(self) -> Artifact:
+        """The graph for TensorRT 10, 11 and RTX, whose layers run in the types that the graph says; like the others where the bundle has no such form."""
+        return self._artifact(STRONG_MODEL if STRONG_MODEL in self.manifest.files else MODEL)
 
     def _artifact(self, name: str) -> Artifact:
         m = self.manifest

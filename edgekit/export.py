@@ -97,6 +97,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             ladder.climb(request.precision, final.artifact, step.seconds, gate, twin=final.twin)
         if final.cpu is not None:
             ladder.climb("int8 for CPUs", final.cpu, 0.0, gate)
+        if calibration is not None:
+            with step("strengthen"):
+                final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", ladder)
+            assert final.strong is not None
+            ladder.climb("int8 for strong typing", final.strong, step.seconds, gate, twin=final.strong_twin)
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):

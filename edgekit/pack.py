@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 
 import edgekit
 from edgekit.artifact import Artifact
-from edgekit.bundle import CPU_MODEL, GOLDEN, GOLDEN_IMAGES, LABELS, MANIFEST, MODEL, SENSITIVITY, Golden, inventory, save_golden
+from edgekit.bundle import (
+    CPU_MODEL,
+    GOLDEN,
+    GOLDEN_IMAGES,
+    LABELS,
+    MANIFEST,
+    MODEL,
+    SENSITIVITY,
+    STRONG_MODEL,
+    Golden,
+    inventory,
+    save_golden,
+)
 from edgekit.manifest import GateEntry, GoldenEntry, InputEntry, Manifest, OutputEntry, RungEntry
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
@@ -51,6 +63,8 @@ def write_bundle(
     shipped = stamp(graph, folder / MODEL, metadata)
     if final.cpu is not None:
         stamp(final.cpu, folder / CPU_MODEL, metadata)
+    if final.strong is not None:
+        stamp(final.strong, folder / STRONG_MODEL, metadata)
     if network.labels:
         (folder / LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
     picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -186,13 +186,16 @@ def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32
 class Converted:
     """A graph in its final precision.
 
-    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same numbers in the form that CPU kernels are fast on.
+    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same numbers in the form that CPU kernels are fast on;
+    ``strong`` is an INT8 graph whose remainder is FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU.
     """
 
     artifact: Artifact
     kept: tuple[KeptEntry, ...] = ()
     twin: Artifact | None = None
     cpu: Artifact | None = None
+    strong: Artifact | None = None
+    strong_twin: Artifact | None = None
     calibration: CalibrationEntry | None = None
     quantization: QuantizeReport | None = None
     advice: tuple[Advice, ...] = ()
@@ -252,7 +255,20 @@ def quantize(
     if report.unknown_operators:
         advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
     cpu = write_cpu_dialect(result.artifact, path.with_name("int8.cpu.onnx"))
-    return Converted(result.artifact, (*by_rule, *by_accuracy), None, cpu, entry, report, tuple(advice))
+    return Converted(result.artifact, (*by_rule, *by_accuracy), cpu=cpu, calibration=entry, quantization=report, advice=tuple(advice))
+
+
+def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
+    """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that shows on a CPU what FP16 storage does to it."""
+    from edgekit.graph.half import HalfConfig, rounding_twin
+    from edgekit.graph.observe import observe
+    from edgekit.graph.strong import strengthen as strengthen_graph
+
+    pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
+    result = strengthen_graph(final.artifact, path, HalfConfig(), observe(final.artifact, pixels))
+    kept = [KeptEntry(name=k.name, op_type=k.op_type, reason=f"FP32 in the strongly typed form: {k.reason}") for k in result.kept]
+    twin = rounding_twin(result.artifact, path.with_name("int8.twin.onnx"))
+    return replace(final, strong=result.artifact, strong_twin=twin, kept=(*final.kept, *kept))
 
 
 def quantization(gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]) -> QuantizeConfig:
