@@ -7,6 +7,7 @@ its own input size; ``test_tables.py`` checks that its results are there for all
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,15 +42,16 @@ SLOW = [
     *("efficientnet_b1", "efficientnet_b5", "efficientnet_lite3", "efficientnetv2_b1", "efficientnetv2_s"),
 ]
 IMAGES = 4
-SQNR = 30.0  # dB; random weights amplify rounding more than trained ones do, the more so the deeper
+SLACK_DB = 3.0  # untrained networks amplify single roundings, which differ between two ways to compute
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Every graph of one variant, and torch's logits for the photos."""
+    """Every graph of one variant, and torch's logits for the photos, in FP32 and in FP16."""
 
     images: NDArray[np.float32]
     expected: NDArray[np.float32]
+    torch_fp16: NDArray[np.float32]
     traced: Artifact
     simplified: Artifact
     half: Artifact
@@ -60,6 +62,21 @@ class Exported:
         with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
             runs = [session.run({"input": self.images[i : i + batch]})["logits"] for i in range(0, len(self.images), batch)]
         return np.concatenate(runs)
+
+    @property
+    def least_sqnr(self) -> float:
+        """What torch's own FP16 reaches, which depends on how deep and how wide the network is, less the slack."""
+        return compare(self.expected, self.torch_fp16).sqnr - SLACK_DB
+
+
+def in_half(network: nn.Module, photos: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of torch's FP16 kernels; it has none for local response normalisation, which stays FP32."""
+    halved = copy.deepcopy(network).half()
+    for module in halved.modules():
+        if isinstance(module, nn.LocalResponseNorm):
+            module.register_forward_pre_hook(lambda _module, inputs: tuple(x.float() for x in inputs))
+            module.register_forward_hook(lambda _module, _inputs, output: output.half())
+    return halved(torch.from_numpy(photos).half()).float().numpy()
 
 
 @pytest.fixture(scope="module", params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -74,11 +91,12 @@ def exported(
     network, photos = untrained(variant), images(variant, IMAGES)
     with torch.inference_mode():
         expected = network(torch.from_numpy(photos)).numpy()
+        torch_fp16 = in_half(network, photos)
     traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
     simplified, notes = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
     half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, photos)).artifact
     twin = rounding_twin(half, folder / "twin.onnx")
-    yield Exported(photos, expected, traced, simplified, half, twin, tuple(notes))
+    yield Exported(photos, expected, torch_fp16, traced, simplified, half, twin, tuple(notes))
     shutil.rmtree(folder)
 
 
@@ -100,14 +118,14 @@ def test_fp32_agrees_with_torch_at_any_batch(exported: Exported, batch: int) -> 
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_fp16_rounding_keeps_the_signal(exported: Exported, batch: int) -> None:
+def test_fp16_rounds_no_worse_than_torch(exported: Exported, batch: int) -> None:
     parity = compare(exported.expected, exported.run(exported.twin, batch))
     assert parity.nonfinite == 0
-    assert parity.sqnr >= SQNR
+    assert parity.sqnr >= exported.least_sqnr
 
 
 def test_onnxruntime_loads_the_fp16_graph(exported: Exported) -> None:
-    assert compare(exported.expected, exported.run(exported.half, 1)).sqnr >= SQNR
+    assert compare(exported.expected, exported.run(exported.half, 1)).sqnr >= exported.least_sqnr
 
 
 def test_tensorrt_rtx_builds_a_plan(exported: Exported, tmp_path: Path) -> None:
