@@ -1,46 +1,222 @@
-"""Engines into a bundle: built, written beside the graph, listed in the manifest."""
+"""Engines into a bundle: built or taken from there, audited, proven on the golden images where a GPU is, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.artifact import Artifact
-from edgekit.bundle import MANIFEST, Bundle
-from edgekit.errors import BadBundle
-from edgekit.manifest import FileEntry
+from edgekit.artifact import Artifact, sha256_of
+from edgekit.bundle import MANIFEST, MODEL, Bundle
+from edgekit.engines import (
+    ENGINES,
+    Engine,
+    EngineRecord,
+    GoldenCheck,
+    Options,
+    engine_name,
+    open_engine,
+    record_path,
+)
+from edgekit.errors import BadBundle, GateFailed
+from edgekit.manifest import FileEntry, Manifest
+from edgekit.parity import Gate, Parity, compare
+from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
+from edgekit.runtimes.tensorrt.audit import Audit, audit
+from edgekit.runtimes.tensorrt.builder import Plan
+from edgekit.runtimes.tensorrt.compile import OnPhase
+from edgekit.runtimes.tensorrt.library import Library, Target
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine of a bundle. ``reused``: it was there already; ``ran``: a GPU here proved it on the golden images."""
+
+    engine: Engine
+    artifact: Artifact
+    audit: Audit
+    reused: bool
+
+    @property
+    def ran(self) -> bool:
+        return self.engine.record.golden is not None
 
 
 def build_engine(bundle: Bundle, builder: Builder, config: BuildConfig) -> Artifact:
-    """Builds an engine from a sound bundle's graph and adds it to ``engines/``.
+    """As :func:`build`, for whoever only wants to run the engine."""
+    return build(bundle, builder, config).artifact
 
-    The name says for what it was built: runtime and its version, compute capability, precision, and the first digits of the graph's sha256.
+
+def build(
+    bundle: Bundle, builder: Builder, config: BuildConfig, *, force: bool = False, on_phase: OnPhase = lambda done, total, what: None
+) -> Built:
+    """Adds an engine to a sound bundle's ``engines/``, with a json beside it that says what it was built for.
+
+    An engine that is there with the same graph, library, version, GPU and options is taken, unless ``force``. A new one is kept only if its layers compute
+    in what the bundle promises and, where the GPU is here, it meets the bundle's gate on the golden images.
 
     Raises:
         BadBundle: the bundle is damaged.
-        EdgekitError: as :meth:`edgekit.runtimes.tensorrt.Builder.build`.
+        GateFailed: the engine's precision or its parity is not what the bundle promises.
+        EdgekitError: as :meth:`edgekit.runtimes.tensorrt.Builder.plan`.
     """
-    damage = bundle.damage()
-    if damage:
+    if damage := bundle.damage():
         raise BadBundle(f"{bundle.path} is damaged: {damage[0]}", hint="copy or export it again")
-    graph = bundle.artifact
-    parts = (builder.name, builder.available().version or "unknown", config.capability or "here", graph.precision, graph.sha256[:8])
-    name = "-".join(parts) + ".engine"
+    library = builder.library()
+    target = library.target(config.capability)
+    graph = bundle.strong_artifact if library.dialect == "strong" else bundle.artifact
+    options = Options(profiles=config.profiles, opt_level=config.opt_level, workspace=config.workspace, dla_core=config.dla_core)
+    name = engine_name(library, target, graph, options)
+    final = bundle.path / ENGINES / name
+    if not force and f"{ENGINES}/{name}" in bundle.manifest.files:
+        return _reuse(bundle, builder, open_engine(final), target)
+    plan = builder.plan(graph, config.keeping(_kept_in_fp32(bundle.manifest)), on_phase)
+    with _workshop(bundle) as folder:
+        path = folder / name
+        path.write_bytes(plan.data)
+        record = _record(library, plan, graph, options, path)
+        if target.is_here:
+            record = _proven(bundle, builder, Engine(path, record))
+        result = _audited(record, bundle.manifest, name)
+        record_path(path).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _keep(bundle, (path, record_path(path)))
+    engine = Engine(final, record)
+    return Built(engine, engine.artifact(bundle), result, reused=False)
+
+
+def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: Target) -> Built:
+    """An engine that is there; one that was built elsewhere, and that a GPU here can run, is proven now."""
+    record = found.record
+    if target.is_here and record.golden is None:
+        record = _proven(bundle, builder, found)
+        with _workshop(bundle) as folder:
+            file = folder / record_path(found.path).name
+            file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _keep(bundle, (file,))
+    engine = Engine(found.path, record)
+    return Built(engine, engine.artifact(bundle), _audited(record, bundle.manifest, found.path.name), reused=True)
+
+
+@contextmanager
+def _workshop(bundle: Bundle) -> Iterator[Path]:
+    """A folder beside the bundle, on the same disk, that goes whatever happens."""
     with tempfile.TemporaryDirectory(dir=bundle.path.parent, prefix=f".{bundle.path.name}.build-") as folder:
-        built = builder.build(graph, Path(folder) / name, config)
-        final = bundle.path / "engines" / name
-        final.parent.mkdir(exist_ok=True)
-        built.path.replace(final)
-    _list_file(bundle, final, built.sha256)
-    return Artifact(final, "engine", built.precision, built.inputs, built.outputs, built.sha256, built.parent)
+        yield Path(folder)
 
 
-def _list_file(bundle: Bundle, file: Path, sha256: str) -> None:
-    entry = FileEntry(sha256=sha256, bytes=file.stat().st_size)
-    files = {**bundle.manifest.files, file.relative_to(bundle.path).as_posix(): entry}
-    manifest = bundle.manifest.model_copy(update={"files": dict(sorted(files.items()))})
-    temporary = bundle.path / f"{MANIFEST}.{os.getpid()}.partial"
-    temporary.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    temporary.replace(bundle.path / MANIFEST)
+def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
+    """
+    Raises:
+        GateFailed: layers do not compute in what the bundle promises.
+    """
+    result = audit_of(record, manifest)
+    if result.failures:
+        raise GateFailed(
+            f"{name}: {'; '.join(result.failures)}", hint="it was not added to the bundle; --opt-level 5 searches longer for kernels"
+        )
+    return result
+
+
+def audit_of(record: EngineRecord, manifest: Manifest | None, times: Mapping[str, float] | None = None) -> Audit:
+    """Whether an engine's layers compute in what its bundle promises; ``times`` are milliseconds by layer."""
+    excuse = None
+    if record.dialect == "weak":
+        excuse = "by the builder's choice"
+    elif record.precision == "int8" and record.graph == MODEL:
+        excuse = "as the graph says, which has no form for strong typing: export it again for one"
+    kept: Collection[str] = ()
+    if manifest is not None:
+        kept = _kept_in_fp32(manifest) if record.dialect == "strong" and excuse is None else [kept.name for kept in manifest.kept]
+    return audit(record.layers, record.precision, kept, of=record.layers_of, excuse=excuse, times=times)
+
+
+def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
+    """Nodes that FP16 would harm. An INT8 bundle also lists those that only stay float; the reason tells the two apart."""
+    return tuple(kept.name for kept in manifest.kept if manifest.precision != "int8" or kept.reason.startswith("FP32"))
+
+
+def _record(library: Library, plan: Plan, graph: Artifact, options: Options, path: Path) -> EngineRecord:
+    return EngineRecord(
+        runtime=library.name,
+        version=library.version,
+        dialect=library.dialect,
+        sm=plan.target.sm,
+        gpu=plan.target.gpu,
+        precision=graph.precision,
+        graph=graph.path.name,
+        graph_sha256=graph.sha256,
+        options=options,
+        profiles=plan.profiles,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        layers_of="network",
+        layers=plan.network,
+        dla=plan.dla,
+        notes=plan.notes,
+    )
+
+
+def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
+    """Runs a new engine on the golden images and asks its inspector.
+
+    Raises:
+        GateFailed: it misses the bundle's gate.
+    """
+    golden = bundle.golden()
+    with builder.load(engine.artifact(bundle), SessionOptions()) as session:
+        parity = compare(golden.outputs, run_batches(session, golden.inputs))
+        layers, notes = session.layers(), session.notes
+    if failures := _missed(parity, bundle.manifest):
+        raise GateFailed(f"{engine.path.name} on the golden images: {'; '.join(failures)}", hint="the engine was not kept")
+    check = GoldenCheck(
+        images=parity.images,
+        flips=parity.flips,
+        sqnr=None if parity.sqnr == float("inf") else parity.sqnr,
+        max_abs=parity.max_abs,
+    )
+    return engine.record.model_copy(
+        update={"layers_of": "engine", "layers": layers, "golden": check, "notes": (*engine.record.notes, *notes)}
+    )
+
+
+def _missed(parity: Parity, manifest: Manifest) -> tuple[str, ...]:
+    """The bundle's gate, with the flips that the export had on the same images allowed on top."""
+    asked = manifest.gate
+    failures = list(Gate(relative=asked.relative, sqnr=asked.sqnr).failures(parity))
+    allowed = manifest.golden.flips + Gate(agreement=asked.agreement).allowed_flips(parity.images)
+    if parity.flips > allowed:
+        failures.append(f"{parity.flips} of {parity.images} images flip; at the export {manifest.golden.flips} did")
+    return tuple(failures)
+
+
+def _keep(bundle: Bundle, files: Sequence[Path]) -> None:
+    """Moves files into ``engines/`` and lists them in the manifest; what an interruption leaves half-way is taken back."""
+    (bundle.path / ENGINES).mkdir(exist_ok=True)
+    listed = {f"{ENGINES}/{file.name}": FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for file in files}
+    old = Bundle.open(bundle.path).manifest
+    others = {name: entry for name, entry in old.files.items() if name not in listed}
+    if len(others) < len(old.files):
+        _write_manifest(bundle, old, others)
+    try:
+        for file in files:
+            file.replace(bundle.path / ENGINES / file.name)
+        _write_manifest(bundle, old, {**others, **listed})
+    except BaseException:
+        for name in listed:
+            (bundle.path / name).unlink(missing_ok=True)
+        raise
+
+
+def _write_manifest(bundle: Bundle, manifest: Manifest, files: Mapping[str, FileEntry]) -> None:
+    partial = bundle.path / f"{MANIFEST}.{os.getpid()}.partial"
+    try:
+        partial.write_text(
+            manifest.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=1) + "\n", encoding="utf-8"
+        )
+        partial.replace(bundle.path / MANIFEST)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,36 +1,124 @@
-"""``edgekit build``: an engine plan from a bundle's graph."""
+"""``edgekit build``: an engine from a bundle's graph."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, escape, out, print_json
-from edgekit.errors import InputError
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.errors import EnvironmentLacks, InputError
+
+if TYPE_CHECKING:
+    from edgekit.build import Built
+    from edgekit.runtimes.tensorrt import Builder
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    runtime: str = typer.Option("tensorrt-rtx", help="tensorrt-rtx (needs no GPU) or tensorrt (builds on this machine's GPU)."),
-    compute_capability: str | None = typer.Option(
-        None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121.", show_default=False
+    runtime: str | None = typer.Option(
+        None,
+        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever can run here by default.",
+        show_default=False,
     ),
+    compute_capability: str | None = typer.Option(
+        None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by default.", show_default=False
+    ),
+    batch: str | None = typer.Option(
+        None, help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.", show_default=False
+    ),
+    opt_level: int | None = typer.Option(
+        None, min=0, max=5, help="How long kernels are searched for, 0 to 5; 3 by default.", show_default=False
+    ),
+    workspace: int | None = typer.Option(
+        None, min=1, help="Scratch memory of kernels in MB; what the GPU has by default.", show_default=False
+    ),
+    dla_core: int | None = typer.Option(None, min=0, help="Put what can run there on this Deep Learning Accelerator.", show_default=False),
+    force: bool = typer.Option(False, "--force", help="Build again what is there already."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Build an engine into the bundle's engines/ folder."""
-    from edgekit.build import build_engine
-    from edgekit.bundle import Bundle
-    from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX, BuildConfig
+    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the golden images where a GPU is here.
 
-    builders = {b.name: b for b in (TENSORRT, TENSORRT_RTX)}
-    if runtime not in builders:
-        raise InputError(f"--runtime {runtime} is unknown", hint=f"one of {', '.join(builders)}")
+    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
+    """
+    from edgekit.build import build
+    from edgekit.bundle import Bundle
+    from edgekit.models.download import cache_folder
+    from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.runtimes.tensorrt.config import parse_profiles
+
+    config = BuildConfig(
+        compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=cache_folder().parent / "timing"
+    )
+    builder = _builder(runtime, compute_capability)
+    opened = Bundle.open(bundle)
     progress = LiveProgress(quiet=json)
     with progress.step("build"):
-        engine = build_engine(Bundle.open(bundle), builders[runtime], BuildConfig(compute_capability))
+        built = build(opened, builder, config, force=force, on_phase=progress.advance)
     if json:
-        print_json({"engine": str(engine.path), "sha256": engine.sha256, "megabytes": engine.megabytes, "precision": engine.precision})
+        print_json(_plain(built))
     else:
-        out.print(f"{escape(str(engine.path))}  {engine.megabytes:.1f} MB  {engine.precision}")
+        _show(built)
+
+
+def _builder(runtime: str | None, capability: str | None) -> Builder:
+    """The builder asked for; TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine."""
+    from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
+
+    builders = {b.name: b for b in (TENSORRT, TENSORRT_RTX)}
+    if runtime is not None:
+        if runtime not in builders:
+            raise InputError(f"--runtime {runtime} is unknown", hint=f"one of {', '.join(builders)}")
+        return builders[runtime]
+    if capability is not None:
+        return TENSORRT_RTX
+    states = {builder: builder.available() for builder in builders.values()}
+    for builder, state in states.items():
+        if state.ok:
+            return builder
+    raise EnvironmentLacks(
+        "no engine can be built for this machine: " + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
+        hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
+    )
+
+
+def _show(built: Built) -> None:
+    from edgekit.cli.inspect import describe_audit
+
+    record = built.engine.record
+    out.print(
+        f"{escape(str(built.engine.path))}  {built.engine.megabytes:.1f} MB  {record.precision}  {record.runtime} {record.version} {record.sm}"
+    )
+    if built.reused:
+        out.print("it was there already; --force builds it again")
+    for line in describe_audit(built.audit):
+        out.print(escape(line))
+    if record.dla:
+        on = [placed.layer for placed in record.dla if placed.on_dla]
+        out.print(f"DLA core {record.options.dla_core}: {len(on)} of {len(record.dla)} layers, the rest on the GPU")
+        for placed in record.dla:
+            out.print(f"  {'DLA' if placed.on_dla else 'GPU'}  {escape(placed.layer)}")
+    if record.golden is not None:
+        g = record.golden
+        sqnr = "no difference" if g.sqnr is None else f"SQNR {g.sqnr:.1f} dB"
+        out.print(f"[green]✓[/] {g.images} golden images: max-abs {g.max_abs:.2e}, {sqnr}, {g.flips} flips")
+    else:
+        out.print(f"built, not run: {record.sm} is not a GPU of this machine")
+    for note in (*built.audit.notes, *record.notes):
+        err.print(f"[yellow]![/] {escape(note)}")
+
+
+def _plain(built: Built) -> dict[str, object]:
+    from edgekit.report.plain import plain
+
+    record = plain(built.engine.record)
+    return {
+        "engine": str(built.engine.path),
+        "megabytes": built.engine.megabytes,
+        "reused": built.reused,
+        "ran": built.ran,
+        "audit": plain(built.audit),
+        **{key: value for key, value in record.items() if key != "layers"},
+    }

@@ -15,7 +15,7 @@ from edgekit.runtimes.tensorrt.library import Library
 from edgekit.runtimes.tensorrt.log import Log, last_words, make_log
 
 BATCH = "batch"
-# Not the library's own nptype(): that of 8.x asks NumPy for names which it no longer has.
+# Not the library's own nptype(): that of 8.5 asks NumPy for np.bool, which NumPy 1.24 dropped.
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",

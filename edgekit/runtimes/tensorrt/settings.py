@@ -58,7 +58,7 @@ def _use_dla(library: Library, builder: Any, settings: Any, core: int, precision
     if cores == 0:
         raise EnvironmentLacks(
             f"{library.name} {library.version} finds no DLA here",
-            hint="Orin and Xavier have one, with TensorRT up to 10.7 or from 11.4.1 on; leave --dla-core away to build for the GPU",
+            hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin again from 11.4.1; leave --dla-core away to build for the GPU",
         )
     if not 0 <= core < cores:
         raise InputError(f"--dla-core {core}: this device has {cores}", hint=f"--dla-core 0 … {cores - 1}")

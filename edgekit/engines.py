@@ -1,0 +1,181 @@
+"""Engines as files: what each was built for, in a json beside it, and the checks before one is opened.
+
+An engine runs on the GPU architecture and the library version that it was built for, and nowhere else; the json says which, so that a wrong one is refused
+with both sides named and not with a number of TensorRT's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekit import __version__
+from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
+from edgekit.bundle import MANIFEST, Bundle
+from edgekit.errors import BadBundle, InputError
+from edgekit.runtimes.tensorrt.builder import Placement
+from edgekit.runtimes.tensorrt.layers import EngineLayer
+from edgekit.runtimes.tensorrt.library import Library, Target
+
+ENGINES = "engines"
+SUFFIX, RECORD_SUFFIX = ".engine", ".json"
+SCHEMA_VERSION = 1
+KEY_DIGITS = 8
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Options(_Entry):
+    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB."""
+
+    profiles: tuple[tuple[int, int, int], ...] = ()
+    opt_level: int | None = None
+    workspace: int | None = None
+    dla_core: int | None = None
+
+
+class GoldenCheck(_Entry):
+    """The engine on the bundle's golden images; ``sqnr`` in dB, null where nothing differs."""
+
+    images: int
+    flips: int
+    sqnr: float | None
+    max_abs: float
+
+
+class EngineRecord(_Entry):
+    """What an engine was built from and for.
+
+    ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open the engine and the layers are those that the builder was
+    given. ``profiles`` are the batches that it takes: least, best, most. ``golden`` is null where it was not run.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    edgekit: str = __version__
+    runtime: str
+    version: str
+    dialect: Literal["weak", "strong"]
+    sm: str
+    gpu: str | None
+    precision: Precision
+    graph: str
+    graph_sha256: str
+    options: Options
+    profiles: tuple[tuple[int, int, int], ...]
+    sha256: str
+    bytes: int
+    layers_of: Literal["engine", "network"]
+    layers: tuple[EngineLayer, ...]
+    dla: tuple[Placement, ...] = ()
+    golden: GoldenCheck | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine's file and what is known of it."""
+
+    path: Path
+    record: EngineRecord
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the file in MB (10⁶ bytes)."""
+        return self.record.bytes / 1e6
+
+    def check(self) -> None:
+        """
+        Raises:
+            BadBundle: the file is missing, truncated or altered.
+        """
+        if not self.path.is_file():
+            raise BadBundle(f"{self.path} is missing", hint=_REBUILD)
+        if self.path.stat().st_size != self.record.bytes or sha256_of(self.path) != self.record.sha256:
+            raise BadBundle(f"{self.path} is truncated or altered: it is not the file that was built", hint=_REBUILD)
+
+    def check_fits(self, runtime: str, version: str, sm: str | None) -> None:
+        """
+        Raises:
+            InputError: it was built for another library, version or GPU than these.
+        """
+        r = self.record
+        for what, there, here in (
+            ("", f"{r.runtime} {r.version}", f"{runtime} {version}"),
+            ("a GPU of ", r.sm, sm),
+        ):
+            if here is not None and there != here:
+                raise InputError(f"{self.path.name} was built for {what}{there}; here is {here}", hint=self._rebuild())
+
+    def artifact(self, bundle: Bundle) -> Artifact:
+        """The engine as a runtime takes it; its batch has a name where it takes several."""
+        m, r = bundle.manifest, self.record
+        batch: int | str = r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
+        return Artifact(
+            self.path,
+            "engine",
+            r.precision,
+            (TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype),),
+            (TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype),),
+            r.sha256,
+            r.graph_sha256,
+        )
+
+    def _rebuild(self) -> str:
+        bundle = self.path.parent.parent if self.path.parent.name == ENGINES else "BUNDLE"
+        return f"edgekit build {bundle} --runtime {self.record.runtime} builds one for this machine"
+
+
+_REBUILD = "edgekit build BUNDLE --force builds it again"
+
+
+def engine_name(library: Library, target: Target, graph: Artifact, options: Options) -> str:
+    """The file name of an engine: readable, and another one wherever graph, library, GPU, precision or an option is another."""
+    model = None if library.ahead_of_time else target.gpu  # kernels are chosen by measuring them on this very model
+    key = json.dumps([graph.sha256, library.name, library.version, target.sm, model, graph.precision, options.model_dump()], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{library.name}-{library.version}-{target.sm}-{graph.precision}-{graph.sha256[:KEY_DIGITS]}-{digest[:KEY_DIGITS]}{SUFFIX}"
+
+
+def record_path(engine: Path) -> Path:
+    return engine.with_suffix(RECORD_SUFFIX)
+
+
+def open_engine(path: Path) -> Engine:
+    """Reads what lies beside an engine; the engine itself is not read yet.
+
+    Raises:
+        BadBundle: no such engine, or its json is missing or cannot be read.
+    """
+    if not path.is_file():
+        raise BadBundle(f"{path} is no engine: there is no such file", hint="edgekit build BUNDLE writes engines into BUNDLE/engines/")
+    file = record_path(path)
+    try:
+        return Engine(path, EngineRecord.model_validate_json(file.read_bytes()))
+    except OSError as error:
+        raise BadBundle(
+            f"{file} cannot be read ({error.strerror}), and nothing else says what {path.name} was built for", hint=_REBUILD
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadBundle(f"{file} cannot be read: {'.'.join(map(str, first['loc'])) or 'json'}: {first['msg']}", hint=_REBUILD) from error
+
+
+def engines_of(path: Path) -> tuple[Engine, ...]:
+    """The engine of a file, or all engines of a bundle.
+
+    Raises:
+        BadBundle: neither, or a bundle without engines.
+    """
+    if not (path / MANIFEST).is_file():
+        return (open_engine(path),)
+    names = [name for name in Bundle.open(path).manifest.files if name.endswith(SUFFIX)]
+    if not names:
+        raise BadBundle(f"{path} holds no engine", hint=f"edgekit build {path}")
+    return tuple(open_engine(path / name) for name in sorted(names))
