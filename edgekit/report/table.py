@@ -5,25 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgekit.bench.environment import Environment
+from edgekit.bench.environment import Environment, Snapshot
 from edgekit.bench.statistics import Ratio
 from edgekit.manifest import CalibrationEntry, KeptEntry
-from edgekit.parity import Rung
+from edgekit.parity import Parity, Rung
 from edgekit.report.document import Latency, LatencyRow
 
 LADDER = ("rung", "seconds", "MB", "max-abs", "SQNR dB", "top-1 agreement", "verdict")
 LATENCY = ("latency", "median ms", "p90", "p99", "CV", "times as long as reference")
 
 
+PROOF = ("parity with the golden images", "SQNR dB", "max-abs", "top-1 agreement", "")
+
+
 def ladder_row(rung: Rung) -> tuple[str, ...]:
     size = "–" if rung.megabytes is None else f"{rung.megabytes:.2f}"
     if rung.parity is None:
         return (rung.name, f"{rung.seconds:.1f}", size, "–", "–", "–", rung.verdict)
-    p = rung.parity
+    sqnr, max_abs, agreement = parity_cells(rung.parity)
+    return (rung.name, f"{rung.seconds:.1f}", size, max_abs, sqnr, agreement, rung.verdict)
+
+
+def parity_cells(p: Parity) -> tuple[str, str, str]:
+    """SQNR, max-abs and top-1 agreement."""
     sqnr = "exact" if math.isinf(p.sqnr) and p.sqnr > 0 else f"{p.sqnr:.1f}"
     ties = "" if not p.ties else f", {p.ties} tie" if p.ties == 1 else f", {p.ties} ties"
-    agreement = f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties})"
-    return (rung.name, f"{rung.seconds:.1f}", size, f"{p.max_abs:.1e}", sqnr, agreement, rung.verdict)
+    return sqnr, f"{p.max_abs:.1e}", f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties})"
 
 
 def latency_row(row: LatencyRow) -> tuple[str, ...]:
@@ -73,7 +80,28 @@ def environment_lines(environment: Environment) -> list[str]:
     ]
     if environment.memory_mb:
         lines.append(f"memory    {environment.memory_mb / 1000:.1f} GB")
-    if environment.jetson is not None:
-        lines.append(f"jetson    {environment.jetson}")
-    lines += [f"gpu       {gpu}" for gpu in environment.gpus]
+    if (jetson := environment.jetson) is not None:
+        locked = {True: ", GPU clock locked", False: ", GPU clock not locked", None: ""}[jetson.gpu_clock_locked]
+        lines.append(f"jetson    L4T {jetson.l4t}, power mode {jetson.power_mode or 'unknown'}{locked}")
+    for gpu in environment.gpus:
+        sm = f", sm_{gpu.compute_capability.replace('.', '')}" if gpu.compute_capability else ""
+        memory = f", {gpu.memory_mb / 1000:.1f} GB" if gpu.memory_mb else ""
+        lines.append(f"gpu       {gpu.name}{sm}{memory}, driver {gpu.driver}")
     return lines
+
+
+def clock_lines(environment: Environment) -> list[str]:
+    """Clocks, load and temperatures before a measurement and after it; what the machine does not tell is left out."""
+    moments = [("before", environment.before), ("after", environment.after)]
+    return [f"{name:<10}{', '.join(told)}" for name, moment in moments if moment is not None and (told := _moment(moment))]
+
+
+def _moment(now: Snapshot) -> list[str]:
+    told = [f"CPU {min(now.cpu_mhz)} to {max(now.cpu_mhz)} MHz"] if now.cpu_mhz else []
+    for index, gpu in enumerate(now.gpus):
+        told += [f"GPU {index} {gpu.sm_mhz} MHz"] if gpu.sm_mhz is not None else []
+        told += [f"GPU {index} {gpu.temperature:g} °C"] if gpu.temperature is not None else []
+        told += [f"GPU {index} held by {', '.join(gpu.throttled)}"] if gpu.throttled else []
+    if now.jetson is not None and now.jetson.gpu_mhz is not None:
+        told.append(f"GPU {now.jetson.gpu_mhz} MHz")
+    return told + ([f"load {now.load:g}"] if now.load is not None else [])

@@ -44,23 +44,24 @@ def _title(report: Report) -> Text:
 
 
 def _ladder(report: Report) -> Table:
-    grid = _grid(table.LADDER, left=(0, 6))
+    rows = grid(table.LADDER, left=(0, 6))
     for rung in report.ladder:
         *cells, verdict = table.ladder_row(rung)
-        grid.add_row(*cells, Text(verdict, style=_STYLES[verdict]))
-    return grid
+        rows.add_row(*cells, Text(verdict, style=_STYLES[verdict]))
+    return rows
 
 
 def _latency(report: Report) -> Table:
     assert report.latency is not None
-    grid = _grid(table.LATENCY, left=(0, 5))
+    rows = grid(table.LATENCY, left=(0, 5))
     for row in report.latency.rows:
-        grid.add_row(*table.latency_row(row))
-    return grid
+        rows.add_row(*table.latency_row(row))
+    return rows
 
 
-def _grid(titles: tuple[str, ...], left: tuple[int, ...]) -> Table:
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+def grid(titles: tuple[str, ...], left: tuple[int, ...]) -> Table:
+    """An empty table; the columns of ``left`` are texts, the others numbers."""
+    columns = Table(box=None, pad_edge=False, header_style="bold")
     for i, title in enumerate(titles):
-        grid.add_column(title, justify="left" if i in left else "right", no_wrap=True)
-    return grid
+        columns.add_column(title, justify="left" if i in left else "right", no_wrap=True)
+    return columns

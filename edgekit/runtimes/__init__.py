@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
 from edgekit.runtimes.base import Availability, Runtime, Session, SessionOptions, run_batches
 
-__all__ = ["GRAPH_RUNTIMES", "Availability", "Runtime", "Session", "SessionOptions", "availability", "find", "run_batches"]
+if TYPE_CHECKING:
+    from edgekit.runtimes.tensorrt import Builder
 
-GRAPH_RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
+__all__ = ["Availability", "Runtime", "Session", "SessionOptions", "availability", "builders", "find", "known", "run_batches"]
+
+
+def known() -> Mapping[str, Runtime]:
+    """Every runtime that runs a bundle, by name: those of graphs first, then those of engines."""
+    from edgekit.runtimes import onnxruntime, onnxruntime_gpu
+
+    graphs: tuple[Runtime, ...] = (onnxruntime.OnnxRuntime(), onnxruntime_gpu.ONNXRUNTIME_CUDA, onnxruntime_gpu.ONNXRUNTIME_TENSORRT)
+    return {runtime.name: runtime for runtime in graphs} | dict(builders())
+
+
+def builders() -> Mapping[str, Builder]:
+    """The runtimes of engines, which are built before they are run."""
+    from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
+
+    return {builder.name: builder for builder in (TENSORRT, TENSORRT_RTX)}
 
 
 def find(name: str) -> Runtime:
@@ -18,21 +35,14 @@ def find(name: str) -> Runtime:
     Raises:
         InputError: there is none; the hint lists them.
     """
-    from edgekit.runtimes import onnxruntime, onnxruntime_gpu
-
-    known: dict[str, Runtime] = {
-        runtime.name: runtime
-        for runtime in (onnxruntime.OnnxRuntime(), onnxruntime_gpu.ONNXRUNTIME_CUDA, onnxruntime_gpu.ONNXRUNTIME_TENSORRT)
-    }
-    if name not in known:
-        raise InputError(f"unknown runtime {name!r}", hint=f"one of {', '.join(known)}")
-    return known[name]
+    runtimes = known()
+    if name not in runtimes:
+        raise InputError(f"unknown runtime {name!r}", hint=f"one of {', '.join(runtimes)}")
+    return runtimes[name]
 
 
 def availability() -> Mapping[str, Availability]:
-    """What every runtime says of itself on this machine."""
-    from edgekit.runtimes import tensorrt, torch
+    """What every runtime says of itself on this machine; torch runs networks, not bundles."""
+    from edgekit.runtimes import torch
 
-    found = {"torch": torch.available()}
-    found |= {name: find(name).available() for name in GRAPH_RUNTIMES}
-    return found | {builder.name: builder.available() for builder in (tensorrt.TENSORRT, tensorrt.TENSORRT_RTX)}
+    return {"torch": torch.available()} | {name: runtime.available() for name, runtime in known().items()}

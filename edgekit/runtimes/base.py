@@ -69,8 +69,8 @@ class Session(Protocol):
 class Runtime(Protocol):
     """A way to run artifacts."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     def available(self) -> Availability: ...
     def load(self, artifact: Artifact, options: SessionOptions) -> Session: ...
 

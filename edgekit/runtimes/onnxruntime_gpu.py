@@ -115,6 +115,8 @@ ONNXRUNTIME_TENSORRT = OnnxRuntimeGpu("onnxruntime-tensorrt", "TensorrtExecution
 class OnnxRuntimeGpuSession(OnnxRuntimeSession):
     """``run`` copies in, runs and copies out; what ``bind`` put on the device stays there, so that ``enqueue`` and ``synchronize`` copy nothing."""
 
+    on_device = True
+
     def __init__(self, session: onnxruntime.InferenceSession, device: str = "cuda") -> None:
         super().__init__(session)
         self._device = device

@@ -1,0 +1,185 @@
+"""``edgekit bench``: bundles and runtimes measured in turns in one process, after each has shown that it computes what the export did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.advice import Advice
+from edgekit.bench import clock, phases
+from edgekit.bench.cautions import of_measurement
+from edgekit.bench.environment import describe
+from edgekit.bench.throughput import rates
+from edgekit.bench.verdict import Candidate as Contender
+from edgekit.bench.verdict import verdict
+from edgekit.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
+from edgekit.errors import BadWeights, InputError, WeightsUnavailable
+from edgekit.latency import batches_of, synchronous
+from edgekit.progress import Progress, Quiet
+from edgekit.report.bench import BenchReport, Proof, Row, Shipped, Table
+from edgekit.runtimes import availability, builders, known
+from edgekit.runtimes.base import SessionOptions
+from edgekit.sessions import open_session
+
+END_TO_END = "end to end: copy in, run, copy out"
+ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure. Without ``runtimes`` every one that is here, torch left out; ``seconds`` is each candidate's share of the clock."""
+
+    bundles: tuple[Path, ...]
+    runtimes: tuple[str, ...] = ()
+    batch: int | None = None
+    threads: int | None = None
+    seconds: float = 3.0
+    streams: int = 1
+
+
+def bench(request: BenchRequest, progress: Progress | None = None) -> BenchReport:
+    """Measures what was asked for. The first candidate is the reference.
+
+    Raises:
+        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not allow.
+        EnvironmentLacks: a runtime that cannot run here.
+        BadNetwork: a runtime that refuses a graph.
+    """
+    show = progress or Quiet()
+    options = SessionOptions(request.threads)
+    bundles = open_bundles(request.bundles)
+    batch = common_batch(bundles, request.batch)
+    chosen, left_out = subjects(bundles, request.runtimes or tuple(name for name, runtime in known().items() if runtime.available().ok))
+    _check_streams(request.streams, chosen)
+    with ExitStack() as stack:
+        with show.step("parity"):
+            candidates, gone = _open(chosen, batch, options, stack)
+        left_out |= gone
+        if not candidates:
+            why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            raise InputError(f"nothing is left to measure ({why or 'no runtime is here'})", hint="`edgekit doctor` lists the runtimes")
+        environment = describe()
+        with show.step("latency"):
+            runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}
+            whole = _measure(runs, request.seconds, show)
+        engines, cautions = _measure_engines(candidates, whole, batch, request.seconds, show)
+        environment = environment.finished()
+    throughput = _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
+    failed = {c.subject.name for c in candidates if c.failures}
+    return BenchReport(
+        batch=batch,
+        threads=options.cpu_threads,
+        proofs=tuple(_proofs(candidates)),
+        end_to_end=_table(END_TO_END, whole, failed),
+        engine_only=None if engines is None else _table(ENGINE_ONLY, engines, failed),
+        streams=request.streams,
+        throughput=throughput,
+        verdicts=tuple(_verdicts(candidates, engines, whole)),
+        left_out=left_out,
+        advice=(*_mixed(candidates), *of_measurement(whole, environment), *cautions),
+        environment=environment,
+    )
+
+
+def _check_streams(streams: int, chosen: Sequence[Subject]) -> None:
+    without = sorted({subject.runtime for subject in chosen} - set(builders()))
+    if streams > 1 and without:
+        raise InputError(f"{without[0]} has no streams", hint=f"leave --streams away, or use --runtime {' or '.join(builders())} alone")
+
+
+def _open(chosen: Sequence[Subject], batch: int, options: SessionOptions, stack: ExitStack) -> tuple[list[Candidate], dict[str, str]]:
+    """The candidates; and the networks whose weights turn out to be gone."""
+    candidates, gone = [], {}
+    for subject in chosen:
+        try:
+            candidates.append(open_candidate(subject, batch, options, stack))
+        except (WeightsUnavailable, BadWeights) as error:
+            if subject.runtime != TORCH:
+                raise
+            gone[subject.name] = error.message
+    return candidates, gone
+
+
+def _measure(runs: Mapping[str, clock.Candidate], seconds: float, progress: Progress) -> clock.Measurement:
+    return clock.measure(runs, reference=next(iter(runs)), seconds=seconds, on_block=lambda done, total: progress.advance(done, total))
+
+
+def _measure_engines(
+    candidates: Sequence[Candidate], whole: clock.Measurement, batch: int, seconds: float, progress: Progress
+) -> tuple[clock.Measurement | None, list[Advice]]:
+    """The candidates on a GPU once more, without copies."""
+    on_gpu = {c.subject.name: c for c in candidates if phases.on_gpu(c.session)}
+    if not on_gpu:
+        return None, []
+    feeds = {name: batches_of(c.session, c.images, batch)[0] for name, c in on_gpu.items()}
+    with progress.step("latency of the engines alone"):
+        measurement = _measure({name: phases.engine_only(c.session, feeds[name]) for name, c in on_gpu.items()}, seconds, progress)
+    found = []
+    for name, c in on_gpu.items():
+        compute, end_to_end = (m.timings[name].summary.median for m in (measurement, whole))
+        found += list(phases.cautions(name, c.session, feeds[name], compute, end_to_end))
+    return measurement, found
+
+
+def _throughput(
+    candidates: Sequence[Candidate], request: BenchRequest, batch: int, options: SessionOptions, progress: Progress
+) -> dict[str, float]:
+    """Images a second of each candidate with all streams busy."""
+    with ExitStack() as stack, progress.step("throughput"):
+        sessions = {}
+        for c in candidates:
+            session = open_session(c.subject.bundle, c.subject.runtime, options, batch=batch, streams=request.streams)
+            sessions[c.subject.name] = stack.enter_context(session)
+            session.bind(batches_of(session, c.images, batch)[0])
+        found = rates(sessions, seconds=request.seconds, on_block=lambda done, total: progress.advance(done, total))
+    return {name: rate * batch for name, rate in found.items()}
+
+
+def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -> Table:
+    reference = measurement.reference
+    rows = []
+    for name, timing in measurement.timings.items():
+        comparable = name != reference and not {name, reference} & set(failed)
+        rows.append(Row(name, timing.summary, measurement.ratio(name) if comparable else None, timing.warm_up.settled))
+    return Table(what, reference, tuple(rows), measurement.noise_floor)
+
+
+def _proofs(candidates: Sequence[Candidate]) -> Iterator[Proof]:
+    found = availability()
+    for c in candidates:
+        s = c.subject
+        yield Proof(
+            s.name,
+            str(s.bundle.path),
+            s.bundle.manifest.network.name,
+            s.precision,
+            s.runtime,
+            found[s.runtime].version,
+            c.parity,
+            c.failures,
+        )
+
+
+def _verdicts(candidates: Sequence[Candidate], engines: clock.Measurement | None, whole: clock.Measurement) -> Iterator[Shipped]:
+    """One for each runtime and network of which just one FP16 and one INT8 bundle take part; by the engines alone where they were measured."""
+    groups: dict[tuple[str, str, str | None], dict[str, list[Candidate]]] = {}
+    for c in candidates:
+        m = c.subject.bundle.manifest
+        group = groups.setdefault((c.subject.runtime, m.network.name, m.weights.sha256), {})
+        group.setdefault(c.subject.precision, []).append(c)
+    for (runtime, network, _), by_precision in groups.items():
+        pair = [by_precision.get(precision, []) for precision in ("fp16", "int8")]
+        if [len(found) for found in pair] != [1, 1]:
+            continue
+        names = [found[0].subject.name for found in pair]
+        measured = engines if engines is not None and set(names) <= set(engines.timings) else whole
+        contenders = [Contender(measured.timings[name].blocks, found[0].failures) for name, found in zip(names, pair, strict=True)]
+        yield Shipped(runtime, network, verdict(*contenders))
+
+
+def _mixed(candidates: Sequence[Candidate]) -> Iterator[Advice]:
+    networks = sorted({c.subject.bundle.manifest.network.name for c in candidates})
+    if len(networks) > 1:
+        yield Advice(f"these are different networks ({', '.join(networks)}): a ratio compares them, not only their precision or runtime")

@@ -1,0 +1,186 @@
+"""What a bench compares: every bundle in every runtime, and PyTorch where the network can be had again, each with its parity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.artifact import TensorSpec
+from edgekit.bundle import Bundle
+from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
+from edgekit.manifest import Manifest
+from edgekit.parity import DEFAULT_GATES, Parity, compare
+from edgekit.runtimes import find, known, torch
+from edgekit.runtimes.base import Session, SessionOptions, batches
+from edgekit.sessions import open_session, require
+from edgekit.verify import lost
+
+TORCH = "torch"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What can be measured: a bundle in a runtime, or the network that it was made from in PyTorch, in FP32."""
+
+    name: str
+    bundle: Bundle
+    runtime: str
+
+    @property
+    def precision(self) -> str:
+        return "fp32" if self.runtime == TORCH else self.bundle.manifest.precision
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A subject, open and ready. ``failures`` say how far it is from what the bundle promises; no speed-up is claimed with any."""
+
+    subject: Subject
+    session: Session
+    images: NDArray[np.float32]
+    parity: Parity
+    failures: tuple[str, ...]
+
+
+def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
+    """
+    Raises:
+        InputError: none, or one twice.
+        BadBundle: one that cannot be opened, or is damaged.
+    """
+    bundles = [Bundle.open(path) for path in paths]
+    places = [bundle.path.resolve() for bundle in bundles]
+    if twice := next((path for path in places if places.count(path) > 1), None):
+        raise InputError(f"{twice} is given twice", hint="the first candidate is measured against itself anyway: see the noise floor")
+    for bundle in bundles:
+        if damage := bundle.damage():
+            raise BadBundle(f"{bundle.path} is damaged: {damage[0]}", hint="copy or export it again")
+    return bundles
+
+
+def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
+    """The batch that all bundles are measured at: the one asked for, else their static one, else 1.
+
+    Raises:
+        InputError: a graph of another static batch.
+    """
+    static = {bundle.path: size for bundle in bundles if isinstance(size := bundle.manifest.input.shape[0], int)}
+    batch = asked or next(iter(static.values()), 1)
+    for path, size in static.items():
+        if size != batch:
+            why = "as --batch asks" if asked else "as the others do"
+            raise InputError(
+                f"{path} has a static batch of {size} and cannot run {batch} images at once, {why}",
+                hint=f"export it with --batch {batch}, or with --batch dynamic",
+            )
+    return batch
+
+
+def subjects(bundles: Sequence[Bundle], runtimes: Sequence[str]) -> tuple[list[Subject], dict[str, str]]:
+    """The subjects in the order of the runtimes, then of the bundles; and those that are left out, with the reason.
+
+    Raises:
+        InputError: a runtime that nobody knows.
+        EnvironmentLacks: a runtime that cannot run here.
+    """
+    labels = _labels(bundles)
+    chosen: list[Subject] = []
+    left_out: dict[str, str] = {}
+    for runtime in runtimes:
+        if runtime == TORCH:
+            found, left_out = _torch_subjects(bundles, labels)
+            chosen += found
+            continue
+        if runtime not in known():
+            raise InputError(f"unknown runtime {runtime!r}", hint=f"one of {', '.join((TORCH, *known()))}")
+        require(find(runtime))
+        chosen += [Subject(f"{runtime} {labels[bundle.path]}", bundle, runtime) for bundle in bundles]
+    return chosen, left_out
+
+
+def _torch_subjects(bundles: Sequence[Bundle], labels: Mapping[Path, str]) -> tuple[list[Subject], dict[str, str]]:
+    """One for each network, whatever the precisions of its bundles."""
+    state = torch.available()
+    if not state.ok:
+        raise EnvironmentLacks(f"torch cannot run here: {state.reason}", hint=state.install_hint)
+    networks: dict[tuple[object, ...], Bundle] = {}
+    left_out = {}
+    for bundle in bundles:
+        m = bundle.manifest
+        if reason := _why_not_torch(m):
+            left_out[f"torch {labels[bundle.path]}"] = reason
+        else:
+            networks.setdefault((m.network.name, m.weights.sha256, m.weights.seed, m.input.height, m.input.width), bundle)
+    alone = len(networks) == 1
+    return [Subject(TORCH if alone else f"torch {labels[bundle.path]}", bundle, TORCH) for bundle in networks.values()], left_out
+
+
+def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack: ExitStack) -> Candidate:
+    """Opens a subject and compares it, in batches of ``batch``, with the bundle's golden outputs.
+
+    Raises:
+        EnvironmentLacks: the runtime cannot run here.
+        BadNetwork: the runtime refuses the graph.
+        WeightsUnavailable, BadWeights: for torch, the weights of the bundle cannot be had again.
+    """
+    bundle = subject.bundle
+    golden = bundle.golden()
+    if subject.runtime == TORCH:
+        session: Session = _open_torch(bundle, options)
+    else:
+        session = open_session(bundle, subject.runtime, options, batch=batch)
+    stack.enter_context(session)
+    parity = compare(golden.outputs, _outputs(session, golden.inputs, batch))
+    failures = DEFAULT_GATES["fp32"].failures(parity) if subject.runtime == TORCH else lost(parity, bundle.manifest, subject.runtime)
+    return Candidate(subject, session, golden.inputs, parity, failures)
+
+
+def _outputs(session: Session, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+    spec, output = session.inputs[0], session.outputs[0].name
+    spec = replace(spec, shape=(batch, *spec.shape[1:]))
+    return np.concatenate([session.run({spec.name: feed})[output][:count] for feed, count in batches(spec, images)]).astype(np.float32)
+
+
+def _labels(bundles: Sequence[Bundle]) -> dict[Path, str]:
+    """What tells bundles apart: the precision where there is one, else the folder's name, or the whole path where names repeat."""
+    if len(bundles) == 1:
+        return {bundles[0].path: bundles[0].manifest.precision}
+    names = [bundle.path.resolve().name for bundle in bundles]
+    return {bundle.path: name if names.count(name) == 1 else str(bundle.path) for bundle, name in zip(bundles, names, strict=True)}
+
+
+def _why_not_torch(manifest: Manifest) -> str | None:
+    """Why the network of a bundle cannot be had in PyTorch again; None where it can, so far as the manifest tells."""
+    network, weights = manifest.network, manifest.weights
+    if network.origin != "zoo":
+        return f"{network.name} is not of the zoo ({network.origin}), so that the bundle cannot bring it back"
+    if weights.source not in ("pretrained", "random"):
+        return f"its weights came from {weights.file or weights.source}, which is not in the bundle"
+    return None
+
+
+def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
+    """The network of a bundle in PyTorch, with the very weights that the manifest names."""
+    from edgekit.networks import NetworkRequest, open_network
+    from edgekit.runtimes.torch import TorchSession
+
+    m = bundle.manifest
+    weights = f"random:{m.weights.seed}" if m.weights.source == "random" else "pretrained"
+    network = open_network(NetworkRequest(m.network.name, weights, (m.input.height, m.input.width)))
+    if network.weights.sha256 != m.weights.sha256:
+        raise BadWeights(
+            f"{m.network.name} comes with other weights now than those of {bundle.path}", hint="export it again, or leave torch away"
+        )
+    assert network.module is not None
+    shape = ("batch", *m.input.shape[1:])
+    return TorchSession(
+        network.module,
+        TensorSpec(m.input.name, shape, "float32"),
+        TensorSpec(m.output.name, ("batch", m.output.classes), "float32"),
+        options,
+    )
