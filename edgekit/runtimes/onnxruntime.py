@@ -31,7 +31,12 @@ _DTYPES = {
 
 
 class OnnxRuntime:
+    """``as_written`` computes node by node what the graph says, without fusions: slower, and the same whatever values are read beside the outputs."""
+
     name = "onnxruntime"
+
+    def __init__(self, *, as_written: bool = False) -> None:
+        self._as_written = as_written
 
     def available(self) -> Availability:
         if find_spec("onnxruntime") is None:
@@ -56,6 +61,8 @@ class OnnxRuntime:
         if saturates_u8s8():
             # Its fast kernels add pairs of products in 16 bits there; the slower ones are exact. Elsewhere the fast ones are exact too.
             settings.add_session_config_entry(EXACT_INT8, "1")
+        if self._as_written:
+            settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this optimizer it computes what the graph says.
             session = ort.InferenceSession(
