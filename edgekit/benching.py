@@ -65,6 +65,7 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
             runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}
             whole = _measure(runs, request.seconds, show)
         engines, cautions = _measure_engines(candidates, whole, batch, request.seconds, show)
+        verdicts = tuple(_verdicts(candidates, engines, whole))
         environment = environment.finished()
     throughput = _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
     failed = {c.subject.name for c in candidates if c.failures}
@@ -76,7 +77,7 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         engine_only=None if engines is None else _table(ENGINE_ONLY, engines, failed),
         streams=request.streams,
         throughput=throughput,
-        verdicts=tuple(_verdicts(candidates, engines, whole)),
+        verdicts=verdicts,
         left_out=left_out,
         advice=(*_mixed(candidates), *of_measurement(whole, environment), *cautions),
         environment=environment,
@@ -175,7 +176,10 @@ def _verdicts(candidates: Sequence[Candidate], engines: clock.Measurement | None
             continue
         names = [found[0].subject.name for found in pair]
         measured = engines if engines is not None and set(names) <= set(engines.timings) else whole
-        contenders = [Contender(measured.timings[name].blocks, found[0].failures) for name, found in zip(names, pair, strict=True)]
+        contenders = [
+            Contender(measured.timings[name].blocks, found[0].failures, phases.reformats(found[0].session))
+            for name, found in zip(names, pair, strict=True)
+        ]
         yield Shipped(runtime, network, verdict(*contenders))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Protocol, runtime_checkable
 
@@ -24,9 +24,26 @@ class DeviceTimed(Protocol):
     def device_ms(self) -> float: ...
 
 
+class Layer(Protocol):
+    @property
+    def role(self) -> str: ...
+
+
+@runtime_checkable
+class Inspected(Protocol):
+    """A session that tells the layers of its engine."""
+
+    def layers(self) -> Sequence[Layer]: ...
+
+
 def on_gpu(session: Session) -> bool:
     """Whether a session keeps what ``bind`` gave it on a device, so that ``enqueue`` copies nothing."""
     return isinstance(session, DeviceTimed) or getattr(session, "on_device", False)
+
+
+def reformats(session: Session) -> int | None:
+    """How many layers of an engine only convert formats or types; None where nobody can tell."""
+    return sum(layer.role == "reformat" for layer in session.layers()) if isinstance(session, Inspected) else None
 
 
 def engine_only(session: Session, feeds: Feeds) -> Candidate:

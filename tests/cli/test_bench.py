@@ -6,19 +6,25 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
+import edgekit.build as engines_of_bundles
+import edgekit.runtimes.tensorrt as runtimes_of_tensorrt
 from edgekit import candidates
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bench import clock
+from edgekit.bundle import Bundle
 from edgekit.export import ExportRequest, export
 from edgekit.networks import NetworkRequest
 from edgekit.runtimes.base import Availability, SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
+from edgekit.runtimes.tensorrt import BuildConfig
 
 from .conftest import FACTORIES, EdgekitCall
 
@@ -197,6 +203,83 @@ def test_a_gpu_runtime_is_measured_with_and_without_copies(edgekit: EdgekitCall,
     assert engines["reference"] == "onnxruntime-cuda fp16"
     assert engines["rows"][1]["ratio"] is not None
     assert "engine only: inputs and outputs stay on the GPU" in edgekit(*arguments).out
+
+
+class EngineDouble(OnnxRuntimeSession):
+    """A TensorRT session as far as a bench can tell: ONNX Runtime computes, and the device's events always say 2 ms."""
+
+    notes = ("no CUDA graph was captured",)
+
+    def device_ms(self) -> float:
+        return 2.0
+
+    def layers(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(role=role) for role in ("compute", "reformat", "reformat")]
+
+
+class BuilderDouble:
+    """Stands for TensorRT's builder: its engines are the graphs themselves."""
+
+    name = "tensorrt"
+
+    def __init__(self) -> None:
+        self.built: list[tuple[str, BuildConfig]] = []
+        self.streams: list[int] = []
+
+    def available(self) -> Availability:
+        return Availability(True, "10.3.0")
+
+    def build(self, bundle: Bundle, builder: object, config: BuildConfig) -> Artifact:
+        assert builder is self
+        self.built.append((bundle.path.name, config))
+        return bundle.artifact
+
+    def load(self, artifact: Artifact, options: SessionOptions) -> EngineDouble:
+        return EngineDouble(onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"]))
+
+    def load_streams(self, artifact: Artifact, streams: int) -> EngineDouble:
+        self.streams.append(streams)
+        return self.load(artifact, SessionOptions())
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> BuilderDouble:
+    double = BuilderDouble()
+    monkeypatch.setattr(runtimes_of_tensorrt, "TENSORRT", double)
+    monkeypatch.setattr(engines_of_bundles, "build_engine", double.build)
+    return double
+
+
+def test_engines_are_built_and_timed_by_the_device(edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble) -> None:
+    report = json.loads(edgekit("bench", lenet["fp16"], lenet["int8"], "--runtime", "tensorrt", *QUICK, "--json").out)
+    assert builder.built == [("fp16", BuildConfig()), ("int8", BuildConfig())]
+    assert [proof["version"] for proof in report["proofs"]] == ["10.3.0"] * 2
+    assert [row["summary"]["median"] for row in report["engine_only"]["rows"]] == [2.0, 2.0]
+    assert report["engine_only"]["rows"][1]["ratio"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    (shipped,) = report["verdicts"]
+    assert shipped["verdict"]["ship"] == "fp16", "by the engines alone, between which there is no difference"
+    assert "no difference was measured here" in shipped["verdict"]["why"]
+    assert {"message": "tensorrt fp16: no CUDA graph was captured", "fix": None} in report["advice"]
+    assert (report["throughput"], builder.streams) == ({}, [])
+
+
+def test_a_dynamic_graph_is_built_for_the_batch_measured(
+    edgekit: EdgekitCall, photos: Path, tmp_path: Path, builder: BuilderDouble
+) -> None:
+    network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
+    assert export(ExportRequest(network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False)).failures == ()
+    result = edgekit("bench", tmp_path / "dynamic", "--runtime", "tensorrt", "--batch", 4, "--streams", 2, *QUICK)
+    assert result.code == 0, result.err
+    assert [config.profiles for _, config in builder.built] == [((4, 4, 4),)] * 2
+    assert builder.streams == [2]
+    assert "tensorrt fp32: " in result.out and " images a second in 2 streams" in result.out
+
+
+def test_verify_builds_the_engine_it_proves(edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble) -> None:
+    result = edgekit("verify", lenet["fp16"], "--runtime", "tensorrt")
+    assert result.code == 0, result.err
+    assert "✓ 16 golden images in tensorrt: max-abs" in result.out
+    assert builder.built == [("fp16", BuildConfig())]
 
 
 # ---- what it refuses
