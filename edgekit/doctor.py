@@ -1,35 +1,146 @@
-"""What a user should know of this machine before they trust or time anything on it."""
+"""What a user should know of this machine before they trust, build or time anything on it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
 from edgekit.advice import Advice
-from edgekit.bench.environment import Environment
+from edgekit.bench.accelerators import Accelerators, accelerators
+from edgekit.bench.environment import VNNI, X86, Environment, describe
+from edgekit.runtimes import Availability, availability
+from edgekit.targets import Target, Trap, missing_dla_compiler, parse_version, show_version, target_of, traps_for
+from edgekit.targets.table import Version
 
 
-def examine(environment: Environment) -> list[Advice]:
-    """Findings, each with what would mend it."""
-    findings = []
-    cpu = environment.cpu
-    x86 = cpu.architecture in ("x86_64", "AMD64")
-    if x86 and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(cpu.flags):
-        findings.append(
-            Advice(
-                "this CPU has no VNNI: ONNX Runtime's INT8 kernels saturate and answers may differ from a GPU's",
-                "judge INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
-            )
+@dataclass(frozen=True)
+class Diagnosis:
+    """``target`` is the Jetson and its row of the device table, None elsewhere; ``traps`` are those of the target, with their sources."""
+
+    environment: Environment
+    runtimes: Mapping[str, Availability]
+    accelerators: Accelerators
+    target: Target | None
+    traps: tuple[Trap, ...]
+    findings: tuple[Advice, ...]
+
+
+def diagnose() -> Diagnosis:
+    """This machine. Imports no runtime and creates no CUDA context."""
+    return judge(describe(), availability(), accelerators())
+
+
+def judge(environment: Environment, runtimes: Mapping[str, Availability], found: Accelerators) -> Diagnosis:
+    """Findings, each with what would mend it: the machine's first, then its software's, then the traps of its target."""
+    target = target_of(environment, found.sm)
+    traps = traps_for(target, found.tensorrt) if target is not None else ()
+    if target is not None and not found.dla_compiler and (trap := missing_dla_compiler(target, found.tensorrt)):
+        traps = (*traps, trap)
+    findings = [finding for rule in _MACHINE for finding in rule(environment)]
+    findings += [finding for rule in _SOFTWARE for finding in rule(environment, found)]
+    if target is not None and not target.in_table:
+        findings.append(_unlisted(target))
+    findings += [Advice(trap.message, trap.fix) for trap in traps]
+    return Diagnosis(environment, runtimes, found, target, traps, tuple(findings))
+
+
+# ---- the machine
+
+
+def _int8(environment: Environment) -> Iterator[Advice]:
+    if environment.cpu.architecture in X86 and not VNNI & set(environment.cpu.flags):
+        yield Advice(
+            "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit asks for its exact ones, which are slower",
+            "time INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
         )
+
+
+def _cores(environment: Environment) -> Iterator[Advice]:
+    cpu, load = environment.cpu, environment.before.load
     if cpu.quota is not None and cpu.quota < len(cpu.affinity):
-        findings.append(
-            Advice(
-                f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be uneven",
-                "raise its CPU limit to measure",
-            )
+        yield Advice(
+            f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be uneven", "raise its CPU limit to measure"
         )
-    load = environment.before.load
     if load is not None and load > len(cpu.affinity):
-        findings.append(
-            Advice(
-                f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too high", "wait until the machine is idle"
-            )
+        yield Advice(
+            f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too high", "wait until the machine is idle"
         )
-    return findings
+
+
+def _jetson_clocks(environment: Environment) -> Iterator[Advice]:
+    if environment.jetson is not None and environment.jetson.gpu_clock_locked is False:
+        yield Advice("the GPU's clock is not locked: latencies will vary with what ran before", "sudo jetson_clocks, before measuring")
+
+
+# ---- its software
+
+
+def _driver(environment: Environment, found: Accelerators) -> Iterator[Advice]:
+    if found.driver is None:
+        if environment.gpus or environment.jetson is not None:
+            yield Advice(
+                "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it",
+                "in a container, start it with --gpus all (--runtime nvidia on Jetson); elsewhere install the driver",
+            )
+    elif found.driver.problem:
+        yield Advice(
+            f"the NVIDIA driver finds no GPU: {found.driver.problem}",
+            "reboot after a driver update; in a container, start it with --gpus all (--runtime nvidia on Jetson)",
+        )
+
+
+def _cuda(environment: Environment, found: Accelerators) -> Iterator[Advice]:
+    """A driver serves the CUDA of its own major version and every older one."""
+    if found.driver is None:
+        return
+    for package, version in found.cuda_packages.items():
+        if parse_version(version)[:1] > parse_version(found.driver.version)[:1]:
+            yield Advice(
+                f"{package} {version} is newer than the driver serves, CUDA {found.driver.version}: it fails with cudaErrorInsufficientDriver (35)",
+                f"update the driver, or install packages for CUDA {found.driver.version.partition('.')[0]}",
+            )
+
+
+def _tensorrt(environment: Environment, found: Accelerators) -> Iterator[Advice]:
+    libraries = found.tensorrt_libraries
+    if libraries and not found.has_tensorrt_module:
+        yield Advice(
+            f"TensorRT {', '.join(libraries)} is installed, but this Python has no module tensorrt",
+            "make the virtual environment with --system-site-packages, from the Python that JetPack or the package was built for",
+        )
+    versions = {f"libnvinfer at {files[0]}": version for version, files in libraries.items()}
+    if found.tensorrt_module is not None:
+        versions["the Python module"] = found.tensorrt_module
+    first, *others = versions.items() if versions else [("", "")]
+    if other := next((other for other in others if not _agree(parse_version(first[1]), parse_version(other[1]))), None):
+        yield Advice(
+            f"two versions of TensorRT are on the path: {first[0]} is {first[1]}, {other[0]} is {other[1]}",
+            "remove one: engines of one version do not open in the other, and the loader decides which library a module gets",
+        )
+
+
+def _agree(one: Version, other: Version) -> bool:
+    """Whether two versions may be the same: as far as both tell, and not beyond the third number, which is where packages differ."""
+    length = min(len(one), len(other), 3)
+    return one[:length] == other[:length]
+
+
+def _onnxruntime(environment: Environment, found: Accelerators) -> Iterator[Advice]:
+    if {"onnxruntime", "onnxruntime-gpu"} <= set(found.distributions):
+        yield Advice(
+            "onnxruntime and onnxruntime-gpu are both installed: they are one module, and the last one installed took the other's files",
+            "pip uninstall onnxruntime onnxruntime-gpu, then install the one you want",
+        )
+
+
+def _unlisted(target: Target) -> Advice:
+    if target.jetpack is None:
+        return Advice(f"Jetson Linux {target.l4t} is not in edgekit's device table: its traps are not known", "report it, with this output")
+    return Advice(
+        f"Jetson Linux {target.l4t} is not in edgekit's device table; JetPack {target.jetpack.version} "
+        f"({show_version(target.jetpack.l4t)}) is the last before it and stands for it"
+    )
+
+
+_MACHINE: tuple[Callable[[Environment], Iterator[Advice]], ...] = (_int8, _cores, _jetson_clocks)
+_SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (_driver, _cuda, _tensorrt, _onnxruntime)
