@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from edgekit import __version__
-from edgekit.cli import bench, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
+from edgekit.cli import bench, blame, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
 from edgekit.cli.console import err, escape
 from edgekit.errors import EdgekitError, lacking
 
@@ -49,6 +49,7 @@ app.command("verify")(verify.command)
 app.command("build")(build.command)
 app.command("inspect")(inspect.command)
 app.command("bench")(bench.command)
+app.command("blame")(blame.command)
 app.command("quantize")(quantize.command)
 app.command("sensitivity")(sensitivity.command)
 app.command("calib")(calib.command)

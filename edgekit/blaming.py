@@ -1,0 +1,134 @@
+"""What the user named, opened side by side: two of bundle, ``.onnx`` file and network, and photos for both."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import steps
+from edgekit.artifact import Artifact
+from edgekit.bundle import MANIFEST, Bundle
+from edgekit.errors import BadBundle
+from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.manifest import InputEntry
+from edgekit.networks import Network, NetworkRequest, open_network
+from edgekit.parity.blame import BOUND, Blame, blame
+from edgekit.parity.taps import Taps
+from edgekit.progress import Progress
+from edgekit.sessions import graph_for
+
+MAX_IMAGES = 16
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class BlameRequest:
+    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes them, which are traced in FP32 with their own weights.
+
+    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled photos where neither side is one. ``bound`` is in dB.
+    """
+
+    reference: str
+    candidate: str
+    images: Path | None = None
+    bound: float = BOUND
+
+
+def find_blame(request: BlameRequest, progress: Progress) -> Blame:
+    """Opens both sides and compares their values in ONNX Runtime.
+
+    Raises:
+        InputError: one of them is nothing that can be read, or they cannot be compared.
+    """
+    step = steps.Steps(progress)
+    with step("open"):
+        sides = [_open(name, step) for name in (request.reference, request.candidate)]
+    with step("images"):
+        images, notes = _images(request.images, sides)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        with step("graphs"):
+            reference, candidate = _taps(sides, Path(scratch), images)
+        with step("compare"):
+            found = blame(reference, candidate, images, bound=request.bound)
+    return replace(found, cautions=(*notes, *found.cautions))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A graph, with the bundle that it lies in if it does; or a network that is still to be traced."""
+
+    graph: Path | None = None
+    bundle: Bundle | None = None
+    network: Network | None = None
+
+    @property
+    def input(self) -> InputSpec | None:
+        """The preprocessing, where somebody said it: the bundle, the network, or the bundle that a graph was taken from."""
+        if self.bundle is not None:
+            return self.bundle.manifest.input.spec()
+        return self.network.input if self.network is not None else None if self.graph is None else _stamped(self.graph)
+
+
+def _stamped(graph: Path) -> InputSpec | None:
+    from edgekit.graph.io import load
+
+    stamp = load(graph).metadata_props.get("edgekit.input")
+    return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
+
+
+def _open(name: str, step: steps.Steps) -> _Side:
+    path = Path(name)
+    if path.is_dir():
+        bundle = Bundle.open(path)
+        graph = graph_for(bundle, "onnxruntime", proven=True).path
+        bundle.check(graph.name)
+        return _Side(graph, bundle)
+    if path.suffix.lower() == ".onnx":
+        return _Side(path, Bundle.open(path.parent) if (path.parent / MANIFEST).is_file() else None)
+    if len(path.parts) > 1 and ".py" not in path.name:
+        raise BadBundle(f"{name} does not exist", hint="give a bundle's folder, an .onnx file, or the name of a network")
+    return _Side(network=open_network(NetworkRequest(name), step.fetched))
+
+
+def _images(folder: Path | None, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
+    """The images as both sides take them, and what the user should know of how they were made; the candidate's own come first."""
+    if folder is None and (bundle := next((side.bundle for side in reversed(sides) if side.bundle is not None), None)) is not None:
+        return bundle.golden().inputs[:MAX_IMAGES], []
+    spec, notes = next((side.input for side in reversed(sides) if side.input is not None), None), []
+    if spec is None:
+        assumed = open_network(NetworkRequest(str(sides[0].graph)))
+        spec, notes = assumed.input, [note for note in assumed.notes if "preprocessing" in note]
+    if folder is None:
+        from edgekit.calib import photos
+
+        listed = ImageFolder(Path(photos()[0]).parent, tuple(photos()))
+    else:
+        listed = ImageFolder.open(folder)
+    prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
+    pixels = prepared.stack()
+    return pixels, [*notes, *(f"image passed over: {reason}" for reason in prepared.skipped.values())]
+
+
+def _taps(sides: Sequence[_Side], scratch: Path, images: NDArray[np.float32]) -> tuple[Taps, Taps]:
+    """Both sides as graphs. What is traced takes the other's batch."""
+    from edgekit.graph.taps import GraphTaps
+    from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+    found: dict[int, GraphTaps] = {}
+    batch: int | None = 1
+    for i, side in sorted(enumerate(sides), key=lambda entry: entry[1].network is not None):
+        folder = scratch / str(i)
+        folder.mkdir()
+        path = side.graph
+        if side.network is not None:
+            traced = steps.trace(side.network, folder / "traced.onnx", batch)
+            path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[: steps.PROBE_IMAGES])[0].path
+        assert path is not None
+        found[i] = GraphTaps(Artifact(path, "onnx", "fp32", (), (), ""), folder, OnnxRuntime(as_written=True))
+        batch = found[i].batch
+    return found[0], found[1]
