@@ -14,12 +14,14 @@ from edgekit.runtimes.tensorrt.log import last_words
 HALVINGS = 2
 MB = 1_000_000
 POLL_SECONDS = 0.1
+START_SECONDS = 1.0  # an interrupt may come while the thread is being started
 
 OnPhase = Callable[[int, int, str], None]
 
 _NO_MEMORY = re.compile(
     r"out ?of ?memory|memoryallocation|insufficient memory|failed to allocate|could not allocate|requested amount of (gpu )?memory", re.I
 )
+_REQUESTED = re.compile(r"requested (?:size was|amount of (?:gpu )?memory \() ?(\d+) bytes", re.I)
 _SMALL_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.I)
 
 
@@ -39,18 +41,17 @@ def compile_network(
         plan = _run(library.trt, builder, network, settings, on_phase)
         if plan is not None:
             return bytes(plan), tuple(notes)
-        said = " ".join(log.errors[before:])
-        if _SMALL_WORKSPACE.search(said):
+        said, limit = " ".join(log.errors[before:]), settings.get_memory_pool_limit(pool)
+        if _SMALL_WORKSPACE.search(said) or any(int(size) > limit for size in _REQUESTED.findall(said)):
             raise BadNetwork(
                 f"{library.name} found no kernel for a layer of {name} within the workspace: {last_words(log)}",
                 hint="a larger --workspace, or none: TensorRT then takes what the GPU has",
             )
         if not _NO_MEMORY.search(said):
             raise BadNetwork(f"{library.name} built nothing from {name}: {last_words(log)}")
-        half = settings.get_memory_pool_limit(pool) // 2
         if attempt < HALVINGS:
-            settings.set_memory_pool_limit(pool, half)
-            notes.append(f"the GPU ran out of memory: built again with a workspace of {half // MB} MB")
+            settings.set_memory_pool_limit(pool, limit // 2)
+            notes.append(f"the GPU ran out of memory: built again with a workspace of {limit // 2 // MB} MB")
     raise EnvironmentLacks(
         f"the GPU has too little memory to build {name}, even with a workspace of {settings.get_memory_pool_limit(pool) // MB} MB: {last_words(log)}",
         hint="end what else runs on the GPU, or build with a smaller --batch",
@@ -65,36 +66,43 @@ def _run(trt: Any, builder: Any, network: Any, settings: Any, on_phase: OnPhase)
     settings.progress_monitor = monitor
     done: list[Any] = []
     failed: list[BaseException] = []
+    begun, ended = threading.Event(), threading.Event()
 
     def build() -> None:
+        begun.set()
         try:
             done.append(builder.build_serialized_network(network, settings))
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
             failed.append(error)
+        ended.set()
 
-    thread = threading.Thread(target=build, name="engine build")
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        threading.Thread(target=build, name="engine build").start()
+        while not ended.wait(POLL_SECONDS):
+            continue
     except BaseException:
         monitor.stopped = True
-        thread.join()
+        if begun.wait(START_SECONDS):
+            ended.wait()
         raise
     finally:
         settings.progress_monitor = None
-    if failed:
-        raise failed[0]
+    if failed or monitor.failed:
+        raise failed[0] if failed else monitor.failed
     return done[0]
 
 
 def _monitor(trt: Any, on_phase: OnPhase) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells of the outermost phase, and cancels the build once ``stopped`` is set. An exception must not pass through the library."""
+        """Tells of the outermost phase, and cancels the build once ``stopped`` is set.
+
+        No exception may pass through the library: what the listener raises is kept in ``failed``.
+        """
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.stopped = False
+            self.failed: BaseException | None = None
             self._outermost: tuple[str, int] | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -106,7 +114,10 @@ def _monitor(trt: Any, on_phase: OnPhase) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if self._outermost is not None and phase_name == self._outermost[0] and not self.stopped:
-                on_phase(step + 1, self._outermost[1], phase_name)
+                try:
+                    on_phase(step + 1, self._outermost[1], phase_name)
+                except BaseException as error:  # noqa: BLE001 - raised once the library has returned
+                    self.failed, self.stopped = error, True
             return not self.stopped
 
     return Monitor()

@@ -95,7 +95,7 @@ def _explain(error: CudaError) -> EnvironmentLacks:
     if error.code == INSUFFICIENT_DRIVER:
         return EnvironmentLacks(
             f"the NVIDIA driver serves CUDA {found.version}, which is older than cuda-python asks for",
-            hint=f"update the driver, or pip install 'cuda-python<={found.version}'",
+            hint=f"update the driver, or pip install 'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
         )
     return EnvironmentLacks(f"CUDA cannot start: {error}", hint="run `edgekit doctor`")
 

@@ -76,9 +76,9 @@ def _tensor(told: Mapping[str, Any]) -> EngineTensor:
 
 
 def _role(name: str, kind: str, names: tuple[str, ...]) -> Role:
-    if kind.lower() == "reformat" or name.startswith("Reformatting CopyNode") or is_cast(names):
-        return "reformat"
-    return "other" if kind.lower() in _OTHER else "compute"
+    if kind.lower() in _OTHER:
+        return "other"
+    return "reformat" if kind.lower() == "reformat" or name.startswith("Reformatting CopyNode") or is_cast(names) else "compute"
 
 
 def _precision(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import threading
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,14 +14,15 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.errors import BadNetwork, InputError
+from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
 from edgekit.graph.half import HalfConfig, halve
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
-from edgekit.runtimes.tensorrt import RTX_CAPABILITIES, TENSORRT_RTX, BuildConfig
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
+from edgekit.runtimes.tensorrt.audit import audit
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
 
@@ -79,7 +82,7 @@ def fp16(request, tmp_path_factory):
 
 
 @needs_rtx
-@pytest.mark.parametrize("capability", ["sm75", "sm86", "sm120"])
+@pytest.mark.parametrize("capability", ["sm75", "sm80", "sm86", "sm89", "sm120"])
 def test_plans_of_the_main_networks(fp16, tmp_path, capability):
     engine = TENSORRT_RTX.build(fp16, tmp_path / "engines" / "plan.engine", BuildConfig(capability))
     assert (engine.format, engine.precision, engine.parent) == ("engine", "fp16", fp16.sha256)
@@ -89,45 +92,30 @@ def test_plans_of_the_main_networks(fp16, tmp_path, capability):
 
 
 @needs_rtx
+def test_every_layer_of_the_main_networks_is_asked_for_in_fp16(fp16):
+    layers = TENSORRT_RTX.plan(fp16, BuildConfig("sm86")).network
+    found = audit(layers, "fp16", (), of="network", excuse=None)
+    assert found.failures == ()
+    assert [(share.precision, share.share) for share in found.shares] == [("fp16", 1.0)]
+    convolutions = {node.name for node in load(fp16.path).graph if node.op_type == "Conv"}
+    assert {layer.onnx_layers[0] for layer in layers if layer.kind == "convolution"} == convolutions
+
+
+@needs_rtx
 @pytest.mark.parametrize(("batch", "half_io"), [(1, False), (None, True)])
 def test_a_plan_of_everything_with_an_fp32_island(tmp_path, batch, half_io):
     result = halved(Everything(), 32, tmp_path, batch, half_io)
     assert "large/Conv" in {node.name for node in result.kept}
     assert "LRN" in {node.op_type for node in load(result.artifact.path).graph}
-    engine = TENSORRT_RTX.build(result.artifact, tmp_path / "plan.engine", BuildConfig("sm86", () if batch else ((1, 4, 16),)))
-    assert engine.path.stat().st_size > 0
-
-
-@needs_rtx
-def test_capabilities_in_any_spelling(small, tmp_path):
-    plans = {
-        TENSORRT_RTX.build(small, tmp_path / "plan.engine", BuildConfig(name)).path.stat().st_size
-        for name in ("sm86", "SM_86", "86", "8.6")
-    }
-    assert len(plans) == 1
-
-
-@pytest.mark.parametrize("wanted", ["sm87", "sm90", "87", "ampere", ""])
-@needs_rtx
-def test_a_capability_that_it_cannot_build_for(small, tmp_path, wanted):
-    with pytest.raises(InputError, match=f"TensorRT-RTX does not build for {wanted}") as caught:
-        TENSORRT_RTX.build(small, tmp_path / "plan.engine", BuildConfig(wanted))
-    assert caught.value.hint == f"it builds for {', '.join(RTX_CAPABILITIES)}"
-    assert not (tmp_path / "plan.engine").exists()
-
-
-@needs_rtx
-def test_no_capability(small, tmp_path):
-    with pytest.raises(InputError, match="which GPU is the engine for") as caught:
-        TENSORRT_RTX.build(small, tmp_path / "plan.engine", BuildConfig())
-    assert "--compute-capability sm75" in (caught.value.hint or "")
-
-
-@needs_rtx
-def test_every_capability_named_is_one_of_the_packages():
-    import tensorrt_rtx
-
-    assert all(hasattr(tensorrt_rtx.ComputeCapability, name.upper()) for name in RTX_CAPABILITIES)
+    plan = TENSORRT_RTX.plan(result.artifact, BuildConfig("sm86", () if batch else ((1, 1, 1), (2, 4, 16))))
+    assert len(plan.data) > 0
+    assert plan.profiles == (((1, 1, 1),) if batch else ((1, 1, 1), (2, 4, 16)))
+    kept = {node.name for node in result.kept}
+    found = audit(plan.network, "fp16", kept, of="network", excuse=None)
+    assert found.failures == ()
+    assert any(
+        "large/Conv" in failure for failure in audit(plan.network, "fp16", kept - {"large/Conv"}, of="network", excuse=None).failures
+    )
 
 
 @needs_rtx
@@ -148,3 +136,93 @@ def test_a_file_that_is_no_graph(small, tmp_path):
     small.path.write_bytes(b"words")
     with pytest.raises(BadNetwork, match=r"tensorrt-rtx cannot read small.onnx: ."):
         TENSORRT_RTX.build(small, tmp_path / "plan.engine", BuildConfig("sm86"))
+
+
+@pytest.fixture
+def quantized(tmp_path):
+    """A convolution with INT8 input and weights, its ReLU, and a convolution that stays float."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"], name="x/QuantizeLinear"),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"], name="x/DequantizeLinear"),
+        helper.make_node("DequantizeLinear", ["w", "steps", "zeros"], ["dw"], name="w/DequantizeLinear", axis=0),
+        helper.make_node("Conv", ["d", "dw"], ["h"], name="int8/Conv", kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["h"], ["r"], name="int8/Relu"),
+        helper.make_node("Conv", ["r", "v"], ["y"], name="float/Conv", kernel_shape=[1, 1]),
+    ]
+    random = np.random.default_rng(0)
+    return graph(
+        tmp_path / "int8.onnx",
+        *nodes,
+        step=np.float32(0.05),
+        zero=np.int8(0),
+        w=random.integers(-127, 128, (3, 3, 1, 1)).astype(np.int8),
+        steps=np.full(3, 0.01, np.float32),
+        zeros=np.zeros(3, np.int8),
+        v=random.normal(size=(3, 3, 1, 1)).astype(np.float32),
+    )
+
+
+@needs_rtx
+@pytest.mark.parametrize("capability", ["sm80", "sm86", "sm89", "sm120"])
+def test_int8_is_what_reads_dequantized_tensors(quantized, capability):
+    plan = TENSORRT_RTX.plan(quantized, BuildConfig(capability))
+    assert len(plan.data) > 0
+    found = {layer.name: (layer.precision, layer.role) for layer in plan.network if layer.onnx_layers and layer.kind != "constant"}
+    assert found["int8/Conv"] == ("int8", "compute")
+    assert found["float/Conv"] == found["int8/Relu"] == ("fp32", "compute")
+    assert found["x/QuantizeLinear"][1] == found["w/DequantizeLinear"][1] == "reformat"
+    assert audit(plan.network, "int8", ("float/Conv",), of="network", excuse=None).failures == (
+        "1 layers compute in FP32 that were not to: int8/Relu",
+    )
+
+
+@needs_rtx
+def test_a_dynamic_batch_needs_a_profile(tmp_path):
+    dynamic = halved(Everything(), 32, tmp_path, batch=None).artifact
+    with pytest.raises(InputError, match=r"the batch of half\.onnx is dynamic: which batches is the engine for\?"):
+        TENSORRT_RTX.plan(dynamic, BuildConfig("sm86"))
+
+
+@needs_rtx
+def test_options_change_the_plan_and_a_small_workspace_is_refused(fp16):
+    quick, thorough = (TENSORRT_RTX.plan(fp16, BuildConfig("sm86", opt_level=level)) for level in (0, 5))
+    assert quick.network == thorough.network
+    with pytest.raises(BadNetwork, match=r"found no kernel for a layer of half\.onnx within the workspace") as caught:
+        TENSORRT_RTX.plan(fp16, BuildConfig("sm86", workspace=1))
+    assert "larger --workspace" in (caught.value.hint or "")
+
+
+@needs_rtx
+def test_there_is_no_dla_without_a_jetson(fp16):
+    with pytest.raises(EnvironmentLacks, match=r"tensorrt-rtx 1\.\S+ finds no DLA here"):
+        TENSORRT_RTX.plan(fp16, BuildConfig("sm86", dla_core=0))
+
+
+@needs_rtx
+def test_a_timing_cache_is_nothing_to_rtx(fp16, tmp_path):
+    TENSORRT_RTX.plan(fp16, BuildConfig("sm86", timing_cache=tmp_path / "timing"))
+    assert not (tmp_path / "timing").exists()
+
+
+@needs_rtx
+def test_ctrl_c_stops_a_build(fp16):
+    def interrupt(done, total, what):
+        if done == 1:
+            _thread.interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        TENSORRT_RTX.plan(fp16, BuildConfig("sm86"), interrupt)
+    for thread in threading.enumerate():
+        if thread.name == "engine build":
+            thread.join(10)
+            assert not thread.is_alive()
+    assert len(TENSORRT_RTX.plan(fp16, BuildConfig("sm86")).data) > 0
+
+
+@needs_rtx
+def test_what_a_listener_raises_ends_the_build_and_not_the_process(fp16):
+    def fails(done, total, what):
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        TENSORRT_RTX.plan(fp16, BuildConfig("sm86"), fails)

@@ -293,7 +293,11 @@ def test_short_of_memory_the_workspace_is_halved(double, model):
 
 
 @pytest.mark.parametrize(
-    "said", ["Error Code 2: OutOfMemory (no further information)", "Requested amount of GPU memory (9 bytes) could not be allocated"]
+    "said",
+    [
+        "Error Code 2: OutOfMemory (Requested size was 900000 bytes.)",
+        "Requested amount of GPU memory (900000 bytes) could not be allocated",
+    ],
 )
 def test_after_two_halvings_it_stops(double, model, said):
     trt = double(STRONG_10, plans=[said] * 3)
@@ -303,8 +307,15 @@ def test_after_two_halvings_it_stops(double, model, said):
     assert "smaller --batch" in (caught.value.hint or "")
 
 
-def test_a_workspace_that_is_too_small_is_not_halved(double, model):
-    trt = double(STRONG_10, plans=["Could not find any implementation for node x due to insufficient workspace."])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Could not find any implementation for node x due to insufficient workspace.",
+        "Error Code 2: OutOfMemory (Requested size was 1000001 bytes.)",
+    ],
+)
+def test_a_workspace_that_is_too_small_is_not_halved(double, model, said):
+    trt = double(STRONG_10, plans=[said])
     with pytest.raises(BadNetwork, match="within the workspace") as caught:
         TENSORRT.plan(model(), BuildConfig(workspace=1))
     assert "larger --workspace" in (caught.value.hint or "")

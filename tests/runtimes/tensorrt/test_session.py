@@ -281,7 +281,7 @@ def missing(name):
             CudaDriver("11.4", ()),
             CudaDouble(error=35),
             r"the NVIDIA driver serves CUDA 11\.4, which is older than cuda-python asks for",
-            "cuda-python<=11.4",
+            "cuda-python<12",
         ),
         (CudaDriver("12.4", ()), CudaDouble(error=100), r"CUDA cannot start: cudaGetDeviceCount: cudaErrorNoDevice \(100\)", "doctor"),
         (CudaDriver("12.4", ()), CudaDouble(devices=0), "CUDA finds no GPU", "doctor"),

@@ -1,0 +1,232 @@
+"""The inspector's json in the shapes of 8, 10 and 11, and what an audit makes of it.
+
+The samples are written after what the versions print: 8 describes formats in words, 10 names types where no context is set and lists Myelin's layers, 11 has
+Format and Datatype apart (NVIDIA, "Migrating IEngineInspector Usage from TensorRT 10.x to 11.x").
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgekit.errors import BadNetwork
+from edgekit.runtimes.tensorrt.audit import Audit, audit
+from edgekit.runtimes.tensorrt.inspector import read_inspector
+from edgekit.runtimes.tensorrt.layers import EngineLayer, onnx_names, precision_of
+
+IMAGE, CHW4, CHW32, HALF = (
+    "Row major linear FP32",
+    "Four wide channel vectorized row major Int8 format",
+    "Thirty-two wide channel vectorized row major Int8 format",
+    "Thirty-two wide channel vectorized row major FP16 format",
+)
+
+
+def tensor(name, described, shape=(1, 8, 4, 4)):
+    return {"Name": name, "Location": "Device", "Dimensions": list(shape), "Format/Datatype": described}
+
+
+def layer(name, kind, inputs, outputs, **rest):
+    return {
+        "Name": name,
+        "LayerType": kind,
+        "Inputs": [tensor(f"{name}:{i}", d) for i, d in enumerate(inputs)],
+        "Outputs": [tensor(name, d) for d in outputs],
+        **rest,
+    }
+
+
+EIGHT = {
+    "Layers": [
+        layer("input/QuantizeLinear", "Reformat", [IMAGE], [CHW4], Origin="QDQ"),
+        layer("0.weight + 0/QuantizeLinear + 0/Conv + PWN(0/Clip)", "CaskConvolution", [CHW4], [CHW32], ParameterType="Convolution",
+              Weights={"Type": "Int8", "Count": 864}, TacticName="volta_int8x4_icudnn_int8x4_128x32"),
+        layer("1.weight + 1/Conv + 1/Add", "CaskConvolution", [CHW32, HALF], [HALF], ParameterType="Convolution",
+              Weights={"Type": "Int8", "Count": 96}, TacticName="turing_fp16_i8816cudnn_int8_128x128"),
+        layer("PWN(2/Sigmoid, 2/Mul)", "PointWiseV2", [HALF], [HALF]),
+        layer("Reformatting CopyNode for Input Tensor 0 to pool", "NoOp", [HALF], [HALF]),
+        layer("pool", "CaskPooling", [CHW32], [CHW32]),
+        layer("(Unnamed Layer* 9) [Shuffle]", "Shuffle", ["Row major linear FP16 format."], ["Row major linear FP16 format."]),
+        layer("head", "MatrixMultiply", ["Row major linear FP16 format"], ["Row major linear FP16 format"]),
+        layer("softmax", "SoftMax", ["Row major linear FP16 format"], ["Row major linear FP32"]),
+    ],
+    "Bindings": ["input", "logits"],
+}  # fmt: skip
+
+TEN = {
+    "Layers": [
+        layer("__myl_Cast_myl0_0", "kgen", ["Float"], ["Half"], Metadata="[ONNX Layer: input|fp16]", TacticName="__myl_Cast_0x1"),
+        layer("0/Conv_myl0_1", "correlation", ["Half", "Half", "Half"], ["Half"],
+              Metadata="[ONNX Layer: 0/Conv]\x1e[ONNX Layer: 0/Relu]", TacticName="sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc"),
+        layer("__myl_CastMul_myl0_2", "kgen", ["Float", "Half"], ["Half"], Metadata="[ONNX Layer: 1/Mul]"),
+        layer("head_myl0_3", "gemm", ["Int8", "Int8", "Half"], ["Half"], Metadata="[ONNX Layer: head/Gemm]"),
+        layer("__mye_signal", "signal", [], []),
+        layer("__myl_Softmax", "kgen", ["Float"], ["Float"], Metadata="[ONNX Layer: softmax]"),
+        layer("dequantize and add", "kgen", ["Int8", "Half"], ["Half"], Metadata="[ONNX Layer: 4/Add]"),
+        layer("indices", "TopK", ["Int32"], ["Int32"]),
+    ],
+    "Bindings": ["input", "logits"],
+}  # fmt: skip
+
+
+def as_eleven(document):
+    """The same in 11's form."""
+    out = {
+        "Layers": [],
+        "I/O Tensors": [{"Name": "input", "IOMode": "Input", "DataType": "Float", "Dimensions": [1, 3, 8, 8], "Location": "Device"}],
+    }
+    for told in document["Layers"]:
+        told = json.loads(json.dumps(told))
+        for one in (*told["Inputs"], *told["Outputs"]):
+            one["Datatype"], one["Format"] = one.pop("Format/Datatype"), "LINEAR"
+        out["Layers"].append(told)
+    return out
+
+
+def read(document) -> list[EngineLayer]:
+    return list(read_inspector(json.dumps(document)))
+
+
+def test_eight_in_words():
+    found = read(EIGHT)
+    assert [(each.precision, each.role, each.matrix) for each in found] == [
+        ("fp32", "reformat", False),
+        ("int8", "compute", True),
+        ("int8", "compute", True),  # INT8 weights and inputs, whatever it writes
+        ("fp16", "compute", False),
+        ("fp16", "other", False),  # a copy that was found to be none
+        ("int8", "compute", False),
+        ("fp16", "other", False),
+        ("fp16", "compute", True),
+        ("fp16", "compute", False),  # it converts what it writes
+    ]
+    assert found[1].onnx_layers == ("0.weight", "0/QuantizeLinear", "0/Conv", "0/Clip")
+    assert found[3].onnx_layers == ("2/Sigmoid", "2/Mul")
+    assert found[1].tactic == "volta_int8x4_icudnn_int8x4_128x32"
+    assert (found[0].inputs[0].name, found[0].inputs[0].shape, found[0].inputs[0].format) == ("input/QuantizeLinear:0", (1, 8, 4, 4), IMAGE)
+    assert found[6].inputs[0].format == "Row major linear FP16 format"
+
+
+@pytest.mark.parametrize("document", [TEN, as_eleven(TEN)], ids=["10", "11"])
+def test_ten_and_eleven(document):
+    found = read(document)
+    assert [(each.precision, each.role, each.matrix) for each in found] == [
+        ("fp16", "reformat", False),
+        ("fp16", "compute", True),
+        ("fp16", "compute", False),
+        ("int8", "compute", True),
+        ("other", "other", False),
+        ("fp32", "compute", False),
+        ("fp16", "compute", False),  # no INT8 kernel: the sum is of FP16
+        ("other", "compute", False),
+    ]
+    assert found[1].onnx_layers == ("0/Conv", "0/Relu")
+
+
+def test_eleven_keeps_both_words():
+    told = as_eleven(TEN)["Layers"][1]
+    assert told["Inputs"][0] == {
+        "Name": "0/Conv_myl0_1:0",
+        "Location": "Device",
+        "Dimensions": [1, 8, 4, 4],
+        "Datatype": "Half",
+        "Format": "LINEAR",
+    }
+    assert read({"Layers": [told]})[0].inputs[0].format == "LINEAR Half"
+    told["Inputs"] = [{"Name": "x", "Dimensions": [1], "DataType": "Half", "Format": "Channel major FP16 format where channel % 8 == 0"}]
+    assert read({"Layers": [told]})[0].inputs[0].format == "Channel major FP16 format where channel % 8 == 0"
+
+
+def test_without_detailed_profiling_there_are_only_names():
+    found = read({"Layers": ["Reformatting CopyNode for Input Tensor 0 to 0/Conv", "0/Conv + 0/Relu"], "Bindings": ["x"]})
+    assert [(each.name, each.precision, each.onnx_layers) for each in found][1] == ("0/Conv + 0/Relu", "other", ("0/Conv", "0/Relu"))
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"Layers": 3}', '{"Layers": [{"LayerType": "x"}]}', '{"Layers": [3]}'])
+def test_what_no_inspector_writes(text):
+    with pytest.raises(BadNetwork, match="the inspector's answer cannot be read"):
+        read_inspector(text)
+
+
+@pytest.mark.parametrize(
+    ("described", "precision"),
+    [
+        (IMAGE, "fp32"), ("Float", "fp32"), ("Row major linear FP16 format", "fp16"), ("Half", "fp16"),
+        ("Channel major INT8 format where column stride % 32 == 0", "int8"), ("Int8", "int8"), ("UInt8", "other"), ("BFloat16", "other"),
+        ("FP8", "other"), ("Int64", "other"), ("Row major linear Int32", "other"), ("Bool", "other"), ("N/A due to dynamic shapes", "other"), ("", "other"),
+    ],
+)  # fmt: skip
+def test_types_in_words(described, precision):
+    assert precision_of(described) == precision
+
+
+def test_names_of_fused_nodes():
+    assert onnx_names("", "a + PWN(b) + c") == ("a", "b", "c")
+    assert onnx_names("", "PWN(a, b)") == ("a", "b")
+    assert onnx_names("[ONNX Layer: a/b]\x1f[ONNX Layer: c]", "myl") == ("a/b", "c")
+
+
+# ---- audits
+
+
+def judged(document, precision, kept=(), excuse=None, times=None) -> Audit:
+    return audit(read(document), precision, kept, of="engine", excuse=excuse, times=times)
+
+
+def fp16(*more):
+    return {"Layers": [*TEN["Layers"][:3], *more]}
+
+
+def test_shares_leave_reformats_and_bookkeeping_out():
+    found = judged(EIGHT, "int8")
+    assert [(share.precision, share.layers, share.share) for share in found.shares] == [("int8", 3, 0.5), ("fp16", 3, 0.5)]
+    assert (found.reformats, found.reformat_time, found.failures) == (1, None, ())
+
+
+def test_shares_of_time():
+    times = {each["Name"]: ms for each, ms in zip(EIGHT["Layers"], (0.1, 0.4, 0.1, 0.1, 0.1, 0.1, 0.0, 0.05, 0.05), strict=True)}
+    found = judged(EIGHT, "int8", times=times)
+    assert [share.time for share in found.shares] == pytest.approx([0.6, 0.2])
+    assert found.reformat_time == pytest.approx(0.1)
+
+
+def test_an_engine_that_is_what_was_asked():
+    assert judged(fp16(), "fp16").failures == ()
+    assert judged(EIGHT, "int8").failures == ()
+
+
+def test_int8_that_was_built_without_int8():
+    assert judged(fp16(), "int8").failures == ("no layer computes in INT8",)
+
+
+def test_fp16_that_was_built_in_fp32():
+    wide = {"Layers": [layer(f"{i}/Conv", "CaskConvolution", [IMAGE], [IMAGE]) for i in range(9)]}
+    assert judged(wide, "fp16").failures == (
+        "no layer computes in FP16",
+        "9 layers compute in FP32 that were not to: 0/Conv, 1/Conv, 2/Conv, 3/Conv, 4/Conv, 5/Conv and 3 more",
+    )
+    assert judged(wide, "fp32").failures == ()
+
+
+def test_layers_in_fp32_are_named_unless_they_are_kept():
+    document = fp16(TEN["Layers"][5])
+    assert judged(document, "fp16").failures == ("1 layers compute in FP32 that were not to: softmax",)
+    assert judged(document, "fp16", kept=("softmax",)).failures == ()
+    fused = fp16(layer("fused", "kgen", ["Float"], ["Float"], Metadata="[ONNX Layer: 7/Div]\x1e[ONNX Layer: 8/Mul]"))
+    assert judged(fused, "fp16", kept=("8/Mul",)).failures == ()
+
+
+def test_what_excuses_small_layers_does_not_excuse_convolutions():
+    document = fp16(TEN["Layers"][5])
+    found = judged(document, "fp16", excuse="by the builder's choice")
+    assert (found.failures, found.notes) == ((), ("1 layers compute in FP32, by the builder's choice: softmax",))
+    document["Layers"].append(layer("5/Conv", "CaskConvolution", [IMAGE], [IMAGE]))
+    assert judged(document, "fp16", excuse="by the builder's choice").failures == ("1 layers compute in FP32 that were not to: 5/Conv",)
+
+
+def test_an_engine_of_names_proves_nothing():
+    assert judged({"Layers": ["0/Conv"]}, "fp16").failures == (
+        "the engine does not tell its layers' types; it was built without detailed profiling",
+    )
+    assert judged({"Layers": []}, "fp16").failures == ("no layer computes in FP16",)
