@@ -41,7 +41,10 @@ class LayerSpec:
 
 @dataclass
 class Scenario:
-    """What happens: ``plans`` is what each build gives, bytes, or the error that it logs; ``dla`` the layers that the DLA takes."""
+    """What happens: ``plans`` is what each build gives, bytes, or the error that it logs; ``dla`` the layers that the DLA takes.
+
+    ``compute`` is what the engine does with its input, of ``shape``; ``row`` the shape of its output behind the batch, the input's where None.
+    """
 
     layers: tuple[LayerSpec, ...] = ()
     shape: tuple[int, ...] = (1, 3, 8, 8)
@@ -55,6 +58,9 @@ class Scenario:
     steps: int = 3
     profiles: tuple[tuple[int, int, int], ...] = ()
     dtype: str = "FLOAT"
+    names: tuple[str, str] = ("x", "y")
+    compute: Callable[[Any], Any] = lambda x: 2 * x + 1
+    row: tuple[int, ...] | None = None
     inspector: str = '{"Layers": []}'
     refuses: str | None = None
     fails_capture: bool = False
@@ -323,7 +329,7 @@ class Runtime(Surface):
 
 
 class EngineDouble(Surface):
-    """One input ``x``, one output ``y`` = 2x + 1, of the scenario's shape, dtype and profiles."""
+    """One input and one output of the scenario's names, shapes and dtype."""
 
     _class = "ICudaEngine"
 
@@ -333,16 +339,16 @@ class EngineDouble(Surface):
         object.__setattr__(self, "num_optimization_profiles", max(1, len(double.scenario.profiles)))
 
     def get_tensor_name(self, i: int) -> str:
-        return "xy"[i]
+        return self._double.scenario.names[i]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return self._double.TensorIOMode.INPUT if name == "x" else self._double.TensorIOMode.OUTPUT
+        return self._double.TensorIOMode.INPUT if name == self._double.scenario.names[0] else self._double.TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self._double.DataType[self._double.scenario.dtype]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self._double.scenario.shape
+        return shape_of(self._double.scenario, name, self._double.scenario.shape)
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
         return [(batch, *self._double.scenario.shape[1:]) for batch in self._double.scenario.profiles[index]]
@@ -383,7 +389,7 @@ class ContextDouble(Surface):
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._shape)
+        return shape_of(self._double.scenario, name, tuple(self._shape))
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
@@ -395,18 +401,23 @@ class ContextDouble(Surface):
         if cuda.capturing is not None and self._double.scenario.fails_capture:
             cuda.spoiled = True
             return True
-        shape, addresses = tuple(self._shape), dict(self._addresses)
+        scenario, shape, addresses = self._double.scenario, tuple(self._shape), dict(self._addresses)
         profiler = getattr(self, "profiler", None) if hasattr(self, "profiler") else None
 
         def infer() -> None:
-            x, y = (view(addresses[name], shape, dtype) for name in "xy")
-            y[...] = (2 * x + 1).astype(dtype)
+            x, y = (view(addresses[name], shape_of(scenario, name, shape), dtype) for name in scenario.names)
+            y[...] = scenario.compute(x).astype(dtype)
             if profiler is not None:
                 profiler.report_layer_time("first", 0.25)
                 profiler.report_layer_time("second", 0.75)
 
         cuda.submit(stream, infer, 0.5)
         return True
+
+
+def shape_of(scenario: Scenario, name: str, given: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an input or output where the input has that shape."""
+    return given if name == scenario.names[0] or scenario.row is None else (given[0], *scenario.row)
 
 
 def plug_gpu(monkeypatch: pytest.MonkeyPatch, capability: str | None = "8.6", name: str = "NVIDIA A10") -> None:

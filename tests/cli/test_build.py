@@ -1,0 +1,369 @@
+"""``edgekit build``: engines into bundles, built for real with TensorRT-RTX; what needs a GPU goes through the doubles of TensorRT and CUDA."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgekit.bundle import Bundle
+from edgekit.engines import Options, engine_name, open_engine
+from edgekit.export import ExportRequest, export
+from edgekit.networks import NetworkRequest
+from edgekit.runtimes.tensorrt.library import Library, Target
+
+from ..runtimes.tensorrt.cuda_double import CudaDouble
+from ..runtimes.tensorrt.doubles import STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu
+from .conftest import FACTORIES
+
+rtx = pytest.importorskip("tensorrt_rtx")
+SM86 = ("--compute-capability", "sm86")
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch, tmp_path):
+    plug_gpu(monkeypatch, None)
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+
+
+def exported_with(photos, folder, **request) -> Path:
+    network = NetworkRequest(f"{FACTORIES}:{request.pop('factory', 'build')}", size=(32, 32))
+    assert export(ExportRequest(network, out=folder, images=photos, bench=False, **request)).failures == ()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(photos, tmp_path_factory):
+    return exported_with(photos, tmp_path_factory.mktemp("int8") / "bundle", precision="int8", factory="wide", rounding="nearest")
+
+
+@pytest.fixture(scope="module")
+def dynamic_bundle(photos, tmp_path_factory):
+    return exported_with(photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision="fp16", batch=None)
+
+
+@pytest.fixture
+def int8(int8_bundle, tmp_path):
+    return Path(shutil.copytree(int8_bundle, tmp_path / "int8"))
+
+
+@pytest.fixture
+def dynamic(dynamic_bundle, tmp_path):
+    return Path(shutil.copytree(dynamic_bundle, tmp_path / "dynamic"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# ---- ahead of time, without a GPU
+
+
+def test_an_engine_ahead_of_time(edgekit, bundle):
+    before = files(bundle)
+    result = edgekit("build", bundle, *SM86)
+    assert result.code == 0, result.err
+    assert "network: fp16 " in result.out and "(100%)" in result.out
+    assert "these are the types that the builder was given" in result.out
+    assert "built, not run: sm86 is not a GPU of this machine" in result.out
+    engine, record = (name for name in files(bundle) if name not in before and name.startswith("engines/"))
+    assert engine.startswith(f"engines/tensorrt-rtx-{rtx.__version__}-sm86-fp16-") and record == engine.replace(".engine", ".json")
+    assert engine in result.out
+    assert Bundle.open(bundle).damage() == []
+    assert edgekit("verify", bundle).code == 0
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_record_says_what_it_was_built_for(edgekit, bundle):
+    told = json.loads(edgekit("build", bundle, *SM86, "--opt-level", 1, "--workspace", 900, "--json").out)
+    record = open_engine(Path(told["engine"])).record
+    graph = Bundle.open(bundle).artifact
+    assert (record.runtime, record.version, record.dialect, record.sm, record.gpu) == (
+        "tensorrt-rtx",
+        rtx.__version__,
+        "strong",
+        "sm86",
+        None,
+    )
+    assert (record.graph, record.graph_sha256, record.precision, record.profiles) == ("model.onnx", graph.sha256, "fp16", ((1, 1, 1),))
+    assert record.options == Options(opt_level=1, workspace=900)
+    assert (record.layers_of, record.golden) == ("network", None)
+    assert {layer.onnx_layers[0] for layer in record.layers if layer.kind == "convolution"} == {"features.0/Conv", "features.2/Conv"}
+    assert (told["reused"], told["ran"], told["audit"]["of"], told["audit"]["failures"]) == (False, False, "network", [])
+    assert told["megabytes"] == Path(told["engine"]).stat().st_size / 1e6
+    assert "layers" not in told
+
+
+def test_an_engine_that_is_there_is_taken(edgekit, bundle):
+    first = json.loads(edgekit("build", bundle, *SM86, "--json").out)
+    stamp = Path(first["engine"]).stat().st_mtime_ns
+    again = json.loads(edgekit("build", bundle, *SM86, "--json").out)
+    assert (again["engine"], again["reused"]) == (first["engine"], True)
+    assert Path(first["engine"]).stat().st_mtime_ns == stamp
+    assert "it was there already; --force builds it again" in edgekit("build", bundle, *SM86).out
+    forced = json.loads(edgekit("build", bundle, *SM86, "--force", "--json").out)
+    assert (forced["engine"], forced["reused"]) == (first["engine"], False)
+    assert Path(first["engine"]).stat().st_mtime_ns > stamp
+    assert Bundle.open(bundle).damage() == []
+
+
+def test_other_gpus_and_options_are_other_engines(edgekit, bundle):
+    for arguments in (SM86, ("--compute-capability", "sm120"), (*SM86, "--opt-level", 0), (*SM86, "--workspace", 900)):
+        assert edgekit("build", bundle, *arguments).code == 0
+    assert len([name for name in files(bundle) if name.endswith(".engine")]) == 4
+    assert Bundle.open(bundle).damage() == []
+
+
+@pytest.mark.parametrize("capability", ["sm80", "sm86", "sm89", "sm120"])
+def test_int8_is_built_from_its_strong_form(edgekit, int8, capability):
+    told = json.loads(edgekit("build", int8, "--compute-capability", capability, "--json").out)
+    assert told["graph"] == "model.strong.onnx"
+    shares = {share["precision"]: share["layers"] for share in told["audit"]["shares"]}
+    assert shares["int8"] == 1 or shares["int8"] == 2
+    assert "fp32" not in shares
+
+
+def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
+    manifest = json.loads((int8 / "manifest.json").read_text())
+    del manifest["files"]["model.strong.onnx"]
+    (int8 / "model.strong.onnx").unlink()
+    (int8 / "manifest.json").write_text(json.dumps(manifest))
+    result = edgekit("build", int8, *SM86)
+    assert result.code == 0, result.err
+    assert "layers compute in FP32, as the graph says, which has no form for strong typing: export it again for one" in result.err
+
+
+def test_a_dynamic_batch(edgekit, dynamic):
+    result = edgekit("build", dynamic, *SM86)
+    assert result.code == 2
+    assert "the batch of model.onnx is dynamic: which batches is the engine for?" in result.err
+    told = json.loads(edgekit("build", dynamic, *SM86, "--batch", "1,2:4:8", "--json").out)
+    assert told["profiles"] == [[1, 1, 1], [2, 4, 8]]
+    engine = open_engine(Path(told["engine"]))
+    assert engine.artifact(Bundle.open(dynamic)).inputs[0].shape == ("batch", 3, 32, 32)
+    single = open_engine(Path(json.loads(edgekit("build", dynamic, *SM86, "--batch", "4", "--json").out)["engine"]))
+    assert single.artifact(Bundle.open(dynamic)).inputs[0].shape == (4, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "hint"),
+    [
+        (
+            (),
+            3,
+            "no engine can be built for this machine: tensorrt: not installed; tensorrt-rtx: builds engines here",
+            "--compute-capability sm86",
+        ),
+        (("--runtime", "tensorrt"), 3, "tensorrt is not installed", "edgekit[gpu]"),
+        (("--runtime", "tflite"), 2, "--runtime tflite is unknown", "tensorrt, tensorrt-rtx"),
+        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for?", "--compute-capability sm75"),
+        (("--compute-capability", "sm90"), 2, "TensorRT-RTX does not build for sm90", "it builds for sm75"),
+        ((*SM86, "--batch", "4"), 2, "model.onnx was exported with a batch of 1", "--batch dynamic"),
+        ((*SM86, "--batch", "many"), 2, "--batch many is no batch", "--batch 1,4,8"),
+        ((*SM86, "--opt-level", "6"), 2, "invalid value for '--opt-level'", "edgekit build --help"),
+        ((*SM86, "--workspace", "1"), 2, "within the workspace", "a larger --workspace"),
+        ((*SM86, "--dla-core", "0"), 3, "finds no DLA here", "leave --dla-core away"),
+    ],
+)
+def test_what_cannot_be_built_leaves_the_bundle_as_it_was(edgekit, bundle, monkeypatch, arguments, code, message, hint):
+    before = {name: (bundle / name).read_bytes() for name in files(bundle)}
+    result = edgekit("build", bundle, *arguments)
+    assert (result.code, result.out) == (code, "")
+    assert message in result.err and hint in result.err.partition("hint: ")[2]
+    assert {name: (bundle / name).read_bytes() for name in files(bundle)} == before
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_bundle_is_not_built_from(edgekit, bundle):
+    (bundle / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes()[:-1])
+    result = edgekit("build", bundle, *SM86)
+    assert result.code == 2
+    assert "model.onnx is not the file that was exported" in result.err
+    assert not (bundle / "engines").exists()
+
+
+def test_ctrl_c_leaves_no_half_engine(edgekit, bundle, monkeypatch):
+    from edgekit.cli.console import LiveProgress
+
+    def interrupt(self, done, total, what=""):
+        raise KeyboardInterrupt
+
+    before = files(bundle)
+    monkeypatch.setattr(LiveProgress, "advance", interrupt)
+    result = edgekit("build", bundle, *SM86)
+    assert result.code == 130
+    assert files(bundle) == before and [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(edgekit, bundle, monkeypatch, forced):
+    if forced:
+        assert edgekit("build", bundle, *SM86).code == 0
+    replace = Path.replace
+
+    def interrupt(self, target):
+        if self.suffix == ".json" and Path(target).parent.name == "engines":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    assert edgekit("build", bundle, *SM86, *(["--force"] if forced else [])).code == 130
+    monkeypatch.undo()
+    assert Bundle.open(bundle).damage() == []
+    assert [name for name in files(bundle) if name.startswith("engines/")] == []
+
+
+# ---- names
+
+
+def test_an_engine_is_named_for_all_that_it_depends_on(bundle):
+    graph = Bundle.open(bundle).artifact
+    there = Library("tensorrt", object(), "10.3.0")
+    base = engine_name(there, Target("sm87", "Orin"), graph, Options())
+    assert base.startswith(f"tensorrt-10.3.0-sm87-fp16-{graph.sha256[:8]}-") and base.endswith(".engine")
+    others = {
+        engine_name(Library("tensorrt", object(), "10.3.1"), Target("sm87", "Orin"), graph, Options()),
+        engine_name(there, Target("sm86", "Orin"), graph, Options()),
+        engine_name(there, Target("sm87", "Orin NX"), graph, Options()),
+        engine_name(there, Target("sm87", "Orin"), graph, Options(dla_core=0)),
+        engine_name(there, Target("sm87", "Orin"), graph, Options(profiles=((1, 1, 1),))),
+        engine_name(
+            there, Target("sm87", "Orin"), Bundle.open(bundle).artifact.__class__(**{**vars(graph), "sha256": "0" * 64}), Options()
+        ),
+    }
+    assert len(others) == 6 and base not in others
+    assert engine_name(there, Target("sm87", "Orin"), graph, Options()) == base
+
+
+# ---- with a GPU: doubles of TensorRT and CUDA, whose engine computes what ONNX Runtime computes
+
+HALF_LAYERS = [
+    {"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Inputs": [{"Name": "input", "Dimensions": [1, 3, 32, 32], "Format/Datatype": "Half"}],
+     "Outputs": [{"Name": "y", "Dimensions": [1, 8, 16, 16], "Format/Datatype": "Half"}]},
+]  # fmt: skip
+WIDE_LAYERS = [
+    {"Name": "features.2/Conv", "LayerType": "CaskConvolution", "Inputs": [{"Name": "y", "Dimensions": [1], "Format/Datatype": "Float"}],
+     "Outputs": [{"Name": "z", "Dimensions": [1], "Format/Datatype": "Float"}]},
+]  # fmt: skip
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """A machine with a GPU and TensorRT, whose engines compute ``bundle``'s graph, plus ``error`` on every logit."""
+
+    def plug(bundle, version=STRONG_10, error=0.0, layers=HALF_LAYERS, network=(), **scenario):
+        session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
+        manifest = Bundle.open(bundle).manifest
+        shape = tuple(-1 if isinstance(dim, str) else dim for dim in manifest.input.shape)
+        plug_gpu(monkeypatch, "8.7", "Orin NX")
+        return install(
+            monkeypatch,
+            version,
+            Scenario(
+                layers=network,
+                shape=shape,
+                names=(manifest.input.name, manifest.output.name),
+                row=(manifest.output.classes,),
+                compute=lambda x: session.run(None, {manifest.input.name: x})[0] + np.float32(error),
+                inspector=json.dumps({"Layers": layers}),
+                plans=[b"one plan", b"another"],
+                accepts_cache=[True] * 4,
+                **scenario,
+            ),
+            CudaDouble(),
+        )
+
+    return plug
+
+
+@pytest.mark.parametrize("version", [WEAK, STRONG_10, STRONG_11])
+def test_an_engine_here_is_proven_on_the_golden_images(edgekit, bundle, on_gpu, version):
+    on_gpu(bundle, version)
+    result = edgekit("build", bundle)
+    assert result.code == 0, result.err
+    assert f"tensorrt {version} sm87" in result.out
+    assert "engine: fp16 1 layers (100%)" in result.out
+    assert "golden images: max-abs" in result.out and "0 flips" in result.out
+    record = open_engine(next((bundle / "engines").glob("*.engine"))).record
+    assert (record.gpu, record.layers_of, record.dialect) == ("Orin NX", "engine", "weak" if version == WEAK else "strong")
+    assert record.golden is not None and record.golden.images == Bundle.open(bundle).manifest.golden.images
+    assert [layer.name for layer in record.layers] == ["features.0/Conv"]
+    assert Bundle.open(bundle).damage() == []
+
+
+def test_an_engine_that_misses_its_gate_is_not_kept(edgekit, bundle, on_gpu):
+    on_gpu(bundle, error=5.0)
+    result = edgekit("build", bundle)
+    assert result.code == 1
+    assert "on the golden images: SQNR" in result.err and "the engine was not kept" in result.err
+    assert not (bundle / "engines").exists()
+    assert Bundle.open(bundle).damage() == []
+
+
+def test_an_engine_that_does_not_run_in_fp16_is_not_kept(edgekit, bundle, on_gpu):
+    on_gpu(bundle, layers=[*HALF_LAYERS, *WIDE_LAYERS])
+    result = edgekit("build", bundle)
+    assert result.code == 1
+    assert "1 layers compute in FP32 that were not to: features.2/Conv" in result.err
+    assert not (bundle / "engines").exists()
+
+
+def test_an_engine_of_several_batches_is_proven_on_the_least(edgekit, dynamic, on_gpu):
+    on_gpu(dynamic, profiles=((4, 4, 4), (8, 8, 8)))
+    result = edgekit("build", dynamic, "--batch", "4,8")
+    assert result.code == 0, result.err
+    assert f"✓ {Bundle.open(dynamic).manifest.golden.images} golden images" in result.out
+
+
+def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
+    trt = on_gpu(
+        int8,
+        WEAK,
+        layers=[{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}],
+    )
+    result = edgekit("build", int8)
+    assert result.code == 0, result.err
+    assert trt.called("parse_from_file") == ["model.onnx"]
+    assert trt.called("set_flag") == ["INT8", "FP16"]  # what only stays float may be FP16
+    on_gpu(
+        int8,
+        STRONG_10,
+        layers=[{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}],
+    )
+    assert edgekit("build", int8).code == 0
+
+
+def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
+    on_gpu(
+        bundle,
+        dla_cores=1,
+        dla=frozenset({"features.0/Conv"}),
+        network=(LayerSpec("features.0/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")),
+    )
+    result = edgekit("build", bundle, "--dla-core", 0)
+    assert result.code == 0, result.err
+    assert "DLA core 0: 1 of 2 layers, the rest on the GPU\n  DLA  features.0/Conv\n  GPU  head/Gemm\n" in result.out
+
+
+def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, monkeypatch):
+    from edgekit import build as build_module
+    from edgekit.engines import GoldenCheck
+
+    assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
+    plug_gpu(monkeypatch, "8.6", "NVIDIA A10")
+    proven = GoldenCheck(images=16, flips=0, sqnr=50.0, max_abs=0.1)
+    monkeypatch.setattr(build_module, "_proven", lambda bundle, builder, engine: engine.record.model_copy(update={"golden": proven}))
+    told = json.loads(edgekit("build", bundle, "--json").out)
+    assert (told["reused"], told["ran"], told["golden"]["sqnr"]) == (True, True, 50.0)
+    assert open_engine(Path(told["engine"])).record.golden == proven
+    assert Bundle.open(bundle).damage() == []
+
+
+def test_a_timing_cache_lies_beside_the_weights(edgekit, bundle, on_gpu, tmp_path):
+    on_gpu(bundle)
+    assert edgekit("build", bundle).code == 0
+    assert [path.name for path in (tmp_path / "cache" / "timing").iterdir()] == ["tensorrt-10.3.0-sm87-orin-nx.cache"]
