@@ -44,6 +44,7 @@ def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
     if _multiply_to_float(graph):
         model.opset_imports["com.microsoft"] = 1
     _round_biases(graph)
+    _name_zero_points(graph)
     _drop_unused(graph)
     graph.sort()
     return save(model, path, "int8", artifact)
@@ -199,6 +200,20 @@ def _round_biases(graph: ir.Graph) -> None:
         value.name, value.shape, value.type = dequantize.name, ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
         graph.append(dequantize)
         node.replace_input_with(2, value)
+
+
+def _name_zero_points(graph: ir.Graph) -> None:
+    """Writes out the zero points of weights, one a channel.
+
+    On x86 without VNNI, ONNX Runtime makes signed weights unsigned, and gives those that name no zero point a scalar one, which its DequantizeLinear then
+    refuses to take per channel.
+    """
+    for node in list(graph):
+        stored = node.inputs[0] if node.op_type == "DequantizeLinear" and len(node.inputs) == 2 else None
+        if stored is not None and stored.const_value is not None and stored.const_value.dtype.name == "INT8":
+            zeros = _constant(graph, f"{node.name}/zero", np.zeros(_array(node.inputs[1]).shape, np.int8))
+            node.resize_inputs(3)
+            node.replace_input_with(2, zeros)
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:

@@ -18,7 +18,6 @@ from edgekit.artifact import Artifact
 from edgekit.bench.environment import saturates_u8s8
 from edgekit.bench.libraries import Libraries
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
-from edgekit.runtimes import onnxruntime as cpu
 from edgekit.runtimes import onnxruntime_gpu as gpu
 from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.elf import needed
@@ -207,20 +206,6 @@ def test_which_cpus_saturate(tmp_path: Path, cpuinfo: str, architecture: str, sa
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
     assert saturates_u8s8(tmp_path, architecture) is saturates
-
-
-@pytest.mark.parametrize(("saturates", "setting"), [(True, "1"), (False, None)])
-def test_exact_products_are_asked_for_where_fast_ones_saturate(
-    linear: Artifact, monkeypatch: pytest.MonkeyPatch, saturates: bool, setting: str | None
-) -> None:
-    monkeypatch.setattr(cpu, "saturates_u8s8", lambda: saturates)
-    with cpu.OnnxRuntime().load(linear, SessionOptions()) as session:
-        settings = session._session.get_session_options()
-        if setting is None:
-            with pytest.raises(RuntimeError, match="x64quantprecision"):
-                settings.get_session_config_entry("session.x64quantprecision")
-        else:
-            assert settings.get_session_config_entry("session.x64quantprecision") == setting
 
 
 # ---- the registry
