@@ -52,7 +52,7 @@ def test_every_help_and_what_needs_no_torch_runs_on_a_bare_machine() -> None:
     done = _python(
         HIDE
         + """
-for verb in ("export", "run", "verify", "build", "zoo", "doctor"):
+for verb in ("export", "run", "verify", "build", "bench", "zoo", "doctor"):
     assert execute([verb, "--help"]) == 0, verb
 for arguments in (["--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["doctor", "--json"]):
     assert execute(arguments) == 0, arguments
@@ -78,7 +78,8 @@ def test_light_verbs_import_nothing_heavy() -> None:
         f"""
 import sys
 from edgekit.cli.app import execute
-for arguments in (["--help"], ["export", "--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["verify", "nowhere"], ["run", "nowhere", "x.jpg"]):
+listing = (["--help"], ["export", "--help"], ["zoo"], ["zoo", "--json"], ["doctor"])
+for arguments in (*listing, ["verify", "nowhere"], ["run", "nowhere", "x.jpg"], ["bench", "nowhere"]):
     execute(arguments)
     heavy = sorted(set({HEAVY}) & set(sys.modules))
     assert not heavy, (arguments, heavy)

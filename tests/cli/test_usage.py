@@ -15,7 +15,7 @@ from edgekit.errors import InputError
 
 from .conftest import FACTORIES, EdgekitCall
 
-VERBS = ("export", "run", "verify", "build", "zoo", "doctor")
+VERBS = ("export", "run", "verify", "build", "bench", "zoo", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
