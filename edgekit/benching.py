@@ -15,7 +15,7 @@ from edgekit.bench.throughput import rates
 from edgekit.bench.verdict import Candidate as Contender
 from edgekit.bench.verdict import verdict
 from edgekit.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
-from edgekit.errors import BadWeights, InputError, WeightsUnavailable
+from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
 from edgekit.report.bench import BenchReport, Proof, Row, Shipped, Table
@@ -57,9 +57,11 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         with show.step("parity"):
             candidates, gone = _open(chosen, batch, options, stack)
         left_out |= gone
+        if not candidates and not left_out:
+            raise EnvironmentLacks("no runtime is here", hint="pip install 'edgekit[cpu]'; `edgekit doctor` lists what is missing")
         if not candidates:
             why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-            raise InputError(f"nothing is left to measure ({why or 'no runtime is here'})", hint="`edgekit doctor` lists the runtimes")
+            raise InputError(f"nothing is left to measure ({why})", hint="name another runtime; `edgekit doctor` lists those that are here")
         environment = describe()
         with show.step("latency"):
             runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 
 import edgekit.build as engines_of_bundles
+import edgekit.runtimes.onnxruntime as onnxruntime_of_cpus
 import edgekit.runtimes.tensorrt as runtimes_of_tensorrt
 from edgekit import candidates
 from edgekit.artifact import Artifact, sha256_of
@@ -182,6 +183,13 @@ def test_torch_that_is_not_installed_is_missing_here(edgekit: EdgekitCall, bundl
     result = edgekit("bench", bundle, "--runtime", "torch,onnxruntime")
     assert result.code == 3
     assert "error: torch cannot run here: not installed\n\nhint: pip install 'edgekit[export]'" in result.err
+
+
+def test_a_machine_without_any_runtime(edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_of_cpus, "find_spec", lambda name: None)
+    result = edgekit("bench", bundle)
+    assert result.code == 3
+    assert "error: no runtime is here\n\nhint: pip install 'edgekit[cpu]'" in result.err
 
 
 # ---- a GPU, as far as a CPU can stand in for one
