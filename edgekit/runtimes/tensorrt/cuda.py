@@ -19,11 +19,11 @@ MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 INSUFFICIENT_DRIVER, NO_DEVICE, OUT_OF_MEMORY = 35, 100, 2
 
 
-class CudaError(Exception):
+class CudaError(EnvironmentLacks):
     """A call of the CUDA runtime failed; ``code`` is its ``cudaError_t``."""
 
     def __init__(self, call: str, code: int, name: str, text: str) -> None:
-        super().__init__(f"{call}: {name} ({code}): {text}")
+        super().__init__(f"{call}: {name} ({code}): {text}", hint="run `edgekit doctor`; what else runs on the GPU may be the cause")
         self.call, self.code = call, code
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
-from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
+from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.base import Array
 from edgekit.runtimes.tensorrt.cuda import OUT_OF_MEMORY, Cuda, CudaError
 from edgekit.runtimes.tensorrt.inspector import inspect_engine
@@ -128,11 +128,11 @@ class EngineSession:
                 try:
                     self._lanes[shapes] = Lane(self._loaded, self._cuda, self.stream, shapes, stack)
                 except CudaError as error:
-                    if error.code == OUT_OF_MEMORY:
-                        raise EnvironmentLacks(
-                            f"the GPU has too little memory: {error}", hint="a smaller batch, or end what else runs there"
-                        ) from error
-                    raise BadNetwork(f"CUDA stopped while an engine was set up: {error}") from error
+                    if error.code != OUT_OF_MEMORY:
+                        raise
+                    raise EnvironmentLacks(
+                        f"the GPU has too little memory: {error}", hint="a smaller batch, or end what else runs there"
+                    ) from error
                 self._stack.push(stack.pop_all())
         return self._lanes[shapes]
 

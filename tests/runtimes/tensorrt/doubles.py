@@ -30,7 +30,7 @@ WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
 
 @dataclass
 class LayerSpec:
-    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` of its one output as in DataType."""
+    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` as in DataType, of each of its outputs."""
 
     name: str
     kind: str = "CONVOLUTION"
@@ -202,7 +202,7 @@ class Layer(Surface):
             "type": double.LayerType[spec.kind],
             "metadata": metadata,
             "num_inputs": len(spec.inputs),
-            "num_outputs": 1,
+            "num_outputs": len(spec.dtype.split(",")),
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -212,7 +212,7 @@ class Layer(Surface):
         return Tensor(self._double, self._spec.inputs[i], (1,), "FLOAT")
 
     def get_output(self, i: int) -> Any:
-        return Tensor(self._double, self._spec.name, (1,), self._spec.dtype)
+        return Tensor(self._double, f"{self._spec.name}:{i}" if i else self._spec.name, (1,), self._spec.dtype.split(",")[i])
 
     def set_output_type(self, i: int, dtype: Any) -> None:
         self._double.calls.append(("set_output_type", (self._spec.name, i, dtype.name)))

@@ -20,6 +20,7 @@ LAYERS = (
     LayerSpec("large/Conv", "CONVOLUTION", "FLOAT"),
     LayerSpec("large/Shape", "SHAPE", "INT32", metadata="[ONNX Layer: large/Conv]"),
     LayerSpec("head/Gemm", "MATRIX_MULTIPLY", "HALF"),
+    LayerSpec("best/TopK", "TOPK", "HALF,INT32"),
 )
 
 
@@ -72,9 +73,12 @@ def test_every_engine_tells_its_layers_and_fp32_is_no_tf32(double, model, versio
 
 def test_layers_that_must_stay_fp32_are_held_there(double, model):
     trt = double(WEAK, layers=LAYERS)
-    plan = TENSORRT.plan(model(), BuildConfig(kept=("large/Conv",)))
-    assert [value.name for value in trt.called("ILayer.precision")] == ["FLOAT"]
-    assert trt.called("set_output_type") == [("large/Conv", 0, "FLOAT")]  # and not the integers that the node also gives
+    plan = TENSORRT.plan(model(), BuildConfig(kept=("large/Conv", "best/TopK")))
+    assert [value.name for value in trt.called("ILayer.precision")] == ["FLOAT", "FLOAT"]
+    assert trt.called("set_output_type") == [
+        ("large/Conv", 0, "FLOAT"),
+        ("best/TopK", 0, "FLOAT"),
+    ]  # and not the integers that the nodes also give
     assert trt.called("set_flag") == ["FP16", "OBEY_PRECISION_CONSTRAINTS"]
     assert plan.notes == ()
 
@@ -93,6 +97,7 @@ def test_the_network_before_fusion_is_told(double, model):
         ("convolution", "fp32", "compute"),
         ("shape", "other", "other"),
         ("matrix_multiply", "fp16", "compute"),
+        ("topk", "fp16", "compute"),
     ]
 
 

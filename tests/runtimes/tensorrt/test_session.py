@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.artifact import Artifact
 from edgekit.bench.cuda import CudaDriver
-from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
+from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import TENSORRT
 from edgekit.runtimes.tensorrt import cuda as cuda_module
@@ -252,7 +252,7 @@ def test_a_context_without_memory(opened):
 def test_a_call_that_fails_is_named(opened, monkeypatch):
     session, cuda = opened()
     monkeypatch.setattr(cuda, "cudaMallocHost", lambda size: (cuda_double_error(100), None))
-    with pytest.raises(BadNetwork, match=r"cudaMallocHost: cudaErrorNoDevice \(100\): in words"):
+    with pytest.raises(EnvironmentLacks, match=r"cudaMallocHost: cudaErrorNoDevice \(100\): in words"):
         session.run({"x": X})
 
 
