@@ -28,14 +28,18 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class BlameRequest:
-    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes them, which are traced in FP32 with their own weights.
+    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes them, which are traced in FP32 with their own weights, and
+    at the other side's image size.
 
-    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled photos where neither side is one. ``bound`` is in dB.
+    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled photos where neither side is one. ``mean`` and ``std`` are
+    the preprocessing of a graph that says none. ``bound`` is in dB.
     """
 
     reference: str
     candidate: str
     images: Path | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     bound: float = BOUND
 
 
@@ -47,9 +51,9 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
     """
     step = steps.Steps(progress)
     with step("open"):
-        sides = [_open(name, step) for name in (request.reference, request.candidate)]
+        sides = _open_both((request.reference, request.candidate), step)
     with step("images"):
-        images, notes = _images(request.images, sides)
+        images, notes = _images(request, sides)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         with step("graphs"):
             reference, candidate = _taps(sides, Path(scratch), images)
@@ -81,7 +85,17 @@ def _stamped(graph: Path) -> InputSpec | None:
     return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
 
 
-def _open(name: str, step: steps.Steps) -> _Side:
+def _open_both(names: Sequence[str], step: steps.Steps) -> list[_Side]:
+    found = [_open_file(name) for name in names]
+    known = next((side.input for side in found if side is not None and side.input is not None), None)
+    size = None if known is None else (known.height, known.width)
+    return [
+        side or _Side(network=open_network(NetworkRequest(name, size=size), step.fetched)) for name, side in zip(names, found, strict=True)
+    ]
+
+
+def _open_file(name: str) -> _Side | None:
+    """A bundle or a graph; None for what may be the name of a network."""
     path = Path(name)
     if path.is_dir():
         bundle = Bundle.open(path)
@@ -92,16 +106,17 @@ def _open(name: str, step: steps.Steps) -> _Side:
         return _Side(path, Bundle.open(path.parent) if (path.parent / MANIFEST).is_file() else None)
     if len(path.parts) > 1 and ".py" not in path.name:
         raise BadBundle(f"{name} does not exist", hint="give a bundle's folder, an .onnx file, or the name of a network")
-    return _Side(network=open_network(NetworkRequest(name), step.fetched))
+    return None
 
 
-def _images(folder: Path | None, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
+def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
     """The images as both sides take them, and what the user should know of how they were made; the candidate's own come first."""
+    folder = request.images
     if folder is None and (bundle := next((side.bundle for side in reversed(sides) if side.bundle is not None), None)) is not None:
         return bundle.golden().inputs[:MAX_IMAGES], []
     spec, notes = next((side.input for side in reversed(sides) if side.input is not None), None), []
     if spec is None:
-        assumed = open_network(NetworkRequest(str(sides[0].graph)))
+        assumed = open_network(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std))
         spec, notes = assumed.input, [note for note in assumed.notes if "preprocessing" in note]
     if folder is None:
         from edgekit.calib import photos

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.options import parse_numbers
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ def command(
     images: Path | None = typer.Option(
         None, help="Folder of photos; a bundle's golden images by default, or the bundled photos.", show_default=False
     ),
+    mean: str | None = typer.Option(None, help="Preprocessing of .onnx files that no bundle made: three numbers.", show_default=False),
+    std: str | None = typer.Option(None, help="The same.", show_default=False),
     limit: int = typer.Option(20, min=1, help="How many layers to list: those that add most error."),
     bound: float = typer.Option(20.0, help="Name the first value whose SQNR is under so many dB."),
     gate: str = typer.Option("", help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.", show_default=False),
@@ -36,7 +41,9 @@ def command(
     required = parse_gate(gate, Gate())
     if bound != bound:
         raise InputError("--bound nan is no number", hint="--bound 20")
-    found = find_blame(BlameRequest(reference, candidate, images, bound), LiveProgress(quiet=json))
+    request = BlameRequest(reference, candidate, images, parse_numbers("--mean", mean), parse_numbers("--std", std), bound)
+    with redirect_stdout(sys.stderr):  # a user's factory may print
+        found = find_blame(request, LiveProgress(quiet=json))
     failures = required.failures(found.output) if gate else ()
     if json:
         from edgekit.report.plain import plain

@@ -132,7 +132,7 @@ def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
 def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
     """Where a value was computed, before it was cast and quantized, and the last quantizer that it went through."""
     quantizer = None
-    while (node := value.producer()) is not None and node.op_type in _PASSING and node.inputs[0] is not None:
+    while (node := value.producer()) is not None and _passes(node) and node.inputs[0] is not None:
         quantizer = node if node.op_type == _QUANTIZE and quantizer is None else quantizer
         value = node.inputs[0]
     return value, quantizer
@@ -141,7 +141,12 @@ def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
 def _is_passed_on(value: ir.Value) -> bool:
     """Whether one node alone reads a value, and only casts or quantizes it."""
     readers = {use.node for use in value.uses()}
-    return not value.is_graph_output() and len(readers) == 1 and all(node.op_type in _PASSING for node in readers)
+    return not value.is_graph_output() and len(readers) == 1 and all(_passes(node) for node in readers)
+
+
+def _passes(node: ir.Node) -> bool:
+    """Whether a node gives the number that it was given, as exactly as its type allows. Between codes a Clip is the ReLU that stood before them."""
+    return node.op_type in _PASSING or (node.op_type == "Clip" and node.outputs[0].dtype in (ir.DataType.INT8, ir.DataType.UINT8))
 
 
 def _live(graph: ir.Graph) -> list[ir.Value]:

@@ -25,6 +25,7 @@ from edgekit.runtimes.base import Array, Session
 CHUNK_BYTES = 64_000_000
 BOUND = 20.0  # dB: a tenth of the amplitude is error
 EXACT = 100.0  # dB: what float32 sums in another order leave
+FALLS_FROM = 40.0  # dB
 _FORMS = 3  # of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
 
 Floats = NDArray[np.float32]
@@ -98,9 +99,9 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
     Raises:
         InputError: the two have no value in common, their static batches differ, or the reference's own outputs are not finite.
     """
+    size = _batch_size(reference, candidate)
     pairs = _pairs(reference, candidate)
     upstream = candidate.upstream(list(pairs))
-    size = _batch_size(reference, candidate)
     tallies = {name: _Tally() for name in pairs}
     outputs: list[tuple[Array, Array]] = []
     for chunk in _chunks(pairs, upstream, size, chunk_bytes):
@@ -125,7 +126,7 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
     matched = {pair.counterpart for pair in pairs.values()}
     return Blame(
         layers,
-        worst=next((row for row in layers if row.rank == 1 and _added(row) < EXACT), None),
+        worst=next((row for row in layers if row.rank == 1 and not (row.sqnr if row.own is None else row.own) >= EXACT), None),
         below=next((row for row in layers if not row.sqnr >= bound), None),
         nonfinite=next((row for row in layers if row.nonfinite), None),
         bound=bound,
@@ -299,19 +300,20 @@ def _layer(name: str, pair: _Pair, sources: Sequence[str], tallies: Mapping[str,
 
 
 def _ranked(layers: Sequence[LayerBlame]) -> tuple[LayerBlame, ...]:
-    order = sorted(range(len(layers)), key=lambda i: _added(layers[i]))
-    ranks = {i: rank for rank, i in enumerate(order, 1)}
+    """Ranks by what layers add of their own. Where that was not measured, by how far the SQNR falls from what a layer reads to what it gives, counted from
+    ``FALLS_FROM`` dB: the first rounding of a graph falls from infinity, and means nothing; later layers amplify what they are given, by a few dB each."""
+    top = max(FALLS_FROM, min((row.sqnr for row in layers if not isnan(row.sqnr)), default=inf) + FALLS_FROM / 2)
+
+    def added(i: int) -> float:
+        row = layers[i]
+        if row.own is not None:
+            return -inf if isnan(row.own) else row.own
+        if isnan(row.sqnr):
+            return inf if isnan(row.before) else -inf
+        return row.sqnr - (0.0 if isnan(row.before) else min(row.before, top))
+
+    ranks = {i: rank for rank, i in enumerate(sorted(range(len(layers)), key=added), 1)}
     return tuple(replace(layer, rank=ranks[i]) for i, layer in enumerate(layers))
-
-
-def _added(layer: LayerBlame) -> float:
-    """What a layer adds, in dB as ``own``. Where that was not measured: the noise behind it less the noise before it, as if they were independent."""
-    if layer.own is not None:
-        return -inf if isnan(layer.own) else layer.own
-    if isnan(layer.sqnr):
-        return inf if isnan(layer.before) else -inf
-    noise = 10 ** (-layer.sqnr / 10) - (0.0 if isnan(layer.before) else 10 ** (-layer.before / 10))
-    return -10 * log10(noise) if noise > 0 else inf
 
 
 def _parity(outputs: Sequence[tuple[Array, Array]]) -> Parity:
