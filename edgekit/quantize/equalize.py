@@ -5,28 +5,35 @@ connect. Its writers' output channels are multiplied by s, its readers' input ch
 widest channel, so with s = 1 / range every channel uses the whole grid; readers that mix channels pay with their weights, so the strength of the
 equalization is chosen where the predicted error of the logits is smallest.
 
-ReLU6 is not homogeneous: min(s x, 6) is s min(x, 6) only where the bound does not bind. A channel is therefore scaled only so far that it
-provably stays inside: by interval arithmetic over the layer's weights and the range of its input, whatever the image. Observed maxima will not
-do; a channel that sleeps through a hundred photos wakes for the next.
+ReLU6 is not homogeneous, but it is so channel by channel: s min(x, 6) is min(s x, 6 s). A scaled group's Clip becomes a ReLU and a Min with one bound
+a channel, which is the same function whatever the image. The Min goes when the graph is written: the grid, one step for all channels, ends before the
+lowest bound. No channel's grid ends before its reach: a channel that slept through a hundred photos may wake for the next, and how far is told by how
+much its peaks differ from photo to photo.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721, Section 4.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+import torch
 from numpy.typing import NDArray
 
+from edgekit.graph.alignment import record
+from edgekit.graph.edit import initializer, sibling
 from edgekit.graph.io import constant
 from edgekit.quantize.placement import Layer, Placement
+from edgekit.quantize.qdq import centrable
+from edgekit.quantize.twin import LEVELS, QMAX, ChannelGrid
 
 Array = NDArray[np.float64]
+Price = Callable[[Mapping[str, Sequence[ChannelGrid]]], Mapping[str, Array]]
 
-MARGIN = 1.5  # on the observed range of a layer's input, where no activation limits it
+LARGEST_BOUNDED_SCALE = 16.0  # of a channel behind a ReLU6; one that never woke is left alone
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LARGEST_SCALE = 1024.0  # of one channel against another: float32 keeps the function to 1e-6 far beyond it
 _HOMOGENEOUS = frozenset(("Relu", "LeakyRelu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Identity"))
@@ -34,9 +41,11 @@ _HOMOGENEOUS = frozenset(("Relu", "LeakyRelu", "Clip", "Add", "MaxPool", "Averag
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Per channel of one value: the largest magnitude, the mean square, and the mean square of the logits' gradient (1 where unknown)."""
+    """Per channel of one value: the largest magnitude that a grid should cover, the largest that may come, the mean square, and the mean square of the
+    logits' gradient (1 where unknown)."""
 
     largest: Array
+    reach: Array
     square: Array
     gradient: Array
 
@@ -101,73 +110,81 @@ def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def equalize(model: ir.Model, placement: Placement, statistics: Mapping[str, ChannelStatistics]) -> tuple[ir.Model, tuple[Equalized, ...]]:
+def equalize(
+    model: ir.Model, placement: Placement, statistics: Mapping[str, ChannelStatistics], price: Price
+) -> tuple[ir.Model, tuple[Equalized, ...]]:
     """Returns a graph that computes the same function with channels of like range, and what was done group by group.
 
     Args:
         model: the float graph.
         placement: its layers and quantized values.
         statistics: of every quantized value, over the calibration images; of what int8 layers write the gradient is enough.
+        price: the squared error of the logits that each candidate grid of each value causes, on images that the statistics were not taken from:
+            a channel that is scaled too far is clipped there.
     """
     model = ir.from_proto(ir.to_proto(model))
+    groups = find_groups(model, placement)
+    scales = [[_scales(group, _width(group, placement, statistics), strength) for strength in STRENGTHS] for group in groups]
+    grids = {
+        value: [_grid(model, group, placement, statistics, value, candidate) for candidate in candidates]
+        for group, candidates in zip(groups, scales, strict=True)
+        for value in placement.values
+        if value in group.values
+    }
+    prices = price(grids)
     done = []
-    for group in find_groups(model, placement):
-        points = [statistics[name] for name in placement.values if name in group.values]
-        ceiling = None
-        if np.isfinite(group.bound):
-            ranges = [_input_range(model, layer, statistics) for layer in group.writers]
-            ceiling = np.max([_ceiling(model, layer, *ends) for layer, ends in zip(group.writers, ranges, strict=True)], axis=0)
-        candidates = [(_scales(group, points, ceiling, strength), strength) for strength in STRENGTHS]
-        errors = [_predicted_error(model, group, placement, statistics, scales) for scales, _ in candidates]
+    for group, candidates in zip(groups, scales, strict=True):
+        on_values = np.sum([prices[value] for value in placement.values if value in group.values], axis=0)
+        errors = on_values + [_weight_error(model, group, statistics, candidate) for candidate in candidates]
         best = int(np.argmin(errors))
-        scales, strength = candidates[best]
-        if strength > 0:
-            scale_group(model, group, scales)
-        done.append(Equalized(group, strength, errors[best] / errors[0] if errors[0] else 1.0))
+        if STRENGTHS[best] > 0:
+            scale_group(model, group, candidates[best])
+            _bound_by_channel(model, group, candidates[best])
+            record(model, group.values, gain=candidates[best])
+        done.append(Equalized(group, STRENGTHS[best], float(errors[best] / errors[0]) if errors[0] else 1.0))
     return model, tuple(done)
 
 
-def _scales(group: Group, points: Sequence[ChannelStatistics], ceiling: Array | None, strength: float) -> Array:
-    largest = np.max([point.largest for point in points], axis=0)
-    widest = largest.max()
-    if widest == 0:
-        return np.ones_like(largest)
-    if ceiling is None:
-        return np.asarray((widest / np.maximum(largest, widest / LARGEST_SCALE)) ** strength)
-    wanted = (group.bound / np.maximum(largest, group.bound / LARGEST_SCALE)) ** strength
-    return np.asarray(np.clip(np.minimum(wanted, group.bound / np.maximum(ceiling, 1e-9)), 1.0, LARGEST_SCALE))
+def _width(group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics]) -> Array:
+    """The range that each channel is given: all that may come where a ReLU6 bounds it, else without what is rare."""
+    points = [statistics[name] for name in placement.values if name in group.values]
+    return np.max([point.reach if np.isfinite(group.bound) else point.largest for point in points], axis=0)
 
 
-def _ceiling(model: ir.Model, layer: Layer, largest: float, lowest: float) -> Array:
-    """The largest value that each output channel of a layer can take for inputs between ``lowest`` and ``largest`` (zeros at the border)."""
-    weight = _array(model, layer.weight)
-    weight = np.moveaxis(weight, layer.channel_axis, 0).reshape(weight.shape[layer.channel_axis], -1)
-    bias = 0.0 if layer.bias is None else _array(model, layer.bias)
-    if not np.isfinite(largest):
-        return np.full(len(weight), np.inf)
-    return np.asarray(bias + np.maximum(weight, 0).sum(1) * largest + np.minimum(weight, 0).sum(1) * lowest)
+def _grid(
+    model: ir.Model, group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics], value: str, scales: Array
+) -> ChannelGrid:
+    """The grid that reaches the widest scaled channel of a value, as its channels see it."""
+    point = statistics[value]
+    widest = min(float((point.largest * scales).max()), group.bound)
+    return ChannelGrid(torch.from_numpy((widest / scales).astype(np.float32)), LEVELS - 1 if centrable(model, placement, value) else QMAX)
 
 
-def _input_range(model: ir.Model, layer: Layer, statistics: Mapping[str, ChannelStatistics]) -> tuple[float, float]:
-    """The largest and lowest value a layer reads: an activation's own limits, else what was observed and a margin."""
-    producer = next(node.inputs[0] for node in model.graph if node.name == layer.name).producer()  # type: ignore[union-attr]
-    seen = statistics.get(layer.input)
-    observed = float("inf") if seen is None or not seen.largest.size else MARGIN * float(seen.largest.max())
-    if producer is None or producer.op_type not in ("Clip", "Relu") or not _is_homogeneous(producer):
-        return observed, -observed
-    high = _clip_bound(producer) if producer.op_type == "Clip" else observed
-    return high, 0.0
+def _scales(group: Group, widths: Array, strength: float) -> Array:
+    if not np.isfinite(group.bound):
+        widest = widths.max()
+        return np.asarray((widest / np.maximum(widths, widest / LARGEST_SCALE)) ** strength) if widest else np.ones_like(widths)
+    room = group.bound / np.maximum(widths, group.bound / LARGEST_BOUNDED_SCALE)
+    return np.where(widths > 0, np.maximum(room, 1.0) ** strength, 1.0)
 
 
-def _predicted_error(
-    model: ir.Model, group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics], scales: Array
-) -> float:
-    """Squared error of the logits to first order: rounding noise of step²/12 on the group's values and on its readers' weights."""
+def _bound_by_channel(model: ir.Model, group: Group, scales: Array) -> None:
+    """Puts a ReLU and a Min with one bound a channel in the place of every ReLU6 of a scaled group."""
+    for node in [node for node in model.graph if node.op_type == "Clip" and str(node.outputs[0].name) in group.values]:
+        old = node.outputs[0]
+        assert old.shape is not None
+        bounds = (_clip_bound(node) * scales).astype(np.float32).reshape(-1, *[1] * (len(old.shape) - 2))
+        relu = ir.node("Relu", [node.inputs[0]], name=sibling(model.graph, node, "Relu"))
+        relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = relu.name, old.shape, old.type
+        least = ir.node("Min", [relu.outputs[0], initializer(model.graph, f"{node.name}/bounds", bounds)], name=str(node.name))
+        new = least.outputs[0]
+        new.name, new.shape, new.type = old.name, old.shape, old.type
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [relu, least], [old], [new])
+
+
+def _weight_error(model: ir.Model, group: Group, statistics: Mapping[str, ChannelStatistics], scales: Array) -> float:
+    """Squared error of the logits to first order: rounding noise of step²/12 on the weights of a group's readers."""
     error = 0.0
-    for name in (name for name in placement.values if name in group.values):
-        point = statistics[name]
-        step = (point.largest * scales).max() / 127
-        error += float((point.gradient / scales**2).sum() * step**2 / 12)
     for layer in (layer for layer in group.readers if layer.reason is None):
         weight = _matrix(model, layer)  # (outputs, inputs per group, kernel)
         source, sink = statistics[layer.input], statistics[layer.output]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -303,6 +304,8 @@ OPERATORS: dict[str, Operator] = {
     "Div": lambda a, i: torch.div(*_two(i)),
     "Relu": lambda a, i: torch.relu(_one(i)),
     "Clip": _clip,
+    "Min": lambda a, i: reduce(torch.minimum, [t for t in i if t is not None]),
+    "Max": lambda a, i: reduce(torch.maximum, [t for t in i if t is not None]),
     "Sigmoid": lambda a, i: torch.sigmoid(_one(i)),
     "HardSigmoid": lambda a, i: torch.clamp(a.get("alpha", 0.2) * _one(i) + a.get("beta", 0.5), 0.0, 1.0),
     "HardSwish": lambda a, i: F.hardswish(_one(i)),

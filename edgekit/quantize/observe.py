@@ -25,13 +25,17 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 BINS = 4096
 CHECKPOINT_EVERY = 64  # images
+SCHEMA = 2  # of the cached statistics
+ONE_IN = 1000  # images: how rare a reach is
 _FIRST_WIDTH = 2.0**-20
+_EULER = 0.5772156649
 
 
 @dataclass
 class ValueStatistics:
-    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest number; per channel (axis 1) the largest magnitude
-    and the sum of squares; ``elements`` per channel; ``broken`` counts numbers that are not finite."""
+    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest number; per channel (axis 1) the largest magnitude,
+    the sum of squares, and over the images the sums of their largest magnitudes and of the squares of these; ``elements`` per channel; ``broken``
+    counts numbers that are not finite."""
 
     counts: NDArray[np.int64]
     width: float
@@ -39,6 +43,9 @@ class ValueStatistics:
     highest: float
     channel_largest: NDArray[np.float32]
     channel_squares: NDArray[np.float64]
+    channel_peaks: NDArray[np.float64]
+    channel_peak_squares: NDArray[np.float64]
+    images: int = 0
     elements: int = 0
     broken: int = 0
 
@@ -52,8 +59,17 @@ class ValueStatistics:
         """The mean square of each channel."""
         return self.channel_squares / max(1, self.elements)
 
+    @property
+    def channel_reach(self) -> NDArray[np.float64]:
+        """What each channel exceeds on one image of ``ONE_IN``: the largest magnitudes of single images taken as Gumbel's law (Statistics of Extremes,
+        1958), fitted by its moments; what was seen, at least.
+        """
+        mean = self.channel_peaks / max(1, self.images)
+        deviation = np.sqrt(np.maximum(self.channel_peak_squares / max(1, self.images) - mean**2, 0.0))
+        return np.maximum(mean + deviation * np.sqrt(6) / np.pi * (np.log(ONE_IN) - _EULER), self.channel_largest)
+
     def add(self, tensor: NDArray[np.float32]) -> None:
-        """Takes one activation ``(N, C, …)`` in."""
+        """Takes the activation ``(N, C, …)`` of one image in."""
         finite = np.isfinite(tensor)
         if not finite.all():
             self.broken += int(tensor.size - finite.sum())
@@ -64,6 +80,9 @@ class ValueStatistics:
         self.lowest, self.highest = min(self.lowest, float(tensor.min())), max(self.highest, float(tensor.max()))
         self.channel_largest = np.maximum(self.channel_largest, largest)
         self.channel_squares += np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        self.channel_peaks += largest
+        self.channel_peak_squares += largest.astype(np.float64) ** 2
+        self.images += 1
         self.elements += rows.shape[1]
         while largest.max() > self.width:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
@@ -100,7 +119,7 @@ def observe(
     checkpoint = None
     if cache is not None and key:
         cache.mkdir(parents=True, exist_ok=True)
-        identity = hashlib.sha256("\n".join((artifact.sha256, key, str(BINS), *names)).encode()).hexdigest()
+        identity = hashlib.sha256("\n".join((artifact.sha256, key, f"{SCHEMA} {BINS}", *names)).encode()).hexdigest()
         checkpoint = cache / f"observations-{identity[:32]}.npz"
     statistics, seen = _restore(checkpoint)
     with _exposed(artifact, names) as session:
@@ -126,7 +145,7 @@ def observe(
 
 def _empty(channels: int) -> ValueStatistics:
     return ValueStatistics(
-        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), np.zeros(channels, np.float64)
+        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), *(np.zeros(channels) for _ in range(3))
     )
 
 
@@ -174,8 +193,11 @@ def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) ->
     arrays: dict[str, NDArray[np.generic]] = {"images": np.array(images), "names": np.array(list(statistics))}
     for i, value in enumerate(statistics.values()):
         arrays[f"{i}.counts"] = value.counts
-        arrays[f"{i}.numbers"] = np.array([value.width, value.lowest, value.highest, value.elements, value.broken], np.float64)
-        arrays[f"{i}.largest"], arrays[f"{i}.squares"] = value.channel_largest, value.channel_squares
+        arrays[f"{i}.numbers"] = np.array(
+            [value.width, value.lowest, value.highest, value.images, value.elements, value.broken], np.float64
+        )
+        arrays[f"{i}.largest"] = value.channel_largest
+        arrays[f"{i}.sums"] = np.stack([value.channel_squares, value.channel_peaks, value.channel_peak_squares])
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
@@ -195,7 +217,7 @@ def _read(path: Path) -> tuple[dict[str, ValueStatistics], int]:
     statistics = {}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for i, name in enumerate(arrays["names"]):
-            width, lowest, highest, elements, broken = (float(n) for n in arrays[f"{i}.numbers"])
-            counts, largest, squares = (arrays[f"{i}.{part}"] for part in ("counts", "largest", "squares"))
-            statistics[str(name)] = ValueStatistics(counts, width, lowest, highest, largest, squares, int(elements), int(broken))
+            width, lowest, highest, *numbers = (float(n) for n in arrays[f"{i}.numbers"])
+            counts, largest, sums = (arrays[f"{i}.{part}"] for part in ("counts", "largest", "sums"))
+            statistics[str(name)] = ValueStatistics(counts, width, lowest, highest, largest, *sums, *map(int, numbers))
         return statistics, int(arrays["images"])

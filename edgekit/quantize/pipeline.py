@@ -21,7 +21,7 @@ from edgekit.quantize.check import check_graph
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network
 from edgekit.quantize.images import Calibration, split
-from edgekit.quantize.loss import channel_gradients
+from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
 from edgekit.quantize.observe import Observations, observe
 from edgekit.quantize.placement import Placement, Shapes, place
@@ -30,7 +30,7 @@ from edgekit.quantize.ranges import CALIBRATORS
 from edgekit.quantize.rounding import Rounding
 from edgekit.quantize.search import GridSearch, search_grids
 from edgekit.quantize.sensitivity import Sensitivity
-from edgekit.quantize.twin import Fidelity, Grid, fidelity, logits_of
+from edgekit.quantize.twin import ChannelGrid, Fidelity, Grid, fidelity, logits_of
 from edgekit.quantize.weights import Weights, round_weights, rounded_constants
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -208,7 +208,8 @@ def _channel_statistics(
         observed = seen.values.get(value)
         square = np.zeros(0) if observed is None else observed.channel_square
         largest = square if observed is None else np.minimum(observed.channel_largest, ROBUST * np.sqrt(square))
-        result[value] = ChannelStatistics(largest, square, gradients.get(value, np.ones(len(square))))
+        reach = square if observed is None else observed.channel_reach
+        result[value] = ChannelStatistics(largest, reach, square, gradients.get(value, np.ones(len(square))))
     return result
 
 
@@ -238,7 +239,12 @@ def _equalized(
 ) -> list[_Candidate]:
     """The equalized graph, if it still computes the float function."""
     statistics = _channel_statistics(plain.network, placement, plain.seen, calibration.search)
-    model, done = equalize(plain.model, placement, statistics)
+
+    def price(grids: Mapping[str, Sequence[ChannelGrid]]) -> dict[str, NDArray[np.float64]]:
+        total = price_grids(plain.network, placement, calibration.held_out, grids)
+        return {value: prices / len(calibration.held_out) for value, prices in total.items()}
+
+    model, done = equalize(plain.model, placement, statistics, price)
     network = Network(model)
     drift = float(np.abs(logits_of(network, calibration.held_out) - reference).max())
     if drift > PRESERVED * float(np.ptp(reference)):

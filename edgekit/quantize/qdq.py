@@ -8,17 +8,20 @@ between goes, since the int8 range begins at the one and ends before the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgekit.graph.alignment import record
 from edgekit.graph.io import constant
 from edgekit.quantize.placement import Layer, Placement
 from edgekit.quantize.rounding import QuantizedWeight
-from edgekit.quantize.twin import QMAX, QMIN, Grid
+from edgekit.quantize.twin import QMIN, Grid
 
 ZERO_POINT = "zero_point"
+SLACK = 1e-6  # of a bound: scales are FP32
 
 
 def write_graph(
@@ -47,6 +50,7 @@ def write_graph(
     for name in placement.values:
         if grids[name].centred:
             sources[name] = _centre(name, grids[name], nodes, layers, readers[name], weights, bias)
+            record(model, (name, str(sources[name].name)), shift=-QMIN * grids[name].scale)
         else:
             sources[name] = _plain_relu(graph, sources[name], grids[name], len(readers[name]))
     zero = _initializer(graph, ZERO_POINT, np.zeros((), np.int8))
@@ -70,12 +74,12 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
     """
     layers = {layer.name: layer for layer in placement.layers}
     source = next((v for node in model.graph for v in node.outputs if v.name == value), None)
-    node = source.producer() if source is not None else None
-    if source is None or node is None or source.is_graph_output() or not _starts_at_zero(node):
+    activation = _from_zero(source)
+    if source is None or activation is None or source.is_graph_output():
         return False
-    inner = node.inputs[0]
-    made_by = inner.producer() if inner is not None else None
-    if inner is None or made_by is None or made_by.name not in layers or len(inner.uses()) != 1 or inner.is_graph_output():
+    inner = activation.source
+    made_by = inner.producer()
+    if made_by is None or made_by.name not in layers or len(inner.uses()) != 1 or inner.is_graph_output():
         return False
     for use in source.uses():
         layer = layers.get(str(use.node.name))
@@ -84,11 +88,35 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
     return True
 
 
-def _starts_at_zero(node: ir.Node) -> bool:
+class _Activation(NamedTuple):
+    """A ReLU that ends at ``bound``, of its channels the lowest; infinite without one."""
+
+    source: ir.Value
+    bound: float
+
+
+def _from_zero(value: ir.Value | None) -> _Activation | None:
+    """The activation behind a value: a ReLU, a Clip from zero, or a ReLU and a Min with constant bounds."""
+    node = value.producer() if value is not None else None
+    if node is None or not node.inputs or (source := node.inputs[0]) is None:
+        return None
     if node.op_type == "Relu":
-        return True
-    low = constant(node.inputs[1]) if node.op_type == "Clip" and len(node.inputs) > 1 else None
-    return low is not None and float(low.numpy()) == 0.0
+        return _Activation(source, np.inf)
+    other = [constant(v) for v in node.inputs[1:]]
+    if node.op_type == "Clip" and other and other[0] is not None and float(other[0].numpy()) == 0.0:
+        high = other[1] if len(other) > 1 else None
+        return _Activation(source, np.inf if high is None else float(high.numpy()))
+    relu, bounds = source.producer(), other[0] if node.op_type == "Min" and len(other) == 1 else None
+    if (
+        bounds is None
+        or relu is None
+        or relu.op_type != "Relu"
+        or relu.inputs[0] is None
+        or len(source.uses()) != 1
+        or source.is_graph_output()
+    ):
+        return None
+    return _Activation(relu.inputs[0], float(bounds.numpy().min()))
 
 
 def _centre(
@@ -102,28 +130,26 @@ def _centre(
 ) -> ir.Value:
     """Moves the grid's middle to zero by the biases around it; returns the value in front of the activation."""
     shift = -QMIN * grid.scale
-    activation = next(node for node in nodes.values() if any(value.name == name for value in node.outputs))
-    source = activation.inputs[0]
-    assert source is not None
-    producer = source.producer()
+    activation = _from_zero(next(value for node in nodes.values() for value in node.outputs if value.name == name))
+    assert activation is not None and grid.high <= activation.bound * (1 + SLACK), name
+    producer = activation.source.producer()
     assert producer is not None
     bias[str(producer.name)] = bias[str(producer.name)] - shift
     for reader, _ in readers:
         weight = weights[reader].dequantized().astype(np.float64)
         sums = np.moveaxis(weight, layers[reader].channel_axis, 0).reshape(weight.shape[layers[reader].channel_axis], -1).sum(1)
         bias[reader] = bias[reader] + shift * sums
-    return source
+    return activation.source
 
 
 def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> ir.Value:
-    """A Clip whose upper bound the grid does not reach is a ReLU, which more int8 kernels take in."""
-    node = value.producer()
-    if node is None or node.op_type != "Clip" or not _starts_at_zero(node) or len(value.uses()) != readers or value.is_graph_output():
+    """A bounded ReLU whose bound the grid does not reach is a plain one, which more int8 kernels take in."""
+    node, activation = value.producer(), _from_zero(value)
+    if node is None or activation is None or not np.isfinite(activation.bound) or len(value.uses()) != readers or value.is_graph_output():
         return value
-    high = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if high is None or grid.scale * QMAX > float(high.numpy()) * (1 + 1e-6):
+    if grid.high > activation.bound * (1 + SLACK):
         return value
-    relu = ir.node("Relu", [node.inputs[0]], name=str(node.name))
+    relu = ir.node("Relu", [activation.source], name=str(node.name))
     relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = value.name, value.shape, value.type
     ir.convenience.replace_nodes_and_values(graph, node, [node], [relu], [value], [relu.outputs[0]])
     return relu.outputs[0]

@@ -39,6 +39,21 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class ChannelGrid:
+    """One grid a channel: what one grid for all is to a value whose channels are scaled, seen from the value as it was.
+
+    ``limits`` are the largest magnitudes, by channel (axis 1); ``levels`` how many steps reach them.
+    """
+
+    limits: Tensor
+    levels: int
+
+    def round(self, x: Tensor) -> Tensor:
+        step = (self.limits / self.levels).reshape(-1, *[1] * (x.ndim - 2))
+        return (x / step).round().clamp(-self.levels - 1, self.levels) * step
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """How near logits are to the reference's.
 

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
 from edgekit.quantize.equalize import ChannelStatistics, equalize, find_groups
 from edgekit.quantize.execute import Network
-from edgekit.quantize.loss import channel_gradients
+from edgekit.quantize.loss import channel_gradients, price_grids
+from edgekit.quantize.pipeline import QuantizeConfig, quantize
 from edgekit.quantize.placement import Placement
-from edgekit.quantize.twin import logits_of
+from edgekit.quantize.twin import ChannelGrid, Grid, logits_of
 from tests.quantize.test_placement import placed
 
 
@@ -26,7 +31,9 @@ def statistics(network: Network, placement: Placement, photos: NDArray[np.float3
     for value in values:
         stacked = np.concatenate(seen[value]).astype(np.float64)
         rows = np.moveaxis(stacked, 1, 0).reshape(stacked.shape[1], -1)
-        result[value] = ChannelStatistics(np.abs(rows).max(1), np.square(rows).mean(1), gradients.get(value, np.ones(len(rows))))
+        result[value] = ChannelStatistics(
+            np.abs(rows).max(1), 1.5 * np.abs(rows).max(1), np.square(rows).mean(1), gradients.get(value, np.ones(len(rows)))
+        )
     return result
 
 
@@ -35,11 +42,16 @@ def networks(mobilenet: Artifact, photos: NDArray[np.float32]) -> tuple[Network,
     model = load(mobilenet.path)
     placement = placed(model)
     network = Network(model)
-    equal, done = equalize(model, placement, statistics(network, placement, photos))
+
+    def price(grids: Mapping[str, Sequence[ChannelGrid]]) -> dict[str, NDArray[np.float64]]:
+        return price_grids(network, placement, photos[40:48], grids)
+
+    equal, done = equalize(model, placement, statistics(network, placement, photos), price)
     assert any(d.strength > 0 and np.isfinite(d.group.bound) for d in done), "no ReLU6 group was scaled"
     assert any(d.strength > 0 and not np.isfinite(d.group.bound) for d in done), "no residual stream was scaled"
     assert all(d.error <= 1 for d in done)
-    moved = max(float((equal_weight - network.constants[name]).abs().max()) for name, equal_weight in Network(equal).constants.items())
+    after = Network(equal).constants
+    moved = max(float((after[name] - weight).abs().max()) for name, weight in network.constants.items() if name in after)
     return network, Network(equal), placement, moved
 
 
@@ -65,3 +77,31 @@ def test_residual_streams_are_one_group(mobilenet: Artifact) -> None:
     stream = next(group for group in groups if "features.5/Add" in group.values)
     assert "features.4/Add" in stream.values and len(stream.writers) == len(stream.readers) == 3 and not np.isfinite(stream.bound)
     assert all("input" not in group.values and "logits" not in group.values for group in groups)
+
+
+def test_what_clips_channels_on_other_images_is_not_scaled(mobilenet: Artifact, photos: NDArray[np.float32]) -> None:
+    """A price on every grid that ends before 6 keeps all ReLU6 as they are."""
+    model = load(mobilenet.path)
+    placement = placed(model)
+
+    def price(grids: Mapping[str, Sequence[ChannelGrid]]) -> dict[str, NDArray[np.float64]]:
+        return {value: np.array([1e9 * bool((grid.limits < 5.99).any()) for grid in those]) for value, those in grids.items()}
+
+    done = equalize(model, placement, statistics(Network(model), placement, photos), price)[1]
+    bounded = [d for d in done if np.isfinite(d.group.bound)]
+    assert len(bounded) > 5
+    assert all(d.strength == 0 for d in bounded)
+
+
+def test_a_scaled_relu6_is_a_plain_relu_where_it_is_read_as_int8(mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
+    result = quantize(mobilenet, tmp_path / "int8.onnx", QuantizeConfig(rounding="nearest", fallback=False, sensitivity=False), photos)
+    assert any(e.strength > 0 and np.isfinite(e.group.bound) for e in result.report.equalized)
+    operators = [node.op_type for node in load(result.artifact.path).graph]
+    assert not {"Min", "Clip"} & set(operators)
+
+
+def test_a_channel_grid_is_the_grid_of_the_scaled_value() -> None:
+    x = torch.rand(1, 5, 7, 7, generator=torch.Generator().manual_seed(0)) * 6
+    scales = torch.tensor([1.0, 2.0, 4.0, 1.5, 16.0]).reshape(1, -1, 1, 1)
+    expected = Grid(6 / 127).round(x * scales) / scales
+    assert torch.allclose(ChannelGrid((6 / scales).reshape(-1), 127).round(x), expected, atol=1e-6)

@@ -23,7 +23,9 @@ from tests.quantize.test_placement import placed
 
 
 def seen(numbers: NDArray[np.float32]) -> ValueStatistics:
-    value = ValueStatistics(np.zeros(BINS, np.int64), 2.0**-20, np.inf, -np.inf, np.zeros(1, np.float32), np.zeros(1))
+    value = ValueStatistics(
+        np.zeros(BINS, np.int64), 2.0**-20, np.inf, -np.inf, np.zeros(1, np.float32), np.zeros(1), np.zeros(1), np.zeros(1)
+    )
     for part in np.array_split(numbers, 7):
         value.add(part.reshape(1, 1, -1))
     return value
@@ -40,6 +42,21 @@ def test_the_streaming_histogram_counts_everything_once(normal: NDArray[np.float
     expected, _ = np.histogram(np.abs(normal), edges)
     assert value.counts.sum() == len(normal) and np.abs(value.counts - expected).sum() <= 1e-3 * len(normal)
     assert value.largest == np.abs(normal).max() and value.channel_square[0] == pytest.approx(np.square(normal, dtype=np.float64).mean())
+
+
+def test_the_reach_is_what_one_image_in_a_thousand_exceeds() -> None:
+    """Peaks drawn from Gumbel's law, as peaks of many numbers are; two channels of unlike spread, and one that is always the same."""
+    generator = np.random.default_rng(0)
+    peaks = np.stack([generator.gumbel(5, 0.1, 4000), generator.gumbel(1, 0.5, 4000).clip(0), np.full(4000, 2.0)], 1).astype(np.float32)
+    value = ValueStatistics(np.zeros(BINS, np.int64), 2.0**-20, np.inf, -np.inf, np.zeros(3, np.float32), *(np.zeros(3) for _ in range(3)))
+    for row in peaks[:200]:
+        value.add(np.stack([row, row / 2], 1)[None])
+    assert value.images == 200
+    assert (value.channel_reach >= value.channel_largest).all()
+    later = (peaks[200:] > value.channel_reach).mean(0)
+    assert (later <= 0.003).all()
+    assert value.channel_reach[0] < 6.2
+    assert value.channel_reach[2] == 2.0
 
 
 def test_percentiles_are_numpys(normal: NDArray[np.float32]) -> None:
