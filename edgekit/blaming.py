@@ -20,7 +20,8 @@ from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity.blame import BOUND, Blame, blame
 from edgekit.parity.taps import Taps
 from edgekit.progress import Progress
-from edgekit.sessions import graph_for
+from edgekit.runtimes import builders, find
+from edgekit.sessions import CPU, graph_for, require
 
 MAX_IMAGES = 16
 OPSET = 17
@@ -32,7 +33,7 @@ class BlameRequest:
     at the other side's image size.
 
     ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled photos where neither side is one. ``mean`` and ``std`` are
-    the preprocessing of a graph that says none. ``bound`` is in dB.
+    the preprocessing of a graph that says none. ``bound`` is in dB. ``runtime`` computes the candidate; the reference is computed by ONNX Runtime.
     """
 
     reference: str
@@ -41,22 +42,25 @@ class BlameRequest:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     bound: float = BOUND
+    runtime: str = CPU
 
 
 def find_blame(request: BlameRequest, progress: Progress) -> Blame:
-    """Opens both sides and compares their values in ONNX Runtime.
+    """Opens both sides and compares their values.
 
     Raises:
-        InputError: one of them is nothing that can be read, or they cannot be compared.
+        InputError: one of them is nothing that can be read, they cannot be compared, or there is no such runtime.
+        EnvironmentLacks: the runtime cannot run here.
     """
+    require(find(request.runtime))
     step = steps.Steps(progress)
     with step("open"):
-        sides = _open_both((request.reference, request.candidate), step)
+        sides = _open_both(request, step)
     with step("images"):
         images, notes = _images(request, sides)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         with step("graphs"):
-            reference, candidate = _taps(sides, Path(scratch), images)
+            reference, candidate = _taps(sides, request.runtime, Path(scratch), images)
         with step("compare"):
             found = blame(reference, candidate, images, bound=request.bound)
     return replace(found, cautions=(*notes, *found.cautions))
@@ -85,8 +89,9 @@ def _stamped(graph: Path) -> InputSpec | None:
     return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
 
 
-def _open_both(names: Sequence[str], step: steps.Steps) -> list[_Side]:
-    found = [_open_file(name) for name in names]
+def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:
+    names = (request.reference, request.candidate)
+    found = [_open_file(request.reference, CPU), _open_file(request.candidate, request.runtime)]
     known = next((side.input for side in found if side is not None and side.input is not None), None)
     size = None if known is None else (known.height, known.width)
     return [
@@ -94,12 +99,12 @@ def _open_both(names: Sequence[str], step: steps.Steps) -> list[_Side]:
     ]
 
 
-def _open_file(name: str) -> _Side | None:
-    """A bundle or a graph; None for what may be the name of a network."""
+def _open_file(name: str, runtime: str) -> _Side | None:
+    """A bundle's graph for a runtime, or a graph; None for what may be the name of a network."""
     path = Path(name)
     if path.is_dir():
         bundle = Bundle.open(path)
-        graph = graph_for(bundle, "onnxruntime", proven=True).path
+        graph = graph_for(bundle, runtime, proven=True).path
         bundle.check(graph.name)
         return _Side(graph, bundle)
     if path.suffix.lower() == ".onnx":
@@ -129,12 +134,9 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
     return pixels, [*notes, *(f"image passed over: {reason}" for reason in prepared.skipped.values())]
 
 
-def _taps(sides: Sequence[_Side], scratch: Path, images: NDArray[np.float32]) -> tuple[Taps, Taps]:
+def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]) -> tuple[Taps, Taps]:
     """Both sides as graphs. What is traced takes the other's batch."""
-    from edgekit.graph.taps import GraphTaps
-    from edgekit.runtimes.onnxruntime import OnnxRuntime
-
-    found: dict[int, GraphTaps] = {}
+    found: dict[int, Taps] = {}
     batch: int | None = 1
     for i, side in sorted(enumerate(sides), key=lambda entry: entry[1].network is not None):
         folder = scratch / str(i)
@@ -144,6 +146,21 @@ def _taps(sides: Sequence[_Side], scratch: Path, images: NDArray[np.float32]) ->
             traced = steps.trace(side.network, folder / "traced.onnx", batch)
             path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[: steps.PROBE_IMAGES])[0].path
         assert path is not None
-        found[i] = GraphTaps(Artifact(path, "onnx", "fp32", (), (), ""), folder, OnnxRuntime(as_written=True))
+        found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch
     return found[0], found[1]
+
+
+def _read(path: Path, folder: Path, runtime: str, batch: int) -> Taps:
+    from edgekit.graph.taps import GraphTaps
+    from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+    artifact = Artifact(path, "onnx", "fp32", (), (), "")
+    if runtime == CPU:
+        return GraphTaps(artifact, folder, OnnxRuntime(as_written=True))
+    if runtime in builders():
+        from edgekit.runtimes.tensorrt.taps import CAUTION, MarkedEngines
+
+        marked = MarkedEngines(builders()[runtime], folder, batch)
+        return GraphTaps(artifact, folder, marked, on_cpu=False, local=False, caution=CAUTION)
+    return GraphTaps(artifact, folder, find(runtime), on_cpu=False)

@@ -25,6 +25,7 @@ def command(
     ),
     mean: str | None = typer.Option(None, help="Preprocessing of .onnx files that no bundle made: three numbers.", show_default=False),
     std: str | None = typer.Option(None, help="The same.", show_default=False),
+    runtime: str = typer.Option("onnxruntime", help="What computes the candidate; `edgekit doctor` lists the runtimes that are here."),
     limit: int = typer.Option(20, min=1, help="How many layers to list: those that add most error."),
     bound: float = typer.Option(20.0, help="Name the first value whose SQNR is under so many dB."),
     gate: str = typer.Option("", help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.", show_default=False),
@@ -41,7 +42,7 @@ def command(
     required = parse_gate(gate, Gate())
     if bound != bound:
         raise InputError("--bound nan is no number", hint="--bound 20")
-    request = BlameRequest(reference, candidate, images, parse_numbers("--mean", mean), parse_numbers("--std", std), bound)
+    request = BlameRequest(reference, candidate, images, parse_numbers("--mean", mean), parse_numbers("--std", std), bound, runtime)
     with redirect_stdout(sys.stderr):  # a user's factory may print
         found = find_blame(request, LiveProgress(quiet=json))
     failures = required.failures(found.output) if gate else ()

@@ -68,9 +68,10 @@ def _kept(model: ir.Model, asked: Collection[str], seen: Observation, unfit: Map
     """The nodes that stay FP32: those at risk as in any graph, and those around a scale that is ``unfit`` for FP16."""
     kept = {node.name: node for node in nodes_to_keep(model, asked, seen.extremes)}
     for node in model.graph:
-        if node.name in unfit:
+        name = str(node.name)
+        if name in unfit:
             for reader in (node, *(use.node for value in node.outputs for use in value.uses())):
-                kept.setdefault(str(reader.name), KeptNode(str(reader.name), reader.op_type, unfit[node.name]))
+                kept.setdefault(str(reader.name), KeptNode(str(reader.name), reader.op_type, unfit[name]))
     return tuple(kept[str(node.name)] for node in model.graph if node.name in kept)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import onnx
 import onnx_ir as ir
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, Precision
 from edgekit.graph.alignment import KEY, Alignment, alignments
 from edgekit.graph.half import rounding_twin
 from edgekit.graph.io import load, save
@@ -35,15 +35,19 @@ class GraphTaps:
         folder: takes the graphs that are cut out of it, one at a time.
         runtime: what computes them. A CPU does not round FP16 as a GPU does, so that ``on_cpu`` reads an FP16 graph through its twin.
         local: whether single layers can be computed from given inputs, :meth:`alone`.
+        caution: what to say of the runtime.
 
     Raises:
         BadNetwork: the file is no graph.
     """
 
-    def __init__(self, artifact: Artifact, folder: Path, runtime: Runtime, *, on_cpu: bool = True, local: bool = True) -> None:
+    def __init__(
+        self, artifact: Artifact, folder: Path, runtime: Runtime, *, on_cpu: bool = True, local: bool = True, caution: str | None = None
+    ) -> None:
         model = _typed(load(artifact.path))
-        self.caution: str | None = None
-        if on_cpu and any(value.dtype == ir.DataType.FLOAT16 for node in model.graph for value in node.outputs):
+        self.caution = caution
+        self._precision = _precision(model)
+        if on_cpu and _has_halves(model):
             model = load(rounding_twin(artifact, folder / "twin.onnx").path)
             self.caution = TWIN
         self._ends = _ends(model)
@@ -84,7 +88,7 @@ class GraphTaps:
         _prune(model.graph)
         path = self._folder / "tapped.onnx"
         try:
-            return self._runtime.load(save(model, path, "fp32"), SessionOptions())
+            return self._runtime.load(save(model, path, self._precision), SessionOptions())
         finally:
             path.unlink(missing_ok=True)
 
@@ -196,6 +200,16 @@ def _prune(graph: ir.Graph) -> None:
 
 def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     return {str(value.name): value for value in (*graph.inputs, *(v for node in graph for v in node.outputs)) if value.name}
+
+
+def _precision(model: ir.Model) -> Precision:
+    if any(node.op_type == _QUANTIZE for node in model.graph):
+        return "int8"
+    return "fp16" if _has_halves(model) else "fp32"
+
+
+def _has_halves(model: ir.Model) -> bool:
+    return any(value.dtype == ir.DataType.FLOAT16 for node in model.graph for value in node.outputs)
 
 
 def _typed(model: ir.Model) -> ir.Model:
