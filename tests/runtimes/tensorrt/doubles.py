@@ -373,7 +373,7 @@ class ContextDouble(Surface):
 
     def __init__(self, double: TensorRTDouble) -> None:
         super().__init__(double)
-        for name, value in (("_addresses", {}), ("_shape", double.scenario.shape), ("_profile", 0)):
+        for name, value in (("_addresses", {}), ("_shape", double.scenario.shape), ("_profile", 0), ("_ran", False)):
             object.__setattr__(self, name, value)
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
@@ -398,7 +398,9 @@ class ContextDouble(Surface):
     def execute_async_v3(self, stream: int) -> bool:
         cuda, dtype = self._double.cuda, np.dtype({"FLOAT": "f4", "HALF": "f2", "INT8": "i1"}[self._double.scenario.dtype])
         assert cuda is not None
-        if cuda.capturing is not None and self._double.scenario.fails_capture:
+        ran = self._ran
+        object.__setattr__(self, "_ran", True)
+        if cuda.capturing is not None and (self._double.scenario.fails_capture or not ran):  # a first run sets up what cannot be captured
             cuda.spoiled = True
             return True
         scenario, shape, addresses = self._double.scenario, tuple(self._shape), dict(self._addresses)

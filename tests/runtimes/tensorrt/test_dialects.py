@@ -101,6 +101,19 @@ def test_the_network_before_fusion_is_told(double, model):
     ]
 
 
+@pytest.mark.parametrize(("read", "precision"), [("x/DequantizeLinear", "int8"), ("x", "fp32")])
+def test_a_product_is_int8_where_all_that_it_reads_is_dequantized(double, model, read, precision):
+    layers = (
+        LayerSpec("x/DequantizeLinear", "DEQUANTIZE"),
+        LayerSpec("w/DequantizeLinear", "DEQUANTIZE"),
+        LayerSpec("0/Conv", inputs=(read, "w/DequantizeLinear")),
+        LayerSpec("0/Add", "ELEMENTWISE", inputs=("x/DequantizeLinear", "w/DequantizeLinear")),
+    )
+    double(STRONG_10, layers=layers)
+    found = TENSORRT.plan(model("int8"), BuildConfig()).network
+    assert (found[2].precision, found[3].precision) == (precision, "fp32")
+
+
 # ---- what the parser refuses
 
 
