@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from math import inf, isnan
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from edgekit.images import PreparedImages
 from edgekit.networks import NetworkRequest, open_network
 from edgekit.parity.blame import EXACT, blame
 from edgekit.quantize import QuantizeConfig, quantize
+from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 
 LAYERS = ("features.2.conv.0.0/Conv", "features.5.conv.1.0/Conv", "features.9.conv.2/Conv", "features.18.0/Conv")
 
@@ -245,14 +248,32 @@ def test_a_coarse_int8_weight_is_found_among_what_int8_costs(int8, simple, find,
 
 
 def test_every_form_of_int8_lies_over_the_float_graph(int8, simple, find, images, tmp_path):
-    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
-
-    plain = {row.name: row.own for row in find(simple, int8).layers}
+    plain = {row.name: row for row in find(simple, int8).layers}
     strong = strengthen(int8, tmp_path / "strong.onnx", half.HalfConfig(), observe(int8, images[:2])).artifact
-    for form in (strong, write_cpu_dialect(int8, tmp_path / "cpu.onnx")):
-        found = {row.name: row.own for row in find(simple, form).layers}
-        shared = found.keys() & plain.keys()
-        assert len(shared) > 50 and all(found[name] > min(plain[name] - 3, 35) for name in shared)
+    found = {row.name: row for row in find(simple, strong).layers}
+    assert found.keys() == plain.keys() and all(row.own > min(plain[name].own - 3, 35) for name, row in found.items())
+    cpu = {row.name: row for row in find(simple, write_cpu_dialect(int8, tmp_path / "cpu.onnx")).layers}
+    shared = cpu.keys() & plain.keys()
+    assert len(shared) > 50 and all(cpu[name].sqnr == pytest.approx(plain[name].sqnr, abs=2) for name in shared)
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
+def test_tensorrt_builds_the_graphs_whose_values_are_outputs(int8, images, tmp_path):
+    strong = strengthen(int8, tmp_path / "strong.onnx", half.HalfConfig(), observe(int8, images[:2])).artifact
+    built = []
+
+    class Builds(OnnxRuntime):
+        """Builds an engine of what it is given, and runs the graph, as there is no GPU here."""
+
+        def load(self, artifact, options):
+            built.append(TENSORRT_RTX.build(artifact, tmp_path / "marked.engine", BuildConfig("sm86")))
+            return super().load(artifact, options)
+
+    opened = GraphTaps(strong, tmp_path, Builds(), on_cpu=False, local=False)
+    names = [name for name in opened.taps if name.startswith(("features.1.", "features.2."))]
+    with opened.read(names) as session:
+        assert len(session.outputs) == len(names) > 5 and {spec.dtype for spec in session.outputs} == {"float16"}
+    assert built[0].precision == "int8" and built[0].path.stat().st_size > 0 and opened.alone(names, names) is None
 
 
 # ---- how it is read
