@@ -91,6 +91,7 @@ def test_all_dequantizers_of_a_value_are_cut(make, op, noise, taps):
     )
     opened = taps(make(*nodes, constants={"s": np.float32(0.03), "z": np.int8(0)}))
     assert list(opened.taps) == ["input", "a", "n", "y"]
+    assert set(opened.upstream(["a", "n", "y"])["y"]) == {"n", "a"}
     with opened.alone(["y"], ["a", "n"]) as session:
         assert {spec.name for spec in session.inputs} == {"d1|given", "n|given"}
 
