@@ -319,22 +319,28 @@ def test_an_engine_of_several_batches_is_proven_on_the_least(edgekit, dynamic, o
     assert f"✓ {Bundle.open(dynamic).manifest.golden.images} golden images" in result.out
 
 
+INT8_LAYERS = [{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}]
+
+
 def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
-    trt = on_gpu(
-        int8,
-        WEAK,
-        layers=[{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}],
-    )
-    result = edgekit("build", int8)
-    assert result.code == 0, result.err
-    assert trt.called("parse_from_file") == ["model.onnx"]
-    assert trt.called("set_flag") == ["INT8", "FP16"]  # what only stays float may be FP16
-    on_gpu(
-        int8,
-        STRONG_10,
-        layers=[{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}],
-    )
+    for version, graph, flags in ((WEAK, "model.onnx", ["INT8", "FP16"]), (STRONG_10, "model.strong.onnx", [])):
+        trt = on_gpu(int8, version, layers=INT8_LAYERS)
+        result = edgekit("build", int8)
+        assert result.code == 0, result.err
+        assert (trt.called("parse_from_file"), trt.called("set_flag")) == ([graph], flags)
+
+
+def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, int8, on_gpu):
+    names = {
+        reason: name
+        for name, reason in (("features.2/Conv", "FP32 in the strongly typed form: overflows"), ("head/Gemm", "int8 kernels want 16"))
+    }
+    manifest = json.loads((int8 / "manifest.json").read_text())
+    manifest["kept"] = [{"name": name, "op_type": "", "reason": reason} for reason, name in names.items()]
+    (int8 / "manifest.json").write_text(json.dumps(manifest))
+    trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=(LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")))
     assert edgekit("build", int8).code == 0
+    assert [name for name, _, _ in trt.called("set_output_type")] == ["features.2/Conv"]
 
 
 def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
