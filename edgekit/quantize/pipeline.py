@@ -139,9 +139,10 @@ def quantize(
             candidates += _equalized(
                 float_graph, Path(folder) / "equalized.onnx", placement, artifact, calibration, config, key, reference, notes
             )
-    searches = [_search(candidate, placement, config, calibration, reference) for candidate in candidates]
-    best = max(range(len(searches)), key=lambda i: searches[i].reached.sqnr)
-    search, (model, network, equalized, seen) = searches[best], candidates[best]
+    best = max(candidates, key=lambda c: _search(c, placement, (SCREENING,), calibration, reference, centre=config.centre).reached.sqnr)
+    names = tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
+    search = _search(best, placement, names, calibration, reference, centre=config.centre)
+    model, network, equalized, seen = best
     weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
@@ -254,11 +255,20 @@ def _equalized(
     return [_Candidate(model, network, done, seen)]
 
 
+SCREENING = "mse"  # the calibrator that tells whether equalizing pays
+
+
 def _search(
-    candidate: _Candidate, placement: Placement, config: QuantizeConfig, calibration: Calibration, reference: NDArray[np.float32]
+    candidate: _Candidate,
+    placement: Placement,
+    calibrators: tuple[str, ...],
+    calibration: Calibration,
+    reference: NDArray[np.float32],
+    *,
+    centre: bool,
 ) -> GridSearch:
-    centred = frozenset(v for v in placement.values if config.centre and centrable(candidate.model, placement, v))
-    names = tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
+    """Among several calibrators, single values may differ from the network's."""
+    centred = frozenset(v for v in placement.values if centre and centrable(candidate.model, placement, v))
     return search_grids(
         candidate.network,
         placement,
@@ -267,8 +277,8 @@ def _search(
         calibration.search,
         calibration.held_out,
         reference,
-        calibrators=names,
-        by_value=config.calibrator == "auto",
+        calibrators=calibrators,
+        by_value=len(calibrators) > 1,
     )
 
 
