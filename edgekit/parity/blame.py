@@ -77,8 +77,10 @@ class Blame:
             return f"{first.name} is the first that is not finite: {first.nonfinite} of its numbers are NaN or infinite"
         if (worst := self.worst) is None:
             return f"no layer parts: {len(self.layers)} values differ by float32's rounding at most"
-        own = "" if worst.own is None else f", {decibels(worst.own)} of its own"
-        return f"{worst.name} is where most is lost: {decibels(worst.before)} before it, {decibels(worst.sqnr)} behind it{own}"
+        around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} behind it"
+        if worst.own is not None and worst.sqnr >= worst.before:
+            return f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has come from others: {around}"
+        return f"{worst.name} is where most is lost: {around}" + ("" if worst.own is None else f", {decibels(worst.own)} of its own")
 
 
 def decibels(ratio: float) -> str:

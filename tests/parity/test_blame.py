@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from math import inf, isnan
 from pathlib import Path
@@ -139,6 +140,14 @@ def test_before_is_the_worst_of_what_a_layer_reads(simple, find, tmp_path):
     branch, skip, add = rows["features.3.conv.2/Conv"], rows["features.2.conv.2/Conv"], rows["features.3/Add"]
     assert add.before == branch.sqnr < skip.sqnr and rows["features.0.0/Conv"].before == inf
     assert rows["features.4.conv.0.0/Conv"].before == add.sqnr
+
+
+def test_a_layer_that_adds_most_and_still_gives_better_than_it_reads(simple, find):
+    found = find(simple, simple, count=1)
+    pooling = replace(found.layers[0], name="pooling", before=17.8, sqnr=21.3, own=30.6)
+    assert replace(found, worst=pooling).verdict == (
+        "pooling adds most, 30.6 dB of its own, though more has come from others: 17.8 dB before it, 21.3 dB behind it"
+    )
 
 
 # ---- names
