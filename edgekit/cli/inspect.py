@@ -46,7 +46,7 @@ def describe_audit(audit: Audit) -> Iterator[str]:
     ]
     if audit.reformats:
         time = f", {audit.reformat_time:.0%} of layer time" if audit.reformat_time is not None else ""
-        parts.append(f"{audit.reformats} reformats{time}")
+        parts.append(f"{audit.reformats} {'reformats' if audit.of == 'engine' else 'Q, DQ and casts before fusion'}{time}")
     yield f"{audit.of}: {', '.join(parts) or 'it tells no layers'}"
     if audit.of == "network":
         yield "these are the types that the builder was given; which kernels run can be asked only where a GPU opens the engine"
