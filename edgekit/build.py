@@ -135,8 +135,8 @@ def audit_of(record: EngineRecord, manifest: Manifest | None, times: Mapping[str
 
 
 def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
-    """Nodes that FP16 would harm. An INT8 bundle also lists those that only stay float; the reason tells the two apart."""
-    return tuple(kept.name for kept in manifest.kept if manifest.precision != "int8" or kept.reason.startswith("FP32"))
+    """Nodes that FP16 would harm. An INT8 bundle also lists those that only stay float."""
+    return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
 
 
 def _record(library: Library, plan: Plan, graph: Artifact, options: Options, path: Path) -> EngineRecord:

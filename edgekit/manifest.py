@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgekit.images.preprocess import InputSpec
@@ -62,10 +64,11 @@ class OutputEntry(_Entry):
 
 
 class KeptEntry(_Entry):
-    """A node in higher precision than the rest, and why."""
+    """A node in higher precision than the rest, and why: ``fp32`` where FP16 would harm it, ``float`` where it only is not INT8."""
 
     name: str
     op_type: str
+    precision: Literal["fp32", "float"]
     reason: str
 
 

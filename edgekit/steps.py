@@ -209,7 +209,7 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
 
     pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
     result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, pixels))
-    kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, reason=k.reason) for k in result.kept)
+    kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason) for k in result.kept)
     advice = [Advice("CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device")]
     if kept:
         advice.append(Advice(f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}", "the manifest names all of them"))
@@ -237,9 +237,11 @@ def quantize(
         result = error.result
         missed = [Advice(error.message, "give more photos like those the network will see, or relax --gate")]
     report = result.report
-    by_rule = [KeptEntry(name=name, op_type="", reason=reason) for name, reason in report.float_by_rule.items()]
+    by_rule = [KeptEntry(name=name, op_type="", precision="float", reason=reason) for name, reason in report.float_by_rule.items()]
     by_accuracy = [
-        KeptEntry(name=k.layer, op_type="", reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs")
+        KeptEntry(
+            name=k.layer, op_type="", precision="float", reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs"
+        )
         for k in report.fallback.kept
     ]
     entry = CalibrationEntry(
@@ -266,7 +268,10 @@ def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
 
     pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
     result = strengthen_graph(final.artifact, path, HalfConfig(), observe(final.artifact, pixels))
-    kept = [KeptEntry(name=k.name, op_type=k.op_type, reason=f"FP32 in the strongly typed form: {k.reason}") for k in result.kept]
+    kept = [
+        KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=f"FP32 in the strongly typed form: {k.reason}")
+        for k in result.kept
+    ]
     twin = rounding_twin(result.artifact, path.with_name("int8.twin.onnx"))
     return replace(final, strong=result.artifact, strong_twin=twin, kept=(*final.kept, *kept))
 

@@ -5,7 +5,7 @@ The first three and their limits are trtexec's. Times are milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from edgekit.advice import Advice
 from edgekit.bench.clock import Measurement
@@ -16,12 +16,13 @@ UNSTABLE_CV = 0.025
 ENQUEUE_SHARE = 0.8
 
 
-def unstable(what: str, summary: Summary) -> Advice | None:
-    """A coefficient of variation above 2.5 %."""
-    if summary.cv <= UNSTABLE_CV:
+def unstable(summaries: Mapping[str, Summary]) -> Advice | None:
+    """Coefficients of variation above 2.5 %."""
+    shaky = [f"{name} by {summary.cv:.1%}" for name, summary in summaries.items() if summary.cv > UNSTABLE_CV]
+    if not shaky:
         return None
     return Advice(
-        f"the latency of {what} varies by {summary.cv:.1%} of its mean (above {UNSTABLE_CV:.1%})",
+        f"latencies vary: {', '.join(shaky)} of the mean (above {UNSTABLE_CV:.1%})",
         "lock the clocks (jetson_clocks, nvidia-smi --lock-gpu-clocks, the performance governor) and stop other work",
     )
 
@@ -54,14 +55,16 @@ def busy(load: float, cores: int) -> Advice | None:
     return Advice(f"the load average is {load:.1f} on {cores} cores: other work took part", "stop other work and measure again")
 
 
-def unsettled(measurement: Measurement) -> Iterator[Advice]:
+def unsettled(measurement: Measurement) -> Advice | None:
     """Candidates whose latency still moved when they were measured."""
-    for name, timing in measurement.timings.items():
-        if not timing.warm_up.settled:
-            yield Advice(
-                f"{name} had not settled after {timing.warm_up.runs} runs in {timing.warm_up.seconds:.1f} s of warm-up",
-                "allow a longer warm-up, or measure on a quieter machine",
-            )
+    moving = [
+        f"{name} after {timing.warm_up.runs} runs in {timing.warm_up.seconds:.1f} s"
+        for name, timing in measurement.timings.items()
+        if not timing.warm_up.settled
+    ]
+    if not moving:
+        return None
+    return Advice(f"not settled by the warm-up: {', '.join(moving)}", "allow a longer warm-up, or measure on a quieter machine")
 
 
 def biased(measurement: Measurement) -> Advice | None:
@@ -85,9 +88,7 @@ def throttled(now: Snapshot) -> Iterator[Advice]:
 def of_measurement(measurement: Measurement, environment: Environment) -> tuple[Advice, ...]:
     """All that can be said against a measurement made in ``environment``, the load being that before the measurement began."""
     before, after = environment.before, environment.after
-    found: list[Advice | None] = [*unsettled(measurement)]
-    found += [unstable(name, timing.summary) for name, timing in measurement.timings.items()]
-    found.append(biased(measurement))
+    found = [unsettled(measurement), unstable({name: timing.summary for name, timing in measurement.timings.items()}), biased(measurement)]
     if before.load is not None and environment.cpu.cores:
         found.append(busy(before.load, environment.cpu.cores))
     if after is not None:

@@ -148,7 +148,7 @@ def equalize(
 def _width(group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics]) -> Array:
     """The range that each channel is given: all that may come where a ReLU6 bounds it, else without what is rare."""
     points = [statistics[name] for name in placement.values if name in group.values]
-    return np.max([point.reach if np.isfinite(group.bound) else point.largest for point in points], axis=0)
+    return np.asarray(np.max([point.reach if np.isfinite(group.bound) else point.largest for point in points], axis=0))
 
 
 def _grid(
@@ -165,7 +165,7 @@ def _scales(group: Group, widths: Array, strength: float) -> Array:
         widest = widths.max()
         return np.asarray((widest / np.maximum(widths, widest / LARGEST_SCALE)) ** strength) if widest else np.ones_like(widths)
     room = group.bound / np.maximum(widths, group.bound / LARGEST_BOUNDED_SCALE)
-    return np.where(widths > 0, np.maximum(room, 1.0) ** strength, 1.0)
+    return np.asarray(np.where(widths > 0, np.maximum(room, 1.0) ** strength, 1.0))
 
 
 def _bound_by_channel(model: ir.Model, group: Group, scales: Array) -> None:

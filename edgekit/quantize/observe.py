@@ -66,7 +66,7 @@ class ValueStatistics:
         """
         mean = self.channel_peaks / max(1, self.images)
         deviation = np.sqrt(np.maximum(self.channel_peak_squares / max(1, self.images) - mean**2, 0.0))
-        return np.maximum(mean + deviation * np.sqrt(6) / np.pi * (np.log(ONE_IN) - _EULER), self.channel_largest)
+        return np.asarray(np.maximum(mean + deviation * np.sqrt(6) / np.pi * (np.log(ONE_IN) - _EULER), self.channel_largest))
 
     def add(self, tensor: NDArray[np.float32]) -> None:
         """Takes the activation ``(N, C, …)`` of one image in."""
@@ -144,8 +144,9 @@ def observe(
 
 
 def _empty(channels: int) -> ValueStatistics:
+    squares, peaks, peak_squares = np.zeros((3, channels))
     return ValueStatistics(
-        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), *(np.zeros(channels) for _ in range(3))
+        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), squares, peaks, peak_squares
     )
 
 

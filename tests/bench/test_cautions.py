@@ -32,10 +32,10 @@ def calm(tmp_path, *, load: float | None = 0.5):
 
 @pytest.mark.parametrize(("cv", "warned"), [(0.025, False), (0.026, True)])
 def test_unstable(cv, warned):
-    caution = cautions.unstable("onnx", Summary(1, 1, 1, 1, cv, 10))
+    caution = cautions.unstable({"torch": Summary(1, 1, 1, 1, 0.01, 10), "onnx": Summary(1, 1, 1, 1, cv, 10)})
     assert bool(caution) == warned
     if caution:
-        assert caution.message == "the latency of onnx varies by 2.6% of its mean (above 2.5%)"
+        assert caution.message == "latencies vary: onnx by 2.6% of the mean (above 2.5%)"
         assert "jetson_clocks" in caution.fix
 
 
@@ -88,8 +88,8 @@ def test_everything_wrong_at_once(tmp_path):
     environment = replace(environment, after=replace(environment.after, gpus=(hot,)))
     found = cautions.of_measurement(replace(QUIET, timings={**QUIET.timings, "onnx": moving}), environment)
     assert [caution.message for caution in found] == [
-        "onnx had not settled after 40 runs in 5.0 s of warm-up",
-        "the latency of onnx varies by 20.2% of its mean (above 2.5%)",
+        "not settled by the warm-up: onnx after 40 runs in 5.0 s",
+        "latencies vary: onnx by 20.2% of the mean (above 2.5%)",
         "the load average is 7.0 on 2 cores: other work took part",
         "GPU 0 is slowed down: hardware thermal slowdown",
     ]
