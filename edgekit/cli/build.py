@@ -12,7 +12,8 @@ from edgekit.errors import EnvironmentLacks, InputError
 
 if TYPE_CHECKING:
     from edgekit.build import Built
-    from edgekit.runtimes.tensorrt import Builder
+    from edgekit.progress import Progress
+    from edgekit.runtimes.tensorrt import BuildConfig, Builder
 
 
 def command(
@@ -43,8 +44,6 @@ def command(
 
     Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
     """
-    from edgekit.build import build
-    from edgekit.bundle import Bundle
     from edgekit.models.download import cache_folder
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.runtimes.tensorrt.config import parse_profiles
@@ -52,18 +51,23 @@ def command(
     config = BuildConfig(
         compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=cache_folder().parent / "timing"
     )
-    builder = _builder(runtime, compute_capability)
-    opened = Bundle.open(bundle)
-    progress = LiveProgress(quiet=json)
-    with progress.step("build"):
-        built = build(opened, builder, config, force=force, on_phase=progress.advance)
+    built = build_with(find_builder(runtime, compute_capability), bundle, config, LiveProgress(quiet=json), force=force)
     if json:
-        print_json(_plain(built))
+        print_json(plainly(built))
     else:
-        _show(built)
+        show(built)
 
 
-def _builder(runtime: str | None, capability: str | None) -> Builder:
+def build_with(builder: Builder, bundle: Path, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
+    from edgekit.build import build
+    from edgekit.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    with progress.step("build"):
+        return build(opened, builder, config, force=force, on_phase=progress.advance)
+
+
+def find_builder(runtime: str | None, capability: str | None) -> Builder:
     """The builder asked for; TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine."""
     from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
 
@@ -84,7 +88,7 @@ def _builder(runtime: str | None, capability: str | None) -> Builder:
     )
 
 
-def _show(built: Built) -> None:
+def show(built: Built) -> None:
     from edgekit.cli.inspect import describe_audit
 
     record = built.engine.record
@@ -110,7 +114,7 @@ def _show(built: Built) -> None:
         err.print(f"[yellow]![/] {escape(note)}")
 
 
-def _plain(built: Built) -> dict[str, object]:
+def plainly(built: Built) -> dict[str, object]:
     from edgekit.report.plain import plain
 
     record = plain(built.engine.record)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgekit.cli.build import build_with, find_builder, plainly, show
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.cli.options import check_calibrator, check_opset, check_rounding, parse_batch, parse_numbers, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit.artifact import Precision
+    from edgekit.runtimes.tensorrt import BuildConfig, Builder
 
 
 def command(
@@ -45,6 +47,10 @@ def command(
     calib_images: int = typer.Option(512, min=8, help="For INT8: how many calibration images at most."),
     calibrator: str = typer.Option("auto", help="For INT8: auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."),
     rounding: str = typer.Option("adaptive", help="For INT8: rounding of the weights, adaptive or nearest."),
+    runtime: str | None = typer.Option(None, help="Build an engine as well: tensorrt or tensorrt-rtx.", show_default=False),
+    compute_capability: str | None = typer.Option(
+        None, help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.", show_default=False
+    ),
     no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
     offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
     force: bool = typer.Option(False, "--force", help="Replace an existing bundle."),
@@ -61,6 +67,7 @@ def command(
     asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
     batch_size = parse_batch(batch)
     check_opset(opset)
+    engine = _engine(runtime, compute_capability)
     from edgekit.export import ExportRequest, export
 
     request = ExportRequest(
@@ -81,16 +88,35 @@ def command(
     )
     with redirect_stdout(sys.stderr):  # a user's factory may print, and stdout is for the report
         report = export(request, LiveProgress(quiet=json))
-    if json:
-        print_json(report.to_json())
-    else:
+    built = None
+    if not json:
         from edgekit.report.terminal import render
 
         out.print(render(report))
+    if engine is not None and report.path is not None:
+        built = build_with(engine[0], report.path, engine[1], LiveProgress(quiet=json))
+    if json:
+        print_json(report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)})
+    elif built is not None:
+        show(built)
     if report.failures:
         err.print("[red]gate failed[/]: " + escape("; ".join(report.failures)))
         err.print("\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example --gate agreement=0.95,sqnr=30")
         raise typer.Exit(1)
+
+
+def _engine(runtime: str | None, capability: str | None) -> tuple[Builder, BuildConfig] | None:
+    """What builds the engine, asked before the long work begins whether it can."""
+    if runtime is None:
+        if capability is not None:
+            raise InputError("--compute-capability says for which GPU an engine is built", hint="give --runtime tensorrt-rtx as well")
+        return None
+    from edgekit.models.download import cache_folder
+    from edgekit.runtimes.tensorrt import BuildConfig
+
+    builder = find_builder(runtime, capability)
+    builder.library().target(capability)
+    return builder, BuildConfig(capability, timing_cache=cache_folder().parent / "timing")
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:

@@ -65,7 +65,8 @@ class Report:
     def next_commands(self) -> tuple[str, ...]:
         if self.path is None:
             return ()
-        return (f"edgekit run {shown(self.path)} photo.jpg", f"edgekit verify {shown(self.path)}")
+        verbs = ("run {} photo.jpg", "verify {}", "bench {}", "build {}")
+        return tuple(f"edgekit {verb.format(shown(self.path))}" for verb in verbs)
 
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""

@@ -373,3 +373,36 @@ def test_a_timing_cache_lies_beside_the_weights(edgekit, bundle, on_gpu, tmp_pat
     on_gpu(bundle)
     assert edgekit("build", bundle).code == 0
     assert [path.name for path in (tmp_path / "cache" / "timing").iterdir()] == ["tensorrt-10.3.0-sm87-orin-nx.cache"]
+
+
+def exporting(photos, folder, *more) -> tuple[str, ...]:
+    return ("export", f"{FACTORIES}:build", "--size", "32", "--fp16", "--images", str(photos), "--no-bench", "--out", str(folder), *more)
+
+
+def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
+    done = edgekit(*exporting(photos, tmp_path / "bundle", "--runtime", "tensorrt-rtx", *SM86, "--json"))
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["engine"]["sm"] == "sm86"
+    engine = Path(told["engine"]["engine"])
+    assert engine.is_file()
+    assert f"engines/{engine.name}" in Bundle.open(tmp_path / "bundle").manifest.files
+    assert Bundle.open(tmp_path / "bundle").damage() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for"),
+        (("--runtime", "tensorrt-rtx", "--compute-capability", "sm42"), 2, "sm42"),
+        (("--runtime", "tensorrt"), 3, "tensorrt"),
+        (("--runtime", "openvino"), 2, "openvino is unknown"),
+        (SM86, 2, "--runtime tensorrt-rtx"),
+    ],
+)
+def test_export_refuses_an_engine_before_the_long_work(edgekit, photos, tmp_path, more, code, words):
+    done = edgekit(*exporting(photos, tmp_path / "bundle", *more))
+    assert done.code == code
+    assert words in done.err
+    assert "trace" not in done.err
+    assert not (tmp_path / "bundle").exists()
