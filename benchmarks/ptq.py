@@ -1,43 +1,48 @@
 """Int8 side by side: edgekit and its peers on the same graph, calibration photos and evaluation photos.
 
-    python benchmarks/ptq.py prepare --work W --eval PHOTOS      graphs and preprocessed photos into W
-    PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt    each peer in an environment that has it
-    python benchmarks/ptq.py score --work W                                 every int8 graph found in W, in one table and json
+    python benchmarks/ptq.py prepare --work W --eval PHOTOS --fashion-mnist FOLDER   graphs and preprocessed images into W
+    PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt                        each tool in an environment that has it
+    python benchmarks/ptq.py score --work W                                           every int8 graph found in W: a table and results/ptq.json
 
-``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the tool alone. Agreement is with the FP32 graph
-on photos that calibration never saw.
+``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the tool alone. PHOTOS are disjoint from the bundled
+calibration photos (`python -m edgekit.calib.make_photos --evaluation DIR`), and agreement is with the FP32 graph on them. LeNet-5 is calibrated on 256
+training images and evaluated on all test images with their labels; FOLDER holds the four files of Fashion-MNIST (see train_lenet.py).
+CPU seconds are comparable where every tool runs on one core (`taskset -c 0`): threads that wait for each other spin.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
-import platform
+import os
+import resource
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from ptq_tools import ABLATIONS, SYMMETRIC_PEERS, TOOLS
 
-NETWORKS = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-RESULTS = Path(__file__).parent / "results" / "ptq.json"
+PHOTO_NETWORKS = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+NETWORKS = (*PHOTO_NETWORKS, "lenet5")
+LENET_CALIBRATION = 256
 
 
 def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str]) -> None:
-    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy``."""
+    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy`` of the networks for photos."""
     import torch
 
     import edgekit.calib
-    from edgekit.graph.simplify import SimplifyConfig, simplify
-    from edgekit.graph.trace import TraceConfig, trace
     from edgekit.images import ImageFolder, InputSpec, PreparedImages
     from edgekit.models import create_model
     from edgekit.models.registry import find
 
     calib = ImageFolder.open(Path(edgekit.calib.__path__[0]))
     evaluation = ImageFolder.open(photos)
-    (work / "photos.json").write_text(json.dumps({"calibration": calib.sha256(), "evaluation": evaluation.sha256()}))
     for name in networks:
         variant = find(name)
         assert variant is not None
@@ -48,8 +53,45 @@ def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str])
         model = create_model(name, pretrained=weights is None)
         if weights is not None:
             _load_in_order(model, torch.load(next(weights.glob(_FILES[name])), weights_only=True))
-        raw = trace(model.eval(), work / f"{name}.raw.onnx", TraceConfig((variant.in_channels, t.size, t.size)))
-        simplify(raw, work / f"{name}.onnx", SimplifyConfig(), np.load(work / f"{name}.eval.npy")[:2])
+        _write_graph(work, name, model, (variant.in_channels, t.size, t.size))
+    _note_images(work, "photos", {"calibration": calib.sha256(), "evaluation": evaluation.sha256()})
+
+
+def prepare_lenet(work: Path, folder: Path) -> None:
+    """The same of LeNet-5, and ``lenet5.labels.npy``; calibration images are every 234th training image."""
+    from train_lenet import as_tensors, read_idx
+
+    from edgekit.models import create_model, variants
+
+    transform = variants()["lenet5"].transform
+    files = {
+        part: (folder / f"{stem}-images-idx3-ubyte.gz", folder / f"{stem}-labels-idx1-ubyte.gz")
+        for part, stem in (("calibration", "train"), ("evaluation", "t10k"))
+    }
+    loaded = {part: as_tensors(read_idx(images), read_idx(labels), transform) for part, (images, labels) in files.items()}
+    calibration = loaded["calibration"][0].numpy()
+    step = len(calibration) // LENET_CALIBRATION
+    np.save(work / "lenet5.calib.npy", calibration[::step][:LENET_CALIBRATION])
+    images, labels = (tensor.numpy() for tensor in loaded["evaluation"])
+    np.save(work / "lenet5.eval.npy", images)
+    np.save(work / "lenet5.labels.npy", labels)
+    _write_graph(work, "lenet5", create_model("lenet5", pretrained=True), images.shape[1:])
+    hashes = {part: hashlib.sha256(images.read_bytes()).hexdigest() for part, (images, _) in files.items()}
+    _note_images(work, "fashion_mnist", hashes | {"calibration_every": step})
+
+
+def _write_graph(work: Path, name: str, model, shape: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
+    from edgekit.graph.simplify import SimplifyConfig, simplify
+    from edgekit.graph.trace import TraceConfig, trace
+
+    raw = trace(model.eval(), work / f"{name}.raw.onnx", TraceConfig(shape))
+    simplify(raw, work / f"{name}.onnx", SimplifyConfig(), np.load(work / f"{name}.eval.npy")[:2])
+
+
+def _note_images(work: Path, source: str, hashes: dict[str, Any]) -> None:
+    path = work / "photos.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {source: hashes}))
 
 
 _FILES = {
@@ -67,171 +109,114 @@ def _load_in_order(model, state) -> None:  # type: ignore[no-untyped-def]
     assert not unexpected and all("num_batches_tracked" in key for key in missing)
 
 
-def run_edgekit(work: Path, name: str, variant: str) -> Path:
-    """``variant``: int8 (every layer), fallback (the default gate), or a setting left out of int8."""
-    from edgekit.artifact import Artifact, TensorSpec, sha256_of
-    from edgekit.graph.io import load
-    from edgekit.quantize import Gate, GateNotMet, QuantizeConfig, quantize
-
-    settings: dict[str, object] = {"fallback": False, "sensitivity": False}
-    settings |= {
-        "int8": {},
-        "nearest": {"rounding": "nearest"},
-        "no-bias": {"correct_bias": False},
-        "no-centre": {"centre": False},
-        "no-equalize": {"equalize": False},
-        "mse": {"calibrator": "mse"},
-        "fallback": {"fallback": True, "gate": Gate(agreement=0.97)},
-    }[variant]
-    path = work / f"{name}.onnx"
-    model = load(path)
-    specs = [TensorSpec(str(v.name), tuple(v.shape), "float32") for v in (model.graph.inputs[0], model.graph.outputs[0])]  # type: ignore[arg-type]
-    artifact = Artifact(path, "onnx", "fp32", (specs[0],), (specs[1],), sha256_of(path))
-    out = work / f"{name}.edgekit-{variant}.int8.onnx"
-    try:
-        result = quantize(artifact, out, QuantizeConfig(**settings), np.load(work / f"{name}.calib.npy"))  # type: ignore[arg-type]
-    except GateNotMet as error:
-        result = error.result
-    kept = {k.layer: round(k.macs_share, 4) for k in result.report.fallback.kept}
-    out.with_suffix(".json").write_text(json.dumps({"kept": kept, "macs_kept": sum(kept.values()), "calibrator": result.report.calibrator}))
-    return out
-
-
-def run_onnxruntime(work: Path, name: str, variant: str) -> Path:
-    """``variant``: s8 (symmetric, as TensorRT needs), s8-percentile, or u8s8."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    feed = onnx.load(work / f"{name}.onnx").graph.input[0].name
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.images = iter(np.load(work / f"{name}.calib.npy"))
-
-        def get_next(self):  # type: ignore[no-untyped-def]
-            image = next(self.images, None)
-            return None if image is None else {feed: image[None]}
-
-    symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
-    out = work / f"{name}.onnxruntime-{variant}.int8.onnx"
-    quantize_static(
-        work / f"{name}.onnx",
-        out,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8 if variant == "u8s8" else QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.Percentile if variant == "s8-percentile" else CalibrationMethod.MinMax,
-        extra_options={"CalibPercentile": 99.99} if variant == "u8s8" else symmetric | {"CalibPercentile": 99.99},
-    )
-    return out
-
-
-def run_modelopt(work: Path, name: str, variant: str) -> Path:
-    """``variant``: max or entropy."""
-    from modelopt.onnx.quantization import quantize  # type: ignore[import-not-found]
-
-    out = work / f"{name}.modelopt-{variant}.int8.onnx"
-    quantize(
-        str(work / f"{name}.onnx"),
-        quantize_mode="int8",
-        calibration_data={"input": np.load(work / f"{name}.calib.npy")},
-        calibration_method=variant,
-        calibration_eps=["cpu"],
-        high_precision_dtype="fp32",
-        output_path=str(out),
-    )
-    return out
-
-
-def run_nncf(work: Path, name: str, variant: str) -> Path:
-    """``variant``: performance (symmetric where it can, asymmetric activations) or mixed."""
-    import nncf  # type: ignore[import-not-found]
-    import onnx
-
-    model = onnx.load(work / f"{name}.onnx")
-    feed = model.graph.input[0].name
-    data = nncf.Dataset(np.load(work / f"{name}.calib.npy"), lambda image: {feed: image[None]})
-    preset = nncf.QuantizationPreset.MIXED if variant == "mixed" else nncf.QuantizationPreset.PERFORMANCE
-    out = work / f"{name}.nncf-{variant}.int8.onnx"
-    onnx.save(nncf.quantize(model, data, preset=preset, subset_size=1000), out)
-    return out
-
-
-TOOLS = {
-    "edgekit": (run_edgekit, ("int8", "fallback", "nearest", "no-bias", "no-centre", "no-equalize", "mse"), ("edgekit",)),
-    "onnxruntime": (run_onnxruntime, ("s8", "s8-percentile", "u8s8"), ("onnxruntime",)),
-    "modelopt": (run_modelopt, ("max", "entropy"), ("nvidia-modelopt",)),
-    "nncf": (run_nncf, ("performance", "mixed"), ("nncf",)),
-}
-SYMMETRIC = ("onnxruntime-s8", "onnxruntime-s8-percentile", "modelopt-max", "modelopt-entropy")
-
-
 def run(work: Path, tool: str, networks: list[str], variants: list[str] | None) -> None:
-    """Quantizes, and notes the seconds and the version beside each graph."""
-    function, known, packages = TOOLS[tool]
+    """Quantizes, and notes beside each graph the seconds, without those of the import, and the version."""
+    entry = TOOLS[tool]
+    importlib.import_module(entry.module)
     for name in networks:
-        for variant in variants or known:
-            start = time.perf_counter()
-            out = function(work, name, variant)
+        for variant in variants or entry.variants:
+            wall, cpu = time.perf_counter(), _cpu_seconds()
+            out = entry.quantize(work, name, variant)
             note = out.with_suffix(".json")
-            facts = json.loads(note.read_text()) if note.exists() else {}
-            facts |= {"seconds": round(time.perf_counter() - start, 1), "version": version(packages[0])}
+            facts = json.loads(note.read_text()) if note.exists() and tool == "edgekit" else {}
+            facts |= {
+                "seconds": round(time.perf_counter() - wall, 1),
+                "cpu_seconds": round(_cpu_seconds() - cpu, 1),
+                "cores": len(os.sched_getaffinity(0)),
+                "version": version(entry.package),
+            }
             note.write_text(json.dumps(facts))
+            print(f"{out.name}  {facts['seconds']} s, {facts['cpu_seconds']} CPU s", flush=True)
 
 
-def score(work: Path) -> dict[str, object]:
-    """Agreement and SQNR of every int8 graph with its FP32 graph, on the evaluation photos, in ONNX Runtime."""
-    networks: dict[str, dict[str, object]] = {}
-    for fp32 in sorted(work.glob("*.onnx")):
-        name = fp32.stem
-        if name not in NETWORKS:
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def score(work: Path) -> dict[str, Any]:
+    """Every int8 graph against its FP32 graph on the evaluation images, in ONNX Runtime; of edgekit's, the form for CPUs too."""
+    from ptq_bars import judge
+
+    networks: dict[str, Any] = {}
+    for name in NETWORKS:
+        fp32 = work / f"{name}.onnx"
+        if not fp32.exists():
             continue
         images = np.load(work / f"{name}.eval.npy")
-        reference = _logits(fp32, images)
-        rows: dict[str, object] = {}
+        labels = np.load(work / f"{name}.labels.npy") if (work / f"{name}.labels.npy").exists() else None
+        reference = logits_of(fp32, images)
+        rows = {}
         for path in sorted(work.glob(f"{name}.*.int8.onnx")):
-            logits = _logits(path, images)
-            error = float(np.square(logits - reference, dtype=np.float64).sum())
-            facts = json.loads(path.with_suffix(".json").read_text())
             label = path.name.split(".")[1]
-            rows[label] = {
-                "agreement": round(float((logits.argmax(1) == reference.argmax(1)).mean()), 4),
-                "sqnr_db": round(10 * float(np.log10(np.square(reference, dtype=np.float64).sum() / error)), 2),
-                "size_ratio": round(path.stat().st_size / fp32.stat().st_size, 3),
-                "tensorrt_rules": label in SYMMETRIC or label.startswith("edgekit"),
-                **facts,
+            logits = logits_of(path, images)
+            rows[label] = fidelity(reference, logits, labels) | {
+                "size_ratio": path.stat().st_size / fp32.stat().st_size,
+                "tensorrt_rules": label in SYMMETRIC_PEERS or label.startswith("edgekit"),
+                **json.loads(path.with_suffix(".json").read_text()),
             }
-        networks[name] = {"images": len(images), "sha256": hashlib.sha256(fp32.read_bytes()).hexdigest(), "tools": rows}
-    return {
-        "machine": {"cpu": _cpu(), "python": platform.python_version(), "onnxruntime": version("onnxruntime")},
-        "photos": json.loads((work / "photos.json").read_text()),
-        "networks": networks,
+            if label.startswith("edgekit"):
+                rows[label]["cpu_form"] = _cpu_form(path, images, reference, logits)
+        facts = {"images": len(images), "sha256": hashlib.sha256(fp32.read_bytes()).hexdigest(), "tools": rows, "bars": judge(name, rows)}
+        if labels is not None:
+            facts["fp32_accuracy"] = float((reference.argmax(1) == labels).mean())
+        networks[name] = facts
+    return {"what": __doc__, "images": json.loads((work / "photos.json").read_text()), "networks": networks}
+
+
+def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Of logits ``(N, classes)``: share with the same first class, signal over error power in dB, and where there are labels the accuracy."""
+    wide = reference.astype(np.float64)
+    error = float(np.square(logits - wide).sum())
+    measured = {
+        "agreement": float((logits.argmax(1) == reference.argmax(1)).mean()),
+        "sqnr_db": 10 * float(np.log10(np.square(wide).sum() / error)) if error else float("inf"),
     }
+    if labels is not None:
+        right, before = int((logits.argmax(1) == labels).sum()), int((reference.argmax(1) == labels).sum())
+        measured |= {"accuracy": right / len(labels), "points_lost": 100 * (before - right) / len(labels)}
+    return measured
 
 
-def _logits(path: Path, images: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _cpu_form(path: Path, images: NDArray[np.float32], reference: NDArray[np.float32], logits: NDArray[np.float32]) -> dict[str, Any]:
+    """How near the CPU form comes to FP32, and to the graph that it was written from (``same`` …)."""
+    form = logits_of(write_cpu_form(path), images)
+    same = fidelity(logits, form)
+    return fidelity(reference, form) | {"same_first_class": same["agreement"], "same_sqnr_db": same["sqnr_db"]}
+
+
+def write_cpu_form(path: Path) -> Path:
+    """Writes ``NETWORK.edgekit-VARIANT.cpu.onnx`` beside an int8 graph of edgekit's."""
+    from edgekit.artifact import Artifact, sha256_of
+    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
+
+    return write_cpu_dialect(
+        Artifact(path, "onnx", "int8", (), (), sha256_of(path)), path.with_name(path.name.replace(".int8.", ".cpu."))
+    ).path
+
+
+def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     feed = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {feed: image[None]})[0] for image in images])
 
 
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _table(result: dict[str, object]) -> str:
+def table(result: dict[str, Any]) -> str:
     lines = []
-    for name, network in result["networks"].items():  # type: ignore[attr-defined]
-        lines += [f"\n{name} ({network['images']} photos)", "tool                          agreement  SQNR dB  size   seconds"]
+    for name, network in result["networks"].items():
+        lines += [f"\n{name} ({network['images']} images)", "tool                          agreement  SQNR dB  size   seconds  CPU seconds"]
         for label, row in sorted(network["tools"].items(), key=lambda item: -item[1]["agreement"]):
-            line = f"{label:29} {row['agreement']:9.3f} {row['sqnr_db']:8.1f} {row['size_ratio']:5.2f} {row['seconds']:9.1f}"
-            lines.append(line + ("" if row["tensorrt_rules"] else "  (not for TensorRT)"))
+            line = f"{label:29} {row['agreement']:9.4f} {row['sqnr_db']:8.2f} {row['size_ratio']:5.3f} {row['seconds']:9.1f} {row['cpu_seconds']:12.1f}"
+            lost = f"  accuracy {row['accuracy']:.4f}, {row['points_lost']:+.2f} points lost" if "accuracy" in row else ""
+            lines.append(line + lost + ("" if row["tensorrt_rules"] else "  (not for TensorRT)"))
+        for bar in network["bars"]:
+            asked = f"≥ {bar['at_least']:.4g}" if "at_least" in bar else f"≤ {bar['at_most']:.4g}"
+            lines.append(f"  {'met   ' if bar['met'] else 'MISSED'}  {bar['bar']}: {bar['reached']:.4f}, asked {asked} {bar['unit']}")
     return "\n".join(lines)
 
 
@@ -241,21 +226,30 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS, help="all of them by default")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--eval", type=Path, help="folder of evaluation photos, disjoint from the calibration photos")
+    parser.add_argument("--fashion-mnist", type=Path, help="folder with the four files of Fashion-MNIST, for lenet5")
     parser.add_argument("--weights", type=Path, help="folder with the published checkpoints, instead of fetching them")
     parser.add_argument("--tool", choices=tuple(TOOLS))
-    parser.add_argument("--variant", action="append")
+    parser.add_argument("--variant", action="append", help=f"the tool's own by default; edgekit has these too: {', '.join(ABLATIONS)}")
     options = parser.parse_args()
     networks = options.network or list(NETWORKS)
     options.work.mkdir(parents=True, exist_ok=True)
     if options.step == "prepare":
-        prepare(options.work, options.eval, options.weights, networks)
+        if options.eval:
+            prepare(options.work, options.eval, options.weights, [name for name in networks if name != "lenet5"])
+        if options.fashion_mnist:
+            prepare_lenet(options.work, options.fashion_mnist)
+        if not options.eval and not options.fashion_mnist:
+            parser.error("prepare needs --eval, --fashion-mnist or both")
     elif options.step == "run":
-        run(options.work, options.tool, networks, options.variant)
+        if options.tool is None:
+            parser.error("run needs --tool")
+        run(options.work, options.tool, [name for name in networks if (options.work / f"{name}.onnx").exists()], options.variant)
     else:
+        from common import write_result
+
         result = score(options.work)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-        print(_table(result))
+        write_result("ptq", result)
+        print(table(result))
 
 
 if __name__ == "__main__":
