@@ -1,0 +1,84 @@
+"""One row of the GPU benchmark: a network at a batch, its engines, PyTorch's candidates, and both clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from networks import NETWORKS
+from pydantic import BaseModel, ConfigDict
+
+from edgekit.artifact import Precision
+from edgekit.bench.verdict import Verdict
+from edgekit.engines import GoldenCheck
+from edgekit.manifest import GateEntry
+from edgekit.report.bench import Table
+from edgekit.runtimes.tensorrt.audit import Audit
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineEntry(Entry):
+    """One engine; everything but ``error`` and ``gate`` is None where there is none.
+
+    ``seconds`` of building are None where it was there already; ``golden`` is its parity, ``sqnr`` in it null where nothing differs or it was not run;
+    ``captured`` tells whether its inferences were a CUDA graph.
+    """
+
+    error: str | None = None
+    gate: GateEntry | None = None
+    seconds: float | None = None
+    megabytes: float | None = None
+    golden: GoldenCheck | None = None
+    audit: Audit | None = None
+    captured: bool | None = None
+    notes: tuple[str, ...] = ()
+
+
+class TorchEntry(Entry):
+    """One of PyTorch's candidates: seconds until it ran, compilation included, and its SQNR in dB to eager FP32."""
+
+    error: str | None = None
+    seconds: float | None = None
+    sqnr: float | None = None
+
+
+class Row(Entry):
+    """``device`` are the latencies without copies, ``end_to_end`` those with; both None where nothing was measured. ``seconds`` is what the row took.
+
+    ``error`` is what kept the whole row from being measured.
+    """
+
+    network: str
+    batch: int
+    sm: str
+    trained: bool | None = None
+    error: str | None = None
+    engines: Mapping[Precision, EngineEntry] = {}
+    torch: Mapping[str, TorchEntry] = {}
+    device: Table | None = None
+    end_to_end: Table | None = None
+    verdict: Verdict | None = None
+    cautions: tuple[str, ...] = ()
+    gpu_before: Mapping[str, Any] | None = None
+    gpu_after: Mapping[str, Any] | None = None
+    seconds: float | None = None
+
+    @property
+    def key(self) -> tuple[int, str, int, str]:
+        """Its place, which is also what tells it from others."""
+        place = NETWORKS.index(self.network) if self.network in NETWORKS else len(NETWORKS)
+        return place, self.network, self.batch, self.sm
+
+    @property
+    def name(self) -> str:
+        return f"{self.network} at batch {self.batch}"
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Everything that did not come about, in words."""
+        found = [f"{self.name}: {self.error}"] if self.error else []
+        found += [f"{self.name}, {precision} engine: {engine.error}" for precision, engine in self.engines.items() if engine.error]
+        return (*found, *(f"{self.name}, torch {kind}: {made.error}" for kind, made in self.torch.items() if made.error))

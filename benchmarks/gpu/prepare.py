@@ -1,0 +1,209 @@
+"""Makes the bundles that run.py measures, on a machine with PyTorch; no GPU is needed.
+
+    python benchmarks/gpu/prepare.py [--network NAME …] [--out build/gpu] [--trained NAME …] [--pack FOLDER]
+
+Each network in FP32, FP16 and INT8, of dynamic batch: run.py builds one engine for each batch, whose profile allows that batch alone. Networks that
+are not named trained get seeded random weights and the batch-norm statistics of real photos: how long an engine takes does not depend on its weights. What
+its parity says does, so the manifest marks them as untrained, asks for SQNR instead of agreement, and wants INT8 engines within 3 dB of what the CPU
+reached. Their INT8 is made with few photos and plain rounding.
+
+Bundles that are there are kept. A bundle that is too large for one transfer to the GPU goes in parts: ``--pack`` writes FOLDER/NETWORK.tar.00 and so
+on, each at most 48 MB; ``cat NETWORK.tar.* | tar -x`` makes bundles of them again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tarfile
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
+
+from edgekit.artifact import Precision, sha256_of
+from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
+from edgekit.calib import photos
+from edgekit.errors import EdgekitError, GateFailed
+from edgekit.export import ExportRequest, export
+from edgekit.images import ImageFolder, PreparedImages
+from edgekit.manifest import WeightsEntry
+from edgekit.networks import NetworkRequest, open_network
+from edgekit.verify import ROUNDING_DB
+
+OUT = Path(__file__).resolve().parents[2] / "build" / "gpu"
+SEED = 0
+STATISTICS_IMAGES = 16
+CHEAP_IMAGES = 32
+PART_BYTES = 48_000_000
+UNTRAINED_GATES = {"fp32": "agreement=none", "fp16": "sqnr=40,agreement=none", "int8": "sqnr=10,agreement=none"}
+NOT_NEEDED = (CPU_MODEL, SENSITIVITY, "report.json", "report.md")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a network is exported with; ``file`` holds untrained ones."""
+
+    request: NetworkRequest
+    file: Path | None
+
+    @property
+    def trained(self) -> bool:
+        return self.file is None
+
+
+def prepare(name: str, trained: bool, out: Path) -> None:
+    """Makes the bundles of a network that ``out`` does not have yet.
+
+    Raises:
+        EdgekitError: as :func:`edgekit.export.export`.
+    """
+    missing = [precision for precision in PRECISIONS if not (out / bundle_name(name, precision)).exists()]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Weights(NetworkRequest(name), None) if trained else untrained(name, Path(folder))
+        for precision in missing:
+            started = time.perf_counter()
+            bundle = export_bundle(weights, precision, out / bundle_name(name, precision))
+            size = sum(entry.bytes for entry in bundle.manifest.files.values()) / 1e6
+            print(f"{bundle.path.name:<28}{size:7.1f} MB {time.perf_counter() - started:6.0f} s", flush=True)
+    share_golden(name, out)
+
+
+def untrained(name: str, folder: Path) -> Weights:
+    """Seeded random weights with the batch-norm statistics of the bundled photos."""
+    import torch
+    from safetensors.torch import save_file
+
+    from edgekit.models.statistics import settle_statistics
+
+    network = open_network(NetworkRequest(name, f"random:{SEED}"))
+    module = network.module
+    assert module is not None
+    chosen = ImageFolder(photos()[0].parent, tuple(photos())).spread(STATISTICS_IMAGES)
+    settle_statistics(module, torch.from_numpy(PreparedImages(chosen.paths, network.input).stack()))
+    file = folder / f"{name}-untrained.safetensors"
+    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, file)
+    return Weights(NetworkRequest(name, str(file)), file)
+
+
+def export_bundle(weights: Weights, precision: Precision, path: Path) -> Bundle:
+    """
+    Raises:
+        GateFailed: the graph misses its gate.
+    """
+    cheap = not weights.trained
+    request = ExportRequest(
+        weights.request,
+        precision,
+        path,
+        batch=None,
+        gate=UNTRAINED_GATES[precision] if cheap else "",
+        bench=False,
+        calib_images=CHEAP_IMAGES if cheap else ExportRequest.calib_images,
+        rounding="nearest" if cheap else "adaptive",
+    )
+    report = export(request)
+    if report.failures:
+        raise GateFailed(f"{path.name}: {'; '.join(map(str, report.failures))}")
+    return finish(Bundle.open(path), weights)
+
+
+def finish(bundle: Bundle, weights: Weights) -> Bundle:
+    """Leaves what a GPU needs of a bundle, and says of untrained weights that they are."""
+    manifest = bundle.manifest
+    if weights.file is not None:
+        entry = WeightsEntry(
+            source="file",
+            trained=False,
+            file=weights.file.name,
+            sha256=sha256_of(weights.file),
+            origin="random, with the batch-norm statistics of the bundled photos",
+            seed=SEED,
+        )
+        manifest = manifest.model_copy(update={"weights": entry})
+        if manifest.precision == "int8" and manifest.golden.sqnr is not None:
+            gate = manifest.gate.model_copy(update={"sqnr": round(manifest.golden.sqnr - ROUNDING_DB, 1)})
+            manifest = manifest.model_copy(update={"gate": gate})
+    for name in NOT_NEEDED:
+        (bundle.path / name).unlink(missing_ok=True)
+    manifest = manifest.model_copy(update={"files": inventory(bundle.path)})
+    (bundle.path / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return Bundle.open(bundle.path)
+
+
+def share_golden(name: str, out: Path) -> None:
+    """Makes equal golden files of a network's bundles one file under several names, which a tar holds once."""
+    first, *others = [out / bundle_name(name, precision) / GOLDEN for precision in PRECISIONS]
+    for other in others:
+        if sha256_of(other) == sha256_of(first) and not other.samefile(first):
+            partial = other.with_name(f".{other.name}.link")
+            os.link(first, partial)
+            partial.replace(other)
+
+
+def pack(name: str, out: Path, folder: Path) -> list[Path]:
+    """Writes a network's bundles as parts of one tar; engines are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{name}.tar.*"):
+        old.unlink()
+    with tempfile.TemporaryFile() as whole:
+        with tarfile.open(fileobj=whole, mode="w") as tar:
+            for precision in PRECISIONS:
+                bundle = Bundle.open(out / bundle_name(name, precision))
+                for file in (MANIFEST, *bundle.manifest.files):
+                    tar.add(bundle.path / file, f"{bundle.path.name}/{file}", filter=_anonymous)
+        size = whole.tell()
+        whole.seek(0)
+        parts = [folder / f"{name}.tar.{i:02}" for i in range(-(-size // PART_BYTES))]
+        for part in parts:
+            part.write_bytes(whole.read(PART_BYTES))
+    return parts
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def check(name: str, out: Path) -> None:
+    """
+    Raises:
+        ValueError: the golden images of the precisions differ, so that they cannot be measured on the same.
+    """
+    golden = [Bundle.open(out / bundle_name(name, precision)).golden() for precision in PRECISIONS]
+    if not all(np.array_equal(golden[0].inputs, other.inputs) for other in golden[1:]):
+        raise ValueError(f"the bundles of {name} hold different golden images; make them again")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", nargs="+", default=NETWORKS, metavar="NAME", help="all by default")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER")
+    parser.add_argument(
+        "--trained", nargs="*", default=TRAINED, metavar="NAME", help=f"with published weights: {', '.join(TRAINED)} by default"
+    )
+    parser.add_argument("--pack", type=Path, metavar="FOLDER", help="write parts for a transfer there")
+    asked = parser.parse_args()
+    failed = 0
+    for name in asked.network:
+        try:
+            prepare(name, name in asked.trained, asked.out)
+            check(name, asked.out)
+        except EdgekitError as error:
+            failed = error.exit_code
+            print(f"{name}: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""), flush=True)
+            continue
+        if asked.pack is not None:
+            parts = pack(name, asked.out, asked.pack)
+            print(f"{name}: {len(parts)} parts, {sum(part.stat().st_size for part in parts) / 1e6:.1f} MB", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
