@@ -83,7 +83,7 @@ class ImagesEntry(_Entry):
 class CalibrationEntry(_Entry):
     """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place.
 
-    ``sqnr`` (dB) and ``agreement`` are the graph's on ``held_out`` photos that no range or weight was fitted to.
+    ``sqnr`` (dB) and ``agreement`` are the graph's on ``held_out`` photos, which decided between alternatives; no range was taken from them.
     """
 
     calibrator: str

@@ -59,11 +59,11 @@ def latency_caption(latency: Latency) -> str:
 
 
 def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) -> list[str]:
-    """How INT8 came about and what it reached on photos it was not fitted to."""
+    """How INT8 came about and what it reached on the photos that decided between alternatives."""
     photos = "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
     lines = [
         f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, rounding {calibration.rounding}",
-        f"on {calibration.held_out} of them that nothing was fitted to: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"on {calibration.held_out} held out to choose between alternatives: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
     ]
     return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
 
