@@ -63,7 +63,7 @@ def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) 
     photos = "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
     lines = [
         f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, rounding {calibration.rounding}",
-        f"on {calibration.held_out} held out to choose between alternatives: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"on {calibration.held_out} of them, held out to choose by: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
     ]
     return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
 
