@@ -52,11 +52,13 @@ GATE_KEYS = ("relative", "sqnr", "agreement")
 
 
 def parse_gate(text: str, default: Gate) -> Gate:
-    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing.
+    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing of that, ``none`` alone nothing at all.
 
     Raises:
         InputError: an unknown key, no number, or a share outside 0..1.
     """
+    if text.strip() == "none":
+        return Gate()
     gate = default
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, _, number = part.partition("=")

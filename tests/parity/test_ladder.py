@@ -80,6 +80,7 @@ def test_default_gates():
 def test_a_gate_is_read_over_the_default():
     default = DEFAULT_GATES["fp16"]
     assert parse_gate("", default) == default
+    assert parse_gate("none", default) == Gate()
     assert parse_gate("agreement=0.97, sqnr=20", default) == Gate(sqnr=20, agreement=0.97)
     assert parse_gate("sqnr=none,relative=1e-3", default) == Gate(relative=1e-3, agreement=0.99)
 
