@@ -16,12 +16,12 @@ DIED = "the process ended in the middle of this row, without a word"
 
 
 class Machine(Entry):
-    """What rows of one file have in common; ``gpu`` is None where engines were only built."""
+    """What rows of one file have in common: ``cuda`` is the newest that the driver serves; ``gpu`` is None where engines were only built."""
 
     runtime: str
     version: str
     gpu: str | None
-    driver: str | None
+    cuda: str | None
 
 
 class Results(Entry):

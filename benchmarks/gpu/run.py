@@ -60,7 +60,7 @@ def _measure_all(asked: argparse.Namespace) -> int:
     library, found = builder.library(), driver()
     target = library.target(None)
     torch, missing = _torch(asked.torch_python)
-    machine = Machine(runtime=library.name, version=library.version, gpu=target.gpu, driver=found.version if found is not None else None)
+    machine = Machine(runtime=library.name, version=library.version, gpu=target.gpu, cuda=found.version if found is not None else None)
     settings = Settings(asked.seconds, opt_level=asked.opt_level, timing_cache=asked.bundles / "timing")
     about = torch.about if torch is not None else None
     path = asked.out or RESULTS / f"gpu-{_slug(target.gpu or target.sm)}-{library.name}-{library.version}.json"
@@ -68,6 +68,8 @@ def _measure_all(asked: argparse.Namespace) -> int:
         path,
         Results(machine=machine, settings=plain(settings), torch=about, torch_missing=missing, environment=plain(describe())),
     )
+    if path.exists():
+        write_results(path, results)
     deadline = Deadline(asked.seconds_left)
     longest = FIRST_ROW_SECONDS
     try:
@@ -106,7 +108,7 @@ def _build_all(asked: argparse.Namespace) -> int:
     if not asked.capability:
         raise InputError("--build-only: for which GPUs?", hint="--capability sm86 sm89")
     library = builder.library()
-    machine = Machine(runtime=library.name, version=library.version, gpu=None, driver=None)
+    machine = Machine(runtime=library.name, version=library.version, gpu=None, cuda=None)
     settings = Settings(opt_level=asked.opt_level)
     path = asked.out or ROOT / "build" / f"plans-{library.name}-{library.version}.json"
     results = open_results(path, Results(machine=machine, settings=plain(settings), environment=plain(describe())))

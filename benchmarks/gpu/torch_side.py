@@ -56,7 +56,7 @@ class Side:
         return orders[do](**order)
 
     def hello(self) -> dict[str, Any]:
-        """Versions, and the settings of torch's own that decide what FP32 means; nothing is set."""
+        """Versions, and the settings of torch's own that decide what FP32 means and how kernels are chosen; nothing is set."""
         torch, cuda = self.torch, self.device.type == "cuda"
         return {
             "torch": str(torch.__version__),
@@ -66,6 +66,7 @@ class Side:
             "gpu": torch.cuda.get_device_name() if cuda else None,
             "convolutions_in_tf32": bool(torch.backends.cudnn.allow_tf32),
             "products_in_tf32": bool(torch.backends.cuda.matmul.allow_tf32),
+            "cudnn_benchmark": bool(torch.backends.cudnn.benchmark),
         }
 
     def open(self, network: str, golden: str, batch: int) -> dict[str, Any]:
@@ -88,9 +89,15 @@ class Side:
         return {"parameters": sum(parameter.numel() for parameter in self._module.parameters())}
 
     def candidate(self, kind: str) -> dict[str, Any]:
-        """Readies one way to run the network; tells how many seconds that took, and its SQNR in dB to eager FP32."""
+        """Readies one way to run the network; tells how many seconds that took, and its SQNR in dB to eager FP32.
+
+        Raises:
+            ValueError: a way that nobody knows.
+        """
         import copy
 
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is none of {', '.join(KINDS)}")
         torch = self.torch
         began = time.perf_counter()
         half, last = kind.endswith("fp16"), kind == "channels-last fp16"

@@ -1,0 +1,68 @@
+"""``benchmarks/gpu/prepare.py``: bundles that say what they are, and travel in parts."""
+
+from __future__ import annotations
+
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgekit.bundle import CPU_MODEL, GOLDEN, STRONG_MODEL, Bundle
+from edgekit.verify import verify
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def test_untrained_bundles_say_so_and_ask_for_decibels(prepared: Path) -> None:
+    for precision in PRECISIONS:
+        bundle = Bundle.open(prepared / f"lenet5-{precision}")
+        manifest = bundle.manifest
+        assert bundle.damage() == []
+        assert (manifest.precision, manifest.network.name, manifest.input.shape[0]) == (precision, "lenet5", "batch")
+        assert (manifest.weights.trained, manifest.weights.source, manifest.weights.seed) == (False, "file", 0)
+        assert manifest.gate.agreement is None
+        assert verify(bundle).ok
+    reached = {rung.name: rung.sqnr for rung in manifest.parity}
+    assert manifest.gate.sqnr is not None
+    assert manifest.gate.sqnr == round(min(reached["int8"], reached["int8 for strong typing"]) - 3, 1)
+    assert Bundle.open(prepared / "lenet5-fp16").manifest.gate.sqnr == 40
+    assert Bundle.open(prepared / "lenet5-fp32").manifest.gate.sqnr is None
+
+
+def test_they_hold_what_an_engine_is_built_from(prepared: Path) -> None:
+    files = Bundle.open(prepared / "lenet5-int8").manifest.files
+    assert STRONG_MODEL in files and GOLDEN in files
+    assert CPU_MODEL not in files and "report.md" not in files
+
+
+def test_what_is_there_is_kept(gpu: SimpleNamespace, bundles: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()}
+    gpu.prepare.prepare("lenet5", trained=False, out=bundles)
+    assert {path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()} == before
+
+
+def test_parts_make_sound_bundles_again(gpu: SimpleNamespace, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.prepare, "PART_BYTES", 100_000)
+    parts = gpu.prepare.pack("lenet5", prepared, tmp_path / "parts")
+    assert len(parts) > 1
+    assert [part.name for part in parts] == [f"lenet5.tar.{i:02}" for i in range(len(parts))]
+    assert all(part.stat().st_size <= 100_000 for part in parts)
+    with tarfile.open(fileobj=BytesIO(b"".join(part.read_bytes() for part in parts))) as tar:
+        assert [entry.name for entry in tar if entry.islnk()] == [f"lenet5-{precision}/{GOLDEN}" for precision in PRECISIONS[1:]]
+        tar.extractall(tmp_path / "there", filter="data")
+    for precision in PRECISIONS:
+        assert Bundle.open(tmp_path / "there" / f"lenet5-{precision}").damage() == []
+
+
+def test_golden_images_of_two_kinds_are_refused(gpu: SimpleNamespace, bundles: Path) -> None:
+    import numpy as np
+
+    gpu.prepare.check("lenet5", bundles)
+    file = bundles / "lenet5-fp16" / GOLDEN
+    golden = dict(np.load(file))
+    file.unlink()
+    np.savez_compressed(file, **{**golden, "inputs": golden["inputs"] + 1})
+    with pytest.raises(ValueError, match="different golden images"):
+        gpu.prepare.check("lenet5", bundles)
