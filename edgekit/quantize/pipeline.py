@@ -17,7 +17,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import GateFailed, InputError
 from edgekit.graph.io import load, save
 from edgekit.quantize import mixed, sensitivity
-from edgekit.quantize.check import check_graph
+from edgekit.quantize.check import check_graph, separate_constants
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network
 from edgekit.quantize.images import Calibration, split
@@ -121,6 +121,7 @@ def quantize(
         GateNotMet: with ``fallback``, the gate was not met; the graph is written, and the error holds it and what was reached.
     """
     model = check_graph(load(artifact.path))
+    separate_constants(model)
     calibration = split(images, held_out)
     notes = list(calibration.notes)
     network = Network(model)

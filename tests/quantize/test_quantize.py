@@ -200,3 +200,17 @@ def test_a_static_batch_is_quantized_and_runs(photos: NDArray[np.float32], tmp_p
     artifact = artifact_of(with_weights(graph(text), v=(16, 16, 1, 1), w=(16, 256)), tmp_path / "fp32.onnx")
     images = np.random.default_rng(0).standard_normal((16, 16, 8, 8)).astype(np.float32)
     assert quantize(artifact, tmp_path / "int8.onnx", ALL_INT8, images).report.reached.sqnr > 25
+
+
+def test_layers_that_share_a_weight_are_rounded_each_for_itself(tmp_path: Path) -> None:
+    """onnxsim and others keep equal tensors once."""
+    model = graph(
+        "(float[1,16,8,8] x, float[16,16,3,3] w, float[16] b) => (float[1,16] y) "
+        "{ a = Conv(x, w, b) r = Relu(a) c = Conv(r, w, b) p = GlobalAveragePool(c) y = Flatten(p) }"
+    )
+    artifact = artifact_of(with_weights(model, w=(16, 16, 3, 3), b=(16,)), tmp_path / "shared.onnx")
+    images = np.random.default_rng(0).standard_normal((16, 16, 8, 8)).astype(np.float32)
+    result = quantize(artifact, tmp_path / "int8.onnx", ALL_INT8, images)
+    stored = [t for t in load(result.artifact.path).graph.initializers.values() if t.shape is not None and len(t.shape) == 4]
+    assert len(stored) == 2
+    assert fidelity(logits(artifact, images), logits(result.artifact, images)).sqnr > 25
