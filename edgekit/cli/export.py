@@ -39,7 +39,7 @@ def command(
     out_folder: Path | None = typer.Option(
         None, "--out", help="The bundle's folder; build/NETWORK-PRECISION by default.", show_default=False
     ),
-    gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; a value, or all of it, may be none.", show_default=False),
+    gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.", show_default=False),
     half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
     calib: str | None = typer.Option(
         None, help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.", show_default=False
