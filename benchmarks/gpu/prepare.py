@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
 from edgekit.artifact import Precision, sha256_of
 from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
 from edgekit.calib import photos
+from edgekit.engines import ENGINES
 from edgekit.errors import EdgekitError, GateFailed
 from edgekit.export import ExportRequest, export
 from edgekit.images import ImageFolder, PreparedImages
@@ -156,15 +158,24 @@ def pack(name: str, out: Path, folder: Path) -> list[Path]:
     with tempfile.TemporaryFile() as whole:
         with tarfile.open(fileobj=whole, mode="w") as tar:
             for precision in PRECISIONS:
-                bundle = Bundle.open(out / bundle_name(name, precision))
-                for file in (MANIFEST, *bundle.manifest.files):
-                    tar.add(bundle.path / file, f"{bundle.path.name}/{file}", filter=_anonymous)
+                _add(tar, Bundle.open(out / bundle_name(name, precision)))
         size = whole.tell()
         whole.seek(0)
         parts = [folder / f"{name}.tar.{i:02}" for i in range(-(-size // PART_BYTES))]
         for part in parts:
             part.write_bytes(whole.read(PART_BYTES))
     return parts
+
+
+def _add(tar: tarfile.TarFile, bundle: Bundle) -> None:
+    """The bundle as it was before engines were built into it."""
+    files = {name: entry for name, entry in bundle.manifest.files.items() if not name.startswith(f"{ENGINES}/")}
+    for name in files:
+        tar.add(bundle.path / name, f"{bundle.path.name}/{name}", filter=_anonymous)
+    text = bundle.manifest.model_copy(update={"files": files}).model_dump_json(indent=1).encode()
+    manifest = tarfile.TarInfo(f"{bundle.path.name}/{MANIFEST}")
+    manifest.size = len(text)
+    tar.addfile(manifest, BytesIO(text))
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgekit.bundle import CPU_MODEL, GOLDEN, STRONG_MODEL, Bundle
+from edgekit.artifact import sha256_of
+from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, STRONG_MODEL, Bundle
+from edgekit.manifest import FileEntry
 from edgekit.verify import verify
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -54,6 +56,20 @@ def test_parts_make_sound_bundles_again(gpu: SimpleNamespace, prepared: Path, tm
         tar.extractall(tmp_path / "there", filter="data")
     for precision in PRECISIONS:
         assert Bundle.open(tmp_path / "there" / f"lenet5-{precision}").damage() == []
+
+
+def test_engines_stay_where_they_were_built(gpu: SimpleNamespace, bundles: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(bundles / "lenet5-fp16")
+    engine = bundle.path / "engines" / "here.engine"
+    engine.parent.mkdir()
+    engine.write_bytes(b"plan")
+    listed = {**bundle.manifest.files, "engines/here.engine": FileEntry(sha256=sha256_of(engine), bytes=4)}
+    (bundle.path / MANIFEST).write_text(bundle.manifest.model_copy(update={"files": listed}).model_dump_json())
+    (part,) = gpu.prepare.pack("lenet5", bundles, tmp_path / "parts")
+    with tarfile.open(part) as tar:
+        assert not [name for name in tar.getnames() if "engines" in name]
+        tar.extractall(tmp_path / "there", filter="data")
+    assert Bundle.open(tmp_path / "there" / "lenet5-fp16").damage() == []
 
 
 def test_golden_images_of_two_kinds_are_refused(gpu: SimpleNamespace, bundles: Path) -> None:
