@@ -41,7 +41,7 @@ SEED = 0
 STATISTICS_IMAGES = 16
 CHEAP_IMAGES = 32
 PART_BYTES = 48_000_000
-UNTRAINED_GATES = {"fp32": "agreement=none", "fp16": "sqnr=20,agreement=none", "int8": "sqnr=10,agreement=none"}
+UNTRAINED_GATES = {"fp32": "agreement=none", "fp16": "sqnr=20,agreement=none", "int8": "agreement=none"}
 ENOUGH_DB = 40.0
 NOT_NEEDED = (CPU_MODEL, SENSITIVITY, "report.json", "report.md")
 
@@ -129,9 +129,9 @@ def finish(bundle: Bundle, weights: Weights) -> Bundle:
             seed=SEED,
         )
         manifest = manifest.model_copy(update={"weights": entry})
-        reached = [rung.sqnr for rung in manifest.parity if rung.name.startswith(manifest.precision) and rung.sqnr is not None]
-        if reached:
-            gate = manifest.gate.model_copy(update={"sqnr": min(ENOUGH_DB, round(min(reached) - ROUNDING_DB, 1))})
+        if reached := [rung.sqnr for rung in manifest.parity if rung.name.startswith(manifest.precision) and rung.sqnr is not None]:
+            golden = ENOUGH_DB if manifest.golden.sqnr is None else manifest.golden.sqnr  # fewer photos, and so perhaps worse ones
+            gate = manifest.gate.model_copy(update={"sqnr": min(ENOUGH_DB, round(min(*reached, golden) - ROUNDING_DB, 1))})
             manifest = manifest.model_copy(update={"gate": gate})
     for name in NOT_NEEDED:
         (bundle.path / name).unlink(missing_ok=True)

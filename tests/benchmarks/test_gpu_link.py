@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,11 +60,12 @@ def test_one_that_is_silent_is_ended(gpu: SimpleNamespace) -> None:
         assert not side.alive
 
 
-def test_the_zoos_network_runs_as_it_is_told(gpu: SimpleNamespace, prepared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_zoos_network_runs_as_it_is_told(gpu: SimpleNamespace, tmp_path: Path) -> None:
     import torch
 
     side = gpu.torch_side.Side("cpu")
-    golden = str(prepared / "lenet5-fp32" / "golden.npz")
+    golden = str(tmp_path / "golden.npz")
+    np.savez(golden, inputs=np.random.default_rng(0).normal(size=(16, 1, 28, 28)).astype(np.float32))
     assert side.answer({"do": "open", "network": "lenet5", "golden": golden, "batch": 3}) == {"parameters": 61706}
     made = side.answer({"do": "candidate", "kind": "eager fp16"})
     assert made["sqnr"] > 40 and made["seconds"] > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,9 +36,12 @@ Run = Callable[..., int]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing here depends on a latency: the first 100 runs are warm-up enough."""
+    """Nothing here depends on a latency: the first ten runs are warm-up enough."""
+    monkeypatch.setattr(clock, "WINDOW", 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
     monkeypatch.setattr(clock, "WARM_UP_MS", 1.0)
+    monkeypatch.setattr(clock, "_no_collection", nullcontext)
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
 
 
