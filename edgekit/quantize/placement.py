@@ -126,15 +126,19 @@ def _weighted(node: ir.Node, wanted: _Wanted) -> None:
 def _add(node: ir.Node, wanted: _Wanted) -> None:
     """A residual Add reads its identity as int8; the branch that ends in a convolution is fused with it and stays float.
 
-    Of two convolutions (a projection shortcut) the deeper is the branch.
+    Of two convolutions (a projection shortcut) the deeper is the branch. Where the branch's convolution is float there is nothing to fuse, and rounding the
+    identity would only cost.
     """
     inputs = [value for value in node.inputs if value is not None]
     if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
         return
     if wanted.shapes[str(inputs[0].name)] != wanted.shapes[str(inputs[1].name)]:
         return
-    fused = [i for i, value in enumerate(inputs) if _ends_in_conv(value, wanted)]
-    branch = max(fused, key=lambda i: wanted.depth.get(str(inputs[i].name), 0)) if fused else None
+    convolutions = {i: name for i, value in enumerate(inputs) if (name := _ends_in_conv(value)) is not None}
+    branch = max(convolutions, key=lambda i: wanted.depth.get(str(inputs[i].name), 0)) if convolutions else None
+    layer = None if branch is None else wanted.layers.get(convolutions[branch])
+    if branch is not None and (layer is None or layer.reason is not None):
+        return
     for i in range(2):
         if i != branch:
             wanted.read(node, i)
@@ -217,7 +221,7 @@ def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str])
         axis = 0 if node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() else len(shape) - 1
         outputs, inputs, kernel = shape[axis], shape[1 - axis] if len(shape) == 2 else 0, ()
         macs = _product(shape) * (_product(out_shape[1:-1]) or 1)
-    first = node.inputs[0] in graph.inputs
+    first = _is_the_image(node.inputs[0], graph)
     reason = _why_float(node, groups, inputs, outputs, kernel, first=first)
     if bias is not None and constant(bias) is None:
         reason = "its bias is computed"
@@ -260,9 +264,18 @@ def _why_float(node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Se
     return None
 
 
-def _ends_in_conv(value: ir.Value, wanted: _Wanted) -> bool:
+def _is_the_image(value: ir.Value | None, graph: ir.Graph) -> bool:
+    """Whether a value is the input, as it came or with its axes in another order."""
+    producer = value.producer() if value is not None else None
+    return value in graph.inputs or (producer is not None and producer.op_type == "Transpose" and producer.inputs[0] in graph.inputs)
+
+
+def _ends_in_conv(value: ir.Value) -> str | None:
+    """The convolution that makes a value for one reader alone."""
     producer = value.producer()
-    return producer is not None and producer.op_type == "Conv" and len(value.uses()) == 1 and not value.is_graph_output()
+    if producer is None or producer.op_type != "Conv" or len(value.uses()) != 1 or value.is_graph_output():
+        return None
+    return str(producer.name)
 
 
 def _depths(nodes: Sequence[ir.Node]) -> dict[str, int]:

@@ -46,6 +46,12 @@ def test_of_two_convolutions_the_projection_shortcut_is_quantized() -> None:
     assert ("y", 1) in reads(placement) and ("y", 0) not in reads(placement)
 
 
+def test_an_add_behind_a_float_convolution_stays_float() -> None:
+    model = graph(f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Conv(a, w) y = Add(b, a) }}")
+    placement = placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)), kept=frozenset({"b"}))
+    assert reads(placement) == {("a", 0)}
+
+
 def test_an_add_of_a_constant_is_no_residual() -> None:
     model = graph(f"(float[1,16,8,8] x, {W} w, float[1,16,1,1] c) => (float[1,16,8,8] y) {{ a = Conv(x, w) y = Add(a, c) }}")
     assert reads(placed(with_weights(model, w=(16, 16, 1, 1), c=(1, 16, 1, 1)))) == {("a", 0)}
@@ -139,3 +145,9 @@ def test_a_kept_layer_reads_float_and_so_does_what_served_it_alone() -> None:
         "(float[1,16,8,8] x, float[32,16] w) => (float[1,32] y) { p = GlobalAveragePool(x) f = Flatten(p) y = Gemm<transB=1>(f, w) }"
     )
     assert not reads(placed(with_weights(model, w=(32, 16)), frozenset({"y"})))
+
+
+def test_the_first_convolution_may_read_a_transposed_image() -> None:
+    model = graph("(float[1,8,8,3] x, float[16,3,3,3] w) => (float[1,16,6,6] y) { a = Transpose<perm=[0,3,1,2]>(x) y = Conv(a, w) }")
+    (layer,) = placed(with_weights(model, w=(16, 3, 3, 3))).layers
+    assert layer.reason is None
