@@ -1,13 +1,14 @@
-"""The same int8 numbers as ONNX Runtime's x86 kernels like them: a lossless rewriting of an int8 graph, made once at export.
+"""The same int8 numbers as ONNX Runtime's x86 kernels like them: a rewriting of an int8 graph, made once at export.
 
 The graph that TensorRT reads has signed activations with zero point 0, floating biases and ReLUs in front of quantizers. ONNX Runtime runs its fast
-convolutions only on unsigned activations, between quantizers, with integer biases. Four rules translate, none changes a rounded number:
+convolutions only on unsigned activations, between quantizers, with integer biases. Four rules translate; the first three change no rounded number:
 
 1. int8 with zero point 0 is uint8 with zero point 128: every code moves up by 128.
 2. rounding and ReLU commute, since zero is on every grid: the quantizer goes in front, an integer Clip from 128 takes the ReLU's place.
 3. a pointwise convolution or product that no quantizer follows (in front of an Add, or the classifier) is ``MatMulIntegerToFloat``: integer
    products, float results.
-4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid (2⁻³¹ of its range).
+4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid. A sum that lies within half a step of that grid, at most a
+   fortieth of an output's step in the narrow depthwise layers of the zoo, from a tie may so be rounded the other way.
 
 Source for the kernels: onnxruntime, docs "Quantize ONNX models" and MLAS's symmetric convolution, which takes unsigned activations on x86.
 """
