@@ -25,11 +25,11 @@ def _size(variant: Variant) -> int:
 
 
 @pytest.fixture(scope="session")
-def images() -> Callable[[Variant, int], NDArray[np.float32]]:
-    """So many different photos, ``(count, channels, size, size)``, at the smallest sensible size."""
+def images() -> Callable[..., NDArray[np.float32]]:
+    """So many different photos, ``(count, channels, size, size)``, at the smallest sensible size unless one is given."""
 
-    def prepare(variant: Variant, count: int) -> NDArray[np.float32]:
-        t, size = variant.transform, _size(variant)
+    def prepare(variant: Variant, count: int, size: int | None = None) -> NDArray[np.float32]:
+        t, size = variant.transform, size or _size(variant)
         spec = InputSpec(variant.in_channels, size, size, t.resize / t.size, t.interpolation, t.mean, t.std)
         return PreparedImages(ImageFolder(Path(), tuple(photos())).spread(count).paths, spec).stack()
 
@@ -37,7 +37,7 @@ def images() -> Callable[[Variant, int], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
-def untrained(images: Callable[[Variant, int], NDArray[np.float32]]) -> Callable[[Variant], nn.Module]:
+def untrained(images: Callable[..., NDArray[np.float32]]) -> Callable[[Variant], nn.Module]:
     """A network with seeded random weights and the batch-norm statistics of photos, in evaluation mode."""
 
     def build(variant: Variant) -> nn.Module:
