@@ -41,6 +41,7 @@ weights with the batch-norm statistics of real photos. How long an engine takes 
 
 1. An engine is built from the bundle for that batch alone. It counts only if its layers compute in what the bundle promises (precision audit) and if it
    meets the bundle's gate on the golden images. The gate of an untrained network is in dB alone: within 3 dB of what the same graph reached on the CPU, or 40.
+   Untrained networks with gates and swishes lose nearly all of their signal in INT8: there a parity met says little, and the table shows how little.
 2. Engines and PyTorch ({", ".join(KINDS)}; compiled with `mode="max-autotune"`) take turns on real images: warm-up, then five turns each, the FP16 engine
    twice a turn, whose ratio to itself is the noise floor. Inferences of engines are CUDA graphs. PyTorch is a process of its own, for it may need another
    Python; it takes its turns there, while the engines wait, and its settings are those it comes with. Ratios are by turn, with a bootstrap 95 % interval.
