@@ -23,7 +23,8 @@ from edgekit.engines import (
 )
 from edgekit.errors import BadBundle, GateFailed
 from edgekit.manifest import FileEntry, Manifest
-from edgekit.parity import Gate, Parity, compare
+from edgekit.parity import compare
+from edgekit.parity.golden import lost
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
 from edgekit.runtimes.tensorrt.audit import Audit, audit
@@ -170,7 +171,7 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
     with builder.load(engine.artifact(bundle), SessionOptions()) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
         layers, notes = session.layers(), session.notes
-    if failures := _missed(parity, bundle.manifest):
+    if failures := lost(parity, bundle.manifest, elsewhere=True):
         raise GateFailed(f"{engine.path.name} on the golden images: {'; '.join(failures)}", hint="the engine was not kept")
     check = GoldenCheck(
         images=parity.images,
@@ -181,16 +182,6 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
     return engine.record.model_copy(
         update={"layers_of": "engine", "layers": layers, "golden": check, "notes": (*engine.record.notes, *notes)}
     )
-
-
-def _missed(parity: Parity, manifest: Manifest) -> tuple[str, ...]:
-    """The bundle's gate, with the flips that the export had on the same images allowed on top."""
-    asked = manifest.gate
-    failures = list(Gate(relative=asked.relative, sqnr=asked.sqnr).failures(parity))
-    allowed = manifest.golden.flips + Gate(agreement=asked.agreement).allowed_flips(parity.images)
-    if parity.flips > allowed:
-        failures.append(f"{parity.flips} of {parity.images} images flip; at the export {manifest.golden.flips} did")
-    return tuple(failures)
 
 
 def _keep(bundle: Bundle, files: Sequence[Path]) -> None:

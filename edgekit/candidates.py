@@ -15,10 +15,10 @@ from edgekit.bundle import Bundle
 from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
 from edgekit.manifest import Manifest
 from edgekit.parity import DEFAULT_GATES, Parity, compare
+from edgekit.parity.golden import lost
 from edgekit.runtimes import find, known, torch
 from edgekit.runtimes.base import Session, SessionOptions, batches
-from edgekit.sessions import open_session, require
-from edgekit.verify import lost
+from edgekit.sessions import CPU, open_session, require
 
 TORCH = "torch"
 
@@ -136,7 +136,11 @@ def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack:
         session = open_session(bundle, subject.runtime, options, batch=batch)
     stack.enter_context(session)
     parity = compare(golden.outputs, _outputs(session, golden.inputs, batch))
-    failures = DEFAULT_GATES["fp32"].failures(parity) if subject.runtime == TORCH else lost(parity, bundle.manifest, subject.runtime)
+    failures = (
+        DEFAULT_GATES["fp32"].failures(parity)
+        if subject.runtime == TORCH
+        else lost(parity, bundle.manifest, elsewhere=subject.runtime != CPU)
+    )
     return Candidate(subject, session, golden.inputs, parity, failures)
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.bundle import Bundle
-from edgekit.manifest import Manifest
-from edgekit.parity import Gate, Parity, compare
+from edgekit.parity import Parity, compare
+from edgekit.parity.golden import lost
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.sessions import CPU, open_session
-
-ROUNDING_DB = 3.0
-EXACT_DB = 80.0  # FP32 sums in another order
 
 
 @dataclass(frozen=True)
@@ -44,26 +41,4 @@ def verify(bundle: Bundle, runtime: str = CPU) -> Verification:
     golden = bundle.golden()
     with open_session(bundle, runtime, SessionOptions(), proven=True) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
-    return Verification(files, (), runtime, parity, lost(parity, bundle.manifest, runtime))
-
-
-def lost(parity: Parity, manifest: Manifest, runtime: str = CPU) -> tuple[str, ...]:
-    """What the export reached on the same images and a runtime does not, in words; empty when it holds.
-
-    The runtime of the export has to match it but for ``ROUNDING_DB``. Another computes FP16 and INT8 in its own way: there the gate's SQNR is enough,
-    where the bundle's gate asks for one.
-    """
-    then = manifest.golden
-    if parity.nonfinite:
-        return (f"{parity.nonfinite} outputs are NaN or infinite",)
-    failures = []
-    least = min(then.sqnr if then.sqnr is not None else EXACT_DB, EXACT_DB) - ROUNDING_DB
-    why = "to match the export"
-    if runtime != CPU and manifest.gate.sqnr is not None and manifest.gate.sqnr < least:
-        least, why = manifest.gate.sqnr, "by the bundle's gate"
-    if parity.sqnr < least:
-        failures.append(f"SQNR is {parity.sqnr:.1f} dB; at least {least:.1f} dB are needed {why}")
-    allowed = then.flips + Gate(agreement=manifest.gate.agreement).allowed_flips(parity.images)
-    if parity.flips > allowed:
-        failures.append(f"{parity.flips} of {parity.images} golden images flip; at the export {then.flips} did")
-    return tuple(failures)
+    return Verification(files, (), runtime, parity, lost(parity, bundle.manifest, elsewhere=runtime != CPU))

@@ -34,7 +34,7 @@ from edgekit.export import ExportRequest, export
 from edgekit.images import ImageFolder, PreparedImages
 from edgekit.manifest import WeightsEntry
 from edgekit.networks import NetworkRequest, open_network
-from edgekit.verify import ROUNDING_DB
+from edgekit.parity.golden import ROUNDING_DB
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "gpu"
 SEED = 0

@@ -12,6 +12,7 @@ from edgekit.errors import EnvironmentLacks, InputError
 
 if TYPE_CHECKING:
     from edgekit.build import Built
+    from edgekit.bundle import Bundle
     from edgekit.progress import Progress
     from edgekit.runtimes.tensorrt import BuildConfig, Builder
 
@@ -44,27 +45,27 @@ def command(
 
     Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
     """
+    from edgekit.bundle import Bundle
     from edgekit.models.download import cache_folder
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.runtimes.tensorrt.config import parse_profiles
 
+    opened = Bundle.open(bundle)
     config = BuildConfig(
         compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=cache_folder().parent / "timing"
     )
-    built = build_with(find_builder(runtime, compute_capability), bundle, config, LiveProgress(quiet=json), force=force)
+    built = build_with(find_builder(runtime, compute_capability), opened, config, LiveProgress(quiet=json), force=force)
     if json:
         print_json(plainly(built))
     else:
         show(built)
 
 
-def build_with(builder: Builder, bundle: Path, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
+def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
     from edgekit.build import build
-    from edgekit.bundle import Bundle
 
-    opened = Bundle.open(bundle)
     with progress.step("build"):
-        return build(opened, builder, config, force=force, on_phase=progress.advance)
+        return build(bundle, builder, config, force=force, on_phase=progress.advance)
 
 
 def find_builder(runtime: str | None, capability: str | None) -> Builder:

@@ -94,7 +94,9 @@ def command(
 
         out.print(render(report))
     if engine is not None and report.path is not None:
-        built = build_with(engine[0], report.path, engine[1], LiveProgress(quiet=json))
+        from edgekit.bundle import Bundle
+
+        built = build_with(engine[0], Bundle.open(report.path), engine[1], LiveProgress(quiet=json))
     if json:
         print_json(report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)})
     elif built is not None:

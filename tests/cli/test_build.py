@@ -331,12 +331,11 @@ def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
 
 
 def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, int8, on_gpu):
-    names = {
-        reason: name
-        for name, reason in (("features.2/Conv", "FP32 in the strongly typed form: overflows"), ("head/Gemm", "int8 kernels want 16"))
-    }
     manifest = json.loads((int8 / "manifest.json").read_text())
-    manifest["kept"] = [{"name": name, "op_type": "", "reason": reason} for reason, name in names.items()]
+    manifest["kept"] = [
+        {"name": "features.2/Conv", "op_type": "", "precision": "fp32", "reason": "overflows"},
+        {"name": "head/Gemm", "op_type": "", "precision": "float", "reason": "int8 kernels want 16"},
+    ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))
     trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=(LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")))
     assert edgekit("build", int8).code == 0
