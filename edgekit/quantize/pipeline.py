@@ -140,7 +140,9 @@ def quantize(
             candidates += _equalized(
                 float_graph, Path(folder) / "equalized.onnx", placement, artifact, calibration, config, key, reference, notes
             )
-    best = max(candidates, key=lambda c: _search(c, placement, (SCREENING,), calibration, reference, centre=config.centre).reached.sqnr)
+    best = float_graph
+    if len(candidates) > 1:
+        best = max(candidates, key=lambda c: _search(c, placement, (SCREENING,), calibration, reference, centre=config.centre).reached.sqnr)
     names = tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
     search = _search(best, placement, names, calibration, reference, centre=config.centre)
     model, network, equalized, seen = best
