@@ -104,7 +104,7 @@ def export(variant: Variant, folder: Path) -> Row:
     plan_error = None
     try:
         with timed("plan"):
-            plan = TENSORRT_RTX.build(half.artifact, folder / "engine.plan", BuildConfig(CAPABILITY))
+            plan = TENSORRT_RTX.build(half.artifact, folder / "engine.plan", BuildConfig(CAPABILITY, profiles=((1, 1, 8),)))
         megabytes["plan"] = round(plan.megabytes, 2)
     except BadNetwork as error:
         plan_error = str(error)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import BuildConfig, Builder
 
 
+DYNAMIC = ((1, 1, 8),)  # least, best, most batch of an engine that export builds
+
+
 def command(
     network: str = typer.Argument(help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.", show_default=False),
     fp16: bool = typer.Option(False, "--fp16", help="Typed FP16 graph; short for --precision fp16."),
@@ -47,7 +50,11 @@ def command(
     calib_images: int = typer.Option(512, min=8, help="For INT8: how many calibration images at most."),
     calibrator: str = typer.Option("auto", help="For INT8: auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."),
     rounding: str = typer.Option("adaptive", help="For INT8: rounding of the weights, adaptive or nearest."),
-    runtime: str | None = typer.Option(None, help="Build an engine as well: tensorrt or tensorrt-rtx.", show_default=False),
+    runtime: str | None = typer.Option(
+        None,
+        help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to 8; `edgekit build` does others.",
+        show_default=False,
+    ),
     compute_capability: str | None = typer.Option(
         None, help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.", show_default=False
     ),
@@ -67,7 +74,7 @@ def command(
     asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
     batch_size = parse_batch(batch)
     check_opset(opset)
-    engine = _engine(runtime, compute_capability)
+    engine = _engine(runtime, compute_capability, dynamic=batch_size is None)
     from edgekit.export import ExportRequest, export
 
     request = ExportRequest(
@@ -107,7 +114,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _engine(runtime: str | None, capability: str | None) -> tuple[Builder, BuildConfig] | None:
+def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> tuple[Builder, BuildConfig] | None:
     """What builds the engine, asked before the long work begins whether it can."""
     if runtime is None:
         if capability is not None:
@@ -118,7 +125,7 @@ def _engine(runtime: str | None, capability: str | None) -> tuple[Builder, Build
 
     builder = find_builder(runtime, capability)
     builder.library().target(capability)
-    return builder, BuildConfig(capability, timing_cache=cache_folder().parent / "timing")
+    return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=cache_folder().parent / "timing")
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:

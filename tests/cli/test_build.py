@@ -405,3 +405,9 @@ def test_export_refuses_an_engine_before_the_long_work(edgekit, photos, tmp_path
     assert words in done.err
     assert "trace" not in done.err
     assert not (tmp_path / "bundle").exists()
+
+
+def test_export_builds_a_dynamic_batch_for_one_to_eight(edgekit, photos, tmp_path):
+    done = edgekit(*exporting(photos, tmp_path / "bundle", "--batch", "dynamic", "--runtime", "tensorrt-rtx", *SM86, "--json"))
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["engine"]["profiles"] == [[1, 1, 8]]
