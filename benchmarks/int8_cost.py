@@ -10,7 +10,8 @@ parts as they were.
 latency: one thread, ONNX Runtime, in turns; ratios to the FP32 graph. edgekit's graph in its form for CPUs, ONNX Runtime's own symmetric and unsigned
 graphs as its own session loads them. memory: peak of a process that observes N images of MobileNetV2 (the calibration photos, mirrored and shifted).
 time: whole processes, ``edgekit export mobilenetv2 --int8 --calib FOLDER --calib-images 256`` with nothing cached, and ModelOpt's entropy calibration of
-the same graph on the same 256 photos (spread evenly over FOLDER), which it is given decoded. Run it under `taskset -c 0`, so that waiting threads do not spin.
+the same graph on the same 256 photos (spread evenly over FOLDER), which it is given decoded;
+the bar is on CPU seconds, the machine may be shared. Run it under `taskset -c 0`, so that no thread spins while it waits.
 """
 
 from __future__ import annotations
@@ -127,8 +128,17 @@ def varied(photos: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float
         yield np.ascontiguousarray(image[:, :, ::-1] if copy % 2 else image)
 
 
+# On one thread: ONNX Runtime's own threads leave the core that the process was given, wait for each other by spinning, and would pass for work.
 _MODELOPT = """
-import sys, numpy as np
+import sys, numpy as np, onnxruntime
+
+class OneThread(onnxruntime.InferenceSession):
+    def __init__(self, model, sess_options=None, *more, **named):
+        sess_options = sess_options or onnxruntime.SessionOptions()
+        sess_options.intra_op_num_threads = 1
+        super().__init__(model, sess_options, *more, **named)
+
+onnxruntime.InferenceSession = OneThread
 from modelopt.onnx.quantization import quantize
 quantize(sys.argv[1], quantize_mode="int8", calibration_data={"input": np.load(sys.argv[2])}, calibration_method="entropy",
          calibration_eps=["cpu"], high_precision_dtype="fp32", output_path=sys.argv[3])
