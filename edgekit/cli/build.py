@@ -50,11 +50,12 @@ def command(
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.runtimes.tensorrt.config import parse_profiles
 
+    asked = named_builder(runtime) if runtime is not None else None
     opened = Bundle.open(bundle)
     config = BuildConfig(
         compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=cache_folder().parent / "timing"
     )
-    built = build_with(find_builder(runtime, compute_capability), opened, config, LiveProgress(quiet=json), force=force)
+    built = build_with(asked or _fitting_builder(compute_capability), opened, config, LiveProgress(quiet=json), force=force)
     if json:
         print_json(plainly(built))
     else:
@@ -68,18 +69,31 @@ def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: 
         return build(bundle, builder, config, force=force, on_phase=progress.advance)
 
 
-def find_builder(runtime: str | None, capability: str | None) -> Builder:
-    """The builder asked for; TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine."""
-    from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
+def named_builder(name: str) -> Builder:
+    """
+    Raises:
+        InputError: there is none of that name.
+    """
+    from edgekit.runtimes import builders
 
-    builders = {b.name: b for b in (TENSORRT, TENSORRT_RTX)}
-    if runtime is not None:
-        if runtime not in builders:
-            raise InputError(f"--runtime {runtime} is unknown", hint=f"one of {', '.join(builders)}")
-        return builders[runtime]
+    known = builders()
+    if name not in known:
+        raise InputError(f"--runtime {name} is unknown", hint=f"one of {', '.join(known)}")
+    return known[name]
+
+
+def _fitting_builder(capability: str | None) -> Builder:
+    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine.
+
+    Raises:
+        EnvironmentLacks: neither can run here, and no GPU was named.
+    """
+    from edgekit.runtimes import builders
+
+    known = builders()
     if capability is not None:
-        return TENSORRT_RTX
-    states = {builder: builder.available() for builder in builders.values()}
+        return known["tensorrt-rtx"]
+    states = {builder: builder.available() for builder in known.values()}
     for builder, state in states.items():
         if state.ok:
             return builder

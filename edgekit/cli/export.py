@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.build import build_with, find_builder, plainly, show
+from edgekit.cli.build import build_with, named_builder, plainly, show
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.cli.options import check_calibrator, check_opset, check_rounding, parse_batch, parse_numbers, parse_size
 from edgekit.errors import InputError
@@ -123,7 +123,7 @@ def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> tu
     from edgekit.models.download import cache_folder
     from edgekit.runtimes.tensorrt import BuildConfig
 
-    builder = find_builder(runtime, capability)
+    builder = named_builder(runtime)
     builder.library().target(capability)
     return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=cache_folder().parent / "timing")
 
