@@ -21,7 +21,6 @@ from edgekit.quantize.rounding import QuantizedWeight
 from edgekit.quantize.twin import QMIN, Grid
 
 ZERO_POINT = "zero_point"
-SLACK = 1e-6  # of a bound: scales are FP32
 
 
 def write_graph(
@@ -119,6 +118,11 @@ def _from_zero(value: ir.Value | None) -> _Activation | None:
     return _Activation(relu.inputs[0], float(bounds.numpy().min()))
 
 
+def _ends_at_last_code(activation: _Activation, grid: Grid) -> bool:
+    """Whether all that an activation cuts off has the last code of the grid anyway."""
+    return grid.high - grid.scale / 2 <= activation.bound
+
+
 def _centre(
     name: str,
     grid: Grid,
@@ -131,7 +135,7 @@ def _centre(
     """Moves the grid's middle to zero by the biases around it; returns the value in front of the activation."""
     shift = -QMIN * grid.scale
     activation = _from_zero(next(value for node in nodes.values() for value in node.outputs if value.name == name))
-    assert activation is not None and grid.high <= activation.bound * (1 + SLACK), name
+    assert activation is not None and _ends_at_last_code(activation, grid), name
     producer = activation.source.producer()
     assert producer is not None
     bias[str(producer.name)] = bias[str(producer.name)] - shift
@@ -147,7 +151,7 @@ def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> i
     node, activation = value.producer(), _from_zero(value)
     if node is None or activation is None or not np.isfinite(activation.bound) or len(value.uses()) != readers or value.is_graph_output():
         return value
-    if grid.high > activation.bound * (1 + SLACK):
+    if not _ends_at_last_code(activation, grid):
         return value
     relu = ir.node("Relu", [activation.source], name=str(node.name))
     relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = value.name, value.shape, value.type

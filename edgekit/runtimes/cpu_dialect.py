@@ -178,18 +178,16 @@ def _drop_unused(graph: ir.Graph) -> None:
 
 
 def _round_biases(graph: ir.Graph) -> None:
-    """Rule 4, where the accumulator's grid can hold the bias."""
+    """Rule 4."""
     import onnx_ir as ir
 
     for node in list(graph):
         sources = _int8_sources(node)
         if sources is None or len(node.inputs) < 3:
             continue
-        scales = [_array(source.inputs[1]) for source in sources]
-        bias, step = _array(node.inputs[2]), (scales[0].astype(np.float64) * scales[1]).astype(np.float32)
-        codes = np.rint(bias.astype(np.float64) / step)
-        if np.abs(codes).max() > _INT32_LIMIT:
-            continue
+        bias, scale = _array(node.inputs[2]).astype(np.float64), float(_array(sources[0].inputs[1]))
+        step = (scale * _make_room(graph, sources[1], np.abs(bias) / (_INT32_LIMIT * scale))).astype(np.float32)
+        codes = np.rint(bias / step)
         stored = _constant(graph, f"{node.name}/bias/int32", codes.astype(np.int32))
         dequantize = ir.node(
             "DequantizeLinear",
@@ -201,6 +199,27 @@ def _round_biases(graph: ir.Graph) -> None:
         value.name, value.shape, value.type = dequantize.name, ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
         graph.append(dequantize)
         node.replace_input_with(2, value)
+
+
+def _make_room(graph: ir.Graph, source: ir.Node, least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Raises the scales of a weight to ``least``, by channel, where the accumulator's grid could not hold the bias; returns the scales.
+
+    Only channels that are all but dead have so small a scale: what their coarser weights lose is under a millionth of their bias.
+    """
+    import onnx_ir as ir
+
+    scales, codes = _array(source.inputs[1]).astype(np.float64), _array(source.inputs[0])
+    raised = np.maximum(scales, least)
+    if (raised == scales).all():
+        return scales
+    shape = [1] * codes.ndim
+    shape[source.attributes["axis"].as_int()] = -1
+    coarser = np.rint(codes * (scales / raised).reshape(shape)).astype(np.int8)
+    stored, numbers = source.inputs[:2]
+    assert stored is not None and numbers is not None
+    stored.const_value = ir.tensor(coarser, name=stored.name)
+    numbers.const_value = ir.tensor(raised.astype(np.float32), name=numbers.name)
+    return raised
 
 
 def _name_zero_points(graph: ir.Graph) -> None:

@@ -214,3 +214,27 @@ def test_layers_that_share_a_weight_are_rounded_each_for_itself(tmp_path: Path) 
     stored = [t for t in load(result.artifact.path).graph.initializers.values() if t.shape is not None and len(t.shape) == 4]
     assert len(stored) == 2
     assert fidelity(logits(artifact, images), logits(result.artifact, images)).sqnr > 25
+
+
+def test_a_channel_that_is_all_but_dead_keeps_its_layer_in_integers(tmp_path: Path) -> None:
+    """Its scale is so small that its bias, written in steps of it, would not fit 32 bits."""
+    model = with_weights(
+        graph(
+            "(float[1,16,8,8] x, float[16,16,3,3] w, float[16] b, float[16,16,3,3] v) => (float[1,16] y) "
+            "{ a = Conv(x, w, b) r = Relu(a) c = Conv(r, v) p = GlobalAveragePool(c) y = Flatten(p) }"
+        ),
+        w=(16, 16, 3, 3),
+        b=(16,),
+        v=(16, 16, 3, 3),
+    )
+    weight, bias = (np.array(model.graph.initializers[name].const_value.numpy()) for name in ("w", "b"))  # type: ignore[union-attr]
+    weight[3], bias[3] = weight[3] * 1e-9, 1.0
+    for name, array in (("w", weight), ("b", bias)):
+        model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    artifact = artifact_of(model, tmp_path / "fp32.onnx")
+    images = np.random.default_rng(0).standard_normal((16, 16, 8, 8)).astype(np.float32)
+    result = quantize(artifact, tmp_path / "int8.onnx", replace(ALL_INT8, rounding="nearest"), images)
+    cpu = write_cpu_dialect(result.artifact, tmp_path / "cpu.onnx")
+    biases = {node.inputs[2].producer().op_type for node in load(cpu.path).graph if node.op_type == "Conv"}  # type: ignore[union-attr]
+    assert biases == {"DequantizeLinear"}
+    assert fidelity(logits(artifact, images), logits(cpu, images)).sqnr > 25
