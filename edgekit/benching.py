@@ -18,7 +18,8 @@ from edgekit.candidates import TORCH, Candidate, Subject, common_batch, open_bun
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
-from edgekit.report.bench import BenchReport, Proof, Row, Shipped, Table
+from edgekit.report.bench import BenchReport, Proof, Shipped, Table
+from edgekit.report.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
 from edgekit.sessions import open_session
@@ -145,7 +146,7 @@ def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -
     rows = []
     for name, timing in measurement.timings.items():
         comparable = name != reference and not {name, reference} & set(failed)
-        rows.append(Row(name, timing.summary, measurement.ratio(name) if comparable else None, timing.warm_up.settled))
+        rows.append(LatencyRow(name, timing.summary, measurement.ratio(name) if comparable else None, timing.warm_up.settled))
     return Table(what, reference, tuple(rows), measurement.noise_floor)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from edgekit.advice import Advice
 from edgekit.bench.environment import Environment
-from edgekit.bench.statistics import Ratio, Summary
+from edgekit.bench.statistics import Ratio
 from edgekit.bench.verdict import Verdict
 from edgekit.parity import Parity
+from edgekit.report.document import LatencyRow
 from edgekit.report.plain import plain
 
 
@@ -29,22 +30,12 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Milliseconds of one batch. ``ratio`` to the reference is None for the reference itself, and where parity failed on either side."""
-
-    name: str
-    summary: Summary
-    ratio: Ratio | None
-    settled: bool
-
-
-@dataclass(frozen=True)
 class Table:
     """One way to measure, in turns; ``noise_floor`` is the reference against itself."""
 
     what: str
     reference: str
-    rows: tuple[Row, ...]
+    rows: tuple[LatencyRow, ...]
     noise_floor: Ratio
 
 

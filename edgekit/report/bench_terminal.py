@@ -7,7 +7,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from edgekit.report import table
-from edgekit.report.bench import BenchReport, Row, Table
+from edgekit.report.bench import BenchReport, Table
+from edgekit.report.document import LatencyRow
 from edgekit.report.terminal import grid
 
 
@@ -51,7 +52,7 @@ def _latency(report: BenchReport, measured: Table) -> Grid:
     return rows
 
 
-def _comparison(row: Row, reference: str, failed: set[str]) -> str:
+def _comparison(row: LatencyRow, reference: str, failed: set[str]) -> str:
     if row.name in failed:
         return "parity failed"
     if row.name == reference:

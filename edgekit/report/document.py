@@ -17,7 +17,8 @@ from edgekit.report.plain import plain
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for the reference itself)."""
+    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for the reference itself, and in a bench where
+    parity failed on either side)."""
 
     name: str
     summary: Summary

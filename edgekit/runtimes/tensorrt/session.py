@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.base import Array
@@ -14,12 +14,6 @@ from edgekit.runtimes.tensorrt.inspector import inspect_engine
 from edgekit.runtimes.tensorrt.lane import Lane, Shapes
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.loading import LoadedEngine
-
-
-class DeviceTimed(Protocol):
-    """A session whose device can tell how long one inference took, copies left out."""
-
-    def device_ms(self) -> float: ...
 
 
 class EngineSession:
