@@ -123,12 +123,7 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
     if spec is None:
         assumed = open_network(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std))
         spec, notes = assumed.input, [note for note in assumed.notes if "preprocessing" in note]
-    if folder is None:
-        from edgekit.calib import photos
-
-        listed = ImageFolder(Path(photos()[0]).parent, tuple(photos()))
-    else:
-        listed = ImageFolder.open(folder)
+    listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
     pixels = prepared.stack()
     return pixels, [*notes, *(f"image passed over: {reason}" for reason in prepared.skipped.values())]

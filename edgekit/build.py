@@ -21,7 +21,7 @@ from edgekit.engines import (
     open_engine,
     record_path,
 )
-from edgekit.errors import BadBundle, GateFailed
+from edgekit.errors import GateFailed
 from edgekit.manifest import FileEntry, Manifest
 from edgekit.parity import compare
 from edgekit.parity.golden import lost
@@ -65,8 +65,7 @@ def build(
         GateFailed: the engine's precision or its parity is not what the bundle promises.
         EdgekitError: as :meth:`edgekit.runtimes.tensorrt.Builder.plan`.
     """
-    if damage := bundle.damage():
-        raise BadBundle(f"{bundle.path} is damaged: {damage[0]}", hint="copy or export it again")
+    bundle.check_whole()
     library = builder.library()
     target = library.target(config.capability)
     graph = bundle.strong_artifact if library.dialect == "strong" else bundle.artifact

@@ -130,13 +130,24 @@ class Bundle:
         there = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir())
         return found + [f"{name} is not in the manifest" for name in there if name not in listed]
 
+    def check_whole(self) -> None:
+        """
+        Raises:
+            BadBundle: some file is not what was exported.
+        """
+        if damage := self.damage():
+            raise self._damaged(damage[0])
+
     def check(self, name: str) -> None:
         """
         Raises:
             BadBundle: a file is missing, or is not the one that was exported.
         """
         if damage := self._damage_of(name):
-            raise BadBundle(f"{self.path} is damaged: {damage}", hint="copy or export it again")
+            raise self._damaged(damage)
+
+    def _damaged(self, how: str) -> BadBundle:
+        return BadBundle(f"{self.path} is damaged: {how}", hint="copy or export it again")
 
     def _damage_of(self, name: str) -> str | None:
         file, entry = self.path / name, self.manifest.files[name]

@@ -43,9 +43,7 @@ def open_calibration(source: str | None, spec: InputSpec, count: int = DEFAULT_I
     """
     if source is not None and source.partition(":")[0] == "random":
         return _random(source, spec)
-    from edgekit.calib import photos
-
-    folder = ImageFolder.open(Path(source)) if source else ImageFolder(photos()[0].parent, tuple(photos()))
+    folder = ImageFolder.open(Path(source)) if source else ImageFolder.bundled()
     chosen = folder.spread(count)
     digest = chosen.sha256()
     advice = []

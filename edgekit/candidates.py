@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import TensorSpec
 from edgekit.bundle import Bundle
-from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
+from edgekit.errors import BadWeights, EnvironmentLacks, InputError
 from edgekit.manifest import Manifest
 from edgekit.parity import DEFAULT_GATES, Parity, compare
 from edgekit.parity.golden import lost
@@ -58,8 +58,7 @@ def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise InputError(f"{twice} is given twice", hint="the first candidate is measured against itself anyway: see the noise floor")
     for bundle in bundles:
-        if damage := bundle.damage():
-            raise BadBundle(f"{bundle.path} is damaged: {damage[0]}", hint="copy or export it again")
+        bundle.check_whole()
     return bundles
 
 

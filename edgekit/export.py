@@ -95,9 +95,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
                 final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config, ladder.judges)
         if final.artifact is not simplified:
             ladder.climb(request.precision, final.artifact, step.seconds, gate, twin=final.twin)
-        if final.cpu is not None:
-            ladder.climb("int8 for CPUs", final.cpu, 0.0, gate)
         if calibration is not None:
+            with step("cpu form"):
+                final = steps.for_cpus(final, staging.scratch / "int8.cpu.onnx")
+            assert final.cpu is not None
+            ladder.climb("int8 for CPUs", final.cpu, step.seconds, gate)
             with step("strengthen"):
                 final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", ladder)
             assert final.strong is not None

@@ -88,6 +88,11 @@ class Ladder:
         return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
 
     @property
+    def observed(self) -> NDArray[np.float32]:
+        """The images that tell what FP16 would do to a graph's values."""
+        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
+
+    @property
     def judges(self) -> list[NDArray[np.float32]]:
         """The images that decide on fallbacks: all of them, as far as time allows."""
         return list(self.images[:: -(-len(self.images) // JUDGE_IMAGES)])
@@ -107,9 +112,7 @@ class ParityImages:
 
 def load_images(folder: Path | None, network: Network) -> ParityImages:
     """The photos that every rung is compared on: the user's, or the bundled ones."""
-    from edgekit.calib import photos
-
-    listed = ImageFolder.open(folder) if folder else ImageFolder(Path(photos()[0]).parent, tuple(photos()))
+    listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     chosen = listed.spread(MAX_PARITY_IMAGES)
     prepared = PreparedImages(chosen.paths, network.input)
     pixels = prepared.stack()
@@ -207,8 +210,7 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     from edgekit.graph.half import halve as halve_graph
     from edgekit.graph.observe import observe
 
-    pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
-    result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, pixels))
+    result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, ladder.observed))
     kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason) for k in result.kept)
     advice = [Advice("CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device")]
     if kept:
@@ -226,7 +228,6 @@ def quantize(
     """
     from edgekit.quantize.pipeline import GateNotMet
     from edgekit.quantize.pipeline import quantize as quantize_graph
-    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 
     missed = []
     try:
@@ -256,8 +257,14 @@ def quantize(
     advice = [*missed, *images.advice, *map(Advice, report.notes)]
     if report.unknown_operators:
         advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
-    cpu = write_cpu_dialect(result.artifact, path.with_name("int8.cpu.onnx"))
-    return Converted(result.artifact, (*by_rule, *by_accuracy), cpu=cpu, calibration=entry, quantization=report, advice=tuple(advice))
+    return Converted(result.artifact, (*by_rule, *by_accuracy), calibration=entry, quantization=report, advice=tuple(advice))
+
+
+def for_cpus(final: Converted, path: Path) -> Converted:
+    """Adds the form of an INT8 graph that CPU kernels are fast on."""
+    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
+
+    return replace(final, cpu=write_cpu_dialect(final.artifact, path))
 
 
 def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
@@ -266,8 +273,7 @@ def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
     from edgekit.graph.observe import observe
     from edgekit.graph.strong import strengthen as strengthen_graph
 
-    pixels = ladder.images[:: max(1, len(ladder.images) // RANGE_IMAGES)]
-    result = strengthen_graph(final.artifact, path, HalfConfig(), observe(final.artifact, pixels))
+    result = strengthen_graph(final.artifact, path, HalfConfig(), observe(final.artifact, ladder.observed))
     kept = [
         KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=f"FP32 in the strongly typed form: {k.reason}")
         for k in result.kept

@@ -46,15 +46,12 @@ def command(
     Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
     """
     from edgekit.bundle import Bundle
-    from edgekit.models.download import cache_folder
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.runtimes.tensorrt.config import parse_profiles
 
     asked = named_builder(runtime) if runtime is not None else None
     opened = Bundle.open(bundle)
-    config = BuildConfig(
-        compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=cache_folder().parent / "timing"
-    )
+    config = BuildConfig(compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=timing_folder())
     built = build_with(asked or _fitting_builder(compute_capability), opened, config, LiveProgress(quiet=json), force=force)
     if json:
         print_json(plainly(built))
@@ -67,6 +64,13 @@ def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: 
 
     with progress.step("build"):
         return build(bundle, builder, config, force=force, on_phase=progress.advance)
+
+
+def timing_folder() -> Path:
+    """Where TensorRT's timing caches are kept."""
+    from edgekit.models.download import cache_folder
+
+    return cache_folder().parent / "timing"
 
 
 def named_builder(name: str) -> Builder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.build import build_with, named_builder, plainly, show
+from edgekit.cli.build import build_with, named_builder, plainly, show, timing_folder
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.cli.options import check_calibrator, check_opset, check_rounding, parse_batch, parse_numbers, parse_size
 from edgekit.errors import InputError
@@ -120,12 +120,11 @@ def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> tu
         if capability is not None:
             raise InputError("--compute-capability says for which GPU an engine is built", hint="give --runtime tensorrt-rtx as well")
         return None
-    from edgekit.models.download import cache_folder
     from edgekit.runtimes.tensorrt import BuildConfig
 
     builder = named_builder(runtime)
     builder.library().target(capability)
-    return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=cache_folder().parent / "timing")
+    return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=timing_folder())
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:

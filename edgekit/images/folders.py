@@ -46,6 +46,14 @@ class ImageFolder:
             raise BadImage(f"{root} holds no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}")
         return cls(root, paths, tuple(p for p in files if p.suffix.lower() not in SUFFIXES))
 
+    @classmethod
+    def bundled(cls) -> ImageFolder:
+        """The photos that edgekit brings along."""
+        from edgekit.calib import photos
+
+        paths = tuple(photos())
+        return cls(paths[0].parent, paths)
+
     def spread(self, count: int) -> ImageFolder:
         """At most ``count`` images, evenly spaced over the list."""
         if len(self.paths) <= count:
