@@ -107,13 +107,12 @@ def observe(work: Path, count: int) -> None:
     from edgekit.graph.io import load
     from edgekit.quantize.execute import Network
     from edgekit.quantize.observe import observe as observe_graph
-    from edgekit.quantize.pipeline import _shapes
     from edgekit.quantize.placement import place
 
     artifact = _artifact(work / "mobilenetv2.onnx", "fp32")
     photos = np.load(work / "mobilenetv2.calib.npy", mmap_mode="r")
     model = load(artifact.path)
-    placement = place(model, _shapes(Network(model), np.array(photos[0])))
+    placement = place(model, Network(model).shapes(np.array(photos[0])))
     seen = observe_graph(artifact, placement.values, varied(photos, count))
     assert seen.images == count
 

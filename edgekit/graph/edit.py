@@ -87,6 +87,15 @@ def replace(graph: ir.Graph, node: ir.Node, replacement: Sequence[ir.Node]) -> N
     new.name = name
 
 
+def drop_unused(graph: ir.Graph) -> None:
+    """Removes nodes and initializers that no output depends on."""
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+        del graph.initializers[name]
+
+
 def _names(graph: ir.Graph) -> set[str]:
     """Every name that a new node or value must not take."""
     taken = {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from edgekit.artifact import Artifact, Precision
 from edgekit.graph.alignment import KEY, Alignment, alignments
+from edgekit.graph.edit import drop_unused
 from edgekit.graph.half import rounding_twin
 from edgekit.graph.io import load, save
 from edgekit.parity.taps import GIVEN, INPUT, INT8, Tap
@@ -189,11 +190,7 @@ def _cut(graph: ir.Graph, tensors: Sequence[ir.Value]) -> None:
 
 
 def _prune(graph: ir.Graph) -> None:
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
+    drop_unused(graph)
     for value in [value for value in graph.inputs if not value.uses()]:
         graph.inputs.remove(value)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.parity.metrics import Parity, compare
 from edgekit.parity.taps import GIVEN, INPUT, INT8, Tap, Taps
-from edgekit.runtimes.base import Array, Session
+from edgekit.runtimes.base import Array, Session, in_batches
 
 CHUNK_BYTES = 64_000_000
 BOUND = 20.0  # dB: a tenth of the amplitude is error
@@ -113,7 +113,7 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
             reached = stack.enter_context(candidate.read(chunk))
             alone = candidate.alone(chunk, list(pairs))
             alone = None if alone is None else stack.enter_context(alone)
-            for batch, count in _batches(images, size):
+            for batch, count in in_batches(images, size):
                 known = exact.values(batch)
                 accumulated = _run(reached, batch, {})
                 put = {pairs[name].theirs.tensor: pairs[name].put(known[name]) for name in given}
@@ -232,13 +232,6 @@ class _Exact:
             name: pair.ours.frame.to_reference(batch if pair.ours.op_type == INPUT else computed[pair.ours.tensor])
             for name, pair in self._pairs.items()
         }
-
-
-def _batches(images: Floats, size: int) -> Iterator[tuple[Floats, int]]:
-    """So many images at a time, the last filled up by repeating its last; the number says how many are real."""
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
-        yield np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)]), len(chunk)
 
 
 def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:

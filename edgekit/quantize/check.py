@@ -8,8 +8,8 @@ import onnx_ir as ir
 from edgekit.errors import BadNetwork, BadWeights
 from edgekit.graph.edit import initializer
 from edgekit.graph.io import constant, opset_of
+from edgekit.quantize.placement import WEIGHTED
 
-_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 OLDEST_OPSET = 13  # per-channel DequantizeLinear
 _QUANTIZED = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
@@ -68,7 +68,7 @@ def separate_constants(model: ir.Model) -> None:
     """Gives every node weights and biases of its own, in place: layers that share a tensor do not share its rounding."""
     for value in list(model.graph.initializers.values()):
         for use in list(value.uses())[1:]:
-            if use.node.op_type in _WEIGHTED and use.idx in (1, 2):
+            if use.node.op_type in WEIGHTED and use.idx in (1, 2):
                 tensor = constant(value)
                 assert tensor is not None
                 use.node.replace_input_with(use.idx, initializer(model.graph, str(value.name), tensor.numpy()))

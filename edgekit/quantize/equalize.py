@@ -7,8 +7,8 @@ equalization is chosen where the predicted error of the logits is smallest.
 
 ReLU6 is not homogeneous, but it is so channel by channel: s min(x, 6) is min(s x, 6 s). A scaled group's Clip becomes a ReLU and a Min with one bound
 a channel, which is the same function whatever the image. The Min goes when the graph is written: the grid, one step for all channels, ends before the
-lowest bound. No channel's grid ends before its reach: a channel that slept through a hundred photos may wake for the next, and how far is told by how
-much its peaks differ from photo to photo.
+lowest bound. No channel is scaled beyond what its reach leaves under the bound: one that slept through a hundred photos may wake for the next, and how
+far is told by how much its peaks differ from photo to photo.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721, Section 4.1.
 """
@@ -124,7 +124,8 @@ def equalize(
     """
     model = ir.from_proto(ir.to_proto(model))
     groups = find_groups(model, placement)
-    scales = [[_scales(group, _width(group, placement, statistics), strength) for strength in STRENGTHS] for group in groups]
+    widths = [_width(group, placement, statistics) for group in groups]
+    scales = [[_scales(group, width, strength) for strength in STRENGTHS] for group, width in zip(groups, widths, strict=True)]
     grids = {
         value: [_grid(model, group, placement, statistics, value, candidate) for candidate in candidates]
         for group, candidates in zip(groups, scales, strict=True)

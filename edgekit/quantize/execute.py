@@ -69,6 +69,12 @@ class Network:
         tensor = torch.as_tensor(image)
         return self.resume({self.input: tensor[None]}, 0, hook, keep)
 
+    def shapes(self, image: NDArray[np.float32]) -> dict[str, tuple[int, ...]]:
+        """The shape of every value for one image."""
+        with torch.inference_mode():
+            values = self.run(image, keep=[name for step in self.steps for name in step.outputs if name])
+        return {name: tuple(tensor.shape) for name, tensor in values.items()} | {self.input: (1, *image.shape)}
+
     def resume(self, values: Mapping[str, Tensor], start: int, hook: Hook | None = None, keep: Sequence[str] = ()) -> dict[str, Tensor]:
         """Runs from node ``start`` with the ``values`` that it and its successors need."""
         live = dict(values)

@@ -9,7 +9,6 @@ Source: Hutchinson's estimator (1989); the objective is the Gauss-Newton form us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,20 +17,14 @@ from torch import Tensor
 
 from edgekit.quantize.execute import Network, Step
 from edgekit.quantize.placement import Placement
-
-
-class Rounding(Protocol):
-    """A way to round a value."""
-
-    def round(self, x: Tensor) -> Tensor: ...
-
+from edgekit.quantize.twin import ChannelGrid, Grid
 
 PROBES = 2  # random directions an image
 SEED = 0
 
 
 def price_grids(
-    network: Network, placement: Placement, images: Sequence[NDArray[np.float32]], candidates: Mapping[str, Sequence[Rounding]]
+    network: Network, placement: Placement, images: Sequence[NDArray[np.float32]], candidates: Mapping[str, Sequence[Grid | ChannelGrid]]
 ) -> dict[str, NDArray[np.float64]]:
     """The squared error of the logits, summed over the images, that each candidate grid of each value would cause alone."""
     prices = {value: np.zeros(len(grids)) for value, grids in candidates.items()}
@@ -39,9 +32,9 @@ def price_grids(
     for image in images:
         values, gradients = _probe(network, placement, image, generator)
         with torch.inference_mode():
-            for value, tensor in ((value, tensor) for value, tensor in values.items() if value in candidates):
-                directions = gradients[value].reshape(PROBES, -1)
-                for i, grid in enumerate(candidates[value]):
+            for value, grids in candidates.items():
+                tensor, directions = values[value], gradients[value].reshape(PROBES, -1)
+                for i, grid in enumerate(grids):
                     error = (grid.round(tensor) - tensor).reshape(-1)
                     prices[value][i] += float((directions @ error).square().mean())
     return prices

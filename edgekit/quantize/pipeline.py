@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
-import torch
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
@@ -125,7 +124,7 @@ def quantize(
     calibration = split(images, held_out)
     notes = list(calibration.notes)
     network = Network(model)
-    shapes = _shapes(network, calibration.search[0])
+    shapes = network.shapes(calibration.search[0])
     placement = place(model, shapes)
     if not placement.quantized:
         why = next((f"; {layer.name}: {layer.reason}" for layer in placement.layers), "")
@@ -194,12 +193,6 @@ SENSITIVITY_IMAGES = 16
 
 def _observe(artifact: Artifact, placement: Placement, calibration: Calibration, config: QuantizeConfig, key: str) -> Observations:
     return observe(artifact, placement.values, calibration.stream(), cache=config.cache, key=key)
-
-
-def _shapes(network: Network, image: NDArray[np.float32]) -> Shapes:
-    with torch.inference_mode():
-        values = network.run(image, keep=[name for step in network.steps for name in step.outputs if name])
-    return {name: tuple(tensor.shape) for name, tensor in values.items()} | {network.input: (1, *image.shape)}
 
 
 def _channel_statistics(

@@ -18,6 +18,7 @@ from edgekit.graph.io import constant
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 MINIMUM_CHANNELS = 16
 DEPTHWISE_MULTIPLE = 8
 DEPTHWISE_KERNEL = 3
@@ -202,7 +203,7 @@ FLOAT = frozenset(_FLOAT.split())
 
 
 def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str]) -> Layer | None:
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.inputs) < 2 or node.inputs[0] is None:
+    if node.op_type not in WEIGHTED or len(node.inputs) < 2 or node.inputs[0] is None:
         return None
     weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     tensor = constant(weight)

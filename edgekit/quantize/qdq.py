@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.graph.alignment import record
+from edgekit.graph.edit import drop_unused
 from edgekit.graph.io import constant
 from edgekit.quantize.placement import Layer, Placement
 from edgekit.quantize.rounding import QuantizedWeight
@@ -61,7 +62,7 @@ def write_graph(
         _store_weight(graph, nodes[layer.name], layer, weights[layer.name])
     for layer in placement.layers:
         _store_bias(graph, nodes[layer.name], layer, bias[layer.name])
-    _drop_unused(graph)
+    drop_unused(graph)
     graph.sort()
     return model
 
@@ -219,12 +220,3 @@ def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.V
     value.const_value = ir.tensor(array, name=name)
     graph.register_initializer(value)
     return value
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses():
-            del graph.initializers[name]

@@ -81,10 +81,15 @@ def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Arr
     A static batch larger than what is left is filled up by repeating the last image; the number says how many are real.
     """
     size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
+    return ((np.ascontiguousarray(batch, dtype=spec.dtype), count) for batch, count in in_batches(images, size))
+
+
+def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """``size`` images at a time; the last batch is filled up by repeating its last image, and the number says how many are real."""
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
         filled = chunk if len(chunk) == size else np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
-        yield np.ascontiguousarray(filled, dtype=spec.dtype), len(chunk)
+        yield filled, len(chunk)
 
 
 def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:

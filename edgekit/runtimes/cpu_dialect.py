@@ -36,6 +36,7 @@ def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
     Raises:
         BadNetwork: the file cannot be read.
     """
+    from edgekit.graph.edit import drop_unused
     from edgekit.graph.io import load, save
 
     model = load(artifact.path)
@@ -46,7 +47,7 @@ def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
         model.opset_imports["com.microsoft"] = 1
     _round_biases(graph)
     _name_zero_points(graph)
-    _drop_unused(graph)
+    drop_unused(graph)
     graph.sort()
     return save(model, path, "int8", artifact)
 
@@ -167,14 +168,6 @@ def _int8_sources(node: ir.Node) -> list[ir.Node] | None:
     sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
     found = [source for source in sources if source is not None and source.op_type == "DequantizeLinear"]
     return found if len(found) == 2 else None
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
 
 
 def _round_biases(graph: ir.Graph) -> None:
