@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.advice import Advice
+from edgekit.bundle.manifest import ImagesEntry
 from edgekit.errors import InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
-from edgekit.manifest import ImagesEntry
 
 DEFAULT_IMAGES = 512
 RANDOM_IMAGES = 64

@@ -12,13 +12,13 @@ from edgekit import pack, steps
 from edgekit.artifact import Artifact, Precision
 from edgekit.bench.environment import describe
 from edgekit.bench.memory import peak_megabytes
+from edgekit.bundle.staging import Staging
 from edgekit.calibration import DEFAULT_IMAGES, open_calibration
 from edgekit.latency import measure
 from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity import DEFAULT_GATES, parse_gate
 from edgekit.progress import Progress, Quiet
 from edgekit.report import Report
-from edgekit.staging import Staging
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import sha256_of
+from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import BadNetwork, BadWeights, InputError, UnknownNetwork, WeightsUnavailable
 from edgekit.factory import build
 from edgekit.images.preprocess import InputSpec
-from edgekit.manifest import NetworkEntry, WeightsEntry
 
 if TYPE_CHECKING:
     from torch import nn

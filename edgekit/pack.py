@@ -26,7 +26,7 @@ from edgekit.bundle import (
     inventory,
     save_golden,
 )
-from edgekit.manifest import GateEntry, GoldenEntry, InputEntry, Manifest, OutputEntry, RungEntry
+from edgekit.bundle.manifest import GateEntry, GoldenEntry, InputEntry, Manifest, OutputEntry, RungEntry
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.report import Report, plain

@@ -34,8 +34,8 @@ def open_session(
         if streams > 1:
             raise InputError(f"{runtime} has no streams", hint=f"leave --streams away, or use --runtime {' or '.join(builders())}")
         return chosen.load(graph_for(bundle, runtime, proven=proven), options)
-    from edgekit.build import build_engine
     from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.tasks.build import build_engine
 
     builder = builders()[runtime]
     dynamic = not isinstance(bundle.manifest.input.shape[0], int)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact, TensorSpec
+from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress

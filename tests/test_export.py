@@ -11,12 +11,12 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.calib import photos
-from edgekit.classify import classify
 from edgekit.export import ExportRequest, export
 from edgekit.networks import NetworkRequest
 from edgekit.report import Report
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
-from edgekit.verify import verify
+from edgekit.tasks.classify import classify
+from edgekit.tasks.verify import verify
 
 NETWORKS = ("mobilenetv2", "efficientnet_lite0")
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from edgekit.artifact import Precision
 from edgekit.bench.verdict import Verdict
-from edgekit.engines import GoldenCheck
-from edgekit.manifest import GateEntry
+from edgekit.bundle.engines import GoldenCheck
+from edgekit.bundle.manifest import GateEntry
 from edgekit.report.bench import Table
 from edgekit.runtimes.tensorrt.audit import Audit
 

@@ -24,17 +24,17 @@ from edgekit.bench.cautions import of_measurement
 from edgekit.bench.environment import Environment, describe
 from edgekit.bench.verdict import Candidate as Contender
 from edgekit.bench.verdict import Verdict, verdict
-from edgekit.build import Built, audit_of, build
 from edgekit.bundle import GOLDEN, Bundle
 from edgekit.errors import EdgekitError
 from edgekit.latency import batches_of, synchronous
-from edgekit.report.bench import Row as TableRow
 from edgekit.report.bench import Table
+from edgekit.report.document import LatencyRow
 from edgekit.report.plain import plain
 from edgekit.runtimes.base import Array, SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
 from edgekit.runtimes.tensorrt.layertimes import layer_times
 from edgekit.runtimes.tensorrt.session import EngineSession
+from edgekit.tasks.build import Built, audit_of, build
 
 DEVICE = "without copies: inputs and outputs stay on the GPU"
 END_TO_END = "end to end: copy in, run, copy out"
@@ -143,7 +143,7 @@ def _build(
     """An engine for the row's batch alone, audited, and proven on the golden images where it runs here.
 
     Raises:
-        EdgekitError: as :func:`edgekit.build.build`; a gate that is not met among them.
+        EdgekitError: as :func:`edgekit.tasks.build.build`; a gate that is not met among them.
     """
     deadline.check()
     config = BuildConfig(capability, ((row.batch, row.batch, row.batch),), settings.opt_level, timing_cache=settings.timing_cache)
@@ -233,7 +233,7 @@ def _in_turns(
 def _table(what: str, measurement: clock.Measurement) -> Table:
     """No engine that missed its gate is among the candidates, so that every ratio may be told."""
     rows = (
-        TableRow(name, timing.summary, None if name == measurement.reference else measurement.ratio(name), timing.warm_up.settled)
+        LatencyRow(name, timing.summary, None if name == measurement.reference else measurement.ratio(name), timing.warm_up.settled)
         for name, timing in measurement.timings.items()
     )
     return Table(what, measurement.reference, tuple(rows), measurement.noise_floor)

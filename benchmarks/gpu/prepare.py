@@ -27,12 +27,12 @@ from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
 
 from edgekit.artifact import Precision, sha256_of
 from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
+from edgekit.bundle.engines import ENGINES
+from edgekit.bundle.manifest import WeightsEntry
 from edgekit.calib import photos
-from edgekit.engines import ENGINES
 from edgekit.errors import EdgekitError, GateFailed
 from edgekit.export import ExportRequest, export
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.manifest import WeightsEntry
 from edgekit.networks import NetworkRequest, open_network
 from edgekit.parity.golden import ROUNDING_DB
 

@@ -33,7 +33,7 @@ def command(
 
     Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3 where a runtime cannot run here.
     """
-    from edgekit.benching import BenchRequest, bench
+    from edgekit.tasks.bench import BenchRequest, bench
 
     chosen = _runtimes(runtime)
     if out_file is not None and not out_file.absolute().parent.is_dir():

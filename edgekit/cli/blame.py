@@ -36,8 +36,8 @@ def command(
 
     Exits with 1 where --gate is given and missed.
     """
-    from edgekit.blaming import BlameRequest, find_blame
     from edgekit.parity import Gate, parse_gate
+    from edgekit.tasks.blame import BlameRequest, find_blame
 
     required = parse_gate(gate, Gate())
     if bound != bound:

@@ -11,10 +11,10 @@ from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.errors import EnvironmentLacks, InputError
 
 if TYPE_CHECKING:
-    from edgekit.build import Built
     from edgekit.bundle import Bundle
     from edgekit.progress import Progress
     from edgekit.runtimes.tensorrt import BuildConfig, Builder
+    from edgekit.tasks.build import Built
 
 
 def command(
@@ -60,7 +60,7 @@ def command(
 
 
 def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
-    from edgekit.build import build
+    from edgekit.tasks.build import build
 
     with progress.step("build"):
         return build(bundle, builder, config, force=force, on_phase=progress.advance)

@@ -18,8 +18,8 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Copy the sound, distinct photos of a folder, and write down which they are."""
-    from edgekit.calibset import gather
     from edgekit.report.plain import plain
+    from edgekit.tasks.calibset import gather
 
     with LiveProgress(quiet=json).step("gather"):
         result = gather(folder, out_folder, images, force=force)

@@ -9,7 +9,7 @@ import typer
 from edgekit.cli.console import escape, out, print_json
 
 if TYPE_CHECKING:
-    from edgekit.doctor import Diagnosis
+    from edgekit.tasks.doctor import Diagnosis
 
 
 def command(
@@ -17,9 +17,9 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Say which runtimes are here, which not, what this machine is, and what is known to go wrong on it."""
-    from edgekit.doctor import diagnose
     from edgekit.report.plain import plain
     from edgekit.report.table import environment_lines
+    from edgekit.tasks.doctor import diagnose
 
     found = diagnose()
     if json:

@@ -11,9 +11,9 @@ import typer
 from edgekit.cli.console import escape, out, print_json
 
 if TYPE_CHECKING:
-    from edgekit.inspection import Inspection
     from edgekit.runtimes.tensorrt.audit import Audit
     from edgekit.runtimes.tensorrt.layers import EngineLayer
+    from edgekit.tasks.inspect import Inspection
 
 
 def command(
@@ -22,9 +22,9 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Show layers, formats and precisions, and each layer's share of the time where this machine's GPU can run the engine."""
-    from edgekit.engines import engines_of
-    from edgekit.inspection import inspect
+    from edgekit.bundle.engines import engines_of
     from edgekit.report.plain import plain
+    from edgekit.tasks.inspect import inspect
 
     results = [inspect(found) for found in engines_of(engine)]
     if json:

@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
     from edgekit.networks import NetworkRequest
-    from edgekit.quantizing import quantize_file
     from edgekit.report.plain import plain
+    from edgekit.tasks.quantize import quantize_file
 
     if model.suffix.lower() != ".onnx":
         raise InputError(f"{model} is no .onnx", hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories")

@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Classify photos with a bundle, through its own preprocessing."""
     from edgekit.bundle import Bundle
-    from edgekit.classify import classify
+    from edgekit.tasks.classify import classify
 
     results = classify(Bundle.open(bundle), photos, top, runtime)
     if json:

@@ -18,7 +18,7 @@ def command(
     """Check every file's hash, then parity again on the golden images."""
     from edgekit.bundle import Bundle
     from edgekit.report.plain import plain
-    from edgekit.verify import verify
+    from edgekit.tasks.verify import verify
 
     result = verify(Bundle.open(bundle), runtime)
     if json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.manifest import Manifest
+from edgekit.bundle.manifest import Manifest
 from edgekit.parity.ladder import Gate
 from edgekit.parity.metrics import Parity
 

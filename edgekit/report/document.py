@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.advice import Advice
 from edgekit.bench.environment import Environment
 from edgekit.bench.statistics import Ratio, Summary
-from edgekit.manifest import CalibrationEntry, ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
+from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
 from edgekit.parity import Rung
 from edgekit.report.plain import plain
 

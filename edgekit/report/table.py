@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.bench.environment import Environment, Snapshot
 from edgekit.bench.statistics import Ratio
-from edgekit.manifest import CalibrationEntry, KeptEntry
+from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.parity import Parity, Rung
 from edgekit.report.document import Latency, LatencyRow
 

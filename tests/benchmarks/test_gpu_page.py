@@ -11,10 +11,10 @@ import pytest
 
 from edgekit.bench.statistics import Ratio, Summary
 from edgekit.bench.verdict import Verdict
-from edgekit.engines import GoldenCheck
-from edgekit.manifest import GateEntry
-from edgekit.report.bench import Row as TableRow
+from edgekit.bundle.engines import GoldenCheck
+from edgekit.bundle.manifest import GateEntry
 from edgekit.report.bench import Table
+from edgekit.report.document import LatencyRow
 from edgekit.runtimes.tensorrt.audit import Audit, Share
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
 def table(values: dict[str, tuple[float, float | None]], reference: str = "engine fp16", spread: float = 0.01) -> Table:
     """Medians in milliseconds, and ratios to the reference; an interval of ``spread`` to both sides."""
     rows = (
-        TableRow(name, Summary(ms, ms, ms, ms, 0.0, 100), None if ratio is None else Ratio(ratio, ratio - spread, ratio + spread), True)
+        LatencyRow(name, Summary(ms, ms, ms, ms, 0.0, 100), None if ratio is None else Ratio(ratio, ratio - spread, ratio + spread), True)
         for name, (ms, ratio) in values.items()
     )
     return Table("in a test", reference, tuple(rows), Ratio(1.017, 0.983, 1.043))

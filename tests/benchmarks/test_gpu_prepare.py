@@ -11,8 +11,8 @@ import pytest
 
 from edgekit.artifact import sha256_of
 from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, STRONG_MODEL, Bundle
-from edgekit.manifest import FileEntry
-from edgekit.verify import verify
+from edgekit.bundle.manifest import FileEntry
+from edgekit.tasks.verify import verify
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -13,10 +13,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-import edgekit.build as engines_of_bundles
 import edgekit.runtimes.onnxruntime as onnxruntime_of_cpus
 import edgekit.runtimes.tensorrt as runtimes_of_tensorrt
-from edgekit import candidates
+import edgekit.tasks.build as engines_of_bundles
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bench import clock
 from edgekit.bundle import Bundle
@@ -26,6 +25,7 @@ from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
 from edgekit.runtimes.tensorrt import BuildConfig
+from edgekit.tasks import candidates
 
 from .conftest import FACTORIES, EdgekitCall
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.engines import Options, engine_name, open_engine
+from edgekit.bundle.engines import Options, engine_name, open_engine
 from edgekit.export import ExportRequest, export
 from edgekit.networks import NetworkRequest
 from edgekit.runtimes.tensorrt.library import Library, Target
@@ -355,8 +355,8 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
 
 
 def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, monkeypatch):
-    from edgekit import build as build_module
-    from edgekit.engines import GoldenCheck
+    from edgekit.bundle.engines import GoldenCheck
+    from edgekit.tasks import build as build_module
 
     assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
     plug_gpu(monkeypatch, "8.6", "NVIDIA A10")

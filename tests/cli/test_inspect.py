@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.engines import open_engine
+from edgekit.bundle.engines import open_engine
 from edgekit.errors import InputError
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble

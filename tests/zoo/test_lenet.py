@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.bundle import Bundle
-from edgekit.classify import classify
 from edgekit.export import ExportRequest, export
 from edgekit.images import InputSpec, preprocess
 from edgekit.models import create_model
 from edgekit.models.download import SHIPPED, fetch, file_digest
 from edgekit.models.weights import WEIGHTS
 from edgekit.networks import NetworkRequest
+from edgekit.tasks.classify import classify
 
 HERE = Path(__file__).parent
 SIDE, COLUMNS = 28, 16

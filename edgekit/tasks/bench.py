@@ -14,7 +14,6 @@ from edgekit.bench.environment import describe
 from edgekit.bench.throughput import rates
 from edgekit.bench.verdict import Candidate as Contender
 from edgekit.bench.verdict import verdict
-from edgekit.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
@@ -23,6 +22,7 @@ from edgekit.report.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
 from edgekit.sessions import open_session
+from edgekit.tasks.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
 
 END_TO_END = "end to end: copy in, run, copy out"
 ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from edgekit.artifact import Artifact, TensorSpec, sha256_of
+from edgekit.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from edgekit.errors import BadBundle
-from edgekit.manifest import SCHEMA_VERSION, FileEntry, Manifest
 
 MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
 CPU_MODEL = "model.cpu.onnx"

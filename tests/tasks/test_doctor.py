@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import doctor
 from edgekit.bench.accelerators import Accelerators, accelerators
 from edgekit.bench.cuda import CudaDevice, CudaDriver
 from edgekit.bench.environment import Environment, describe
 from edgekit.cli.app import execute
-from edgekit.doctor import Diagnosis, judge
 from edgekit.runtimes import Availability
+from edgekit.tasks import doctor
+from edgekit.tasks.doctor import Diagnosis, judge
 
 RUNTIMES = {"onnxruntime": Availability(True, "1.32.0")}
 NOTHING = Accelerators(None, {}, {}, False, {}, False)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edgekit import steps
 from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
+from edgekit.bundle.manifest import InputEntry
 from edgekit.errors import BadBundle
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
-from edgekit.manifest import InputEntry
 from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity.blame import BOUND, Blame, blame
 from edgekit.parity.taps import Taps

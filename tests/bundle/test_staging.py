@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.bundle.staging import Staging
 from edgekit.errors import BadBundle, EdgekitError, EnvironmentLacks, InputError
-from edgekit.staging import Staging
 
 
 def _fill(staging: Staging, text: str) -> None:
@@ -191,7 +191,7 @@ def test_an_interrupt_between_the_renames_puts_the_old_back(final: Path, monkeyp
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from edgekit.staging import Staging
+from edgekit.bundle.staging import Staging
 moment, final = sys.argv[1], Path(sys.argv[2])
 kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
 rename = Path.rename

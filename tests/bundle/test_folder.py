@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgekit.bundle import GOLDEN, LABELS, MANIFEST, MODEL, Bundle, Golden, inventory, save_golden
+from edgekit.bundle.manifest import SCHEMA_VERSION
 from edgekit.errors import BadBundle
-from edgekit.manifest import SCHEMA_VERSION
 
 GIVEN = Golden(
     np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4), np.array([[1, 2, 3], [3, 2, 1]], np.float32), ("cat.jpg", "Käfer.jpg")

@@ -11,10 +11,10 @@ from pathlib import Path
 import edgekit
 from edgekit.artifact import sha256_of
 from edgekit.bundle import MANIFEST
+from edgekit.bundle.staging import Staging
 from edgekit.errors import BadImage
 from edgekit.images import ImageFolder, open_image
 from edgekit.report.plain import plain
-from edgekit.staging import Staging
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bundle import MANIFEST, MODEL, Bundle
-from edgekit.engines import (
+from edgekit.bundle.engines import (
     ENGINES,
     Engine,
     EngineRecord,
@@ -21,8 +21,8 @@ from edgekit.engines import (
     open_engine,
     record_path,
 )
+from edgekit.bundle.manifest import FileEntry, Manifest
 from edgekit.errors import GateFailed
-from edgekit.manifest import FileEntry, Manifest
 from edgekit.parity import compare
 from edgekit.parity.golden import lost
 from edgekit.runtimes.base import SessionOptions, run_batches

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import TensorSpec
 from edgekit.bundle import Bundle
+from edgekit.bundle.manifest import Manifest
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError
-from edgekit.manifest import Manifest
 from edgekit.parity import DEFAULT_GATES, Parity, compare
 from edgekit.parity.golden import lost
 from edgekit.runtimes import find, known, torch

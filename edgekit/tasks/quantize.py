@@ -12,9 +12,9 @@ import numpy as np
 
 from edgekit import steps
 from edgekit.advice import Advice
+from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.calibration import open_calibration
 from edgekit.errors import InputError
-from edgekit.manifest import CalibrationEntry, KeptEntry
 from edgekit.networks import NetworkRequest, open_network
 from edgekit.parity import DEFAULT_GATES, parse_gate
 from edgekit.progress import Progress

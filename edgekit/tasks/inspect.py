@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.build import audit_of
 from edgekit.bundle import MANIFEST, Bundle
-from edgekit.engines import Engine, EngineRecord
+from edgekit.bundle.engines import Engine, EngineRecord
 from edgekit.errors import EdgekitError
 from edgekit.runtimes import builders
 from edgekit.runtimes.base import SessionOptions, batches
@@ -15,6 +14,7 @@ from edgekit.runtimes.tensorrt.audit import Audit
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.layertimes import layer_times
 from edgekit.runtimes.tensorrt.library import device
+from edgekit.tasks.build import audit_of
 
 
 @dataclass(frozen=True)
