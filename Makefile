@@ -10,6 +10,7 @@ DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TYPED := build/typed
+STUBS := $(VENV)/stubs
 
 .PHONY: demo test check lint types install clean
 
@@ -28,10 +29,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 # models/ and calib/ are installed inside edgekit; mypy sees them there through a folder of links.
-types: $(INSTALLED)
+types: $(INSTALLED) $(STUBS)
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)/edgekit
 	@ln -s $(CURDIR)/edgekit/* $(CURDIR)/models $(CURDIR)/calib $(TYPED)/edgekit/
-	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
+	cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
 
 install: $(INSTALLED)
 
@@ -44,6 +45,16 @@ $(DEMO): pyproject.toml constraints.txt
 
 $(INSTALLED): $(DEMO)
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# TensorRT's types lie apart from what Python imports: the package brings the bindings of one version with it, which would take the place of those of the
+# TensorRT that is installed. A few of its lines are no Python, and others leave out that tuples are taken for Dims and None for no listener.
+$(STUBS): $(INSTALLED)
+	@rm -rf $@
+	$(PIP) --no-deps --target $@ tensorrt-stubs
+	@sed -i -e 's/\bin: list/in_: list/g' -e 's/channel_axis: int) -> IScale/channel_axis: int = ...) -> IScale/' \
+		-e 's/^class Dims:/class Dims(tuple[int, ...]):/' -e 's/\b\(min\|opt\|max\): Dims\b/\1: tuple[int, ...]/g' \
+		-e 's/\bprogress_monitor: IProgressMonitor\|\bprofiler: IProfiler/& | None/' $@/tensorrt_bindings/tensorrt.pyi
 	@touch $@
 
 clean:

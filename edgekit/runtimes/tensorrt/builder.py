@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bench.cuda import no_gpu
@@ -26,6 +26,9 @@ from edgekit.runtimes.tensorrt.network import Parsed, add_profiles, hold_in_fp32
 from edgekit.runtimes.tensorrt.session import EngineSession, EngineStreams
 from edgekit.runtimes.tensorrt.settings import configure
 from edgekit.runtimes.tensorrt.typed import network_layers
+
+if TYPE_CHECKING:
+    import tensorrt
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ TENSORRT = Builder(
 TENSORRT_RTX = Builder("tensorrt-rtx", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx_cu13"), "pip install 'edgekit[rtx]'")
 
 
-def _create(library: Library, log: Any) -> Any:
+def _create(library: Library, log: Any) -> tensorrt.Builder:
     """
     Raises:
         EnvironmentLacks: the library cannot start CUDA.
@@ -147,7 +150,7 @@ def _create(library: Library, log: Any) -> Any:
         raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {words}", hint=hint) from error
 
 
-def _hold(library: Library, settings: Any, parsed: Parsed, kept: tuple[str, ...]) -> list[str]:
+def _hold(library: Library, settings: tensorrt.IBuilderConfig, parsed: Parsed, kept: tuple[str, ...]) -> list[str]:
     """Holds layers in FP32 and makes the builder obey; says which of them the network does not have under their names."""
     found = hold_in_fp32(library, parsed.network, kept)
     if found:
@@ -160,6 +163,6 @@ def _hold(library: Library, settings: Any, parsed: Parsed, kept: tuple[str, ...]
     )
 
 
-def _placement(settings: Any, network: Any) -> tuple[Placement, ...]:
+def _placement(settings: tensorrt.IBuilderConfig, network: tensorrt.INetworkDefinition) -> tuple[Placement, ...]:
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     return tuple(Placement(layer.name, bool(settings.can_run_on_DLA(layer))) for layer in layers)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.library import Library
-from edgekit.runtimes.tensorrt.log import last_words
+from edgekit.runtimes.tensorrt.log import Log, last_words
+
+if TYPE_CHECKING:
+    import tensorrt
 
 HALVINGS = 2
 MB = 1_000_000
@@ -26,7 +30,13 @@ _SMALL_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", 
 
 
 def compile_network(
-    library: Library, builder: Any, network: Any, settings: Any, log: Any, name: str, on_phase: OnPhase = lambda done, total, what: None
+    library: Library,
+    builder: tensorrt.Builder,
+    network: tensorrt.INetworkDefinition,
+    settings: tensorrt.IBuilderConfig,
+    log: Log,
+    name: str,
+    on_phase: OnPhase = lambda done, total, what: None,
 ) -> tuple[bytes, tuple[str, ...]]:
     """The engine's bytes, and what had to be done to get them.
 
@@ -58,13 +68,15 @@ def compile_network(
     )
 
 
-def _run(trt: Any, builder: Any, network: Any, settings: Any, on_phase: OnPhase) -> Any:
+def _run(
+    trt: Module, builder: tensorrt.Builder, network: tensorrt.INetworkDefinition, settings: tensorrt.IBuilderConfig, on_phase: OnPhase
+) -> tensorrt.IHostMemory | None:
     """Builds in a thread where the library can be told to stop, so that Ctrl-C is heard while it works."""
     if not hasattr(trt, "IProgressMonitor"):
         return builder.build_serialized_network(network, settings)
     monitor = _monitor(trt, on_phase)
     settings.progress_monitor = monitor
-    done: list[Any] = []
+    done: list[tensorrt.IHostMemory | None] = []
     failed: list[BaseException] = []
     begun, ended = threading.Event(), threading.Event()
 
@@ -92,15 +104,17 @@ def _run(trt: Any, builder: Any, network: Any, settings: Any, on_phase: OnPhase)
     return done[0]
 
 
-def _monitor(trt: Any, on_phase: OnPhase) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+def _monitor(trt: Module, on_phase: OnPhase) -> Any:
+    base: Any = trt.IProgressMonitor
+
+    class Monitor(base):  # type: ignore[misc]
         """Tells of the outermost phase, and cancels the build once ``stopped`` is set.
 
         No exception may pass through the library: what the listener raises is kept in ``failed``.
         """
 
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            base.__init__(self)
             self.stopped = False
             self.failed: BaseException | None = None
             self._outermost: tuple[str, int] | None = None

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BadNetwork
+from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.layers import (
     EngineLayer,
     EngineTensor,
@@ -23,6 +24,9 @@ from edgekit.runtimes.tensorrt.layers import (
     precision_of,
     widest,
 )
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _OTHER = {"noop", "constant", "shuffle", "identity", "shapehosttodevice", "signal", "wait", "shape_call"}
 _MATRIX = ("conv", "gemm", "matrixmultiply", "matmul", "fullyconnected", "correlation")
@@ -43,7 +47,7 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
         ) from error
 
 
-def inspect_engine(trt: Any, engine: Any, context: Any) -> tuple[EngineLayer, ...]:
+def inspect_engine(trt: Module, engine: tensorrt.ICudaEngine, context: tensorrt.IExecutionContext) -> tuple[EngineLayer, ...]:
     """Asks an engine. With a context whose shapes are set, formats are told in full, and for dynamic shapes at all."""
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context

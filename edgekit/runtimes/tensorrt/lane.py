@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from edgekit.runtimes.base import Array
 from edgekit.runtimes.tensorrt.cuda import Cuda, CudaError
 from edgekit.runtimes.tensorrt.loading import LoadedEngine
 from edgekit.runtimes.tensorrt.log import last_words
+
+if TYPE_CHECKING:
+    import tensorrt
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -91,7 +94,7 @@ class Lane:
             self.graph, self.note = None, f"no CUDA graph, inferences are enqueued layer by layer: {error}"
 
 
-def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> Any:
+def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> tensorrt.IExecutionContext:
     """An execution context with its profile and shapes set."""
     context = loaded.engine.create_execution_context()
     if context is None:

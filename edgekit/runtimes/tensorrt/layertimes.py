@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from edgekit.runtimes.base import Array
+from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.session import EngineSession
 
 RUNS = 20
@@ -24,10 +25,12 @@ def layer_times(session: EngineSession, feeds: Mapping[str, Array], runs: int = 
     return {name: median(times[1:] or times) for name, times in taken.items()}
 
 
-def _recorder(trt: Any, taken: dict[str, list[float]]) -> Any:
-    class Recorder(trt.IProfiler):  # type: ignore[misc]
+def _recorder(trt: Module, taken: dict[str, list[float]]) -> Any:
+    base: Any = trt.IProfiler
+
+    class Recorder(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.IProfiler.__init__(self)
+            base.__init__(self)
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             taken[layer_name].append(ms)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edgekit.bench.cuda import CudaDevice, driver, no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes.tensorrt.api import Module
 
 Dialect = Literal["weak", "strong"]
 
@@ -33,7 +34,7 @@ class Library:
     """An imported package; ``trt`` is its module."""
 
     name: str
-    trt: Any
+    trt: Module
     version: str
 
     @property

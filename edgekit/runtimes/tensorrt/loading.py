@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.artifact import TensorSpec
 from edgekit.bench.cuda import no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.library import Library
 from edgekit.runtimes.tensorrt.log import Log, last_words, make_log
+
+if TYPE_CHECKING:
+    import tensorrt
 
 BATCH = "batch"
 # Not the library's own nptype(): that of 8.5 asks NumPy for np.bool, which NumPy 1.24 dropped.
@@ -31,9 +35,9 @@ _DTYPES = {
 class LoadedEngine:
     """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from and needs as long as it lives."""
 
-    trt: Any
-    runtime: Any
-    engine: Any
+    trt: Module
+    runtime: tensorrt.Runtime
+    engine: tensorrt.ICudaEngine
     log: Log
 
     def names(self, mode: str) -> tuple[str, ...]:

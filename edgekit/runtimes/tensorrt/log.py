@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from edgekit.runtimes.tensorrt.api import Module
+
 
 class Log(Protocol):
     """``errors`` and ``warnings`` in the order they came."""
@@ -12,12 +14,14 @@ class Log(Protocol):
     warnings: list[str]
 
 
-def make_log(trt: Any) -> Any:
+def make_log(trt: Module) -> Any:
     """A logger for the library ``trt`` that is also a :class:`Log`."""
 
-    class Kept(trt.ILogger):  # type: ignore[misc]
+    base: Any = trt.ILogger
+
+    class Kept(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            base.__init__(self)
             self.errors: list[str] = []
             self.warnings: list[str] = []
 

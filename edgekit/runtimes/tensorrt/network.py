@@ -6,23 +6,26 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BadNetwork, InputError
 from edgekit.runtimes.tensorrt.config import Profile
 from edgekit.runtimes.tensorrt.layers import onnx_names
 from edgekit.runtimes.tensorrt.library import Library
 
+if TYPE_CHECKING:
+    import tensorrt
+
 
 @dataclass(frozen=True)
 class Parsed:
     """A network and the parser that holds its weights; the parser has to live as long."""
 
-    network: Any
-    parser: Any
+    network: tensorrt.INetworkDefinition
+    parser: tensorrt.OnnxParser
 
 
-def parse(library: Library, builder: Any, path: Path, log: Any) -> Parsed:
+def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> Parsed:
     """Reads an ONNX file.
 
     Raises:
@@ -37,7 +40,13 @@ def parse(library: Library, builder: Any, path: Path, log: Any) -> Parsed:
     return Parsed(network, parser)
 
 
-def add_profiles(builder: Any, settings: Any, network: Any, profiles: Sequence[Profile], name: str) -> tuple[Profile, ...]:
+def add_profiles(
+    builder: tensorrt.Builder,
+    settings: tensorrt.IBuilderConfig,
+    network: tensorrt.INetworkDefinition,
+    profiles: Sequence[Profile],
+    name: str,
+) -> tuple[Profile, ...]:
     """One optimization profile a batch that was asked for; returns those that the engine will have, the static batch for a static graph.
 
     Raises:
@@ -66,7 +75,7 @@ def add_profiles(builder: Any, settings: Any, network: Any, profiles: Sequence[P
     return tuple(profiles)
 
 
-def hold_in_fp32(library: Library, network: Any, names: Collection[str]) -> tuple[str, ...]:
+def hold_in_fp32(library: Library, network: tensorrt.INetworkDefinition, names: Collection[str]) -> tuple[str, ...]:
     """Makes the layers of these nodes compute in FP32 and give FP32; returns the nodes that were found.
 
     For the weak dialect, whose builder would choose; the caller sets the flag that makes it obey.
@@ -96,7 +105,7 @@ def _static(shapes: dict[str, tuple[int, ...]], profiles: Sequence[Profile], nam
     return batch, batch, batch
 
 
-def _describe(error: Any, path: Path) -> str:
+def _describe(error: tensorrt.ParserError, path: Path) -> str:
     if hasattr(error, "node_name"):
         return f"{error.node_name()} ({error.node_operator()}): {error.desc()}"
     return f"{_node(path, error.node())}: {error.desc()}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.base import Array
+from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.cuda import OUT_OF_MEMORY, Cuda, CudaError
 from edgekit.runtimes.tensorrt.inspector import inspect_engine
 from edgekit.runtimes.tensorrt.lane import Lane, Shapes
@@ -86,7 +87,7 @@ class EngineSession:
         return inspect_engine(self.trt, self._loaded.engine, self._bound.context)
 
     @property
-    def trt(self) -> Any:
+    def trt(self) -> Module:
         """The module of the library that made the engine."""
         return self._loaded.trt
 

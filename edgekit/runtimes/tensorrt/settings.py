@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from edgekit.artifact import Precision
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes.tensorrt.api import AheadOfTimeConfig
 from edgekit.runtimes.tensorrt.compile import MB
 from edgekit.runtimes.tensorrt.config import BuildConfig
 from edgekit.runtimes.tensorrt.library import Library, Target
 
+if TYPE_CHECKING:
+    import tensorrt
+
 _WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}
 
 
-def configure(library: Library, builder: Any, settings: Any, target: Target, config: BuildConfig, precision: Precision) -> None:
+def configure(
+    library: Library,
+    builder: tensorrt.Builder,
+    settings: tensorrt.IBuilderConfig,
+    target: Target,
+    config: BuildConfig,
+    precision: Precision,
+) -> None:
     """Sets everything but profiles and the timing cache.
 
     Raises:
@@ -22,8 +33,9 @@ def configure(library: Library, builder: Any, settings: Any, target: Target, con
     """
     trt = library.trt
     if library.ahead_of_time:
-        settings.num_compute_capabilities = 1
-        settings.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
+        named = cast(AheadOfTimeConfig, settings)
+        named.num_compute_capabilities = 1
+        named.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells only names
     if precision == "fp32":
         settings.clear_flag(trt.BuilderFlag.TF32)  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of
@@ -42,7 +54,7 @@ def configure(library: Library, builder: Any, settings: Any, target: Target, con
         settings.set_preview_feature(sharing, True)
 
 
-def _set_level(library: Library, settings: Any, level: int) -> None:
+def _set_level(library: Library, settings: tensorrt.IBuilderConfig, level: int) -> None:
     if not hasattr(settings, "builder_optimization_level"):
         raise InputError(
             f"{library.name} {library.version} has no optimization levels",
@@ -53,7 +65,7 @@ def _set_level(library: Library, settings: Any, level: int) -> None:
     settings.builder_optimization_level = level
 
 
-def _use_dla(library: Library, builder: Any, settings: Any, core: int, precision: Precision) -> None:
+def _use_dla(library: Library, builder: tensorrt.Builder, settings: tensorrt.IBuilderConfig, core: int, precision: Precision) -> None:
     trt, cores = library.trt, int(builder.num_DLA_cores)
     if cores == 0:
         raise EnvironmentLacks(

@@ -9,10 +9,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.runtimes.tensorrt.library import Library, Target
 from edgekit.runtimes.tensorrt.log import Log
+
+if TYPE_CHECKING:
+    import tensorrt
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,11 @@ class TimingCache:
     """``cache`` is TensorRT's; it has to live as long as the settings that use it."""
 
     path: Path
-    cache: Any
+    cache: tensorrt.ITimingCache
     note: str | None
 
 
-def attach(library: Library, settings: Any, target: Target, folder: Path, log: Log) -> TimingCache | None:
+def attach(library: Library, settings: tensorrt.IBuilderConfig, target: Target, folder: Path, log: Log) -> TimingCache | None:
     """Gives the build its cache; None for TensorRT-RTX, where the calls do nothing."""
     if library.ahead_of_time:
         return None

@@ -6,9 +6,12 @@ Where no engine can be opened, as without a GPU, this is what can be audited: wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.runtimes.tensorrt.layers import EngineLayer, EngineTensor, LayerPrecision, Role, is_cast, onnx_names, widest
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _MATRIX = {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "EINSUM"}
 _REFORMAT = {"CAST", "QUANTIZE", "DEQUANTIZE"}
@@ -16,7 +19,7 @@ _OTHER = {"CONSTANT", "SHUFFLE", "IDENTITY", "SHAPE", "SQUEEZE", "UNSQUEEZE"}
 _DTYPES = {"FLOAT": "fp32", "HALF": "fp16", "INT8": "int8"}
 
 
-def network_layers(network: Any) -> tuple[EngineLayer, ...]:
+def network_layers(network: tensorrt.INetworkDefinition) -> tuple[EngineLayer, ...]:
     """Every layer of an ``INetworkDefinition``.
 
     A matrix layer that reads dequantized tensors only is INT8: that is the form in which a graph asks for it.
@@ -26,7 +29,7 @@ def network_layers(network: Any) -> tuple[EngineLayer, ...]:
     return tuple(_layer(layer, makers) for layer in layers)
 
 
-def _layer(layer: Any, makers: Mapping[str, str]) -> EngineLayer:
+def _layer(layer: tensorrt.ILayer, makers: Mapping[str, str]) -> EngineLayer:
     kind = layer.type.name
     given = [tensor for k in range(layer.num_inputs) if (tensor := layer.get_input(k)) is not None]
     inputs = tuple(_tensor(tensor) for tensor in given)
@@ -40,5 +43,5 @@ def _layer(layer: Any, makers: Mapping[str, str]) -> EngineLayer:
     return EngineLayer(layer.name, kind.lower(), inputs, outputs, precision, "", names, role, matrix)
 
 
-def _tensor(tensor: Any) -> EngineTensor:
+def _tensor(tensor: tensorrt.ITensor) -> EngineTensor:
     return EngineTensor(tensor.name, tuple(tensor.shape), _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()))
