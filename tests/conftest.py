@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import torch
+
+# A suite started in the background inherits signals that are ignored, and so would the processes that tests interrupt.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # torchvision registers Python meta kernels for these operators at import; its own library, which defines them, needs CUDA. Defining them first
 # lets the models and transforms import; calling either operator still fails, and nothing here does.
