@@ -47,8 +47,8 @@ $(INSTALLED): $(DEMO)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-# TensorRT's types lie apart from what Python imports: the package brings the bindings of one version with it, which would take the place of those of the
-# TensorRT that is installed. A few of its lines are no Python, and others leave out that tuples are taken for Dims and None for no listener.
+# TensorRT's types lie apart from what Python imports: the package asks for TensorRT 10.13 itself, and would leave a module tensorrt without anything in it.
+# A few of its lines are no Python, and others leave out that tuples are taken for Dims and None for no listener.
 $(STUBS): $(INSTALLED)
 	@rm -rf $@
 	$(PIP) --no-deps --target $@ tensorrt-stubs

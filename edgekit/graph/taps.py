@@ -15,10 +15,10 @@ import onnx_ir as ir
 
 from edgekit.artifact import Artifact, Precision
 from edgekit.graph.alignment import KEY, Alignment, alignments
-from edgekit.graph.edit import drop_unused
+from edgekit.graph.edit import drop_unused, scalar
 from edgekit.graph.half import rounding_twin
 from edgekit.graph.io import load, save
-from edgekit.parity.taps import GIVEN, INPUT, INT8, Tap
+from edgekit.parity.taps import GIVEN, INPUT, INT8, Carrier, Tap
 from edgekit.runtimes.base import Runtime, Session, SessionOptions
 
 INPUT_NAME = "input"  # whatever a graph calls it
@@ -64,6 +64,15 @@ class GraphTaps:
     @property
     def taps(self) -> Mapping[str, Tap]:
         return {name: end.tap for name, end in self._ends.items()}
+
+    @property
+    def carriers(self) -> Mapping[str, tuple[Carrier, ...]]:
+        """By a value's name the tensors that hold it as its readers see it, int8 codes among them."""
+        return {name: _carriers([self._values[tensor] for tensor in end.tensors]) for name, end in self._ends.items()}
+
+    def whole(self) -> Artifact:
+        """The graph in a file of the folder."""
+        return save(ir.from_proto(self._proto), self._folder / "whole.onnx", self._precision)
 
     def upstream(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         cut = {tensor: name for name in names for tensor in self._ends[name].tensors}
@@ -141,6 +150,18 @@ def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
         quantizer = node if node.op_type == _QUANTIZE and quantizer is None else quantizer
         value = node.inputs[0]
     return value, quantizer
+
+
+def _carriers(tensors: Sequence[ir.Value]) -> tuple[Carrier, ...]:
+    found = [Carrier(str(tensor.name)) for tensor in tensors]
+    for node in (tensor.producer() for tensor in tensors):
+        if node is None or node.op_type != _DEQUANTIZE:
+            continue
+        codes, scale, *zero = node.inputs
+        step = scalar(scale)
+        if codes is not None and codes.dtype == ir.DataType.INT8 and step is not None and not any(scalar(value) for value in zero):
+            found.append(Carrier(str(codes.name), step))
+    return tuple(dict.fromkeys(found))
 
 
 def _is_passed_on(value: ir.Value) -> bool:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import inf, isnan, log10, nan
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit.parity.metrics import Parity, compare
-from edgekit.parity.taps import GIVEN, INPUT, INT8, Tap, Taps
+from edgekit.parity.pairs import Floats, Pair, batch_size, paired
+from edgekit.parity.taps import GIVEN, INPUT, Tap, Taps
 from edgekit.runtimes.base import Array, Session, in_batches
 
 CHUNK_BYTES = 64_000_000
@@ -27,8 +27,6 @@ BOUND = 20.0  # dB: a tenth of the amplitude is error
 EXACT = 100.0  # dB: what float32 sums in another order leave
 FALLS_FROM = 40.0  # dB
 _FORMS = 3  # of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,8 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
     Raises:
         InputError: the two have no value in common, their static batches differ, or the reference's own outputs are not finite.
     """
-    size = _batch_size(reference, candidate)
-    pairs = _pairs(reference, candidate)
+    size = batch_size(reference, candidate)
+    pairs = paired(reference, candidate)
     upstream = candidate.upstream(list(pairs))
     tallies = {name: _Tally() for name in pairs}
     outputs: list[tuple[Array, Array]] = []
@@ -140,57 +138,7 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
     )
 
 
-class _Pair(NamedTuple):
-    """A value of the candidate, and the one of the reference, called ``counterpart`` there, that it should equal."""
-
-    counterpart: str
-    ours: Tap
-    theirs: Tap
-
-    def take(self, values: Mapping[str, Array]) -> Floats:
-        return self.theirs.frame.to_reference(values[self.theirs.tensor])
-
-    def put(self, exact: Floats) -> Floats:
-        return self.theirs.frame.from_reference(exact)
-
-
-def _pairs(reference: Taps, candidate: Taps) -> dict[str, _Pair]:
-    """By the candidate's name and in its order; the outputs are a pair whatever they are called."""
-    found = {}
-    for name, tap in candidate.taps.items():
-        options = (reference.output,) if name == candidate.output else (name, name.removesuffix(INT8))
-        counterpart = next((option for option in options if option in reference.taps), None)
-        if counterpart is None:
-            continue
-        ours = reference.taps[counterpart]
-        if _same_shape(ours.shape, tap.shape) and not ours.op_type == tap.op_type == INPUT:
-            found[name] = _Pair(counterpart, ours, tap)
-    if not found:
-        raise InputError(
-            "the two have no value in common: " + _names(reference) + " here, " + _names(candidate) + " there",
-            hint="compare graphs of the same network, exported by the same tool",
-        )
-    return found
-
-
-def _names(taps: Taps) -> str:
-    return next((name for name, tap in taps.taps.items() if tap.op_type != INPUT), "none")
-
-
-def _same_shape(a: tuple[int | None, ...] | None, b: tuple[int | None, ...] | None) -> bool:
-    if a is None or b is None:
-        return True
-    return len(a) == len(b) and all(None in (i, j) or i == j for i, j in zip(a, b, strict=True))
-
-
-def _batch_size(reference: Taps, candidate: Taps) -> int:
-    sizes = {size for size in (reference.batch, candidate.batch) if size is not None}
-    if len(sizes) > 1:
-        raise InputError(f"the static batches differ: {reference.batch} and {candidate.batch}", hint="export both with the same --batch")
-    return next(iter(sizes), 1)
-
-
-def _chunks(pairs: Mapping[str, _Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int) -> Iterator[list[str]]:
+def _chunks(pairs: Mapping[str, Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int) -> Iterator[list[str]]:
     """The names in order, cut so that the values that are held together stay within ``limit`` bytes."""
     chunk: list[str] = []
     held: set[str] = set()
@@ -220,7 +168,7 @@ def _nbytes(tap: Tap, size: int, unknown: int) -> int:
 class _Exact:
     """The reference's values of some pairs, batch by batch; the image itself needs no session."""
 
-    def __init__(self, reference: Taps, pairs: Mapping[str, _Pair], stack: ExitStack) -> None:
+    def __init__(self, reference: Taps, pairs: Mapping[str, Pair], stack: ExitStack) -> None:
         self._pairs = pairs
         computed = list(dict.fromkeys(pair.counterpart for pair in pairs.values() if pair.ours.op_type != INPUT))
         self._session = stack.enter_context(reference.read(computed)) if computed else None
@@ -280,7 +228,7 @@ def _ratio(signal: float, noise: float) -> float:
     return inf if noise == 0 else 10 * log10(signal / noise) if signal else -inf
 
 
-def _layer(name: str, pair: _Pair, sources: Sequence[str], tallies: Mapping[str, _Tally]) -> LayerBlame:
+def _layer(name: str, pair: Pair, sources: Sequence[str], tallies: Mapping[str, _Tally]) -> LayerBlame:
     tally = tallies[name]
     before = [tallies[source].sqnr for source in sources]
     return LayerBlame(

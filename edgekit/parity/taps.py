@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.artifact import Artifact
 from edgekit.runtimes.base import Session
 
 INPUT = "Input"  # in the place of an operator: the value is the graph's own input
@@ -35,6 +36,14 @@ class Tap:
     op_type: str
     shape: tuple[int | None, ...] | None
     frame: Frame
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A tensor that holds a value: the value itself, or codes of ``scale`` a step where that is not None."""
+
+    tensor: str
+    scale: float | None = None
 
 
 class Taps(Protocol):
@@ -66,4 +75,19 @@ class Taps(Protocol):
 
         None where values cannot be put in, as in an engine.
         """
+        ...
+
+
+class GraphValues(Taps, Protocol):
+    """The values of a graph, of which more is known than how to read them."""
+
+    caution: str | None
+
+    @property
+    def carriers(self) -> Mapping[str, tuple[Carrier, ...]]:
+        """By a value's name the tensors that hold it as its readers see it."""
+        ...
+
+    def whole(self) -> Artifact:
+        """The graph in a file."""
         ...

@@ -18,7 +18,7 @@ from edgekit.errors import BadBundle
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.networks import Network, NetworkRequest, open_network
 from edgekit.parity.blame import BOUND, Blame, blame
-from edgekit.parity.taps import Taps
+from edgekit.parity.taps import GraphValues, Taps
 from edgekit.progress import Progress
 from edgekit.runtimes import builders, find
 from edgekit.sessions import CPU, graph_for, require
@@ -131,7 +131,7 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
 
 def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]) -> tuple[Taps, Taps]:
     """Both sides as graphs. What is traced takes the other's batch."""
-    found: dict[int, Taps] = {}
+    found: dict[int, GraphValues] = {}
     batch: int | None = 1
     for i, side in sorted(enumerate(sides), key=lambda entry: entry[1].network is not None):
         folder = scratch / str(i)
@@ -143,10 +143,14 @@ def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[n
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch
+    if runtime in builders():
+        from edgekit.runtimes.tensorrt.taps import engine_taps
+
+        return found[0], engine_taps(found[1], builders()[runtime], scratch / "1", found[0], images)
     return found[0], found[1]
 
 
-def _read(path: Path, folder: Path, runtime: str, batch: int) -> Taps:
+def _read(path: Path, folder: Path, runtime: str, batch: int) -> GraphValues:
     from edgekit.graph.taps import GraphTaps
     from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -154,8 +158,7 @@ def _read(path: Path, folder: Path, runtime: str, batch: int) -> Taps:
     if runtime == CPU:
         return GraphTaps(artifact, folder, OnnxRuntime(as_written=True))
     if runtime in builders():
-        from edgekit.runtimes.tensorrt.taps import CAUTION, MarkedEngines
+        from edgekit.runtimes.tensorrt.taps import MarkedEngines
 
-        marked = MarkedEngines(builders()[runtime], folder, batch)
-        return GraphTaps(artifact, folder, marked, on_cpu=False, local=False, caution=CAUTION)
+        return GraphTaps(artifact, folder, MarkedEngines(builders()[runtime], folder, batch), on_cpu=False, local=False)
     return GraphTaps(artifact, folder, find(runtime), on_cpu=False)

@@ -12,6 +12,8 @@ from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.graph.strong import strengthen
 from edgekit.graph.taps import GraphTaps
+from edgekit.parity.taps import Carrier
+from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 
@@ -47,6 +49,25 @@ def test_a_value_is_what_its_readers_get(quantized, taps):
         "y": "y",
     }
     assert found["a"].op_type == "Conv" and found["input"].op_type == "Input" and found["y"].shape == (1, 4, 8, 8)
+
+
+def test_the_codes_of_a_value_carry_it_too(quantized, taps):
+    carriers = taps(quantized).carriers
+    step = float(np.float32(0.03))
+    assert carriers["a"] == (Carrier("a/DequantizeLinear"), Carrier("a/QuantizeLinear", step))
+    assert carriers["b|int8"] == (Carrier("b/DequantizeLinear"), Carrier("b/QuantizeLinear", step))
+    assert carriers["b"] == (Carrier("b"),)
+
+
+def test_the_whole_graph_is_the_one_whose_values_are_read(quantized, taps, noise):
+    whole = taps(quantized).whole()
+    assert whole.precision == "int8" and whole.path != quantized.path
+    x = {"x": noise(1, 3, 8, 8)}
+    with (
+        OnnxRuntime(as_written=True).load(whole, SessionOptions()) as again,
+        OnnxRuntime(as_written=True).load(quantized, SessionOptions()) as first,
+    ):
+        np.testing.assert_array_equal(again.run(x)["y"], first.run(x)["y"])
 
 
 def test_upstream_is_the_nearest_of_those_asked_for(quantized, taps):

@@ -19,6 +19,7 @@ class Module(Protocol):
     BuilderFlag: type[trt.BuilderFlag]
     DataType: type[trt.DataType]
     DeviceType: type[trt.DeviceType]
+    INetworkDefinition: type[trt.INetworkDefinition]
     LayerInformationFormat: type[trt.LayerInformationFormat]
     MemoryPoolType: type[trt.MemoryPoolType]
     NetworkDefinitionCreationFlag: type[trt.NetworkDefinitionCreationFlag]
@@ -26,6 +27,7 @@ class Module(Protocol):
     ProfilingVerbosity: type[trt.ProfilingVerbosity]
     Runtime: type[trt.Runtime]
     TensorIOMode: type[trt.TensorIOMode]
+    TensorLocation: type[trt.TensorLocation]
     # Classes that are derived from here. A type checker takes no base class out of a variable, whatever its type.
     ILogger: Any
     IProfiler: Any

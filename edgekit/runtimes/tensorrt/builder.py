@@ -18,6 +18,7 @@ from edgekit.runtimes.tensorrt import timing
 from edgekit.runtimes.tensorrt.compile import OnPhase, compile_network
 from edgekit.runtimes.tensorrt.config import BuildConfig, Profile
 from edgekit.runtimes.tensorrt.cuda import Cuda
+from edgekit.runtimes.tensorrt.debug import DebugSession
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target, installed_version, open_library
 from edgekit.runtimes.tensorrt.loading import load_engine
@@ -94,6 +95,10 @@ class Builder:
         """Opens an engine in several streams at once, for throughput; raises as :meth:`load` does."""
         return EngineStreams(load_engine(self.library(), artifact.path), Cuda.open(), streams)
 
+    def load_debug(self, artifact: Artifact) -> DebugSession:
+        """Opens an engine that was built with debug tensors, to read values out of it; raises as :meth:`load` does."""
+        return DebugSession(load_engine(self.library(), artifact.path), Cuda.open())
+
     def build(self, artifact: Artifact, path: Path, config: BuildConfig) -> Artifact:
         """Writes an engine; see :meth:`plan` for what is raised."""
         plan = self.plan(artifact, config)
@@ -114,6 +119,8 @@ class Builder:
         log = make_log(library.trt)
         builder = _create(library, log)
         parsed = parse(library, builder, artifact.path, log)
+        if config.debug_tensors:
+            parsed.network.mark_unfused_tensors_as_debug_tensors()
         settings = builder.create_builder_config()
         profiles = add_profiles(builder, settings, parsed.network, config.profiles, artifact.path.name)
         configure(library, builder, settings, target, config, artifact.precision)

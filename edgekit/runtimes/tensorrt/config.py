@@ -19,6 +19,7 @@ class BuildConfig:
     ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic graph is built for, each least, best, most; a batch of
     its own (least = best = most) gets kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts what can run there
     on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes that stay FP32 where the library would choose. ``timing_cache`` is a folder.
+    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left.
     """
 
     capability: str | None = None
@@ -28,6 +29,7 @@ class BuildConfig:
     dla_core: int | None = None
     kept: tuple[str, ...] = ()
     timing_cache: Path | None = None
+    debug_tensors: bool = False
 
     def keeping(self, names: tuple[str, ...]) -> BuildConfig:
         return replace(self, kept=names)

@@ -34,19 +34,24 @@ class Buffer:
 class Lane:
     """One execution context with the shapes it was made for, its buffers, and its CUDA graph.
 
-    A graph is bound to the context's state, so each shape has a context of its own.
+    A graph is bound to the context's state, so each shape has a context of its own. Where there is a ``listener``, an ``IDebugListener``, it is called on
+    the host while the engine runs, which no graph can do.
     """
 
-    def __init__(self, loaded: LoadedEngine, cuda: Cuda, stream: Any, shapes: Shapes, stack: ExitStack) -> None:
+    def __init__(self, loaded: LoadedEngine, cuda: Cuda, stream: Any, shapes: Shapes, stack: ExitStack, listener: Any = None) -> None:
         self._cuda, self.stream = cuda, stream
         self.context = _context(loaded, shapes, stream)
         self.inputs = tuple(self._buffer(loaded, name, stack) for name in loaded.names("INPUT"))
         self.outputs = tuple(self._buffer(loaded, name, stack) for name in loaded.names("OUTPUT"))
         self.graph: Any = None
         self.note: str | None = None
+        if listener is not None:
+            self.context.set_debug_listener(listener)
+            self.context.unfused_tensors_debug_state = True
         self._plain()  # what the library still sets up at a first run must not be captured
         cuda("cudaStreamSynchronize", stream)
-        self._capture(stack)
+        if listener is None:
+            self._capture(stack)
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
         for buffer in self.inputs:

@@ -48,6 +48,11 @@ class Library:
         return hasattr(self.trt, "ComputeCapability")
 
     @property
+    def has_debug_tensors(self) -> bool:
+        """Tells values of an engine without a change to what it fuses (10.12 and newer)."""
+        return hasattr(self.trt.INetworkDefinition, "mark_unfused_tensors_as_debug_tensors")
+
+    @property
     def network_flags(self) -> int:
         """What a network is created with: strong typing where the library knows it, else the explicit batch that 8.x needs to read ONNX."""
         flags = self.trt.NetworkDefinitionCreationFlag

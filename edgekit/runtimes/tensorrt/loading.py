@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BATCH = "batch"
 # Not the library's own nptype(): that of 8.5 asks NumPy for np.bool, which NumPy 1.24 dropped.
-_DTYPES = {
+DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
     "INT8": "int8",
@@ -47,11 +47,11 @@ class LoadedEngine:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         told = self.engine.get_tensor_dtype(name).name
-        if told not in _DTYPES:
+        if told not in DTYPES:
             raise InputError(
                 f"input or output {name} is of type {told.lower()}, which NumPy has not", hint="export with FP32 or FP16 inputs and outputs"
             )
-        return np.dtype(_DTYPES[told])
+        return np.dtype(DTYPES[told])
 
     def spec(self, name: str) -> TensorSpec:
         """A dynamic batch has a name where an engine takes one image, and is a number where its smallest profile begins higher."""

@@ -20,8 +20,8 @@ from edgekit.runtimes.tensorrt.loading import LoadedEngine
 class EngineSession:
     """An engine in one stream. ``captured`` tells whether inferences of the shape last bound are a CUDA graph, ``notes`` why not."""
 
-    def __init__(self, loaded: LoadedEngine, cuda: Cuda) -> None:
-        self._loaded, self._cuda = loaded, cuda
+    def __init__(self, loaded: LoadedEngine, cuda: Cuda, listener: Any = None) -> None:
+        self._loaded, self._cuda, self._listener = loaded, cuda, listener
         self._stack = ExitStack()
         self._lanes: dict[Shapes, Lane] = {}
         self._lane: Lane | None = None
@@ -121,7 +121,7 @@ class EngineSession:
         if shapes not in self._lanes:
             with ExitStack() as stack:
                 try:
-                    self._lanes[shapes] = Lane(self._loaded, self._cuda, self.stream, shapes, stack)
+                    self._lanes[shapes] = Lane(self._loaded, self._cuda, self.stream, shapes, stack, self._listener)
                 except CudaError as error:
                     if error.code != OUT_OF_MEMORY:
                         raise

@@ -11,6 +11,7 @@ import json
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .cuda_double import CudaDouble, view
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
 VERSIONS = tuple(RECORDED)
+MARK = b" with debug tensors"
+TYPES = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1"}
 WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
 
 
@@ -40,10 +43,20 @@ class LayerSpec:
 
 
 @dataclass
+class DebugTensor:
+    """What a tensor that fusion left is told as: a function of the engine's input, in device or host memory."""
+
+    name: str
+    compute: Callable[[Any], Any]
+    location: str = "DEVICE"
+
+
+@dataclass
 class Scenario:
     """What happens: ``plans`` is what each build gives, bytes, or the error that it logs; ``dla`` the layers that the DLA takes.
 
     ``compute`` is what the engine does with its input, of ``shape``; ``row`` the shape of its output behind the batch, the input's where None.
+    ``unfused`` are the tensors that an engine with debug tensors tells of.
     """
 
     layers: tuple[LayerSpec, ...] = ()
@@ -61,6 +74,7 @@ class Scenario:
     names: tuple[str, str] = ("x", "y")
     compute: Callable[[Any], Any] = lambda x: 2 * x + 1
     row: tuple[int, ...] | None = None
+    unfused: tuple[DebugTensor, ...] = ()
     inspector: str = '{"Layers": []}'
     refuses: str | None = None
     fails_capture: bool = False
@@ -109,9 +123,10 @@ class TensorRTDouble(types.ModuleType):
             Severity = enum.IntEnum("Severity", recorded["enums"]["Severity"])
 
         self.ILogger = ILogger
-        for name in ("IProgressMonitor", "IProfiler"):
+        for name in ("IProgressMonitor", "IProfiler", "IDebugListener"):
             if name in recorded["classes"]:
                 setattr(self, name, type(name, (), {}))
+        self.INetworkDefinition = type("INetworkDefinition", (), dict.fromkeys(recorded["classes"]["INetworkDefinition"]))
         for kind in (Builder, OnnxParser, Runtime):
             setattr(self, kind.__name__, self._maker(kind))
 
@@ -159,7 +174,7 @@ class Builder(Surface):
             monitor.phase_finish("Building engine")
         plan = double.scenario.plans.pop(0)
         if isinstance(plan, bytes):
-            return plan
+            return plan + (MARK if network._is_marked else b"")
         if plan:
             self._log.log(double.ILogger.Severity.ERROR, plan)
         return None
@@ -174,6 +189,11 @@ class Network(Surface):
         object.__setattr__(self, "_layers", [Layer(double, spec) for spec in specs])
         object.__setattr__(self, "num_layers", len(specs))
         object.__setattr__(self, "num_inputs", 1)
+        object.__setattr__(self, "_is_marked", False)
+
+    def mark_unfused_tensors_as_debug_tensors(self) -> bool:
+        object.__setattr__(self, "_is_marked", True)
+        return True
 
     def get_layer(self, i: int) -> Any:
         return self._layers[i]
@@ -325,7 +345,7 @@ class Runtime(Surface):
         if self._double.scenario.refuses:
             self._log.log(self._double.ILogger.Severity.ERROR, self._double.scenario.refuses)
             return None
-        return EngineDouble(self._double)
+        return EngineDouble(self._double, has_debug_tensors=data.endswith(MARK))
 
 
 class EngineDouble(Surface):
@@ -333,8 +353,9 @@ class EngineDouble(Surface):
 
     _class = "ICudaEngine"
 
-    def __init__(self, double: TensorRTDouble) -> None:
+    def __init__(self, double: TensorRTDouble, has_debug_tensors: bool) -> None:
         super().__init__(double)
+        object.__setattr__(self, "_unfused", double.scenario.unfused if has_debug_tensors else ())
         object.__setattr__(self, "num_io_tensors", 2)
         object.__setattr__(self, "num_optimization_profiles", max(1, len(double.scenario.profiles)))
 
@@ -354,7 +375,7 @@ class EngineDouble(Surface):
         return [(batch, *self._double.scenario.shape[1:]) for batch in self._double.scenario.profiles[index]]
 
     def create_execution_context(self) -> Any:
-        return None if self._double.scenario.context_fails else ContextDouble(self._double)
+        return None if self._double.scenario.context_fails else ContextDouble(self._double, self._unfused)
 
     def create_engine_inspector(self) -> Any:
         return InspectorDouble(self._double)
@@ -371,9 +392,10 @@ class InspectorDouble(Surface):
 class ContextDouble(Surface):
     _class = "IExecutionContext"
 
-    def __init__(self, double: TensorRTDouble) -> None:
+    def __init__(self, double: TensorRTDouble, unfused: tuple[DebugTensor, ...]) -> None:
         super().__init__(double)
-        for name, value in (("_addresses", {}), ("_shape", double.scenario.shape), ("_profile", 0), ("_ran", False)):
+        state = {"_addresses": {}, "_shape": double.scenario.shape, "_profile": 0, "_ran": False, "_unfused": unfused, "_listener": None}
+        for name, value in state.items():
             object.__setattr__(self, name, value)
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
@@ -396,7 +418,7 @@ class ContextDouble(Surface):
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        cuda, dtype = self._double.cuda, np.dtype({"FLOAT": "f4", "HALF": "f2", "INT8": "i1"}[self._double.scenario.dtype])
+        cuda, dtype = self._double.cuda, np.dtype(TYPES[self._double.scenario.dtype])
         assert cuda is not None
         ran = self._ran
         object.__setattr__(self, "_ran", True)
@@ -413,8 +435,32 @@ class ContextDouble(Surface):
                 profiler.report_layer_time("first", 0.25)
                 profiler.report_layer_time("second", 0.75)
 
+        if self._listener is not None and getattr(self, "unfused_tensors_debug_state", False):
+            for tensor in self._unfused:
+                self._tell(tensor, stream, dtype)
         cuda.submit(stream, infer, 0.5)
         return True
+
+    def set_debug_listener(self, listener: Any) -> bool:
+        object.__setattr__(self, "_listener", listener)
+        return True
+
+    def _tell(self, tensor: DebugTensor, stream: int, dtype: np.dtype[Any]) -> None:
+        """Calls the listener as the bindings do: addresses are integers, what is raised is swallowed, the memory is the library's again afterwards."""
+        double, name = self._double, self._double.scenario.names[0]
+        x = view(self._addresses[name], tuple(self._shape), dtype)
+        told = np.ascontiguousarray(tensor.compute(np.zeros_like(x)))
+        memory = np.empty_like(told)
+
+        def compute() -> None:
+            memory[...] = tensor.compute(x)
+
+        double.cuda.submit(stream, compute, 0.1)
+        kind = next(kind for kind, code in TYPES.items() if told.dtype == code)
+        place = double.TensorLocation[tensor.location]
+        with suppress(Exception):
+            self._listener.process_debug_tensor(memory.ctypes.data, place, double.DataType[kind], told.shape, tensor.name, stream)
+        double.cuda.submit(stream, lambda: memory.view(np.uint8).fill(255), 0.0)
 
 
 def shape_of(scenario: Scenario, name: str, given: tuple[int, ...]) -> tuple[int, ...]:
