@@ -23,6 +23,10 @@ WMAX = 127
 FRACTIONS = tuple(float(f) for f in np.linspace(0.5, 1.0, 26))
 DAMPING = 0.01
 SWEEPS = 2
+SMALLEST = 2.0**-100  # a weight that is 0 in every channel has to have a step too
+DEAD = (
+    2.0**-20
+)  # of the layer's largest weight: a channel below has nothing to say, and a step as fine as its weights would leave float's normal numbers
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class QuantizedWeight:
 
 def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
     """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by ``importance`` ``(..., K)``."""
-    largest = rows.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny * WMAX)
+    magnitudes = rows.abs().amax(-1)
+    largest = magnitudes.clamp_min(max(float(magnitudes.max()) * DEAD, SMALLEST))
     best, least = largest / WMAX, torch.full_like(largest, float("inf"))
     for fraction in FRACTIONS:
         step = largest * fraction / WMAX

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load
-from edgekit.quantize import ranges, rounding
+from edgekit.quantize import ranges, rounding, sensitivity
 from edgekit.quantize.execute import Network
 from edgekit.quantize.loss import price_grids
 from edgekit.quantize.observe import BINS, ValueStatistics, observe
@@ -108,6 +109,22 @@ def test_steps_beat_the_maximum_where_a_row_has_an_outlier() -> None:
         return float((rounding.nearest(rows, s) * s.unsqueeze(-1) - rows).square().sum())
 
     assert error(step) <= error(rows.abs().amax(-1) / rounding.WMAX)
+
+
+def test_dead_channels_get_steps_that_arithmetic_survives() -> None:
+    rows = torch.stack([torch.linspace(-1, 1, 9), torch.linspace(-1e-38, 1e-38, 9), torch.zeros(9)])
+    step = rounding.steps(rows)
+    assert torch.equal(rounding.nearest(rows, step)[1:], torch.zeros(2, 9))
+    assert torch.isfinite(1 / (step * 1e-4)).all()  # what a bias is divided by, with a small step of the activation
+    silent = rounding.steps(torch.zeros(2, 9))
+    assert torch.isfinite(1 / (silent * 1e-4)).all() and (silent > 0).all()
+
+
+def test_deep_networks_are_measured_on_fewer_images() -> None:
+    def images(layers: int) -> int:
+        return sensitivity.images_for(SimpleNamespace(quantized=range(layers)))  # type: ignore[arg-type]
+
+    assert [images(layers) for layers in (1, 53, 64, 120, 155, 1000)] == [16, 16, 16, 8, 6, 4]
 
 
 def test_bias_correction_takes_the_mean_back(mobilenet: Artifact, photos: NDArray[np.float32]) -> None:
