@@ -6,7 +6,8 @@ computed by onnx's reference implementation, through which no gradient flows (``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from edgekit.quantize import operators
 
 Attributes = Mapping[str, Any]
 Operator = Callable[[Attributes, Sequence[Tensor | None]], Tensor | tuple[Tensor, ...]]
@@ -102,6 +105,18 @@ class Network:
         """The computed values that node ``start`` or a later one reads, made before it."""
         made = {self.input, *(name for step in self.steps[:start] for name in step.outputs)}
         return frozenset(name for step in self.steps[start:] for name in step.inputs if name in made)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """PyTorch on ``count`` threads. Threads that wait for a core which somebody else holds spin: two of them beside other work have taken ten times as
+    long as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _step(node: ir.Node, model: ir.Model) -> Step:
@@ -215,8 +230,8 @@ def _average_pool(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
 def _reshape(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     x, shape = _two(i)
     wanted = [x.shape[d] if size == 0 and not a.get("allowzero") else int(size) for d, size in enumerate(shape.tolist())]
-    if wanted and wanted[0] == a["_batch"]:
-        wanted[0] = x.shape[0]
+    if wanted and wanted[0] > 0 and wanted[0] % a["_batch"] == 0:  # images, or windows of images
+        wanted[0] //= a["_batch"]
     return x.reshape(wanted)
 
 
@@ -336,4 +351,5 @@ OPERATORS: dict[str, Operator] = {
     "Pad": _pad_node,
     "Identity": lambda a, i: _one(i),
     "Dropout": lambda a, i: _one(i),
+    **operators.OPERATORS,
 }

@@ -18,7 +18,7 @@ from edgekit.graph.io import load, save
 from edgekit.quantize import mixed, sensitivity
 from edgekit.quantize.check import check_graph, separate_constants
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
-from edgekit.quantize.execute import Network
+from edgekit.quantize.execute import Network, threads
 from edgekit.quantize.images import Calibration, split
 from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
@@ -89,10 +89,11 @@ class GateNotMet(GateFailed):
     """The gate was not met; ``result`` is what was reached and written."""
 
     def __init__(self, message: str, result: QuantizeResult) -> None:
-        super().__init__(message, hint="more calibration photos, a higher macs_limit, or FP16")
+        super().__init__(message, hint="give more calibration photos like those the network will see, relax the gate, or use FP16")
         self.result = result
 
 
+@threads(SessionOptions().cpu_threads)
 def quantize(
     artifact: Artifact,
     path: Path,
@@ -153,9 +154,8 @@ def quantize(
     all_int8 = evaluate(frozenset())
     costs = None
     if config.sensitivity or (config.fallback and not config.gate.safely_met_by(all_int8)):
-        costs = sensitivity.measure(
-            network, placement, search.grids, weights, calibration.held_out[:SENSITIVITY_IMAGES], reference[:SENSITIVITY_IMAGES]
-        )
+        count = sensitivity.images_for(placement)
+        costs = sensitivity.measure(network, placement, search.grids, weights, calibration.held_out[:count], reference[:count])
     fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
     if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
         fallback = mixed.choose(costs, all_int8, evaluate, config.gate, Limits(config.macs_limit, config.weights_limit))
@@ -186,9 +186,6 @@ def quantize(
             QuantizeResult(written, report),
         )
     return QuantizeResult(written, report)
-
-
-SENSITIVITY_IMAGES = 16
 
 
 def _observe(artifact: Artifact, placement: Placement, calibration: Calibration, config: QuantizeConfig, key: str) -> Observations:

@@ -15,6 +15,9 @@ from edgekit.quantize.placement import Placement
 from edgekit.quantize.twin import Fidelity, Grid, fidelity
 from edgekit.quantize.weights import Weights, rounded_constants
 
+MOST_IMAGES, LEAST_IMAGES = 16, 4
+MOST_RUNS = 1024  # of the whole network: two halves an image and layer
+
 
 @dataclass(frozen=True)
 class LayerSensitivity:
@@ -35,6 +38,11 @@ class Sensitivity:
     layers: tuple[LayerSensitivity, ...]
     all_int8: Fidelity
     images: int
+
+
+def images_for(placement: Placement) -> int:
+    """How many images :func:`measure` is worth: fewer for deep networks, whose every layer is another run."""
+    return min(MOST_IMAGES, max(LEAST_IMAGES, MOST_RUNS // len(placement.quantized)))
 
 
 def measure(
