@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, InputError
 from edgekit.graph import opset
-from edgekit.graph.io import load, opset_of, save
+from edgekit.graph.edit import int_attribute, replace
+from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.images.preprocess import InputSpec
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+_GROUPED = "GroupNormalization"
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,11 @@ def inspect(path: Path) -> ForeignInput:
     """Reads what a classifier's graph takes.
 
     Raises:
-        BadNetwork: not ONNX, already quantized, several inputs, an input that is no float32 image, or an output that is no ``(N, classes)``.
+        BadNetwork: not ONNX, already quantized, in half precision or in training mode, operators that ONNX does not define, several inputs, an
+            input that is no float32 image, or an output that is no ``(N, classes)`` of scores.
     """
     model = load(path)
-    quantized = next((node for node in model.graph if node.op_type in _QUANTIZED), None)
-    if quantized is not None:
-        raise BadNetwork(f"{path.name} is quantized already ({quantized.op_type} in {quantized.name})", hint="give the FP32 graph")
+    _check_operators(model, path)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     if len(inputs) != 1:
         names = ", ".join(str(value.name) for value in inputs) or "none"
@@ -80,10 +85,52 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
             output.shape = ir.Shape([batch or "batch", output.shape[1]])
     if opset_of(model) < opset.OLDEST:
         model = opset.convert(model, opset.OLDEST)
+    common.InlinePass()(model)
     try:
-        return save(_infer_shapes(model), path, "fp32")
+        model = _infer_shapes(model)
+        _name_types(model)
+        return save(model, path, "fp32")
     except ir.serde.SerdeError as error:  # names that are no text, for one, are found only now
         raise BadNetwork(f"{source.name} is malformed: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
+
+
+def _check_operators(model: ir.Model, path: Path) -> None:
+    """Refuses what is no FP32 graph for inference in ONNX's own operators."""
+    opset = opset_of(model)
+    for node in model.graph:
+        what = f"{node.op_type} in {node.name or node.outputs[0].name}"
+        if node.op_type in _QUANTIZED:
+            raise BadNetwork(f"{path.name} is quantized already ({what})", hint="give the FP32 graph")
+        if node.domain not in _OWN and node.op_identifier() not in model.functions:
+            raise BadNetwork(
+                f"{path.name} has operators that ONNX does not define ({what}, of {node.domain})",
+                hint="give the graph as it was exported, before any runtime optimised it for itself",
+            )
+        if _trains(node, opset):
+            raise BadNetwork(f"{path.name} is in training mode ({what})", hint="call eval() on the network before it is exported")
+        if _halves(node):
+            raise BadNetwork(f"{path.name} computes in half precision ({what})", hint="give the FP32 graph; --fp16 makes the FP16 one")
+
+
+def _trains(node: ir.Node, opset: int) -> bool:
+    """Whether a node takes its statistics from the batch, or drops what it is given. Older opsets said so by further outputs."""
+    if node.op_type == "BatchNormalization":
+        return bool(int_attribute(node, "training_mode", 0)) if opset >= 14 else any(value.name for value in node.outputs[1:])
+    mode = constant(node.inputs[2]) if node.op_type == "Dropout" and len(node.inputs) > 2 else None
+    return mode is not None and bool(mode.numpy())
+
+
+def _halves(node: ir.Node) -> bool:
+    """Whether a node makes half floats of a computed value; constants that are merely stored as such are folded."""
+    return node.op_type == "Cast" and int_attribute(node, "to", 0) in _HALVES and constant(node.inputs[0]) is None
+
+
+def _name_types(model: ir.Model) -> None:
+    """CastLike takes its type from another value; where that depends on the image, nothing behind it can be folded."""
+    for node in [node for node in model.graph if node.op_type == "CastLike" and not node.domain]:
+        like = node.inputs[1]
+        if like is not None and like.dtype is not None:
+            replace(model.graph, node, [ir.node("Cast", [node.inputs[0]], {"to": int(like.dtype)}, name=node.name)])
 
 
 def _infer_shapes(model: ir.Model) -> ir.Model:
@@ -93,14 +140,28 @@ def _infer_shapes(model: ir.Model) -> ir.Model:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
-    return ir.from_proto(shape_inference.infer_shapes(ir.to_proto(model), data_prop=True))
+    proto = ir.to_proto(model)
+    grouped = {
+        i: onnx.NodeProto.FromString(node.SerializeToString()) for i, node in enumerate(proto.graph.node) if node.op_type == _GROUPED
+    }
+    for i in grouped:  # onnx sees no shape behind one; that of instances gives what it takes, as it does
+        proto.graph.node[i].op_type = "InstanceNormalization"
+        del proto.graph.node[i].attribute[:]
+    proto = shape_inference.infer_shapes(proto, data_prop=True)
+    for i, node in grouped.items():
+        proto.graph.node[i].CopyFrom(node)
+    return ir.from_proto(proto)
 
 
 def _classes(model: ir.Model, path: Path) -> int | None:
     outputs = list(model.graph.outputs)
     if len(outputs) != 1:
         raise BadNetwork(f"{path.name} has {len(outputs)} outputs ({', '.join(str(v.name) for v in outputs)}); a classifier has one")
-    shape = outputs[0].shape
+    shape, dtype = outputs[0].shape, outputs[0].dtype
+    if dtype is not None and dtype.is_integer():
+        raise BadNetwork(
+            f"output {outputs[0].name} of {path.name} is {dtype}, which are no scores of classes", hint="leave the ArgMax at its end away"
+        )
     if shape is not None and len(shape) != 2:
         raise BadNetwork(f"output {outputs[0].name} of {path.name} has shape {shape}; a classifier returns (images, classes)")
     return shape[1] if shape is not None and isinstance(shape[1], int) else None

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import defs
 
 from edgekit.errors import BadNetwork
-from edgekit.graph.edit import int_attribute, replace, sibling
+from edgekit.graph import decompose
+from edgekit.graph.edit import initializer, int_attribute
 from edgekit.graph.io import constant, opset_of
 
 OLDEST = 13  # per-channel QuantizeLinear
@@ -70,7 +72,7 @@ def _downgrade(model: ir.Model, target: int) -> None:
         if not defs.has(node.op_type, target):
             if node.op_type not in _SUBSTITUTES:
                 raise _cannot(node, target, f"{node.op_type} is younger")
-            _SUBSTITUTES[node.op_type](model.graph, node, target)
+            _SUBSTITUTES[node.op_type](model.graph, node)
             continue
         newer, older = (defs.get_schema(node.op_type, version) for version in (source, target))
         if newer.since_version == older.since_version:
@@ -78,6 +80,8 @@ def _downgrade(model: ir.Model, target: int) -> None:
         rule = _RULES.get(node.op_type)
         if rule is not None:
             rule(model.graph, node, target)
+        if node.graph is None:  # the rule put others in its place
+            continue
         _drop_default_attributes(node, newer, older)
         _check_fits(node, older, target)
     model.opset_imports[""] = target
@@ -128,15 +132,33 @@ def _split_sizes(graph: ir.Graph, node: ir.Node, target: int) -> None:
     parts = node.attributes.pop("num_outputs").as_int()
     axis = int_attribute(node, "axis", 0)
     size = node.inputs[0].shape[axis] if node.inputs[0] is not None and node.inputs[0].shape is not None else None
-    if not isinstance(size, int) or size % parts:
-        raise _cannot(node, target, f"{parts} parts of {size} are not equal")
+    if not isinstance(size, int):
+        raise _cannot(node, target, f"into {parts} parts of what size is not known")
+    if size % parts:  # the last part is the smaller one
+        part = -(-size // parts)
+        sizes = np.array([*[part] * (parts - 1), size - part * (parts - 1)], np.int64)
+        node.resize_inputs(2)
+        node.replace_input_with(1, initializer(graph, f"{node.name}.split", sizes))
 
 
 def _pad_plainly(graph: ir.Graph, node: ir.Node, target: int) -> None:
     if target < 18 and len(node.inputs) > 3 and node.inputs[3] is not None:
-        raise _cannot(node, target, "it pads chosen axes")
+        _pad_every_axis(graph, node, target)
     if target < 19 and "mode" in node.attributes and node.attributes["mode"].as_string() == "wrap":
         raise _cannot(node, target, "it wraps around")
+
+
+def _pad_every_axis(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    """Pad names its axes since 18; before, amounts are given for all of them."""
+    amounts, axes = (constant(node.inputs[i]) for i in (1, 3))
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    if amounts is None or axes is None or shape is None:
+        raise _cannot(node, target, "it pads computed axes")
+    rank, chosen = len(shape), axes.numpy().ravel()
+    pads = np.zeros((2, rank), np.int64)
+    pads[:, chosen % rank] = amounts.numpy().reshape(2, len(chosen))
+    node.replace_input_with(1, initializer(graph, f"{node.name}.pads", pads.ravel()))
+    node.resize_inputs(3)
 
 
 def _resize_coordinates(graph: ir.Graph, node: ir.Node, target: int) -> None:
@@ -158,19 +180,15 @@ def _reshape_without_zeros(graph: ir.Graph, node: ir.Node, target: int) -> None:
         node.attributes.pop("allowzero", None)
 
 
-def _hard_swish_in_two(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """HardSwish, new in 14, is x · HardSigmoid(x)."""
-    source = node.inputs[0]
-    assert source is not None
-    gate = ir.node("HardSigmoid", [source], {"alpha": 1 / 6, "beta": 0.5}, name=sibling(graph, node, "HardSigmoid"))
-    inner, outer = gate.outputs[0], node.outputs[0]
-    inner.name, inner.shape, inner.type = gate.name, outer.shape, outer.type
-    replace(graph, node, [gate, ir.node("Mul", [source, inner], name=sibling(graph, node, "Mul"))])
-
-
 def _meant_something_else(graph: ir.Graph, node: ir.Node, target: int) -> None:
     if target < _REDEFINED[node.op_type]:
         raise _cannot(node, target, "it meant something else then")
+
+
+def _group_norm(graph: ir.Graph, node: ir.Node, target: int) -> None:
+    """GroupNormalization scales every channel since 21, and scaled every group before."""
+    if target < 21:
+        decompose.group_normalization(graph, node)
 
 
 _Rule = Callable[[ir.Graph, ir.Node, int], None]
@@ -187,13 +205,14 @@ _REDUCTIONS = (
     "ReduceSumSquare",
 )
 
-# Where scales became one a channel, and where modes were renamed.
-_REDEFINED = {"GroupNormalization": 21, "GridSample": 20}
+# Where modes were renamed.
+_REDEFINED = {"GridSample": 20}
 
 # For operators that either version has.
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_REDUCTIONS, _axes_to_attribute),
     **dict.fromkeys(_REDEFINED, _meant_something_else),
+    "GroupNormalization": _group_norm,
     "Split": _split_sizes,
     "Pad": _pad_plainly,
     "Resize": _resize_coordinates,
@@ -202,4 +221,9 @@ _RULES: dict[str, _Rule] = {
 }
 
 # For operators that the older version lacks.
-_SUBSTITUTES: dict[str, _Rule] = {"HardSwish": _hard_swish_in_two}
+_SUBSTITUTES: dict[str, Callable[[ir.Graph, ir.Node], None]] = {
+    "Gelu": decompose.gelu,
+    "GroupNormalization": decompose.group_normalization,
+    "HardSwish": decompose.hard_swish,
+    "Mish": decompose.mish,
+}

@@ -14,7 +14,7 @@ from torch import nn
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
 from edgekit.graph import opset
-from edgekit.graph.io import load, opset_of, save
+from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
 
@@ -81,15 +81,25 @@ def test_equal_parts_need_no_number(make, op, same):
     same(make(op("Split", "x s", "a b", axis=1), op("Mul", "a b", "y"), constants={"s": ints(1, 1)}, x=(1, 2, 2, 2), opset=18), 13)
 
 
-def test_unequal_parts_are_refused(make, op, convert):
-    with pytest.raises(BadNetwork, match="2 parts of 5 are not equal"):
-        convert(make(op("Split", "x", "y z", axis=1, num_outputs=2), x=(1, 5, 2, 2), opset=18), 17)
+def test_unequal_parts_are_written_out(make, op, same, convert):
+    for outputs, sizes in (("y z", [3, 2]), ("z y", [3, 2]), ("a y b", [2, 2, 1])):
+        parts = len(sizes)
+        graph = make(op("Split", "x", outputs, axis=1, num_outputs=parts), x=(1, 5, 2, 2), opset=18)
+        (node,) = same(graph, 17)
+        assert constant(node.inputs[1]).numpy().tolist() == sizes
+    with pytest.raises(BadNetwork, match="into 2 parts of what size is not known"):
+        convert(make(op("Split", "x", "y z", axis=1, num_outputs=2), x=(1, "n", 2, 2), opset=18), 17)
 
 
-def test_padding_of_all_axes_goes_down_and_of_chosen_ones_or_around_does_not(make, op, same, convert):
+def test_padding_goes_down_but_around_does_not(make, op, same, convert):
     same(make(op("Pad", "x p", "y", mode="reflect"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 13)
-    with pytest.raises(BadNetwork, match="pads chosen axes"):
-        convert(make(op("Pad", "x p - a", "y"), constants={"p": ints(1, 1), "a": ints(2)}, opset=18), 17)
+    chosen = make(op("Pad", "x p - a", "h"), op("Reshape", "h s", "y"), constants={"p": ints(1, 2, 3, 4), "a": ints(-1, 2), "s": ints(-1)}, opset=18)
+    node, _ = same(chosen, 17)
+    assert constant(node.inputs[1]).numpy().tolist() == [0, 0, 2, 1, 0, 0, 4, 3]
+    nodes = (op("Add", "a a", "b"), op("Pad", "x p - b", "h"), op("Reshape", "h s", "y"))
+    computed = make(*nodes, constants={"p": ints(1, 1), "a": ints(1), "s": ints(-1)}, opset=18)
+    with pytest.raises(BadNetwork, match="pads computed axes"):
+        convert(computed, 17)
     with pytest.raises(BadNetwork, match="wraps around"):
         convert(make(op("Pad", "x p", "y", mode="wrap"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 18)
 
@@ -145,21 +155,33 @@ def test_hard_swish_before_opset_14(make, op, same):
     assert len({node.name for node in nodes}) == 3
 
 
-@pytest.mark.parametrize(("kind", "since", "target"), [("Gelu", 20, 17), ("Mish", 18, 17), ("LayerNormalization", 17, 13)])
-def test_younger_operators_are_named(make, op, convert, kind, since, target):
-    inputs = "x s" if kind == "LayerNormalization" else "x"
-    graph = make(op(kind, inputs, "y"), constants={"s": np.ones(8, np.float32)}, opset=since)
-    with pytest.raises(BadNetwork, match=rf"y \({kind}\) cannot be written at opset {target}: {kind} is younger") as caught:
-        convert(graph, target)
+@pytest.mark.parametrize(("kind", "since", "attributes"), [("Gelu", 20, {}), ("Gelu", 20, {"approximate": "tanh"}), ("Mish", 18, {})])
+@pytest.mark.parametrize("target", [13, 17])
+def test_younger_activations_are_written_in_older_words(make, op, same, kind, since, attributes, target):
+    nodes = same(make(op("Neg", "x", "n"), op(kind, "n", "y", **attributes), opset=since), target)
+    assert kind not in [node.op_type for node in nodes]
+    assert len({node.name for node in nodes}) == len(nodes)
+    assert all(value.dtype is not None and value.shape is not None for node in nodes for value in node.outputs)
+
+
+@pytest.mark.parametrize(("source", "target"), [(21, 20), (21, 17), (22, 13)])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_group_normalization_is_that_of_instances(make, op, same, noise, source, target, groups):
+    constants = {"s": noise(6, seed=1), "b": noise(6, seed=2), "whole": ints(2, 6, 4, 5)}
+    normed = op("GroupNormalization", "x s b", "h", num_groups=groups, epsilon=1e-3)
+    nodes = same(make(normed, op("Reshape", "h whole", "y"), constants=constants, x=(2, 6, 4, 5), opset=source), target)
+    assert [node.op_type for node in nodes] == ["Reshape", "InstanceNormalization", "Reshape", "Mul", "Add", "Reshape"]
+
+
+def test_younger_operators_are_named(make, op, convert):
+    graph = make(op("LayerNormalization", "x s", "y"), constants={"s": np.ones(8, np.float32)}, opset=17)
+    with pytest.raises(BadNetwork, match=r"y \(LayerNormalization\) cannot be written at opset 13: LayerNormalization is younger") as caught:
+        convert(graph, 13)
     assert caught.value.hint == "choose a higher --opset"
 
 
 def test_operators_that_meant_something_else_are_refused(make, op, convert, noise):
-    constants = {"s": np.ones(6, np.float32), "grid": noise(1, 2, 2, 2), "flat": ints(-1)}
-    normed = op("GroupNormalization", "x s s", "h", num_groups=2)
-    groups = make(normed, op("Reshape", "h flat", "y"), constants=constants, x=(1, 6, 4, 4), opset=21)
-    with pytest.raises(BadNetwork, match="meant something else"):
-        convert(groups, 20)
+    constants = {"grid": noise(1, 2, 2, 2)}
     sampled = make(op("GridSample", "x grid", "y", mode="linear"), constants=constants, opset=22)
     assert opset_of(load(convert(sampled, 20).path)) == 20
     with pytest.raises(BadNetwork, match="meant something else"):
