@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -83,13 +84,19 @@ def _reduction(reduced: Callable[[Tensor, tuple[int, ...], bool], Tensor]) -> Ca
 def _depth_to_space(a: _Attributes, i: _Inputs) -> Tensor:
     x, block = _given(i)[0], a["blocksize"]
     if a.get("mode", "DCR") == "DCR":
-        x = x.unflatten(1, (block, block, -1)).permute(0, 3, 1, 2, 4, 5).flatten(1, 3)
+        x = _transposed(x, block * block)
     return F.pixel_shuffle(x, block)
 
 
 def _space_to_depth(a: _Attributes, i: _Inputs) -> Tensor:
     x, block = _given(i)[0], a["blocksize"]
-    return F.pixel_unshuffle(x, block).unflatten(1, (-1, block, block)).permute(0, 2, 3, 1, 4, 5).flatten(1, 3)
+    return _transposed(F.pixel_unshuffle(x, block), x.shape[1])
+
+
+def _transposed(x: Tensor, rows: int) -> Tensor:
+    """Channels that count the columns of a matrix of ``rows`` fastest, counting its rows fastest."""
+    n, c, h, w = x.shape
+    return x.reshape(n, rows, c // rows, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
 def _prelu(a: _Attributes, i: _Inputs) -> Tensor:
@@ -103,7 +110,7 @@ def _gelu(a: _Attributes, i: _Inputs) -> Tensor:
 
 def _expand(a: _Attributes, i: _Inputs) -> Tensor:
     x, shape = _given(i)
-    return x.expand(torch.broadcast_shapes(x.shape, shape.tolist()))
+    return x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist())))
 
 
 def _each(function: Callable[..., Tensor]) -> Callable[[_Attributes, _Inputs], Tensor]:
