@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,13 @@ def _reshape(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
     return x.reshape(wanted)
 
 
+def _flatten(a: Attributes, i: Sequence[Tensor | None]) -> Tensor:
+    """Always a matrix: what is before the axis, by what is behind it."""
+    x = _one(i)
+    axis = a.get("axis", 1)
+    return x.reshape(prod(x.shape[: axis + x.ndim if axis < 0 else axis]), -1)
+
+
 def _axes(a: Attributes, i: Sequence[Tensor | None]) -> list[int] | None:
     given = _optional(i, 1)
     axes = a.get("axes") if given is None else given.tolist()
@@ -340,7 +348,7 @@ OPERATORS: dict[str, Operator] = {
     "BatchNormalization": _batch_norm,
     "LRN": _lrn,
     "Concat": lambda a, i: torch.cat([t for t in i if t is not None], a["axis"]),
-    "Flatten": lambda a, i: _one(i).flatten(a.get("axis", 1)),
+    "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda a, i: _one(i).permute(a["perm"]),
     "Squeeze": lambda a, i: _one(i).squeeze(_axes(a, i) or list(range(_one(i).ndim))),

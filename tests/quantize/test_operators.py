@@ -48,6 +48,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Pow", "x two", {"two": np.float32(2)}, {}),
     ("Sum", "x b x", {"b": (4, 1, 1)}, {}),
     ("Expand", "x e", {"e": [3, 1, 1, 1, 6]}, {}),
+    *(("Flatten", "x", {}, {"axis": axis}) for axis in (0, 1, 2, 4, -1)),
     ("Einsum", "x m", {"m": (6, 5)}, {"equation": "bchw,wk->bhck"}),
 ]
 
