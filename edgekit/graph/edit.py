@@ -50,7 +50,7 @@ def zeros_around(pad: ir.Node) -> list[int] | None:
 
 def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """A new constant of the graph, under ``name`` or, where that is taken, a name like it."""
-    name = unique(name, _names(graph))
+    name = unique(name, names_in(graph))
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
     value.const_value = ir.tensor(array, name=name)
     graph.register_initializer(value)
@@ -62,7 +62,7 @@ def sibling(graph: ir.Graph, node: ir.Node, op_type: str) -> str:
     path, slash, old = (node.name or "").rpartition("/")
     named_after_operator = bool(slash) or old.rstrip("_0123456789") == node.op_type
     name = f"{path}{slash}{op_type}" if named_after_operator else f"{node.name}/{op_type}"
-    return unique(name, _names(graph))
+    return unique(name, names_in(graph))
 
 
 def bypass(graph: ir.Graph, node: ir.Node) -> bool:
@@ -96,7 +96,7 @@ def drop_unused(graph: ir.Graph) -> None:
         del graph.initializers[name]
 
 
-def _names(graph: ir.Graph) -> set[str]:
+def names_in(graph: ir.Graph) -> set[str]:
     """Every name that a new node or value must not take."""
     taken = {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}
     for node in graph.all_nodes():

@@ -12,8 +12,9 @@ from onnx_ir.passes import common
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, InputError
 from edgekit.graph import opset
-from edgekit.graph.edit import int_attribute, replace
+from edgekit.graph.edit import int_attribute, names_in, replace
 from edgekit.graph.io import constant, load, opset_of, save
+from edgekit.graph.names import unique
 from edgekit.images.preprocess import InputSpec
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
@@ -80,6 +81,7 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
     if isinstance(fixed, int) and fixed > 0 and fixed != batch:
         raise InputError(f"{source.name} was exported for batch {fixed}", hint=f"--batch {fixed}, or export it with a dynamic batch")
     value.shape = ir.Shape(spec.shape(batch or "batch"))
+    _flatten_pixel(model.graph)
     for output in model.graph.outputs:
         if output.shape is not None and len(output.shape) == 2:
             output.shape = ir.Shape([batch or "batch", output.shape[1]])
@@ -92,6 +94,20 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
         return save(model, path, "fp32")
     except ir.serde.SerdeError as error:  # names that are no text, for one, are found only now
         raise BadNetwork(f"{source.name} is malformed: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
+
+
+def _flatten_pixel(graph: ir.Graph) -> None:
+    """Scores ``(N, classes, 1, 1)``, as networks without a linear layer give them, become ``(N, classes)``."""
+    old = graph.outputs[0]
+    if old.shape is None or len(old.shape) != 4:
+        return
+    name = str(old.name)
+    old.name = unique(f"{name}/pixel", names_in(graph))
+    flatten = ir.node("Flatten", [old], {"axis": 1}, name=unique(f"{name}/Flatten", names_in(graph)))
+    new = flatten.outputs[0]
+    new.name, new.type, new.shape = name, old.type, ir.Shape([old.shape[0], old.shape[1]])
+    graph.append(flatten)
+    graph.outputs[0] = new
 
 
 def _check_operators(model: ir.Model, path: Path) -> None:
@@ -162,6 +178,7 @@ def _classes(model: ir.Model, path: Path) -> int | None:
         raise BadNetwork(
             f"output {outputs[0].name} of {path.name} is {dtype}, which are no scores of classes", hint="leave the ArgMax at its end away"
         )
-    if shape is not None and len(shape) != 2:
+    is_pixel = shape is not None and len(shape) == 4 and list(shape)[2:] == [1, 1]
+    if shape is not None and len(shape) != 2 and not is_pixel:
         raise BadNetwork(f"output {outputs[0].name} of {path.name} has shape {shape}; a classifier returns (images, classes)")
     return shape[1] if shape is not None and isinstance(shape[1], int) else None

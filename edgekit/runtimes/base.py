@@ -93,7 +93,8 @@ def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray
 
 
 def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output of a one-input session for images ``(N, …)``, as float32."""
+    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N, classes, 1, 1)`` as ``(N, classes)``."""
     spec, output = session.inputs[0], session.outputs[0].name
     rows = [session.run({spec.name: batch})[output][:count] for batch, count in batches(spec, images)]
-    return np.concatenate(rows).astype(np.float32)
+    whole = np.concatenate(rows).astype(np.float32)
+    return whole[:, :, 0, 0] if whole.ndim == 4 and whole.shape[2:] == (1, 1) else whole

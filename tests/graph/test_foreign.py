@@ -137,6 +137,21 @@ def test_a_constant_that_is_like_another_value_is_of_its_type(file: Path) -> Non
     assert _prepared(model, file).graph.node[0].op_type == "Cast"
 
 
+def test_scores_of_one_pixel_are_taken(file: Path) -> None:
+    """As SqueezeNet gives them, which ends in a pooling."""
+    photo = Path(__file__).parents[2] / "calib" / "cat.jpg"
+    model = _graph()
+    model.graph.node[-2].CopyFrom(helper.make_node("Conv", ["pooled", "rows"], ["scores"]))
+    rows = numpy_helper.to_array(model.graph.initializer[1]).T[:, :, None, None]
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(rows), "rows"))
+    del model.graph.node[-1]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("scores", F32, ["N", 8, 1, 1]))
+    assert [node.op_type for node in _prepared(model, file).graph.node] == ["Conv", "GlobalAveragePool", "Conv", "Flatten"]
+    assert inspect(file).classes == 8
+    assert execute(["export", str(file), "--fp16", "--no-bench", "--out", str(file.parent / "bundle")]) == 0
+    assert execute(["run", str(file.parent / "bundle"), str(photo)]) == 0
+
+
 def test_functions_of_the_file_are_written_out(file: Path) -> None:
     model = _graph()
     body = [helper.make_node("Relu", ["x"], ["y"])]
@@ -321,7 +336,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "uint8": (_shaped(dtype=TensorProto.UINT8, shape=(1, 3, 32, 32)), r"input image of net\.onnx is UINT8; edgekit takes FP32 graphs"),
     "fp16": (_shaped(dtype=TensorProto.FLOAT16), r"input image of net\.onnx is FLOAT16; edgekit takes FP32 graphs"),
     "sequence": (_sequence, r"net\.onnx"),
-    "feature map": (_shaped(output=("N", 8, 1, 1)), r"output scores of net\.onnx has shape .*; a classifier returns \(images, classes\)"),
+    "feature map": (_shaped(output=("N", 8, 2, 1)), r"output scores of net\.onnx has shape .*; a classifier returns \(images, classes\)"),
     "quantized": (_quantized, r"net\.onnx is quantized already \(QuantizeLinear in quantize\)"),
     "other operators": (_other_domain, r"net\.onnx has operators that ONNX does not define \(Conv in conv, of com\.somebody\)"),
     "training": (
