@@ -86,16 +86,15 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe)
         ladder.climb("simplified", simplified, step.seconds, gate if request.precision == "fp32" else DEFAULT_GATES["fp32"])
         final = steps.Converted(simplified)
-        if request.precision == "fp16":
+        if ladder.sound and request.precision == "fp16":
             with step("half"):
                 final = steps.halve(simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io)
-        elif calibration is not None:
+            ladder.climb("fp16", final.artifact, step.seconds, gate, twin=final.twin)
+        if ladder.sound and calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
                 final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config, ladder.judges)
-        if final.artifact is not simplified:
-            ladder.climb(request.precision, final.artifact, step.seconds, gate, twin=final.twin)
-        if calibration is not None:
+            ladder.climb("int8", final.artifact, step.seconds, gate)
             with step("cpu form"):
                 final = steps.for_cpus(final, staging.scratch / "int8.cpu.onnx")
             assert final.cpu is not None

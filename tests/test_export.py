@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
+from edgekit import steps
+from edgekit.advice import Advice
+from edgekit.artifact import Artifact, sha256_of
 from edgekit.bundle import Bundle
 from edgekit.calib import photos
 from edgekit.export import ExportRequest, export
@@ -145,3 +150,18 @@ def test_a_missed_gate_leaves_no_bundle(tmp_path: Path) -> None:
     report = export(ExportRequest(network, "fp16", tmp_path / "b", gate="sqnr=200", bench=False))
     assert report.path is None and "SQNR" in report.failures[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_made_from_a_broken_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]) -> tuple[Artifact, list[Advice]]:
+        model = onnx.load(traced.path)
+        weight = model.graph.initializer[0]
+        weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+        onnx.save(model, path)
+        return replace(traced, path=path, sha256=sha256_of(path)), []
+
+    monkeypatch.setattr(steps, "simplify", simplify)
+    network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
+    report = export(ExportRequest(network, "int8", tmp_path / "b", bench=False))
+    assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [("torch", False), ("onnx", False), ("simplified", True)]
+    assert report.path is None and list(tmp_path.iterdir()) == []
