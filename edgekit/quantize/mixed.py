@@ -10,6 +10,7 @@ from edgekit.quantize.twin import Fidelity
 
 SHARE_FLOOR = 0.01  # of the MACs: what a layer costs at least, as a kernel of its own
 LEAST_GAIN = 0.05  # dB alone; less is the noise of the measurement
+MOST_FRUITLESS = 8  # layers tried that gained nothing beside those kept: the ones behind them promise less
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Fallback:
 def choose(
     sensitivity: Sensitivity, all_int8: Fidelity, evaluate: Callable[[frozenset[str]], Fidelity], gate: Gate, limits: Limits
 ) -> Fallback:
-    """Takes layers back to float until the gate is met safely, passing over those that would exceed the limits.
+    """Takes layers back to float until the gate is met safely, passing over those that would exceed the limits and those that turn out to gain nothing.
 
     Layers are taken by how much logit error they remove for their MACs, which the layer-alone measurement tells well; what a set of them reaches
     is measured anew at every step.
@@ -75,14 +76,18 @@ def choose(
     ranked = sorted(sensitivity.layers, key=lambda row: -(error - 10 ** (-row.alone_float.sqnr / 10)) / max(row.macs_share, SHARE_FLOOR))
     kept: list[KeptLayer] = []
     macs = weights = 0.0
+    fruitless = 0
     for row in ranked:
-        if gate.safely_met_by(reached):
+        if gate.safely_met_by(reached) or fruitless == MOST_FRUITLESS:
             break
         if macs + row.macs_share > limits.macs or weights + row.weights_share > limits.weights:
             continue
         if row.alone_float.sqnr < sensitivity.all_int8.sqnr + LEAST_GAIN:
             continue
         after = evaluate(frozenset((*(k.layer for k in kept), row.layer)))
+        if after.sqnr <= reached.sqnr and after.expected <= reached.expected:
+            fruitless += 1
+            continue
         kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))
         reached, macs, weights = after, macs + row.macs_share, weights + row.weights_share
     return Fallback(tuple(kept), reached, gate.met_by(reached))
