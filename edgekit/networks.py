@@ -300,6 +300,12 @@ def _from_graph(request: NetworkRequest) -> Network:
     notes = []
     if request.mean is None or request.std is None:
         notes.append(f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are assumed (--mean, --std)")
+    if found.scaled_by and request.mean is None:
+        zeros, ones, last = (",".join([number] * found.channels) for number in ("0", "1", "0.003921569"))
+        notes.append(
+            f"{path.name} begins with {found.scaled_by}, so it may prepare its image itself: give --mean {zeros} and --std {ones} where it takes "
+            f"pixels of 0 to 1, --std {last} where of 0 to 255"
+        )
     labels = imagenet_labels() if found.classes == 1000 else None
     if labels and request.labels is None:
         notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")

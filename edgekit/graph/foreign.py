@@ -25,7 +25,10 @@ _OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
 
 @dataclass(frozen=True)
 class ForeignInput:
-    """The one image input of a graph; ``height``, ``width`` and ``batch`` are None where the graph leaves them open."""
+    """The one image input of a graph; ``height``, ``width`` and ``batch`` are None where the graph leaves them open.
+
+    ``scaled_by`` is the operator that shifts or scales the image first, as preprocessing inside a graph does.
+    """
 
     layout: str
     channels: int
@@ -33,6 +36,7 @@ class ForeignInput:
     width: int | None
     batch: int | None
     classes: int | None
+    scaled_by: str | None = None
 
 
 def inspect(path: Path) -> ForeignInput:
@@ -62,7 +66,7 @@ def inspect(path: Path) -> ForeignInput:
         layout, channels, height, width = "NHWC", dims[3], dims[1], dims[2]
     else:
         raise BadNetwork(f"input {value.name} of {path.name} is no image: {value.shape} has no axis of 1 or 3 channels")
-    return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path))
+    return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path), _scaled_by(value))
 
 
 def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Artifact:
@@ -167,6 +171,18 @@ def _infer_shapes(model: ir.Model) -> ir.Model:
     for i, node in grouped.items():
         proto.graph.node[i].CopyFrom(node)
     return ir.from_proto(proto)
+
+
+def _scaled_by(value: ir.Value) -> str | None:
+    while len(value.uses()) == 1:
+        (node, position), *_ = value.uses()
+        other = node.inputs[1 - position] if len(node.inputs) == 2 else None
+        if node.op_type in ("Add", "Sub", "Mul", "Div") and constant(other) is not None:
+            return node.op_type
+        if node.op_type not in ("Transpose", "Cast", "Identity"):
+            return None
+        value = node.outputs[0]
+    return None
 
 
 def _classes(model: ir.Model, path: Path) -> int | None:

@@ -27,6 +27,9 @@ _BOUNDED = {"Clip", "Max", "Min", "Where"}
 # there to keep a divisor from zero, and must not become zero itself.
 _ADDED = {"Conv": {2}, "ConvTranspose": {2}, "Gemm": {2}, "Add": {0, 1}, "Sub": {0, 1}, "Sum": {0, 1}}
 
+# TensorRT's parser writes them in FP32 whatever their inputs are: squares and sums overflow early.
+_FP32_IN_TENSORRT = frozenset(("ReduceL2", "ReduceLogSum", "LpNormalization", "LpPool", "GlobalLpPool"))
+
 
 @dataclass(frozen=True)
 class KeptNode:
@@ -47,6 +50,8 @@ def nodes_to_keep(model: ir.Model, asked: Collection[str], ranges: Mapping[str, 
 def _reason(node: ir.Node, opset: int, asked: Collection[str], ranges: Mapping[str, Extremes]) -> str | None:
     if node.name in asked:
         return "asked for"
+    if node.op_type in _FP32_IN_TENSORRT and not node.domain:
+        return "TensorRT computes it in FP32"
     inputs, outputs = half_slots(node, opset)
     if any(value.dtype == ir.DataType.FLOAT and i not in outputs for i, value in enumerate(node.outputs)):
         return "the operator has no FP16 form"

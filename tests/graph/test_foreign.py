@@ -17,6 +17,7 @@ from edgekit.errors import BadNetwork, InputError
 from edgekit.graph.foreign import ForeignInput, inspect, prepare
 from edgekit.graph.io import load
 from edgekit.images import InputSpec
+from edgekit.networks import NetworkRequest, open_network
 from edgekit.runtimes import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -135,6 +136,26 @@ def test_a_constant_that_is_like_another_value_is_of_its_type(file: Path) -> Non
     model.graph.node.insert(0, helper.make_node("CastLike", ["two", "image"], ["bias"]))
     model.graph.node[1].input.append("bias")
     assert _prepared(model, file).graph.node[0].op_type == "Cast"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"), [(("Sub", "Div"), "Sub"), (("Transpose", "Mul"), "Mul"), (("Relu", "Mul"), None), (("Neg",), None)]
+)
+def test_preprocessing_inside_is_seen_and_said(file: Path, kinds: tuple[str, ...], expected: str | None) -> None:
+    model, current = _graph(), "image"
+    model.graph.initializer.append(numpy_helper.from_array(np.full((1, 3, 1, 1), 0.5, np.float32), "half"))
+    for i, kind in enumerate(kinds):
+        more = {"perm": [0, 1, 3, 2]} if kind == "Transpose" else {}
+        binary = kind in ("Sub", "Div", "Mul")
+        model.graph.node.insert(i, helper.make_node(kind, [current, "half"] if binary else [current], [f"pre{i}"], **more))
+        current = f"pre{i}"
+    model.graph.node[len(kinds)].input[0] = current
+    onnx.save(model, file)
+    assert inspect(file).scaled_by == expected
+    notes = open_network(NetworkRequest(str(file))).notes
+    assert len(notes) == (2 if expected else 1)
+    assert ("give --mean 0,0,0 and --std 1,1,1" in notes[-1]) == (expected is not None)
+    assert len(open_network(NetworkRequest(str(file), mean=(0.0,) * 3, std=(1.0,) * 3)).notes) == 0
 
 
 def test_scores_of_one_pixel_are_taken(file: Path) -> None:

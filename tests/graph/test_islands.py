@@ -106,6 +106,15 @@ def test_bounds_beyond_the_range_bound_nothing(make, op, half, close, noise):
         close(graph, result, noise(1, 3, 8, 8))
 
 
+@pytest.mark.parametrize("kind", ["ReduceL2", "ReduceLogSum", "LpPool", "GlobalLpPool", "LpNormalization"])
+def test_what_tensorrt_computes_in_fp32_is_said_to_be(make, op, half, close, noise, kind):
+    axes = {"axes": [1]} if kind.startswith("Reduce") else {"kernel_shape": [2, 2]} if kind == "LpPool" else {}
+    graph = make(op("Sigmoid", "x", "h"), op(kind, "h", "i", **axes), op("Neg", "i", "y"))
+    result = half(graph)
+    assert reasons(result) == {"i": "TensorRT computes it in FP32"}
+    close(graph, result, noise(1, 3, 8, 8))
+
+
 def test_nan_activations_are_not_taken_for_harmless(make, op, half):
     graph = make(op("Sqrt", "x", "h"), op("Neg", "h", "y"), x=(1, 2))
     assert "reaches nan" in reasons(half(graph, np.array([[-1.0, 4.0]], np.float32)))["h"]

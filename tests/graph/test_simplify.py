@@ -51,6 +51,20 @@ def test_the_graph_is_simple_and_computes_the_same(network, images, tmp_path, op
     assert opset_of(load(result.path)) == opset.DEFAULT
 
 
+def test_products_of_three_axes_keep_their_form_and_their_names(make, op, noise, tmp_path):
+    """A Gemm takes matrices: what a transformer's linear layers would become is a reshape, a product and a reshape, none of which has a name."""
+    nodes = (op("MatMul", "x w", "h"), op("Add", "h c", "i"), op("Relu", "i", "j"), op("MatMul", "j v", "y"))
+    graph = make(*nodes, constants={"w": noise(6, 8), "c": noise(8), "v": noise(8, 4)}, x=(1, 5, 6))
+    result, notes = simplify.simplify(graph, tmp_path / "simple.onnx", SimplifyConfig(), noise(2, 5, 6))
+    assert notes == []
+    assert [(node.name, node.op_type) for node in load(result.path).graph] == [
+        ("h", "MatMul"),
+        ("i", "Add"),
+        ("j", "Relu"),
+        ("y", "MatMul"),
+    ]
+
+
 def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_path, ops, run, monkeypatch):
     def fail(model):
         raise RuntimeError("no luck")
