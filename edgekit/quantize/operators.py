@@ -113,9 +113,25 @@ def _expand(a: _Attributes, i: _Inputs) -> Tensor:
     return x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist())))
 
 
+def _cast(a: _Attributes, i: _Inputs) -> Tensor:
+    return _given(i)[0].to(_TYPES[a["to"]])
+
+
+def _shape(a: _Attributes, i: _Inputs) -> Tensor:
+    return torch.tensor(_given(i)[0].shape[a.get("start", 0) : a.get("end")])
+
+
+def _constant_of_shape(a: _Attributes, i: _Inputs) -> Tensor:
+    fill = torch.as_tensor(np.array(a["value"]).ravel()) if "value" in a else torch.zeros(1)
+    return fill.expand(_given(i)[0].tolist())
+
+
 def _each(function: Callable[..., Tensor]) -> Callable[[_Attributes, _Inputs], Tensor]:
     return lambda a, i: function(*_given(i))
 
+
+# ONNX's numbers of types.
+_TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
 
 OPERATORS: dict[str, Callable[[_Attributes, _Inputs], Tensor]] = {
     "ConvTranspose": _conv_transpose,
@@ -149,5 +165,11 @@ OPERATORS: dict[str, Callable[[_Attributes, _Inputs], Tensor]] = {
     "Sum": lambda a, i: reduce(torch.add, _given(i)),
     "Where": _each(torch.where),
     "Expand": _expand,
+    "Cast": _cast,
+    "Shape": _shape,
+    "ConstantOfShape": _constant_of_shape,
+    "Equal": _each(torch.eq),
+    "Floor": _each(torch.floor),
+    "Ceil": _each(torch.ceil),
     "Einsum": lambda a, i: torch.einsum(a["equation"], *_given(i)),
 }

@@ -23,6 +23,7 @@ MINIMUM_CHANNELS = 16
 DEPTHWISE_MULTIPLE = 8
 DEPTHWISE_KERNEL = 3
 KEPT = "kept for accuracy"
+ACTIVATIONS = frozenset(("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Min"))
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,10 @@ class _Wanted:
         """Whether somebody reads the value as int8."""
         return any((str(use.node.name), use.idx) in self.edges for use in value.uses())
 
+    def is_read_activated(self, value: ir.Value) -> bool:
+        """Whether somebody reads the value, or an activation of it, as int8."""
+        return self.is_read(value) or any(use.node.op_type in ACTIVATIONS and self.is_read(use.node.outputs[0]) for use in value.uses())
+
 
 Rule = Callable[[ir.Node, _Wanted], None]
 
@@ -128,7 +133,7 @@ def _add(node: ir.Node, wanted: _Wanted) -> None:
     """A residual Add reads its identity as int8; the branch that ends in a convolution is fused with it and stays float.
 
     Of two convolutions (a projection shortcut) the deeper is the branch. Where the branch's convolution is float there is nothing to fuse, and rounding the
-    identity would only cost.
+    identity would only cost. So it would where no branch ends in a convolution and the sum is read in float, by the norm of a transformer's next block.
     """
     inputs = [value for value in node.inputs if value is not None]
     if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
@@ -139,6 +144,8 @@ def _add(node: ir.Node, wanted: _Wanted) -> None:
     branch = max(convolutions, key=lambda i: wanted.depth.get(str(inputs[i].name), 0)) if convolutions else None
     layer = None if branch is None else wanted.layers.get(convolutions[branch])
     if branch is not None and (layer is None or layer.reason is not None):
+        return
+    if branch is None and not wanted.is_read_activated(node.outputs[0]):
         return
     for i in range(2):
         if i != branch:
@@ -191,13 +198,15 @@ RULES: dict[str, Rule] = {
     "GlobalAveragePool": _pool,
     "AveragePool": _pool,
     **dict.fromkeys(("MaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"), _carry),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _carry),
 }
 
 # Operators that are known and stay float; anything in neither table is listed to the user.
 _FLOAT = """
 Relu Clip LeakyRelu PRelu Elu Sigmoid HardSigmoid HardSwish Tanh Softmax LogSoftmax Sub Div Pow Sqrt Exp Erf Max Min BatchNormalization
 InstanceNormalization LayerNormalization LRN ReduceMean ReduceSum ReduceMax Pad Identity Dropout Cast Shape Constant ConstantOfShape Expand
-Neg Abs Floor
+Neg Abs Floor Ceil Round Reciprocal Log Selu Celu Gelu Mish Softplus Softsign GroupNormalization LpNormalization GlobalMaxPool ReduceMin
+ReduceL1 ReduceL2 Sum Where Equal Einsum Resize
 """
 FLOAT = frozenset(_FLOAT.split())
 

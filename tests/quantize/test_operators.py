@@ -48,6 +48,14 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Pow", "x two", {"two": np.float32(2)}, {}),
     ("Sum", "x b x", {"b": (4, 1, 1)}, {}),
     ("Expand", "x e", {"e": [3, 1, 1, 1, 6]}, {}),
+    ("Cast", "x", {}, {"to": TensorProto.INT64}),
+    ("Shape", "x", {}, {}),
+    ("Shape", "x", {}, {"start": 1, "end": -1}),
+    ("ConstantOfShape", "e", {"e": [2, 3]}, {}),
+    ("ConstantOfShape", "e", {"e": [2, 3]}, {"value": numpy_helper.from_array(np.array([7], np.int64))}),
+    ("Equal", "x x", {}, {}),
+    ("Floor", "x", {}, {}),
+    ("Ceil", "x", {}, {}),
     *(("Flatten", "x", {}, {"axis": axis}) for axis in (0, 1, 2, 4, -1)),
     ("Einsum", "x m", {"m": (6, 5)}, {"equation": "bchw,wk->bhck"}),
 ]
@@ -84,7 +92,7 @@ def _one(kind: str, inputs: str, arrays: dict[str, Any], attributes: dict[str, A
         [helper.make_node(kind, inputs.split(), ["y"], name="y", **attributes)],
         "one",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_empty_tensor_value_info("y")],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
