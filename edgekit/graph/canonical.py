@@ -125,11 +125,34 @@ def mean_to_global_pool(graph: ir.Graph, node: ir.Node) -> bool:
     return True
 
 
+def drop_expand(graph: ir.Graph, node: ir.Node) -> bool:
+    """What is spread over an image only to be multiplied with it need not be: ``x * gate.expand_as(x)`` is how many squeeze-and-excitations are written."""
+    if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2:
+        return False
+    for position, value in enumerate(node.inputs):
+        other, expand = node.inputs[1 - position], None if value is None else value.producer()
+        if expand is None or expand.op_type != "Expand" or value is None or other is None or other.shape is None:
+            continue
+        small = expand.inputs[0]
+        if small is not None and value.shape == other.shape and _is_within(small.shape, other.shape):
+            node.replace_input_with(position, small)
+            return True
+    return False
+
+
+def _is_within(small: ir.Shape | None, whole: ir.Shape) -> bool:
+    """Whether a shape broadcasts to ``whole`` without making it any larger."""
+    if small is None or len(small) > len(whole) or any(not isinstance(size, int) and size.value is None for size in whole):
+        return False
+    return all(a in (1, b) for a, b in zip(reversed(list(small)), reversed(list(whole)), strict=False))
+
+
 RULES: tuple[Rule, ...] = (
     drop_inference_noops,
     fold_batch_norm,
     fuse_pad,
     mean_to_global_pool,
+    drop_expand,
     patterns.linear,
     patterns.hard_swish,
     patterns.local_response_norm,

@@ -311,3 +311,23 @@ def test_a_second_time_nothing_changes(make, op, canonical, noise):
     )
     once = canonical(make(*nodes, constants=constants))
     assert canonical(once).sha256 == once.sha256
+
+
+# ---- Expand
+
+
+@pytest.mark.parametrize("kind", ["Mul", "Add", "Sub", "Div"])
+@pytest.mark.parametrize("order", ["x e", "e x"])
+def test_a_gate_is_not_spread_over_its_image(make, op, check, kind, order):
+    nodes = (op("ReduceMean", "x", "m", axes=[2, 3]), op("Exp", "m", "g"), op("Expand", "g s", "e"), op(kind, order, "y"))
+    assert "Expand" not in check(make(*nodes, constants={"s": np.array([1, 3, 8, 8])}))
+
+
+def test_what_an_expand_makes_larger_stays(make, op, check):
+    nodes = (op("ReduceMean", "x", "m", axes=[2, 3]), op("Expand", "m s", "e"), op("Mul", "x e", "h"), op("ReduceMax", "h", "y", axes=[0]))
+    assert "Expand" in check(make(*nodes, constants={"s": np.array([2, 3, 8, 8])}))
+    nodes = (op("ReduceMean", "x", "m", axes=[1]), op("Expand", "m s", "e"), op("Mul", "m e", "y"))
+    assert "Expand" in check(make(*nodes, constants={"s": np.array([1, 3, 8, 8])}))
+    nodes = (op("Expand", "m s", "e"), op("Add", "e e", "y"))
+    both = make(op("ReduceMean", "x", "m", axes=[1]), *nodes, constants={"s": np.array([1, 3, 8, 8])})
+    assert "Expand" in check(both)
