@@ -18,13 +18,18 @@ BYTES_AT_ONCE = 192 * 2**20  # of covariances held while the images pass; larger
 SEED = 0
 
 
+def fits(layer: Layer, network: Network) -> bool:
+    """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole map, as AlexNet and VGG have it, cannot."""
+    return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
+
+
 def batches(layers: Sequence[Layer], network: Network) -> list[list[Layer]]:
     """Splits layers so that the covariances of each part fit ``BYTES_AT_ONCE``."""
-    parts: list[list[Layer]] = [[]]
-    used = 0
+    parts: list[list[Layer]] = []
+    used = BYTES_AT_ONCE
     for layer in layers:
         need = _covariance_bytes(layer, network)
-        if parts[-1] and used + need > BYTES_AT_ONCE:
+        if used + need > BYTES_AT_ONCE:
             parts.append([])
             used = 0
         parts[-1].append(layer)

@@ -147,6 +147,8 @@ def quantize(
     search = _search(best, placement, names, calibration, reference, centre=config.centre)
     model, network, equalized, seen = best
     weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
+    if config.rounding == "adaptive":
+        notes += [f"{layer} has too many inputs for adaptive rounding: its weights went to the nearest" for layer in weights.plain]
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
         return _fidelity(model, network, shapes, kept, search.grids, weights, judged, verdict)

@@ -23,6 +23,8 @@ WMAX = 127
 FRACTIONS = tuple(float(f) for f in np.linspace(0.5, 1.0, 26))
 DAMPING = 0.01
 SWEEPS = 2
+BLOCK = 128  # columns
+CACHED = 2**17  # numbers at once, so that they stay near the processor
 SMALLEST = 2.0**-100  # a weight that is 0 in every channel has to have a step too
 DEAD = (
     2.0**-20
@@ -47,6 +49,12 @@ def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
     """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by ``importance`` ``(..., K)``."""
     magnitudes = rows.abs().amax(-1)
     largest = magnitudes.clamp_min(max(float(magnitudes.max()) * DEAD, SMALLEST))
+    count = max(1, CACHED // rows.shape[-1])
+    parts = zip(torch.split(rows, count, -2), torch.split(largest, count, -1), strict=True)
+    return torch.cat([_best_steps(part, reach, importance) for part, reach in parts], -1)
+
+
+def _best_steps(rows: Tensor, largest: Tensor, importance: Tensor | None) -> Tensor:
     best, least = largest / WMAX, torch.full_like(largest, float("inf"))
     for fraction in FRACTIONS:
         step = largest * fraction / WMAX
@@ -81,10 +89,15 @@ def _carry_errors(target: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
     factor = torch.linalg.cholesky(torch.linalg.inv(hessian[:, order][:, :, order]), upper=True)
     left = target[..., order].clone()
     levels = torch.empty_like(left)
-    for i in range(left.shape[-1]):
-        levels[..., i] = torch.clamp(torch.round(left[..., i] / scale), -WMAX, WMAX)
-        error = (left[..., i] - levels[..., i] * scale) / factor[:, i, i, None]
-        left[..., i + 1 :] -= error.unsqueeze(-1) * factor[:, i, i + 1 :].unsqueeze(-2)
+    for block in _blocks(left.shape[-1]):
+        here, own = left[..., block].clone(), factor[:, block, block]
+        errors = torch.empty_like(here)
+        for i in range(here.shape[-1]):
+            level = torch.clamp(torch.round(here[..., i] / scale), -WMAX, WMAX)
+            errors[..., i] = (here[..., i] - level * scale) / own[:, i, i, None]
+            here[..., i + 1 :] -= errors[..., i, None] * own[:, None, i, i + 1 :]
+            levels[..., block.start + i] = level
+        left[..., block.stop :] -= errors @ factor[:, block, block.stop :]
     result = torch.empty_like(levels)
     result[..., order] = levels
     return result
@@ -95,13 +108,22 @@ def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> 
     levels = levels.clone()
     pull = (target - levels * scale.unsqueeze(-1)) @ hessian
     for _ in range(SWEEPS):
-        for j in range(levels.shape[-1]):
-            wish = levels[..., j] + pull[..., j] / (hessian[:, j, j, None] * scale)
-            level = torch.clamp(torch.round(wish), -WMAX, WMAX)
-            moved = (level - levels[..., j]) * scale
-            pull -= moved.unsqueeze(-1) * hessian[:, j].unsqueeze(-2)
-            levels[..., j] = level
+        for block in _blocks(levels.shape[-1]):
+            here, own = pull[..., block].clone(), hessian[:, block, block]
+            moved = torch.empty_like(here)
+            for j in range(here.shape[-1]):
+                old = levels[..., block.start + j]
+                level = torch.clamp(torch.round(old + here[..., j] / (own[:, j, j, None] * scale)), -WMAX, WMAX)
+                moved[..., j] = (level - old) * scale
+                here -= moved[..., j, None] * own[:, None, j]
+                levels[..., block.start + j] = level
+            pull -= moved @ hessian[:, block]
     return levels
+
+
+def _blocks(count: int) -> list[slice]:
+    """Columns to go through one by one; what they do to the columns outside is done for a block at once, as one product of matrices."""
+    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 
 
 def _to_grid(rows: Tensor, step: Tensor) -> Tensor:

@@ -19,10 +19,12 @@ from edgekit.quantize.twin import Grid
 
 @dataclass(frozen=True)
 class Weights:
-    """By the layer's name: ``rounded`` weights of the int8 layers, and the whole ``biases`` of those that were corrected."""
+    """By the layer's name: ``rounded`` weights of the int8 layers, and the whole ``biases`` of those that were corrected. ``plain`` are the layers
+    whose weights went to the nearest."""
 
     rounded: Mapping[str, QuantizedWeight]
     biases: Mapping[str, NDArray[np.float32]]
+    plain: tuple[str, ...] = ()
 
 
 def round_weights(
@@ -34,16 +36,19 @@ def round_weights(
     mode: Rounding,
     correct_bias: bool,
 ) -> Weights:
-    """Rounds the weights of every int8 layer; ``network`` keeps its float weights."""
-    rounded: dict[str, QuantizedWeight] = {}
-    if mode == "nearest":
-        rounded = {layer.name: _round(layer, network.constants[layer.weight], None) for layer in placement.quantized}
-    else:
-        for part in moments.batches(placement.quantized, network):
-            covariances = moments.covariances(network, placement, grids, part, images)
-            rounded |= {layer.name: _round(layer, network.constants[layer.weight], covariances[layer.name]) for layer in part}
+    """Rounds the weights of every int8 layer; ``network`` keeps its float weights.
+
+    ``adaptive`` leaves layers of very many inputs to ``nearest``: see :func:`edgekit.quantize.moments.fits`.
+    """
+    adaptive = [layer for layer in placement.quantized if mode == "adaptive" and moments.fits(layer, network)]
+    plain = [layer for layer in placement.quantized if layer not in adaptive]
+    rounded = {layer.name: _round(layer, network.constants[layer.weight], None) for layer in plain}
+    for part in moments.batches(adaptive, network):
+        covariances = moments.covariances(network, placement, grids, part, images)
+        rounded |= {layer.name: _round(layer, network.constants[layer.weight], covariances[layer.name]) for layer in part}
+    names = tuple(layer.name for layer in plain)
     if not correct_bias:
-        return Weights(rounded, {})
+        return Weights(rounded, {}, names)
     errors = {
         layer.name: torch.from_numpy(rounded[layer.name].dequantized()) - network.constants[layer.weight] for layer in placement.quantized
     }
@@ -52,7 +57,7 @@ def round_weights(
     for layer in placement.quantized:
         old = network.constants[layer.bias].numpy() if layer.bias is not None else np.zeros_like(shifts[layer.name])
         biases[layer.name] = (old - shifts[layer.name]).astype(np.float32)
-    return Weights(rounded, biases)
+    return Weights(rounded, biases, names)
 
 
 def rounded_constants(network: Network, placement: Placement, weights: Weights) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load
-from edgekit.quantize import ranges, rounding, sensitivity
+from edgekit.quantize import moments, ranges, rounding, sensitivity
 from edgekit.quantize.execute import Network
 from edgekit.quantize.loss import price_grids
 from edgekit.quantize.observe import BINS, ValueStatistics, observe
@@ -99,6 +99,37 @@ def test_adaptive_rounding_moves_the_output_less() -> None:
     adaptive = rounding.adaptive(rows, step, covariance)
     assert adaptive.abs().max() <= rounding.WMAX and torch.equal(adaptive, adaptive.round())
     assert error(adaptive) < 0.6 * error(rounding.nearest(rows, step))
+
+
+def test_columns_are_rounded_alike_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.relu(torch.randn(1, 300, 900, generator=generator) + torch.randn(1, 300, 1, generator=generator))
+    rows, covariance = torch.randn(1, 8, 300, generator=generator), inputs @ inputs.mT / 900
+    step = rounding.steps(rows) * 16
+    levels = []
+    for block in (rounding.BLOCK, 7, 300):
+        monkeypatch.setattr(rounding, "BLOCK", block)
+        levels.append(rounding.adaptive(rows, step, covariance))
+    assert torch.equal(levels[0], levels[1]) and torch.equal(levels[0], levels[2])
+    assert not torch.equal(levels[0], rounding.nearest(rows, step))
+    monkeypatch.setattr(rounding, "CACHED", 300)  # a row at a time
+    assert torch.equal(rounding.steps(rows) * 16, step)
+
+
+def test_layers_of_too_many_inputs_are_rounded_to_the_nearest(
+    mobilenet: Artifact, photos: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(mobilenet.path)
+    network, placement = Network(model), placed(model)
+    grids = {value: Grid(0.1) for value in placement.values}
+    most = 100**2
+    monkeypatch.setattr(moments, "BYTES_AT_ONCE", 4 * most)
+    wide = {layer.name for layer in placement.quantized if layer.groups * network.constants[layer.weight][0].numel() ** 2 > most}
+    adaptive = round_weights(network, placement, grids, list(photos[:4]), mode="adaptive", correct_bias=False)
+    nearest = round_weights(network, placement, grids, list(photos[:4]), mode="nearest", correct_bias=False)
+    assert set(adaptive.plain) == wide and 0 < len(wide) < len(placement.quantized)
+    same = {name for name, weight in adaptive.rounded.items() if np.array_equal(weight.values, nearest.rounded[name].values)}
+    assert same == wide
 
 
 def test_steps_beat_the_maximum_where_a_row_has_an_outlier() -> None:
