@@ -27,6 +27,8 @@ Attributes = Mapping[str, Any]
 Operator = Callable[[Attributes, Sequence[Tensor | None]], Tensor | tuple[Tensor, ...]]
 Hook = Callable[["Step", int, Tensor], Tensor]
 
+_RESHAPING = frozenset(("Flatten", "Identity", "Reshape", "Squeeze"))
+
 
 @dataclass(frozen=True)
 class Step:
@@ -43,13 +45,14 @@ class Step:
 class Network:
     """The nodes of a graph as PyTorch calls.
 
-    ``constants`` may be changed between runs: that is how weights are tried. ``input`` and ``output`` name the image and the logits.
+    ``constants`` may be changed between runs: that is how weights are tried. ``input`` and ``output`` name the image and the logits, which a last Softmax
+    reads where there is one: how far shares lie apart says nothing of how safe a first class is.
     """
 
     def __init__(self, model: ir.Model) -> None:
         graph = model.graph
         self.input = str(graph.inputs[0].name)
-        self.output = str(graph.outputs[0].name)
+        self.output = str(_logits(graph.outputs[0]).name)
         self.constants: dict[str, Tensor] = {
             name: torch.from_numpy(np.array(value.const_value.numpy()))
             for name, value in graph.initializers.items()
@@ -106,6 +109,14 @@ class Network:
         """The computed values that node ``start`` or a later one reads, made before it."""
         made = {self.input, *(name for step in self.steps[:start] for name in step.outputs)}
         return frozenset(name for step in self.steps[start:] for name in step.inputs if name in made)
+
+
+def _logits(output: ir.Value) -> ir.Value:
+    node = output.producer()
+    while node is not None and node.op_type in _RESHAPING and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    scores = node.inputs[0] if node is not None and node.op_type in ("Softmax", "LogSoftmax") else None
+    return output if scores is None else scores
 
 
 @contextmanager

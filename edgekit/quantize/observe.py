@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load, save
-from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 BINS = 4096
@@ -122,7 +123,7 @@ def observe(
         identity = hashlib.sha256("\n".join((artifact.sha256, key, f"{SCHEMA} {BINS}", *names)).encode()).hexdigest()
         checkpoint = cache / f"observations-{identity[:32]}.npz"
     statistics, seen = _restore(checkpoint)
-    with _exposed(artifact, names) as session:
+    with exposed(artifact, names) as session:
         feed, static = session.inputs[0].name, session.inputs[0].shape[0]
         total = seen
         for i, image in enumerate(images):
@@ -155,7 +156,7 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
         if value.broken:
             raise InputError(
                 f"{name} is infinite or NaN on the calibration images ({value.broken} numbers)",
-                hint="edgekit parity says which layer starts it",
+                hint="edgekit blame says which layer starts it",
             )
         if value.lowest == value.highest:
             raise InputError(
@@ -164,30 +165,23 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
             )
 
 
-class _exposed:  # noqa: N801 - used as a context manager only
-    """A session of the graph whose chosen values are outputs too."""
-
-    def __init__(self, artifact: Artifact, names: tuple[str, ...]) -> None:
-        model = load(artifact.path)
-        outputs = {str(value.name) for value in (*model.graph.outputs, *model.graph.inputs)}
-        computed = {str(value.name): value for node in model.graph for value in node.outputs}
-        for name in names:
-            if name not in outputs:
-                value = computed[name]
-                value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-                model.graph.outputs.append(value)
-        self._path = artifact.path.with_name(f".{artifact.path.stem}.{os.getpid()}.exposed.onnx")
-        self._artifact = save(model, self._path, "fp32", artifact)
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        try:
-            self._session = OnnxRuntime().load(self._artifact, SessionOptions())
-        finally:
-            self._path.unlink()
-        return self._session.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._session.__exit__(None, None, None)
+@contextmanager
+def exposed(artifact: Artifact, names: Collection[str]) -> Iterator[Session]:
+    """A session of the graph whose first outputs are the computed values ``names``."""
+    model = load(artifact.path)
+    computed = {str(value.name): value for node in model.graph for value in node.outputs}
+    given = {str(value.name) for value in model.graph.inputs}
+    wanted = [computed[name] for name in names if name not in given]
+    for value in wanted:
+        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    model.graph.outputs[:] = [*wanted, *(value for value in model.graph.outputs if value not in wanted)]
+    path = artifact.path.with_name(f".{artifact.path.stem}.{os.getpid()}.exposed.onnx")
+    try:
+        opened = OnnxRuntime().load(save(model, path, artifact.precision, artifact), SessionOptions())
+    finally:
+        path.unlink(missing_ok=True)
+    with opened as session:
+        yield session
 
 
 def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) -> None:

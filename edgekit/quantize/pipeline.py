@@ -22,7 +22,7 @@ from edgekit.quantize.execute import Network, threads
 from edgekit.quantize.images import Calibration, split
 from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
-from edgekit.quantize.observe import Observations, observe
+from edgekit.quantize.observe import Observations, exposed, observe
 from edgekit.quantize.placement import Placement, Shapes, place
 from edgekit.quantize.qdq import centrable, write_graph
 from edgekit.quantize.ranges import CALIBRATORS
@@ -32,7 +32,6 @@ from edgekit.quantize.sensitivity import Sensitivity
 from edgekit.quantize.twin import ChannelGrid, Fidelity, Grid, fidelity, logits_of
 from edgekit.quantize.weights import Weights, round_weights, rounded_constants
 from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 PRESERVED = 1e-5  # of the logits' range: what equalization may move them in float
 
@@ -164,7 +163,7 @@ def quantize(
     kept = frozenset(k.layer for k in fallback.kept)
     final, grids = _kept(model, shapes, kept, search.grids)
     written = save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
-    with OnnxRuntime().load(written, SessionOptions()) as session:
+    with exposed(written, (network.output,)) as session:
         reached = fidelity(reference, run_batches(session, np.stack(list(calibration.held_out))))
         final_verdict = fidelity(verdict, run_batches(session, np.stack(list(judged))))
     report = QuantizeReport(
@@ -182,12 +181,16 @@ def quantize(
         tuple(notes),
     )
     if config.fallback and not config.gate.met_by(final_verdict):
-        raise GateNotMet(
-            f"int8 reached {final_verdict} on {len(judged)} images; the gate is agreement {config.gate.agreement}, "
-            f"{config.gate.sqnr} dB, and {len(kept)} layers are float already",
-            QuantizeResult(written, report),
-        )
+        raise GateNotMet(_missed(config.gate, final_verdict, len(judged), len(kept)), QuantizeResult(written, report))
     return QuantizeResult(written, report)
+
+
+def _missed(gate: Gate, reached: Fidelity, images: int, kept: int) -> str:
+    asked = f"agreement {gate.agreement:g}" + (f" and {gate.sqnr:g} dB" if gate.sqnr else "")
+    layers = "no layer is" if kept == 0 else "1 layer is" if kept == 1 else f"{kept} layers are"
+    counted = reached.agreement >= gate.agreement and reached.sqnr >= gate.sqnr
+    but = "; what was counted meets it, what the margins let expect does not" if counted else ""
+    return f"int8 reached {reached} on {images} images, and {asked} was asked{but}; {layers} float for it already"
 
 
 def _observe(artifact: Artifact, placement: Placement, calibration: Calibration, config: QuantizeConfig, key: str) -> Observations:

@@ -108,6 +108,26 @@ def test_the_cpu_dialect_computes_the_same_in_integers(quantized: QuantizeResult
     assert fidelity(expected, reached).sqnr > quantized.report.reached.sqnr
 
 
+@pytest.mark.parametrize(("last", "then"), [("Softmax", None), ("LogSoftmax", None), ("Softmax", "Flatten")])
+def test_shares_are_judged_by_their_logits(
+    last: str, then: str | None, mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """Errors of shares say nothing of margins: with a Softmax behind it, the same network is quantized as without."""
+    model = load(mobilenet.path)
+    for op_type in filter(None, (last, then)):
+        node = ir.node(op_type, [model.graph.outputs[0]], {"axis": 1}, name=f"scores/{op_type}")
+        scores, read = node.outputs[0], model.graph.outputs[0]
+        scores.name, scores.type, scores.shape = node.name, read.type, read.shape
+        model.graph.append(node)
+        model.graph.outputs[0] = scores
+    shares = save(model, tmp_path / "shares.onnx", "fp32")
+    config = QuantizeConfig("mse", "nearest", gate=Gate(0.5))
+    plain, behind = (quantize(a, tmp_path / f"{i}.onnx", config, photos[:24]) for i, a in enumerate((mobilenet, shares)))
+    assert behind.report.reached == plain.report.reached and behind.report.all_int8 == plain.report.all_int8
+    codes = [{name: value.const_value.numpy() for name, value in load(r.artifact.path).graph.initializers.items()} for r in (plain, behind)]  # type: ignore[union-attr]
+    assert codes[0].keys() == codes[1].keys() and all(np.array_equal(codes[0][name], codes[1][name]) for name in codes[0])
+
+
 def test_the_gate_takes_layers_back_to_float_and_names_them(mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
     plain = QuantizeConfig("max", "nearest", equalize=False, centre=False, fallback=False)
     before = quantize(mobilenet, tmp_path / "plain.onnx", plain, photos[:24]).report.reached.sqnr
