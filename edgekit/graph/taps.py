@@ -126,7 +126,8 @@ def _ends(model: ir.Model) -> dict[str, _End]:
             found[name] = found[name]._replace(tensors=(*found[name].tensors, str(value.name)))
             continue
         maker = origin.producer()
-        op_type = maker.op_type if maker is not None else INPUT if value is origin else _QUANTIZE
+        on_the_way = "Cast" if quantizer is None else _QUANTIZE
+        op_type = maker.op_type if maker is not None else INPUT if value is origin else on_the_way
         shape = None if value.shape is None else tuple(dim if isinstance(dim, int) else None for dim in value.shape)
         found[name] = _End(Tap(str(value.name), op_type, shape, frames.get(base, Alignment())), (str(value.name),))
         quantized[name] = quantizer is not None

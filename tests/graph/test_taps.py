@@ -127,6 +127,18 @@ def test_types_that_a_file_leaves_out_are_inferred(make, op, taps, noise):
     assert taps(bare).taps["a"].shape == (1, 4, 8, 8)
 
 
+def test_an_input_that_is_rounded_is_called_after_what_rounds_it(make, op, taps):
+    halved = make(op("Cast", "x", "h", to=10), op("Cast", "h", "f", to=1), op("Relu", "f", "y"))
+    quantized = make(
+        op("QuantizeLinear", "x s z", "q"),
+        op("DequantizeLinear", "q s z", "d"),
+        op("Relu", "d", "y"),
+        constants={"s": np.float32(0.03), "z": np.int8(0)},
+    )
+    assert (taps(halved).taps["input"].tensor, taps(halved).taps["input"].op_type) == ("f", "Cast")
+    assert (taps(quantized).taps["input"].tensor, taps(quantized).taps["input"].op_type) == ("d", "QuantizeLinear")
+
+
 def test_no_graph(taps, quantized):
     quantized.path.write_bytes(b"words")
     with pytest.raises(BadNetwork):
