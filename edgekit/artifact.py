@@ -13,11 +13,15 @@ Format = Literal["onnx", "engine"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic; ``dtype`` is numpy's name."""
+    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic; ``dtype`` is numpy's name.
+
+    ``step`` is that of an INT8 input, which takes round(value / step), from -128 to 127.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
+    step: float | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"

@@ -16,7 +16,7 @@ from edgekit.bench.clock import measure as measure_in_turns
 from edgekit.bench.environment import Environment, describe
 from edgekit.progress import Progress
 from edgekit.report import Latency, LatencyRow
-from edgekit.runtimes.base import Array, Session, SessionOptions
+from edgekit.runtimes.base import Array, Session, SessionOptions, as_input
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 
@@ -64,4 +64,4 @@ def batches_of(session: Session, images: NDArray[np.float32], batch: int) -> lis
     """Feeds for a session: images ``(N, …)`` in batches, eight at most, the first ones again where they do not suffice."""
     spec = session.inputs[0]
     starts = range(0, min(len(images), 8 * batch), batch)
-    return [{spec.name: np.take(images, range(i, i + batch), axis=0, mode="wrap").astype(spec.dtype)} for i in starts]
+    return [{spec.name: as_input(spec, np.take(images, range(i, i + batch), axis=0, mode="wrap"))} for i in starts]

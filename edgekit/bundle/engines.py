@@ -18,6 +18,7 @@ from edgekit import __version__
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgekit.bundle import MANIFEST, Bundle
 from edgekit.errors import BadBundle, InputError
+from edgekit.runtimes.tensorrt.boundary import Io, specs
 from edgekit.runtimes.tensorrt.builder import Placement
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target
@@ -33,12 +34,13 @@ class _Entry(BaseModel):
 
 
 class Options(_Entry):
-    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB."""
+    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB; ``io`` is the type of the image and the scores."""
 
     profiles: tuple[tuple[int, int, int], ...] = ()
     opt_level: int | None = None
     workspace: int | None = None
     dla_core: int | None = None
+    io: Io = "fp32"
 
 
 class GoldenCheck(_Entry):
@@ -54,7 +56,8 @@ class EngineRecord(_Entry):
     """What an engine was built from and for.
 
     ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open the engine and the layers are those that the builder was
-    given. ``profiles`` are the batches that it takes: least, best, most. ``golden`` is null where it was not run.
+    given. ``profiles`` are the batches that it takes: least, best, most. ``input_step`` is that of an INT8 input, which takes round(value / step).
+    ``golden`` is null where it was not run.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -69,6 +72,7 @@ class EngineRecord(_Entry):
     graph_sha256: str
     options: Options
     profiles: tuple[tuple[int, int, int], ...]
+    input_step: float | None = None
     sha256: str
     bytes: int
     layers_of: Literal["engine", "network"]
@@ -117,15 +121,10 @@ class Engine:
         """The engine as a runtime takes it; its batch has a name where it takes several."""
         m, r = bundle.manifest, self.record
         batch: int | str = r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
-        return Artifact(
-            self.path,
-            "engine",
-            r.precision,
-            (TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype),),
-            (TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype),),
-            r.sha256,
-            r.graph_sha256,
-        )
+        image = TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype)
+        scores = TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype)
+        inputs, outputs = specs((image,), (scores,), r.options.io, r.input_step)
+        return Artifact(self.path, "engine", r.precision, inputs, outputs, r.sha256, r.graph_sha256)
 
     def _rebuild(self) -> str:
         bundle = self.path.parent.parent if self.path.parent.name == ENGINES else "BUNDLE"

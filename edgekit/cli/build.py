@@ -37,6 +37,7 @@ def command(
         None, min=1, help="Scratch memory of kernels in MB; what the GPU has by default.", show_default=False
     ),
     dla_core: int | None = typer.Option(None, min=0, help="Put what can run there on this Deep Learning Accelerator.", show_default=False),
+    io: str = typer.Option("fp32", help="Type of the engine's image and scores: fp32, fp16, or int8 for the image alone."),
     force: bool = typer.Option(False, "--force", help="Build again what is there already."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
@@ -47,11 +48,13 @@ def command(
     """
     from edgekit.bundle import Bundle
     from edgekit.runtimes.tensorrt import BuildConfig
-    from edgekit.runtimes.tensorrt.config import parse_profiles
+    from edgekit.runtimes.tensorrt.config import parse_io, parse_profiles
 
     asked = named_builder(runtime) if runtime is not None else None
     opened = Bundle.open(bundle)
-    config = BuildConfig(compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=timing_folder())
+    config = BuildConfig(
+        compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=timing_folder(), io=parse_io(io)
+    )
     built = build_with(asked or _fitting_builder(compute_capability), opened, config, LiveProgress(quiet=json), force=force)
     if json:
         print_json(plainly(built))
@@ -114,6 +117,8 @@ def show(built: Built) -> None:
     out.print(
         f"{escape(str(built.engine.path))}  {built.engine.megabytes:.1f} MB  {record.precision}  {record.runtime} {record.version} {record.sm}"
     )
+    if record.input_step is not None:
+        out.print(f"its image is int8: round(value / {record.input_step:.9g}), from -128 to 127")
     if built.reused:
         out.print("it was there already; --force builds it again")
     for line in describe_audit(built.audit):

@@ -81,7 +81,13 @@ def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Arr
     A static batch larger than what is left is filled up by repeating the last image; the number says how many are real.
     """
     size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-    return ((np.ascontiguousarray(batch, dtype=spec.dtype), count) for batch, count in in_batches(images, size))
+    return ((as_input(spec, batch), count) for batch, count in in_batches(images, size))
+
+
+def as_input(spec: TensorSpec, images: NDArray[np.float32]) -> Array:
+    """Images in the type that an input takes, as codes where it has a step."""
+    codes = images if spec.step is None else np.rint(images / np.float32(spec.step)).clip(-128, 127)
+    return np.ascontiguousarray(codes, dtype=spec.dtype)
 
 
 def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray[np.float32], int]]:

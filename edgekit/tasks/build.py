@@ -69,7 +69,9 @@ def build(
     library = builder.library()
     target = library.target(config.capability)
     graph = bundle.strong_artifact if library.dialect == "strong" else bundle.artifact
-    options = Options(profiles=config.profiles, opt_level=config.opt_level, workspace=config.workspace, dla_core=config.dla_core)
+    options = Options(
+        profiles=config.profiles, opt_level=config.opt_level, workspace=config.workspace, dla_core=config.dla_core, io=config.io
+    )
     name = engine_name(library, target, graph, options)
     final = bundle.path / ENGINES / name
     if not force and f"{ENGINES}/{name}" in bundle.manifest.files:
@@ -151,6 +153,7 @@ def _record(library: Library, plan: Plan, graph: Artifact, options: Options, pat
         graph_sha256=graph.sha256,
         options=options,
         profiles=plan.profiles,
+        input_step=plan.step,
         sha256=sha256_of(path),
         bytes=path.stat().st_size,
         layers_of="network",

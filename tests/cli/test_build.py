@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.bundle.engines import Options, engine_name, open_engine
+from edgekit.bundle.engines import Options, engine_name, engines_of, open_engine
 from edgekit.export import ExportRequest, export
 from edgekit.networks import NetworkRequest
 from edgekit.runtimes.tensorrt.library import Library, Target
@@ -125,6 +125,18 @@ def test_int8_is_built_from_its_strong_form(edgekit, int8, capability):
     shares = {share["precision"]: share["layers"] for share in told["audit"]["shares"]}
     assert shares["int8"] == 1 or shares["int8"] == 2
     assert "fp32" not in shares
+
+
+def test_an_engine_that_takes_codes_says_of_which_step(edgekit, int8):
+    result = edgekit("build", int8, *SM86, "--io", "int8", "--json")
+    assert result.code == 0, result.err
+    step, options = (json.loads(result.out)[key] for key in ("input_step", "options"))
+    assert step > 0 and options["io"] == "int8"
+    again = edgekit("build", int8, *SM86, "--io", "int8")
+    assert f"its image is int8: round(value / {step:.9g})" in again.out and "there already" in again.out
+    assert len([name for name in files(int8) if name.endswith(".engine")]) == 1
+    engine = engines_of(int8)[0].artifact(Bundle.open(int8))
+    assert (engine.inputs[0].dtype, engine.inputs[0].step, engine.outputs[0].dtype) == ("int8", step, "float32")
 
 
 def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):

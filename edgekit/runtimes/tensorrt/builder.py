@@ -15,6 +15,7 @@ from edgekit.bench.cuda import no_gpu
 from edgekit.errors import EnvironmentLacks
 from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.tensorrt import timing
+from edgekit.runtimes.tensorrt.boundary import change_io, specs
 from edgekit.runtimes.tensorrt.compile import OnPhase, compile_network
 from edgekit.runtimes.tensorrt.config import BuildConfig, Profile
 from edgekit.runtimes.tensorrt.cuda import Cuda
@@ -42,7 +43,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine in memory. ``network`` holds the layers as the library read them, before it fused any."""
+    """An engine in memory. ``network`` holds the layers as the library read them, before it fused any; ``step`` is that of an INT8 input."""
 
     data: bytes
     target: Target
@@ -50,6 +51,7 @@ class Plan:
     network: tuple[EngineLayer, ...]
     dla: tuple[Placement, ...]
     notes: tuple[str, ...]
+    step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,29 +91,30 @@ class Builder:
             EnvironmentLacks: the package, cuda-python, a driver or a GPU is missing.
             InputError: TensorRT does not take the engine; its own words are in the message.
         """
-        return EngineSession(load_engine(self.library(), artifact.path), Cuda.open())
+        return EngineSession(load_engine(self.library(), artifact), Cuda.open())
 
     def load_streams(self, artifact: Artifact, streams: int) -> EngineStreams:
         """Opens an engine in several streams at once, for throughput; raises as :meth:`load` does."""
-        return EngineStreams(load_engine(self.library(), artifact.path), Cuda.open(), streams)
+        return EngineStreams(load_engine(self.library(), artifact), Cuda.open(), streams)
 
     def load_debug(self, artifact: Artifact) -> DebugSession:
         """Opens an engine that was built with debug tensors, to read values out of it; raises as :meth:`load` does."""
-        return DebugSession(load_engine(self.library(), artifact.path), Cuda.open())
+        return DebugSession(load_engine(self.library(), artifact), Cuda.open())
 
     def build(self, artifact: Artifact, path: Path, config: BuildConfig) -> Artifact:
         """Writes an engine; see :meth:`plan` for what is raised."""
         plan = self.plan(artifact, config)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plan.data)
-        return Artifact(path, "engine", artifact.precision, artifact.inputs, artifact.outputs, sha256_of(path), artifact.sha256)
+        inputs, outputs = specs(artifact.inputs, artifact.outputs, config.io, plan.step)
+        return Artifact(path, "engine", artifact.precision, inputs, outputs, sha256_of(path), artifact.sha256)
 
     def plan(self, artifact: Artifact, config: BuildConfig, on_phase: OnPhase = lambda done, total, what: None) -> Plan:
         """Builds an engine in memory. ``on_phase`` is told (done, total, phase), from another thread.
 
         Raises:
             EnvironmentLacks: the package, a GPU where one is needed, or its memory is missing, or the driver is too old.
-            InputError: a GPU or batch that it cannot build for, or an option that this version does not know.
+            InputError: a GPU, batch or type of the input that it cannot build for, or an option that this version does not know.
             BadNetwork: the parser or the builder refuses the graph; its own last words are in the message.
         """
         library = self.library()
@@ -119,6 +122,7 @@ class Builder:
         log = make_log(library.trt)
         builder = _create(library, log)
         parsed = parse(library, builder, artifact.path, log)
+        step = change_io(library, parsed.network, config.io)
         if config.debug_tensors:
             parsed.network.mark_unfused_tensors_as_debug_tensors()
         settings = builder.create_builder_config()
@@ -131,7 +135,7 @@ class Builder:
         if cache is not None:
             timing.store(cache)
             notes += [cache.note] if cache.note else []
-        return Plan(data, target, profiles, network_layers(parsed.network), placed, (*notes, *more))
+        return Plan(data, target, profiles, network_layers(parsed.network), placed, (*notes, *more), step)
 
 
 TENSORRT = Builder(

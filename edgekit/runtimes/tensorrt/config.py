@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.errors import InputError
+from edgekit.runtimes.tensorrt.boundary import IO, Io
 
 MOST = 1024
 
@@ -19,7 +20,7 @@ class BuildConfig:
     ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic graph is built for, each least, best, most; a batch of
     its own (least = best = most) gets kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts what can run there
     on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes that stay FP32 where the library would choose. ``timing_cache`` is a folder.
-    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left.
+    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its image and scores.
     """
 
     capability: str | None = None
@@ -30,6 +31,7 @@ class BuildConfig:
     kept: tuple[str, ...] = ()
     timing_cache: Path | None = None
     debug_tensors: bool = False
+    io: Io = "fp32"
 
     def keeping(self, names: tuple[str, ...]) -> BuildConfig:
         return replace(self, kept=names)
@@ -42,6 +44,17 @@ def parse_profiles(text: str | None) -> tuple[Profile, ...]:
         InputError: no numbers, or not in this order.
     """
     return () if text is None else tuple(dict.fromkeys(_profile(part, text) for part in text.split(",")))
+
+
+def parse_io(text: str) -> Io:
+    """
+    Raises:
+        InputError: no such type.
+    """
+    for io in IO:
+        if text == io:
+            return io
+    raise InputError(f"--io {text} is unknown", hint=f"one of {', '.join(IO)}")
 
 
 def _profile(part: str, text: str) -> Profile:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.artifact import TensorSpec
+from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bench.cuda import no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt.api import Module
@@ -33,12 +33,16 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from and needs as long as it lives."""
+    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from and needs as long as it lives.
+
+    ``steps`` are those of INT8 inputs, by name, which the engine itself does not tell.
+    """
 
     trt: Module
     runtime: tensorrt.Runtime
     engine: tensorrt.ICudaEngine
     log: Log
+    steps: Mapping[str, float]
 
     def names(self, mode: str) -> tuple[str, ...]:
         wanted = getattr(self.trt.TensorIOMode, mode)
@@ -59,7 +63,7 @@ class LoadedEngine:
         if shape[:1] == (-1,):
             least = min(int(self.profile(i)[0][0]) for i in range(self.engine.num_optimization_profiles))
             shape = (BATCH if least == 1 else least, *shape[1:])
-        return TensorSpec(name, shape, self.dtype(name).name)
+        return TensorSpec(name, shape, self.dtype(name).name, self.steps.get(name))
 
     def profile(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Least, best and most shape of the first input in a profile."""
@@ -84,13 +88,14 @@ class LoadedEngine:
         return min(fitting, key=lambda i: abs(ranges[i][1][0] - shape[0]))
 
 
-def load_engine(library: Library, path: Path) -> LoadedEngine:
+def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
     """Deserializes an engine.
 
     Raises:
         EnvironmentLacks: there is no GPU here.
         InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own words are in the message.
     """
+    path = artifact.path
     if lack := no_gpu():  # TensorRT 8 ends the process where it makes a runtime without one
         raise EnvironmentLacks(
             f"{path.name} needs an NVIDIA GPU to run: {lack}", hint="run this on the device; `edgekit doctor` says what is missing"
@@ -103,4 +108,5 @@ def load_engine(library: Library, path: Path) -> LoadedEngine:
             f"{library.name} {library.version} does not take {path.name}: {last_words(log)}",
             hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds one for this machine",
         )
-    return LoadedEngine(library.trt, runtime, engine, log)
+    steps = {spec.name: spec.step for spec in artifact.inputs if spec.step is not None}
+    return LoadedEngine(library.trt, runtime, engine, log, steps)

@@ -16,7 +16,7 @@ from edgekit.artifact import Artifact, TensorSpec
 from edgekit.parity.layout import in_another_layout
 from edgekit.parity.pairs import Floats, Pair, batch_size, paired, same_shape
 from edgekit.parity.taps import INPUT, Carrier, GraphValues, Tap, Taps
-from edgekit.runtimes.base import Availability, Session, SessionOptions, in_batches
+from edgekit.runtimes.base import Array, Availability, Session, SessionOptions, as_input, in_batches
 from edgekit.runtimes.tensorrt.builder import Builder
 from edgekit.runtimes.tensorrt.config import BuildConfig
 from edgekit.runtimes.tensorrt.debug import DebugSession
@@ -147,5 +147,5 @@ def _is_moved(session: DebugSession, carrier: Carrier, reference: Taps, pair: Pa
     return in_another_layout(pair.put(pair.ours.frame.to_reference(values[pair.ours.tensor])), received.astype(np.float32))
 
 
-def _feeds(session: Session, image: Floats) -> dict[str, Floats]:
-    return {spec.name: np.ascontiguousarray(image, dtype=spec.dtype) for spec in session.inputs}
+def _feeds(session: Session, image: Floats) -> dict[str, Array]:
+    return {spec.name: as_input(spec, image) for spec in session.inputs}

@@ -33,13 +33,14 @@ WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
 
 @dataclass
 class LayerSpec:
-    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` as in DataType, of each of its outputs."""
+    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` as in DataType, of each of its outputs; ``weights`` of a constant."""
 
     name: str
     kind: str = "CONVOLUTION"
     dtype: str = "FLOAT"
     inputs: tuple[str, ...] = ()
     metadata: str | None = None
+    weights: Any = None
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Surface:
         return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._members:
+        if name not in self._members and name != "__class__":  # that is how the bindings cast a layer to its own kind
             raise AttributeError(f"{self._class} of {self._double.version} has no {name}")
         self._double.calls.append((f"{self._class}.{name}", value))
         object.__setattr__(self, name, value)
@@ -127,6 +128,7 @@ class TensorRTDouble(types.ModuleType):
             if name in recorded["classes"]:
                 setattr(self, name, type(name, (), {}))
         self.INetworkDefinition = type("INetworkDefinition", (), dict.fromkeys(recorded["classes"]["INetworkDefinition"]))
+        self.IConstantLayer = ConstantLayer
         for kind in (Builder, OnnxParser, Runtime):
             setattr(self, kind.__name__, self._maker(kind))
 
@@ -190,6 +192,9 @@ class Network(Surface):
         object.__setattr__(self, "num_layers", len(specs))
         object.__setattr__(self, "num_inputs", 1)
         object.__setattr__(self, "_is_marked", False)
+        object.__setattr__(self, "_input", Tensor(double, "input", double.scenario.shape, "FLOAT"))
+        object.__setattr__(self, "_output", Tensor(double, "logits", (1, 10), "FLOAT"))
+        object.__setattr__(self, "num_outputs", 1)
 
     def mark_unfused_tensors_as_debug_tensors(self) -> bool:
         object.__setattr__(self, "_is_marked", True)
@@ -199,7 +204,40 @@ class Network(Surface):
         return self._layers[i]
 
     def get_input(self, i: int) -> Any:
-        return Tensor(self._double, "input", self._double.scenario.shape, "FLOAT")
+        return self._input
+
+    def get_output(self, i: int) -> Any:
+        return self._output
+
+    def add_input(self, name: str, dtype: Any, shape: Any) -> Any:
+        self._double.calls.append(("add_input", (name, dtype.name, tuple(shape))))
+        object.__setattr__(self, "_added", Tensor(self._double, name, shape, dtype.name))
+        return self._added
+
+    def remove_tensor(self, tensor: Any) -> None:
+        self._double.calls.append(("remove_tensor", tensor.name))
+        object.__setattr__(self, "_input", self._added)
+
+    def add_cast(self, tensor: Any, dtype: Any) -> Any:
+        return self._add(f"cast of {tensor.name}", "CAST", dtype.name)
+
+    def add_constant(self, shape: Any, weights: Any) -> Any:
+        return self._add(f"constant {float(weights[0]):g}", "CONSTANT", "FLOAT")
+
+    def add_dequantize(self, tensor: Any, scale: Any, *told: Any) -> Any:
+        self._double.calls.append(("add_dequantize", (tensor.name, scale.name, *(dtype.name for dtype in told))))
+        return self._add(f"numbers of {tensor.name}", "DEQUANTIZE", "FLOAT")
+
+    def unmark_output(self, tensor: Any) -> None:
+        self._double.calls.append(("unmark_output", tensor.name))
+
+    def mark_output(self, tensor: Any) -> None:
+        self._double.calls.append(("mark_output", (tensor.name, tensor.dtype.name)))
+
+    def _add(self, name: str, kind: str, dtype: str) -> Any:
+        self._layers.append(Layer(self._double, LayerSpec(name, kind, dtype)))
+        object.__setattr__(self, "num_layers", len(self._layers))
+        return self._layers[-1]
 
 
 class Tensor(Surface):
@@ -231,11 +269,21 @@ class Layer(Surface):
     def get_input(self, i: int) -> Any:
         return Tensor(self._double, self._spec.inputs[i], (1,), "FLOAT")
 
+    def set_input(self, i: int, tensor: Any) -> None:
+        self._double.calls.append(("set_input", (self._spec.name, i, tensor.name)))
+
     def get_output(self, i: int) -> Any:
         return Tensor(self._double, f"{self._spec.name}:{i}" if i else self._spec.name, (1,), self._spec.dtype.split(",")[i])
 
     def set_output_type(self, i: int, dtype: Any) -> None:
         self._double.calls.append(("set_output_type", (self._spec.name, i, dtype.name)))
+
+
+class ConstantLayer(Layer):
+    """A constant, once a layer was cast to one."""
+
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, "_spec").weights if name == "weights" else super().__getattribute__(name)
 
 
 class Config(Surface):

@@ -1,0 +1,120 @@
+"""The types in which an engine takes its image and gives its scores: FP16, or for the image the codes of INT8, so that less is copied.
+
+The network that was parsed stays as it is. In front of it the library converts what comes in to what the graph takes, and fuses that with what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgekit.artifact import TensorSpec
+from edgekit.errors import InputError
+from edgekit.runtimes.tensorrt.library import Library
+
+if TYPE_CHECKING:
+    import tensorrt
+
+    Readers = list[tuple[tensorrt.ILayer, int]]  # layers, and at which of their inputs
+
+Specs = tuple[TensorSpec, ...]
+Io = Literal["fp32", "fp16", "int8"]
+IO: tuple[Io, ...] = ("fp32", "fp16", "int8")
+_INNER = "|graph"  # behind the name of an input or output: the tensor that had it in the graph
+
+
+def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) -> float | None:
+    """Changes the types of a parsed network's one input and its outputs, names kept: ``fp16`` for both, or ``int8`` for the input alone.
+
+    ``fp32`` leaves them as the graph has them. Returns the step of an INT8 input: it takes round(image / step), from -128 to 127.
+
+    Raises:
+        InputError: INT8 was asked for, and the graph does not read its whole input as INT8.
+    """
+    if io == "fp32":
+        return None
+    types, image, step = library.trt.DataType, network.get_input(0), None
+    readers = _readers(network, image)
+    if io == "int8":
+        step = _step(library, network, readers)
+        numbers = _dequantized(library, network, _new_input(network, image, types.INT8), step)
+        _feed(network, image, readers, numbers)
+    else:
+        if image.dtype == types.FLOAT:
+            numbers = network.add_cast(_new_input(network, image, types.HALF), types.FLOAT).get_output(0)
+            _feed(network, image, readers, numbers)
+        for scores in [network.get_output(i) for i in range(network.num_outputs)]:
+            if scores.dtype == types.FLOAT:
+                _halve_output(library, network, scores)
+    return step
+
+
+def specs(inputs: Specs, outputs: Specs, io: Io, step: float | None) -> tuple[Specs, Specs]:
+    """The inputs and outputs of a graph as an engine of it has them; ``step`` is that of an INT8 input."""
+    if io == "fp16":
+        return tuple(replace(spec, dtype="float16") for spec in inputs), tuple(replace(spec, dtype="float16") for spec in outputs)
+    return (tuple(replace(spec, dtype="int8", step=step) for spec in inputs) if io == "int8" else inputs), outputs
+
+
+def _new_input(network: tensorrt.INetworkDefinition, old: tensorrt.ITensor, dtype: tensorrt.DataType) -> tensorrt.ITensor:
+    name = old.name
+    old.name = name + _INNER
+    return network.add_input(name, dtype, old.shape)
+
+
+def _dequantized(library: Library, network: Any, codes: tensorrt.ITensor, step: float) -> tensorrt.ITensor:
+    """Codes as numbers. Quantized again with the same step they are the same codes, whether or not the library sees it."""
+    scale = network.add_constant((), np.array([step], np.float32)).get_output(0)
+    told = (library.trt.DataType.FLOAT,) if library.dialect == "strong" else ()
+    result: tensorrt.ITensor = network.add_dequantize(codes, scale, *told).get_output(0)
+    return result
+
+
+def _feed(network: tensorrt.INetworkDefinition, old: tensorrt.ITensor, readers: Readers, new: tensorrt.ITensor) -> None:
+    """Gives ``new`` to the readers of ``old``, an input, and takes that away."""
+    for layer, position in readers:
+        layer.set_input(position, new)
+    network.remove_tensor(old)
+
+
+def _halve_output(library: Library, network: tensorrt.INetworkDefinition, scores: tensorrt.ITensor) -> None:
+    name = scores.name
+    network.unmark_output(scores)
+    scores.name = name + _INNER
+    halves = network.add_cast(scores, library.trt.DataType.HALF).get_output(0)
+    halves.name = name
+    if library.dialect == "weak":
+        halves.dtype = library.trt.DataType.HALF
+    network.mark_output(halves)
+
+
+def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Readers) -> float:
+    kinds = library.trt.LayerType
+    if not readers or any(layer.type != kinds.QUANTIZE for layer, _ in readers):
+        raise InputError(
+            "an INT8 input was asked for, and the graph does not read its whole image as INT8",
+            hint="--io fp16, or an INT8 bundle whose first layer is not kept in float",
+        )
+    scale = readers[0][0].get_input(1).name
+    for layer in _layers(network):
+        if layer.type == kinds.CONSTANT and layer.get_output(0).name == scale:
+            layer.__class__ = library.trt.IConstantLayer
+            return float(np.asarray(layer.weights, np.float32).reshape(-1)[0])  # type: ignore[attr-defined]
+    raise InputError(f"the step of the graph's INT8 input, {scale}, is not a constant", hint="--io fp16")
+
+
+def _readers(network: tensorrt.INetworkDefinition, tensor: tensorrt.ITensor) -> Readers:
+    found = []
+    for layer in _layers(network):
+        for position in range(layer.num_inputs):
+            read = layer.get_input(position)
+            if read is not None and read.name == tensor.name:
+                found.append((layer, position))
+    return found
+
+
+def _layers(network: tensorrt.INetworkDefinition) -> Iterator[tensorrt.ILayer]:
+    return (network.get_layer(i) for i in range(network.num_layers))
