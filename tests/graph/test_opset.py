@@ -93,7 +93,9 @@ def test_unequal_parts_are_written_out(make, op, same, convert):
 
 def test_padding_goes_down_but_around_does_not(make, op, same, convert):
     same(make(op("Pad", "x p", "y", mode="reflect"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 13)
-    chosen = make(op("Pad", "x p - a", "h"), op("Reshape", "h s", "y"), constants={"p": ints(1, 2, 3, 4), "a": ints(-1, 2), "s": ints(-1)}, opset=18)
+    chosen = make(
+        op("Pad", "x p - a", "h"), op("Reshape", "h s", "y"), constants={"p": ints(1, 2, 3, 4), "a": ints(-1, 2), "s": ints(-1)}, opset=18
+    )
     node, _ = same(chosen, 17)
     assert constant(node.inputs[1]).numpy().tolist() == [0, 0, 2, 1, 0, 0, 4, 3]
     nodes = (op("Add", "a a", "b"), op("Pad", "x p - b", "h"), op("Reshape", "h s", "y"))
@@ -175,7 +177,9 @@ def test_group_normalization_is_that_of_instances(make, op, same, noise, source,
 
 def test_younger_operators_are_named(make, op, convert):
     graph = make(op("LayerNormalization", "x s", "y"), constants={"s": np.ones(8, np.float32)}, opset=17)
-    with pytest.raises(BadNetwork, match=r"y \(LayerNormalization\) cannot be written at opset 13: LayerNormalization is younger") as caught:
+    with pytest.raises(
+        BadNetwork, match=r"y \(LayerNormalization\) cannot be written at opset 13: LayerNormalization is younger"
+    ) as caught:
         convert(graph, 13)
     assert caught.value.hint == "choose a higher --opset"
 
