@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantize.execute import Network, Step, pad
+from edgekit.quantize.execute import Network, Step
+from edgekit.quantize.operators.windows import pad
 from edgekit.quantize.placement import Layer, Placement
 from edgekit.quantize.twin import Grid, rounding_hook
 
