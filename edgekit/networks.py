@@ -276,10 +276,29 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
 
 def _from_graph(request: NetworkRequest) -> Network:
-    from edgekit.graph.foreign import inspect
+    from edgekit.graph.foreign import check_operators
 
     if request.weights is not None:
         raise InputError("--weights does not apply to an .onnx, which holds its own")
+    path = Path(request.name)
+    check_operators(path)
+    spec, classes, notes = input_of_graph(request)
+    labels = imagenet_labels() if classes == 1000 else None
+    if labels and request.labels is None:
+        notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")
+    weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
+    return Network(NetworkEntry(name=path.stem, origin="onnx"), weights, spec, labels, graph=path, notes=tuple(notes))
+
+
+def input_of_graph(request: NetworkRequest) -> tuple[InputSpec, int | None, list[str]]:
+    """What an ``.onnx`` takes, how many classes it tells apart where it says so, and what was assumed of its preprocessing.
+
+    Raises:
+        BadNetwork: as :func:`edgekit.graph.foreign.inspect`, or the graph leaves its image size open and ``request`` does too.
+        InputError: a size, mean or std that does not fit the graph.
+    """
+    from edgekit.graph.foreign import inspect
+
     path = Path(request.name)
     found = inspect(path)
     height, width = found.height or 0, found.width or 0
@@ -306,8 +325,4 @@ def _from_graph(request: NetworkRequest) -> Network:
             f"{path.name} begins with {found.scaled_by}, so it may prepare its image itself: give --mean {zeros} and --std {ones} where it takes "
             f"pixels of 0 to 1, --std {last} where of 0 to 255"
         )
-    labels = imagenet_labels() if found.classes == 1000 else None
-    if labels and request.labels is None:
-        notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")
-    weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
-    return Network(NetworkEntry(name=path.stem, origin="onnx"), weights, spec, labels, graph=path, notes=tuple(notes))
+    return spec, found.classes, notes

@@ -43,11 +43,9 @@ def inspect(path: Path) -> ForeignInput:
     """Reads what a classifier's graph takes.
 
     Raises:
-        BadNetwork: not ONNX, already quantized, in half precision or in training mode, operators that ONNX does not define, several inputs, an
-            input that is no float32 image, or an output that is no ``(N, classes)`` of scores.
+        BadNetwork: not ONNX, several inputs, an input that is no float32 image, or an output that is no ``(N, classes)`` of scores.
     """
     model = load(path)
-    _check_operators(model, path)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     if len(inputs) != 1:
         names = ", ".join(str(value.name) for value in inputs) or "none"
@@ -67,6 +65,29 @@ def inspect(path: Path) -> ForeignInput:
     else:
         raise BadNetwork(f"input {value.name} of {path.name} is no image: {value.shape} has no axis of 1 or 3 channels")
     return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path), _scaled_by(value))
+
+
+def check_operators(path: Path) -> None:
+    """Refuses what is no FP32 graph for inference in ONNX's own operators.
+
+    Raises:
+        BadNetwork: not ONNX, already quantized, in half precision or in training mode, or operators that ONNX does not define.
+    """
+    model = load(path)
+    opset = opset_of(model)
+    for node in model.graph:
+        what = f"{node.op_type} in {node.name or node.outputs[0].name}"
+        if node.op_type in _QUANTIZED:
+            raise BadNetwork(f"{path.name} is quantized already ({what})", hint="give the FP32 graph")
+        if node.domain not in _OWN and node.op_identifier() not in model.functions:
+            raise BadNetwork(
+                f"{path.name} has operators that ONNX does not define ({what}, of {node.domain})",
+                hint="give the graph as it was exported, before any runtime optimised it for itself",
+            )
+        if _trains(node, opset):
+            raise BadNetwork(f"{path.name} is in training mode ({what})", hint="call eval() on the network before it is exported")
+        if _halves(node):
+            raise BadNetwork(f"{path.name} computes in half precision ({what})", hint="give the FP32 graph; --fp16 makes the FP16 one")
 
 
 def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Artifact:
@@ -112,24 +133,6 @@ def _flatten_pixel(graph: ir.Graph) -> None:
     new.name, new.type, new.shape = name, old.type, ir.Shape([old.shape[0], old.shape[1]])
     graph.append(flatten)
     graph.outputs[0] = new
-
-
-def _check_operators(model: ir.Model, path: Path) -> None:
-    """Refuses what is no FP32 graph for inference in ONNX's own operators."""
-    opset = opset_of(model)
-    for node in model.graph:
-        what = f"{node.op_type} in {node.name or node.outputs[0].name}"
-        if node.op_type in _QUANTIZED:
-            raise BadNetwork(f"{path.name} is quantized already ({what})", hint="give the FP32 graph")
-        if node.domain not in _OWN and node.op_identifier() not in model.functions:
-            raise BadNetwork(
-                f"{path.name} has operators that ONNX does not define ({what}, of {node.domain})",
-                hint="give the graph as it was exported, before any runtime optimised it for itself",
-            )
-        if _trains(node, opset):
-            raise BadNetwork(f"{path.name} is in training mode ({what})", hint="call eval() on the network before it is exported")
-        if _halves(node):
-            raise BadNetwork(f"{path.name} computes in half precision ({what})", hint="give the FP32 graph; --fp16 makes the FP16 one")
 
 
 def _trains(node: ir.Node, opset: int) -> bool:

@@ -16,7 +16,7 @@ from edgekit.bundle import MANIFEST, Bundle
 from edgekit.bundle.manifest import InputEntry
 from edgekit.errors import BadBundle
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
-from edgekit.networks import Network, NetworkRequest, open_network
+from edgekit.networks import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.parity.blame import BOUND, Blame, blame
 from edgekit.parity.taps import GraphValues, Taps
 from edgekit.progress import Progress
@@ -119,10 +119,10 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
     folder = request.images
     if folder is None and (bundle := next((side.bundle for side in reversed(sides) if side.bundle is not None), None)) is not None:
         return bundle.golden().inputs[:MAX_IMAGES], []
-    spec, notes = next((side.input for side in reversed(sides) if side.input is not None), None), []
+    notes: list[str] = []
+    spec = next((side.input for side in reversed(sides) if side.input is not None), None)
     if spec is None:
-        assumed = open_network(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std))
-        spec, notes = assumed.input, [note for note in assumed.notes if "preprocessing" in note]
+        spec, _, notes = input_of_graph(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std))
     listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
     pixels = prepared.stack()
