@@ -30,7 +30,6 @@ from common import RESULTS, write_result
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
-from edgekit.calib import photos
 from edgekit.errors import BadNetwork
 from edgekit.graph.half import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
@@ -87,7 +86,7 @@ def export(variant: Variant, folder: Path) -> Row:
     torch.manual_seed(0)
     with timed("create"):
         module = create_model(variant.name).eval()
-    images = prepared(variant)
+    images = prepared(variant, IMAGES)
     settle_statistics(module, torch.from_numpy(images))
     with torch.inference_mode():
         expected = np.concatenate([module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)])
@@ -124,11 +123,11 @@ def export(variant: Variant, folder: Path) -> Row:
     )
 
 
-def prepared(variant: Variant) -> NDArray[np.float32]:
-    """Photos as the variant wants them."""
+def prepared(variant: Variant, count: int) -> NDArray[np.float32]:
+    """So many photos, as the variant wants them."""
     t = variant.transform
     spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
-    folder = ImageFolder(Path(), tuple(photos())).spread(IMAGES)
+    folder = ImageFolder.bundled().spread(count)
     return PreparedImages(folder.paths, spec).stack()
 
 

@@ -1,4 +1,4 @@
-"""Rewrites the zoo's tables in README.md and docs/zoo.md from the catalogue, the table of weights and the last run of benchmarks/zoo_export.py.
+"""Rewrites the zoo's tables in README.md and docs/zoo.md from the catalogue, the table of weights and the last runs of zoo_export.py and zoo_int8.py.
 
     python docs/make_zoo.py
 
@@ -8,7 +8,7 @@ A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; what i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgekit.models.weights import WEIGHTS
 ROOT = Path(__file__).resolve().parents[1]
 README, ZOO = ROOT / "README.md", ROOT / "docs" / "zoo.md"
 EXPORTS = ROOT / "benchmarks" / "results" / "zoo_export.json"
+INT8 = ROOT / "benchmarks" / "results" / "zoo_int8.json"
 LISTED = 8  # names of a family that README spells out
 
 FAMILIES = {
@@ -44,7 +45,8 @@ def rendered() -> dict[Path, str]:
     """The text that each file should have."""
     readme = replace(README.read_text(encoding="utf-8"), "zoo", family_table())
     zoo = replace(ZOO.read_text(encoding="utf-8"), "catalogue", catalogue())
-    return {README: readme, ZOO: replace(zoo, "exports", exports())}
+    zoo = replace(zoo, "exports", exports())
+    return {README: readme, ZOO: replace(zoo, "int8", int8())}
 
 
 def replace(text: str, name: str, table: str) -> str:
@@ -116,13 +118,43 @@ def exports() -> str:
         rows.append([f"`{row['name']}`", str(row["size"]), f"{seconds:.0f}", str(row["nodes"]), slim, *sizes, *errors])
     header = ["network", "size", "CPU s", "nodes", "onnxslim", "fp32 MB", "fp16 MB", "plan MB"]
     header += ["fp32 error", "fp32 dB", "fp16 error", "fp16 dB"]
+    return f"{_made_on(run)}\n\n{_markdown(header, 'l' + 'r' * 11, rows)}"
+
+
+def int8() -> str:
+    """What came of taking every variant to INT8, and on which machine."""
+    run: dict[str, Any] = json.loads(INT8.read_text(encoding="utf-8"))
+    rows = []
+    for row in run["rows"]:
+        size, decibels = row["megabytes"], [f"{row[form]['sqnr']:.0f}" for form in ("int8", "cpu", "strong")]
+        plan = f"{size['plan']:.1f}" if row["plan_error"] is None else "failed"
+        sizes = [f"{size[form]:.1f}" for form in ("fp32", "int8")]
+        share, left = f"{row['macs_in_int8']:.0%}", str(sum(row["float_layers"].values()))
+        rows.append([f"`{row['name']}`", str(row["size"]), f"{sum(row['cpu_seconds'].values()):.0f}", share, left, *sizes, plan, *decibels])
+    header = [
+        "network",
+        "size",
+        "CPU s",
+        "MACs in int8",
+        "float layers",
+        "fp32 MB",
+        "int8 MB",
+        "plan MB",
+        "int8 dB",
+        "CPU form dB",
+        "strong form dB",
+    ]
+    return f"{_made_on(run)}\n\n{_markdown(header, 'l' + 'r' * 10, rows)}"
+
+
+def _made_on(run: Mapping[str, Any]) -> str:
     environment = run["environment"]
     packages = environment["packages"]
     versions = ", ".join(
         f"{name} {packages[name]}" for name in ("torch", "onnx", "onnxsim", "onnxruntime", "tensorrt-rtx") if name in packages
     )
     machine = f"{environment['cpu']['model']} ({environment['cpu']['cores']} cores), Python {environment['python']}, {versions}"
-    return f"Machine: {machine}. Plans are for {run['capability']}.\n\n{_markdown(header, 'l' + 'r' * 11, rows)}"
+    return f"Machine: {machine}. Plans are for {run['capability']}."
 
 
 def _families() -> list[tuple[str, list[Variant]]]:

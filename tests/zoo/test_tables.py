@@ -15,6 +15,7 @@ from edgekit.parity import DEFAULT_GATES
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / "results" / "zoo_export.json").read_text(encoding="utf-8"))["rows"]
+INT8_ROWS: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / "results" / "zoo_int8.json").read_text(encoding="utf-8"))["rows"]
 FP32 = DEFAULT_GATES["fp32"].relative
 FP16 = 20.0  # dB; untrained networks amplify rounding, the more so the deeper: test_export.py asks as much as torch's own FP16 reaches
 # ONNX Runtime's GlobalAveragePool adds the 90,000 numbers of a 300 × 300 map one by one in FP32. Untrained, the deepest network amplifies that past
@@ -81,3 +82,17 @@ def test_no_more_nodes_than_onnxslim_leaves(row: dict[str, Any]) -> None:
     if row["slim_nodes"] is None:
         pytest.skip("torchvision does not have it")
     assert row["nodes"] <= row["slim_nodes"] + row["name"].startswith("shufflenetv2")
+
+
+def test_every_variant_has_been_taken_to_int8() -> None:
+    assert [row["name"] for row in INT8_ROWS] == list(variants())
+    assert [row["size"] for row in INT8_ROWS] == [variant.transform.size for variant in variants().values()]
+
+
+@pytest.mark.parametrize("row", INT8_ROWS, ids=lambda row: row["name"])
+def test_every_form_of_int8_runs_and_builds(row: dict[str, Any]) -> None:
+    assert row["int8"]["nonfinite"] == row["cpu"]["nonfinite"] == row["strong"]["nonfinite"] == 0
+    assert row["plan_error"] is None and row["megabytes"]["plan"] > 0
+    assert (row["macs_in_int8"] == 1) == (row["float_layers"] == {})
+    weights, stored = row["megabytes"]["fp32"], row["megabytes"]["int8"]
+    assert stored < 0.3 * weights + 0.3 or row["macs_in_int8"] < 0.9  # a byte a weight, and names, scales and nodes

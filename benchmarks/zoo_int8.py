@@ -1,0 +1,158 @@
+"""Takes every network of the zoo to INT8 at its own input size, in all three forms, and writes down what came of it.
+
+    python benchmarks/zoo_int8.py [NAME …] [--again]
+
+For each variant, with seeded random weights and batch-norm statistics of real photos: trace, simplify, quantize by the plainest settings (ranges by
+maximum, weights to the nearest, no fallback), the form for CPUs, the form for strong typing and its TensorRT-RTX plan. It shows where the rules place
+INT8 and that every form runs and builds, not how accurate INT8 is: for that, weights have to be trained (ptq.py). Rows that are there already are kept
+unless ``--again`` is given, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, write_result
+from numpy.typing import NDArray
+from zoo_export import prepared
+
+from edgekit.artifact import Artifact
+from edgekit.errors import EdgekitError
+from edgekit.graph.half import HalfConfig, rounding_twin
+from edgekit.graph.io import load
+from edgekit.graph.observe import observe
+from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.strong import strengthen
+from edgekit.graph.trace import TraceConfig, trace
+from edgekit.models import Variant, create_model, variants
+from edgekit.models.statistics import settle_statistics
+from edgekit.parity import Parity, compare
+from edgekit.quantize import QuantizeConfig, quantize
+from edgekit.quantize.execute import Network
+from edgekit.quantize.placement import place
+from edgekit.report.plain import plain
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.cpu_dialect import write_cpu_dialect
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
+
+CAPABILITY = "sm86"
+PHOTOS, RUN = 8, 4  # calibrated on, and of those run
+CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensitivity=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    ``macs_in_int8`` is a share (0 … 1), ``float_layers`` counts the layers that the rules keep float, by reason; ``cpu_seconds`` by step, of the whole
+    process; ``megabytes`` (10⁶ bytes) by artifact. ``int8``, ``cpu`` and ``strong`` (its rounding twin) are compared with the FP32 graph.
+    ``plan_error`` is why no plan was built.
+    """
+
+    name: str
+    size: int
+    macs_in_int8: float
+    float_layers: Mapping[str, int]
+    cpu_seconds: Mapping[str, float]
+    megabytes: Mapping[str, float]
+    int8: Parity
+    cpu: Parity
+    strong: Parity
+    kept_fp32: int
+    plan_error: str | None
+
+
+def take(variant: Variant, folder: Path) -> Row:
+    """Takes one variant through all forms."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        started = time.process_time()
+        yield
+        seconds[step] = round(time.process_time() - started, 2)
+
+    torch.manual_seed(0)
+    module = create_model(variant.name).eval()
+    photos = prepared(variant, PHOTOS)
+    settle_statistics(module, torch.from_numpy(photos))
+    traced = trace(module, folder / "traced.onnx", TraceConfig((variant.in_channels, variant.transform.size, variant.transform.size)))
+    del module
+    simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:2])
+    model = load(simplified.path)
+    layers = place(model, Network(model).shapes(photos[0])).layers
+    with timed("quantize"):
+        result = quantize(simplified, folder / "int8.onnx", CONFIG, photos)
+    with timed("cpu form"):
+        cpu = write_cpu_dialect(result.artifact, folder / "cpu.onnx")
+    with timed("strengthen"):
+        strong = strengthen(result.artifact, folder / "strong.onnx", HalfConfig(), observe(result.artifact, photos[:RUN]))
+    twin = rounding_twin(strong.artifact, folder / "twin.onnx")
+    forms = {"fp32": simplified, "int8": result.artifact, "cpu": cpu, "strong": strong.artifact}
+    megabytes = {name: round(artifact.megabytes, 2) for name, artifact in forms.items()}
+    plan_error = None
+    try:
+        with timed("plan"):
+            plan = TENSORRT_RTX.build(strong.artifact, folder / "engine.plan", BuildConfig(CAPABILITY))
+        megabytes["plan"] = round(plan.megabytes, 2)
+    except EdgekitError as error:
+        plan_error = str(error)
+    expected = outputs(simplified, photos)
+    return Row(
+        name=variant.name,
+        size=variant.transform.size,
+        macs_in_int8=sum(layer.macs for layer in layers if layer.reason is None) / sum(layer.macs for layer in layers),
+        float_layers=Counter(layer.reason for layer in layers if layer.reason is not None),
+        cpu_seconds=seconds,
+        megabytes=megabytes,
+        int8=compare(expected, outputs(result.artifact, photos)),
+        cpu=compare(expected, outputs(cpu, photos)),
+        strong=compare(expected, outputs(twin, photos)),
+        kept_fp32=len(strong.kept),
+        plan_error=plan_error,
+    )
+
+
+def outputs(artifact: Artifact, photos: NDArray[np.float32]) -> NDArray[np.float32]:
+    with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
+        return run_batches(session, photos[:RUN])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="variants, all by default")
+    parser.add_argument("--again", action="store_true", help="take what has a row already, too")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / "zoo_int8.json"
+    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
+    for name, variant in variants().items():
+        if (asked.names and name not in asked.names) or (name in rows and not asked.again):
+            continue
+        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
+            row = take(variant, Path(folder))
+        rows[name] = plain(row)
+        write_result("zoo_int8", {"capability": CAPABILITY, "rows": [rows[name] for name in variants() if name in rows]})
+        gc.collect()
+        print(
+            f"{name:<24}{sum(row.cpu_seconds.values()):7.1f} s  {row.macs_in_int8:4.0%} of the MACs  int8 {row.int8.sqnr:5.1f} dB  cpu {row.cpu.sqnr:5.1f} dB"
+            f"  strong {row.strong.sqnr:5.1f} dB  {row.plan_error or 'plan'}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
