@@ -10,24 +10,17 @@ given, so a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from common import RESULTS, write_result
 from numpy.typing import NDArray
+from zoo_rows import prepared, take_each, timed
 
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
@@ -35,11 +28,9 @@ from edgekit.graph.half import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
-from edgekit.images import ImageFolder, InputSpec, PreparedImages
-from edgekit.models import Variant, create_model, variants
+from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
 from edgekit.parity import Parity, compare
-from edgekit.report.plain import plain
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
@@ -75,34 +66,27 @@ class Row:
 def export(variant: Variant, folder: Path) -> Row:
     """Takes one variant through all steps."""
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(step: str) -> Iterator[None]:
-        started = time.process_time()
-        yield
-        seconds[step] = round(time.process_time() - started, 2)
-
     transform, config = variant.transform, SimplifyConfig()
     torch.manual_seed(0)
-    with timed("create"):
+    with timed(seconds, "create"):
         module = create_model(variant.name).eval()
     images = prepared(variant, IMAGES)
     settle_statistics(module, torch.from_numpy(images))
     with torch.inference_mode():
         expected = np.concatenate([module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)])
     shape = (variant.in_channels, transform.size, transform.size)
-    with timed("trace"):
+    with timed(seconds, "trace"):
         traced = trace(module, folder / "traced.onnx", TraceConfig(shape, batch=None))
     del module
-    with timed("simplify"):
+    with timed(seconds, "simplify"):
         simplified, notes = simplify(traced, folder / "simplified.onnx", config, images[:2])
-    with timed("half"):
+    with timed(seconds, "half"):
         half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, images))
     twin = rounding_twin(half.artifact, folder / "twin.onnx")
     megabytes = {"fp32": round(simplified.megabytes, 2), "fp16": round(half.artifact.megabytes, 2)}
     plan_error = None
     try:
-        with timed("plan"):
+        with timed(seconds, "plan"):
             plan = TENSORRT_RTX.build(half.artifact, folder / "engine.plan", BuildConfig(CAPABILITY, profiles=((1, 1, 8),)))
         megabytes["plan"] = round(plan.megabytes, 2)
     except BadNetwork as error:
@@ -121,14 +105,6 @@ def export(variant: Variant, folder: Path) -> Row:
         notes=tuple(notes),
         plan_error=plan_error,
     )
-
-
-def prepared(variant: Variant, count: int) -> NDArray[np.float32]:
-    """So many photos, as the variant wants them."""
-    t = variant.transform
-    spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
-    folder = ImageFolder.bundled().spread(count)
-    return PreparedImages(folder.paths, spec).stack()
 
 
 def in_batches(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -179,30 +155,13 @@ def torchvision_builder(variant: Variant) -> Callable[[], torch.nn.Module] | Non
     return partial(models.get_model, name, weights=None, **more)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="variants, all by default")
-    parser.add_argument("--again", action="store_true", help="export what has a row already, too")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    path = RESULTS / "zoo_export.json"
-    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
-    for name, variant in variants().items():
-        if (asked.names and name not in asked.names) or (name in rows and not asked.again):
-            continue
-        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
-            row = export(variant, Path(folder))
-        rows[name] = plain(row)
-        ordered = [rows[name] for name in variants() if name in rows]
-        write_result("zoo_export", {"capability": CAPABILITY, "batches": BATCHES, "rows": ordered})
-        gc.collect()
-        versus = "" if row.slim_nodes is None else f" (onnxslim {row.slim_nodes})"
-        print(
-            f"{name:<24}{sum(row.cpu_seconds.values()):7.1f} s {row.nodes:5} nodes{versus:<16} fp32 {row.fp32.relative:.0e}"
-            f"  fp16 {row.fp16.sqnr:5.1f} dB  {row.plan_error or 'plan'}",
-            flush=True,
-        )
+def line(row: Row) -> str:
+    versus = "" if row.slim_nodes is None else f" (onnxslim {row.slim_nodes})"
+    return (
+        f"{sum(row.cpu_seconds.values()):7.1f} s {row.nodes:5} nodes{versus:<16} fp32 {row.fp32.relative:.0e}"
+        f"  fp16 {row.fp16.sqnr:5.1f} dB  {row.plan_error or 'plan'}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    take_each("zoo_export", __doc__, {"capability": CAPABILITY, "batches": BATCHES}, export, line)

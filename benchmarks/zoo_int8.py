@@ -10,23 +10,15 @@ unless ``--again`` is given, so a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, write_result
 from numpy.typing import NDArray
-from zoo_export import prepared
+from zoo_rows import prepared, take_each, timed
 
 from edgekit.artifact import Artifact
 from edgekit.errors import EdgekitError
@@ -36,13 +28,12 @@ from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.strong import strengthen
 from edgekit.graph.trace import TraceConfig, trace
-from edgekit.models import Variant, create_model, variants
+from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
 from edgekit.parity import Parity, compare
 from edgekit.quantize import QuantizeConfig, quantize
 from edgekit.quantize.execute import Network
 from edgekit.quantize.placement import place
-from edgekit.report.plain import plain
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -78,13 +69,6 @@ class Row:
 def take(variant: Variant, folder: Path) -> Row:
     """Takes one variant through all forms."""
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(step: str) -> Iterator[None]:
-        started = time.process_time()
-        yield
-        seconds[step] = round(time.process_time() - started, 2)
-
     torch.manual_seed(0)
     module = create_model(variant.name).eval()
     photos = prepared(variant, PHOTOS)
@@ -94,18 +78,18 @@ def take(variant: Variant, folder: Path) -> Row:
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:2])
     model = load(simplified.path)
     layers = place(model, Network(model).shapes(photos[0])).layers
-    with timed("quantize"):
+    with timed(seconds, "quantize"):
         result = quantize(simplified, folder / "int8.onnx", CONFIG, photos)
-    with timed("cpu form"):
+    with timed(seconds, "cpu form"):
         cpu = write_cpu_dialect(result.artifact, folder / "cpu.onnx")
-    with timed("strengthen"):
+    with timed(seconds, "strengthen"):
         strong = strengthen(result.artifact, folder / "strong.onnx", HalfConfig(), observe(result.artifact, photos[:RUN]))
     twin = rounding_twin(strong.artifact, folder / "twin.onnx")
     forms = {"fp32": simplified, "int8": result.artifact, "cpu": cpu, "strong": strong.artifact}
     megabytes = {name: round(artifact.megabytes, 2) for name, artifact in forms.items()}
     plan_error = None
     try:
-        with timed("plan"):
+        with timed(seconds, "plan"):
             plan = TENSORRT_RTX.build(strong.artifact, folder / "engine.plan", BuildConfig(CAPABILITY))
         megabytes["plan"] = round(plan.megabytes, 2)
     except EdgekitError as error:
@@ -131,28 +115,12 @@ def outputs(artifact: Artifact, photos: NDArray[np.float32]) -> NDArray[np.float
         return run_batches(session, photos[:RUN])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="variants, all by default")
-    parser.add_argument("--again", action="store_true", help="take what has a row already, too")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    path = RESULTS / "zoo_int8.json"
-    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
-    for name, variant in variants().items():
-        if (asked.names and name not in asked.names) or (name in rows and not asked.again):
-            continue
-        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
-            row = take(variant, Path(folder))
-        rows[name] = plain(row)
-        write_result("zoo_int8", {"capability": CAPABILITY, "rows": [rows[name] for name in variants() if name in rows]})
-        gc.collect()
-        print(
-            f"{name:<24}{sum(row.cpu_seconds.values()):7.1f} s  {row.macs_in_int8:4.0%} of the MACs  int8 {row.int8.sqnr:5.1f} dB  cpu {row.cpu.sqnr:5.1f} dB"
-            f"  strong {row.strong.sqnr:5.1f} dB  {row.plan_error or 'plan'}",
-            flush=True,
-        )
+def line(row: Row) -> str:
+    return (
+        f"{sum(row.cpu_seconds.values()):7.1f} s  {row.macs_in_int8:4.0%} of the MACs  int8 {row.int8.sqnr:5.1f} dB  cpu {row.cpu.sqnr:5.1f} dB"
+        f"  strong {row.strong.sqnr:5.1f} dB  {row.plan_error or 'plan'}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    take_each("zoo_int8", __doc__, {"capability": CAPABILITY}, take, line)

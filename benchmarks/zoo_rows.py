@@ -1,0 +1,64 @@
+"""One row a network of the zoo, written down as it comes, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from common import RESULTS, write_result
+from numpy.typing import NDArray
+
+from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.models import Variant, variants
+from edgekit.report.plain import plain
+
+Row = TypeVar("Row")
+
+
+def take_each(
+    result: str, doc: str | None, facts: Mapping[str, Any], take: Callable[[Variant, Path], Row], line: Callable[[Row], str]
+) -> None:
+    """Takes the variants that the command line names, each in a folder of its own, and writes ``results/RESULT.json`` after every one.
+
+    ``facts`` stand beside the rows there; ``line`` is what is printed of a row behind its name.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="variants, all by default")
+    parser.add_argument("--again", action="store_true", help="take what has a row already, too")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / f"{result}.json"
+    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
+    for name, variant in variants().items():
+        if (asked.names and name not in asked.names) or (name in rows and not asked.again):
+            continue
+        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
+            row = take(variant, Path(folder))
+        rows[name] = plain(row)
+        write_result(result, {**facts, "rows": [rows[name] for name in variants() if name in rows]})
+        gc.collect()
+        print(f"{name:<24}{line(row)}", flush=True)
+
+
+@contextmanager
+def timed(seconds: MutableMapping[str, float], step: str) -> Iterator[None]:
+    """Notes the CPU seconds of a step, those of the whole process."""
+    started = time.process_time()
+    yield
+    seconds[step] = round(time.process_time() - started, 2)
+
+
+def prepared(variant: Variant, count: int) -> NDArray[np.float32]:
+    """So many of the bundled photos, as the variant wants them."""
+    t = variant.transform
+    spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
+    return PreparedImages(ImageFolder.bundled().spread(count).paths, spec).stack()
