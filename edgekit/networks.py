@@ -276,12 +276,9 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
 
 def _from_graph(request: NetworkRequest) -> Network:
-    from edgekit.graph.foreign import check_operators
-
     if request.weights is not None:
         raise InputError("--weights does not apply to an .onnx, which holds its own")
     path = Path(request.name)
-    check_operators(path)
     spec, classes, notes = input_of_graph(request)
     labels = imagenet_labels() if classes == 1000 else None
     if labels and request.labels is None:
@@ -290,7 +287,7 @@ def _from_graph(request: NetworkRequest) -> Network:
     return Network(NetworkEntry(name=path.stem, origin="onnx"), weights, spec, labels, graph=path, notes=tuple(notes))
 
 
-def input_of_graph(request: NetworkRequest) -> tuple[InputSpec, int | None, list[str]]:
+def input_of_graph(request: NetworkRequest, *, for_export: bool = True) -> tuple[InputSpec, int | None, list[str]]:
     """What an ``.onnx`` takes, how many classes it tells apart where it says so, and what was assumed of its preprocessing.
 
     Raises:
@@ -300,7 +297,7 @@ def input_of_graph(request: NetworkRequest) -> tuple[InputSpec, int | None, list
     from edgekit.graph.foreign import inspect
 
     path = Path(request.name)
-    found = inspect(path)
+    found = inspect(path, for_export=for_export)
     height, width = found.height or 0, found.width or 0
     if request.size and (height, width) != (0, 0) and request.size != (height, width):
         raise InputError(

@@ -39,13 +39,16 @@ class ForeignInput:
     scaled_by: str | None = None
 
 
-def inspect(path: Path) -> ForeignInput:
-    """Reads what a classifier's graph takes.
+def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
+    """Reads what a classifier's graph takes; ``for_export`` refuses what is no FP32 graph for inference in ONNX's own operators.
 
     Raises:
-        BadNetwork: not ONNX, several inputs, an input that is no float32 image, or an output that is no ``(N, classes)`` of scores.
+        BadNetwork: not ONNX, several inputs, an input that is no float32 image, or an output that is no ``(N, classes)`` of scores; for an export also
+            already quantized, in half precision or in training mode, or operators that ONNX does not define.
     """
     model = load(path)
+    if for_export:
+        _check_operators(model, path)
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
     if len(inputs) != 1:
         names = ", ".join(str(value.name) for value in inputs) or "none"
@@ -67,13 +70,7 @@ def inspect(path: Path) -> ForeignInput:
     return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path), _scaled_by(value))
 
 
-def check_operators(path: Path) -> None:
-    """Refuses what is no FP32 graph for inference in ONNX's own operators.
-
-    Raises:
-        BadNetwork: not ONNX, already quantized, in half precision or in training mode, or operators that ONNX does not define.
-    """
-    model = load(path)
+def _check_operators(model: ir.Model, path: Path) -> None:
     opset = opset_of(model)
     for node in model.graph:
         what = f"{node.op_type} in {node.name or node.outputs[0].name}"

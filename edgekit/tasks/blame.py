@@ -122,7 +122,7 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
     notes: list[str] = []
     spec = next((side.input for side in reversed(sides) if side.input is not None), None)
     if spec is None:
-        spec, _, notes = input_of_graph(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std))
+        spec, _, notes = input_of_graph(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std), for_export=False)
     listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
     pixels = prepared.stack()
