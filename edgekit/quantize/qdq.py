@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.graph.alignment import record
-from edgekit.graph.edit import drop_unused
+from edgekit.graph.edit import drop_unused, initializer
 from edgekit.graph.io import constant
 from edgekit.quantize.placement import Layer, Placement
 from edgekit.quantize.rounding import QuantizedWeight
@@ -53,7 +53,7 @@ def write_graph(
             record(model, (name, str(sources[name].name)), shift=-QMIN * grids[name].scale)
         else:
             sources[name] = _plain_relu(graph, sources[name], grids[name], len(readers[name]))
-    zero = _initializer(graph, ZERO_POINT, np.zeros((), np.int8))
+    zero = initializer(graph, ZERO_POINT, np.zeros((), np.int8))
     for name in placement.values:
         pair = _pair(graph, name, sources[name], grids[name], zero)
         for node_name, position in readers[name]:
@@ -161,7 +161,7 @@ def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> i
 
 
 def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Value) -> ir.Value:
-    scale = _initializer(graph, f"{name}/scale", np.array(grid.scale, np.float32))
+    scale = initializer(graph, f"{name}/scale", np.array(grid.scale, np.float32))
     quantize = ir.node("QuantizeLinear", [source, scale, zero], name=f"{name}/QuantizeLinear")
     dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}/DequantizeLinear")
     for node, dtype in ((quantize, ir.DataType.INT8), (dequantize, ir.DataType.FLOAT)):
@@ -171,8 +171,8 @@ def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Val
 
 
 def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: QuantizedWeight) -> None:
-    stored = _initializer(graph, f"{layer.weight}/int8", weight.values)
-    scales = _initializer(graph, f"{layer.weight}/scale", weight.scales)
+    stored = initializer(graph, f"{layer.weight}/int8", weight.values)
+    scales = initializer(graph, f"{layer.weight}/scale", weight.scales)
     dequantize = ir.node("DequantizeLinear", [stored, scales], {"axis": layer.channel_axis}, name=f"{layer.weight}/DequantizeLinear")
     value = dequantize.outputs[0]
     value.name, value.shape, value.type = dequantize.name, ir.Shape(weight.values.shape), ir.TensorType(ir.DataType.FLOAT)
@@ -197,7 +197,7 @@ def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.f
     if layer.op_type == "MatMul":
         _add_behind(graph, node, bias)
         return
-    stored = _initializer(graph, f"{layer.name}/bias", bias.astype(np.float32))
+    stored = initializer(graph, f"{layer.name}/bias", bias.astype(np.float32))
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, stored)
@@ -206,17 +206,10 @@ def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.f
 def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> None:
     """A MatMul has no bias of its own; an Add behind it is fused by every runtime."""
     old = node.outputs[0]
-    add = ir.node("Add", [None, _initializer(graph, f"{node.name}/bias", bias.astype(np.float32))], name=f"{node.name}/Add")
+    add = ir.node("Add", [None, initializer(graph, f"{node.name}/bias", bias.astype(np.float32))], name=f"{node.name}/Add")
     new = add.outputs[0]
     new.shape, new.type, new.name = old.shape, old.type, old.name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     old.name = f"{node.name}/product"
     add.replace_input_with(0, old)
     graph.insert_after(node, add)
-
-
-def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    value.const_value = ir.tensor(array, name=name)
-    graph.register_initializer(value)
-    return value

@@ -230,12 +230,9 @@ def _name_zero_points(graph: ir.Graph) -> None:
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    import onnx_ir as ir
+    from edgekit.graph.edit import initializer
 
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    value.const_value = ir.tensor(array, name=name)
-    graph.register_initializer(value)
-    return value
+    return initializer(graph, name, array)
 
 
 def _array(value: ir.Value | None) -> NDArray[np.float32]:
