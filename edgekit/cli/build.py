@@ -37,7 +37,9 @@ def command(
         None, min=1, help="Scratch memory of kernels in MB; what the GPU has by default.", show_default=False
     ),
     dla_core: int | None = typer.Option(None, min=0, help="Put what can run there on this Deep Learning Accelerator.", show_default=False),
-    io: str = typer.Option("fp32", help="Type of the engine's image and scores: fp32, fp16, or int8 for the image alone."),
+    io: str = typer.Option(
+        "fp32", help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to leave them as the graph has them."
+    ),
     force: bool = typer.Option(False, "--force", help="Build again what is there already."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),

@@ -83,7 +83,7 @@ class _Writer:
         source = node.inputs[0]
         assert source is not None
         self.source = source
-        self._graph, self._node, self._written = graph, node, 0
+        self._graph, self._node = graph, node
 
     def __call__(
         self,

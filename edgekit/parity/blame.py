@@ -20,7 +20,7 @@ from edgekit.errors import InputError
 from edgekit.parity.metrics import Parity, compare
 from edgekit.parity.pairs import Floats, Pair, batch_size, paired
 from edgekit.parity.taps import GIVEN, INPUT, Tap, Taps
-from edgekit.runtimes.base import Array, Session, in_batches
+from edgekit.runtimes.base import Array, Session, as_input, in_batches
 
 CHUNK_BYTES = 64_000_000
 BOUND = 20.0  # dB: a tenth of the amplitude is error
@@ -185,7 +185,7 @@ class _Exact:
 def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:
     """Feeds the image, and the ``given`` values by their tensors, to whichever inputs a session has."""
     arrays = {f"{tensor}{GIVEN}": array for tensor, array in given.items()}
-    return session.run({spec.name: np.ascontiguousarray(arrays.get(spec.name, batch), dtype=spec.dtype) for spec in session.inputs})
+    return session.run({spec.name: as_input(spec, arrays.get(spec.name, batch)) for spec in session.inputs})
 
 
 class _Tally:

@@ -116,8 +116,7 @@ def _logits(output: ir.Value) -> ir.Value:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """PyTorch on ``count`` threads. Threads that wait for a core which somebody else holds spin: two of them beside other work have taken ten times as
-    long as one."""
+    """PyTorch on ``count`` threads: those that wait for a core which somebody else holds spin, and cost many times what they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

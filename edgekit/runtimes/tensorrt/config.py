@@ -20,7 +20,8 @@ class BuildConfig:
     ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic graph is built for, each least, best, most; a batch of
     its own (least = best = most) gets kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts what can run there
     on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes that stay FP32 where the library would choose. ``timing_cache`` is a folder.
-    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its image and scores.
+    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its image and scores, where ``fp32``
+    leaves them as the graph has them.
     """
 
     capability: str | None = None

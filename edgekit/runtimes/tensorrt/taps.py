@@ -70,7 +70,8 @@ class UnfusedTaps:
 
     def read(self, names: Collection[str]) -> Session:
         session = self._open_engine()
-        session.wanted = {self._graph.taps[name].tensor: self._carriers[name] for name in names}
+        taps = self._graph.taps
+        session.wanted = {taps[name].tensor: self._carriers[name] for name in names}
         return session
 
     def alone(self, names: Collection[str], given: Collection[str]) -> Session | None:
@@ -123,9 +124,9 @@ def _config(artifact: Artifact, batch: int, *, debug_tensors: bool = False) -> B
 def _told(session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Floats) -> dict[str, Carrier]:
     """The values that the engine tells, the output apart, each with the first of its carriers that does."""
     session.run(_feeds(session, image))
-    found = {}
+    found, known = {}, graph.carriers
     for name, pair in pairs.items():
-        carriers = [carrier for carrier in graph.carriers[name] if _holds(session.emitted.get(carrier.tensor), carrier, pair.theirs)]
+        carriers = [carrier for carrier in known[name] if _holds(session.emitted.get(carrier.tensor), carrier, pair.theirs)]
         if carriers and name != graph.output:
             found[name] = carriers[0]
     return found
