@@ -42,7 +42,9 @@ def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
     assert told["machine"]["sm"] == "sm90"
     # The processes that are asked have no double of TensorRT: each says so for itself.
     assert "error" in told["boundary types"]
-    assert {"weights of int8", "timing cache", "damaged engine", "captured graph", "engines of resnet18", "io types of resnet18"} < set(told)
+    assert {"weights of int8", "timing cache", "damaged engine", "captured graph", "engines of resnet18", "io types of resnet18"} < set(
+        told
+    )
 
 
 def test_when_the_time_is_over_nothing_more_is_asked(gpu: SimpleNamespace) -> None:
