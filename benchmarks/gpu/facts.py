@@ -28,13 +28,13 @@ from probes import FORMS, Probe, write_probe
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bench.environment import describe
 from edgekit.bundle import Bundle
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, GateFailed
 from edgekit.report.plain import plain
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
 from edgekit.runtimes.tensorrt.builder import TENSORRT
 from edgekit.runtimes.tensorrt.layertimes import layer_times
-from edgekit.runtimes.tensorrt.loading import load_engine
+from edgekit.runtimes.tensorrt.loading import LoadedEngine, load_engine
 from edgekit.runtimes.tensorrt.log import make_log
 from edgekit.tasks.build import build
 
@@ -146,32 +146,33 @@ def engines(builder: Builder, bundles: Path, network: str, dumps: Path | None) -
 
 
 def _engine(builder: Builder, path: Path, dumps: Path | None) -> Answer:
-    bundle = Bundle.open(path)
+    bundle, config = Bundle.open(path), BuildConfig(profiles=((1, 1, 1),), timing_cache=path.parent / "timing")
     began = time.perf_counter()
-    built = build(bundle, builder, BuildConfig(profiles=((1, 1, 1),), timing_cache=path.parent / "timing"))
-    seconds = round(time.perf_counter() - began, 1)
-    loaded = load_engine(builder.library(), built.artifact)
-    with builder.load(built.artifact, SessionOptions()) as session:
-        feeds = {session.inputs[0].name: bundle.golden().inputs[:1]}
-        times = layer_times(session, feeds)
+    answer: Answer = {}
+    try:
+        built = build(bundle, builder, config)
+        engine = built.artifact
+        answer |= {"audit": plain(built.audit), "golden": plain(built.engine.record.golden)}
+    except GateFailed as error:  # what it is made of is of interest all the more
+        answer["refused"] = error.message
+        engine = builder.build(bundle.artifact, path.parent / f"{path.name}.engine", config)
+    answer |= {"seconds": round(time.perf_counter() - began, 1), "megabytes": engine.megabytes}
+    loaded = load_engine(builder.library(), engine)
+    with builder.load(engine, SessionOptions()) as session:
+        times = layer_times(session, {session.inputs[0].name: bundle.golden().inputs[:1]})
         layers = session.layers()
     if dumps is not None:
         dumps.mkdir(parents=True, exist_ok=True)
-        inspector = loaded.engine.create_engine_inspector()
-        told = inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON)
+        told = loaded.engine.create_engine_inspector().get_engine_information(loaded.trt.LayerInformationFormat.JSON)
         (dumps / f"{path.name}.graph.json").write_text(told, encoding="utf-8")
         (dumps / f"{path.name}.profile.json").write_text(json.dumps(times), encoding="utf-8")
-    types = {name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)}
-    named = {layer.name for layer in layers}
-    return {
-        "seconds": seconds,
-        "megabytes": built.engine.megabytes,
-        "audit": plain(built.audit),
-        "golden": plain(built.engine.record.golden),
-        "types": types,
-        "layers": len(layers),
-        "layers of the profiler that the inspector does not name": sorted(set(times) - named),
-    }
+    unnamed = sorted(set(times) - {layer.name for layer in layers})
+    return answer | {"types": _types(loaded), "layers": len(layers), "layers of the profiler that the inspector does not name": unnamed}
+
+
+def _types(loaded: LoadedEngine) -> dict[str, str]:
+    """Of every input and output."""
+    return {name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)}
 
 
 def io_types(builder: Builder, bundles: Path, network: str) -> Answer:
@@ -184,8 +185,7 @@ def _with_io(builder: Builder, path: Path, io: Any) -> Answer:
     bundle = Bundle.open(path)
     built = build(bundle, builder, BuildConfig(profiles=((1, 1, 1),), opt_level=QUICK, io=io, timing_cache=path.parent / "timing"))
     loaded = load_engine(builder.library(), built.artifact)
-    types = {name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)}
-    return {"types": types, "golden": plain(built.engine.record.golden)}
+    return {"types": _types(loaded), "golden": plain(built.engine.record.golden)}
 
 
 # ---- one question in a process of its own
