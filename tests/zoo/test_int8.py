@@ -183,11 +183,9 @@ def test_codes_are_symmetric_int8_with_float_scales(quantized: Quantized) -> Non
     for node in graph.of(qdq.QUANTIZE, qdq.DEQUANTIZE):
         scale = graph.constants[node.input[1]]
         assert scale.dtype == np.float32 and np.isfinite(scale).all() and (scale > 0).all(), node.name
-        zero = graph.constants[node.input[2]] if len(node.input) > 2 else None
-        if node.op_type == qdq.QUANTIZE or node.input[0] in graph.producer:
-            assert zero is not None and zero.dtype == np.int8 and zero.shape == scale.shape == () and zero == 0, node.name
-        else:
-            assert zero is None or (zero.dtype == np.int8 and not zero.any()), node.name
+        zero = graph.constants[node.input[2]]
+        assert zero.dtype == np.int8 and zero.shape == scale.shape and not zero.any(), node.name
+        assert node.input[0] in graph.constants or scale.shape == (), node.name
     for node in graph.of(qdq.DEQUANTIZE):
         if (quantizer := graph.producer.get(node.input[0])) is not None:
             assert quantizer.op_type == qdq.QUANTIZE and list(quantizer.input[1:]) == list(node.input[1:]), node.name
@@ -206,7 +204,7 @@ def test_weights_are_int8_codes_with_a_scale_for_each_output_channel(quantized: 
             assert graph.constants[dequantizer.input[1]].shape == (codes.shape[axis],), layer.name
             # its own scale lets each channel use all of its codes; one scale for all would not
             assert (np.abs(np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).astype(int)).max(1) == 127).all(), layer.name
-            read.add(dequantizer.input[0])
+            read |= {dequantizer.input[0], dequantizer.input[2]}
     assert {name for name, array in graph.constants.items() if array.dtype == np.int8 and array.ndim} == read
 
 
