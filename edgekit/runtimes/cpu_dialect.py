@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-SUFFIX = ".cpu.onnx"
 _INT32_LIMIT = 2**30
 
 

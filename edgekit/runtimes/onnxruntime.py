@@ -12,7 +12,6 @@ from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bench.environment import saturates_u8s8
 from edgekit.errors import BadNetwork, EnvironmentLacks
 from edgekit.runtimes.base import Array, Availability, SessionOptions
-from edgekit.runtimes.cpu_dialect import SUFFIX
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -60,7 +59,8 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
         if artifact.precision == "int8" and saturates_u8s8():
-            _stay_exact(settings, artifact)
+            # Its fast int8 kernels add pairs of products in 16 bits. The slower ones are exact; they want weights whose zero points are written out.
+            settings.add_session_config_entry(EXACT_INT8, "1")
         if self._as_written:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -105,19 +105,6 @@ class OnnxRuntimeSession:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         del self._session
-
-
-def _stay_exact(settings: onnxruntime.SessionOptions, artifact: Artifact) -> None:
-    """For a CPU whose fast int8 kernels add pairs of products in 16 bits: its slower kernels are exact.
-
-    They take unsigned weights, and the rewriting breaks graphs whose weights name no zero point. Such a graph is computed as it is written, in float, without
-    int8 kernels.
-    """
-    import onnxruntime as ort
-
-    settings.add_session_config_entry(EXACT_INT8, "1")
-    if not artifact.path.name.endswith(SUFFIX):
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
 
 
 def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
