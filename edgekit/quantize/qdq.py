@@ -181,6 +181,8 @@ def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: Quantize
     value.name, value.shape, value.type = dequantize.name, ir.Shape(weight.values.shape), ir.TensorType(ir.DataType.FLOAT)
     graph.append(dequantize)
     node.replace_input_with(1, value)
+    if layer.op_type in ("Conv", "ConvTranspose"):  # TensorRT 8 takes a kernel for 1 x 1 where only the weight tells its size
+        node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", weight.values.shape[2:])
 
 
 def _bias(graph: ir.Graph, layer: Layer) -> NDArray[np.float64]:

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.artifact import Artifact
-from edgekit.graph.half import HalfConfig, rounding_twin
+from edgekit.graph.float_weights import write_float_weights
+from edgekit.graph.half import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.strong import strengthen
@@ -41,6 +42,7 @@ from edgekit.quantize import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from tests.runtimes.tensorrt.parser86 import needs_parser86, refusal
 from tests.zoo import qdq
 from tests.zoo.cutting import Array, Cut, values
 from tests.zoo.qdq import Graph
@@ -359,6 +361,15 @@ def test_tensorrt_rtx_builds_one_plan_for_all(quantized: Quantized, form: str) -
     plan = builder.build_serialized_network(network, settings)
     assert plan is not None
     assert len(bytes(plan)) > 0.5 * artifact.path.stat().st_size
+
+
+@needs_parser86
+def test_tensorrt_8_parses_the_forms_that_are_meant_for_it(quantized: Quantized) -> None:
+    folder = quantized.folder
+    fp16 = halve(quantized.simplified, folder / "fp16.onnx", HalfConfig(), observe(quantized.simplified, quantized.photos)).artifact
+    shipped = write_float_weights(quantized.int8, folder / "int8.float.onnx")
+    assert {a.precision: refusal(a.path) for a in (quantized.simplified, fp16, shipped)} == dict.fromkeys(("fp32", "fp16", "int8"))
+    np.testing.assert_array_equal(quantized.run(shipped), quantized.run(quantized.int8))
 
 
 # ---- oracles
