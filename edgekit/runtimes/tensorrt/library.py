@@ -38,6 +38,11 @@ class Library:
     version: str
 
     @property
+    def release(self) -> tuple[int, ...]:
+        """The version in numbers: ``(8, 6, 1)``."""
+        return _numbers(self.version)
+
+    @property
     def dialect(self) -> Dialect:
         strong = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(self.trt.BuilderFlag, "FP16")
         return "strong" if strong else "weak"

@@ -72,6 +72,7 @@ class Scenario:
     steps: int = 3
     profiles: tuple[tuple[int, int, int], ...] = ()
     dtype: str = "FLOAT"
+    output: str | None = None
     names: tuple[str, str] = ("x", "y")
     compute: Callable[[Any], Any] = lambda x: 2 * x + 1
     row: tuple[int, ...] | None = None
@@ -80,6 +81,9 @@ class Scenario:
     refuses: str | None = None
     fails_capture: bool = False
     context_fails: bool = False
+
+    def type_of(self, name: str) -> str:
+        return self.dtype if name == self.names[0] or self.output is None else self.output
 
 
 class Surface:
@@ -139,6 +143,10 @@ class TensorRTDouble(types.ModuleType):
         """What a method was called with, or an attribute set to, in order."""
         return [value for called, value in self.calls if called == name]
 
+    def precisions(self) -> dict[str, str]:
+        """Which layers of the last network were told what to compute in."""
+        return {layer.name: layer.precision.name for layer in self.networks[-1]._layers if "precision" in vars(layer)}
+
 
 class Builder(Surface):
     _class = "Builder"
@@ -192,8 +200,8 @@ class Network(Surface):
         object.__setattr__(self, "num_layers", len(specs))
         object.__setattr__(self, "num_inputs", 1)
         object.__setattr__(self, "_is_marked", False)
-        object.__setattr__(self, "_input", Tensor(double, "input", double.scenario.shape, "FLOAT"))
-        object.__setattr__(self, "_output", Tensor(double, "logits", (1, 10), "FLOAT"))
+        object.__setattr__(self, "_input", Tensor(double, "input", double.scenario.shape, "FLOAT", is_boundary=True))
+        object.__setattr__(self, "_output", Tensor(double, "logits", (1, 10), "FLOAT", is_boundary=True))
         object.__setattr__(self, "num_outputs", 1)
 
     def mark_unfused_tensors_as_debug_tensors(self) -> bool:
@@ -211,7 +219,7 @@ class Network(Surface):
 
     def add_input(self, name: str, dtype: Any, shape: Any) -> Any:
         self._double.calls.append(("add_input", (name, dtype.name, tuple(shape))))
-        object.__setattr__(self, "_added", Tensor(self._double, name, shape, dtype.name))
+        object.__setattr__(self, "_added", Tensor(self._double, name, shape, dtype.name, is_boundary=True))
         return self._added
 
     def remove_tensor(self, tensor: Any) -> None:
@@ -219,7 +227,8 @@ class Network(Surface):
         object.__setattr__(self, "_input", self._added)
 
     def add_cast(self, tensor: Any, dtype: Any) -> Any:
-        return self._add(f"cast of {tensor.name}", "CAST", dtype.name)
+        """8.6 does not say that an output is of the type of the cast that gives it: here it is FLOAT until it is told otherwise."""
+        return self._add(f"cast of {tensor.name}", "CAST", "FLOAT" if self._double.version == WEAK else dtype.name)
 
     def add_constant(self, shape: Any, weights: Any) -> Any:
         return self._add(f"constant {float(weights[0]):g}", "CONSTANT", "FLOAT")
@@ -230,9 +239,12 @@ class Network(Surface):
 
     def unmark_output(self, tensor: Any) -> None:
         self._double.calls.append(("unmark_output", tensor.name))
+        object.__setattr__(tensor, "_is_boundary", False)
 
     def mark_output(self, tensor: Any) -> None:
-        self._double.calls.append(("mark_output", (tensor.name, tensor.dtype.name)))
+        self._double.calls.append(("mark_output", tensor.name))
+        object.__setattr__(tensor, "_is_boundary", True)
+        object.__setattr__(self, "_output", tensor)
 
     def _add(self, name: str, kind: str, dtype: str) -> Any:
         self._layers.append(Layer(self._double, LayerSpec(name, kind, dtype)))
@@ -241,10 +253,19 @@ class Network(Surface):
 
 
 class Tensor(Surface):
+    """A tensor whose type can be set only where it is an input, or marked as an output, as NvInfer.h of 8.6 says; elsewhere it stays as it is, silently."""
+
     _class = "ITensor"
 
-    def __init__(self, double: TensorRTDouble, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "dtype" and not self._is_boundary:
+            self._double.calls.append(("ITensor.dtype, ignored", value))
+            return
+        super().__setattr__(name, value)
+
+    def __init__(self, double: TensorRTDouble, name: str, shape: tuple[int, ...], dtype: str, is_boundary: bool = False) -> None:
         super().__init__(double)
+        object.__setattr__(self, "_is_boundary", is_boundary)
         for key, value in (("name", name), ("shape", shape), ("dtype", double.DataType[dtype])):
             object.__setattr__(self, key, value)
 
@@ -265,6 +286,9 @@ class Layer(Surface):
         for key, value in values.items():
             object.__setattr__(self, key, value)
         object.__setattr__(self, "_spec", spec)
+        names = (f"{spec.name}:{i}" if i else spec.name for i in range(values["num_outputs"]))
+        outputs = [Tensor(double, name, (1,), dtype) for name, dtype in zip(names, spec.dtype.split(","), strict=True)]
+        object.__setattr__(self, "_outputs", outputs)
 
     def get_input(self, i: int) -> Any:
         return Tensor(self._double, self._spec.inputs[i], (1,), "FLOAT")
@@ -273,7 +297,7 @@ class Layer(Surface):
         self._double.calls.append(("set_input", (self._spec.name, i, tensor.name)))
 
     def get_output(self, i: int) -> Any:
-        return Tensor(self._double, f"{self._spec.name}:{i}" if i else self._spec.name, (1,), self._spec.dtype.split(",")[i])
+        return self._outputs[i]
 
     def set_output_type(self, i: int, dtype: Any) -> None:
         self._double.calls.append(("set_output_type", (self._spec.name, i, dtype.name)))
@@ -414,7 +438,7 @@ class EngineDouble(Surface):
         return self._double.TensorIOMode.INPUT if name == self._double.scenario.names[0] else self._double.TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
-        return self._double.DataType[self._double.scenario.dtype]
+        return self._double.DataType[self._double.scenario.type_of(name)]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return shape_of(self._double.scenario, name, self._double.scenario.shape)
@@ -477,8 +501,10 @@ class ContextDouble(Surface):
         profiler = getattr(self, "profiler", None) if hasattr(self, "profiler") else None
 
         def infer() -> None:
-            x, y = (view(addresses[name], shape_of(scenario, name, shape), dtype) for name in scenario.names)
-            y[...] = scenario.compute(x).astype(dtype)
+            x, y = (
+                view(addresses[name], shape_of(scenario, name, shape), np.dtype(TYPES[scenario.type_of(name)])) for name in scenario.names
+            )
+            y[...] = scenario.compute(x).astype(y.dtype)
             if profiler is not None:
                 profiler.report_layer_time("first", 0.25)
                 profiler.report_layer_time("second", 0.75)
