@@ -17,7 +17,7 @@ from edgekit.networks import NetworkRequest
 from edgekit.runtimes.tensorrt.library import Library, Target
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
-from ..runtimes.tensorrt.doubles import STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu
+from ..runtimes.tensorrt.doubles import STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu, quantized_layers
 from .conftest import FACTORIES
 
 rtx = pytest.importorskip("tensorrt_rtx")
@@ -336,10 +336,19 @@ INT8_LAYERS = [{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weig
 
 def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
     for version, graph, flags in ((WEAK, "model.onnx", ["INT8", "FP16"]), (STRONG_10, "model.strong.onnx", [])):
-        trt = on_gpu(int8, version, layers=INT8_LAYERS)
+        trt = on_gpu(int8, version, layers=INT8_LAYERS, network=quantized_layers("features.0/Conv"))
         result = edgekit("build", int8)
         assert result.code == 0, result.err
         assert (trt.called("parse_from_file"), trt.called("set_flag")) == ([graph], flags)
+
+
+def test_an_int8_engine_with_a_quantized_layer_in_fp16_is_not_kept(edgekit, int8, on_gpu):
+    half = {**INT8_LAYERS[0], "Name": "features.2/Conv", "Weights": {"Type": "Half"}}
+    on_gpu(int8, WEAK, layers=[*INT8_LAYERS, half], network=quantized_layers("features.0/Conv", "features.2/Conv"))
+    result = edgekit("build", int8)
+    assert result.code == 1
+    assert "1 of 2 layers that the graph quantizes do not compute in INT8: features.2/Conv (fp16)" in result.err
+    assert not (int8 / "engines").exists()
 
 
 def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, int8, on_gpu):
@@ -349,7 +358,8 @@ def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, in
         {"name": "head/Gemm", "op_type": "", "precision": "float", "reason": "int8 kernels want 16"},
     ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))
-    trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=(LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")))
+    network = (*quantized_layers("features.0/Conv"), LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY"))
+    trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=network)
     assert edgekit("build", int8).code == 0
     assert [name for name, _, _ in trt.called("set_output_type")] == ["features.2/Conv"]
 
