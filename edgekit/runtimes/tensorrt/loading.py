@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 BATCH = "batch"
-# Not the library's own nptype(): that of 8.5 asks NumPy for np.bool, which NumPy 1.24 dropped.
+# Not the library's own nptype(): that of 8.6 asks NumPy for np.bool, which NumPy 1.24 dropped.
 DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",

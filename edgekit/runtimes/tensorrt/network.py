@@ -136,7 +136,7 @@ def _node(path: Path, index: int) -> str:
 
 def _hint(reason: str) -> str | None:
     if "opset" in reason.lower():
-        return "export it again with --opset 17, which every TensorRT from 8.5 on reads"
+        return "export it again with --opset 17, which every TensorRT from 8.6 on reads"
     if "no importer" in reason.lower() or "unsupported" in reason.lower():
         return "TensorRT has no such operator: express that layer by others, and export again"
     return None

@@ -44,7 +44,7 @@ def configure(
         for name in _WEAK_FLAGS[precision]:
             settings.set_flag(getattr(trt.BuilderFlag, name))
     if config.opt_level is not None:
-        _set_level(library, settings, config.opt_level)
+        _set_level(settings, config.opt_level)
     if config.workspace is not None:
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace * MB)
     if config.dla_core is not None:
@@ -55,12 +55,7 @@ def configure(
         settings.set_preview_feature(sharing, True)
 
 
-def _set_level(library: Library, settings: tensorrt.IBuilderConfig, level: int) -> None:
-    if not hasattr(settings, "builder_optimization_level"):
-        raise InputError(
-            f"{library.name} {library.version} has no optimization levels",
-            hint="leave --opt-level away; TensorRT 8.6 was the first with it",
-        )
+def _set_level(settings: tensorrt.IBuilderConfig, level: int) -> None:
     if not 0 <= level <= 5:
         raise InputError(f"--opt-level {level} is outside 0 … 5", hint="3 is TensorRT's own choice; 5 searches longest")
     settings.builder_optimization_level = level

@@ -106,6 +106,7 @@ def install(
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(library, "installed_version", lambda packages: version)
     monkeypatch.setattr(library, "MAPS", Path("/nowhere"))
+    monkeypatch.setattr(library, "NUMPY_VERSION", "1.26.4")
     if cuda is not None:
         monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
         monkeypatch.setitem(sys.modules, "cuda.bindings", types.ModuleType("cuda.bindings"))

@@ -18,6 +18,9 @@ class Runtime(Surface):
     _class = "Runtime"
 
     def __init__(self, double: TensorRTDouble, log: Any) -> None:
+        if double.scenario.runtime_warning:
+            log.log(double.ILogger.Severity.WARNING, double.scenario.runtime_warning)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         super().__init__(double)
         object.__setattr__(self, "_log", log)
 

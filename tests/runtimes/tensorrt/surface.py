@@ -59,6 +59,7 @@ class Scenario:
     accepts_cache: list[bool] = field(default_factory=lambda: [True])
     cache_warning: str | None = None
     builder_warning: str | None = None
+    runtime_warning: str | None = None
     steps: int = 3
     profiles: tuple[tuple[int, int, int], ...] = ()
     dtype: str = "FLOAT"

@@ -221,20 +221,6 @@ def test_options_reach_the_builder(double, model):
     assert trt.called("IBuilderConfig.builder_optimization_level") == trt.called("set_memory_pool_limit") == []
 
 
-def test_a_version_without_optimization_levels(double, model, monkeypatch):
-    from . import doubles
-
-    recorded = {**doubles.RECORDED, WEAK: {**doubles.RECORDED[WEAK], "classes": dict(doubles.RECORDED[WEAK]["classes"])}}
-    recorded[WEAK]["classes"]["IBuilderConfig"] = [
-        m for m in recorded[WEAK]["classes"]["IBuilderConfig"] if m != "builder_optimization_level"
-    ]
-    monkeypatch.setattr(doubles, "RECORDED", recorded)
-    double(WEAK)
-    with pytest.raises(InputError, match="has no optimization levels"):
-        TENSORRT.plan(model(), BuildConfig(opt_level=4))
-    assert TENSORRT.plan(model(), BuildConfig()).data == b"plan"
-
-
 @pytest.mark.parametrize("level", [-1, 6])
 def test_optimization_levels_are_0_to_5(double, model, level):
     double(STRONG_10)
