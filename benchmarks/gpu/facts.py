@@ -3,8 +3,8 @@
     python benchmarks/gpu/facts.py [--bundles build/gpu] [--network NAME …] [--seconds-left 240] [--out FILE] [--dumps FOLDER]
 
 Needs a GPU, TensorRT, cuda-python, onnx and edgekit's base install. Each question is asked in a process of its own, since a wrong engine can end one, and its
-answer is written to the json before the next is asked: ``error`` where there is none. ``--dumps`` keeps what the inspector and the profiler tell of the
-bundles' engines, a file each, for the tests that read them.
+answer is written to the json before the next is asked: ``error`` where there is none; what is answered there already is not asked again. ``--dumps`` keeps
+what the inspector and the profiler tell of the bundles' engines, a file each, for the tests that read them.
 """
 
 from __future__ import annotations
@@ -244,7 +244,8 @@ def _questions(asked: argparse.Namespace) -> dict[str, Callable[[Path], Answer]]
     }
     for name in asked.network:
         found[f"engines of {name}"] = lambda folder, name=name: engines(TENSORRT, asked.bundles, name, asked.dumps)
-    found[f"io types of {asked.network[0]}"] = lambda folder: io_types(TENSORRT, asked.bundles, asked.network[0])
+    for name in asked.network[:1]:
+        found[f"io types of {name}"] = lambda folder, name=name: io_types(TENSORRT, asked.bundles, name)
     return found
 
 
@@ -265,14 +266,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
         return error.exit_code
     path = asked.out or ROOT / "benchmarks" / "results" / f"facts-{library.name}-{library.version}-{target.sm}.json"
-    told: Answer = {"machine": {"runtime": library.name, "version": library.version, "sm": target.sm, "gpu": target.gpu}}
+    told: Answer = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    told["machine"] = {"runtime": library.name, "version": library.version, "sm": target.sm, "gpu": target.gpu}
+    told["environment"] = plain(describe())
     for name in questions:
+        if "error" not in told.get(name, {"error": "not asked"}):
+            continue
         print(f"{name} …", file=sys.stderr, flush=True)
         began = time.perf_counter()
         told[name] = _asked(name, sys.argv[1:] if arguments is None else arguments, deadline.left)
         told[name]["seconds in all"] = round(time.perf_counter() - began, 1)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**told, "environment": plain(describe())}, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         print(f"{name}: {json.dumps(told[name])[:600]}", flush=True)
     print(path)
     return 0
@@ -295,7 +300,9 @@ def _asked(name: str, arguments: Sequence[str], left: float) -> Answer:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundles", type=Path, default=ROOT / "build" / "gpu", metavar="FOLDER")
-    parser.add_argument("--network", nargs="+", default=NETWORKS, metavar="NAME")
+    parser.add_argument(
+        "--network", nargs="*", default=NETWORKS, metavar="NAME", help="whose engines are asked for; none where none is named"
+    )
     parser.add_argument("--seconds-left", type=float, metavar="S", help="end within these")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--dumps", type=Path, metavar="FOLDER", help="keep what inspector and profiler tell")

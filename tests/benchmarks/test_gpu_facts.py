@@ -47,6 +47,21 @@ def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
     )
 
 
+def test_what_is_answered_is_not_asked_again(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
+    install(monkeypatch, WEAK, Scenario())
+    monkeypatch.setattr(library, "installed_version", lambda packages: None)
+    out = tmp_path / "facts.json"
+    out.write_text(json.dumps({"boundary types": {"answer": 1}, "timing cache": {"error": "no answer"}}))
+    asked: list[str] = []
+    monkeypatch.setattr(gpu.facts, "_asked", lambda name, arguments, left: asked.append(name) or {"answer": 2})
+    assert gpu.facts.main(["--network", "--out", str(out)]) == 0
+    assert asked == ["weights of int8", "damaged engine", "captured graph", "timing cache"]
+    told = json.loads(out.read_text())
+    assert told["boundary types"] == {"answer": 1}
+    assert told["timing cache"]["answer"] == 2
+
+
 def test_when_the_time_is_over_nothing_more_is_asked(gpu: SimpleNamespace) -> None:
     assert gpu.facts._asked("boundary types", [], 0.0) == {"error": "not asked: the time was over"}
 
