@@ -89,6 +89,8 @@ def _layer(
         stored = f"{name}/wq"
     zero = [] if form == "int8 codes, DQ of two inputs" else [f"{name}/wz"]
     nodes.append(helper.make_node("DequantizeLinear", [stored, f"{name}/ws", *zero], [f"{name}/wdq"], name=f"{name}/wdq", axis=0))
+    if kind == "Conv":
+        attributes["kernel_shape"] = list(weight.shape[2:])  # TensorRT 8 does not infer it through a dequantizer
     nodes.append(helper.make_node(kind, [value, f"{name}/wdq"], [name], name=name, **attributes))
     return name
 
