@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 from deadline import Deadline
+from dumps import dump
 from networks import PRECISIONS, bundle_name
-from probes import FORMS, Probe, write_probe
+from probes import BEHIND, FORMS, KINDS, Probe, write_probe, write_single
 
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bench.environment import describe
@@ -96,10 +97,30 @@ def timing_cache(builder: Builder, folder: Path) -> Answer:
     whole = file.read_bytes()
     once("its own")
     damaged = {"half of it": whole[: len(whole) // 2], "a flipped bit": _flipped(whole), "empty": b"", "text": b"no cache at all\n" * 40}
-    for name, data in damaged.items():
+    for name, data in {"its own": whole, **damaged}.items():
         file.write_bytes(data)
-        answer[name] = _attempt(lambda name=name: once(name) or answer[name])
+        answer[name] = _attempt(lambda name=name, data=data: (once(name) or answer[name]) | _given_cache(builder, data))
     return answer
+
+
+def _given_cache(builder: Builder, data: bytes) -> Answer:
+    """What the library itself says of a timing cache, and how much of it is left."""
+    log = make_log(builder.library().trt)
+    settings = builder.library().trt.Builder(log).create_builder_config()
+    cache = settings.create_timing_cache(data)
+    if cache is None:
+        return {"bytes": len(data), "cache": None, "said": [*log.errors, *log.warnings]}
+    taken = settings.set_timing_cache(cache, False)
+    return {"bytes": len(data), "bytes that are left": len(bytes(cache.serialize())), "taken": taken, "said": [*log.errors, *log.warnings]}
+
+
+def float_outputs(builder: Builder, folder: Path) -> Answer:
+    """In what a quantized convolution computes whose output is quantized again, directly or behind an activation, or stays float."""
+    return {
+        f"{kind}, {behind}": _attempt(lambda kind=kind, behind=behind: _built_from(builder, write_single(folder, kind, behind)))
+        for kind in KINDS
+        for behind in BEHIND
+    }
 
 
 def damaged_engine(builder: Builder, folder: Path) -> Answer:
@@ -128,8 +149,8 @@ def captured_graph(builder: Builder, folder: Path) -> Answer:
     probe = write_probe(folder, "fp32 weights, Q, DQ")
     engine = builder.build(probe.artifact, folder / "captured.engine", BuildConfig(opt_level=QUICK))
     with builder.load(engine, SessionOptions()) as session:
-        graph, outputs = session.captured, session.run(probe.feeds)
-        captured = _clocked(session)
+        outputs = session.run(probe.feeds)
+        graph, captured = session.captured, _clocked(session)
         lane = session._bound  # the session itself never goes back to launches
         lane.graph = None
         same = all(np.array_equal(outputs[name], array) for name, array in session.collect().items())
@@ -161,11 +182,7 @@ def _engine(builder: Builder, path: Path, dumps: Path | None) -> Answer:
     with builder.load(engine, SessionOptions()) as session:
         times = layer_times(session, {session.inputs[0].name: bundle.golden().inputs[:1]})
         layers = session.layers()
-    if dumps is not None:
-        dumps.mkdir(parents=True, exist_ok=True)
-        told = loaded.engine.create_engine_inspector().get_engine_information(loaded.trt.LayerInformationFormat.JSON)
-        (dumps / f"{path.name}.graph.json").write_text(told, encoding="utf-8")
-        (dumps / f"{path.name}.profile.json").write_text(json.dumps(times), encoding="utf-8")
+    dump(builder, engine, path.name, dumps, times)
     unnamed = sorted(set(times) - {layer.name for layer in layers})
     return answer | {"types": _types(loaded), "layers": len(layers), "layers of the profiler that the inspector does not name": unnamed}
 
@@ -192,7 +209,7 @@ def _with_io(builder: Builder, path: Path, io: Any) -> Answer:
 
 
 def _built_from(builder: Builder, probe: Probe) -> Answer:
-    engine = builder.build(probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig(opt_level=QUICK))
+    engine = builder.build(probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig())
     with builder.load(engine, SessionOptions()) as session:
         scores = session.run(probe.feeds)[probe.output]
         layers = [{"name": layer.name, "kind": layer.kind, "precision": layer.precision, "role": layer.role} for layer in session.layers()]
@@ -238,7 +255,14 @@ def _open(path: Path) -> int:
 
 def _questions(asked: argparse.Namespace) -> dict[str, Callable[[Path], Answer]]:
     """Every question by its name; each is given a folder of its own."""
-    small: tuple[Callable[[Builder, Path], Answer], ...] = (weights_of_int8, boundary_types, damaged_engine, captured_graph, timing_cache)
+    small: tuple[Callable[[Builder, Path], Answer], ...] = (
+        weights_of_int8,
+        float_outputs,
+        captured_graph,
+        timing_cache,
+        boundary_types,
+        damaged_engine,
+    )
     found: dict[str, Callable[[Path], Answer]] = {
         ask.__name__.replace("_", " "): lambda folder, ask=ask: ask(TENSORRT, folder) for ask in small
     }

@@ -17,7 +17,12 @@ from edgekit.artifact import Artifact, TensorSpec, sha256_of
 
 Form = Literal["int8 codes, DQ of two inputs", "int8 codes, DQ", "fp32 weights, Q, DQ"]
 FORMS: tuple[Form, ...] = ("int8 codes, DQ of two inputs", "int8 codes, DQ", "fp32 weights, Q, DQ")
+Kind = Literal["conv", "depthwise"]
+KINDS: tuple[Kind, ...] = ("conv", "depthwise")
+Behind = Literal["Q", "relu, Q", "h-swish, Q", "float", "relu, float", "h-swish, float"]
+BEHIND: tuple[Behind, ...] = ("Q", "relu, Q", "h-swish, Q", "float", "relu, float", "h-swish, float")
 SHAPE = (1, 16, 32, 32)
+SINGLE = (1, 64, 28, 28)
 CLASSES = 16
 OPSET = 17
 
@@ -47,20 +52,45 @@ def write_probe(folder: Path, form: Form) -> Probe:
     nodes.append(helper.make_node("GlobalAveragePool", [value], ["pool"], name="pool"))
     nodes.append(helper.make_node("Flatten", ["pool"], ["flat"], name="flat"))
     value = _layer("gemm", "Gemm", _read("flat", 0.05, nodes, tensors), rng.normal(size=(CLASSES, 32)), form, nodes, tensors, transB=1)
+    image, scores = TensorSpec("image", SHAPE, "float32"), TensorSpec(value, (1, CLASSES), "float32")
+    return _probe(folder / f"{form.replace(', ', '-').replace(' ', '-')}.onnx", nodes, tensors, image, scores, rng)
+
+
+def write_single(folder: Path, kind: Kind, behind: Behind) -> Probe:
+    """One quantized convolution of 64 channels with what follows it, and a float output."""
+    rng = np.random.default_rng(0)
+    nodes: Nodes = []
+    tensors: Tensors = [numpy_helper.from_array(np.zeros((), np.int8), "zero")]
+    groups = SINGLE[1] if kind == "depthwise" else 1
+    weight = rng.normal(size=(SINGLE[1], SINGLE[1] // groups, 3, 3))
+    form: Form = "fp32 weights, Q, DQ"
+    value = _layer("conv", "Conv", _read("image", 0.03, nodes, tensors), weight, form, nodes, tensors, group=groups, pads=[1, 1, 1, 1])
+    if behind in ("relu, Q", "relu, float"):
+        nodes.append(helper.make_node("Relu", [value], ["relu"], name="relu"))
+        value = "relu"
+    if behind in ("h-swish, Q", "h-swish, float"):
+        nodes.append(helper.make_node("HardSwish", [value], ["swish"], name="swish"))
+        value = "swish"
+    if behind.endswith("Q"):
+        value = _layer("reader", "Conv", _read(value, 0.2, nodes, tensors), rng.normal(size=(64, 64, 1, 1)), form, nodes, tensors)
+    nodes.append(helper.make_node("GlobalAveragePool", [value], ["pool"], name="pool"))
+    image, scores = TensorSpec("image", SINGLE, "float32"), TensorSpec("pool", (1, SINGLE[1], 1, 1), "float32")
+    return _probe(folder / f"{kind}-{behind.replace(', ', '-')}.onnx", nodes, tensors, image, scores, rng)
+
+
+def _probe(path: Path, nodes: Nodes, tensors: Tensors, image: TensorSpec, scores: TensorSpec, rng: np.random.Generator) -> Probe:
     graph = helper.make_graph(
         nodes,
         "probe",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, SHAPE)],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, (1, CLASSES))],
+        [helper.make_tensor_value_info(image.name, TensorProto.FLOAT, image.shape)],
+        [helper.make_tensor_value_info(scores.name, TensorProto.FLOAT, scores.shape)],
         tensors,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    path = folder / f"{form.replace(', ', '-').replace(' ', '-')}.onnx"
     onnx.save(model, path)
-    feeds = {"image": rng.normal(size=SHAPE).astype(np.float32)}
+    feeds = {image.name: rng.normal(size=image.shape).astype(np.float32)}
     (expected,) = ReferenceEvaluator(_for_reference(model)).run(None, feeds)
-    image, scores = TensorSpec("image", SHAPE, "float32"), TensorSpec(value, (1, CLASSES), "float32")
-    return Probe(Artifact(path, "onnx", "int8", (image,), (scores,), sha256_of(path)), feeds, value, np.asarray(expected))
+    return Probe(Artifact(path, "onnx", "int8", (image,), (scores,), sha256_of(path)), feeds, scores.name, np.asarray(expected))
 
 
 def _read(name: str, scale: float, nodes: Nodes, tensors: Tensors) -> str:

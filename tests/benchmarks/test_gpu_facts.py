@@ -56,7 +56,7 @@ def test_what_is_answered_is_not_asked_again(gpu: SimpleNamespace, monkeypatch: 
     asked: list[str] = []
     monkeypatch.setattr(gpu.facts, "_asked", lambda name, arguments, left: asked.append(name) or {"answer": 2})
     assert gpu.facts.main(["--network", "--out", str(out)]) == 0
-    assert asked == ["weights of int8", "damaged engine", "captured graph", "timing cache"]
+    assert asked == ["weights of int8", "float outputs", "captured graph", "timing cache", "damaged engine"]
     told = json.loads(out.read_text())
     assert told["boundary types"] == {"answer": 1}
     assert told["timing cache"]["answer"] == 2

@@ -39,7 +39,7 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
         BadNetwork: this is not what an inspector writes.
     """
     try:
-        layers = json.loads(text)["Layers"]
+        layers = json.loads(text, strict=False)["Layers"]
         return tuple(_layer(layer) for layer in layers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadNetwork(
