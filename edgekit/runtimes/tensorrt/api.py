@@ -37,6 +37,7 @@ class Module(Protocol):
     IDebugListener: Any
     # TensorRT-RTX alone.
     ComputeCapability: Any
+    DynamicShapesKernelSpecializationStrategy: Any
 
 
 class AheadOfTimeConfig(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.artifact import Precision
 from edgekit.errors import EnvironmentLacks, InputError
@@ -37,6 +37,8 @@ def configure(
         named = cast(AheadOfTimeConfig, settings)
         named.num_compute_capabilities = 1
         named.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
+        flags: Any = trt.BuilderFlag
+        settings.set_flag(flags.REQUIRE_USER_ALLOCATION)  # what allocates while it runs cannot be captured as a CUDA graph
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells only names
     if precision == "fp32":
         settings.clear_flag(trt.BuilderFlag.TF32)  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of

@@ -1,4 +1,4 @@
-"""Doubles of TensorRT 8.6, 10 and 11. What each offers is what the real module of that version offered; see surface.py.
+"""Doubles of TensorRT 8.6, 10 and 11 and of TensorRT-RTX. What each offers is what the real module of that version offered; see surface.py.
 
 A name that the version does not have raises AttributeError, as there.
 """
@@ -20,10 +20,11 @@ from edgekit.runtimes.tensorrt import builder, library, loading
 from .builder_double import Builder, ConstantLayer, OnnxParser
 from .cuda_double import CudaDouble
 from .runtime_double import Runtime
-from .surface import LAST_10, RECORDED, STRONG_10, STRONG_11, VERSIONS, WEAK, DebugTensor, LayerSpec, Scenario, Surface
+from .surface import LAST_10, RECORDED, RTX, STRONG_10, STRONG_11, VERSIONS, WEAK, DebugTensor, LayerSpec, Scenario, Surface
 
 __all__ = [
     "LAST_10",
+    "RTX",
     "STRONG_10",
     "STRONG_11",
     "VERSIONS",
@@ -41,8 +42,8 @@ class TensorRTDouble(types.ModuleType):
     """A module ``tensorrt`` of a recorded version. ``calls`` holds every method called and every attribute set, in order."""
 
     def __init__(self, version: str, scenario: Scenario, cuda: CudaDouble | None = None) -> None:
-        super().__init__("tensorrt")
-        self.__spec__ = types.SimpleNamespace(name="tensorrt")  # type: ignore[assignment]
+        super().__init__("tensorrt_rtx" if version == RTX else "tensorrt")
+        self.__spec__ = types.SimpleNamespace(name=self.__name__)  # type: ignore[assignment]
         self.version, self.scenario, self.cuda = version, scenario, cuda
         self.__version__ = version
         self.calls: list[tuple[str, Any]] = []
@@ -101,9 +102,9 @@ def plug_gpu(monkeypatch: pytest.MonkeyPatch, capability: str | None = "8.6", na
 def install(
     monkeypatch: pytest.MonkeyPatch, version: str, scenario: Scenario | None = None, cuda: CudaDouble | None = None
 ) -> TensorRTDouble:
-    """Python imports this double as ``tensorrt``, and the CUDA double with it."""
+    """Python imports this double as ``tensorrt``, or as ``tensorrt_rtx`` where it is that, and the CUDA double with it."""
     double = TensorRTDouble(version, scenario or Scenario(), cuda)
-    monkeypatch.setitem(sys.modules, "tensorrt", double)
+    monkeypatch.setitem(sys.modules, double.__name__, double)
     monkeypatch.setattr(library, "installed_version", lambda packages: version)
     monkeypatch.setattr(library, "MAPS", Path("/nowhere"))
     monkeypatch.setattr(library, "NUMPY_VERSION", "1.26.4")

@@ -57,11 +57,25 @@ class EngineDouble(Surface):
     def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
         return [(batch, *self._double.scenario.shape[1:]) for batch in self._double.scenario.profiles[index]]
 
-    def create_execution_context(self) -> Any:
+    def create_runtime_config(self) -> Any:
+        return RuntimeConfig(self._double)
+
+    def create_execution_context(self, config: Any = None) -> Any:
+        self._double.calls.append(("create_execution_context", config and config.dynamic_shapes_kernel_specialization_strategy.name))
         return None if self._double.scenario.context_fails else ContextDouble(self._double, self._unfused)
 
     def create_engine_inspector(self) -> Any:
         return InspectorDouble(self._double)
+
+
+class RuntimeConfig(Surface):
+    """As TensorRT-RTX makes it: kernels for a shape come later, in the background."""
+
+    _class = "IRuntimeConfig"
+
+    def __init__(self, double: TensorRTDouble) -> None:
+        super().__init__(double)
+        object.__setattr__(self, "dynamic_shapes_kernel_specialization_strategy", double.DynamicShapesKernelSpecializationStrategy.LAZY)
 
 
 class InspectorDouble(Surface):
@@ -125,6 +139,9 @@ class ContextDouble(Surface):
                 self._tell(tensor, stream, dtype)
         cuda.submit(stream, infer, 0.5)
         return True
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self._ran and self._double.scenario.is_capturable
 
     def set_debug_listener(self, listener: Any) -> bool:
         object.__setattr__(self, "_listener", listener)

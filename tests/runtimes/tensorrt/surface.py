@@ -1,6 +1,6 @@
 """What the classes and enumerations of each version of TensorRT hold, and what a test lets happen.
 
-``recorded.json`` was read from the packages 8.6.0, 10.3.0, 10.16.1.11 and 11.4.0.106.
+``recorded.json`` was read from the packages 8.6.0, 10.3.0, 10.16.1.11 and 11.4.0.106, and from TensorRT-RTX 1.7.1.116.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .doubles import TensorRTDouble
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
-VERSIONS = tuple(RECORDED)
+*VERSIONS, RTX = RECORDED
 MARK = b" with debug tensors"
 TYPES = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1"}
 WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
@@ -71,6 +71,7 @@ class Scenario:
     inspector: str = '{"Layers": []}'
     refuses: str | None = None
     fails_capture: bool = False
+    is_capturable: bool = True
     context_fails: bool = False
 
     def type_of(self, name: str) -> str:

@@ -24,6 +24,8 @@ from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.runtimes.tensorrt.audit import audit
+from edgekit.runtimes.tensorrt.log import make_log
+from edgekit.runtimes.tensorrt.settings import configure
 from edgekit.runtimes.tensorrt.typed import quantized
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
@@ -199,6 +201,19 @@ def test_options_change_the_plan_and_a_small_workspace_is_refused(fp16):
 def test_there_is_no_dla_without_a_jetson(fp16):
     with pytest.raises(EnvironmentLacks, match=r"tensorrt-rtx 1\.\S+ finds no DLA here"):
         TENSORRT_RTX.plan(fp16, BuildConfig("sm86", dla_core=0))
+
+
+@needs_rtx
+def test_engines_of_rtx_allocate_nothing_while_they_run(small):
+    """Else a stream that runs one cannot be captured."""
+    library = TENSORRT_RTX.library()
+    trt, log = library.trt, make_log(library.trt)
+    builder = trt.Builder(log)
+    settings = builder.create_builder_config()
+    assert not settings.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    configure(library, builder, settings, library.target("sm86"), BuildConfig("sm86"), "fp32")
+    assert settings.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    assert len(TENSORRT_RTX.plan(small, BuildConfig("sm86")).data) > 0
 
 
 @needs_rtx

@@ -246,5 +246,5 @@ def test_builders_have_the_methods_of_a_runtime():
 
 
 def test_every_recorded_version_is_covered():
-    assert VERSIONS == ("8.6.0", "10.3.0", "10.16.1.11", "11.4.0.106")
+    assert VERSIONS == ["8.6.0", "10.3.0", "10.16.1.11", "11.4.0.106"]
     assert "tensorrt" not in sys.modules or sys.modules["tensorrt"].__version__ not in VERSIONS
