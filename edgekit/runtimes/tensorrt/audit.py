@@ -63,6 +63,8 @@ def audit(
     reformats = [layer for layer in layers if layer.role == "reformat"]
     failures, notes = _judge(layers, computing, precision, kept, quantized, excuse)
     total = sum(times.values()) if times else 0.0
+    if strangers := sorted(set(times or ()) - {layer.name for layer in layers}):
+        notes.append(f"{len(strangers)} layers were timed that the inspector does not tell of: {_listed(strangers)}")
     return Audit(
         of,
         tuple(_share(name, computing, times, total) for name in PRECISIONS if any(layer.precision == name for layer in computing)),

@@ -20,7 +20,9 @@ _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
     (re.compile(r"\bfp32\b|\bfloat\b|\bfloat32\b", re.I), "fp32"),
 )
 # Nodes that convert: edgekit's own casts, ONNX nodes named for their operator, and what TensorRT calls layers that were given no name.
-_CONVERSION = re.compile(r"\|(fp16|fp32|cast)$|(^|[/_.:])(QuantizeLinear|DequantizeLinear|Cast)(_\d+)?$|\[(Cast|Quantize|Dequantize)\]$")
+_CONVERSION = re.compile(
+    r"\|(fp16|fp32|cast)$|(^|[/_.:])((Quant|Dequant)(ize)?Linear(Node_)?|Cast)(_\d+)?$|\[(Cast|Quantize|Dequantize)\]$"
+)
 _FUSED = re.compile(r" \+ | \|\| ")  # one after the other, and side by side
 
 

@@ -68,6 +68,7 @@ class Scenario:
     compute: Callable[[Any], Any] = lambda x: 2 * x + 1
     row: tuple[int, ...] | None = None
     unfused: tuple[DebugTensor, ...] = ()
+    timed: tuple[tuple[str, float], ...] = (("first", 0.25), ("second", 0.75))
     inspector: str = '{"Layers": []}'
     refuses: str | None = None
     fails_capture: bool = False

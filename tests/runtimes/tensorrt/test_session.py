@@ -233,6 +233,12 @@ def test_layers_are_timed_by_the_library(opened):
     assert cuda.launched == ["graph"]  # the graph is in use again
 
 
+def test_layers_of_one_name_count_as_one(opened):
+    """As each inference tells them, and not the one time of the two that lies in the middle."""
+    session, _ = opened(timed=(("copy", 0.25), ("conv", 0.5), ("copy", 1.0)))
+    assert layer_times(session, {"x": X}, runs=3) == {"copy": 1.25, "conv": 0.5}
+
+
 def test_the_engine_tells_its_layers(opened):
     session, _ = opened(inspector='{"Layers": ["a", "b"]}')
     session.bind({"x": X})
