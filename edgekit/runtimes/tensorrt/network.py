@@ -137,6 +137,8 @@ def _node(path: Path, index: int) -> str:
 def _hint(reason: str) -> str | None:
     if "opset" in reason.lower():
         return "export it again with --opset 17, which every TensorRT from 8.6 on reads"
+    if "DequantizeLinear" in reason and "range_check" in reason:
+        return "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle again, its graph was written before edgekit knew that"
     if "no importer" in reason.lower() or "unsupported" in reason.lower():
         return "TensorRT has no such operator: express that layer by others, and export again"
     return None

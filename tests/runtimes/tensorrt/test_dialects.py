@@ -148,6 +148,30 @@ def test_without_onnx_8_6_can_only_number_the_node(double, model, monkeypatch):
         TENSORRT.plan(model(), BuildConfig())
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_graph_without_zero_points_is_refused_by_8_6(double, tmp_path, version):
+    """The double says what the real parser of 8.6.0 said of such a file."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], name="fine/DequantizeLinear"),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["u"], name="stem/w/DequantizeLinear"),
+        helper.make_node("Add", ["v", "u"], ["y"], name="Add"),
+    ]
+    constants = {"w": np.ones((3, 3), np.int8), "s": np.float32(0.1), "z": np.int8(0)}
+    weights = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 3])
+    onnx.save(helper.make_model(helper.make_graph(nodes, "small", [], [output], weights)), str(tmp_path / "model.onnx"))
+    graph = Artifact(tmp_path / "model.onnx", "onnx", "int8", (), (), "0" * 64)
+    double(version)
+    if version != WEAK:
+        assert TENSORRT.plan(graph, BuildConfig()).data == b"plan"
+        return
+    with pytest.raises(
+        BadNetwork, match=r"stem/w/DequantizeLinear \(DequantizeLinear\): Invalid Node - stem/w/DequantizeLinear\nvector"
+    ) as caught:
+        TENSORRT.plan(graph, BuildConfig())
+    assert "export the bundle again" in (caught.value.hint or "")
+
+
 # ---- batches
 
 
