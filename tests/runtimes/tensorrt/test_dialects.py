@@ -11,6 +11,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt import TENSORRT, BuildConfig
 from edgekit.runtimes.tensorrt.config import parse_profiles
+from edgekit.runtimes.tensorrt.typed import quantized
 
 from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, LayerSpec, Scenario, install, plug_gpu
 
@@ -113,17 +114,22 @@ def test_the_network_before_fusion_is_told(double, model):
     ]
 
 
-@pytest.mark.parametrize(("read", "precision"), [("x/DequantizeLinear", "int8"), ("x", "fp32")])
+@pytest.mark.parametrize(
+    ("read", "precision"), [("x/DequantizeLinear", "int8"), ("x/Flatten", "int8"), ("z/Flatten", "fp32"), ("x", "fp32")]
+)
 def test_a_product_is_int8_where_all_that_it_reads_is_dequantized(double, model, read, precision):
     layers = (
         LayerSpec("x/DequantizeLinear", "DEQUANTIZE"),
         LayerSpec("w/DequantizeLinear", "DEQUANTIZE"),
         LayerSpec("0/Conv", inputs=(read, "w/DequantizeLinear")),
         LayerSpec("0/Add", "ELEMENTWISE", inputs=("x/DequantizeLinear", "w/DequantizeLinear")),
+        LayerSpec("x/Flatten", "SHUFFLE", inputs=("x/DequantizeLinear",)),
+        LayerSpec("z/Flatten", "SHUFFLE", inputs=("z",)),
     )
     double(STRONG_10, layers=layers)
     found = TENSORRT.plan(model("int8"), BuildConfig()).network
     assert (found[2].precision, found[3].precision) == (precision, "fp32")
+    assert quantized(found) == (("0/Conv",) if precision == "int8" else ())
 
 
 # ---- what the parser refuses
