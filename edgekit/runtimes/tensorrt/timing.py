@@ -1,10 +1,12 @@
 """TensorRT's timing cache on disk: what the builder measured of kernels, so that the next build on this GPU measures less.
 
-One file a library, version and GPU. TensorRT refuses the cache of another device; then a new one is begun.
+One file a library, version and GPU: a sha256 of 32 bytes, then what TensorRT wrote. TensorRT refuses the cache of another device; but one that is damaged
+it reads as an empty one without a word (seen with 8.6.0), which is why the digest stands in front. Either way a new cache is begun, and it is said.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from edgekit.runtimes.tensorrt.log import Log
 
 if TYPE_CHECKING:
     import tensorrt
+
+DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ def attach(library: Library, settings: tensorrt.IBuilderConfig, target: Target, 
     stored, note = _read(path)
     before = len(log.warnings)
     cache = settings.create_timing_cache(stored)
-    emptied = any("timing cache" in warning for warning in log.warnings[before:])  # it is read as empty where it is no cache at all
+    emptied = any("timing cache" in warning for warning in log.warnings[before:])
     if cache is None or emptied or not settings.set_timing_cache(cache, False):
         cache = settings.create_timing_cache(b"")
-        note = f"{path.name} is of another device or version, or damaged; a new timing cache was begun"
+        note = f"{path.name} is of another device or version; a new timing cache was begun"
         if cache is None or not settings.set_timing_cache(cache, False):
             return None
     return TimingCache(path, cache, note)
@@ -49,7 +53,8 @@ def store(timing: TimingCache) -> None:
     timing.path.parent.mkdir(parents=True, exist_ok=True)
     partial = timing.path.with_name(f".{timing.path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(bytes(timing.cache.serialize()))
+        data = bytes(timing.cache.serialize())
+        partial.write_bytes(hashlib.sha256(data).digest() + data)
         partial.replace(timing.path)
     finally:
         partial.unlink(missing_ok=True)
@@ -57,11 +62,15 @@ def store(timing: TimingCache) -> None:
 
 def _read(path: Path) -> tuple[bytes, str | None]:
     try:
-        return path.read_bytes(), None
+        stored = path.read_bytes()
     except FileNotFoundError:
         return b"", None
     except OSError as error:
         return b"", f"{path} cannot be read ({error.strerror}); a new timing cache was begun"
+    digest, data = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
+        return b"", f"{path.name} is damaged; a new timing cache was begun"
+    return data, None
 
 
 def _slug(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import onnx
 import pytest
@@ -313,14 +315,29 @@ def test_the_timing_cache_is_kept_by_version_and_gpu(double, model, version, tmp
 @pytest.mark.parametrize("scenario", [{"accepts_cache": [False, True]}, {"accepts_cache": [True, True], "cache_warning": "x"}])
 def test_a_timing_cache_of_another_device_is_begun_anew(double, model, tmp_path, scenario):
     path = tmp_path / "tensorrt-10.3.0-sm87-orin-nx.cache"
-    path.write_bytes(b"foreign")
+    path.write_bytes(hashlib.sha256(b"foreign").digest() + b"foreign")
     if scenario.get("cache_warning"):
         scenario["cache_warning"] = "Failed to deserialize timing cache. Returning an empty timing cache."
     trt = double(STRONG_10, **scenario)
     plan = TENSORRT.plan(model(), BuildConfig(timing_cache=tmp_path))
     assert trt.called("create_timing_cache") == [b"foreign", b""]
-    assert plan.notes == (f"{path.name} is of another device or version, or damaged; a new timing cache was begun",)
-    assert path.read_bytes() == b"measured"
+    assert plan.notes == (f"{path.name} is of another device or version; a new timing cache was begun",)
+    assert path.read_bytes() == hashlib.sha256(b"measured").digest() + b"measured"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:-1], lambda whole: whole[:-1] + b"!", lambda whole: b"", lambda whole: b"text\n" * 40]
+)
+def test_a_damaged_timing_cache_is_told_although_tensorrt_takes_it(double, model, tmp_path, damage):
+    folder = tmp_path / "timing"
+    double(STRONG_10)
+    TENSORRT.plan(model(), BuildConfig(timing_cache=folder))
+    (path,) = folder.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    trt = double(STRONG_10)
+    plan = TENSORRT.plan(model(), BuildConfig(timing_cache=folder))
+    assert trt.called("create_timing_cache") == [b""]
+    assert plan.notes == (f"{path.name} is damaged; a new timing cache was begun",)
 
 
 def test_a_build_that_fails_leaves_no_timing_cache(double, model, tmp_path):
