@@ -18,6 +18,9 @@ from edgekit.graph.io import load, save
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models.mobilenetv2 import ConvBNReLU6, InvertedResidual
+from edgekit.quantize.equalize import find_groups, scale_group
+from edgekit.quantize.execute import Network
+from edgekit.quantize.placement import Placement, place
 
 
 class TinyMobileNet(nn.Module):
@@ -56,21 +59,48 @@ def photos(digits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session")
 def mobilenet(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The simplified graph of a small MobileNetV2 trained for a few seconds: its channels have the unlike ranges of a trained network."""
-    torch.manual_seed(0)
-    model, labels = TinyMobileNet(), torch.from_numpy(np.asarray(load_digits().target))
-    images = torch.from_numpy(digits)
+    """The simplified graph of a small MobileNetV2 trained for a few seconds: its channels have the unlike ranges of a trained network.
+
+    It is the same on every processor: NumPy draws the numbers, and in double precision the order of sums moves no weight by more than float32's rounding.
+    """
+    generator = np.random.default_rng(0)
+    model, labels = TinyMobileNet().double(), torch.from_numpy(np.asarray(load_digits().target))
+    with torch.no_grad():
+        for weight in (parameter for parameter in model.parameters() if parameter.ndim > 1):
+            weight.copy_(torch.from_numpy(generator.normal(0, np.sqrt(2 / weight[0].numel()), weight.shape)))
+        model.classifier.bias.zero_()
+    images = torch.from_numpy(digits).double()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=1e-2)
     for _ in range(2):
-        for chosen in torch.randperm(1600).split(64):
+        for chosen in torch.from_numpy(generator.permutation(1600)).split(64):
             loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     folder = tmp_path_factory.mktemp("mobilenet")
-    raw = trace(model.eval(), folder / "raw.onnx", TraceConfig((1, 16, 16)))
+    raw = trace(model.float().eval(), folder / "raw.onnx", TraceConfig((1, 16, 16)))
     artifact, _ = simplify(raw, folder / "fp32.onnx", SimplifyConfig(), digits[:2])
     return artifact
+
+
+@pytest.fixture(scope="session")
+def skewed(mobilenet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The same function with channels of the residual streams up to 50 times wider than their neighbours, as batch norms fold to in real networks."""
+    model = load(mobilenet.path)
+    generator = np.random.default_rng(0)
+    for group in find_groups(model, placed(model)):
+        if not np.isfinite(group.bound):
+            channels = len(model.graph.initializers[group.writers[0].weight].const_value.numpy())  # type: ignore[union-attr]
+            scale_group(model, group, np.exp(generator.normal(0.0, 1.2, channels)))
+    return save(model, tmp_path_factory.mktemp("skewed") / "fp32.onnx", "fp32")
+
+
+def placed(model: ir.Model, kept: frozenset[str] = frozenset()) -> Placement:
+    network = Network(model)
+    shape = tuple(int(size) for size in model.graph.inputs[0].shape)  # type: ignore[union-attr]
+    with torch.inference_mode():
+        values = network.run(torch.ones(shape[1:]), keep=[name for step in network.steps for name in step.outputs])
+    return place(model, {name: tuple(t.shape) for name, t in values.items()} | {network.input: shape}, kept)
 
 
 def graph(text: str) -> ir.Model:

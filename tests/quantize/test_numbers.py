@@ -19,8 +19,7 @@ from edgekit.quantize.loss import price_grids
 from edgekit.quantize.observe import BINS, ValueStatistics, observe
 from edgekit.quantize.twin import Grid, fidelity, logits_of
 from edgekit.quantize.weights import round_weights, rounded_constants
-from tests.quantize.conftest import artifact_of, graph, with_weights
-from tests.quantize.test_placement import placed
+from tests.quantize.conftest import artifact_of, graph, placed, with_weights
 
 
 def seen(numbers: NDArray[np.float32]) -> ValueStatistics:

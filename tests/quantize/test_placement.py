@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
 import pytest
-import torch
 
-from edgekit.quantize.execute import Network
-from edgekit.quantize.placement import Placement, place
-from tests.quantize.conftest import graph, with_weights
+from edgekit.quantize.placement import Placement
+from tests.quantize.conftest import graph, placed, with_weights
 
 W = "float[16,16,1,1]"
-
-
-def placed(model: ir.Model, kept: frozenset[str] = frozenset()) -> Placement:
-    network = Network(model)
-    shape = tuple(int(size) for size in model.graph.inputs[0].shape)  # type: ignore[union-attr]
-    with torch.inference_mode():
-        values = network.run(torch.ones(shape[1:]), keep=[name for step in network.steps for name in step.outputs])
-    return place(model, {name: tuple(t.shape) for name, t in values.items()} | {network.input: shape}, kept)
 
 
 def reads(placement: Placement) -> set[tuple[str, int]]:

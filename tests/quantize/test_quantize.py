@@ -16,13 +16,11 @@ from edgekit.errors import BadNetwork, BadWeights, InputError
 from edgekit.graph.io import load, save
 from edgekit.quantize import Gate, GateNotMet, QuantizeConfig, QuantizeResult, quantize
 from edgekit.quantize.check import check_foreign_int8
-from edgekit.quantize.equalize import find_groups, scale_group
 from edgekit.quantize.twin import fidelity
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from tests.quantize.conftest import artifact_of, graph, with_weights
-from tests.quantize.test_placement import placed
 
 ALL_INT8 = QuantizeConfig(fallback=False, sensitivity=False)
 
@@ -43,18 +41,6 @@ def test_it_is_near_the_float_network_on_photos_it_never_saw(
     reached = fidelity(logits(mobilenet, photos[36:]), logits(quantized.artifact, photos[36:]))
     assert reached.sqnr > 15
     assert quantized.report.reached.sqnr == pytest.approx(quantized.report.all_int8.sqnr, abs=2)
-
-
-@pytest.fixture(scope="module")
-def skewed(mobilenet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The same function with channels up to 50 times wider than their neighbours, as batch norms fold to in real networks."""
-    model = load(mobilenet.path)
-    generator = np.random.default_rng(0)
-    for group in find_groups(model, placed(model)):
-        if not np.isfinite(group.bound):
-            channels = len(model.graph.initializers[group.writers[0].weight].const_value.numpy())  # type: ignore[union-attr]
-            scale_group(model, group, np.exp(generator.normal(0.0, 1.2, channels)))
-    return save(model, tmp_path_factory.mktemp("skewed") / "fp32.onnx", "fp32")
 
 
 def test_every_choice_helps_where_channels_differ(skewed: Artifact, photos: NDArray[np.float32], tmp_path: Path) -> None:
