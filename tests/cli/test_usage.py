@@ -15,7 +15,13 @@ from edgekit.errors import InputError
 
 from .conftest import FACTORIES, EdgekitCall
 
-VERBS = ("export", "run", "verify", "build", "bench", "zoo", "doctor")
+VERBS = [str(command.name) for command in app.app.registered_commands]
+
+
+def test_every_file_beside_the_app_is_a_verb() -> None:
+    """What the other tests call every verb is every verb."""
+    files = {path.stem for path in Path(app.__file__).parent.glob("*.py")}
+    assert sorted(VERBS) == sorted(files - {"__init__", "app", "console", "options"})
 
 
 @pytest.mark.parametrize("verb", VERBS)
