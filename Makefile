@@ -1,6 +1,7 @@
 # make demo     a fresh clone: install, take MobileNetV2 with its ImageNet weights to an FP16 bundle, classify photos with it
-# make test     every test (what CI runs)
-# make check    ruff, mypy --strict, pytest
+# make test     every test, the slowest named
+# make check    ruff, mypy --strict, the wheel, pytest (what CI runs)
+# make wheel    build the package and run it where nothing else is installed
 # make zoo      rewrite the zoo's tables in README.md and docs/
 # make parser86 the ONNX parser of TensorRT 8.6 as a program, for the tests that ask it: HEADERS=… is NVIDIA/TensorRT's include/ of release/8.6
 
@@ -10,11 +11,12 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+WHEEL := build/wheel
 TYPED := build/typed
 STUBS := $(VENV)/stubs
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
-.PHONY: demo test check lint types install parser86 clean
+.PHONY: demo test check lint types wheel install parser86 clean
 
 demo: $(DEMO)
 	$(BIN)/edgekit export mobilenetv2 --fp16 --force
@@ -22,9 +24,9 @@ demo: $(DEMO)
 	$(BIN)/edgekit verify build/mobilenetv2-fp16
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
-check: lint types test
+check: lint types wheel test
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -35,6 +37,14 @@ types: $(INSTALLED) $(STUBS)
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)/edgekit
 	@ln -s $(CURDIR)/edgekit/* $(CURDIR)/models $(CURDIR)/calib $(TYPED)/edgekit/
 	cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
+
+# A fresh environment with the package and what its base asks for.
+wheel: $(DEMO)
+	@rm -rf build/lib build/bdist.* edgekit.egg-info $(WHEEL)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(WHEEL)/edgekit-*.whl
+	$(WHEEL)/venv/bin/python tests/installed.py
 
 install: $(INSTALLED)
 
