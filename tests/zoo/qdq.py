@@ -17,7 +17,6 @@ LAYERS = ("Conv", "Gemm")
 ACTIVATIONS = ("Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh")
 POOLS = ("GlobalAveragePool", "AveragePool")
 MOVERS = ("MaxPool", "Reshape", "Transpose", "Flatten", "Split", "Slice", "Concat")
-CHANNELS, DEPTHWISE_MULTIPLE, DEPTHWISE_KERNEL = 16, 8, 3  # the least that TensorRT's int8 kernels are made for
 
 
 class Graph:
@@ -84,18 +83,6 @@ class Graph:
         """Multiply-accumulates for one image."""
         shape = self.weight(layer).shape
         return prod(shape) * (prod(self.shapes[layer.output[0]][2:]) if layer.op_type == "Conv" else 1)
-
-    def has_int8_kernel(self, layer: NodeProto) -> bool:
-        """Whether the layer's sizes are such that TensorRT has an int8 kernel worth using; the first layer may read an image of three channels."""
-        shape = self.weight(layer).shape
-        if layer.op_type == "Gemm":
-            return min(shape) >= CHANNELS
-        groups = attribute(layer, "group", 1)
-        given = shape[1] * groups
-        if groups > 1 and groups == given:
-            return shape[0] % DEPTHWISE_MULTIPLE == 0 and min(shape[2:]) >= DEPTHWISE_KERNEL
-        first = self.behind_quantizer(layer.input[0]) == self.image
-        return shape[0] >= CHANNELS and (given >= CHANNELS or first)
 
     def gates(self) -> Iterator[tuple[NodeProto, bool]]:
         """Every product of a value and a sigmoid, and whether the sigmoid is of that same value: SiLU; else it is squeeze-and-excitation's."""
