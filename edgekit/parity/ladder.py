@@ -42,8 +42,9 @@ class Gate:
         return tuple(misses)
 
 
+# FP32 has a margin of 11 dB over the least that float32's rounding leaves of any untrained network of the zoo: benchmarks/fp32_rounding.py.
 DEFAULT_GATES: dict[Precision, Gate] = {
-    "fp32": Gate(relative=1e-4),
+    "fp32": Gate(relative=1e-3, sqnr=60.0, agreement=0.99),
     "fp16": Gate(sqnr=40.0, agreement=0.99),
     "int8": Gate(agreement=0.95),
 }

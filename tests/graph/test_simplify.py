@@ -141,3 +141,8 @@ def test_the_input_is_not_touched(network, images, tmp_path):
     before = network.path.read_bytes()
     simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
     assert network.path.read_bytes() == before
+
+
+def test_a_graph_whose_outputs_are_not_finite_is_refused(make, op, noise, tmp_path):
+    with pytest.raises(BadNetwork, match="computes something else"):
+        simplify.simplify(make(op("Log", "x", "y")), tmp_path / "simple.onnx", SimplifyConfig(), noise(1, 3, 8, 8))

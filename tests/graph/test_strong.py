@@ -290,7 +290,7 @@ def test_fp16_around_the_codes_costs_nothing_that_int8_did_not(mobilenet, tmp_pa
     expected = logits(simple, images)
     before, after = compare(expected, logits(int8, images)), compare(expected, logits(twin, images))
     # a rounding that falls on the other side of a tie spreads through every layer behind it: the two differ, and are equally far from the reference
-    assert before.sqnr > 14 and after.sqnr == pytest.approx(before.sqnr, abs=0.6)
+    assert before.sqnr > 14 and after.sqnr == pytest.approx(before.sqnr, abs=1.5)
     assert after.nonfinite == 0 and abs(after.agreeing - before.agreeing) <= 3
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from edgekit.errors import InputError
 from edgekit.parity import DEFAULT_GATES, Gate, Parity, Rung, parse_gate
 from edgekit.report.table import ladder_row
 
+ROOT = Path(__file__).resolve().parents[2]
 PERFECT = Parity(78, 0.0, 0.0, 0.0, 1.0, float("inf"), 1.0, 1.0, 0)
 
 
@@ -72,9 +75,22 @@ def test_verdicts():
 
 
 def test_default_gates():
-    assert DEFAULT_GATES["fp32"] == Gate(relative=1e-4)
+    assert DEFAULT_GATES["fp32"] == Gate(relative=1e-3, sqnr=60.0, agreement=0.99)
     assert DEFAULT_GATES["fp16"] == Gate(sqnr=40.0, agreement=0.99)
     assert DEFAULT_GATES["int8"] == Gate(agreement=0.95)
+
+
+def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
+    """Over all that benchmarks/fp32_rounding.py measured: rounding passes with 10 dB to spare, and faults fail but where few layers hardly feel FP16 weights."""
+    gate = DEFAULT_GATES["fp32"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "fp32_rounding.json").read_text(encoding="utf-8"))["rows"]
+    runs = [(row, run) for row in rows for run in row["runs"]]
+    assert {row["name"] for row in rows} >= {"lenet5", "googlenet", "resnet152", "mobilenetv2", "efficientnet_b0", "efficientnet_b7"}
+    for row, run in runs:
+        for way, gap in run["gate"].items():
+            assert gap["sqnr"] >= gate.sqnr + 10 and gap["relative"] <= gate.relative / 5 and gap["flips"] == 0, (row["name"], way)
+        for fault, gap in run["faults"].items():
+            assert gap["sqnr"] < gate.sqnr or (row["layers"] < 10 and fault == "weights in FP16"), (row["name"], fault)
 
 
 def test_a_gate_is_read_over_the_default():

@@ -56,7 +56,7 @@ def test_rounding_no_longer_decides_a_deep_network(images: Callable[[Variant, in
     model = create_model(variant.name).eval()
     before = _rounding(model, photos)
     settle_statistics(model, photos)
-    assert _rounding(model, photos) < 1e-4 < before
+    assert _rounding(model, photos) < 1e-3 < before
 
 
 @torch.inference_mode()
