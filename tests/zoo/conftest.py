@@ -19,6 +19,25 @@ from edgekit.models.statistics import settle_statistics
 SMALL = 72  # pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of padding
 
 
+def is_dense(variant: Variant) -> bool:
+    """Whether nine tenths of the weights are those of dense layers: AlexNet's and VGG's."""
+    return variant.family in ("alexnet", "vgg")
+
+
+def narrowed(variant: Variant, photos: NDArray[np.float32]) -> nn.Module:
+    """AlexNet or VGG, untrained, with dense layers of 64 and, so that photos may be small, without the pooling in front, which does nothing at its own size."""
+    torch.manual_seed(0)
+    network = create_model(variant.name).eval()
+    network.avgpool = nn.Identity()
+    with torch.inference_mode():
+        features = network.features(torch.from_numpy(photos[:1])).numel()
+    dense = [i for i, module in enumerate(network.classifier) if isinstance(module, nn.Linear)]
+    for i, (given, made) in zip(dense, ((features, 64), (64, 64), (64, variant.num_classes)), strict=True):
+        network.classifier[i] = nn.Linear(given, made)
+    settle_statistics(network, torch.from_numpy(photos))
+    return network
+
+
 def _size(variant: Variant) -> int:
     """LeNet's is fixed, and the classifiers of AlexNet and VGG read a map of 6 × 6 or 7 × 7 pixels."""
     return variant.transform.size if variant.family in ("lenet", "alexnet", "vgg") else SMALL

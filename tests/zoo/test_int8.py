@@ -9,8 +9,7 @@ that is wide enough as well. What is left out repeats them:
 - ShuffleNet v1 in 2 and 4 groups is that in 3 and 8.
 - EfficientNet-B1 … B7, Lite1 … 4, V2-S, M and L, and what is named for a width differ from theirs in width and depth.
 
-AlexNet's and VGG's dense layers are narrowed, since they hold nine tenths of the weights and no rule looks at them, and the pooling in front of those,
-which does nothing at the networks' own size, is left out with it.
+AlexNet's and VGG's dense layers are narrowed, since no rule looks at them.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.strong import strengthen
 from edgekit.graph.trace import TraceConfig, trace
-from edgekit.models import Variant, create_model, variants
-from edgekit.models.statistics import settle_statistics
+from edgekit.models import Variant, variants
 from edgekit.parity import compare
 from edgekit.quantize import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions
@@ -44,6 +42,7 @@ from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from tests.runtimes.tensorrt.parser86 import needs_parser86, refusal
 from tests.zoo import qdq, recorded
+from tests.zoo.conftest import SMALL, is_dense, narrowed
 from tests.zoo.cutting import Array, Cut, values
 from tests.zoo.kernels import too_narrow
 from tests.zoo.qdq import Graph
@@ -81,7 +80,6 @@ NARROW = {
     "shufflenetv1_g8_025": 2,
     "efficientnetv2_b0": 2,
 }
-NARROWED = {"alexnet_lrn": 72, "vgg11_bn": 72}  # and the pixels that they are taken at
 PHOTOS, RUN = 8, 4  # calibrated on, and of those run: on others, untrained networks leave their ranges
 CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensitivity=False)
 CAPABILITIES = ("SM80", "SM86", "SM89", "SM120")
@@ -155,29 +153,17 @@ class Quantized:
         return np.concatenate(runs)
 
 
-def untrained(variant: Variant, photos: NDArray[np.float32]) -> nn.Module:
-    """Seeded random weights and the batch-norm statistics of photos; AlexNet's and VGG's dense layers narrowed."""
-    torch.manual_seed(0)
-    network = create_model(variant.name).eval()
-    if variant.name in NARROWED:
-        network.avgpool = nn.Identity()
-        with torch.inference_mode():
-            features = network.features(torch.from_numpy(photos[:1])).numel()
-        dense = [i for i, module in enumerate(network.classifier) if isinstance(module, nn.Linear)]
-        for i, (given, made) in zip(dense, ((features, 64), (64, 64), (64, variant.num_classes)), strict=True):
-            network.classifier[i] = nn.Linear(given, made)
-    settle_statistics(network, torch.from_numpy(photos))
-    return network
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
 def quantized(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, images: Callable[..., NDArray[np.float32]]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Callable[..., NDArray[np.float32]],
+    untrained: Callable[[Variant], nn.Module],
 ) -> Iterator[Quantized]:
     variant = variants()[request.param]
     folder = tmp_path_factory.mktemp(variant.name)
-    photos = images(variant, PHOTOS, NARROWED.get(variant.name))
-    network = untrained(variant, photos)
+    photos = images(variant, PHOTOS, SMALL if is_dense(variant) else None)
+    network = narrowed(variant, photos) if is_dense(variant) else untrained(variant)
     traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
     int8 = quantize(simplified, folder / "int8.onnx", CONFIG, photos, photos[:1]).artifact
@@ -303,7 +289,7 @@ def test_the_recorded_row_is_of_this_code(quantized: Quantized) -> None:
     row = recorded.INT8[quantized.variant.name]
     layers = list(quantized.graph.of(*qdq.LAYERS))
     assert sum(row["float_layers"].values()) == sum(not quantized.graph.is_int8(layer.input[0]) for layer in layers)
-    if quantized.variant.name not in NARROWED:
+    if not is_dense(quantized.variant):
         for form, artifact in (
             ("fp32", quantized.simplified),
             ("int8", quantized.int8),
