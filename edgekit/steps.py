@@ -18,6 +18,7 @@ from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.images import ImageFolder, PreparedImages
+from edgekit.limits import timed
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
@@ -70,7 +71,8 @@ class Ladder:
 
     @classmethod
     def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
-        return cls(images, run_batches(reference, images))
+        with timed("the network, on all images,"):
+            return cls(images, run_batches(reference, images))
 
     def top(self, name: str, seconds: float) -> None:
         self.rungs.append(Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None))
@@ -149,7 +151,7 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
     Raises:
         BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image; or labels are not as many as the classes.
     """
-    if outputs.ndim != 2:
+    if outputs.ndim != 2 or not outputs.shape[1]:
         raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)")
     if not np.isfinite(outputs).all():
         raise BadNetwork(

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from edgekit.errors import InputError
+from edgekit.images.preprocess import MAX_SIDE
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -20,8 +21,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if len(parts) > 2 or not all(p.strip().isdecimal() for p in parts):
         raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
     height, width = int(parts[0]), int(parts[-1])
-    if not all(8 <= side <= 4096 for side in (height, width)):
-        raise InputError(f"--size {text} is outside 8 … 4096 pixels")
+    if not all(8 <= side <= MAX_SIDE for side in (height, width)):
+        raise InputError(f"--size {text} is outside 8 … {MAX_SIDE} pixels")
     return height, width
 
 

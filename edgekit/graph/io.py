@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgekit.errors import BadNetwork
+from edgekit.files import check_readable
 
 PROTOBUF_LIMIT = 2**31 - 1
 
@@ -21,8 +22,7 @@ def load(path: Path) -> ir.Model:
     Raises:
         BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx knows, or missing external data.
     """
-    if not path.is_file():
-        raise BadNetwork(f"{path}: no such file")
+    check_readable(path, BadNetwork)
     if path.stat().st_size == 0:
         raise BadNetwork(f"{path} is empty")
     try:
