@@ -34,14 +34,18 @@ _EXTRAS = {
 
 
 class EdgekitError(Exception):
-    """An expected failure: what happened, and a hint that says how to go on. ``trail`` names the step that failed and those before it."""
+    """An expected failure: what happened, and a hint that says how to go on, by default what can be said of all of its kind.
+
+    ``trail`` names the step that failed and those before it.
+    """
 
     exit_code = 70
+    default_hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is not None else self.default_hint
         self.trail: str | None = None
 
 
@@ -58,7 +62,7 @@ class UnknownNetwork(InputError):
 
 
 class BadNetwork(InputError):
-    pass
+    default_hint = "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) out"
 
 
 class BadWeights(InputError):
@@ -66,7 +70,7 @@ class BadWeights(InputError):
 
 
 class BadImage(InputError):
-    pass
+    default_hint = "photos of 8 × 8 pixels to 178 megapixels, in a format that Pillow reads"
 
 
 class BadBundle(InputError):

@@ -19,6 +19,7 @@ from edgekit.errors import BadNetwork, EdgekitError, InputError, out_of_memory, 
 
 VARIABLE = "EDGEKIT_TIME_LIMIT"
 DEFAULT = 1800.0
+LOGITS_ALONE = "return the logits alone in evaluation mode, (images, classes)"
 REPEATED = 1.0  # seconds after which code that caught the first signal is told again
 
 
@@ -118,12 +119,15 @@ def timed(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def blaming(what: str, tell: Callable[[BaseException], str] = said) -> Iterator[None]:
+def blaming(
+    what: str, tell: Callable[[BaseException], str] = said, hint: str = "that code is not edgekit's; --debug shows where it is"
+) -> Iterator[None]:
     """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C and a lack of memory are nobody's.
 
     Args:
         what: what runs, as the subject of the message.
         tell: the exception in words.
+        hint: how to go on.
 
     Raises:
         BadNetwork: the code raised something.
@@ -135,4 +139,4 @@ def blaming(what: str, tell: Callable[[BaseException], str] = said) -> Iterator[
     except BaseException as error:
         if out_of_memory(error):
             raise
-        raise BadNetwork(f"{what} raised {tell(error)}") from error
+        raise BadNetwork(f"{what} raised {tell(error)}", hint=hint) from error

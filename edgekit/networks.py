@@ -14,7 +14,7 @@ from edgekit.errors import BadNetwork, BadWeights, InputError, UnknownNetwork, W
 from edgekit.factory import build
 from edgekit.files import check_readable
 from edgekit.images.preprocess import InputSpec
-from edgekit.limits import blaming, timed
+from edgekit.limits import LOGITS_ALONE, blaming, timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -248,7 +248,7 @@ def _image_channels(module: nn.Module) -> int:
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
     channels = first.in_channels or 3 if first is not None else 3  # a lazy one does not know yet
     if channels not in (1, 3):
-        raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3")
+        raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3", hint="edgekit takes classifiers of images")
     return channels
 
 
@@ -257,19 +257,15 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
     import torch
 
     shape = (1, spec.channels, spec.height, spec.width)
-    try:
-        # inference_mode would taint what a lazy or caching module makes on its first call
-        with blaming(f"{name} cannot run on one image {shape}: it"), timed(name), torch.no_grad():
-            output = module.eval()(torch.zeros(shape))
-    except BadNetwork as error:
-        error.hint = error.hint or "--size sets height and width"
-        raise
+    # inference_mode would taint what a lazy or caching module makes on its first call
+    with blaming(f"{name} cannot run on one image {shape}: it", hint="--size sets height and width"), timed(name), torch.no_grad():
+        output = module.eval()(torch.zeros(shape))
     if not isinstance(output, torch.Tensor):
-        raise BadNetwork(
-            f"{name} returns a {type(output).__name__}, not one tensor of logits", hint="return the logits alone in evaluation mode"
-        )
+        raise BadNetwork(f"{name} returns a {type(output).__name__}, not one tensor of logits", hint=LOGITS_ALONE)
     if output.ndim != 2 or output.shape[0] != 1 or not output.shape[1]:
-        raise BadNetwork(f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)")
+        raise BadNetwork(
+            f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)", hint=LOGITS_ALONE
+        )
     if output.dtype != torch.float32 or output.layout != torch.strided or output.is_meta:
         kind = " ".join(str(what).removeprefix("torch.") for what in (output.device, output.layout, output.dtype))
         raise BadNetwork(f"{name} returns a {kind} tensor; a classifier returns float32 logits", hint="return output.float()")
@@ -281,7 +277,7 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
 def _from_graph(request: NetworkRequest) -> Network:
     if request.weights is not None:
-        raise InputError("--weights does not apply to an .onnx, which holds its own")
+        raise InputError("--weights does not apply to an .onnx, which holds its own", hint="leave --weights away")
     path = Path(request.name)
     spec, classes, notes = input_of_graph(request)
     labels = imagenet_labels() if classes == 1000 else None

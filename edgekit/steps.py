@@ -18,7 +18,7 @@ from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.limits import timed
+from edgekit.limits import LOGITS_ALONE, timed
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
@@ -152,7 +152,7 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
         BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image; or labels are not as many as the classes.
     """
     if outputs.ndim != 2 or not outputs.shape[1]:
-        raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)")
+        raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)", hint=LOGITS_ALONE)
     if not np.isfinite(outputs).all():
         raise BadNetwork(
             "the network's own outputs are NaN or infinite on real photos", hint="check its weights and its preprocessing (--mean, --std)"

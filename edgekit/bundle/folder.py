@@ -51,7 +51,7 @@ class Bundle:
                 raise BadBundle(f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
             manifest = Manifest.model_validate_json(text)
         except OSError as error:
-            raise BadBundle(f"{file} cannot be read: {error.strerror}") from error
+            raise BadBundle(f"{file} cannot be read: {error.strerror}", hint=EXPORT_AGAIN) from error
         except ValidationError as error:
             raise BadBundle(f"{file} cannot be read: {first_fault(error, MANIFEST)}", hint=EXPORT_AGAIN) from error
         for name in (MODEL, GOLDEN):

@@ -22,7 +22,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
     height, width = int(parts[0]), int(parts[-1])
     if not all(8 <= side <= MAX_SIDE for side in (height, width)):
-        raise InputError(f"--size {text} is outside 8 … {MAX_SIDE} pixels")
+        raise InputError(f"--size {text} is outside 8 … {MAX_SIDE} pixels", hint="--size 224")
     return height, width
 
 

@@ -24,13 +24,13 @@ def load(path: Path) -> ir.Model:
     """
     check_readable(path, BadNetwork)
     if path.stat().st_size == 0:
-        raise BadNetwork(f"{path} is empty")
+        raise BadNetwork(f"{path} is empty", hint="check its size against the original")
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, TypeError) as error:
         raise BadNetwork(f"{path} is not an ONNX file, or is truncated", hint="check its size against the original") from error
     if not proto.graph.node or not proto.opset_import:
-        raise BadNetwork(f"{path} holds no ONNX graph")
+        raise BadNetwork(f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote")
     newest = onnx.defs.onnx_opset_version()
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset > newest:
@@ -48,7 +48,9 @@ def load(path: Path) -> ir.Model:
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
     except Exception as error:
-        raise BadNetwork(f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}") from error
+        raise BadNetwork(
+            f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}", hint="export it again; onnx.checker says the same of it"
+        ) from error
 
 
 def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None) -> Artifact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 MAX_SIDE = 4096  # pixels of an input
 MAX_RESIZE = 4.0
+FP32_MOST, FP32_LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -53,7 +53,7 @@ class InputSpec:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+        if not all(abs(value) <= FP32_MOST for value in (*self.mean, *self.std)) or min(self.std) < FP32_LEAST:
             raise ValueError(f"mean {self.mean} and std {self.std} do not normalize: finite numbers are needed, and stds above 0")
 
     def shape(self, batch: int | str) -> tuple[int | str, ...]:

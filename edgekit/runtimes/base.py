@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.errors import BadNetwork
+from edgekit.limits import LOGITS_ALONE
 
 Array = NDArray[Any]
 
@@ -108,7 +109,7 @@ def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.flo
     spec, output = session.inputs[0], session.outputs[0].name
     rows = [rows_of(session.run({spec.name: batch})[output], count) for batch, count in batches(spec, images)]
     if len({row.shape[1:] for row in rows}) > 1:
-        raise BadNetwork("the network returns another shape for another image; a classifier returns (images, classes)")
+        raise BadNetwork("the network returns another shape for another image", hint=LOGITS_ALONE)
     whole = np.concatenate(rows).astype(np.float32)
     return whole[:, :, 0, 0] if whole.ndim == 4 and whole.shape[2:] == (1, 1) else whole
 
@@ -121,7 +122,7 @@ def rows_of(output: object, count: int) -> Array:
     """
     if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
         what = f"{output.dtype} numbers" if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
-        raise BadNetwork(f"the network returns {what}; a classifier returns real scores (images, classes)")
+        raise BadNetwork(f"the network returns {what}", hint=LOGITS_ALONE)
     if not output.ndim or len(output) < count:
-        raise BadNetwork(f"the network returns shape {output.shape} for {count} images; a classifier returns (images, classes)")
+        raise BadNetwork(f"the network returns shape {output.shape} for {count} images", hint=LOGITS_ALONE)
     return output[:count]

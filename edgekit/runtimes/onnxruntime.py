@@ -73,7 +73,10 @@ class OnnxRuntime:
                 disabled_optimizers=["WeightBiasQuantization"],
             )
         except Exception as error:
-            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}") from error
+            raise BadNetwork(
+                f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}",
+                hint="check the file's size against the original; a newer onnxruntime knows more operators: pip install -U onnxruntime",
+            ) from error
         return OnnxRuntimeSession(session)
 
 
@@ -96,7 +99,10 @@ class OnnxRuntimeSession:
         except Exception as error:
             if self._watch.late:
                 raise overrun("the graph", self._watch.seconds) from error
-            raise BadNetwork(f"onnxruntime stopped while running the graph: {first_line(error)}") from error
+            raise BadNetwork(
+                f"onnxruntime stopped while running the graph: {first_line(error)}",
+                hint="the graph does not fit the image that it was given",
+            ) from error
         return dict(zip(names, arrays, strict=True))
 
     def bind(self, feeds: Mapping[str, Array]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,22 +184,29 @@ def _keep(bundle: Bundle, workshop: Sibling, name: str, files: Sequence[Path]) -
     """Moves an engine, its record, or both into ``engines/`` and lists them in the manifest.
 
     The manifest's exchange is the commit: what an interruption leaves before it is not listed, so that the bundle is sound at every moment, and is
-    removed here the next time.
+    removed here the next time at the latest.
     """
-    folder = bundle.path / ENGINES
-    folder.mkdir(exist_ok=True)
+    (bundle.path / ENGINES).mkdir(exist_ok=True)
+    pair = {path: bundle.path / path for path in (f"{ENGINES}/{name}", f"{ENGINES}/{record_path(Path(name)).name}")}
+    moves = {file: bundle.path / ENGINES / file.name for file in files}
     with locked(bundle.path):
         current = Bundle.open(bundle.path)
-        pair = {path: bundle.path / path for path in (f"{ENGINES}/{name}", f"{ENGINES}/{record_path(Path(name)).name}")}
         if pair.keys() & current.manifest.files.keys():
             current = _relist(current, workshop, dict.fromkeys(pair))
-        arriving = {file.name for file in files}
-        for leftover in current.leftovers():
-            if leftover not in pair.values() or leftover.name in arriving:
-                leftover.unlink()
-        for file in files:
-            file.replace(folder / file.name)
-        _relist(current, workshop, {path: FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for path, file in pair.items()})
+        staying = set(pair.values()) - set(moves.values())
+        _sweep(leftover for leftover in current.leftovers() if leftover not in staying)
+        try:
+            for file, target in moves.items():
+                file.replace(target)
+            _relist(current, workshop, {path: FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for path, file in pair.items()})
+        except BaseException:
+            _sweep(Bundle.open(bundle.path).leftovers())
+            raise
+
+
+def _sweep(leftovers: Iterable[Path]) -> None:
+    for leftover in leftovers:
+        leftover.unlink()
 
 
 def _relist(bundle: Bundle, workshop: Sibling, entries: Mapping[str, FileEntry | None]) -> Bundle:
