@@ -71,3 +71,14 @@ def _longest_name(folder: Path) -> int:
 def text_of(name: str) -> str:
     """A name as json and UTF-8 can hold it: bytes of a file name that are no UTF-8 become ``\\xff`` and the like."""
     return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def check_utf8(path: Path) -> None:
+    """
+    Raises:
+        InputError: the path is no UTF-8, which is all that the libraries of runtimes take.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{text_of(str(path))}: the path is no UTF-8, which runtimes cannot open", hint="rename it") from error

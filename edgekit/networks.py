@@ -186,7 +186,7 @@ def _seed(choice: str) -> int | None:
     kind, colon, number = choice.partition(":")
     if kind != "random":
         return None
-    if colon and not (number.isdecimal() and int(number) < 2**64):
+    if colon and not (number.isdecimal() and len(number) <= 20 and int(number) < 2**64):
         raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
     return int(number or 0)
 

@@ -17,6 +17,7 @@ from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
+from edgekit.files import text_of
 from edgekit.images import ImageFolder, PreparedImages
 from edgekit.limits import LOGITS_ALONE, timed
 from edgekit.networks import Network
@@ -123,7 +124,7 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     if len(reasons) > LISTED_IMAGES:
         advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
     if listed.ignored:
-        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {listed.ignored[0].name} for one"))
+        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {text_of(listed.ignored[0].name)} for one"))
     if len(pixels) < FEW_IMAGES:
         advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
     names = tuple(p.name for p in chosen.paths if p not in prepared.skipped)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from edgekit.bundle.exchange import exchange
 from edgekit.bundle.names import MANIFEST, is_engine_file
 from edgekit.errors import NO_SPACE, BadBundle, EdgekitError, EnvironmentLacks, InputError
-from edgekit.files import no_file
+from edgekit.files import check_utf8, no_file
 
 if sys.platform != "win32":
     import fcntl
@@ -38,7 +38,7 @@ class Staging:
 
     Raises:
         BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files that edgekit did not write.
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or its name is no UTF-8.
         EnvironmentLacks: the disk is full.
     """
 
@@ -48,6 +48,7 @@ class Staging:
         self._sibling = Sibling(self.final)
         self.path = self._sibling.path / "bundle"
         self.scratch = self._sibling.path / "scratch"
+        check_utf8(self.final)
         try:
             self._check_final()
         except OSError as error:

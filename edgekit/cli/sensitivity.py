@@ -21,6 +21,8 @@ def command(
     """Rank layers by what keeping each alone in float would gain."""
     from edgekit.bundle import Bundle
 
+    if picture is not None:
+        check_writable("--picture", picture)
     opened = Bundle.open(bundle)
     table = opened.sensitivity()
     if table is None:
@@ -30,7 +32,6 @@ def command(
     if picture is not None:
         from edgekit.report.picture import sensitivity_svg
 
-        check_writable("--picture", picture)
         picture.write_text(sensitivity_svg(opened.manifest.network.name, table), encoding="utf-8")
     if json:
         from edgekit.report.plain import plain

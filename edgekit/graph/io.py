@@ -7,7 +7,6 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgekit.errors import BadNetwork
@@ -27,7 +26,9 @@ def load(path: Path) -> ir.Model:
         raise BadNetwork(f"{path} is empty", hint="check its size against the original")
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BadNetwork(f"{path} is not an ONNX file, or is truncated", hint="check its size against the original") from error
     if not proto.graph.node or not proto.opset_import:
         raise BadNetwork(f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote")
@@ -40,7 +41,9 @@ def load(path: Path) -> ir.Model:
         )
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BadNetwork(
             f"{path}: its external data is missing or damaged ({error})", hint="keep the data file beside the .onnx"
         ) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bench.environment import saturates_u8s8
 from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.files import check_utf8
 from edgekit.limits import Watch, overrun
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 from edgekit.runtimes.cpu_dialect import SUFFIX
@@ -50,12 +51,14 @@ class OnnxRuntime:
 
         Raises:
             EnvironmentLacks: onnxruntime is not installed.
+            InputError: the path is no UTF-8.
             BadNetwork: onnxruntime refuses the graph; the message is its own.
         """
         if not self.available().ok:
             raise EnvironmentLacks("onnxruntime is not installed", hint=INSTALL_HINT)
         import onnxruntime as ort
 
+        check_utf8(artifact.path)
         settings = ort.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = options.cpu_threads

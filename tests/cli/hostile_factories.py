@@ -1,5 +1,6 @@
 """Factories that return what no classifier returns, or fail late, or never end."""
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -41,10 +42,8 @@ def _forever() -> object:
 
 def _stubborn() -> object:
     while True:
-        try:
+        with contextlib.suppress(Exception):
             _forever()
-        except Exception:  # noqa: BLE001, S110 - that is what is tried
-            pass
 
 
 CHANGES: dict[str, Callable[[Tensor, int], object]] = {

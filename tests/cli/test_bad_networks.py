@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +207,23 @@ def test_bytes_that_are_no_checkpoint(refused: Refused, tmp_path: Path, name: st
 
 # ---- graphs
 
-IMAGE = [1, 1, 28, 28]
+IMAGE, FLOAT = [1, 1, 28, 28], TensorProto.FLOAT
 
 
 def _one(op: str, *, kind: int = TensorProto.FLOAT, shape: Any = (1, 784), image: Any = IMAGE, **attributes: Any) -> onnx.ModelProto:
     return model([helper.make_node(op, ["x"], ["y"], **attributes)], [value("x", image)], [value("y", shape, kind)])
+
+
+def _nodes(*nodes: str, gives: Sequence[str] = ("y",), opset: int = 17, constants: Any = (), **takes: int) -> onnx.ModelProto:
+    """Nodes written as ``Flatten x y``; inputs of an image's shape, by name and type."""
+    made = [helper.make_node(op, inputs.split(","), [output]) for op, inputs, output in map(str.split, nodes)]
+    return model(
+        made,
+        [value(name, IMAGE, kind) for name, kind in takes.items()],
+        [value(name, [1, 784], takes["x"]) for name in gives],
+        constants,
+        opset,
+    )
 
 
 def _external(location: str) -> onnx.ModelProto:
@@ -244,28 +256,28 @@ GRAPHS: list[tuple[onnx.ModelProto | bytes, str]] = [
     (_one("Flatten", image=[]), "is no image: its shape is []"),
     (_one("Identity", shape=IMAGE), "has shape [1,1,28,28]; a classifier returns (images, classes)"),
     (_one("ReduceMean", shape=[], keepdims=0), "has shape []; a classifier returns (images, classes)"),
-    (_one("ReduceMean", shape=None, keepdims=0), "the network returns shape () for 1 images"),
+    (_one("ReduceMean", shape=None, keepdims=0), "net.onnx is malformed"),
     (_one("Shape", shape=[4], kind=TensorProto.INT64), "which are no scores of classes"),
     (_one("Nowhere"), "net.onnx is malformed"),
     (_one("Flatten", axis="one"), "net.onnx is malformed"),
-    (model([helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE, TensorProto.DOUBLE)], [value("y", [1, 784], TensorProto.DOUBLE)]), "is DOUBLE"),
-    (model([helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE, TensorProto.UINT8)], [value("y", [1, 784], TensorProto.UINT8)]), "is UINT8"),
-    (model([helper.make_node("Add", ["x", "z"], ["y"])], [value("x", IMAGE), value("z", IMAGE)], [value("y", IMAGE)]), "has 2 inputs (x, z)"),
+    (_nodes("Flatten x y", x=TensorProto.DOUBLE), "is DOUBLE"),
+    (_nodes("Flatten x y", x=TensorProto.UINT8), "is UINT8"),
+    (_nodes("Add x,z y", x=FLOAT, z=FLOAT), "has 2 inputs (x, z)"),
     (model([helper.make_node("Constant", [], ["y"], value_float=1.0)], [], [value("y", [])]), "has 0 inputs (none)"),
-    (model([helper.make_node("Flatten", ["x"], ["y"]), helper.make_node("Flatten", ["x"], ["z"])], [value("x", IMAGE)], [value("y", [1, 784]), value("z", [1, 784])]), "has 2 outputs (y, z)"),
-    (model([helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE)], []), "net.onnx"),
-    (model([helper.make_node("Flatten", ["z"], ["y"])], [value("x", IMAGE)], [value("y", [1, 784])]), "net.onnx is malformed"),
-    (model([helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE)], [value("z", [1, 784])]), "net.onnx"),
-    (model([helper.make_node("Flatten", ["x"], ["y"]), helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE)], [value("y", [1, 784])]), "net.onnx is malformed"),
-    (model([helper.make_node("Identity", ["a"], ["b"]), helper.make_node("Identity", ["b"], ["a"])], [value("x", IMAGE)], [value("a", [1, 784])]), "net.onnx is malformed"),
-    (model([helper.make_node("Flatten", ["x"], ["y"])], [value("x", IMAGE)], [value("y", [1, 784])], opset=99), "is of opset 99"),
-    (model([helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Flatten", ["m"], ["y"])], [value("x", IMAGE)], [value("y", [1, 4])], [weights("w", 3, 4)]), "onnxruntime"),
+    (_nodes("Flatten x y", "Flatten x z", gives=("y", "z"), x=FLOAT), "has 2 outputs (y, z)"),
+    (_nodes("Flatten x y", gives=(), x=FLOAT), "net.onnx has 0 outputs"),
+    (_nodes("Flatten z y", x=FLOAT), "net.onnx is malformed"),
+    (_nodes("Flatten x y", gives=("z",), x=FLOAT), "net.onnx"),
+    (_nodes("Flatten x y", "Flatten x y", x=FLOAT), "net.onnx is malformed"),
+    (_nodes("Identity a b", "Identity b a", gives=("a",), x=FLOAT), "net.onnx is malformed"),
+    (_nodes("Flatten x y", opset=99, x=FLOAT), "is of opset 99"),
+    (_nodes("MatMul x,w m", "Flatten m y", x=FLOAT, constants=[weights("w", 3, 4)]), "onnxruntime"),
     (_external("weights.bin"), "its external data is missing or damaged"),
     (_external("../../../../etc/passwd"), "its external data is missing or damaged"),
     (_external("/etc/passwd"), "its external data is missing or damaged"),
     (_external(""), "net.onnx"),
     (_external(LONG), "its external data is missing or damaged"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("graph", "message"), GRAPHS, ids=range(len(GRAPHS)))
@@ -331,9 +343,12 @@ def test_photos_whose_names_are_no_utf8(edgekit: EdgekitCall, tmp_path: Path, ph
     for i, photo in enumerate(sorted(photos.iterdir())):
         shutil.copy(photo, folder / f"stra\udcdfe{i}.jpg")
     (folder / "\udcff.txt").write_text("notes")
-    out = tmp_path / "\udce4"
+    out = tmp_path / "out"
     result = edgekit("export", "lenet5", "--no-bench", "--images", folder, "--out", out)
     assert result.code == 0, result.err
     assert edgekit("verify", out).code == 0
     with np.load(out / "golden.npz") as data:
         assert data["names"][0] == "stra\\xdfe0.jpg"
+    check(edgekit("export", "lenet5", "--out", tmp_path / "\udce4"), "the path is no UTF-8, which runtimes cannot open")
+    shutil.copytree(out, tmp_path / "\udce4")
+    check(edgekit("run", tmp_path / "\udce4", next(photos.iterdir())), "the path is no UTF-8, which runtimes cannot open")
