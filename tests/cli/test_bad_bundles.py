@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgekit.calib import photos as bundled_photos
 from edgekit.export import ExportRequest, export
@@ -397,6 +399,22 @@ def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: i
     check(edgekit, RUN, bundle, f"the graph returns shape (1, {classes}) for 1 images; the manifest says 10 classes")
     check(edgekit, VERIFY, bundle, f"the graph returns shape (16, {classes}) for 16 images; the manifest says 10 classes")
     check(edgekit, BENCH, bundle, f"returns shape (16, {classes}); its golden outputs are (16, 10)")
+
+
+def test_verify_proves_the_form_that_a_cpu_runs(edgekit: EdgekitCall, bundle: Path) -> None:
+    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench`` compute are others."""
+    proof = json.loads(edgekit("verify", bundle, "--json").out)
+    assert proof["parity"]["images"] == proof["cpu_form"]["images"] == 16 and proof["failures"] == []
+    graph = onnx.load(bundle / "model.cpu.onnx")
+    scale = next(tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.5), scale.name))
+    onnx.save(graph, bundle / "model.cpu.onnx")
+    relist(bundle)
+    result = edgekit("verify", bundle)
+    assert result.code == 1
+    assert "gate failed: model.cpu.onnx: SQNR is " in result.err
+    assert result.out.count("golden images in onnxruntime") == 2
+    assert edgekit(*VERBS[BENCH](bundle)).code == 1
 
 
 # ---- no bundle at all
