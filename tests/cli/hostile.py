@@ -16,6 +16,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgekit.bundle import MANIFEST, inventory
+from edgekit.calib import photos as bundled_photos
+
+from .conftest import EdgekitCall, Result
 
 LONG = "a" * 300
 GOLDEN = "golden.npz"
@@ -159,3 +162,44 @@ def endless() -> onnx.ModelProto:
         helper.make_node("Loop", ["", "go", "m"], ["y"], body=body),
     ]
     return model(nodes, [value("x", [1, 1, 28, 28])], [value("y", [1, 4])], [weights("w", 1, 4)])
+
+
+def external(location: str) -> onnx.ModelProto:
+    """A classifier whose weights lie in another file."""
+    graph = classifier()
+    tensor = graph.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return graph
+
+
+# ---- what is asked of a bad bundle
+
+CAT = Path(bundled_photos()[0])
+RUN, VERIFY, BENCH, BUILD, BLAME = "run", "verify", "bench", "build", "blame"
+VERBS: dict[str, Callable[[Path], tuple[object, ...]]] = {
+    RUN: lambda b: ("run", b, CAT),
+    VERIFY: lambda b: ("verify", b),
+    BENCH: lambda b: ("bench", b, "--runtime", "onnxruntime", "--seconds", "0.1"),
+    BUILD: lambda b: ("build", b, "--compute-capability", "sm86"),
+    BLAME: lambda b: ("blame", b, b),
+    "sensitivity": lambda b: ("sensitivity", b),
+    "inspect": lambda b: ("inspect", b),
+}
+ALL = tuple(VERBS)
+
+
+def refusal(result: Result, message: str) -> None:
+    """What every refusal has: 2, the reason, and a hint."""
+    assert result.code == 2, result.err
+    assert message in result.err
+    assert "hint: " in result.err
+
+
+def check(edgekit: EdgekitCall, verb: str, bundle: Path, message: str, code: int = 2) -> None:
+    result = edgekit(*VERBS[verb](bundle))
+    assert (result.code, result.out if code == 2 else "") == (code, ""), result
+    assert message in result.err + result.out
+    assert "hint: " in result.err
+    assert "Traceback" not in result.err

@@ -1,9 +1,9 @@
-"""Bundles that are damaged, forged or no bundles: every row ends with 2 (1 where ``verify`` tells damage), in words, and at once."""
+"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells damage), in words, and at once."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,199 +13,32 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgekit.calib import photos as bundled_photos
-from edgekit.export import ExportRequest, export
-from edgekit.networks import NetworkRequest
-
 from .conftest import EdgekitCall
-from .hostile import DROPPED, GOLDEN, LONG, SPECIAL, classifier, edit, flip, golden, npy_of, put, relist, special, zipped
-
-CAT = Path(bundled_photos()[0])
-RUN, VERIFY, BENCH, BUILD, BLAME = "run", "verify", "bench", "build", "blame"
-VERBS: dict[str, Callable[[Path], tuple[object, ...]]] = {
-    RUN: lambda b: ("run", b, CAT),
-    VERIFY: lambda b: ("verify", b),
-    BENCH: lambda b: ("bench", b, "--runtime", "onnxruntime", "--seconds", "0.1"),
-    BUILD: lambda b: ("build", b, "--compute-capability", "sm86"),
-    BLAME: lambda b: ("blame", b, b),
-    "sensitivity": lambda b: ("sensitivity", b),
-    "inspect": lambda b: ("inspect", b),
-}
-ALL = tuple(VERBS)
-
-
-@pytest.fixture(scope="module")
-def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """LeNet-5 with its weights in INT8: every file that a bundle can have."""
-    folder = tmp_path_factory.mktemp("lenet") / "bundle"
-    request = ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False, rounding="nearest")
-    assert export(request).failures == ()
-    return folder
+from .hostile import (
+    ALL,
+    BENCH,
+    BLAME,
+    BUILD,
+    GOLDEN,
+    LONG,
+    RUN,
+    SPECIAL,
+    VERBS,
+    VERIFY,
+    check,
+    classifier,
+    flip,
+    golden,
+    npy_of,
+    relist,
+    special,
+    zipped,
+)
 
 
 @pytest.fixture
-def bundle(lenet: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(lenet, tmp_path / "bundle"))
-
-
-def check(edgekit: EdgekitCall, verb: str, bundle: Path, message: str, code: int = 2) -> None:
-    result = edgekit(*VERBS[verb](bundle))
-    assert (result.code, result.out if code == 2 else "") == (code, ""), result
-    assert message in result.err + result.out
-    assert "hint: " in result.err
-    assert "Traceback" not in result.err
-
-
-# ---- the manifest, field by field
-
-NO_SHAPE, NO_INPUT = "manifest.json cannot be read: input.shape", "manifest.json cannot be read: input: "
-FIELDS: list[tuple[str, Any, str]] = [
-    ("input.shape", [], "input.shape: Tuple should have at least 4 items"),
-    ("input.shape", [1], "input.shape: Tuple should have at least 4 items"),
-    ("input.shape", [1, 1, 28, 28, 1], "input.shape: Tuple should have at most 4 items"),
-    ("input.shape", [0, 1, 28, 28], NO_SHAPE),
-    ("input.shape", [-1, 1, 28, 28], NO_SHAPE),
-    ("input.shape", [10**9, 1, 28, 28], NO_SHAPE),
-    ("input.shape", [1.5, 1, 28, 28], NO_SHAPE),
-    ("input.shape", ["", 1, 28, 28], NO_SHAPE),
-    ("input.shape", [None, 1, 28, 28], NO_SHAPE),
-    ("input.shape", [1, 1, 28, 27], NO_INPUT + "the shape (1, 1, 28, 27) is not that of an image of (1, 28, 28)"),
-    ("input.shape", [1, 28, 28, 1], NO_INPUT + "the shape (1, 28, 28, 1) is not that of an image of (1, 28, 28)"),
-    ("input.shape", [1, "channels", 28, 28], NO_INPUT + "the shape (1, 'channels', 28, 28) is not that of an image"),
-    ("input.shape", "1x1x28x28", NO_SHAPE),
-    ("input.shape", None, NO_SHAPE),
-    ("input.dtype", "float64", "input.dtype: String should match pattern"),
-    ("input.dtype", "object", "input.dtype: String should match pattern"),
-    ("input.dtype", 32, "input.dtype: Input should be a valid string"),
-    ("input.channels", 0, NO_INPUT + "0 channels are neither 1 nor 3"),
-    ("input.channels", 4, NO_INPUT + "4 channels are neither 1 nor 3"),
-    ("input.channels", -1, NO_INPUT + "-1 channels are neither 1 nor 3"),
-    ("input.channels", 3, NO_INPUT + "3 channels need as many means and stds"),
-    ("input.height", 0, NO_INPUT + "0 × 28 pixels are outside 1 … 4096"),
-    ("input.height", -28, NO_INPUT + "-28 × 28 pixels are outside 1 … 4096"),
-    ("input.height", 1_000_000, NO_INPUT + "1000000 × 28 pixels are outside 1 … 4096"),
-    ("input.height", 10**30, "manifest.json cannot be read: input"),
-    ("input.height", 28.5, "input.height: Input should be a valid integer"),
-    ("input.height", None, "input.height: Input should be a valid integer"),
-    ("input.height", 27, NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (1, 27, 28)"),
-    ("input.width", 0, NO_INPUT + "28 × 0 pixels are outside 1 … 4096"),
-    ("input.width", 1_000_000, NO_INPUT + "28 × 1000000 pixels are outside 1 … 4096"),
-    ("input.width", "wide", "input.width: Input should be a valid integer"),
-    ("input.resize", 0, NO_INPUT + "resize 0 is outside 1 … 4"),
-    ("input.resize", -1, NO_INPUT + "resize -1 is outside 1 … 4"),
-    ("input.resize", 1e308, NO_INPUT + "resize 1e+308 is outside 1 … 4"),
-    ("input.resize", float("nan"), "input.resize: Input should be a finite number"),
-    ("input.resize", float("inf"), "input.resize: Input should be a finite number"),
-    ("input.resize", 0.5, NO_INPUT + "resize 0.5 is outside 1 … 4"),
-    ("input.resize", "1.1 times", "input.resize: Input should be a valid number"),
-    ("input.interpolation", "magic", NO_INPUT + "interpolation 'magic' is none of nearest, bilinear"),
-    ("input.interpolation", None, "input.interpolation: Input should be a valid string"),
-    ("input.mean", [], NO_INPUT + "1 channels need as many means and stds, not 0 and 1"),
-    ("input.mean", [float("nan")], NO_INPUT + "mean (nan,) and std"),
-    ("input.mean", [1e300], NO_INPUT + "mean (1e+300,) and std"),
-    ("input.mean", ["a"], "input.mean.0: Input should be a valid number"),
-    ("input.std", [0], NO_INPUT + "mean"),
-    ("input.std", [-1], NO_INPUT + "mean"),
-    ("input.std", [1e-320], NO_INPUT + "mean"),
-    ("input.std", [float("inf")], NO_INPUT + "mean"),
-    ("input.std", [0.5, 0.5], NO_INPUT + "1 channels need as many means and stds, not 1 and 2"),
-    ("input.layout", "NHWC", NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (28, 28, 1)"),
-    ("input.layout", "CHWN", NO_INPUT + "layout 'CHWN' is none of NCHW, NHWC"),
-    ("input.name", DROPPED, "input.name: Field required"),
-    ("input.name", 7, "input.name: Input should be a valid string"),
-    ("input.extra", 7, "input.extra: Extra inputs are not permitted"),
-    ("input", [], "input: Input should be an object"),
-    ("input", DROPPED, "input: Field required"),
-    ("output.classes", 0, "output.classes: Input should be greater than or equal to 1"),
-    ("output.classes", -10, "output.classes: Input should be greater than or equal to 1"),
-    ("output.classes", 10**12, "output.classes: Input should be less than or equal to 1000000"),
-    ("output.classes", "ten", "output.classes: Input should be a valid integer"),
-    ("output.kind", "embeddings", "output.kind: Input should be 'logits' or 'probabilities'"),
-    ("output", None, "output: Input should be an object"),
-    ("precision", "fp8", "precision: Input should be 'fp32', 'fp16' or 'int8'"),
-    ("precision", "", "precision: Input should be 'fp32', 'fp16' or 'int8'"),
-    ("precision", None, "precision: Input should be 'fp32', 'fp16' or 'int8'"),
-    ("precision", DROPPED, "precision: Field required"),
-    ("opset", "17½", "opset: Input should be a valid integer"),
-    ("gate.sqnr", float("nan"), "gate.sqnr: Input should be a finite number"),
-    ("gate.sqnr", float("inf"), "gate.sqnr: Input should be a finite number"),
-    ("gate.agreement", 2, "gate.agreement: Input should be less than or equal to 1"),
-    ("gate.agreement", -0.1, "gate.agreement: Input should be greater than or equal to 0"),
-    ("gate", "none", "gate: Input should be an object"),
-    ("golden.images", 0, "golden.images: Input should be greater than or equal to 1"),
-    ("golden.images", -1, "golden.images: Input should be greater than or equal to 1"),
-    ("golden.flips", -1, "golden.flips: Input should be greater than or equal to 0"),
-    ("golden.sqnr", float("-inf"), "golden.sqnr: Input should be a finite number"),
-    ("golden", DROPPED, "golden: Field required"),
-    ("weights.trained", "perhaps", "weights.trained: Input should be a valid boolean"),
-    ("network", {}, "network.name: Field required"),
-    ("parity", {}, "parity: Input should be a valid array"),
-    ("parity.0", 5, "parity.0: Input should be an object"),
-    ("kept", [{}], "kept.0.name: Field required"),
-    ("calibration", 1, "calibration: Input should be an object"),
-    ("tools", ["torch"], "tools: Input should be an object"),
-    ("files", [], "files: Input should be an object"),
-    ("files", {}, "manifest.json lists no model.onnx"),
-    ("files", DROPPED, "files: Field required"),
-    ("schema_version", 0, "is of schema 0; this edgekit reads 1"),
-    ("schema_version", 2, "is of schema 2; this edgekit reads 1"),
-    ("schema_version", "x", "schema_version: Input should be a valid integer"),
-    ("schema_version", DROPPED, "schema_version: Field required"),
-    ("surprise", 1, "surprise: Extra inputs are not permitted"),
-]
-
-
-@pytest.mark.parametrize(("where", "value", "message"), FIELDS, ids=[f"{where}-{i}" for i, (where, *_) in enumerate(FIELDS)])
-def test_a_field_of_the_manifest(edgekit: EdgekitCall, bundle: Path, where: str, value: Any, message: str) -> None:
-    put(bundle, where, value)
-    check(edgekit, ALL[len(where) % len(ALL)], bundle, message)
-
-
-NAMES = ["../model.onnx", "/etc/passwd", "a/../../b", "", "a\0b", LONG, f"engines/{LONG}.engine", "ü" * 200]
-
-
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_a_file_that_no_bundle_holds(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
-    edit(bundle, lambda m: m["files"].update({name: {"sha256": "0", "bytes": 1}}))
-    check(edgekit, VERIFY, bundle, "names no file of a bundle")
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"sha256": "0", "bytes": -1}, "files.model.onnx.bytes: Input should be greater than or equal to 0"),
-        ({"sha256": 0, "bytes": 1}, "files.model.onnx.sha256: Input should be a valid string"),
-        ({"sha256": "0"}, "files.model.onnx.bytes: Field required"),
-        (None, "files.model.onnx: Input should be an object"),
-        ({"sha256": "0", "bytes": 1}, "is damaged: model.onnx is not the file that was exported"),
-    ],
-)
-def test_an_entry_of_a_file(edgekit: EdgekitCall, bundle: Path, entry: object, message: str) -> None:
-    edit(bundle, lambda m: m["files"].update({"model.onnx": entry}))
-    check(edgekit, RUN, bundle, message)
-
-
-TEXTS: list[tuple[bytes, str]] = [
-    (b"", "Invalid JSON: EOF"),
-    (b"{", "Invalid JSON: EOF"),
-    (b"null", "Input should be an object"),
-    (b"[]", "Input should be an object"),
-    (b'"manifest"', "Input should be an object"),
-    (b"{}", "schema_version: Field required"),
-    (b"\xff\xfe{}", "Invalid JSON"),
-    (b"\x00" * 100, "Invalid JSON"),
-    (b"[" * 100_000, "Invalid JSON"),
-    (b'{"schema_version": 1, "edgekit": "\\ud800"}', "Invalid JSON"),
-    (b'{"schema_version": 1e400}', "schema_version"),
-    (b'{"schema_version": ' + b"9" * 5000 + b"}", "manifest.json cannot be read"),
-    (b"PK\x03\x04", "Invalid JSON"),
-]
-
-
-@pytest.mark.parametrize(("text", "message"), TEXTS, ids=range(len(TEXTS)))
-def test_a_manifest_that_is_no_manifest(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
-    (bundle / "manifest.json").write_bytes(text)
-    check(edgekit, ALL[len(text) % len(ALL)], bundle, message)
+def bundle(lenet_copy: Path) -> Path:
+    return lenet_copy
 
 
 # ---- what the golden images are
@@ -415,6 +248,70 @@ def test_verify_proves_the_form_that_a_cpu_runs(edgekit: EdgekitCall, bundle: Pa
     assert "gate failed: model.cpu.onnx: SQNR is " in result.err
     assert result.out.count("golden images in onnxruntime") == 2
     assert edgekit(*VERBS[BENCH](bundle)).code == 1
+
+
+# ---- engines
+
+RECORD = {
+    "schema_version": 1,
+    "edgekit": "0",
+    "runtime": "tensorrt",
+    "version": "10.3.0",
+    "dialect": "strong",
+    "sm": "sm87",
+    "gpu": None,
+    "precision": "int8",
+    "graph": "model.onnx",
+    "graph_sha256": "0",
+    "options": {},
+    "profiles": [[1, 1, 1]],
+    "sha256": hashlib.sha256(b"plan").hexdigest(),
+    "bytes": 4,
+    "layers_of": "network",
+    "layers": [],
+}
+RECORDS: list[tuple[dict[str, Any], str]] = [
+    ({"sha256": "0"}, "is truncated or altered: it is not the file that was built"),
+    ({"bytes": 5}, "is truncated or altered: it is not the file that was built"),
+    ({"runtime": "nowhere"}, "runtime: String should match pattern"),
+    ({"dialect": "odd"}, "dialect: Input should be 'weak' or 'strong'"),
+    ({"precision": "fp8"}, "precision: Input should be 'fp32', 'fp16' or 'int8'"),
+    ({"profiles": []}, "profiles: Tuple should have at least 1 item"),
+    ({"profiles": [[1, 1]]}, "profiles.0.2: Field required"),
+    ({"options": {"io": "fp8"}}, "options.io: Input should be 'fp32', 'fp16' or 'int8'"),
+    ({"layers": [{}]}, "layers.0.name: Field required"),
+    ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), RECORDS, ids=range(len(RECORDS)))
+def test_what_an_engine_was_built_for(edgekit: EdgekitCall, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "net.engine").write_bytes(b"plan")
+    (tmp_path / "net.json").write_text(json.dumps(RECORD))
+    assert edgekit("inspect", tmp_path / "net.engine").code == 0
+    (tmp_path / "net.json").write_text(json.dumps({**RECORD, **changes}))
+    check(edgekit, "inspect", tmp_path / "net.engine", message)
+
+
+@pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
+@pytest.mark.parametrize("name", ["net.engine", "net.json"])
+def test_engines_that_are_no_files(edgekit: EdgekitCall, tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / "net.engine").write_bytes(b"plan")
+    (tmp_path / "net.json").write_text(json.dumps(RECORD))
+    if kind == "missing":
+        (tmp_path / name).unlink()
+    else:
+        special(tmp_path / name, kind)
+    check(edgekit, "inspect", tmp_path / "net.engine", {**SPECIAL, "missing": "no such file"}[kind])
+
+
+def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Path) -> None:
+    (bundle / "engines").mkdir()
+    (bundle / "engines" / "tensorrt-10.3.0-sm87-int8-01234567-89abcdef.engine").write_bytes(b"half")
+    assert edgekit("verify", bundle).code == 0
+    assert "holds no engine" in edgekit("inspect", bundle).err
+    (bundle / "engines" / "mine.engine").write_bytes(b"mine")
+    check(edgekit, VERIFY, bundle, "✗ engines/mine.engine is not in the manifest", 1)
 
 
 # ---- no bundle at all

@@ -32,7 +32,7 @@ from ..bundle.killing import write_bundle
 
 ASKED = os.environ.get("EDGEKIT_FUZZ_EXAMPLES")
 fuzz = settings(
-    max_examples=int(ASKED or 300),
+    max_examples=int(ASKED or 400),
     derandomize=ASKED is None,
     database=None,
     deadline=None,
