@@ -13,6 +13,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgekit.bundle import Bundle
+from edgekit.errors import BadBundle
+from edgekit.runtimes import SessionOptions
+from edgekit.sessions import open_session
+
 from .conftest import EdgekitCall
 from .hostile import (
     ALL,
@@ -155,6 +160,14 @@ def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name
 def test_a_file_that_is_none(edgekit: EdgekitCall, bundle: Path, verb: str, name: str, kind: str) -> None:
     special(bundle / name, kind)
     check(edgekit, verb, bundle, SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is no bundle")
+
+
+@pytest.mark.parametrize(("name", "proven"), [("model.cpu.onnx", False), ("model.onnx", True)])
+def test_a_session_opens_no_other_graph(bundle: Path, name: str, proven: bool) -> None:
+    """Whoever opens it, the graph is compared with its hash first."""
+    flip(bundle / name)
+    with pytest.raises(BadBundle, match=f"is damaged: {name} is not the file"):
+        open_session(Bundle.open(bundle), "onnxruntime", SessionOptions(), proven=proven)
 
 
 # ---- files that agree with their hashes, and hold something else
