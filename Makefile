@@ -2,6 +2,7 @@
 # make test     every test (what CI runs)
 # make check    ruff, mypy --strict, pytest
 # make zoo      rewrite the zoo's tables in README.md and docs/
+# make parser86 the ONNX parser of TensorRT 8.6 as a program, for the tests that ask it: HEADERS=… is NVIDIA/TensorRT's include/ of release/8.6
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,8 +12,9 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TYPED := build/typed
 STUBS := $(VENV)/stubs
+PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
-.PHONY: demo test check lint types install clean
+.PHONY: demo test check lint types install parser86 clean
 
 demo: $(DEMO)
 	$(BIN)/edgekit export mobilenetv2 --fp16 --force
@@ -56,6 +58,9 @@ $(STUBS): $(INSTALLED)
 		-e 's/^class Dims:/class Dims(tuple[int, ...]):/' -e 's/\b\(min\|opt\|max\): Dims\b/\1: tuple[int, ...]/g' \
 		-e 's/\bprogress_monitor: IProgressMonitor\|\bprofiler: IProfiler/& | None/' $@/tensorrt_bindings/tensorrt.pyi
 	@touch $@
+
+parser86:
+	tests/runtimes/tensorrt/parser86/build.sh $(PARSER86) $(HEADERS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

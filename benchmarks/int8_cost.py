@@ -202,6 +202,7 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
 
 
 def size(work: Path) -> dict[str, Any]:
+    """Of the graph whose weights are codes, as ``model.cpu.onnx`` and ``model.strong.onnx`` store them; ``model.onnx`` has FP32 ones (parser86.json)."""
     rows = {}
     for path in sorted(work.glob("*.edgekit-int8.int8.onnx")):
         name = path.name.split(".")[0]

@@ -29,7 +29,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A network in a file; ``parent`` is the sha256 of the artifact it was made from."""
+    """A network in a file; ``parent`` is the sha256 of the artifact it was made from, ``dla_core`` the accelerator that an engine was built for."""
 
     path: Path
     format: Format
@@ -38,6 +38,7 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     sha256: str
     parent: str | None = None
+    dla_core: int | None = None
 
     @property
     def megabytes(self) -> float:

@@ -193,12 +193,14 @@ class Converted:
     """A graph in its final precision.
 
     ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same numbers in the form that CPU kernels are fast on;
-    ``strong`` is an INT8 graph whose remainder is FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU.
+    ``strong`` is an INT8 graph whose remainder is FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU. ``codes`` is the INT8
+    graph with its weights stored as int8, which all of these are made from.
     """
 
     artifact: Artifact
     kept: tuple[KeptEntry, ...] = ()
     twin: Artifact | None = None
+    codes: Artifact | None = None
     cpu: Artifact | None = None
     strong: Artifact | None = None
     strong_twin: Artifact | None = None
@@ -224,11 +226,12 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
 def quantize(
     simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig, judges: Sequence[NDArray[np.float32]] | None
 ) -> Converted:
-    """The INT8 graph, with the layers that stay float and why.
+    """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
 
     Layers return to float until the gate is met on ``judges`` (the calibration's held-out photos where None). A gate that cannot be met within the
     limits is the ladder's to refuse: the graph is returned as far as it came, with a word on it.
     """
+    from edgekit.graph.float_weights import write_float_weights
     from edgekit.quantize.pipeline import GateNotMet
     from edgekit.quantize.pipeline import quantize as quantize_graph
 
@@ -260,14 +263,16 @@ def quantize(
     advice = [*missed, *images.advice, *map(Advice, report.notes)]
     if report.unknown_operators:
         advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
-    return Converted(result.artifact, (*by_rule, *by_accuracy), calibration=entry, quantization=report, advice=tuple(advice))
+    shipped = write_float_weights(result.artifact, path.with_name("int8.float.onnx"))
+    return Converted(shipped, (*by_rule, *by_accuracy), codes=result.artifact, calibration=entry, quantization=report, advice=tuple(advice))
 
 
 def for_cpus(final: Converted, path: Path) -> Converted:
     """Adds the form of an INT8 graph that CPU kernels are fast on."""
     from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 
-    return replace(final, cpu=write_cpu_dialect(final.artifact, path))
+    assert final.codes is not None
+    return replace(final, cpu=write_cpu_dialect(final.codes, path))
 
 
 def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
@@ -276,7 +281,8 @@ def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
     from edgekit.graph.observe import observe
     from edgekit.graph.strong import strengthen as strengthen_graph
 
-    result = strengthen_graph(final.artifact, path, HalfConfig(), observe(final.artifact, ladder.observed))
+    assert final.codes is not None
+    result = strengthen_graph(final.codes, path, HalfConfig(), observe(final.codes, ladder.observed))
     kept = [
         KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=f"FP32 in the strongly typed form: {k.reason}")
         for k in result.kept

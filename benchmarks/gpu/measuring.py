@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from bars import FP16, INT8
 from deadline import Deadline, OutOfTime
+from dumps import dump
 from entries import EngineEntry, Row, TorchEntry
 from link import TorchFailed, TorchSide
 from networks import PRECISIONS, bundle_name
@@ -25,7 +26,7 @@ from edgekit.bench.environment import Environment, describe
 from edgekit.bench.verdict import Candidate as Contender
 from edgekit.bench.verdict import Verdict, verdict
 from edgekit.bundle import GOLDEN, Bundle
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, GateFailed
 from edgekit.latency import batches_of, synchronous
 from edgekit.report.bench import Table
 from edgekit.report.document import LatencyRow
@@ -45,12 +46,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """``seconds`` of the clock for each candidate, ``warm_up`` seconds at most before that; ``timing_cache`` is TensorRT's, a folder."""
+    """``seconds`` of the clock for each candidate, ``warm_up`` seconds at most before that; ``timing_cache`` is TensorRT's, a folder.
+
+    ``dumps`` is a folder for what inspector and profiler tell.
+    """
 
     seconds: float = 1.0
     warm_up: float = 3.0
     opt_level: int | None = None
     timing_cache: Path | None = None
+    dumps: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def measure_row(row: Row, folder: Path, builder: Builder, torch: TorchSide | Non
                 "cautions": _cautions(engines, clocks),
                 **_gpu_states(clocks.environment),
             }
-            entries |= {precision: _with_times(engine) for precision, engine in opened.items()}
+            entries |= {precision: _with_times(builder, engine, row, settings) for precision, engine in opened.items()}
         if torch is not None and torch.alive:
             torch.order("close")
     return row.model_copy(update={**update, "trained": _trained(row, folder), "engines": entries, "torch": made, "seconds": _since(began)})
@@ -148,7 +153,17 @@ def _build(
     deadline.check()
     config = BuildConfig(capability, ((row.batch, row.batch, row.batch),), settings.opt_level, timing_cache=settings.timing_cache)
     began = time.perf_counter()
-    built = build(bundle, builder, config, on_phase=lambda done, total, what: deadline.check())
+    try:
+        built = build(bundle, builder, config, on_phase=lambda done, total, what: deadline.check())
+    except GateFailed:
+        if settings.dumps is not None:  # what a refused engine is made of is of interest all the more
+            dump(
+                builder,
+                builder.build(bundle.artifact, settings.dumps / f"{_dump_name(row, bundle)}.engine", config),
+                _dump_name(row, bundle),
+                settings.dumps,
+            )
+        raise
     record = built.engine.record
     return built, EngineEntry(
         gate=bundle.manifest.gate,
@@ -169,10 +184,15 @@ def _open(bundle: Bundle, builder: Builder, row: Row, settings: Settings, deadli
     return Opened(bundle, built, session, images, feeds, entry.model_copy(update={"captured": session.captured}))
 
 
-def _with_times(engine: Opened) -> EngineEntry:
+def _with_times(builder: Builder, engine: Opened, row: Row, settings: Settings) -> EngineEntry:
     """The engine's entry with the share of time of each precision, its layers timed one by one."""
     times = layer_times(engine.session, engine.feeds)
+    dump(builder, engine.built.artifact, _dump_name(row, engine.bundle), settings.dumps, times)
     return engine.entry.model_copy(update={"audit": audit_of(engine.built.engine.record, engine.bundle.manifest, times)})
+
+
+def _dump_name(row: Row, bundle: Bundle) -> str:
+    return f"{bundle.path.name}-batch{row.batch}"
 
 
 # ---- PyTorch

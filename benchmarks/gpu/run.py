@@ -61,7 +61,7 @@ def _measure_all(asked: argparse.Namespace) -> int:
     target = library.target(None)
     torch, missing = _torch(asked.torch_python)
     machine = Machine(runtime=library.name, version=library.version, gpu=target.gpu, cuda=found.version if found is not None else None)
-    settings = Settings(asked.seconds, opt_level=asked.opt_level, timing_cache=asked.bundles / "timing")
+    settings = Settings(asked.seconds, opt_level=asked.opt_level, timing_cache=asked.bundles / "timing", dumps=asked.dumps)
     about = torch.about if torch is not None else None
     path = asked.out or RESULTS / f"gpu-{_slug(target.gpu or target.sm)}-{library.name}-{library.version}.json"
     results = open_results(
@@ -223,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of the clock for each candidate")
     parser.add_argument("--opt-level", type=int, metavar="N", help="TensorRT's, 0 to 5")
     parser.add_argument("--seconds-left", type=float, metavar="S", help="end within these")
+    parser.add_argument("--dumps", type=Path, metavar="FOLDER", help="keep what inspector and profiler tell, a file an engine")
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     parser.add_argument("--out", type=Path, metavar="FILE")
     parser.add_argument("--build-only", action="store_true", help="build for --capability, run nothing")

@@ -25,7 +25,7 @@ from edgekit.runtimes.tensorrt.builder import Placement
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class _Entry(BaseModel):
@@ -55,8 +55,8 @@ class EngineRecord(_Entry):
     """What an engine was built from and for.
 
     ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open the engine and the layers are those that the builder was
-    given. ``profiles`` are the batches that it takes: least, best, most. ``input_step`` is that of an INT8 input, which takes round(value / step).
-    ``golden`` is null where it was not run.
+    given. ``quantized`` are the convolutions and products that the graph quantizes, by their nodes. ``profiles`` are the batches that it takes: least, best,
+    most. ``input_step`` is that of an INT8 input, which takes round(value / step). ``golden`` is null where it was not run.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -76,6 +76,7 @@ class EngineRecord(_Entry):
     bytes: int
     layers_of: Literal["engine", "network"]
     layers: tuple[EngineLayer, ...]
+    quantized: tuple[str, ...]
     dla: tuple[Placement, ...] = ()
     golden: GoldenCheck | None = None
     notes: tuple[str, ...] = ()
@@ -122,7 +123,7 @@ class Engine:
         image = TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype)
         scores = TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype)
         inputs, outputs = specs((image,), (scores,), r.options.io, r.input_step)
-        return Artifact(self.path, "engine", r.precision, inputs, outputs, r.sha256, r.graph_sha256)
+        return Artifact(self.path, "engine", r.precision, inputs, outputs, r.sha256, r.graph_sha256, r.options.dla_core)
 
     def _rebuild(self) -> str:
         bundle = self.path.parent.parent if self.path.parent.name == ENGINES else "BUNDLE"

@@ -69,7 +69,7 @@ def check_opset(opset: int) -> None:
         InputError: outside 13 … 22.
     """
     if not 13 <= opset <= 22:
-        raise InputError(f"--opset {opset} is not supported", hint="13 to 22; 17 is read by every TensorRT from 8.5 on")
+        raise InputError(f"--opset {opset} is not supported", hint="13 to 22; 17 is read by every TensorRT from 8.6 on")
 
 
 def check_calibrator(name: str) -> str:

@@ -48,7 +48,7 @@ def command(
     if json:
         print_json(plain(result))
         return
-    out.print(f"{escape(str(result.path))}  {result.megabytes:.2f} MB, {result.megabytes / result.fp32_megabytes:.0%} of FP32's")
+    out.print(f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of quantizers")
     out.print(f"on {result.held_out} held-out photos: SQNR {result.sqnr:.1f} dB, top-1 agreement {result.agreement:.1%}")
     for entry in result.kept:
         out.print(f"  float: {escape(entry.name)} – {escape(entry.reason)}")

@@ -21,7 +21,7 @@ from edgekit.graph.io import constant, opset_of
 
 OLDEST = 13  # per-channel QuantizeLinear
 NEWEST = 22  # TensorRT 11
-DEFAULT = 17  # the newest that every TensorRT from 8.5 on reads
+DEFAULT = 17  # the newest that every TensorRT from 8.6 on reads
 
 # The lowest IR version that may carry an opset: old runtimes refuse newer ones.
 _IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}

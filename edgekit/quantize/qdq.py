@@ -1,6 +1,7 @@
 """Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, int8 weights stored as int8, biases in float.
 
-Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an output channel, opset 13 or newer. A centred grid
+Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an output channel, opset 13 or newer. Every zero point is
+written out, in the scale's shape, since the ONNX parser of TensorRT 8 reads three inputs of each quantizer and dequantizer. A centred grid
 becomes symmetric here: its producer's bias is lowered by 128 steps, its readers' biases are raised by what that took away, and the ReLU or ReLU6
 between goes, since the int8 range begins at the one and ends before the other.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.alignment import record
 from edgekit.graph.edit import drop_unused, initializer
+from edgekit.graph.float_weights import CODES
 from edgekit.graph.io import constant
 from edgekit.quantize.placement import Layer, Placement
 from edgekit.quantize.rounding import QuantizedWeight
@@ -171,13 +173,16 @@ def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Val
 
 
 def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: QuantizedWeight) -> None:
-    stored = initializer(graph, f"{layer.weight}/int8", weight.values)
+    stored = initializer(graph, f"{layer.weight}{CODES}", weight.values)
     scales = initializer(graph, f"{layer.weight}/scale", weight.scales)
-    dequantize = ir.node("DequantizeLinear", [stored, scales], {"axis": layer.channel_axis}, name=f"{layer.weight}/DequantizeLinear")
+    zeros = initializer(graph, f"{layer.weight}/zero_point", np.zeros(weight.scales.shape, np.int8))
+    dequantize = ir.node("DequantizeLinear", [stored, scales, zeros], {"axis": layer.channel_axis}, name=f"{layer.weight}/DequantizeLinear")
     value = dequantize.outputs[0]
     value.name, value.shape, value.type = dequantize.name, ir.Shape(weight.values.shape), ir.TensorType(ir.DataType.FLOAT)
     graph.append(dequantize)
     node.replace_input_with(1, value)
+    if layer.op_type in ("Conv", "ConvTranspose"):  # TensorRT 8 takes a kernel for 1 x 1 where only the weight tells its size
+        node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", weight.values.shape[2:])
 
 
 def _bias(graph: ir.Graph, layer: Layer) -> NDArray[np.float64]:

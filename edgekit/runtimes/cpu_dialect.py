@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-SUFFIX = ".cpu.onnx"
 _INT32_LIMIT = 2**30
 
 
@@ -46,7 +45,6 @@ def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
     if _multiply_to_float(graph):
         model.opset_imports["com.microsoft"] = 1
     _round_biases(graph)
-    _name_zero_points(graph)
     drop_unused(graph)
     graph.sort()
     return save(model, path, "int8", artifact)
@@ -79,9 +77,11 @@ def _shift_codes(graph: ir.Graph) -> None:
     """Rule 1: activations only; weights stay signed, which is what the kernels pair with unsigned activations."""
     import onnx_ir as ir
 
+    from edgekit.graph.io import constant
+
     middle = None
     for node in list(graph):
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.inputs) < 3:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or constant(node.inputs[0]) is not None:
             continue
         middle = middle or _constant(graph, "cpu/middle", np.array(128, np.uint8))
         node.replace_input_with(2, middle)
@@ -184,7 +184,11 @@ def _round_biases(graph: ir.Graph) -> None:
         stored = _constant(graph, f"{node.name}/bias/int32", codes.astype(np.int32))
         dequantize = ir.node(
             "DequantizeLinear",
-            [stored, _constant(graph, f"{node.name}/bias/scale", step)],
+            [
+                stored,
+                _constant(graph, f"{node.name}/bias/scale", step),
+                _constant(graph, f"{node.name}/bias/zero_point", np.zeros(step.shape, np.int32)),
+            ],
             {"axis": 0},
             name=f"{node.name}/bias/DequantizeLinear",
         )
@@ -213,20 +217,6 @@ def _make_room(graph: ir.Graph, source: ir.Node, least: NDArray[np.float64]) -> 
     stored.const_value = ir.tensor(coarser, name=stored.name)
     numbers.const_value = ir.tensor(raised.astype(np.float32), name=numbers.name)
     return raised
-
-
-def _name_zero_points(graph: ir.Graph) -> None:
-    """Writes out the zero points of weights, one a channel.
-
-    On x86 without VNNI, ONNX Runtime makes signed weights unsigned, and gives those that name no zero point a scalar one, which its DequantizeLinear then
-    refuses to take per channel.
-    """
-    for node in list(graph):
-        stored = node.inputs[0] if node.op_type == "DequantizeLinear" and len(node.inputs) == 2 else None
-        if stored is not None and stored.const_value is not None and stored.const_value.dtype.name == "INT8":
-            zeros = _constant(graph, f"{node.name}/zero", np.zeros(_array(node.inputs[1]).shape, np.int8))
-            node.resize_inputs(3)
-            node.replace_input_with(2, zeros)
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:

@@ -14,7 +14,6 @@ from edgekit.errors import BadNetwork, EnvironmentLacks
 from edgekit.files import check_utf8
 from edgekit.limits import Watch, overrun
 from edgekit.runtimes.base import Array, Availability, SessionOptions
-from edgekit.runtimes.cpu_dialect import SUFFIX
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -64,7 +63,8 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
         if artifact.precision == "int8" and saturates_u8s8():
-            _stay_exact(settings, artifact)
+            # Its fast int8 kernels add pairs of products in 16 bits. The slower ones are exact; they want weights whose zero points are written out.
+            settings.add_session_config_entry(EXACT_INT8, "1")
         if self._as_written:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -132,19 +132,6 @@ def _stopper(options: onnxruntime.RunOptions) -> Callable[[], None]:
         options.terminate = True
 
     return stop
-
-
-def _stay_exact(settings: onnxruntime.SessionOptions, artifact: Artifact) -> None:
-    """For a CPU whose fast int8 kernels add pairs of products in 16 bits: its slower kernels are exact.
-
-    They take unsigned weights, and the rewriting breaks graphs whose weights name no zero point. Such a graph is computed as it is written, in float, without
-    int8 kernels.
-    """
-    import onnxruntime as ort
-
-    settings.add_session_config_entry(EXACT_INT8, "1")
-    if not artifact.path.name.endswith(SUFFIX):
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
 
 
 def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgekit.targets.lookup import Target, line_of, parse_version, show_version
 from edgekit.targets.table import TEGRA234, Version
 
-OLDEST_BUILT = (8, 5)  # the oldest TensorRT that edgekit builds engines with
+OLDEST_BUILT = (8, 6)  # the oldest TensorRT that edgekit builds engines with
 DEFAULT_OPSET = 17
 PYTHON = (3, 10)
 FIRST_ON_JETPACK_7 = (11, 4, 1)
@@ -89,7 +89,7 @@ def _too_old_to_build(target: Target, version: Version) -> Trap | None:
     return Trap(
         "tensorrt-too-old",
         f"edgekit builds engines with TensorRT {show_version(OLDEST_BUILT)} and later, this is {show_version(version)}",
-        "update JetPack where the module allows it (5.1 and later on Xavier and Orin), or run the bundle with --runtime onnxruntime",
+        "update JetPack where the module allows it (6.0 and later on Orin), or run the bundle with --runtime onnxruntime",
         "edgekit",
     )
 

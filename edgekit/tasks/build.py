@@ -28,6 +28,7 @@ from edgekit.runtimes.tensorrt.audit import Audit, audit
 from edgekit.runtimes.tensorrt.builder import Plan
 from edgekit.runtimes.tensorrt.compile import OnPhase
 from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.typed import quantized
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def audit_of(record: EngineRecord, manifest: Manifest | None, times: Mapping[str
     kept: Collection[str] = ()
     if manifest is not None:
         kept = _kept_in_fp32(manifest) if record.dialect == "strong" and excuse is None else [kept.name for kept in manifest.kept]
-    return audit(record.layers, record.precision, kept, of=record.layers_of, excuse=excuse, times=times)
+    return audit(record.layers, record.precision, kept, record.quantized, of=record.layers_of, excuse=excuse, times=times)
 
 
 def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
@@ -152,6 +153,7 @@ def _record(library: Library, plan: Plan, graph: Artifact, options: Options, pat
         bytes=path.stat().st_size,
         layers_of="network",
         layers=plan.network,
+        quantized=quantized(plan.network),
         dla=plan.dla,
         notes=plan.notes,
     )

@@ -9,6 +9,7 @@ from edgekit.advice import Advice
 from edgekit.bench.accelerators import Accelerators, accelerators
 from edgekit.bench.environment import VNNI, X86, Environment, describe
 from edgekit.runtimes import Availability, availability
+from edgekit.runtimes.tensorrt.library import NUMPY_1, wants_numpy_1
 from edgekit.targets import Target, Trap, missing_dla_compiler, parse_version, show_version, target_of, traps_for
 from edgekit.targets.table import Version
 
@@ -119,6 +120,14 @@ def _tensorrt(environment: Environment, found: Accelerators) -> Iterator[Advice]
         )
 
 
+def _numpy(environment: Environment, found: Accelerators) -> Iterator[Advice]:
+    module, numpy = found.tensorrt_module, environment.packages.get("numpy")
+    if module is not None and numpy is not None and wants_numpy_1(parse_version(module), parse_version(numpy)):
+        yield Advice(
+            f"the bindings of TensorRT {module} were made for NumPy 1 and give garbage with NumPy {numpy}, without an error", NUMPY_1
+        )
+
+
 def _agree(one: Version, other: Version) -> bool:
     """Whether two versions may be the same: as far as both tell, and not beyond the third number, which is where packages differ."""
     length = min(len(one), len(other), 3)
@@ -143,4 +152,4 @@ def _unlisted(target: Target) -> Advice:
 
 
 _MACHINE: tuple[Callable[[Environment], Iterator[Advice]], ...] = (_int8, _cores, _jetson_clocks)
-_SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (_driver, _cuda, _tensorrt, _onnxruntime)
+_SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (_driver, _cuda, _tensorrt, _numpy, _onnxruntime)

@@ -30,7 +30,6 @@ class QuantizedFile:
     path: Path
     sha256: str
     megabytes: float
-    fp32_megabytes: float
     held_out: int
     sqnr: float
     agreement: float
@@ -80,7 +79,6 @@ def quantize_file(
             out,
             final.artifact.sha256,
             final.artifact.megabytes,
-            traced.megabytes,
             final.quantization.held_out,
             reached.sqnr,
             reached.agreement,

@@ -12,7 +12,21 @@ from types import SimpleNamespace
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("networks", "entries", "bars", "deadline", "link", "torch_side", "measuring", "rows", "run", "page", "prepare")
+MODULES = (
+    "networks",
+    "entries",
+    "bars",
+    "deadline",
+    "link",
+    "torch_side",
+    "measuring",
+    "rows",
+    "run",
+    "page",
+    "prepare",
+    "probes",
+    "facts",
+)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt import library
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
-from ..runtimes.tensorrt.doubles import STRONG_11, WEAK, Scenario, install, plug_gpu
+from ..runtimes.tensorrt.doubles import STRONG_11, WEAK, Scenario, install, plug_gpu, quantized_layers
 
 HALF, BYTE = {"Format/Datatype": "Half", "Name": "a", "Dimensions": [1]}, {"Format/Datatype": "Int8", "Name": "b", "Dimensions": [1]}
 # The names are those of the two layers that the double's profiler tells of, at 0.25 and 0.75 ms.
@@ -52,6 +52,7 @@ def plug(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, bundles: Path) -
     def on(version: str = WEAK) -> Any:
         session = onnxruntime.InferenceSession(str(bundles / "lenet5-fp32" / "model.onnx"), providers=["CPUExecutionProvider"])
         scenario = Scenario(
+            layers=quantized_layers("first"),
             shape=(-1, 1, 28, 28),
             profiles=((1, 1, 1),),
             names=("input", "logits"),

@@ -17,7 +17,7 @@ from edgekit.networks import NetworkRequest
 from edgekit.runtimes.tensorrt.library import Library, Target
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
-from ..runtimes.tensorrt.doubles import STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu
+from ..runtimes.tensorrt.doubles import RTX, STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu, quantized_layers
 from .conftest import FACTORIES
 
 rtx = pytest.importorskip("tensorrt_rtx")
@@ -267,11 +267,11 @@ WIDE_LAYERS = [
 def on_gpu(monkeypatch):
     """A machine with a GPU and TensorRT, whose engines compute ``bundle``'s graph, plus ``error`` on every logit."""
 
-    def plug(bundle, version=STRONG_10, error=0.0, layers=HALF_LAYERS, network=(), **scenario):
+    def plug(bundle, version=STRONG_10, error=0.0, layers=HALF_LAYERS, network=(), gpu=("8.7", "Orin NX"), **scenario):
         session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
         manifest = Bundle.open(bundle).manifest
         shape = tuple(-1 if isinstance(dim, str) else dim for dim in manifest.input.shape)
-        plug_gpu(monkeypatch, "8.7", "Orin NX")
+        plug_gpu(monkeypatch, *gpu)
         return install(
             monkeypatch,
             version,
@@ -336,10 +336,19 @@ INT8_LAYERS = [{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weig
 
 def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
     for version, graph, flags in ((WEAK, "model.onnx", ["INT8", "FP16"]), (STRONG_10, "model.strong.onnx", [])):
-        trt = on_gpu(int8, version, layers=INT8_LAYERS)
+        trt = on_gpu(int8, version, layers=INT8_LAYERS, network=quantized_layers("features.0/Conv"))
         result = edgekit("build", int8)
         assert result.code == 0, result.err
         assert (trt.called("parse_from_file"), trt.called("set_flag")) == ([graph], flags)
+
+
+def test_an_int8_engine_with_a_quantized_layer_in_fp16_is_not_kept(edgekit, int8, on_gpu):
+    half = {**INT8_LAYERS[0], "Name": "features.2/Conv", "Weights": {"Type": "Half"}}
+    on_gpu(int8, WEAK, layers=[*INT8_LAYERS, half], network=quantized_layers("features.0/Conv", "features.2/Conv"))
+    result = edgekit("build", int8)
+    assert result.code == 1
+    assert "1 of 2 layers that the graph quantizes do not compute in INT8: features.2/Conv (fp16)" in result.err
+    assert not (int8 / "engines").exists()
 
 
 def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, int8, on_gpu):
@@ -349,7 +358,8 @@ def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, in
         {"name": "head/Gemm", "op_type": "", "precision": "float", "reason": "int8 kernels want 16"},
     ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))
-    trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=(LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")))
+    network = (*quantized_layers("features.0/Conv"), LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY"))
+    trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=network)
     assert edgekit("build", int8).code == 0
     assert [name for name, _, _ in trt.called("set_output_type")] == ["features.2/Conv"]
 
@@ -366,18 +376,26 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
     assert "DLA core 0: 1 of 2 layers, the rest on the GPU\n  DLA  features.0/Conv\n  GPU  head/Gemm\n" in result.out
 
 
-def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, monkeypatch):
-    from edgekit.bundle.engines import GoldenCheck
-    from edgekit.tasks import build as build_module
-
+def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, on_gpu):
+    """Built for real and without a GPU; opened by the double of the same library, whose engine gives what the graph gives, but for ``error``."""
     assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
-    plug_gpu(monkeypatch, "8.6", "NVIDIA A10")
-    proven = GoldenCheck(images=16, flips=0, sqnr=50.0, max_abs=0.1)
-    monkeypatch.setattr(build_module, "_proven", lambda bundle, builder, engine: engine.record.model_copy(update={"golden": proven}))
+    on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=0.001).__version__ = rtx.__version__
     told = json.loads(edgekit("build", bundle, "--json").out)
-    assert (told["reused"], told["ran"], told["golden"]["sqnr"]) == (True, True, 50.0)
-    assert open_engine(Path(told["engine"])).record.golden == proven
+    assert (told["reused"], told["ran"]) == (True, True)
+    record = open_engine(Path(told["engine"])).record
+    assert record.golden is not None and record.golden.max_abs == pytest.approx(0.001, rel=0.2)
+    assert (record.golden.images, record.golden.flips) == (Bundle.open(bundle).manifest.golden.images, 0)
+    assert (record.layers_of, [layer.name for layer in record.layers]) == ("engine", ["features.0/Conv"])
     assert Bundle.open(bundle).damage() == []
+
+
+def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(edgekit, bundle, on_gpu):
+    engine = Path(json.loads(edgekit("build", bundle, *SM86, "--json").out)["engine"])
+    on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=5.0).__version__ = rtx.__version__
+    result = edgekit("build", bundle)
+    assert result.code == 1
+    assert "on the golden images: SQNR" in result.err
+    assert open_engine(engine).record.golden is None
 
 
 def test_a_timing_cache_lies_beside_the_weights(edgekit, bundle, on_gpu, tmp_path):

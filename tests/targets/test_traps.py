@@ -33,7 +33,7 @@ def target(model: str, l4t: str) -> Target:
         (ORIN, "36.4.3", "11.4.1", ["tensorrt-not-of-jetpack"]),
         (ORIN, "36.3", "8.6.2", ["opset"]),
         (ORIN, "36.3", "10.3", ["tensorrt-not-of-jetpack"]),
-        (XAVIER, "35.4.1", "8.5.2", ["opset", "python-too-old"]),
+        (XAVIER, "35.4.1", "8.5.2", ["opset", "tensorrt-too-old", "python-too-old"]),
         (XAVIER, "35.1", None, ["opset", "tensorrt-too-old", "python-too-old"]),
         (NANO, "32.7.4", "8.2.1", ["no-int8", "opset", "tensorrt-too-old", "python-too-old"]),
         (THOR, "38.4", "10.13.3", []),

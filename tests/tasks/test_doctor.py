@@ -88,6 +88,20 @@ def test_a_sound_pc_has_no_findings(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tensorrt", "numpy", "is_found"),
+    [("8.6.1", "2.1.0", True), ("8.6.1", "1.26.4", False), ("10.3.0", "2.1.0", False), (None, "2.1.0", False)],
+)
+def test_numpy_2_beside_the_bindings_of_tensorrt_8(machine: Machine, tensorrt: str | None, numpy: str, is_found: bool) -> None:
+    environment = dataclasses.replace(machine(PC_FILES), packages={"numpy": numpy})
+    distributions = {} if tensorrt is None else {"tensorrt": tensorrt}
+    found = judge(
+        environment, RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060, distributions=distributions, has_tensorrt_module=True)
+    )
+    said = f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and give garbage with NumPy {numpy}, without an error → pip install 'numpy<2'"
+    assert (said in _messages(found)) == is_found
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         (

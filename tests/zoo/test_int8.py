@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.artifact import Artifact
-from edgekit.graph.half import HalfConfig, rounding_twin
+from edgekit.graph.float_weights import write_float_weights
+from edgekit.graph.half import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
 from edgekit.graph.simplify import SimplifyConfig, simplify
 from edgekit.graph.strong import strengthen
@@ -41,6 +42,7 @@ from edgekit.quantize import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from tests.runtimes.tensorrt.parser86 import needs_parser86, refusal
 from tests.zoo import qdq
 from tests.zoo.cutting import Array, Cut, values
 from tests.zoo.qdq import Graph
@@ -183,11 +185,9 @@ def test_codes_are_symmetric_int8_with_float_scales(quantized: Quantized) -> Non
     for node in graph.of(qdq.QUANTIZE, qdq.DEQUANTIZE):
         scale = graph.constants[node.input[1]]
         assert scale.dtype == np.float32 and np.isfinite(scale).all() and (scale > 0).all(), node.name
-        zero = graph.constants[node.input[2]] if len(node.input) > 2 else None
-        if node.op_type == qdq.QUANTIZE or node.input[0] in graph.producer:
-            assert zero is not None and zero.dtype == np.int8 and zero.shape == scale.shape == () and zero == 0, node.name
-        else:
-            assert zero is None or (zero.dtype == np.int8 and not zero.any()), node.name
+        zero = graph.constants[node.input[2]]
+        assert zero.dtype == np.int8 and zero.shape == scale.shape and not zero.any(), node.name
+        assert node.input[0] in graph.constants or scale.shape == (), node.name
     for node in graph.of(qdq.DEQUANTIZE):
         if (quantizer := graph.producer.get(node.input[0])) is not None:
             assert quantizer.op_type == qdq.QUANTIZE and list(quantizer.input[1:]) == list(node.input[1:]), node.name
@@ -206,7 +206,7 @@ def test_weights_are_int8_codes_with_a_scale_for_each_output_channel(quantized: 
             assert graph.constants[dequantizer.input[1]].shape == (codes.shape[axis],), layer.name
             # its own scale lets each channel use all of its codes; one scale for all would not
             assert (np.abs(np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1).astype(int)).max(1) == 127).all(), layer.name
-            read.add(dequantizer.input[0])
+            read |= {dequantizer.input[0], dequantizer.input[2]}
     assert {name for name, array in graph.constants.items() if array.dtype == np.int8 and array.ndim} == read
 
 
@@ -361,6 +361,15 @@ def test_tensorrt_rtx_builds_one_plan_for_all(quantized: Quantized, form: str) -
     plan = builder.build_serialized_network(network, settings)
     assert plan is not None
     assert len(bytes(plan)) > 0.5 * artifact.path.stat().st_size
+
+
+@needs_parser86
+def test_tensorrt_8_parses_the_forms_that_are_meant_for_it(quantized: Quantized) -> None:
+    folder = quantized.folder
+    fp16 = halve(quantized.simplified, folder / "fp16.onnx", HalfConfig(), observe(quantized.simplified, quantized.photos)).artifact
+    shipped = write_float_weights(quantized.int8, folder / "int8.float.onnx")
+    assert {a.precision: refusal(a.path) for a in (quantized.simplified, fp16, shipped)} == dict.fromkeys(("fp32", "fp16", "int8"))
+    np.testing.assert_array_equal(quantized.run(shipped), quantized.run(quantized.int8))
 
 
 # ---- oracles

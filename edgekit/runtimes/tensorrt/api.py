@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Module(Protocol):
-    """``tensorrt`` of 8.5 to 11, or ``tensorrt_rtx``."""
+    """``tensorrt`` of 8.6 to 11, or ``tensorrt_rtx``."""
 
     __version__: str
     Builder: type[trt.Builder]
@@ -37,6 +37,7 @@ class Module(Protocol):
     IDebugListener: Any
     # TensorRT-RTX alone.
     ComputeCapability: Any
+    DynamicShapesKernelSpecializationStrategy: Any
 
 
 class AheadOfTimeConfig(Protocol):

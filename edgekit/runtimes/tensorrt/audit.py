@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,25 +42,29 @@ def audit(
     layers: Sequence[EngineLayer],
     precision: Precision,
     kept: Collection[str],
+    quantized: Collection[str],
     *,
     of: Literal["engine", "network"],
     excuse: str | None,
     times: Mapping[str, float] | None = None,
 ) -> Audit:
-    """Audits an engine's or a network's layers.
+    """Audits an engine's or a network's layers. Every convolution and product has to compute in INT8 where the graph quantizes it, and else in FP16.
 
     Args:
         layers: from the inspector or the network.
         precision: what the bundle is.
         kept: the nodes that the manifest lists as FP32 or float.
+        quantized: the convolutions and products that the graph quantizes, by their nodes; see :func:`edgekit.runtimes.tensorrt.typed.quantized`.
         of: where the layers come from.
         excuse: why layers other than convolutions and products may be FP32, which is told then and not refused; None where nothing excuses it.
         times: milliseconds by layer, where they were measured.
     """
     computing = [layer for layer in layers if layer.role == "compute"]
     reformats = [layer for layer in layers if layer.role == "reformat"]
-    failures, notes = _judge(layers, computing, precision, kept, excuse)
+    failures, notes = _judge(layers, computing, precision, kept, quantized, excuse)
     total = sum(times.values()) if times else 0.0
+    if strangers := sorted(set(times or ()) - {layer.name for layer in layers}):
+        notes.append(f"{len(strangers)} layers were timed that the inspector does not tell of: {_listed(strangers)}")
     return Audit(
         of,
         tuple(_share(name, computing, times, total) for name in PRECISIONS if any(layer.precision == name for layer in computing)),
@@ -72,16 +76,27 @@ def audit(
 
 
 def _judge(
-    layers: Sequence[EngineLayer], computing: Sequence[EngineLayer], precision: Precision, kept: Collection[str], excuse: str | None
+    layers: Sequence[EngineLayer],
+    computing: Sequence[EngineLayer],
+    precision: Precision,
+    kept: Collection[str],
+    quantized: Collection[str],
+    excuse: str | None,
 ) -> tuple[list[str], list[str]]:
     if precision == "fp32":
         return [], []
     if not computing and layers:
         return ["the engine does not tell its layers' types; it was built without detailed profiling"], []
     failures, notes = list[str](), list[str]()
-    if not any(layer.precision == precision for layer in computing):
-        failures.append(f"no layer computes in {precision.upper()}")
-    wide = [layer for layer in computing if layer.precision == "fp32" and not _is_kept(layer, kept)]
+    if precision == "int8":
+        failures += _not_int8(computing, quantized)
+    elif not any(layer.precision == "fp16" for layer in computing):
+        failures.append("no layer computes in FP16")
+    others = [layer for layer in computing if not _has(layer, kept) and not (layer.matrix and _has(layer, quantized))]
+    odd = [layer for layer in others if layer.matrix and layer.precision == "other"]
+    if odd:
+        failures.append(f"{len(odd)} convolutions or products do not compute in FP16: {_names(odd)}")
+    wide = [layer for layer in others if layer.precision == "fp32"]
     refused = [layer for layer in wide if layer.matrix or excuse is None]
     if refused:
         failures.append(f"{len(refused)} layers compute in FP32 that were not to: {_names(refused)}")
@@ -90,9 +105,27 @@ def _judge(
     return failures, notes
 
 
-def _is_kept(layer: EngineLayer, kept: Collection[str]) -> bool:
-    """Whether what a layer computes, fused nodes and all, has a node among it that the manifest keeps."""
-    return any(name in kept for name in (layer.name, *layer.onnx_layers))
+def _not_int8(computing: Sequence[EngineLayer], quantized: Collection[str]) -> Iterator[str]:
+    """What is wrong with the layers of the nodes that the graph quantizes."""
+    if not quantized:
+        yield "the builder saw no quantized convolution or product in the graph"
+    unmet, untold = list[str](), list[str]()
+    for node in quantized:
+        holding = [layer for layer in computing if _has(layer, (node,))]
+        holding = [layer for layer in holding if layer.matrix] or holding
+        if not holding:
+            untold.append(node)
+        elif not any(layer.precision == "int8" for layer in holding):
+            unmet.append(f"{node} ({holding[0].precision})")
+    if unmet:
+        yield f"{len(unmet)} of {len(quantized)} layers that the graph quantizes do not compute in INT8: {_listed(unmet)}"
+    if untold:
+        yield f"{len(untold)} of {len(quantized)} layers that the graph quantizes are not told of by the engine: {_listed(untold)}"
+
+
+def _has(layer: EngineLayer, nodes: Collection[str]) -> bool:
+    """Whether one of these nodes is among what a layer computes, fused into one."""
+    return any(name in nodes for name in (layer.name, *layer.onnx_layers))
 
 
 def _share(name: LayerPrecision, computing: Sequence[EngineLayer], times: Mapping[str, float] | None, total: float) -> Share:
@@ -108,5 +141,8 @@ def _time(layers: Sequence[EngineLayer], times: Mapping[str, float] | None, tota
 
 
 def _names(layers: Sequence[EngineLayer]) -> str:
-    listed = ", ".join(layer.onnx_layers[0] if layer.onnx_layers else layer.name for layer in layers[:LISTED])
-    return listed + (f" and {len(layers) - LISTED} more" if len(layers) > LISTED else "")
+    return _listed([layer.onnx_layers[0] if layer.onnx_layers else layer.name for layer in layers])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

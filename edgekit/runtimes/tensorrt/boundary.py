@@ -86,9 +86,9 @@ def _halve_output(library: Library, network: tensorrt.INetworkDefinition, scores
     scores.name = name + _INNER
     halves = network.add_cast(scores, library.trt.DataType.HALF).get_output(0)
     halves.name = name
-    if library.dialect == "weak":
-        halves.dtype = library.trt.DataType.HALF
     network.mark_output(halves)
+    if library.dialect == "weak":  # NvInfer.h of 8.6: the type of a tensor that is neither input nor marked as an output is left as it is
+        halves.dtype = library.trt.DataType.HALF
 
 
 def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Readers) -> float:

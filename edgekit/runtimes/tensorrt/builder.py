@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.artifact import Artifact, sha256_of
+from edgekit.artifact import Artifact, Precision, sha256_of
 from edgekit.bench.cuda import no_gpu
 from edgekit.errors import EnvironmentLacks
 from edgekit.runtimes.base import Availability, SessionOptions
@@ -23,8 +23,8 @@ from edgekit.runtimes.tensorrt.debug import DebugSession
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target, installed_version, open_library
 from edgekit.runtimes.tensorrt.loading import load_engine
-from edgekit.runtimes.tensorrt.log import last_words, make_log
-from edgekit.runtimes.tensorrt.network import Parsed, add_profiles, hold_in_fp32, parse
+from edgekit.runtimes.tensorrt.log import driver_hint, last_words, make_log
+from edgekit.runtimes.tensorrt.network import Parsed, add_profiles, constrain, parse
 from edgekit.runtimes.tensorrt.session import EngineSession, EngineStreams
 from edgekit.runtimes.tensorrt.settings import configure
 from edgekit.runtimes.tensorrt.typed import network_layers
@@ -107,7 +107,7 @@ class Builder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plan.data)
         inputs, outputs = specs(artifact.inputs, artifact.outputs, config.io, plan.step)
-        return Artifact(path, "engine", artifact.precision, inputs, outputs, sha256_of(path), artifact.sha256)
+        return Artifact(path, "engine", artifact.precision, inputs, outputs, sha256_of(path), artifact.sha256, config.dla_core)
 
     def plan(self, artifact: Artifact, config: BuildConfig, on_phase: OnPhase = lambda done, total, what: None) -> Plan:
         """Builds an engine in memory. ``on_phase`` is told (done, total, phase), from another thread.
@@ -128,7 +128,7 @@ class Builder:
         settings = builder.create_builder_config()
         profiles = add_profiles(builder, settings, parsed.network, config.profiles, artifact.path.name)
         configure(library, builder, settings, target, config, artifact.precision)
-        notes = _hold(library, settings, parsed, config.kept) if library.dialect == "weak" else []
+        notes = _constrain(library, settings, parsed, artifact.precision, config.kept) if library.dialect == "weak" else []
         placed = _placement(settings, parsed.network) if config.dla_core is not None else ()
         cache = timing.attach(library, settings, target, config.timing_cache, log) if config.timing_cache else None
         data, more = compile_network(library, builder, parsed.network, settings, log, artifact.path.name, on_phase)
@@ -152,20 +152,14 @@ def _create(library: Library, log: Any) -> tensorrt.Builder:
     try:
         return library.trt.Builder(log)
     except TypeError as error:  # what the bindings make of a builder that is null
-        words = last_words(log)
-        hint = (
-            "update the NVIDIA driver: it is older than the CUDA that this library was made for"
-            if "35" in words
-            else "run `edgekit doctor`"
-        )
-        raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {words}", hint=hint) from error
+        raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {last_words(log)}", hint=driver_hint(log)) from error
 
 
-def _hold(library: Library, settings: tensorrt.IBuilderConfig, parsed: Parsed, kept: tuple[str, ...]) -> list[str]:
-    """Holds layers in FP32 and makes the builder obey; says which of them the network does not have under their names."""
-    found = hold_in_fp32(library, parsed.network, kept)
-    if found:
-        settings.set_flag(library.trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+def _constrain(
+    library: Library, settings: tensorrt.IBuilderConfig, parsed: Parsed, precision: Precision, kept: tuple[str, ...]
+) -> list[str]:
+    """Holds layers to their precision; says which of ``kept`` the network does not have under their names."""
+    found = constrain(library, parsed.network, settings, precision, kept)
     missing = [name for name in kept if name not in found]
     return (
         [f"{len(missing)} layers that were to stay FP32 are not in the network as {library.name} reads it: {missing[0]} for one"]

@@ -18,7 +18,7 @@ from edgekit.runtimes.tensorrt.layers import (
     EngineTensor,
     LayerPrecision,
     Role,
-    is_cast,
+    converts,
     narrowest,
     onnx_names,
     precision_of,
@@ -39,7 +39,7 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
         BadNetwork: this is not what an inspector writes.
     """
     try:
-        layers = json.loads(text)["Layers"]
+        layers = json.loads(text, strict=False)["Layers"]
         return tuple(_layer(layer) for layer in layers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadNetwork(
@@ -82,7 +82,7 @@ def _tensor(told: Mapping[str, Any]) -> EngineTensor:
 def _role(name: str, kind: str, names: tuple[str, ...]) -> Role:
     if kind.lower() in _OTHER:
         return "other"
-    return "reformat" if kind.lower() == "reformat" or name.startswith("Reformatting CopyNode") or is_cast(names) else "compute"
+    return "reformat" if kind.lower() == "reformat" or name.startswith("Reformatting CopyNode") or converts(names) else "compute"
 
 
 def _precision(

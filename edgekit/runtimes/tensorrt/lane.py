@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+_NO_GRAPH = "no CUDA graph, inferences are enqueued layer by layer"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class Lane:
 
     def _capture(self, stack: ExitStack) -> None:
         """Captures one inference; where that cannot be done, ``note`` says why and inferences are enqueued one by one."""
+        context: Any = self.context
+        if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(int(self.stream)):  # TensorRT-RTX
+            self.note = f"{_NO_GRAPH}: the library says that this engine cannot be captured"
+            return
         try:
             self._cuda.begin_capture(self.stream)
             started = self.context.execute_async_v3(int(self.stream))
@@ -96,12 +101,12 @@ class Lane:
             self.graph = self._cuda("cudaGraphInstantiateWithFlags", graph, 0)
             stack.callback(self._cuda, "cudaGraphExecDestroy", self.graph)
         except CudaError as error:
-            self.graph, self.note = None, f"no CUDA graph, inferences are enqueued layer by layer: {error}"
+            self.graph, self.note = None, f"{_NO_GRAPH}: {error}"
 
 
 def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> tensorrt.IExecutionContext:
     """An execution context with its profile and shapes set."""
-    context = loaded.engine.create_execution_context()
+    context = _new_context(loaded)
     if context is None:
         raise EnvironmentLacks(
             f"TensorRT has no memory to run the engine in: {last_words(loaded.log)}",
@@ -113,4 +118,15 @@ def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> tensorrt.IExe
     for name, shape in shapes:
         if not context.set_input_shape(name, shape):
             raise BadNetwork(f"TensorRT does not take {name} of shape {shape}: {last_words(loaded.log)}")
+    return context
+
+
+def _new_context(loaded: LoadedEngine) -> tensorrt.IExecutionContext | None:
+    """A context of an engine. TensorRT-RTX compiles kernels for the shape at once: by itself it would begin with slower ones, and a graph would keep these."""
+    if not hasattr(loaded.trt, "DynamicShapesKernelSpecializationStrategy"):
+        return loaded.engine.create_execution_context()
+    engine: Any = loaded.engine
+    config = engine.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = loaded.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+    context: tensorrt.IExecutionContext | None = engine.create_execution_context(config)
     return context

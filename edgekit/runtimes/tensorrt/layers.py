@@ -19,7 +19,11 @@ _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
     (re.compile(r"\bfp16\b|\bhalf\b|\bfloat16\b", re.I), "fp16"),
     (re.compile(r"\bfp32\b|\bfloat\b|\bfloat32\b", re.I), "fp32"),
 )
-_CASTS = ("|fp16", "|fp32", "|cast")
+# Nodes that convert: edgekit's own casts, ONNX nodes named for their operator, and what TensorRT calls layers that were given no name.
+_CONVERSION = re.compile(
+    r"\|(fp16|fp32|cast)$|(^|[/_.:])((Quant|Dequant)(ize)?Linear(Node_)?|Cast)(_\d+)?$|\[(Cast|Quantize|Dequantize)\]$"
+)
+_FUSED = re.compile(r" \+ | \|\| ")  # one after the other, and side by side
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,25 @@ def narrowest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
 
 
 def onnx_names(metadata: str, name: str) -> tuple[str, ...]:
-    """The ONNX nodes of a layer: from its metadata, where the parser left any, else from its name as TensorRT 8 fuses them with ``+``."""
-    found = _ONNX_LAYER.findall(metadata or "")
-    if not found:
-        parts = (re.sub(r"^PWN\((.*)\)$", r"\1", part.strip()) for part in name.split(" + "))
-        found = [inner.strip() for part in parts for inner in part.split(", ")]
+    """The ONNX nodes of a layer: from its metadata, where the parser left any, else from its name as TensorRT 8 writes what it fused."""
+    found = _ONNX_LAYER.findall(metadata or "") or [node for part in _FUSED.split(name) for node in _pointwise(part.strip())]
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def is_cast(names: Iterable[str]) -> bool:
-    """Whether all of these nodes are the casts that edgekit writes between precisions."""
+def _pointwise(part: str) -> list[str]:
+    """``PWN(PWN(a, b), c)``, a fusion of pointwise nodes, to its nodes."""
+    if not (part.startswith("PWN(") and part.endswith(")")):
+        return [part]
+    inner, depth, begin, found = part[4:-1], 0, 0, list[str]()
+    for i, letter in enumerate(inner + ","):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            found += _pointwise(inner[begin:i].strip())
+            begin = i + 1
+    return found
+
+
+def converts(names: Iterable[str]) -> bool:
+    """Whether all of these nodes only convert between types: casts, QuantizeLinear and DequantizeLinear."""
     listed = list(names)
-    return bool(listed) and all(name.endswith(_CASTS) for name in listed)
+    return bool(listed) and all(_CONVERSION.search(name) for name in listed)

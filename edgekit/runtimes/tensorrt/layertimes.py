@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -15,17 +15,21 @@ RUNS = 20
 
 
 def layer_times(session: EngineSession, feeds: Mapping[str, Array], runs: int = RUNS) -> dict[str, float]:
-    """Median milliseconds by layer over ``runs`` inferences. Profiled, layers run one after another with pauses: their sum is no latency."""
-    taken: dict[str, list[float]] = defaultdict(list)
+    """Median milliseconds by layer over ``runs`` inferences; layers of one name count as one.
+
+    The names are those that the inspector tells. Profiled, layers run one after another with pauses: their sum is no latency.
+    """
+    taken: list[dict[str, float]] = []
     session.bind(feeds)
     with session.profiled(_recorder(session.trt, taken)):
-        for _ in range(runs + 1):
+        for _ in range(runs + 1):  # the first warms up
+            taken.append(defaultdict(float))
             session.enqueue()
             session.synchronize()
-    return {name: median(times[1:] or times) for name, times in taken.items()}
+    return {name: median(run[name] for run in taken[1:]) for name in taken[-1]}
 
 
-def _recorder(trt: Module, taken: dict[str, list[float]]) -> Any:
+def _recorder(trt: Module, taken: Sequence[dict[str, float]]) -> Any:
     base: Any = trt.IProfiler
 
     class Recorder(base):  # type: ignore[misc]
@@ -33,6 +37,6 @@ def _recorder(trt: Module, taken: dict[str, list[float]]) -> Any:
             base.__init__(self)
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
-            taken[layer_name].append(ms)
+            taken[-1][layer_name] += ms
 
     return Recorder()

@@ -2,7 +2,7 @@
 
 The dialect is found by asking the module which flags it has, because version strings of JetPack, pip and containers do not agree:
 
-- weak (8.5, 8.6): builder flags say which precisions may be used, and the types in the graph are hints;
+- weak (8.6): builder flags say which precisions may be used, and the types in the graph are hints;
 - strong (10, 11, RTX): the types in the graph are the law. 11 knows nothing else, 10 wants a flag for it.
 """
 
@@ -18,14 +18,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from edgekit.bench.cuda import CudaDevice, driver, no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt.api import Module
+from edgekit.targets.traps import OLDEST_BUILT
 
 Dialect = Literal["weak", "strong"]
 
 # What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+NUMPY_1_UP_TO = (8,)  # TensorRT 8's bindings were compiled for NumPy 1, and give garbage with NumPy 2, silently
+NUMPY_VERSION = np.__version__
+NUMPY_1 = "pip install 'numpy<2'"
 MAPS = Path("/proc/self/maps")
 
 
@@ -36,6 +42,11 @@ class Library:
     name: str
     trt: Module
     version: str
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version in numbers: ``(8, 6, 1)``."""
+        return _numbers(self.version)
 
     @property
     def dialect(self) -> Dialect:
@@ -118,7 +129,8 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
     """Imports a package.
 
     Raises:
-        EnvironmentLacks: it is not installed or cannot be loaded, or parts of two versions are on the path.
+        EnvironmentLacks: it is not installed or cannot be loaded, is older than edgekit serves or does not go with this NumPy, or parts of two versions are
+            on the path.
     """
     if find_spec(module) is None:
         raise EnvironmentLacks(f"{name} is not installed", hint=install_hint)
@@ -127,9 +139,33 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
     except (ImportError, OSError) as error:
         raise EnvironmentLacks(f"{name} cannot be loaded: {error}", hint=_loading_hint(str(error), install_hint)) from error
     library = Library(name, trt, str(trt.__version__))
+    if not library.ahead_of_time:
+        _check_release(library)
     if problem := _two_versions(library, installed_version(packages)):
         raise EnvironmentLacks(problem, hint="keep one of them: `pip list`, LD_LIBRARY_PATH and `ldconfig -p` show where they come from")
     return library
+
+
+def wants_numpy_1(tensorrt: tuple[int, ...], numpy: tuple[int, ...]) -> bool:
+    """Whether these two versions do not go together."""
+    return tensorrt[:1] <= NUMPY_1_UP_TO and numpy >= (2,)
+
+
+def _check_release(library: Library) -> None:
+    """
+    Raises:
+        EnvironmentLacks: this TensorRT is too old, or NumPy too new for it.
+    """
+    if library.release < OLDEST_BUILT:
+        raise EnvironmentLacks(
+            f"{library.name} {library.version} is older than {'.'.join(map(str, OLDEST_BUILT))}, the first that edgekit serves",
+            hint="update TensorRT or JetPack, or run the bundle with --runtime onnxruntime",
+        )
+    if wants_numpy_1(library.release, _numbers(NUMPY_VERSION)):
+        raise EnvironmentLacks(
+            f"{library.name} {library.version} gives garbage with NumPy 2, and this is {NUMPY_VERSION}: its bindings were made for NumPy 1",
+            hint=NUMPY_1,
+        )
 
 
 def installed_version(packages: tuple[str, ...]) -> str | None:

@@ -13,13 +13,13 @@ from edgekit.bench.cuda import no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.library import Library
-from edgekit.runtimes.tensorrt.log import Log, last_words, make_log
+from edgekit.runtimes.tensorrt.log import Log, driver_hint, last_words, make_log
 
 if TYPE_CHECKING:
     import tensorrt
 
 BATCH = "batch"
-# Not the library's own nptype(): that of 8.5 asks NumPy for np.bool, which NumPy 1.24 dropped.
+# Not the library's own nptype(): that of 8.6 asks NumPy for np.bool, which NumPy 1.24 dropped.
 DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -92,8 +92,9 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
     """Deserializes an engine.
 
     Raises:
-        EnvironmentLacks: there is no GPU here.
-        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own words are in the message.
+        EnvironmentLacks: there is no GPU here, or the library cannot start CUDA.
+        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own words are in the message. Or the types of its inputs
+            and outputs are not those of ``artifact``.
     """
     path = artifact.path
     if lack := no_gpu():  # TensorRT 8 ends the process where it makes a runtime without one
@@ -101,7 +102,12 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
             f"{path.name} needs an NVIDIA GPU to run: {lack}", hint="run this on the device; `edgekit doctor` says what is missing"
         )
     log = make_log(library.trt)
-    runtime = library.trt.Runtime(log)
+    try:
+        runtime = library.trt.Runtime(log)
+    except TypeError as error:  # what the bindings make of a runtime that is null
+        raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {last_words(log)}", hint=driver_hint(log)) from error
+    if artifact.dla_core is not None:
+        runtime.DLA_core = artifact.dla_core
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise InputError(
@@ -109,4 +115,22 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
             hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds one for this machine",
         )
     steps = {spec.name: spec.step for spec in artifact.inputs if spec.step is not None}
-    return LoadedEngine(library.trt, runtime, engine, log, steps)
+    loaded = LoadedEngine(library.trt, runtime, engine, log, steps)
+    _check_types(loaded, artifact)
+    return loaded
+
+
+def _check_types(loaded: LoadedEngine, artifact: Artifact) -> None:
+    """
+    Raises:
+        InputError: the engine takes or gives other types than are known of it, and would read or write other bytes.
+    """
+    for mode, known in (("INPUT", artifact.inputs), ("OUTPUT", artifact.outputs)):
+        told = {name: loaded.dtype(name).name for name in loaded.names(mode)}
+        for spec in known:
+            if told.get(spec.name) != spec.dtype:
+                raise InputError(
+                    f"{artifact.path.name}: {mode.lower()} {spec.name} is to be {spec.dtype}, and the engine has "
+                    f"{', '.join(f'{name} of {dtype}' for name, dtype in told.items())}",
+                    hint="edgekit build BUNDLE --force builds it again",
+                )

@@ -37,3 +37,10 @@ def make_log(trt: Module) -> Any:
 def last_words(log: Log) -> str:
     """Its last errors; its last warning where it gave no error, as TensorRT 8 does when CUDA does not start."""
     return "; ".join(log.errors[-2:] or log.warnings[-1:]) or "it gives no reason"
+
+
+def driver_hint(log: Log) -> str:
+    """What to do where the library cannot start CUDA. 35 is cudaErrorInsufficientDriver."""
+    if "35" in last_words(log):
+        return "update the NVIDIA driver: it is older than the CUDA that this library was made for"
+    return "run `edgekit doctor`"

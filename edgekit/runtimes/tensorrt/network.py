@@ -1,4 +1,4 @@
-"""A graph as TensorRT reads it: parsed, with its profiles, and with the layers that must stay FP32 held there where the library would choose."""
+"""A graph as TensorRT reads it: parsed, with its profiles, and with its layers' precisions held where the library would choose."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.artifact import Precision
 from edgekit.errors import BadNetwork, InputError
 from edgekit.runtimes.tensorrt.config import Profile
 from edgekit.runtimes.tensorrt.layers import onnx_names
 from edgekit.runtimes.tensorrt.library import Library
+from edgekit.runtimes.tensorrt.typed import MATRIX
 
 if TYPE_CHECKING:
     import tensorrt
@@ -77,24 +79,35 @@ def add_profiles(
     return tuple(profiles)
 
 
-def hold_in_fp32(library: Library, network: tensorrt.INetworkDefinition, names: Collection[str]) -> tuple[str, ...]:
-    """Makes the layers of these nodes compute in FP32 and give FP32; returns the nodes that were found.
+def constrain(
+    library: Library, network: tensorrt.INetworkDefinition, settings: tensorrt.IBuilderConfig, precision: Precision, kept: Collection[str]
+) -> tuple[str, ...]:
+    """Says of layers what they compute in, for the weak dialect, whose builder would choose; returns those of ``kept`` that were found.
 
-    For the weak dialect, whose builder would choose; the caller sets the flag that makes it obey.
+    Layers of the nodes in ``kept`` compute in FP32 and give FP32. In an FP16 graph the other convolutions and products compute in FP16, so that one that the
+    builder found faster in FP32 does not cost the whole engine. Of the two flags NvInfer.h allows one: the builder has to obey where FP16 would harm a layer,
+    and else falls back where it has no kernel, which the audit then names.
     """
-    trt, found = library.trt, []
+    trt, found, is_asked = library.trt, list[str](), False
     floats = (trt.DataType.FLOAT, trt.DataType.HALF)
-    for i in range(network.num_layers):
-        layer = network.get_layer(i)
-        held = [name for name in onnx_names(layer.metadata, layer.name) if name in names]
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        held = [name for name in onnx_names(layer.metadata, layer.name) if name in kept]
         outputs = [layer.get_output(k) for k in range(layer.num_outputs)]
-        if not held or not any(output.dtype in floats for output in outputs):
+        if not any(output.dtype in floats for output in outputs):
             continue
-        layer.precision = trt.DataType.FLOAT
-        for k, output in enumerate(outputs):
-            if output.dtype in floats:
-                layer.set_output_type(k, trt.DataType.FLOAT)
-        found += held
+        if held:
+            layer.precision = trt.DataType.FLOAT
+            for k, output in enumerate(outputs):
+                if output.dtype in floats:
+                    layer.set_output_type(k, trt.DataType.FLOAT)
+            found += held
+        elif precision == "fp16" and layer.type.name in MATRIX:
+            layer.precision = trt.DataType.HALF
+            is_asked = True
+    if found:
+        settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    elif is_asked:
+        settings.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
     return tuple(dict.fromkeys(found))
 
 
@@ -125,7 +138,9 @@ def _node(path: Path, index: int) -> str:
 
 def _hint(reason: str) -> str | None:
     if "opset" in reason.lower():
-        return "export it again with --opset 17, which every TensorRT from 8.5 on reads"
+        return "export it again with --opset 17, which every TensorRT from 8.6 on reads"
+    if "DequantizeLinear" in reason and "range_check" in reason:
+        return "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle again, its graph was written before edgekit knew that"
     if "no importer" in reason.lower() or "unsupported" in reason.lower():
         return "TensorRT has no such operator: express that layer by others, and export again"
     return None

@@ -90,8 +90,10 @@ def test_half_images_and_scores_are_cast(double, model, version):
     assert plan.step is None
     assert trt.called("add_input") == [("input", "HALF", (1, 3, 8, 8))]
     assert trt.called("set_input") == [("input/QuantizeLinear", 0, "cast of input")]
-    assert trt.called("unmark_output") == ["logits"] and trt.called("mark_output") == [("logits", "HALF")]
-    assert [value.name for value in trt.called("ITensor.dtype")] == (["HALF"] if version == WEAK else [])
+    assert trt.called("unmark_output") == ["logits"] and trt.called("mark_output") == ["logits"]
+    network = trt.networks[-1]
+    assert (network.get_input(0).dtype.name, network.get_output(0).dtype.name) == ("HALF", "HALF")
+    assert trt.called("ITensor.dtype, ignored") == []
 
 
 def test_the_graphs_own_types_are_left_alone(double, model):
@@ -117,13 +119,36 @@ def test_a_graph_that_cannot_take_codes(double, model, layers, message):
 def test_a_session_feeds_codes(monkeypatch, tmp_path):
     (tmp_path / "plan.engine").write_bytes(b"plan")
     plug_gpu(monkeypatch)
-    install(monkeypatch, STRONG_10, Scenario(shape=(2, 4), dtype="INT8"), CudaDouble())
+    install(monkeypatch, STRONG_10, Scenario(shape=(2, 4), dtype="INT8", output="FLOAT"), CudaDouble())
     images = np.array([[0.0, 0.5, -0.26, 9.0], [0.25, 0.75, -9.0, 0.1]], np.float32)
     inputs, outputs = specs((TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "int8", 0.5)
     engine = Artifact(tmp_path / "plan.engine", "engine", "int8", inputs, outputs, "0" * 64)
     with TENSORRT.load(engine, SessionOptions()) as session:
         assert session.inputs == inputs
         np.testing.assert_array_equal(run_batches(session, images), 2 * np.array([[0, 1, -1, 18], [0, 2, -18, 0]]) + 1)  # ties to even
+
+
+@pytest.mark.parametrize(
+    ("types", "words"), [(("FLOAT", "HALF"), "input x is to be float16"), (("HALF", "FLOAT"), "output y is to be float16")]
+)
+def test_an_engine_of_other_types_than_its_record_says(monkeypatch, tmp_path, types, words):
+    """Its buffers would be too small, or read as other numbers."""
+    (tmp_path / "plan.engine").write_bytes(b"plan")
+    plug_gpu(monkeypatch)
+    install(monkeypatch, WEAK, Scenario(shape=(2, 4), dtype=types[0], output=types[1]), CudaDouble())
+    inputs, outputs = specs((TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "fp16", None)
+    with pytest.raises(InputError, match=words) as caught:
+        TENSORRT.load(Artifact(tmp_path / "plan.engine", "engine", "fp16", inputs, outputs, "0" * 64), SessionOptions())
+    assert "--force" in (caught.value.hint or "")
+
+
+def test_an_engine_for_a_dla_is_opened_on_its_core(monkeypatch, tmp_path):
+    (tmp_path / "plan.engine").write_bytes(b"plan")
+    plug_gpu(monkeypatch)
+    for core in (1, None):
+        trt = install(monkeypatch, WEAK, Scenario(), CudaDouble())
+        with TENSORRT.load(Artifact(tmp_path / "plan.engine", "engine", "fp16", (), (), "0" * 64, dla_core=core), SessionOptions()):
+            assert trt.called("Runtime.DLA_core") == ([] if core is None else [1])
 
 
 def test_codes_stay_on_the_grid():

@@ -24,6 +24,9 @@ from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.runtimes.tensorrt.audit import audit
+from edgekit.runtimes.tensorrt.log import make_log
+from edgekit.runtimes.tensorrt.settings import configure
+from edgekit.runtimes.tensorrt.typed import quantized
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
 
@@ -95,7 +98,7 @@ def test_plans_of_the_main_networks(fp16, tmp_path, capability):
 @needs_rtx
 def test_every_layer_of_the_main_networks_is_asked_for_in_fp16(fp16):
     layers = TENSORRT_RTX.plan(fp16, BuildConfig("sm86")).network
-    found = audit(layers, "fp16", (), of="network", excuse=None)
+    found = audit(layers, "fp16", (), (), of="network", excuse=None)
     assert found.failures == ()
     assert [(share.precision, share.share) for share in found.shares] == [("fp16", 1.0)]
     convolutions = {node.name for node in load(fp16.path).graph if node.op_type == "Conv"}
@@ -112,10 +115,10 @@ def test_a_plan_of_everything_with_an_fp32_island(tmp_path, batch, half_io):
     assert len(plan.data) > 0
     assert plan.profiles == (((1, 1, 1),) if batch else ((1, 1, 1), (2, 4, 16)))
     kept = {node.name for node in result.kept}
-    found = audit(plan.network, "fp16", kept, of="network", excuse=None)
+    found = audit(plan.network, "fp16", kept, (), of="network", excuse=None)
     assert found.failures == ()
     assert any(
-        "large/Conv" in failure for failure in audit(plan.network, "fp16", kept - {"large/Conv"}, of="network", excuse=None).failures
+        "large/Conv" in failure for failure in audit(plan.network, "fp16", kept - {"large/Conv"}, (), of="network", excuse=None).failures
     )
 
 
@@ -140,7 +143,7 @@ def test_a_file_that_is_no_graph(small, tmp_path):
 
 
 @pytest.fixture
-def quantized(tmp_path):
+def mixed(tmp_path):
     """A convolution with INT8 input and weights, its ReLU, and a convolution that stays float."""
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"], name="x/QuantizeLinear"),
@@ -165,14 +168,15 @@ def quantized(tmp_path):
 
 @needs_rtx
 @pytest.mark.parametrize("capability", ["sm80", "sm86", "sm89", "sm120"])
-def test_int8_is_what_reads_dequantized_tensors(quantized, capability):
-    plan = TENSORRT_RTX.plan(quantized, BuildConfig(capability))
+def test_int8_is_what_reads_dequantized_tensors(mixed, capability):
+    plan = TENSORRT_RTX.plan(mixed, BuildConfig(capability))
     assert len(plan.data) > 0
     found = {layer.name: (layer.precision, layer.role) for layer in plan.network if layer.onnx_layers and layer.kind != "constant"}
     assert found["int8/Conv"] == ("int8", "compute")
     assert found["float/Conv"] == found["int8/Relu"] == ("fp32", "compute")
+    assert quantized(plan.network) == ("int8/Conv",)
     assert found["x/QuantizeLinear"][1] == found["w/DequantizeLinear"][1] == "reformat"
-    assert audit(plan.network, "int8", ("float/Conv",), of="network", excuse=None).failures == (
+    assert audit(plan.network, "int8", ("float/Conv",), quantized(plan.network), of="network", excuse=None).failures == (
         "1 layers compute in FP32 that were not to: int8/Relu",
     )
 
@@ -197,6 +201,19 @@ def test_options_change_the_plan_and_a_small_workspace_is_refused(fp16):
 def test_there_is_no_dla_without_a_jetson(fp16):
     with pytest.raises(EnvironmentLacks, match=r"tensorrt-rtx 1\.\S+ finds no DLA here"):
         TENSORRT_RTX.plan(fp16, BuildConfig("sm86", dla_core=0))
+
+
+@needs_rtx
+def test_engines_of_rtx_allocate_nothing_while_they_run(small):
+    """Else a stream that runs one cannot be captured."""
+    library = TENSORRT_RTX.library()
+    trt, log = library.trt, make_log(library.trt)
+    builder = trt.Builder(log)
+    settings = builder.create_builder_config()
+    assert not settings.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    configure(library, builder, settings, library.target("sm86"), BuildConfig("sm86"), "fp32")
+    assert settings.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    assert len(TENSORRT_RTX.plan(small, BuildConfig("sm86")).data) > 0
 
 
 @needs_rtx

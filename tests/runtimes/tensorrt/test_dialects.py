@@ -74,7 +74,7 @@ def test_every_engine_tells_its_layers_and_fp32_is_no_tf32(double, model, versio
 def test_layers_that_must_stay_fp32_are_held_there(double, model):
     trt = double(WEAK, layers=LAYERS)
     plan = TENSORRT.plan(model(), BuildConfig(kept=("large/Conv", "best/TopK")))
-    assert [value.name for value in trt.called("ILayer.precision")] == ["FLOAT", "FLOAT"]
+    assert trt.precisions() == {"features.0/Conv": "HALF", "large/Conv": "FLOAT", "head/Gemm": "HALF", "best/TopK": "FLOAT"}
     assert trt.called("set_output_type") == [
         ("large/Conv", 0, "FLOAT"),
         ("best/TopK", 0, "FLOAT"),
@@ -83,10 +83,22 @@ def test_layers_that_must_stay_fp32_are_held_there(double, model):
     assert plan.notes == ()
 
 
+def test_the_weak_dialect_is_asked_for_fp16_products_and_for_nothing_else(double, model):
+    """Of the two flags 8.6 allows one. Without a layer to hold, a product that has no FP16 kernel falls back, which the audit then names."""
+    trt = double(WEAK, layers=LAYERS)
+    TENSORRT.plan(model(), BuildConfig())
+    assert trt.precisions() == {"features.0/Conv": "HALF", "large/Conv": "HALF", "head/Gemm": "HALF"}
+    assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
+    for precision in ("fp32", "int8"):  # of an INT8 graph the quantized products are not to be told otherwise
+        trt = double(WEAK, layers=LAYERS)
+        TENSORRT.plan(model(precision), BuildConfig())
+        assert trt.precisions() == {}
+
+
 def test_a_layer_to_hold_that_is_not_there_is_told(double, model):
     trt = double(WEAK, layers=LAYERS)
     plan = TENSORRT.plan(model(), BuildConfig(kept=("gone/Conv",)))
-    assert trt.called("set_flag") == ["FP16"]
+    assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
     assert plan.notes == ("1 layers that were to stay FP32 are not in the network as tensorrt reads it: gone/Conv for one",)
 
 
@@ -134,6 +146,30 @@ def test_without_onnx_8_6_can_only_number_the_node(double, model, monkeypatch):
     monkeypatch.setattr("edgekit.runtimes.tensorrt.network.find_spec", lambda name: None)
     with pytest.raises(BadNetwork, match="node 1: no importer"):
         TENSORRT.plan(model(), BuildConfig())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_graph_without_zero_points_is_refused_by_8_6(double, tmp_path, version):
+    """The double says what the real parser of 8.6.0 said of such a file."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], name="fine/DequantizeLinear"),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["u"], name="stem/w/DequantizeLinear"),
+        helper.make_node("Add", ["v", "u"], ["y"], name="Add"),
+    ]
+    constants = {"w": np.ones((3, 3), np.int8), "s": np.float32(0.1), "z": np.int8(0)}
+    weights = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 3])
+    onnx.save(helper.make_model(helper.make_graph(nodes, "small", [], [output], weights)), str(tmp_path / "model.onnx"))
+    graph = Artifact(tmp_path / "model.onnx", "onnx", "int8", (), (), "0" * 64)
+    double(version)
+    if version != WEAK:
+        assert TENSORRT.plan(graph, BuildConfig()).data == b"plan"
+        return
+    with pytest.raises(
+        BadNetwork, match=r"stem/w/DequantizeLinear \(DequantizeLinear\): Invalid Node - stem/w/DequantizeLinear\nvector"
+    ) as caught:
+        TENSORRT.plan(graph, BuildConfig())
+    assert "export the bundle again" in (caught.value.hint or "")
 
 
 # ---- batches
@@ -209,20 +245,6 @@ def test_options_reach_the_builder(double, model):
     assert trt.called("IBuilderConfig.builder_optimization_level") == trt.called("set_memory_pool_limit") == []
 
 
-def test_a_version_without_optimization_levels(double, model, monkeypatch):
-    from . import doubles
-
-    recorded = {**doubles.RECORDED, WEAK: {**doubles.RECORDED[WEAK], "classes": dict(doubles.RECORDED[WEAK]["classes"])}}
-    recorded[WEAK]["classes"]["IBuilderConfig"] = [
-        m for m in recorded[WEAK]["classes"]["IBuilderConfig"] if m != "builder_optimization_level"
-    ]
-    monkeypatch.setattr(doubles, "RECORDED", recorded)
-    double(WEAK)
-    with pytest.raises(InputError, match="has no optimization levels"):
-        TENSORRT.plan(model(), BuildConfig(opt_level=4))
-    assert TENSORRT.plan(model(), BuildConfig()).data == b"plan"
-
-
 @pytest.mark.parametrize("level", [-1, 6])
 def test_optimization_levels_are_0_to_5(double, model, level):
     double(STRONG_10)
@@ -250,6 +272,21 @@ def test_without_a_dla(double, model):
     assert caught.value.hint == "--dla-core 0 … 1"
     with pytest.raises(InputError, match="a DLA computes in FP16 and INT8 only"):
         TENSORRT.plan(model("fp32"), BuildConfig(dla_core=0))
+    double(STRONG_10, dla_cores=2, shape=(-1, 3, 8, 8))
+    with pytest.raises(InputError, match="a DLA takes one batch, and not a range of them"):
+        TENSORRT.plan(model(), BuildConfig(dla_core=0, profiles=((1, 1, 1), (1, 4, 8))))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_before_11_a_dla_takes_no_quantized_graph(double, model, version):
+    trt = double(version, dla_cores=1)
+    if version == STRONG_11:
+        assert TENSORRT.plan(model("int8"), BuildConfig(dla_core=0)).data == b"plan"
+        return
+    with pytest.raises(InputError, match="takes no graph with QuantizeLinear and DequantizeLinear to a DLA") as caught:
+        TENSORRT.plan(model("int8"), BuildConfig(dla_core=0))
+    assert "export with --fp16 for the DLA" in (caught.value.hint or "")
+    assert trt.called("build_serialized_network") == []
 
 
 # ---- the timing cache

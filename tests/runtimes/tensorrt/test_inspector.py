@@ -1,7 +1,7 @@
 """The inspector's json in the shapes of 8, 10 and 11, and what an audit makes of it.
 
-The samples are written after what the versions print: 8 describes formats in words, 10 names types where no context is set and lists Myelin's layers, 11 has
-Format and Datatype apart (NVIDIA, "Migrating IEngineInspector Usage from TensorRT 10.x to 11.x").
+These samples show what no recording at hand does, and are written after what the versions print: 10 names types where no context is set and lists Myelin's
+layers, 11 has Format and Datatype apart (NVIDIA, "Migrating IEngineInspector Usage from TensorRT 10.x to 11.x"). For real engines see test_real_dumps.py.
 """
 
 from __future__ import annotations
@@ -164,40 +164,65 @@ def test_types_in_words(described, precision):
 def test_names_of_fused_nodes():
     assert onnx_names("", "a + PWN(b) + c") == ("a", "b", "c")
     assert onnx_names("", "PWN(a, b)") == ("a", "b")
+    assert onnx_names("", "PWN(PWN(a, b), PWN(c))") == ("a", "b", "c")
+    assert onnx_names("", "conv_a || conv_b + relu") == ("conv_a", "conv_b", "relu")
+    assert onnx_names("", "w + (Unnamed Layer* 850) [ElementWise]") == ("w", "(Unnamed Layer* 850) [ElementWise]")
     assert onnx_names("[ONNX Layer: a/b]\x1f[ONNX Layer: c]", "myl") == ("a/b", "c")
 
 
 # ---- audits
 
 
-def judged(document, precision, kept=(), excuse=None, times=None) -> Audit:
-    return audit(read(document), precision, kept, of="engine", excuse=excuse, times=times)
+def judged(document, precision, kept=(), quantized=(), excuse=None, times=None) -> Audit:
+    return audit(read(document), precision, kept, quantized, of="engine", excuse=excuse, times=times)
 
 
 def fp16(*more):
     return {"Layers": [*TEN["Layers"][:3], *more]}
 
 
-def test_shares_leave_reformats_and_bookkeeping_out():
-    found = judged(EIGHT, "int8")
-    assert [(share.precision, share.layers, share.share) for share in found.shares] == [("int8", 3, 0.5), ("fp16", 3, 0.5)]
-    assert (found.reformats, found.reformat_time, found.failures) == (1, None, ())
-
-
-def test_shares_of_time():
-    times = {each["Name"]: ms for each, ms in zip(EIGHT["Layers"], (0.1, 0.4, 0.1, 0.1, 0.1, 0.1, 0.0, 0.05, 0.05), strict=True)}
-    found = judged(EIGHT, "int8", times=times)
-    assert [share.time for share in found.shares] == pytest.approx([0.6, 0.2])
-    assert found.reformat_time == pytest.approx(0.1)
-
-
 def test_an_engine_that_is_what_was_asked():
     assert judged(fp16(), "fp16").failures == ()
-    assert judged(EIGHT, "int8").failures == ()
+    assert judged(EIGHT, "int8", quantized=("0/Conv", "1/Conv")).failures == ()
 
 
 def test_int8_that_was_built_without_int8():
-    assert judged(fp16(), "int8").failures == ("no layer computes in INT8",)
+    assert judged(fp16(), "int8", quantized=("0/Conv",)).failures == (
+        "1 of 1 layers that the graph quantizes do not compute in INT8: 0/Conv (fp16)",
+    )
+    assert judged(fp16(), "int8").failures == ("the builder saw no quantized convolution or product in the graph",)
+
+
+def test_every_layer_that_the_graph_quantizes_has_to_be_int8():
+    """One INT8 layer among many does not make an INT8 engine."""
+    document = {"Layers": [*EIGHT["Layers"], layer("5/Conv", "CaskConvolution", [HALF], [HALF], Weights={"Type": "Half"})]}
+    found = judged(document, "int8", quantized=("0/Conv", "1/Conv", "5/Conv", "gone/Conv"))
+    assert found.failures == (
+        "1 of 4 layers that the graph quantizes do not compute in INT8: 5/Conv (fp16)",
+        "1 of 4 layers that the graph quantizes are not told of by the engine: gone/Conv",
+    )
+    assert judged(document, "int8", quantized=("0/Conv", "1/Conv")).failures == ()
+
+
+def test_a_product_in_no_known_type_is_not_fp16():
+    document = fp16(layer("5/Conv", "CaskConvolution", ["BFloat16"], ["BFloat16"]), layer("6/TopK", "TopK", ["Int32"], ["Int32"]))
+    assert judged(document, "fp16").failures == ("1 convolutions or products do not compute in FP16: 5/Conv",)
+    assert judged(document, "fp16", kept=("5/Conv",)).failures == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        ("Scale", {}),
+        ("kgen", {"Metadata": "[ONNX Layer: head/QuantizeLinear]\x1e[ONNX Layer: pool/DequantizeLinear]\x1e[ONNX Layer: pool|fp16]"}),
+    ],
+)
+def test_a_layer_that_only_quantizes_is_no_fp32(kind, rest):
+    quantize = layer("head/QuantizeLinear", kind, ["Float"], ["Int8"], **rest)
+    found = judged({"Layers": [*EIGHT["Layers"], quantize]}, "int8", quantized=("0/Conv",))
+    assert (found.failures, found.reformats) == ((), 2)
+    quantize = layer("head/Mul", kind, ["Float"], ["Int8"], Metadata=rest.get("Metadata", "") + "[ONNX Layer: head/Mul]")
+    assert judged({"Layers": [*EIGHT["Layers"], quantize]}, "int8", quantized=("0/Conv",)).failures != ()
 
 
 def test_fp16_that_was_built_in_fp32():

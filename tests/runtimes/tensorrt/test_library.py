@@ -158,6 +158,39 @@ def test_a_module_and_a_package_of_two_versions(monkeypatch):
     assert TENSORRT.library().version == "10.3.0"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_numpy_2_does_not_go_with_the_bindings_of_8(monkeypatch, nothing, version):
+    install(monkeypatch, version)
+    plug_gpu(monkeypatch)
+    monkeypatch.setattr(library, "NUMPY_VERSION", "2.0.0")
+    if version != WEAK:
+        assert TENSORRT.library().version == version
+        return
+    for open_it in (TENSORRT.library, lambda: TENSORRT.plan(nothing, BuildConfig()), lambda: TENSORRT.load(nothing, SessionOptions())):
+        with pytest.raises(EnvironmentLacks, match=r"tensorrt 8\.6\.0 gives garbage with NumPy 2, and this is 2\.0\.0") as caught:
+            open_it()
+        assert caught.value.hint == "pip install 'numpy<2'"
+
+
+def test_tensorrt_before_8_6_is_not_served(monkeypatch):
+    double = install(monkeypatch, WEAK)
+    monkeypatch.setattr(library, "installed_version", lambda packages: None)
+    for version in ("8.5.2.2", "8.4.1"):
+        double.__version__ = version
+        with pytest.raises(EnvironmentLacks, match=r"is older than 8\.6, the first that edgekit serves"):
+            TENSORRT.library()
+
+
+def test_a_runtime_that_is_null_is_no_fault_of_ours(monkeypatch, nothing):
+    """The bindings make a TypeError of it."""
+    said = "CUDA initialization failure with error: 35. Please check your CUDA installation"
+    plug_gpu(monkeypatch)
+    install(monkeypatch, WEAK, Scenario(runtime_warning=said))
+    with pytest.raises(EnvironmentLacks, match=r"tensorrt 8\.6\.0 cannot start here: CUDA initialization failure") as caught:
+        TENSORRT.load(nothing, SessionOptions())
+    assert (caught.value.hint or "").startswith("update the NVIDIA driver")
+
+
 MAP = "7f00-7f01 r-xp 00000000 08:01 42   {}\n"
 
 
@@ -213,5 +246,5 @@ def test_builders_have_the_methods_of_a_runtime():
 
 
 def test_every_recorded_version_is_covered():
-    assert VERSIONS == ("8.6.0", "10.3.0", "10.16.1.11", "11.4.0.106")
+    assert VERSIONS == ["8.6.0", "10.3.0", "10.16.1.11", "11.4.0.106"]
     assert "tensorrt" not in sys.modules or sys.modules["tensorrt"].__version__ not in VERSIONS

@@ -14,14 +14,14 @@ from edgekit.bench.cuda import CudaDriver
 from edgekit.bench.phases import DeviceTimed
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
-from edgekit.runtimes.tensorrt import TENSORRT
+from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
 from edgekit.runtimes.tensorrt import cuda as cuda_module
 from edgekit.runtimes.tensorrt.cuda import MODULES, Cuda
 from edgekit.runtimes.tensorrt.layertimes import layer_times
 from edgekit.runtimes.tensorrt.session import EngineSession, EngineStreams
 
 from .cuda_double import CudaDouble
-from .doubles import LAST_10, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu
+from .doubles import LAST_10, RTX, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -42,7 +42,7 @@ def opened(monkeypatch, engine):
         cuda = CudaDouble(memory=memory)
         plug_gpu(monkeypatch)
         install(monkeypatch, version, Scenario(**{"shape": (2, 4), **scenario}), cuda)
-        session = TENSORRT.load(engine, SessionOptions())
+        session = (TENSORRT_RTX if version == RTX else TENSORRT).load(engine, SessionOptions())
         used.append((session, cuda))
         return session, cuda
 
@@ -101,6 +101,23 @@ def test_where_nothing_can_be_captured_it_says_so_and_runs(opened):
         "no CUDA graph, inferences are enqueued layer by layer: cudaStreamEndCapture: cudaErrorStreamCaptureInvalidated (901): in words",
     )
     assert cuda.launched == []
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, RTX])
+def test_kernels_are_compiled_before_a_graph_keeps_them(opened, version):
+    """TensorRT-RTX would begin with slower kernels of every shape, and a graph would launch these for ever."""
+    session, cuda = opened(version)
+    np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
+    assert session.captured and cuda.launched == ["graph"]
+    double = sys.modules["tensorrt_rtx" if version == RTX else "tensorrt"]
+    assert double.called("create_execution_context") == ["EAGER" if version == RTX else None]
+
+
+def test_rtx_is_asked_whether_an_engine_can_be_captured(opened):
+    session, cuda = opened(RTX, is_capturable=False)
+    np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
+    assert not session.captured and cuda.launched == []
+    assert session.notes == ("no CUDA graph, inferences are enqueued layer by layer: the library says that this engine cannot be captured",)
 
 
 def test_the_device_tells_how_long_an_inference_took(opened):
@@ -214,6 +231,12 @@ def test_layers_are_timed_by_the_library(opened):
     assert cuda.launched == []
     session.enqueue()
     assert cuda.launched == ["graph"]  # the graph is in use again
+
+
+def test_layers_of_one_name_count_as_one(opened):
+    """As each inference tells them, and not the one time of the two that lies in the middle."""
+    session, _ = opened(timed=(("copy", 0.25), ("conv", 0.5), ("copy", 1.0)))
+    assert layer_times(session, {"x": X}, runs=3) == {"copy": 1.25, "conv": 0.5}
 
 
 def test_the_engine_tells_its_layers(opened):
