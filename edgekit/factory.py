@@ -28,7 +28,7 @@ def build(path: Path, function: str) -> nn.Module:
     with _importable(path.absolute().parent):
         factory = _import_factory(path, function)
         what = f"{path.name}:{function}"
-        with blaming(what, lambda error: _theirs(error, path)), timed(what):
+        with blaming(f"{what} raised", lambda error: _theirs(error, path)), timed(what):
             module = factory()
     if not isinstance(module, nn.Module):
         raise BadNetwork(
@@ -53,7 +53,7 @@ def _import_factory(path: Path, function: str) -> Callable[[], Any]:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up
-    with blaming(f"{path.name} cannot be imported: it", lambda error: _theirs(error, path)), timed(path.name):
+    with blaming(f"{path.name} cannot be imported:", lambda error: _theirs(error, path)), timed(path.name):
         spec.loader.exec_module(module)
     factory = getattr(module, function, None)
     if not callable(factory):

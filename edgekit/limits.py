@@ -125,7 +125,7 @@ def blaming(
     """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C and a lack of memory are nobody's.
 
     Args:
-        what: what runs, as the subject of the message.
+        what: what the message begins with, the exception comes behind it.
         tell: the exception in words.
         hint: how to go on.
 
@@ -139,4 +139,4 @@ def blaming(
     except BaseException as error:
         if out_of_memory(error):
             raise
-        raise BadNetwork(f"{what} raised {tell(error)}", hint=hint) from error
+        raise BadNetwork(f"{what} {tell(error)}", hint=hint) from error

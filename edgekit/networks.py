@@ -258,7 +258,7 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
     shape = (1, spec.channels, spec.height, spec.width)
     # inference_mode would taint what a lazy or caching module makes on its first call
-    with blaming(f"{name} cannot run on one image {shape}: it", hint="--size sets height and width"), timed(name), torch.no_grad():
+    with blaming(f"{name} cannot run on one image {shape}:", hint="--size sets height and width"), timed(name), torch.no_grad():
         output = module.eval()(torch.zeros(shape))
     if not isinstance(output, torch.Tensor):
         raise BadNetwork(f"{name} returns a {type(output).__name__}, not one tensor of logits", hint=LOGITS_ALONE)

@@ -71,14 +71,14 @@ def test_a_closed_watch_has_no_thread() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("can't allocate memory"), InputError("the user's")])
 def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, blaming("the factory"):
+    with pytest.raises(type(error)) as caught, blaming("the factory raised"):
         raise error
     assert caught.value is error
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), ValueError("no"), OSError(28, "no space")])
 def test_anything_else_is_the_codes(error: BaseException) -> None:
-    with pytest.raises(BadNetwork, match=r"^the factory raised ") as caught, blaming("the factory"):
+    with pytest.raises(BadNetwork, match=r"^the factory raised ") as caught, blaming("the factory raised"):
         raise error
     assert caught.value.__cause__ is error
     assert caught.value.hint

@@ -39,7 +39,7 @@ class TorchSession:
         self.outputs = (output,)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with blaming("the network"), self._torch.inference_mode():
+        with blaming("the network raised"), self._torch.inference_mode():
             logits = self._module(self._torch.from_numpy(feeds[self.inputs[0].name]))
             return {self.outputs[0].name: logits.numpy()}
 
