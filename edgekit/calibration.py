@@ -18,6 +18,7 @@ from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
 
 DEFAULT_IMAGES = 512
 RANDOM_IMAGES = 64
+LONGEST_SEED = 20  # digits
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def open_calibration(source: str | None, spec: InputSpec, count: int = DEFAULT_I
 def _random(source: str, spec: InputSpec) -> Calibration:
     """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle says so."""
     seed = source.partition(":")[2] or "0"
-    if not seed.isdigit():
+    if not (seed.isdecimal() and len(seed) <= LONGEST_SEED):
         raise InputError(f"--calib {source}: {seed!r} is no seed", hint="--calib random, or --calib random:7")
 
     def make() -> Iterator[NDArray[np.float32]]:

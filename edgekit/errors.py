@@ -18,9 +18,12 @@ The number is the exit code of the command line. What Python or the operating sy
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# A name that somebody gave is no file, no folder, or no name at all.
+_MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"),
     "onnxruntime": "cpu",
@@ -31,14 +34,18 @@ _EXTRAS = {
 
 
 class EdgekitError(Exception):
-    """An expected failure: what happened, and a hint that says how to go on. ``trail`` names the step that failed and those before it."""
+    """An expected failure: what happened, and a hint that says how to go on, by default what can be said of all of its kind.
+
+    ``trail`` names the step that failed and those before it.
+    """
 
     exit_code = 70
+    default_hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is not None else self.default_hint
         self.trail: str | None = None
 
 
@@ -55,7 +62,7 @@ class UnknownNetwork(InputError):
 
 
 class BadNetwork(InputError):
-    pass
+    default_hint = "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) out"
 
 
 class BadWeights(InputError):
@@ -63,7 +70,7 @@ class BadWeights(InputError):
 
 
 class BadImage(InputError):
-    pass
+    default_hint = "photos of 8 × 8 pixels to 178 megapixels, in a format that Pillow reads"
 
 
 class BadBundle(InputError):
@@ -86,9 +93,29 @@ def lacking(error: BaseException) -> EnvironmentLacks | None:
             return None
         what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {error}"
         return EnvironmentLacks(f"this needs {package}, which {what}", hint=f"pip install 'edgekit[{_EXTRAS[package]}]'")
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if out_of_memory(error):
         return EnvironmentLacks("there is not enough memory", hint="a smaller --size or --batch, or fewer --images")
     if isinstance(error, OSError) and error.errno in _REFUSED:
         where = f"{error.filename}: " if error.filename is not None else ""
         return EnvironmentLacks(f"{where}{error.strerror}", hint="free some space" if error.errno in NO_SPACE else None)
     return None
+
+
+def mistaken(error: BaseException) -> InputError | None:
+    """What the user gave wrong, where that is why the operating system raised ``error``: a name that no file can have here."""
+    if isinstance(error, OSError) and error.errno in _MISNAMED and error.filename is not None:
+        return InputError(f"{error.filename}: {error.strerror}", hint="check the name")
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory, in Python's words or in torch's."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in said(error)
+
+
+def said(error: BaseException) -> str:
+    """An exception in a line: its type, and the first line of its message, which somebody else's may fail to give."""
+    message = ""
+    with suppress(Exception):
+        message = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import BadNetwork
+from edgekit.errors import BadNetwork, said
+from edgekit.limits import blaming, timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,9 @@ def build(path: Path, function: str) -> nn.Module:
 
     with _importable(path.absolute().parent):
         factory = _import_factory(path, function)
-        try:
+        what = f"{path.name}:{function}"
+        with blaming(f"{what} raised", lambda error: _theirs(error, path)), timed(what):
             module = factory()
-        except (Exception, SystemExit) as error:
-            raise BadNetwork(f"{path.name}:{function} raised {_theirs(error, path)}") from error
     if not isinstance(module, nn.Module):
         raise BadNetwork(
             f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
@@ -53,10 +53,8 @@ def _import_factory(path: Path, function: str) -> Callable[[], Any]:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up
-    try:
+    with blaming(f"{path.name} cannot be imported:", lambda error: _theirs(error, path)), timed(path.name):
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise BadNetwork(f"{path.name} cannot be imported: {_theirs(error, path)}") from error
     factory = getattr(module, function, None)
     if not callable(factory):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
@@ -72,4 +70,4 @@ def _theirs(error: BaseException, path: Path) -> str:
         if Path(frame.filename) == path.absolute() or frame.filename == str(path)
     ]
     where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
+    return f"{said(error)}{where}"

@@ -12,7 +12,9 @@ from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import BadNetwork, BadWeights, InputError, UnknownNetwork, WeightsUnavailable
 from edgekit.factory import build
+from edgekit.files import check_readable
 from edgekit.images.preprocess import InputSpec
+from edgekit.limits import LOGITS_ALONE, blaming, timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,6 +90,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         InputError: the file cannot be read as text, or is empty.
     """
     try:
+        check_readable(path, InputError, what=f"--labels {path}", hint="a text file with one class name a line")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--labels {path} cannot be read: {error}", hint="a text file with one class name a line") from error
@@ -170,8 +173,8 @@ def _load_pretrained(module: nn.Module, variant: Variant, offline: bool, progres
 def _load_file(module: nn.Module, path: Path) -> WeightsEntry:
     from edgekit.models.checkpoint import CheckpointError, load_checkpoint
 
-    if not path.is_file():
-        raise BadWeights(f"--weights {path}: no such file", hint="pretrained, random[:seed], or a .pth, .pt or .safetensors file")
+    hint = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
+    check_readable(path, BadWeights, what=f"--weights {path}", hint=hint)
     try:
         load_checkpoint(module, path)
     except CheckpointError as error:
@@ -183,7 +186,7 @@ def _seed(choice: str) -> int | None:
     kind, colon, number = choice.partition(":")
     if kind != "random":
         return None
-    if colon and not (number.isdecimal() and int(number) < 2**64):
+    if colon and not (number.isdecimal() and len(number) <= 20 and int(number) < 2**64):
         raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
     return int(number or 0)
 
@@ -213,8 +216,7 @@ def _from_factory(request: NetworkRequest) -> Network:
     path = Path(file)
     if not function:
         raise InputError(f"{request.name}: which factory?", hint=f"name the function behind a colon: {request.name}:build")
-    if not path.is_file():
-        raise BadNetwork(f"{path}: no such file")
+    check_readable(path, BadNetwork, hint="a Python file, and behind a colon the function in it that builds the network")
     choice = request.weights
     seed = _seed(choice) if choice else None
     if choice == "pretrained":
@@ -246,7 +248,7 @@ def _image_channels(module: nn.Module) -> int:
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
     channels = first.in_channels or 3 if first is not None else 3  # a lazy one does not know yet
     if channels not in (1, 3):
-        raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3")
+        raise BadNetwork(f"the first convolution takes {channels} channels; images have 1 or 3", hint="edgekit takes classifiers of images")
     return channels
 
 
@@ -255,20 +257,18 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
     import torch
 
     shape = (1, spec.channels, spec.height, spec.width)
-    try:
-        with torch.no_grad():  # inference_mode would taint what a lazy or caching module makes on its first call
-            output = module.eval()(torch.zeros(shape))
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BadNetwork(
-            f"{name} cannot run on one image {shape}: {type(error).__name__}: {reason}", hint="--size sets height and width"
-        ) from error
+    # inference_mode would taint what a lazy or caching module makes on its first call
+    with blaming(f"{name} cannot run on one image {shape}:", hint="--size sets height and width"), timed(name), torch.no_grad():
+        output = module.eval()(torch.zeros(shape))
     if not isinstance(output, torch.Tensor):
+        raise BadNetwork(f"{name} returns a {type(output).__name__}, not one tensor of logits", hint=LOGITS_ALONE)
+    if output.ndim != 2 or output.shape[0] != 1 or not output.shape[1]:
         raise BadNetwork(
-            f"{name} returns a {type(output).__name__}, not one tensor of logits", hint="return the logits alone in evaluation mode"
+            f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)", hint=LOGITS_ALONE
         )
-    if output.ndim != 2 or output.shape[0] != 1:
-        raise BadNetwork(f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns (images, classes)")
+    if output.dtype != torch.float32 or output.layout != torch.strided or output.is_meta:
+        kind = " ".join(str(what).removeprefix("torch.") for what in (output.device, output.layout, output.dtype))
+        raise BadNetwork(f"{name} returns a {kind} tensor; a classifier returns float32 logits", hint="return output.float()")
     return imagenet_labels() if output.shape[1] == 1000 else None
 
 
@@ -277,7 +277,7 @@ def _check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, 
 
 def _from_graph(request: NetworkRequest) -> Network:
     if request.weights is not None:
-        raise InputError("--weights does not apply to an .onnx, which holds its own")
+        raise InputError("--weights does not apply to an .onnx, which holds its own", hint="leave --weights away")
     path = Path(request.name)
     spec, classes, notes = input_of_graph(request)
     labels = imagenet_labels() if classes == 1000 else None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def write_bundle(
     if final.quantization is not None and final.quantization.sensitivity is not None:
         _write_json(folder / SENSITIVITY, plain(final.quantization.sensitivity))
     _write_json(folder / "report.json", report.to_json())
-    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+    (folder / "report.md").write_text(markdown(report), encoding="utf-8", errors="backslashreplace")
     manifest = Manifest(
         edgekit=edgekit.__version__,
         network=network.entry,
@@ -95,7 +95,8 @@ def write_bundle(
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    # a name that is no UTF-8 becomes an escape that json knows
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
@@ -116,7 +117,7 @@ def tool_versions() -> Mapping[str, str]:
     return found
 
 
-def _kind(outputs: NDArray[np.float32]) -> str:
+def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:
     """A graph that ends in a softmax returns probabilities, and a second softmax would flatten them."""
     sums = outputs.sum(axis=1)
     return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"

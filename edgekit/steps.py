@@ -17,7 +17,9 @@ from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
 from edgekit.calibration import Calibration
 from edgekit.errors import BadNetwork, EdgekitError
+from edgekit.files import text_of
 from edgekit.images import ImageFolder, PreparedImages
+from edgekit.limits import LOGITS_ALONE, timed
 from edgekit.networks import Network
 from edgekit.parity import Gate, Rung, compare
 from edgekit.progress import Progress
@@ -70,7 +72,8 @@ class Ladder:
 
     @classmethod
     def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
-        return cls(images, run_batches(reference, images))
+        with timed("the network, on all images,"):
+            return cls(images, run_batches(reference, images))
 
     def top(self, name: str, seconds: float) -> None:
         self.rungs.append(Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None))
@@ -121,7 +124,7 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     if len(reasons) > LISTED_IMAGES:
         advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
     if listed.ignored:
-        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {listed.ignored[0].name} for one"))
+        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {text_of(listed.ignored[0].name)} for one"))
     if len(pixels) < FEW_IMAGES:
         advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
     names = tuple(p.name for p in chosen.paths if p not in prepared.skipped)
@@ -149,8 +152,8 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
     Raises:
         BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image; or labels are not as many as the classes.
     """
-    if outputs.ndim != 2:
-        raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)")
+    if outputs.ndim != 2 or not outputs.shape[1]:
+        raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)", hint=LOGITS_ALONE)
     if not np.isfinite(outputs).all():
         raise BadNetwork(
             "the network's own outputs are NaN or infinite on real photos", hint="check its weights and its preprocessing (--mean, --std)"

@@ -191,7 +191,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
-    found = _innermost(content)
+    found = _innermost(content, set())
     if found is None:
         held = ", ".join(map(str, list(content)[:LISTED])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(f"{path} holds no state dict; it holds {held or 'nothing'}")
@@ -199,17 +199,27 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     for key, value in found.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: the entry {key!r} is no tensor, but {type(value).__name__}")
+        if value.is_meta or value.layout != torch.strided or value.is_quantized:
+            kind = (
+                "has no values"
+                if value.is_meta
+                else "is quantized"
+                if value.is_quantized
+                else f"is {str(value.layout).removeprefix('torch.')}"
+            )
+            raise CheckpointError(f"{path}: the tensor {key!r} {kind}", hint="where it was made, save dense tensors with values")
         state[str(key)] = value
     state.pop("n_averaged", None)  # what torch.optim.swa_utils.AveragedModel counts
     return state
 
 
-def _innermost(content: object) -> Mapping[object, object] | None:
-    """What lies below the wrappers, the averaged weights first; None where no tensors are."""
-    if not isinstance(content, Mapping):
+def _innermost(content: object, seen: set[int]) -> Mapping[object, object] | None:
+    """What lies below the wrappers, the averaged weights first; None where no tensors are. A pickle may hold itself."""
+    if not isinstance(content, Mapping) or id(content) in seen:
         return None
+    seen.add(id(content))
     for name in WRAPPERS:
-        if (found := _innermost(content.get(name))) is not None:
+        if (found := _innermost(content.get(name), seen)) is not None:
             return found
     return content if any(isinstance(value, Tensor) for value in content.values()) else None
 

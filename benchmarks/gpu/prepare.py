@@ -26,8 +26,7 @@ import numpy as np
 from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
 
 from edgekit.artifact import Precision, sha256_of
-from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
-from edgekit.bundle.engines import ENGINES
+from edgekit.bundle import CPU_MODEL, ENGINES, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
 from edgekit.bundle.manifest import WeightsEntry
 from edgekit.calib import photos
 from edgekit.errors import EdgekitError, GateFailed

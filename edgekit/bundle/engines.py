@@ -12,21 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import __version__
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
-from edgekit.bundle import MANIFEST, Bundle
+from edgekit.bundle import ENGINES, MANIFEST, Bundle, names
+from edgekit.bundle.folder import first_fault
 from edgekit.errors import BadBundle, InputError
+from edgekit.files import check_readable, no_file
 from edgekit.runtimes.tensorrt.boundary import Io, specs
 from edgekit.runtimes.tensorrt.builder import Placement
 from edgekit.runtimes.tensorrt.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target
 
-ENGINES = "engines"
-SUFFIX, RECORD_SUFFIX = ".engine", ".json"
 SCHEMA_VERSION = 2
-KEY_DIGITS = 8
 
 
 class _Entry(BaseModel):
@@ -62,7 +61,7 @@ class EngineRecord(_Entry):
 
     schema_version: int = SCHEMA_VERSION
     edgekit: str = __version__
-    runtime: str
+    runtime: str = Field(pattern=r"^tensorrt(-rtx)?$")
     version: str
     dialect: Literal["weak", "strong"]
     sm: str
@@ -71,7 +70,7 @@ class EngineRecord(_Entry):
     graph: str
     graph_sha256: str
     options: Options
-    profiles: tuple[tuple[int, int, int], ...]
+    profiles: tuple[tuple[int, int, int], ...] = Field(min_length=1)
     input_step: float | None = None
     sha256: str
     bytes: int
@@ -100,8 +99,7 @@ class Engine:
         Raises:
             BadBundle: the file is missing, truncated or altered.
         """
-        if not self.path.is_file():
-            raise BadBundle(f"{self.path} is missing", hint=_REBUILD)
+        check_readable(self.path, BadBundle, hint=_REBUILD)
         if self.path.stat().st_size != self.record.bytes or sha256_of(self.path) != self.record.sha256:
             raise BadBundle(f"{self.path} is truncated or altered: it is not the file that was built", hint=_REBUILD)
 
@@ -140,11 +138,11 @@ def engine_name(library: Library, target: Target, graph: Artifact, options: Opti
     model = None if library.ahead_of_time else target.gpu  # kernels are chosen by measuring them on this very model
     key = json.dumps([graph.sha256, library.name, library.version, target.sm, model, graph.precision, options.model_dump()], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return f"{library.name}-{library.version}-{target.sm}-{graph.precision}-{graph.sha256[:KEY_DIGITS]}-{digest[:KEY_DIGITS]}{SUFFIX}"
+    return names.engine_name(library.name, library.version, target.sm, graph.precision, graph.sha256, digest)
 
 
 def record_path(engine: Path) -> Path:
-    return engine.with_suffix(RECORD_SUFFIX)
+    return engine.with_suffix(names.RECORD)
 
 
 def open_engine(path: Path) -> Engine:
@@ -153,18 +151,16 @@ def open_engine(path: Path) -> Engine:
     Raises:
         BadBundle: no such engine, or its json is missing or cannot be read.
     """
-    if not path.is_file():
-        raise BadBundle(f"{path} is no engine: there is no such file", hint="edgekit build BUNDLE writes engines into BUNDLE/engines/")
+    if reason := no_file(path):
+        raise BadBundle(f"{path} is no engine: {reason}", hint="edgekit build BUNDLE writes engines into BUNDLE/engines/")
     file = record_path(path)
+    check_readable(file, BadBundle, what=f"{file}, which says what {path.name} was built for", hint=_REBUILD)
     try:
         return Engine(path, EngineRecord.model_validate_json(file.read_bytes()))
     except OSError as error:
-        raise BadBundle(
-            f"{file} cannot be read ({error.strerror}), and nothing else says what {path.name} was built for", hint=_REBUILD
-        ) from error
+        raise BadBundle(f"{file} cannot be read: {error.strerror}", hint=_REBUILD) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadBundle(f"{file} cannot be read: {'.'.join(map(str, first['loc'])) or 'json'}: {first['msg']}", hint=_REBUILD) from error
+        raise BadBundle(f"{file} cannot be read: {first_fault(error, 'json')}", hint=_REBUILD) from error
 
 
 def engines_of(path: Path) -> tuple[Engine, ...]:
@@ -173,9 +169,9 @@ def engines_of(path: Path) -> tuple[Engine, ...]:
     Raises:
         BadBundle: neither, or a bundle without engines.
     """
-    if not (path / MANIFEST).is_file():
+    if no_file(path / MANIFEST):
         return (open_engine(path),)
-    names = [name for name in Bundle.open(path).manifest.files if name.endswith(SUFFIX)]
-    if not names:
+    listed = [name for name in Bundle.open(path).manifest.files if name.endswith(names.ENGINE)]
+    if not listed:
         raise BadBundle(f"{path} holds no engine", hint=f"edgekit build {path}")
-    return tuple(open_engine(path / name) for name in sorted(names))
+    return tuple(open_engine(path / name) for name in sorted(listed))

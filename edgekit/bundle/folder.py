@@ -5,31 +5,23 @@ A bundle needs nothing but its own files and the base install to be opened, and 
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from edgekit.artifact import Artifact, TensorSpec, sha256_of
+from edgekit.bundle.golden import Golden, read_golden
 from edgekit.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest
+from edgekit.bundle.names import CPU_MODEL, ENGINES, GOLDEN, LABELS, MANIFEST, MODEL, SENSITIVITY, STRONG_MODEL, is_engine_file
+from edgekit.bundle.sensitivity import SensitivityTable
+from edgekit.bundle.staging import recover
 from edgekit.errors import BadBundle
+from edgekit.files import check_readable, no_file
 
-MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
-CPU_MODEL = "model.cpu.onnx"
-STRONG_MODEL = "model.strong.onnx"
 GOLDEN_IMAGES = 16
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Preprocessed images ``(N, C, H, W)``, the reference's outputs ``(N, classes)`` and the images' names."""
-
-    inputs: NDArray[np.float32]
-    outputs: NDArray[np.float32]
-    names: tuple[str, ...]
+EXPORT_AGAIN = "export the network again, or copy the bundle again"
 
 
 @dataclass(frozen=True)
@@ -45,27 +37,26 @@ class Bundle:
             BadBundle: no such folder, no manifest, or one that this edgekit cannot read.
         """
         file = path / MANIFEST
+        if not path.exists():
+            recover(path)
         if not path.is_dir():
             raise BadBundle(f"{path} is no folder", hint="a bundle is the folder that `edgekit export` wrote")
-        if not file.is_file():
-            raise BadBundle(f"{path} is no bundle: it has no {MANIFEST}")
+        if not file.exists():
+            raise BadBundle(f"{path} is no bundle: it has no {MANIFEST}", hint="a bundle is the folder that `edgekit export` wrote")
+        check_readable(file, BadBundle, hint=EXPORT_AGAIN)
         try:
             text = file.read_bytes()
             version = _Version.model_validate_json(text).schema_version
             if version != SCHEMA_VERSION:
                 raise BadBundle(f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
             manifest = Manifest.model_validate_json(text)
-            manifest.input.spec()
         except OSError as error:
-            raise BadBundle(f"{file} cannot be read: {error.strerror}") from error
+            raise BadBundle(f"{file} cannot be read: {error.strerror}", hint=EXPORT_AGAIN) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or MANIFEST
-            raise BadBundle(f"{file} cannot be read: {where}: {first['msg']}", hint="export the network again") from error
-        except ValueError as error:
-            raise BadBundle(f"{file} cannot be read: input: {error}", hint="export the network again") from error
-        if MODEL not in manifest.files:
-            raise BadBundle(f"{file} lists no {MODEL}", hint="export the network again")
+            raise BadBundle(f"{file} cannot be read: {first_fault(error, MANIFEST)}", hint=EXPORT_AGAIN) from error
+        for name in (MODEL, GOLDEN):
+            if name not in manifest.files:
+                raise BadBundle(f"{file} lists no {name}", hint=EXPORT_AGAIN)
         return cls(path, manifest)
 
     @property
@@ -88,7 +79,7 @@ class Bundle:
         return Artifact(
             self.path / name,
             "onnx",
-            m.precision,  # type: ignore[arg-type]
+            m.precision,
             (TensorSpec(m.input.name, m.input.shape, m.input.dtype),),
             (TensorSpec(m.output.name, (m.input.shape[0], m.output.classes), m.input.dtype),),
             m.files[name].sha256,
@@ -98,37 +89,61 @@ class Bundle:
         """Names of the classes in order, or None where nobody gave any.
 
         Raises:
-            BadBundle: they are not as many as the classes, or no text.
+            BadBundle: they are not those that were exported, not as many as the classes, or no text.
         """
-        file, classes = self.path / LABELS, self.manifest.output.classes
-        if not file.is_file():
+        if LABELS not in self.manifest.files:
             return None
+        self.check(LABELS)
+        file, classes = self.path / LABELS, self.manifest.output.classes
         try:
             names = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadBundle(f"{file} cannot be read: {error}", hint="copy the bundle again") from error
+        except UnicodeDecodeError as error:
+            raise BadBundle(f"{file} cannot be read: {error}", hint=EXPORT_AGAIN) from error
         if len(names) != classes:
-            raise BadBundle(f"{file} names {len(names)} classes, the network has {classes}", hint="copy the bundle again")
+            raise BadBundle(f"{file} names {len(names)} classes, the network has {classes}", hint=EXPORT_AGAIN)
         return names
 
     def golden(self) -> Golden:
         """The images and outputs that prove a copy of this bundle.
 
         Raises:
-            BadBundle: the file is missing or damaged.
+            BadBundle: the file is not the one that was exported, or holds something else than the manifest says.
         """
+        self.check(GOLDEN)
+        image = tuple(int(side) for side in self.manifest.input.shape[1:])
         try:
-            with (self.path / GOLDEN).open("rb") as file, np.load(file, allow_pickle=False) as data:
-                return Golden(data["inputs"], data["outputs"], tuple(str(n) for n in data["names"]))
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise BadBundle(f"{self.path / GOLDEN} is missing or damaged", hint="copy the bundle again") from error
+            return read_golden(self.path / GOLDEN, self.manifest.golden.images, image, self.manifest.output.classes)
+        except ValueError as error:
+            raise BadBundle(f"{self.path / GOLDEN} is not what {MANIFEST} says: {error}", hint=EXPORT_AGAIN) from error
+
+    def sensitivity(self) -> SensitivityTable | None:
+        """What each layer costs in INT8; None where the bundle does not say.
+
+        Raises:
+            BadBundle: the file is not the one that was exported, or no such table.
+        """
+        if SENSITIVITY not in self.manifest.files:
+            return None
+        self.check(SENSITIVITY)
+        try:
+            return SensitivityTable.model_validate_json((self.path / SENSITIVITY).read_bytes())
+        except ValidationError as error:
+            raise BadBundle(f"{self.path / SENSITIVITY} cannot be read: {first_fault(error, 'json')}", hint=EXPORT_AGAIN) from error
 
     def damage(self) -> list[str]:
-        """What differs from the manifest's hashes, file by file; empty for a sound bundle."""
+        """What differs from the manifest's hashes, file by file; empty for a sound bundle.
+
+        What a build that was killed left in ``engines/`` is no damage: no reader looks at it, and the next build removes it.
+        """
         found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
         listed = {MANIFEST, *self.manifest.files}
         there = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir())
-        return found + [f"{name} is not in the manifest" for name in there if name not in listed]
+        return found + [f"{name} is not in the manifest" for name in there if name not in listed and not is_engine_file(name)]
+
+    def leftovers(self) -> list[Path]:
+        """Files in ``engines/`` that are named like engines and their records, and that the manifest does not list."""
+        found = (f"{ENGINES}/{p.name}" for p in (self.path / ENGINES).glob("*"))
+        return [self.path / name for name in found if is_engine_file(name) and name not in self.manifest.files]
 
     def check_whole(self) -> None:
         """
@@ -138,21 +153,35 @@ class Bundle:
         if damage := self.damage():
             raise self._damaged(damage[0])
 
+    def check_exported(self) -> None:
+        """As :meth:`check_whole`, but for engines, which have a check of their own, and for files that the manifest does not list.
+
+        Raises:
+            BadBundle: some file is not what was exported.
+        """
+        self._check(name for name in self.manifest.files if not name.startswith(f"{ENGINES}/"))
+
     def check(self, name: str) -> None:
         """
         Raises:
             BadBundle: a file is missing, or is not the one that was exported.
         """
-        if damage := self._damage_of(name):
-            raise self._damaged(damage)
+        self._check([name])
+
+    def _check(self, names: Iterable[str]) -> None:
+        for name in names:
+            if damage := self._damage_of(name):
+                raise self._damaged(damage)
 
     def _damaged(self, how: str) -> BadBundle:
         return BadBundle(f"{self.path} is damaged: {how}", hint="copy or export it again")
 
     def _damage_of(self, name: str) -> str | None:
-        file, entry = self.path / name, self.manifest.files[name]
-        if not file.is_file():
-            return f"{name} is missing"
+        file, entry = self.path / name, self.manifest.files.get(name)
+        if entry is None:
+            return f"{name} is not in the manifest"
+        if reason := no_file(file):
+            return f"{name} is missing" if reason == "no such file" else f"{name} {reason}"
         try:
             sound = file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
         except OSError as error:
@@ -166,9 +195,10 @@ class _Version(BaseModel):
     schema_version: int
 
 
-def save_golden(path: Path, golden: Golden) -> None:
-    """Writes ``golden.npz``, compressed."""
-    np.savez_compressed(path, inputs=golden.inputs, outputs=golden.outputs, names=np.array(golden.names))
+def first_fault(error: ValidationError, whole: str) -> str:
+    """Where a json departs from its schema first, and how; ``whole`` is what the file is called."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def inventory(folder: Path) -> dict[str, FileEntry]:

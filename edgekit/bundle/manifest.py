@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from edgekit.artifact import Precision
+from edgekit.files import text_of
 from edgekit.images.preprocess import InputSpec
 
 SCHEMA_VERSION = 1
+MAX_BATCH, MAX_CLASSES = 65_536, 1_000_000
+LONGEST_NAME = 255  # bytes that file systems allow a name
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _as_text(value: Any) -> Any:
+    return text_of(value) if isinstance(value, str) else value
+
+
+def _inside(name: str) -> str:
+    """A file of the bundle by its path from there."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\0" in name or max(len(part.encode()) for part in parts) > LONGEST_NAME:
+        raise ValueError(f"{name[:LONGEST_NAME]!r} names no file of a bundle")
+    return name
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]  # names of files, which need not be UTF-8
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class WeightsEntry(_Entry):
@@ -20,7 +42,7 @@ class WeightsEntry(_Entry):
 
     source: str
     trained: bool
-    file: str | None = None
+    file: Text | None = None
     sha256: str | None = None
     origin: str | None = None
     licence: str | None = None
@@ -30,26 +52,32 @@ class WeightsEntry(_Entry):
 class NetworkEntry(_Entry):
     """``origin`` is zoo, factory or onnx."""
 
-    name: str
+    name: Text
     origin: str
     family: str | None = None
     paper: str | None = None
 
 
 class InputEntry(_Entry):
-    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it."""
+    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it. The batch, alone of the shape, may have a name."""
 
     name: str
-    shape: tuple[int | str, ...]
-    dtype: str
+    shape: tuple[Annotated[int, Field(ge=1, le=MAX_BATCH)] | Annotated[str, Field(min_length=1)], ...] = Field(min_length=4, max_length=4)
+    dtype: str = Field(pattern="^float(32|16)$")
     channels: int
     height: int
     width: int
-    resize: float
+    resize: Finite
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     layout: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputEntry:
+        if self.shape[1:] != (told := self.spec().shape(1)[1:]):
+            raise ValueError(f"the shape {self.shape} is not that of an image of {told}")
+        return self
 
     def spec(self) -> InputSpec:
         return InputSpec(self.channels, self.height, self.width, self.resize, self.interpolation, self.mean, self.std, self.layout)
@@ -59,8 +87,8 @@ class OutputEntry(_Entry):
     """``kind`` is logits, or probabilities where the graph ends in a softmax."""
 
     name: str
-    classes: int
-    kind: str
+    classes: int = Field(ge=1, le=MAX_CLASSES)
+    kind: Literal["logits", "probabilities"]
 
 
 class KeptEntry(_Entry):
@@ -75,8 +103,8 @@ class KeptEntry(_Entry):
 class ImagesEntry(_Entry):
     """Images by name, and the hash of names and contents."""
 
-    source: str
-    count: int
+    source: Text
+    count: Count
     sha256: str
 
 
@@ -96,17 +124,17 @@ class CalibrationEntry(_Entry):
 
 
 class GateEntry(_Entry):
-    relative: float | None = None
-    sqnr: float | None = None
-    agreement: float | None = None
+    relative: Finite | None = None
+    sqnr: Finite | None = None
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class GoldenEntry(_Entry):
     """What the graph reached on the golden images when it was exported; ``sqnr`` in dB, null where nothing differs."""
 
-    images: int
-    flips: int
-    sqnr: float | None
+    images: int = Field(ge=1)
+    flips: Count
+    sqnr: Finite | None
 
 
 class RungEntry(_Entry):
@@ -124,7 +152,7 @@ class RungEntry(_Entry):
 
 class FileEntry(_Entry):
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 class Manifest(_Entry):
@@ -134,7 +162,7 @@ class Manifest(_Entry):
     weights: WeightsEntry
     input: InputEntry
     output: OutputEntry
-    precision: str
+    precision: Precision
     kept: tuple[KeptEntry, ...] = ()
     calibration: CalibrationEntry | None = None
     opset: int
@@ -143,4 +171,4 @@ class Manifest(_Entry):
     parity_images: ImagesEntry
     golden: GoldenEntry
     tools: dict[str, str]
-    files: dict[str, FileEntry]
+    files: dict[Annotated[str, AfterValidator(_inside)], FileEntry]

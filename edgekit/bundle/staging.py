@@ -1,4 +1,5 @@
-"""A folder that is whole or absent: written beside its final place under a hidden name and renamed when everything is in it."""
+"""A folder that is whole or absent: written beside its final place under a hidden name, and given that name, or exchanged with what has it, when
+everything is in it."""
 
 from __future__ import annotations
 
@@ -9,25 +10,27 @@ import os
 import secrets
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from edgekit.bundle.exchange import exchange
+from edgekit.bundle.names import MANIFEST, is_engine_file
 from edgekit.errors import NO_SPACE, BadBundle, EdgekitError, EnvironmentLacks, InputError
+from edgekit.files import check_utf8, no_file
 
 if sys.platform != "win32":
     import fcntl
 
 TOKEN_BYTES = 6
-MARKER = "manifest.json"  # lists what edgekit wrote, which --force may replace
+REPLACED = "replaced"
 
 
 class Staging:
     """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place, and ``scratch`` one for what the bundle will not
     hold; ``commit()`` gives ``path`` its final name, and leaving removes everything else.
-
-    The hidden sibling is locked as long as its process lives, so that a later export of the same bundle can tell what a killed one left behind.
 
     Args:
         final: the folder to make.
@@ -35,17 +38,17 @@ class Staging:
 
     Raises:
         BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files that edgekit did not write.
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or its name is no UTF-8.
         EnvironmentLacks: the disk is full.
     """
 
     def __init__(self, final: Path, *, force: bool = False) -> None:
         self.final = Path(os.path.realpath(final))
         self.force = force
-        self._hidden = self.final.parent / f".{self.final.name}.{secrets.token_hex(TOKEN_BYTES)}.partial"
-        self._lock: BinaryIO | None = None
-        self.path = self._hidden / "bundle"
-        self.scratch = self._hidden / "scratch"
+        self._sibling = Sibling(self.final)
+        self.path = self._sibling.path / "bundle"
+        self.scratch = self._sibling.path / "scratch"
+        check_utf8(self.final)
         try:
             self._check_final()
         except OSError as error:
@@ -62,7 +65,7 @@ class Staging:
         if not self.force:
             raise BadBundle(f"{self.final} exists", hint="--force replaces it")
         others = sorted(p.relative_to(self.final).as_posix() for p in self.final.rglob("*") if not p.is_dir() or p.is_symlink())
-        if lost := [name for name in others if name not in written]:
+        if lost := [name for name in others if name not in written and not is_engine_file(name)]:
             raise BadBundle(
                 f"{self.final} holds files that edgekit did not write, {lost[0]} for one", hint="move them away, or choose another --out"
             )
@@ -70,12 +73,11 @@ class Staging:
     def __enter__(self) -> Staging:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
-            _remove_orphans(self.final)
-            self._lock = _hold(self._hidden, wait=True)
+            self._sibling.__enter__()
             self.path.mkdir()
             self.scratch.mkdir()
         except BaseException as error:
-            self._leave()
+            self._sibling.leave()
             if isinstance(error, OSError):
                 raise _explain(error, self.final.parent) from error
             raise
@@ -86,8 +88,11 @@ class Staging:
         try:
             if self.final.exists():
                 self._check_final()
-                self.final.rename(self._hidden / "replaced")
-            self.path.rename(self.final)
+                if not exchange(self.path, self.final):
+                    self.final.rename(self._sibling.replaced)
+                    self.path.rename(self.final)
+            else:
+                self.path.rename(self.final)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(f"{self.final} appeared meanwhile: another export wrote it", hint="--force replaces it") from error
@@ -95,25 +100,80 @@ class Staging:
         return self.final
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
-        if isinstance(error, OSError) and (error.filename is None or Path(str(error.filename)).is_relative_to(self._hidden)):
+        self._sibling.leave()
+        if isinstance(error, OSError) and (error.filename is None or Path(str(error.filename)).is_relative_to(self._sibling.path)):
             raise _explain(error, self.final) from error
 
-    def _leave(self) -> None:
-        _clear(self._hidden, self.final)
+
+class Sibling:
+    """Context manager: a hidden folder beside a bundle, on the same disk, that goes whatever happens.
+
+    It is locked as long as its process lives, so that whoever works on the same bundle next can tell, and remove, what a killed process left behind.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.path = final.parent / f".{final.name}.{secrets.token_hex(TOKEN_BYTES)}.partial"
+        self._lock: BinaryIO | None = None
+
+    @property
+    def replaced(self) -> Path:
+        """Where the bundle waits that is being replaced; whoever finds it there, and nothing in its place, puts it back."""
+        return self.path / REPLACED
+
+    def __enter__(self) -> Sibling:
+        recover(self.final)
+        self._lock = _hold(self.path, wait=True)
+        return self
+
+    def leave(self) -> None:
+        _clear(self.path, self.final)
         if self._lock is not None:
             self._lock.close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
+
+
+def recover(final: Path) -> None:
+    """Removes what killed exports and builds of a bundle left beside it, and puts back the bundle that one of them had taken away.
+
+    Those that still run hold their lock and are left alone.
+    """
+    with suppress(OSError):  # a name that is none, another user's folder
+        final = Path(os.path.realpath(final))
+        for hidden in final.parent.glob(f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"):
+            if lock := _hold(hidden, wait=False):
+                with lock:
+                    _clear(hidden, final)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that ask for the same out until the body is done, where the file system has locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _written_by_edgekit(folder: Path) -> set[str] | None:
     """The files that a bundle's manifest lists; None where the folder is no bundle, as many things have a ``manifest.json``."""
+    if no_file(folder / MANIFEST):
+        return None
     try:
-        manifest = json.loads((folder / MARKER).read_bytes())
-    except (OSError, ValueError):
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(manifest, dict) or "edgekit" not in manifest or not isinstance(manifest.get("files"), dict):
         return None
-    return {MARKER, *manifest["files"]}
+    return {MANIFEST, *manifest["files"]}
 
 
 def _explain(error: OSError, where: Path) -> EdgekitError:
@@ -124,22 +184,13 @@ def _explain(error: OSError, where: Path) -> EdgekitError:
 
 def _clear(hidden: Path, final: Path) -> None:
     """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put back first."""
-    replaced = hidden / "replaced"
+    replaced = hidden / REPLACED
     try:
         if replaced.exists() and not final.exists():
             replaced.rename(final)
     except OSError:
         return  # it may be all that is left of the old bundle; a later export tries again
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _remove_orphans(final: Path) -> None:
-    """Removes what exports of the same bundle left behind when they were killed; those still running hold their lock and are left alone."""
-    for hidden in final.parent.glob(f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"):
-        with suppress(OSError):  # another user's
-            if lock := _hold(hidden, wait=False):
-                with lock:
-                    _clear(hidden, final)
 
 
 def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:

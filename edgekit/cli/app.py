@@ -18,7 +18,7 @@ import typer
 from edgekit import __version__
 from edgekit.cli import bench, blame, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
 from edgekit.cli.console import err, escape
-from edgekit.errors import EdgekitError, lacking
+from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 
 INTERRUPTED, BROKEN_PIPE, BUG = 128 + signal.SIGINT, 141, 70
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
@@ -92,6 +92,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
+    _check_given(arguments)
     command = typer.main.get_command(app)
     try:
         with command.make_context("edgekit", list(arguments)) as context:
@@ -99,6 +100,20 @@ def _invoke(arguments: Sequence[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     return 0
+
+
+def _check_given(arguments: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: an argument is empty, as a variable of a script that holds nothing leaves it.
+    """
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else ""
+        if not argument or option:
+            where = option or (before if before.startswith("-") else "")
+            raise InputError(
+                f"{where + ' ' if where else ''}'' is empty", hint="leave the option away, or give it a value" if where else None
+            )
 
 
 def _tell(error: BaseException) -> int:
@@ -117,10 +132,11 @@ def _tell(error: BaseException) -> int:
         if isinstance(error, OSError) and error.filename is None:
             _abandon_stdout()  # it may be the stream that cannot be written
         error = lack
+    error = mistaken(error) or error
     if isinstance(error, EdgekitError):
         show(error)
         return error.exit_code
-    err.print(f"[red]bug[/]: {escape(type(error).__name__)}: {escape(str(error))}")
+    err.print(f"[red]bug[/]: {escape(said(error))}")
     err.print("\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what it prints")
     return BUG
 

@@ -9,6 +9,7 @@ import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.errors import InputError
+from edgekit.files import check_writable
 
 
 def command(
@@ -36,8 +37,8 @@ def command(
     from edgekit.tasks.bench import BenchRequest, bench
 
     chosen = _runtimes(runtime)
-    if out_file is not None and not out_file.absolute().parent.is_dir():
-        raise InputError(f"--out {out_file}: there is no such folder", hint=f"mkdir -p {out_file.parent}")
+    if out_file is not None:
+        check_writable("--out", out_file)
     report = bench(BenchRequest(tuple(bundles), chosen, batch, threads, seconds, streams), LiveProgress(quiet=json))
     document = report.to_json()
     if out_file is not None:

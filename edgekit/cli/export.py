@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,9 +48,13 @@ def command(
     calib: str | None = typer.Option(
         None, help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.", show_default=False
     ),
-    calib_images: int = typer.Option(512, min=8, help="For INT8: how many calibration images at most."),
-    calibrator: str = typer.Option("auto", help="For INT8: auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."),
-    rounding: str = typer.Option("adaptive", help="For INT8: rounding of the weights, adaptive or nearest."),
+    calib_images: int | None = typer.Option(
+        None, min=8, help="For INT8: how many calibration images at most; 512 by default.", show_default=False
+    ),
+    calibrator: str | None = typer.Option(
+        None, help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999.", show_default=False
+    ),
+    rounding: str | None = typer.Option(None, help="For INT8: rounding of the weights, adaptive (default) or nearest.", show_default=False),
     runtime: str | None = typer.Option(
         None,
         help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to 8; `edgekit build` does others.",
@@ -71,10 +76,13 @@ def command(
     from edgekit.networks import NetworkRequest
 
     chosen = _precision(fp16, int8, precision)
+    _check_applies(chosen, "fp16", {"--half-io": half_io or None})
+    _check_applies(chosen, "int8", {"--calib": calib, "--calib-images": calib_images, "--calibrator": calibrator, "--rounding": rounding})
     asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
     batch_size = parse_batch(batch)
     check_opset(opset)
     engine = _engine(runtime, compute_capability, dynamic=batch_size is None)
+    from edgekit.calibration import DEFAULT_IMAGES
     from edgekit.export import ExportRequest, export
 
     request = ExportRequest(
@@ -89,9 +97,9 @@ def command(
         not no_bench,
         force,
         calib,
-        calib_images,
-        check_calibrator(calibrator),
-        check_rounding(rounding),
+        calib_images or DEFAULT_IMAGES,
+        check_calibrator(calibrator or "auto"),
+        check_rounding(rounding or "adaptive"),
     )
     with redirect_stdout(sys.stderr):  # a user's factory may print, and stdout is for the report
         report = export(request, LiveProgress(quiet=json))
@@ -125,6 +133,18 @@ def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> tu
     builder = named_builder(runtime)
     builder.library().target(capability)
     return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=timing_folder())
+
+
+def _check_applies(chosen: Precision, wanted: Precision, options: Mapping[str, object]) -> None:
+    """
+    Raises:
+        InputError: one of these options was given, and the precision is not the one that it is for.
+    """
+    for option, value in options.items():
+        if value is not None and chosen != wanted:
+            raise InputError(
+                f"{option} is for {wanted.upper()}, and this export is {chosen.upper()}", hint=f"give --{wanted}, or leave {option} away"
+            )
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:

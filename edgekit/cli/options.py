@@ -6,6 +6,9 @@ import math
 from typing import Literal
 
 from edgekit.errors import InputError
+from edgekit.images.preprocess import MAX_SIDE
+
+LONGEST_NUMBER = 20  # digits
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -17,12 +20,17 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(p.strip().isdecimal() for p in parts):
+    if len(parts) > 2 or not all(is_whole(p.strip()) for p in parts):
         raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
     height, width = int(parts[0]), int(parts[-1])
-    if not all(8 <= side <= 4096 for side in (height, width)):
-        raise InputError(f"--size {text} is outside 8 … 4096 pixels")
+    if not all(8 <= side <= MAX_SIDE for side in (height, width)):
+        raise InputError(f"--size {text} is outside 8 … {MAX_SIDE} pixels", hint="--size 224")
     return height, width
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number that Python reads; it refuses to read thousands of digits."""
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
 def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
@@ -50,7 +58,7 @@ def parse_batch(text: str) -> int | None:
     """
     if text == "dynamic":
         return None
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+    if not is_whole(text) or not 1 <= int(text) <= 1024:
         raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
     return int(text)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 
 import typer
 
 from edgekit.cli.console import escape, out, print_json
 from edgekit.errors import BadBundle
+from edgekit.files import check_writable
 
 
 def command(
@@ -19,27 +19,28 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Rank layers by what keeping each alone in float would gain."""
-    from edgekit.bundle import SENSITIVITY, Bundle
+    from edgekit.bundle import Bundle
 
+    if picture is not None:
+        check_writable("--picture", picture)
     opened = Bundle.open(bundle)
-    file = opened.path / SENSITIVITY
-    if not file.is_file():
+    table = opened.sensitivity()
+    if table is None:
         raise BadBundle(
             f"{bundle} holds no sensitivity table", hint=f"it is {opened.manifest.precision}; `edgekit export --int8` measures one"
         )
-    table = jsonlib.loads(file.read_text(encoding="utf-8"))
     if picture is not None:
         from edgekit.report.picture import sensitivity_svg
 
         picture.write_text(sensitivity_svg(opened.manifest.network.name, table), encoding="utf-8")
     if json:
-        print_json(table)
+        from edgekit.report.plain import plain
+
+        print_json(plain(table))
         return
-    base = table["all_int8"]
-    out.print(
-        f"all layers int8: {base['sqnr']:.1f} dB, agreement {base['agreement']:.1%}, on {table['images']} held-out images", style="bold"
-    )
+    base = table.all_int8
+    out.print(f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} held-out images", style="bold")
     out.print(f"{'layer':<40}{'gain if float':>15}{'alone in int8':>16}{'of MACs':>10}", style="bold")
-    for row in table["layers"][:top]:
-        gain = row["alone_float"]["sqnr"] - base["sqnr"]
-        out.print(f"{escape(row['layer']):<40}{gain:>+12.2f} dB{row['alone_int8']['sqnr']:>13.1f} dB{row['macs_share']:>10.1%}")
+    for row in table.layers[:top]:
+        gain = row.alone_float.sqnr - base.sqnr
+        out.print(f"{escape(row.layer):<40}{gain:>+12.2f} dB{row.alone_int8.sqnr:>13.1f} dB{row.macs_share:>10.1%}")

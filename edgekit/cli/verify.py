@@ -28,12 +28,13 @@ def command(
             out.print(f"[red]✗[/] {escape(line)}")
         if not result.damage:
             out.print(f"[green]✓[/] {result.files} files are the ones that were exported")
-        if result.parity is not None:
-            p = result.parity
-            mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
-            out.print(
-                f"{mark} {p.images} golden images in {result.runtime}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, top-1 agreement {p.top1:.1%}"
-            )
+        mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
+        for form, p in (("", result.parity), (" in the form for CPUs", result.cpu_form)):
+            if p is not None:
+                out.print(
+                    f"{mark} {p.images} golden images in {result.runtime}{form}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, "
+                    f"top-1 agreement {p.top1:.1%}"
+                )
     if not result.ok:
         for failure in result.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")

@@ -15,7 +15,7 @@ from edgekit.graph import opset
 from edgekit.graph.edit import int_attribute, names_in, replace
 from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.graph.names import unique
-from edgekit.images.preprocess import InputSpec
+from edgekit.images.preprocess import MAX_SIDE, InputSpec
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
 _GROUPED = "GroupNormalization"
@@ -60,6 +60,10 @@ def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
         )
     if value.shape is None or len(value.shape) != 4:
         raise BadNetwork(f"input {value.name} of {path.name} is no image: its shape is {value.shape}, not (batch, channels, height, width)")
+    if 0 in list(value.shape):
+        raise BadNetwork(
+            f"input {value.name} of {path.name} has shape {value.shape}, which holds no image", hint="export it for one image or more"
+        )
     dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
     if dims[1] in (1, 3):
         layout, channels, height, width = "NCHW", dims[1], dims[2], dims[3]
@@ -67,6 +71,8 @@ def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
         layout, channels, height, width = "NHWC", dims[3], dims[1], dims[2]
     else:
         raise BadNetwork(f"input {value.name} of {path.name} is no image: {value.shape} has no axis of 1 or 3 channels")
+    if not all(side is None or side <= MAX_SIDE for side in (height, width)):
+        raise BadNetwork(f"{path.name} takes {height} × {width} pixels; edgekit takes at most {MAX_SIDE} × {MAX_SIDE}")
     return ForeignInput(layout, channels, height, width, dims[0], _classes(model, path), _scaled_by(value))
 
 
@@ -197,4 +203,7 @@ def _classes(model: ir.Model, path: Path) -> int | None:
     is_pixel = shape is not None and len(shape) == 4 and list(shape)[2:] == [1, 1]
     if shape is not None and len(shape) != 2 and not is_pixel:
         raise BadNetwork(f"output {outputs[0].name} of {path.name} has shape {shape}; a classifier returns (images, classes)")
-    return shape[1] if shape is not None and isinstance(shape[1], int) else None
+    classes = shape[1] if shape is not None and isinstance(shape[1], int) else None
+    if classes == 0:
+        raise BadNetwork(f"output {outputs[0].name} of {path.name} has shape {shape}, which is no class at all")
+    return classes

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgekit.errors import BadNetwork
+from edgekit.files import check_readable
 
 PROTOBUF_LIMIT = 2**31 - 1
 
@@ -21,16 +21,17 @@ def load(path: Path) -> ir.Model:
     Raises:
         BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx knows, or missing external data.
     """
-    if not path.is_file():
-        raise BadNetwork(f"{path}: no such file")
+    check_readable(path, BadNetwork)
     if path.stat().st_size == 0:
-        raise BadNetwork(f"{path} is empty")
+        raise BadNetwork(f"{path} is empty", hint="check its size against the original")
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BadNetwork(f"{path} is not an ONNX file, or is truncated", hint="check its size against the original") from error
     if not proto.graph.node or not proto.opset_import:
-        raise BadNetwork(f"{path} holds no ONNX graph")
+        raise BadNetwork(f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote")
     newest = onnx.defs.onnx_opset_version()
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset > newest:
@@ -40,7 +41,9 @@ def load(path: Path) -> ir.Model:
         )
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BadNetwork(
             f"{path}: its external data is missing or damaged ({error})", hint="keep the data file beside the .onnx"
         ) from error
@@ -48,7 +51,9 @@ def load(path: Path) -> ir.Model:
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
     except Exception as error:
-        raise BadNetwork(f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}") from error
+        raise BadNetwork(
+            f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}", hint="export it again; onnx.checker says the same of it"
+        ) from error
 
 
 def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None) -> Artifact:

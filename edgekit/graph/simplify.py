@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,12 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
-from edgekit.graph import names, opset
+from edgekit.graph import names, onnxsim_process, opset
 from edgekit.graph.canonical import canonicalize
 from edgekit.graph.io import load, save
 from edgekit.parity import DEFAULT_GATES, compare
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-
-# Names are lost by it, and a product of three axes becomes a reshape, a product and a reshape. The canonical form writes that of two axes.
-LEFT_OUT = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched")
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,18 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
     notes: list[str] = []
     expected = _outputs(artifact, probe)
     model = load(artifact.path)
-    for name, step in (("onnxsim", _onnxsim), ("the canonical form", _canonical)):
-        candidate = _attempt(model, step)
-        if candidate is None:
-            notes.append(f"{name} failed on this graph and was left out")
-        elif _same(save(candidate, path, "fp32"), probe, expected):
+    steps: tuple[tuple[str, Callable[[], ir.Model]], ...] = (
+        ("onnxsim", lambda: _onnxsim(artifact.path, path.with_name(f"{path.stem}.onnxsim.onnx"))),
+        ("the canonical form", lambda: _canonical(model)),
+    )
+    for name, step in steps:
+        try:
+            candidate = step()
+        except Exception as error:  # noqa: BLE001 - an optional improvement of somebody else's graph
+            why = str(error) if isinstance(error, onnxsim_process.Failed) else "failed on this graph"
+            notes.append(f"{name} {why} and was left out")
+            continue
+        if _same(save(candidate, path, "fp32"), probe, expected):
             model = candidate
         else:
             notes.append(f"{name} would have changed what the graph computes and was left out")
@@ -61,13 +64,10 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
     return result, notes
 
 
-def _onnxsim(model: ir.Model) -> ir.Model:
-    import onnxsim
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        proto, _ = onnxsim.simplify(ir.to_proto(model), skipped_optimizers=list(LEFT_OUT))
-    simplified: ir.Model = ir.from_proto(proto)
+def _onnxsim(source: Path, target: Path) -> ir.Model:
+    onnxsim_process.simplify(source, target)
+    simplified = load(target)
+    target.unlink()
     return simplified
 
 
@@ -75,13 +75,6 @@ def _canonical(model: ir.Model) -> ir.Model:
     copy: ir.Model = ir.from_proto(ir.to_proto(model))
     canonicalize(copy)
     return copy
-
-
-def _attempt(model: ir.Model, step: Callable[[ir.Model], ir.Model]) -> ir.Model | None:
-    try:
-        return step(model)
-    except Exception:  # noqa: BLE001 - an optional improvement of somebody else's graph; the caller notes that it was left out
-        return None
 
 
 def _outputs(artifact: Artifact, probe: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgekit.artifact import Artifact
-from edgekit.errors import BadNetwork
+from edgekit.errors import BadNetwork, said
 from edgekit.graph import names
 from edgekit.graph.io import save
+from edgekit.limits import timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
 
     example = torch.zeros((config.batch or 2, *config.shape))
     dynamic = None if config.batch else ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    with _silence():
+    with _silence(), timed(f"{type(module).__name__}, while it was traced,"):
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -57,7 +58,7 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
                 opset_version=NATIVE_OPSET,
                 verbose=False,
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = "try --batch 1, or remove data-dependent control flow from forward()" if dynamic else None
             raise BadNetwork(f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint) from error
     assert program is not None
@@ -96,6 +97,8 @@ def _silence() -> Iterator[None]:
 
 
 def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
+    seen = {error}
+    while error.__cause__ is not None and error.__cause__ not in seen:  # `raise error from error` goes round
         error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        seen.add(error)
+    return said(error)

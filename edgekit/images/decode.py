@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgekit.errors import BadImage
+from edgekit.files import check_readable
 
 MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MIN_SIDE = 8
@@ -23,6 +24,7 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
     Raises:
         BadImage: not an image, truncated, larger than 178 megapixels, smaller than 8 × 8, or more than 32 times as long as wide.
     """
+    check_readable(path, BadImage)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken EXIF and of large images; what cannot be read is raised
@@ -42,9 +44,7 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
         raise BadImage(f"{path.name}: over the limit of {MAX_PIXELS // 10**6} megapixels ({error})") from error
     except UnidentifiedImageError as error:
         raise BadImage(f"{path.name}: not an image that Pillow can read") from error
-    except FileNotFoundError as error:
-        raise BadImage(f"{path}: no such file") from error
-    except (IsADirectoryError, PermissionError) as error:
+    except PermissionError as error:
         raise BadImage(f"{path} cannot be read: {error.strerror}") from error
     except MemoryError:
         raise

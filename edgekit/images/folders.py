@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import sha256_of
 from edgekit.errors import BadImage
+from edgekit.files import text_of
 from edgekit.images.decode import open_image
 from edgekit.images.preprocess import InputSpec, preprocess
 
@@ -87,7 +88,7 @@ class PreparedImages:
             try:
                 image = open_image(path, channels=self.spec.channels)
             except BadImage as error:
-                self.skipped[path] = error.message
+                self.skipped[path] = text_of(error.message)
             else:
                 yield path, preprocess(image, self.spec)
 

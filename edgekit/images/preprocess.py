@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+MAX_SIDE = 4096  # pixels of an input
+MAX_RESIZE = 4.0
+FP32_MOST, FP32_LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -21,8 +24,11 @@ INTERPOLATIONS = {
 class InputSpec:
     """What a network wants of an image.
 
-    ``height`` and ``width`` are the crop in pixels; ``resize`` is the factor between resized image and crop (256 / 224 for most ImageNet networks);
-    ``mean`` and ``std`` have one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
+    ``height`` and ``width`` are the crop in pixels, up to 4096; ``resize`` is the factor between resized image and crop, 1 to 4 (256 / 224 for most
+    ImageNet networks); ``mean`` and ``std`` have one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
+
+    Raises:
+        ValueError: none of that, in words.
     """
 
     channels: int = 3
@@ -35,11 +41,19 @@ class InputSpec:
     layout: str = "NCHW"
 
     def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"{self.channels} channels are neither 1 nor 3")
+        if not all(1 <= side <= MAX_SIDE for side in (self.height, self.width)):
+            raise ValueError(f"{self.height} × {self.width} pixels are outside 1 … {MAX_SIDE}")
+        if not 1 <= self.resize <= MAX_RESIZE:
+            raise ValueError(f"resize {self.resize:g} is outside 1 … {MAX_RESIZE:g}")
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout {self.layout!r} is none of {', '.join(LAYOUTS)}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+        if not all(abs(value) <= FP32_MOST for value in (*self.mean, *self.std)) or min(self.std) < FP32_LEAST:
             raise ValueError(f"mean {self.mean} and std {self.std} do not normalize: finite numbers are needed, and stds above 0")
 
     def shape(self, batch: int | str) -> tuple[int | str, ...]:

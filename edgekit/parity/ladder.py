@@ -60,18 +60,21 @@ def parse_gate(text: str, default: Gate) -> Gate:
     """
     if text.strip() == "none":
         return Gate()
-    gate = default
+    gate, given = default, set[str]()
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, _, number = part.partition("=")
         if key not in GATE_KEYS:
             raise InputError(
                 f"--gate: unknown key {key!r}", hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20"
             )
+        if key in given:
+            raise InputError(f"--gate {text}: {key} is given twice", hint="give each key once")
+        given.add(key)
         try:
             value = None if number == "none" else float(number)
         except ValueError as error:
             raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97") from error
-        if value is not None and math.isnan(value):
+        if value is not None and not math.isfinite(value):
             raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97")
         if key == "agreement" and value is not None and not 0 <= value <= 1:
             raise InputError(f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %")

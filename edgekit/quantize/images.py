@@ -48,7 +48,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
     count = candidates = 0
     for i, image in enumerate(images):
         if not np.isfinite(image).all():
-            raise InputError(f"calibration image {i} holds NaN or infinite numbers")
+            raise InputError(f"calibration image {i} holds NaN or infinite numbers", hint="check --mean and --std")
         hashes.add(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest())
         count += 1
         if held_out is None and i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
@@ -61,7 +61,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
             f"{count} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
         )
     if len(hashes) == 1:
-        raise InputError(f"all {count} calibration images are identical")
+        raise InputError(f"all {count} calibration images are identical", hint="give --calib a folder of different photos")
     notes = [] if count >= WARNED_BELOW else [f"only {count} calibration images; {WARNED_BELOW} or more make the ranges safer"]
     if len(hashes) < count:
         notes.append(f"{count - len(hashes)} of {count} calibration images are duplicates")

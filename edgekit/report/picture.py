@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from html import escape
-from typing import Any
+
+from edgekit.bundle.sensitivity import SensitivityTable
 
 ROW, LEFT, WIDTH, TOP = 16, 300, 420, 44
 
 
-def sensitivity_svg(title: str, table: Mapping[str, Any]) -> str:
-    """A bar a layer: how many dB of logit SQNR the network gains when that layer alone returns to float."""
-    base = table["all_int8"]["sqnr"]
-    rows = [(row["layer"], row["alone_float"]["sqnr"] - base, row["macs_share"]) for row in table["layers"]]
-    most = max((gain for _, gain, _ in rows), default=0.0) or 1.0
+def sensitivity_svg(title: str, table: SensitivityTable) -> str:
+    """A bar a layer: how many dB of logit SQNR the network gains when that layer alone returns to float; no bar where that is not finite."""
+    base = table.all_int8.sqnr
+    rows = [(row.layer, row.alone_float.sqnr - base, row.macs_share) for row in table.layers]
+    most = max((gain for _, gain, _ in rows if math.isfinite(gain)), default=0.0) or 1.0
     height = TOP + ROW * len(rows) + 12
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 150}" height="{height}" font-family="sans-serif" font-size="11">',
@@ -22,7 +23,7 @@ def sensitivity_svg(title: str, table: Mapping[str, Any]) -> str:
     ]
     for i, (layer, gain, share) in enumerate(rows):
         y = TOP + i * ROW
-        length = max(0.0, gain) / most * WIDTH
+        length = max(0.0, gain) / most * WIDTH if math.isfinite(gain) else 0.0
         parts.append(
             f'<text x="{LEFT - 8}" y="{y + 11}" text-anchor="end">{escape(layer)}</text><rect x="{LEFT}" y="{y + 2}" width="{length:.1f}" '
             f'height="{ROW - 5}" fill="#3b6ea5"/><text x="{LEFT + length + 6:.1f}" y="{y + 11}" fill="#555">{gain:+.2f} dB, {share:.1%} of MACs</text>'

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact, TensorSpec
+from edgekit.errors import BadNetwork
+from edgekit.limits import LOGITS_ALONE
 
 Array = NDArray[Any]
 
@@ -99,8 +101,28 @@ def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray
 
 
 def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N, classes, 1, 1)`` as ``(N, classes)``."""
+    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N, classes, 1, 1)`` as ``(N, classes)``.
+
+    Raises:
+        BadNetwork: the session returns no numbers, or not one row an image.
+    """
     spec, output = session.inputs[0], session.outputs[0].name
-    rows = [session.run({spec.name: batch})[output][:count] for batch, count in batches(spec, images)]
+    rows = [rows_of(session.run({spec.name: batch})[output], count) for batch, count in batches(spec, images)]
+    if len({row.shape[1:] for row in rows}) > 1:
+        raise BadNetwork("the network returns another shape for another image", hint=LOGITS_ALONE)
     whole = np.concatenate(rows).astype(np.float32)
     return whole[:, :, 0, 0] if whole.ndim == 4 and whole.shape[2:] == (1, 1) else whole
+
+
+def rows_of(output: object, count: int) -> Array:
+    """The first ``count`` rows of an output.
+
+    Raises:
+        BadNetwork: it is no array of real numbers, or has fewer rows.
+    """
+    if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
+        what = f"{output.dtype} numbers" if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
+        raise BadNetwork(f"the network returns {what}", hint=LOGITS_ALONE)
+    if not output.ndim or len(output) < count:
+        raise BadNetwork(f"the network returns shape {output.shape} for {count} images", hint=LOGITS_ALONE)
+    return output[:count]

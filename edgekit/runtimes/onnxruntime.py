@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import TracebackType
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bench.environment import saturates_u8s8
 from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.files import check_utf8
+from edgekit.limits import Watch, overrun
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 
 if TYPE_CHECKING:
@@ -48,12 +50,14 @@ class OnnxRuntime:
 
         Raises:
             EnvironmentLacks: onnxruntime is not installed.
+            InputError: the path is no UTF-8.
             BadNetwork: onnxruntime refuses the graph; the message is its own.
         """
         if not self.available().ok:
             raise EnvironmentLacks("onnxruntime is not installed", hint=INSTALL_HINT)
         import onnxruntime as ort
 
+        check_utf8(artifact.path)
         settings = ort.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = options.cpu_threads
@@ -72,23 +76,36 @@ class OnnxRuntime:
                 disabled_optimizers=["WeightBiasQuantization"],
             )
         except Exception as error:
-            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}") from error
+            raise BadNetwork(
+                f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}",
+                hint="check the file's size against the original; a newer onnxruntime knows more operators: pip install -U onnxruntime",
+            ) from error
         return OnnxRuntimeSession(session)
 
 
 class OnnxRuntimeSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        import onnxruntime as ort
+
         self._session = session
         self._feeds: dict[str, Array] = {}
+        self._options = ort.RunOptions()
+        self._watch = Watch(_stopper(self._options))
         self.inputs = tuple(tensor_spec(node) for node in session.get_inputs())
         self.outputs = tuple(tensor_spec(node) for node in session.get_outputs())
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [spec.name for spec in self.outputs]
         try:
-            arrays = self._session.run(names, dict(feeds))
+            with self._watch:
+                arrays = self._session.run(names, dict(feeds), self._options)
         except Exception as error:
-            raise BadNetwork(f"onnxruntime stopped while running the graph: {first_line(error)}") from error
+            if self._watch.late:
+                raise overrun("the graph", self._watch.seconds) from error
+            raise BadNetwork(
+                f"onnxruntime stopped while running the graph: {first_line(error)}",
+                hint="the graph does not fit the image that it was given",
+            ) from error
         return dict(zip(names, arrays, strict=True))
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
@@ -104,7 +121,17 @@ class OnnxRuntimeSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._watch.close()
         del self._session
+
+
+def _stopper(options: onnxruntime.RunOptions) -> Callable[[], None]:
+    """Ends runs under these options, between two nodes; keeps no session alive."""
+
+    def stop() -> None:
+        options.terminate = True
+
+    return stop
 
 
 def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:

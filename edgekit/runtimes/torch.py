@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import TensorSpec
+from edgekit.limits import blaming
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class TorchSession:
         self.outputs = (output,)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with self._torch.inference_mode():
+        with blaming("the network raised"), self._torch.inference_mode():
             logits = self._module(self._torch.from_numpy(feeds[self.inputs[0].name]))
-        return {self.outputs[0].name: logits.numpy()}
+            return {self.outputs[0].name: logits.numpy()}
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         self._bound = self._torch.from_numpy(feeds[self.inputs[0].name])

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from edgekit import steps
 from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
+from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
 from edgekit.bundle.manifest import InputEntry
-from edgekit.errors import BadBundle
+from edgekit.errors import BadBundle, BadNetwork
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.networks import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.parity.blame import BOUND, Blame, blame
@@ -86,7 +88,10 @@ def _stamped(graph: Path) -> InputSpec | None:
     from edgekit.graph.io import load
 
     stamp = load(graph).metadata_props.get("edgekit.input")
-    return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
+    try:
+        return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
+    except ValidationError as error:
+        raise BadNetwork(f"{graph}: what it says of its input cannot be read: {first_fault(error, 'json')}", hint=EXPORT_AGAIN) from error
 
 
 def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.bundle import MANIFEST, MODEL, Bundle
+from edgekit.bundle import ENGINES, MANIFEST, MODEL, Bundle
 from edgekit.bundle.engines import (
-    ENGINES,
     Engine,
     EngineRecord,
     GoldenCheck,
@@ -22,6 +18,7 @@ from edgekit.bundle.engines import (
     record_path,
 )
 from edgekit.bundle.manifest import FileEntry, Manifest
+from edgekit.bundle.staging import Sibling, locked
 from edgekit.errors import GateFailed
 from edgekit.parity import compare
 from edgekit.parity.golden import lost
@@ -78,15 +75,15 @@ def build(
     if not force and f"{ENGINES}/{name}" in bundle.manifest.files:
         return _reuse(bundle, builder, open_engine(final), target)
     plan = builder.plan(graph, config.keeping(_kept_in_fp32(bundle.manifest)), on_phase)
-    with _workshop(bundle) as folder:
-        path = folder / name
+    with Sibling(_place(bundle)) as workshop:
+        path = workshop.path / name
         path.write_bytes(plan.data)
         record = _record(library, plan, graph, options, path)
         if target.is_here:
             record = _proven(bundle, builder, Engine(path, record))
         result = _audited(record, bundle.manifest, name)
         record_path(path).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        _keep(bundle, (path, record_path(path)))
+        _keep(bundle, workshop, name, (path, record_path(path)))
     engine = Engine(final, record)
     return Built(engine, engine.artifact(bundle), result, reused=False)
 
@@ -96,19 +93,16 @@ def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: Target) -> B
     record = found.record
     if target.is_here and record.golden is None:
         record = _proven(bundle, builder, found)
-        with _workshop(bundle) as folder:
-            file = folder / record_path(found.path).name
+        with Sibling(_place(bundle)) as workshop:
+            file = workshop.path / record_path(found.path).name
             file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            _keep(bundle, (file,))
+            _keep(bundle, workshop, found.path.name, (file,))
     engine = Engine(found.path, record)
     return Built(engine, engine.artifact(bundle), _audited(record, bundle.manifest, found.path.name), reused=True)
 
 
-@contextmanager
-def _workshop(bundle: Bundle) -> Iterator[Path]:
-    """A folder beside the bundle, on the same disk, that goes whatever happens."""
-    with tempfile.TemporaryDirectory(dir=bundle.path.parent, prefix=f".{bundle.path.name}.build-") as folder:
-        yield Path(folder)
+def _place(bundle: Bundle) -> Path:
+    return bundle.path.resolve()
 
 
 def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
@@ -188,30 +182,40 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
     )
 
 
-def _keep(bundle: Bundle, files: Sequence[Path]) -> None:
-    """Moves files into ``engines/`` and lists them in the manifest; what an interruption leaves half-way is taken back."""
+def _keep(bundle: Bundle, workshop: Sibling, name: str, files: Sequence[Path]) -> None:
+    """Moves an engine, its record, or both into ``engines/`` and lists them in the manifest.
+
+    The manifest's exchange is the commit: what an interruption leaves before it is not listed, so that the bundle is sound at every moment, and is
+    removed here the next time at the latest.
+    """
     (bundle.path / ENGINES).mkdir(exist_ok=True)
-    listed = {f"{ENGINES}/{file.name}": FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for file in files}
-    old = Bundle.open(bundle.path).manifest
-    others = {name: entry for name, entry in old.files.items() if name not in listed}
-    if len(others) < len(old.files):
-        _write_manifest(bundle, old, others)
-    try:
-        for file in files:
-            file.replace(bundle.path / ENGINES / file.name)
-        _write_manifest(bundle, old, {**others, **listed})
-    except BaseException:
-        for name in listed:
-            (bundle.path / name).unlink(missing_ok=True)
-        raise
+    pair = {path: bundle.path / path for path in (f"{ENGINES}/{name}", f"{ENGINES}/{record_path(Path(name)).name}")}
+    moves = {file: bundle.path / ENGINES / file.name for file in files}
+    with locked(bundle.path):
+        current = Bundle.open(bundle.path)
+        if pair.keys() & current.manifest.files.keys():
+            current = _relist(current, workshop, dict.fromkeys(pair))
+        staying = set(pair.values()) - set(moves.values())
+        _sweep(leftover for leftover in current.leftovers() if leftover not in staying)
+        try:
+            for file, target in moves.items():
+                file.replace(target)
+            _relist(current, workshop, {path: FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for path, file in pair.items()})
+        except BaseException:
+            _sweep(Bundle.open(bundle.path).leftovers())
+            raise
 
 
-def _write_manifest(bundle: Bundle, manifest: Manifest, files: Mapping[str, FileEntry]) -> None:
-    partial = bundle.path / f"{MANIFEST}.{os.getpid()}.partial"
-    try:
-        partial.write_text(
-            manifest.model_copy(update={"files": dict(sorted(files.items()))}).model_dump_json(indent=1) + "\n", encoding="utf-8"
-        )
-        partial.replace(bundle.path / MANIFEST)
-    finally:
-        partial.unlink(missing_ok=True)
+def _sweep(leftovers: Iterable[Path]) -> None:
+    for leftover in leftovers:
+        leftover.unlink()
+
+
+def _relist(bundle: Bundle, workshop: Sibling, entries: Mapping[str, FileEntry | None]) -> Bundle:
+    """Rewrites the manifest with some files' entries replaced, or left out where None, in one step."""
+    files = {name: entry for name, entry in {**bundle.manifest.files, **entries}.items() if entry is not None}
+    manifest = bundle.manifest.model_copy(update={"files": dict(sorted(files.items()))})
+    partial = workshop.path / MANIFEST
+    partial.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(bundle.path / MANIFEST)
+    return Bundle(bundle.path, manifest)

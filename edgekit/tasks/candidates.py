@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import TensorSpec
 from edgekit.bundle import Bundle
+from edgekit.bundle.folder import EXPORT_AGAIN
 from edgekit.bundle.manifest import Manifest
-from edgekit.errors import BadWeights, EnvironmentLacks, InputError
+from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
 from edgekit.parity import DEFAULT_GATES, Parity, compare
 from edgekit.parity.golden import lost
 from edgekit.runtimes import find, known, torch
-from edgekit.runtimes.base import Session, SessionOptions, batches
+from edgekit.runtimes.base import Session, SessionOptions, batches, rows_of
 from edgekit.sessions import CPU, open_session, require
 
 TORCH = "torch"
@@ -134,7 +135,10 @@ def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack:
     else:
         session = open_session(bundle, subject.runtime, options, batch=batch)
     stack.enter_context(session)
-    parity = compare(golden.outputs, _outputs(session, golden.inputs, batch))
+    outputs = _outputs(session, golden.inputs, batch)
+    if outputs.shape != golden.outputs.shape:
+        raise BadBundle(f"{bundle.path} returns shape {outputs.shape}; its golden outputs are {golden.outputs.shape}", hint=EXPORT_AGAIN)
+    parity = compare(golden.outputs, outputs)
     failures = (
         DEFAULT_GATES["fp32"].failures(parity)
         if subject.runtime == TORCH
@@ -146,7 +150,9 @@ def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack:
 def _outputs(session: Session, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
     spec, output = session.inputs[0], session.outputs[0].name
     spec = replace(spec, shape=(batch, *spec.shape[1:]))
-    return np.concatenate([session.run({spec.name: feed})[output][:count] for feed, count in batches(spec, images)]).astype(np.float32)
+    return np.concatenate([rows_of(session.run({spec.name: feed})[output], count) for feed, count in batches(spec, images)]).astype(
+        np.float32
+    )
 
 
 def _labels(bundles: Sequence[Bundle]) -> dict[Path, str]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgekit.bundle import Bundle
 from edgekit.images import open_image, preprocess
-from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.sessions import CPU, graph_for, open_session
+from edgekit.runtimes.base import SessionOptions
+from edgekit.sessions import CPU, open_session, scores
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str 
 
     Raises:
         BadImage: a photo that cannot be read; nothing is classified then.
-        BadBundle: the graph is not the one that was exported, or the labels do not fit it.
+        BadBundle: a file is not the one that was exported, or the labels do not fit the graph.
         InputError: no such runtime.
         EnvironmentLacks: that runtime cannot run here.
     """
-    bundle.check(graph_for(bundle, runtime).path.name)
+    bundle.check_exported()
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
     pixels = np.stack([preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos])
     with open_session(bundle, runtime, SessionOptions()) as session:
-        outputs = run_batches(session, pixels)
+        outputs = scores(session, pixels, bundle.manifest.output.classes)
     shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
     results = []
     for photo, row in zip(photos, shares, strict=True):

@@ -15,6 +15,7 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.calibration import open_calibration
 from edgekit.errors import InputError
+from edgekit.files import check_writable
 from edgekit.networks import NetworkRequest, open_network
 from edgekit.parity import DEFAULT_GATES, parse_gate
 from edgekit.progress import Progress
@@ -55,6 +56,7 @@ def quantize_file(
         InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be used.
         GateFailed: the gate was not met; no file is written.
     """
+    check_writable("--out", out)
     if out.exists() and not force:
         raise InputError(f"{out} exists", hint="--force replaces it")
     step = steps.Steps(progress)
@@ -64,7 +66,6 @@ def quantize_file(
     with step("calibrate"):
         calibration = open_calibration(calib, network.input, calib_images)
         probe = np.stack(list(islice(calibration, PROBE_IMAGES)))
-    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
             traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)

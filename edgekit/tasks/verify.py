@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.bundle import Bundle
-from edgekit.parity import Parity, compare
+from edgekit.bundle import CPU_MODEL, Bundle
+from edgekit.parity import Parity
 from edgekit.parity.golden import lost
-from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.sessions import CPU, open_session
+from edgekit.runtimes.base import SessionOptions
+from edgekit.sessions import CPU, open_session, run_golden
 
 
 @dataclass(frozen=True)
 class Verification:
-    """``damage`` names files that are not what was exported; parity is not measured then."""
+    """``damage`` names files that are not what was exported; parity is not measured then.
+
+    ``parity`` is that of ``model.onnx``; ``cpu_form`` that of the form of an INT8 graph which the CPU runs, where the bundle has one and the CPU was asked.
+    """
 
     files: int
     damage: tuple[str, ...]
     runtime: str
     parity: Parity | None
+    cpu_form: Parity | None
     failures: tuple[str, ...]
 
     @property
@@ -37,8 +41,17 @@ def verify(bundle: Bundle, runtime: str = CPU) -> Verification:
     damage = tuple(bundle.damage())
     files = len(bundle.manifest.files)
     if damage:
-        return Verification(files, damage, runtime, None, ())
+        return Verification(files, damage, runtime, None, None, ())
     golden = bundle.golden()
-    with open_session(bundle, runtime, SessionOptions(), proven=True) as session:
-        parity = compare(golden.outputs, run_batches(session, golden.inputs))
-    return Verification(files, (), runtime, parity, lost(parity, bundle.manifest, elsewhere=runtime != CPU))
+
+    def prove(*, proven: bool) -> Parity:
+        with open_session(bundle, runtime, SessionOptions(), proven=proven) as session:
+            return run_golden(session, golden)
+
+    parity = prove(proven=True)
+    failures = lost(parity, bundle.manifest, elsewhere=runtime != CPU)
+    cpu_form = None
+    if runtime == CPU and CPU_MODEL in bundle.manifest.files:
+        cpu_form = prove(proven=False)
+        failures += tuple(f"{CPU_MODEL}: {failure}" for failure in lost(cpu_form, bundle.manifest, elsewhere=False))
+    return Verification(files, (), runtime, parity, cpu_form, failures)

@@ -13,8 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.bundle import staging
+from edgekit.bundle.exchange import exchange
 from edgekit.bundle.staging import Staging
 from edgekit.errors import BadBundle, EdgekitError, EnvironmentLacks, InputError
+
+from .killing import CASES
+
+KILLING = Path(__file__).with_name("killing.py")
 
 
 def _fill(staging: Staging, text: str) -> None:
@@ -170,6 +176,7 @@ def test_another_that_wins_by_a_hair_is_not_overwritten(final: Path, monkeypatch
 
 
 def test_an_interrupt_between_the_renames_puts_the_old_back(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "exchange", lambda one, other: False)  # a file system that cannot
     _write(final, "old")
     rename = Path.rename
 
@@ -179,68 +186,48 @@ def test_an_interrupt_between_the_renames_puts_the_old_back(final: Path, monkeyp
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), Staging(final, force=True) as staging:
-        _fill(staging, "new")
-        staging.commit()
+    with pytest.raises(KeyboardInterrupt), Staging(final, force=True) as half:
+        _fill(half, "new")
+        half.commit()
     assert _is_whole(final, "old")
     assert list(final.parent.iterdir()) == [final]
 
 
-# ---- killed: nothing runs any more, and the next export finds what is left
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_two_folders_change_places(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    assert exchange(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "file").read_text() for name in ("a", "b")] == ["b", "a"]
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "a", tmp_path / "c")
 
-KILLED_AT = """
+
+# ---- killed: nothing runs any more, and whoever comes next finds what is left
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_before_any_call_that_changes_the_disk(case: str, tmp_path: Path) -> None:
+    """The old or the new is whole in its place at every moment; the next command cleans up."""
+    done = subprocess.run([sys.executable, str(KILLING), case, str(tmp_path / "root")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+HALF = """
 import os, signal, sys
 from pathlib import Path
 from edgekit.bundle.staging import Staging
-moment, final = sys.argv[1], Path(sys.argv[2])
-kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
-rename = Path.rename
-def renaming(self, target):
-    if moment == f"before {self.name}":
-        kill()
-    rename(self, target)
-    if moment == f"after {self.name}":
-        kill()
-Path.rename = renaming
-with Staging(final, force=True) as staging:
+with Staging(Path(sys.argv[1])) as staging:
     (staging.path / "model.onnx").write_text("new")
-    if moment == "half":
-        kill()
-    (staging.path / "manifest.json").write_text('{"edgekit": "0", "files": {"model.onnx": {}}}')
-    staging.commit()
-    kill()
+    os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def _killed(moment: str, final: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED_AT, moment, str(final)], check=False)
-    assert done.returncode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize("moment", ["half", "before bundle", "after bundle", "at the end"])
-def test_killed_without_a_bundle_before(final: Path, moment: str) -> None:
-    _killed(moment, final)
-    assert not final.exists() if moment in ("half", "before bundle") else _is_whole(final, "new")
-    assert len(list(final.parent.glob(".*"))) == 1
-    _write(final, "next", force=True)
-    assert _is_whole(final, "next")
-    assert list(final.parent.iterdir()) == [final]
-
-
-@pytest.mark.parametrize("moment", ["half", "before net[1].fp16", "after net[1].fp16", "before bundle", "after bundle", "at the end"])
-def test_killed_while_it_replaced_a_bundle(final: Path, moment: str) -> None:
-    _write(final, "old")
-    _killed(moment, final)
-    assert not final.exists() or _is_whole(final, "old") or _is_whole(final, "new")
-    with Staging(final, force=True):  # an export that then fails
-        assert _is_whole(final, "new" if moment in ("after bundle", "at the end") else "old")
-    assert final.exists()
-    assert list(final.parent.iterdir()) == [final]
 
 
 def test_orphans_of_another_name_are_left_alone(final: Path) -> None:
     other = final.with_name(final.name + ".v2")
-    _killed("half", other)
+    assert subprocess.run([sys.executable, "-c", HALF, str(other)], check=False).returncode == -signal.SIGKILL
     _write(final, "new")
     assert not other.exists()
     assert len(list(final.parent.glob(f".{glob_name(other)}.*"))) == 1

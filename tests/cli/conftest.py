@@ -81,3 +81,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 def bundle(exported: Path, tmp_path: Path) -> Path:
     """A sound FP16 bundle of one's own."""
     return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LeNet-5 with its weights in INT8: every file that a bundle can have."""
+    folder = tmp_path_factory.mktemp("lenet") / "bundle"
+    request = ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False, rounding="nearest")
+    assert export(request).failures == ()
+    return folder
+
+
+@pytest.fixture
+def lenet_copy(lenet: Path, tmp_path: Path) -> Path:
+    """One of one's own, to be damaged."""
+    return Path(shutil.copytree(lenet, tmp_path / "bundle"))

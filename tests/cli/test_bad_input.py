@@ -149,7 +149,7 @@ def test_size_that_the_network_cannot_take(refused: Refused) -> None:
 def test_labels(refused: Refused, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     lenet = ("lenet", "--weights", "random", "--labels", labels)
-    assert "cannot be read" in refused(*lenet).err
+    assert "labels.txt: no such file" in refused(*lenet).err
     labels.write_text("\n\n")
     assert "labels.txt is empty" in refused(*lenet).err
     labels.write_bytes(b"\xff\xfe\x00")
@@ -260,7 +260,7 @@ def test_a_parent_that_is_a_file(edgekit: EdgekitCall, tiny: tuple[object, ...],
 
 def test_the_folder_one_is_in(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for out in (".", "", "/"):
+    for out in (".", "/"):
         result = edgekit(*tiny, "--out", out, "--force")
         assert result.code == 2
         assert "is the folder you are in, which cannot be replaced" in result.err

@@ -146,7 +146,7 @@ def test_a_damaged_engine(edgekit, built, damage):
 def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
     result = edgekit("inspect", tmp_path / "nothing.engine")
     assert (result.code, result.out) == (2, "")
-    assert "nothing.engine is no engine: there is no such file" in result.err
+    assert "nothing.engine is no engine: no such file" in result.err
     record = built.with_suffix(".json")
     text = record.read_text()
     record.write_text(text.replace('"sm": "sm86",', ""))
@@ -156,7 +156,7 @@ def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
     assert edgekit("inspect", built).code == 2
     record.unlink()
     result = edgekit("inspect", built)
-    assert result.code == 2 and f"nothing else says what {built.name} was built for" in result.err
+    assert result.code == 2 and f"which says what {built.name} was built for: no such file" in result.err
 
 
 def test_a_bundle_without_engines(edgekit, bundle):

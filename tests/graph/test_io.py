@@ -29,7 +29,7 @@ def test_a_file_that_is_no_graph(tmp_path):
             load(path)
     with pytest.raises(BadNetwork, match="no such file"):
         load(tmp_path / "absent.onnx")
-    with pytest.raises(BadNetwork, match="no such file"):
+    with pytest.raises(BadNetwork, match="is a folder, not a regular file"):
         load(tmp_path)
 
 

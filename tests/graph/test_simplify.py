@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.graph import opset, simplify
+from edgekit.graph import onnxsim_process, opset, simplify
 from edgekit.graph.io import load, opset_of
 from edgekit.graph.simplify import SimplifyConfig
 
@@ -65,13 +65,24 @@ def test_products_of_three_axes_keep_their_form_and_their_names(make, op, noise,
     ]
 
 
-def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_path, ops, run, monkeypatch):
-    def fail(model):
-        raise RuntimeError("no luck")
-
-    monkeypatch.setattr(simplify, "_onnxsim", fail)
+@pytest.mark.parametrize(
+    ("child", "why"),
+    [
+        ("raise RuntimeError('no luck')", "failed (RuntimeError: no luck)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL, perhaps for lack of memory"),
+        ("while True: pass", "did not end within 0.5 s"),
+        ("pass", "failed (it says nothing)"),
+        ("import sys; open(sys.argv[2], 'w').write('no graph')", "failed on this graph"),
+    ],
+)
+def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_path, ops, run, monkeypatch, child, why):
+    """Whatever ends onnxsim's process, the export goes on."""
+    if "while" in child:
+        monkeypatch.setenv("EDGEKIT_TIME_LIMIT", "0.5")
+    monkeypatch.setattr(onnxsim_process, "_SCRIPT", child)
     result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
-    assert notes == ["onnxsim failed on this graph and was left out"]
+    assert notes == [f"onnxsim {why} and was left out"]
     assert ops(result) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
     np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
 
@@ -86,17 +97,20 @@ def bent(model: ir.Model) -> ir.Model:
     return model
 
 
-@pytest.mark.parametrize(("step", "name"), [("_onnxsim", "onnxsim"), ("_canonical", "the canonical form")])
-def test_a_step_that_moves_the_outputs_is_left_out_and_said(network, images, tmp_path, run, monkeypatch, step, name):
-    monkeypatch.setattr(simplify, step, bent)
+@pytest.mark.parametrize(
+    ("step", "bend", "name"),
+    [("_onnxsim", lambda source, target: bent(load(source)), "onnxsim"), ("_canonical", bent, "the canonical form")],
+)
+def test_a_step_that_moves_the_outputs_is_left_out_and_said(network, images, tmp_path, run, monkeypatch, step, bend, name):
+    monkeypatch.setattr(simplify, step, bend)
     result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
     assert notes == [f"{name} would have changed what the graph computes and was left out"]
     np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
 
 
 def test_a_step_that_breaks_the_graph_is_left_out(network, images, tmp_path, monkeypatch, run):
-    def broken(model):
-        model = ir.from_proto(ir.to_proto(model))
+    def broken(source, target):
+        model = load(source)
         model.graph[1].replace_input_with(1, None)
         return model
 
@@ -107,8 +121,8 @@ def test_a_step_that_breaks_the_graph_is_left_out(network, images, tmp_path, mon
 
 
 def test_a_step_that_makes_nan_is_left_out(network, images, tmp_path, monkeypatch):
-    def poisoned(model):
-        model = bent(model)
+    def poisoned(source, target):
+        model = bent(load(source))
         weight = next(v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4)
         weight.const_value = ir.tensor(np.full(weight.const_value.shape, np.nan, np.float32), name=weight.name)
         return model

@@ -139,7 +139,7 @@ def test_what_cannot_be_read_says_why(photo: Image.Image, tmp_path: Path) -> Non
         ("none.jpg", lambda p: None, r"none.jpg: no such file"),
         ("empty.jpg", lambda p: p.touch(), r"^empty.jpg: not an image that Pillow can read"),
         ("text.jpg", lambda p: p.write_text("a text"), r"^text.jpg: not an image that Pillow can read"),
-        ("folder.jpg", lambda p: p.mkdir(), r"folder.jpg cannot be read: Is a directory"),
+        ("folder.jpg", lambda p: p.mkdir(), r"folder.jpg: is a folder, not a regular file"),
         ("torn.jpg", lambda p: p.write_bytes(_encoded(photo, "JPEG")[:-200]), r"^torn.jpg: corrupt image \(image file is truncated"),
         ("torn.png", lambda p: p.write_bytes(_encoded(photo, "PNG")[:-300]), r"^torn.png: corrupt image"),
         ("pixel.png", lambda p: Image.new("L", (1, 1)).save(p), r"^pixel.png: 1 × 1 pixels is too small; at least 8 × 8 are needed"),

@@ -31,7 +31,7 @@ def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> 
     """Reads an ONNX file.
 
     Raises:
-        BadNetwork: the parser refuses it; the layer and its operator are named.
+        BadNetwork: the parser refuses it, and the layer and its operator are named; or there is no graph in it.
     """
     network = builder.create_network(library.network_flags)
     parser = library.trt.OnnxParser(network, log)
@@ -39,6 +39,8 @@ def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> 
         said = [_describe(parser.get_error(i), path) for i in range(parser.num_errors)]
         reason = "; ".join(said) or "it gives no reason"
         raise BadNetwork(f"{library.name} cannot read {path.name}: {reason}", hint=_hint(reason))
+    if not network.num_inputs:  # what is empty, or no ONNX, is parsed without a word
+        raise BadNetwork(f"{path.name} holds no graph with an input", hint="export the network again")
     return Parsed(network, parser)
 
 

@@ -1,0 +1,25 @@
+"""What the files of a bundle are called."""
+
+from __future__ import annotations
+
+import re
+
+MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
+CPU_MODEL = "model.cpu.onnx"
+STRONG_MODEL = "model.strong.onnx"
+ENGINES = "engines"
+ENGINE, RECORD = ".engine", ".json"  # an engine, and what it was built for
+KEY_DIGITS = 8
+_ENGINE_FILE = re.compile(
+    rf"{ENGINES}/tensorrt(-rtx)?-[\w.]+-sm\d+-(fp32|fp16|int8)-[0-9a-f]{{{KEY_DIGITS}}}-[0-9a-f]{{{KEY_DIGITS}}}({ENGINE}|{RECORD})"
+)
+
+
+def engine_name(runtime: str, version: str, sm: str, precision: str, graph_sha256: str, key_sha256: str) -> str:
+    """Readable, and another one wherever the graph, what builds, the GPU, the precision or the key of the options is another."""
+    return f"{runtime}-{version}-{sm}-{precision}-{graph_sha256[:KEY_DIGITS]}-{key_sha256[:KEY_DIGITS]}{ENGINE}"
+
+
+def is_engine_file(name: str) -> bool:
+    """Whether a path in a bundle is called like an engine of edgekit's, or like the json beside one."""
+    return _ENGINE_FILE.fullmatch(name) is not None

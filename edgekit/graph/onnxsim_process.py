@@ -1,0 +1,57 @@
+"""onnxsim in a process of its own: where it crashes, or takes all memory, that process ends and not the export."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from edgekit.limits import time_limit
+
+# Names are lost by it, and a product of three axes becomes a reshape, a product and a reshape. The canonical form writes that of two axes.
+LEFT_OUT = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched")
+# Nothing but onnx and onnxsim is imported, from where this process imports them; -I keeps the folder that the user is in out of that.
+_SCRIPT = """
+import sys
+source, target, left_out, sys.path[:] = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4:]
+sys.modules["torch"] = None  # onnxsim would import it, for nothing that is used here, and it takes seconds
+import onnx, onnxsim
+model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=left_out)
+onnx.save(model, target)
+"""
+
+
+class Failed(Exception):
+    """onnxsim did not simplify the graph; the message says why, behind ``onnxsim``."""
+
+
+def simplify(source: Path, target: Path) -> None:
+    """Simplifies one ONNX file into another.
+
+    Raises:
+        Failed: it raised something, crashed, was killed, or took longer than the time limit.
+    """
+    command = [sys.executable, "-I", "-W", "ignore", "-c", _SCRIPT, str(source), str(target), ",".join(LEFT_OUT), *sys.path]
+    seconds = time_limit()
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"did not end within {seconds:g} s") from error
+    if done.returncode < 0:
+        raise Failed(f"was ended by {_signal(-done.returncode)}")
+    if done.returncode or not target.is_file():
+        raise Failed(f"failed ({_last_line(done.stderr)})")
+
+
+def _signal(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name}, perhaps for lack of memory" if number == signal.SIGKILL else name
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="backslashreplace").strip().splitlines()
+    return lines[-1] if lines else "it says nothing"

@@ -1,0 +1,341 @@
+"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells damage), in words, and at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgekit.bundle import Bundle
+from edgekit.errors import BadBundle
+from edgekit.runtimes import SessionOptions
+from edgekit.sessions import open_session
+
+from .conftest import EdgekitCall
+from .hostile import (
+    ALL,
+    BENCH,
+    BLAME,
+    BUILD,
+    GOLDEN,
+    LONG,
+    RUN,
+    SPECIAL,
+    VERBS,
+    VERIFY,
+    check,
+    classifier,
+    flip,
+    golden,
+    npy_of,
+    relist,
+    special,
+    zipped,
+)
+
+
+@pytest.fixture
+def bundle(lenet_copy: Path) -> Path:
+    return lenet_copy
+
+
+# ---- what the golden images are
+
+GOLDENS: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
+    ({"inputs": lambda a: a[:, :, :27]}, "inputs are of shape (16, 1, 27, 28), and not (16, 1, 28, 28)"),
+    ({"inputs": lambda a: a[:, 0]}, "inputs are of shape (16, 28, 28)"),
+    ({"inputs": lambda a: a[:8]}, "inputs are of shape (8, 1, 28, 28)"),
+    ({"inputs": lambda a: a[:0]}, "inputs are of shape (0, 1, 28, 28)"),
+    ({"inputs": lambda a: np.repeat(a, 3, 1)}, "inputs are of shape (16, 3, 28, 28)"),
+    ({"inputs": lambda a: a.astype(np.float64)}, "inputs are of type float64"),
+    ({"inputs": lambda a: a.astype(np.uint8)}, "inputs are of type uint8"),
+    ({"inputs": lambda a: a.astype(">f4")}, "inputs are of type >f4"),
+    ({"inputs": lambda a: a.astype(np.complex64)}, "inputs are of type complex64"),
+    ({"inputs": lambda a: np.full_like(a, np.nan)}, "inputs are NaN or infinite"),
+    ({"inputs": lambda a: np.full_like(a, np.inf)}, "inputs are NaN or infinite"),
+    ({"inputs": lambda a: np.float32(1)}, "inputs are of shape ()"),
+    ({"inputs": lambda a: np.array(["x"])}, "inputs are of shape (1,)"),
+    ({"inputs": lambda a: None}, "it cannot be read: \"There is no item named 'inputs.npy' in the archive\""),
+    ({"outputs": lambda a: a[:, :9]}, "outputs are of shape (16, 9), and not (16, 10)"),
+    ({"outputs": lambda a: np.repeat(a, 2, 1)}, "outputs are of shape (16, 20), and not (16, 10)"),
+    ({"outputs": lambda a: a[:15]}, "outputs are of shape (15, 10), and not (16, 10)"),
+    ({"outputs": lambda a: a[..., None]}, "outputs are of shape (16, 10, 1), and not (16, 10)"),
+    ({"outputs": lambda a: a.astype(np.float16)}, "outputs are of type float16"),
+    ({"outputs": lambda a: a.astype(np.int64)}, "outputs are of type int64"),
+    ({"outputs": lambda a: np.where(np.eye(16, 10, dtype=bool), np.nan, a)}, "outputs are NaN or infinite"),
+    ({"outputs": lambda a: None}, "it cannot be read: \"There is no item named 'outputs.npy' in the archive\""),
+    ({"names": lambda a: a[:3]}, "names are of shape (3,), and not (16,)"),
+    ({"names": lambda a: np.arange(16)}, "names are of type int64"),
+    ({"names": lambda a: np.array(["x" * 5000] * 16)}, "names are of type <U5000"),
+    ({"names": lambda a: None}, "it cannot be read: \"There is no item named 'names.npy' in the archive\""),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), GOLDENS, ids=range(len(GOLDENS)))
+def test_golden_images_of_something_else(
+    edgekit: EdgekitCall, bundle: Path, changes: dict[str, Callable[[Any], Any]], message: str
+) -> None:
+    """The manifest lists the file as it is; it is not what the manifest says it is."""
+    golden(bundle, **changes)
+    check(edgekit, (VERIFY, BENCH, BLAME)[len(message) % 3], bundle, f"golden.npz is not what manifest.json says: {message}")
+
+
+HUGE = "(16, 1, 1000000, 1000000)"
+ARCHIVES: list[tuple[bytes, str]] = [
+    (b"", "it cannot be read: File is not a zip file"),
+    (b"text, no archive", "it cannot be read: File is not a zip file"),
+    (b"PK\x05\x06" + bytes(18), "it cannot be read: \"There is no item named 'inputs.npy'"),
+    (zipped(inputs=b""), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=b"\x93NUMPY"), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=b"\x93NUMPY\x09\x00" + bytes(100)), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of(HUGE)), f"inputs are of shape {HUGE}"),
+    (zipped(inputs=npy_of("(-16, 1, 28, 28)")), "inputs are of shape (-16, 1, 28, 28)"),
+    (zipped(inputs=npy_of("('a',)")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)", "|O")), "inputs are of type object"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)", "<f9")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)", "nonsense")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)")), "golden.npz is not what manifest.json says"),
+    (npy_of("(16, 1, 28, 28)"), "it cannot be read: File is not a zip file"),
+    (b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.", "it cannot be read: File is not a zip file"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), ARCHIVES, ids=range(len(ARCHIVES)))
+def test_golden_archives(edgekit: EdgekitCall, bundle: Path, data: bytes, message: str) -> None:
+    (bundle / GOLDEN).write_bytes(data)
+    relist(bundle)
+    check(edgekit, (VERIFY, BENCH, BLAME)[len(data) % 3], bundle, message)
+
+
+# ---- a byte that flipped, a file that is gone or no file at all
+
+OPENED = {
+    RUN: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN, "labels.txt", "report.json", "report.md", "sensitivity.json"),
+    BENCH: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN, "labels.txt", "report.json", "report.md", "sensitivity.json"),
+    BUILD: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN),
+    BLAME: ("model.onnx", GOLDEN),
+    "sensitivity": ("sensitivity.json",),
+}
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, names in OPENED.items() for name in names])
+def test_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
+    flip(bundle / name)
+    check(edgekit, verb, bundle, f"is damaged: {name} is not the file that was exported")
+
+
+@pytest.mark.parametrize("name", OPENED[RUN])
+def test_verify_tells_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
+    flip(bundle / name)
+    check(edgekit, VERIFY, bundle, f"✗ {name} is not the file that was exported", 1)
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb in (RUN, BENCH) for name in ("model.cpu.onnx", GOLDEN, "labels.txt")])
+def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
+    (bundle / name).unlink()
+    check(edgekit, verb, bundle, f"is damaged: {name} is missing")
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        (RUN, "manifest.json"),
+        (VERIFY, "manifest.json"),
+        (RUN, "model.cpu.onnx"),
+        (RUN, "labels.txt"),
+        (BENCH, GOLDEN),
+        (BLAME, "model.onnx"),
+        ("sensitivity", "sensitivity.json"),
+    ],
+)
+def test_a_file_that_is_none(edgekit: EdgekitCall, bundle: Path, verb: str, name: str, kind: str) -> None:
+    special(bundle / name, kind)
+    check(edgekit, verb, bundle, SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is no bundle")
+
+
+@pytest.mark.parametrize(("name", "proven"), [("model.cpu.onnx", False), ("model.onnx", True)])
+def test_a_session_opens_no_other_graph(bundle: Path, name: str, proven: bool) -> None:
+    """Whoever opens it, the graph is compared with its hash first."""
+    flip(bundle / name)
+    with pytest.raises(BadBundle, match=f"is damaged: {name} is not the file"):
+        open_session(Bundle.open(bundle), "onnxruntime", SessionOptions(), proven=proven)
+
+
+# ---- files that agree with their hashes, and hold something else
+
+JSONS: list[tuple[bytes, str]] = [
+    (b"", "Invalid JSON"),
+    (b"{}", "layers: Field required"),
+    (b"[]", "Input should be an object"),
+    (b'{"layers": [], "all_int8": {}, "images": 1}', "all_int8.sqnr: Field required"),
+    (b'{"layers": [{}], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}', "layers.0.layer: Field required"),
+    (b'{"layers": "many", "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}', "layers: Input should be a valid"),
+    (b'{"layers": [], "all_int8": {"sqnr": "high", "agreement": 1}, "images": 1}', "all_int8.sqnr: Input should be a valid number"),
+    (b'{"layers": [], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 0}', "images: Input should be greater than or equal to 1"),
+    (b"\xff\xfe", "Invalid JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), JSONS, ids=range(len(JSONS)))
+def test_a_sensitivity_table_that_is_none(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
+    (bundle / "sensitivity.json").write_bytes(text)
+    relist(bundle)
+    check(edgekit, "sensitivity", bundle, f"sensitivity.json cannot be read: {message if message[0].islower() else 'json: ' + message}")
+
+
+LABELS: list[tuple[bytes, str]] = [
+    (b"", "labels.txt names 0 classes, the network has 10"),
+    (b"cat\ndog\n", "labels.txt names 2 classes, the network has 10"),
+    (b"cat\n" * 11, "labels.txt names 11 classes, the network has 10"),
+    (b"\xff\xfe\n" * 10, "labels.txt cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), LABELS, ids=range(len(LABELS)))
+def test_labels_of_another_network(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
+    (bundle / "labels.txt").write_bytes(text)
+    relist(bundle)
+    check(edgekit, RUN, bundle, message)
+
+
+GRAPHS: list[tuple[str, bytes | onnx.ModelProto, str]] = [
+    (BUILD, b"", "model.strong.onnx holds no graph with an input"),
+    (BUILD, b"text", "model.strong.onnx holds no graph with an input"),
+    (RUN, b"", "onnxruntime cannot load model.cpu.onnx"),
+    (RUN, b"text", "onnxruntime cannot load model.cpu.onnx"),
+    (VERIFY, b"", "onnxruntime cannot load model.onnx"),
+    (BENCH, b"text", "onnxruntime cannot load model.cpu.onnx"),
+    (BLAME, b"", "model.onnx is empty"),
+    (BLAME, b"text", "model.onnx is not an ONNX file, or is truncated"),
+    (RUN, classifier(), "takes x: float32[1, 1, 28, 28]; the manifest says input: float32[1, 1, 28, 28]"),
+    (VERIFY, classifier((1, 3, 8, 8)), "takes x: float32[1, 3, 8, 8]; the manifest says"),
+    (BENCH, classifier(("n", 1, 28, 28)), "takes x: float32[n, 1, 28, 28]; the manifest says"),
+]
+
+
+@pytest.mark.parametrize(("verb", "graph", "message"), GRAPHS, ids=range(len(GRAPHS)))
+def test_graphs_of_another_network(edgekit: EdgekitCall, bundle: Path, verb: str, graph: bytes | onnx.ModelProto, message: str) -> None:
+    if verb == BUILD:
+        pytest.importorskip("tensorrt_rtx")
+    for name in ("model.onnx", "model.cpu.onnx", "model.strong.onnx"):
+        (bundle / name).write_bytes(graph if isinstance(graph, bytes) else graph.SerializeToString())
+    relist(bundle)
+    check(edgekit, verb, bundle, message)
+
+
+@pytest.mark.parametrize("classes", [9, 11])
+def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: int) -> None:
+    """The interface agrees but for the number of classes, which a graph need not tell."""
+    graph = classifier(classes=classes)
+    for what, name in ((graph.graph.input[0], "input"), (graph.graph.output[0], "logits")):
+        what.name = name
+    graph.graph.node[0].input[0], graph.graph.node[-1].output[0] = "input", "logits"
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
+    (bundle / "model.cpu.onnx").write_bytes(graph.SerializeToString())
+    relist(bundle)
+    check(edgekit, RUN, bundle, f"the graph returns shape (1, {classes}) for 1 images; the manifest says 10 classes")
+    check(edgekit, VERIFY, bundle, f"the graph returns shape (16, {classes}) for 16 images; the manifest says 10 classes")
+    check(edgekit, BENCH, bundle, f"returns shape (16, {classes}); its golden outputs are (16, 10)")
+
+
+def test_verify_proves_the_form_that_a_cpu_runs(edgekit: EdgekitCall, bundle: Path) -> None:
+    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench`` compute are others."""
+    proof = json.loads(edgekit("verify", bundle, "--json").out)
+    assert proof["parity"]["images"] == proof["cpu_form"]["images"] == 16 and proof["failures"] == []
+    graph = onnx.load(bundle / "model.cpu.onnx")
+    scale = next(tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.5), scale.name))
+    onnx.save(graph, bundle / "model.cpu.onnx")
+    relist(bundle)
+    result = edgekit("verify", bundle)
+    assert result.code == 1
+    assert "gate failed: model.cpu.onnx: SQNR is " in result.err
+    assert result.out.count("golden images in onnxruntime") == 2
+    assert edgekit(*VERBS[BENCH](bundle)).code == 1
+
+
+# ---- engines
+
+RECORD = {
+    "schema_version": 1,
+    "edgekit": "0",
+    "runtime": "tensorrt",
+    "version": "10.3.0",
+    "dialect": "strong",
+    "sm": "sm87",
+    "gpu": None,
+    "precision": "int8",
+    "graph": "model.onnx",
+    "graph_sha256": "0",
+    "options": {},
+    "profiles": [[1, 1, 1]],
+    "sha256": hashlib.sha256(b"plan").hexdigest(),
+    "bytes": 4,
+    "layers_of": "network",
+    "layers": [],
+}
+RECORDS: list[tuple[dict[str, Any], str]] = [
+    ({"sha256": "0"}, "is truncated or altered: it is not the file that was built"),
+    ({"bytes": 5}, "is truncated or altered: it is not the file that was built"),
+    ({"runtime": "nowhere"}, "runtime: String should match pattern"),
+    ({"dialect": "odd"}, "dialect: Input should be 'weak' or 'strong'"),
+    ({"precision": "fp8"}, "precision: Input should be 'fp32', 'fp16' or 'int8'"),
+    ({"profiles": []}, "profiles: Tuple should have at least 1 item"),
+    ({"profiles": [[1, 1]]}, "profiles.0.2: Field required"),
+    ({"options": {"io": "fp8"}}, "options.io: Input should be 'fp32', 'fp16' or 'int8'"),
+    ({"layers": [{}]}, "layers.0.name: Field required"),
+    ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), RECORDS, ids=range(len(RECORDS)))
+def test_what_an_engine_was_built_for(edgekit: EdgekitCall, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "net.engine").write_bytes(b"plan")
+    (tmp_path / "net.json").write_text(json.dumps(RECORD))
+    assert edgekit("inspect", tmp_path / "net.engine").code == 0
+    (tmp_path / "net.json").write_text(json.dumps({**RECORD, **changes}))
+    check(edgekit, "inspect", tmp_path / "net.engine", message)
+
+
+@pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
+@pytest.mark.parametrize("name", ["net.engine", "net.json"])
+def test_engines_that_are_no_files(edgekit: EdgekitCall, tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / "net.engine").write_bytes(b"plan")
+    (tmp_path / "net.json").write_text(json.dumps(RECORD))
+    if kind == "missing":
+        (tmp_path / name).unlink()
+    else:
+        special(tmp_path / name, kind)
+    check(edgekit, "inspect", tmp_path / "net.engine", {**SPECIAL, "missing": "no such file"}[kind])
+
+
+def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Path) -> None:
+    (bundle / "engines").mkdir()
+    (bundle / "engines" / "tensorrt-10.3.0-sm87-int8-01234567-89abcdef.engine").write_bytes(b"half")
+    assert edgekit("verify", bundle).code == 0
+    assert "holds no engine" in edgekit("inspect", bundle).err
+    (bundle / "engines" / "mine.engine").write_bytes(b"mine")
+    check(edgekit, VERIFY, bundle, "✗ engines/mine.engine is not in the manifest", 1)
+
+
+# ---- no bundle at all
+
+
+@pytest.mark.parametrize("verb", ALL)
+@pytest.mark.parametrize(
+    ("name", "message"), [("none", "none"), (LONG, "File name too long"), ("file", "file"), ("empty", "empty"), ("fifo", "fifo")]
+)
+def test_what_is_no_bundle(edgekit: EdgekitCall, tmp_path: Path, verb: str, name: str, message: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    special(tmp_path / "fifo", "fifo")
+    check(edgekit, verb, tmp_path / name, message)
