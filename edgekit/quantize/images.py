@@ -56,9 +56,10 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
         else:
             _reservoir(search, i, image, candidates, MOST_SEARCHED, generator)
             candidates += 1
-    if count < REFUSED_BELOW:
+    total = count + (0 if held_out is None else len(held_out))
+    if total < REFUSED_BELOW:
         raise InputError(
-            f"{count} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
+            f"{total} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
         )
     if len(hashes) == 1:
         raise InputError(f"all {count} calibration images are identical")
