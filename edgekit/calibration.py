@@ -72,10 +72,10 @@ def open_calibration(source: str | None, spec: InputSpec, parity: ImageFolder, c
     given, skipped = read_photos(folder.spread(count).paths)
     together = folder.root.resolve() == parity.root.resolve()
     if together:
-        known = {photo.path for photo in given}
-        roles = split((*given, *(photo for photo in judging if photo.path not in known)), SHARES)
-        seen = {photo.path for photo in judging}
-        roles["judge"] = [photo for photo in roles["judge"] if photo.path in seen]
+        known = {photo.sha256 for photo in given}
+        roles = split((*given, *(photo for photo in judging if photo.sha256 not in known)), SHARES)
+        judges = {photo.sha256 for photo in roles["judge"]}
+        roles["judge"] = [photo for photo in judging if photo.sha256 in judges]
     else:
         roles = split(given, APART) | {"judge": unlike(judging, given)}
     _check(given, roles, together=together)
