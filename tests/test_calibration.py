@@ -95,7 +95,7 @@ def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
     part = folder_of(tmp_path / "mine" / "part", bundled_photos()[:5])
     with pytest.raises(InputError, match="none is left to judge by"):
         open_calibration(str(mine), SPEC, ImageFolder.open(part))
-    with pytest.raises(InputError, match="all 1[0-9] calibration images show the same"):
+    with pytest.raises(InputError, match="all 12 calibration images show the same"):
         same = tmp_path / "same"
         same.mkdir()
         for i in range(12):
