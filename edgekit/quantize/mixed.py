@@ -10,6 +10,7 @@ from edgekit.quantize.twin import Fidelity
 
 SHARE_FLOOR = 0.01  # of the MACs: what a layer costs at least, as a kernel of its own
 LEAST_GAIN = 0.05  # dB alone; less is the noise of the measurement
+LEAST_RISE = 0.002  # of the expected agreement: what a layer is worth where the gate is met and only not safely
 MOST_FRUITLESS = 8  # layers tried that gained nothing beside those kept, where the gate is met and only not safely
 
 
@@ -84,9 +85,16 @@ def choose(
         if macs + row.macs_share > limits.macs or weights + row.weights_share > limits.weights:
             continue
         after = evaluate(frozenset((*(k.layer for k in kept), row.layer)))
-        if after.sqnr <= reached.sqnr and after.expected <= reached.expected and after.agreement <= reached.agreement:
+        if not _worth(reached, after, gate):
             fruitless += 1
             continue
         kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))
         reached, macs, weights = after, macs + row.macs_share, weights + row.weights_share
     return Fallback(tuple(kept), reached, gate.met_by(reached))
+
+
+def _worth(before: Fidelity, after: Fidelity, gate: Gate) -> bool:
+    """Whether a layer's return to float pays: by any gain as long as the gate is missed, then by one that other images would feel."""
+    if gate.met_by(before):
+        return gate.met_by(after) and after.expected >= before.expected + LEAST_RISE
+    return after.sqnr > before.sqnr or after.expected > before.expected or after.agreement > before.agreement

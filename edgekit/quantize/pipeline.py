@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from edgekit.quantize import mixed, sensitivity
 from edgekit.quantize.check import check_graph, separate_constants
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network, threads
-from edgekit.quantize.images import Calibration, split
+from edgekit.quantize.images import Calibration, quarters, split
 from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
 from edgekit.quantize.observe import Observations, exposed, observe
@@ -149,9 +149,15 @@ def quantize(
         final, grids = _kept(model, shapes, kept, search.grids)
         return save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
 
+    views = (*calibration.held_out, *(quarters(calibration.held_out) if config.fallback else ()))
+    expected = np.concatenate([reference, logits_of(network, views[len(reference) :])]) if config.fallback else reference
+
     def evaluate(kept: frozenset[str]) -> Fidelity:
+        """What is counted on the images, and what the margins on their quarters too let expect."""
         with exposed(write(kept), (network.output,)) as session:
-            return fidelity(reference, run_batches(session, np.stack(calibration.held_out)))
+            logits = run_batches(session, np.stack(views))
+        wide = fidelity(expected, logits)
+        return replace(fidelity(reference, logits[: len(reference)]), expected=wide.expected, deviation=wide.deviation)
 
     all_int8 = evaluate(frozenset())
     costs = None

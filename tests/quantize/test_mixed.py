@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edgekit.quantize.mixed import MOST_FRUITLESS, Fallback, Gate, Limits, choose
+from edgekit.quantize.mixed import LEAST_RISE, MOST_FRUITLESS, Fallback, Gate, Limits, choose
 from edgekit.quantize.sensitivity import LayerSensitivity, Sensitivity
 from edgekit.quantize.twin import Fidelity
 
@@ -61,8 +61,15 @@ def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
     gate = Gate(agreement=0.95)
     fallback = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 100))
     assert len(fallback.kept) == 3 and fallback.met
-    short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 1000))
+    short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + 0.0025 * kept))
     assert len(short.kept) == 10 and short.met, "the count meets the gate, though not safely"
+    dull = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + LEAST_RISE / 2 * kept))
+    assert dull.kept == () and dull.met, "no layer is worth its MACs"
+
+
+def test_no_layer_returns_that_would_break_the_count() -> None:
+    fallback = kept_until(Gate(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100))
+    assert fallback.kept == () and fallback.met
 
 
 def test_layers_are_tried_until_the_gate_is_met() -> None:
