@@ -1,9 +1,9 @@
-"""The images that INT8 ranges are taken from."""
+"""The images that INT8 ranges are taken from, those that choose, and those that judge."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +15,32 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import ImagesEntry
 from edgekit.errors import InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
+from edgekit.images.roles import SHARES, Photo, Role, near_groups, read_photos, split, unlike
 
 DEFAULT_IMAGES = 512
 RANDOM_IMAGES = 64
 LONGEST_SEED = 20  # digits
+MOST_CHOOSING = 64
+ENOUGH_JUDGES = 16  # fewer can refuse a graph, but not pass it
+ADVISED = 64  # photos in one folder that serves all roles
+APART: dict[Role, float] = {"calibrate": 2 / 3, "choose": 1 / 3}  # where the judges come from another folder
+FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges come from no photos
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images of a network's own preprocessing, decoded anew at every pass; ``key`` tells one list and preprocessing from another."""
+    """Images of a network's own preprocessing in their roles; none is in two.
+
+    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosers`` ``(N, C, H, W)`` decide between alternatives; ``judges`` are
+    files of the parity folder that nothing was taken from and nothing chosen by. ``key`` tells one list for ranges and its preprocessing from another.
+    """
 
     make: Callable[[], Iterator[NDArray[np.float32]]]
     entry: ImagesEntry
+    choosers: NDArray[np.float32]
+    choosing: ImagesEntry
+    judges: tuple[Path, ...]
+    judging: ImagesEntry
     key: str
     random: bool
     advice: tuple[Advice, ...]
@@ -35,43 +49,81 @@ class Calibration:
         return self.make()
 
 
-def open_calibration(source: str | None, spec: InputSpec, count: int = DEFAULT_IMAGES) -> Calibration:
-    """A folder of photos, ``random[:seed]``, or None for the bundled photos; at most ``count`` of them, spread evenly.
+def open_calibration(source: str | None, spec: InputSpec, parity: ImageFolder, count: int = DEFAULT_IMAGES) -> Calibration:
+    """Gives each photo of the calibration source and of the parity folder its role.
+
+    A folder that is both is split three ways, by content. Of two folders, the first gives ranges and chooses, and of the second those judge of which
+    nothing similar is in the first. Where ranges come from noise, the parity folder is split into those that choose and those that judge.
+
+    Args:
+        source: a folder of photos, ``random[:seed]``, or None for the bundled photos.
+        spec: the network's preprocessing.
+        parity: the photos that parity is checked on.
+        count: how many photos of the source to read at most, spread evenly.
 
     Raises:
         BadImage: no such folder, or no image in it.
-        InputError: ``random`` with something that is no seed.
+        InputError: ``random`` with something that is no seed, or photos too few or too much alike for the roles.
     """
+    judging = read_photos(parity.paths)[0]
+    name = _name(parity)
     if source is not None and source.partition(":")[0] == "random":
-        return _random(source, spec)
+        return _random(source, spec, split(judging, FOR_NOISE), name)
     folder = ImageFolder.open(Path(source)) if source else ImageFolder.bundled()
-    chosen = folder.spread(count)
-    digest = chosen.sha256()
+    given, skipped = read_photos(folder.spread(count).paths)
+    together = folder.root.resolve() == parity.root.resolve()
+    if together:
+        known = {photo.sha256 for photo in given}
+        roles = split((*given, *(photo for photo in judging if photo.sha256 not in known)), SHARES)
+        judges = {photo.sha256 for photo in roles["judge"]}
+        roles["judge"] = [photo for photo in judging if photo.sha256 in judges]
+    else:
+        roles = split(given, APART) | {"judge": unlike(judging, given)}
+    _check(given, roles, together=together)
     advice = []
     if source is None:
-        advice.append(
-            Advice(
-                f"calibrated on the {len(chosen.paths)} bundled photos", "give --calib a folder of photos like those the network will see"
-            )
-        )
-    broken = PreparedImages(chosen.paths, spec)
-    readable = tuple(path for path, _ in broken)
-    if broken.skipped:
-        path, reason = next(iter(broken.skipped.items()))
-        advice.append(Advice(f"{len(broken.skipped)} calibration images were passed over, {path.name} for one: {reason}"))
+        advice.append(Advice("calibrated on bundled photos", "give --calib a folder of photos like those the network will see"))
+    elif parity.root == ImageFolder.bundled().root:
+        advice.append(Advice("judged on bundled photos", "give --images a folder of photos like those the network will see"))
+    if skipped:
+        path, reason = next(iter(skipped.items()))
+        advice.append(Advice(f"{len(skipped)} calibration images were passed over, {path.name} for one: {reason}"))
+    ranged = tuple(photo.path for photo in roles["calibrate"])
 
     def make() -> Iterator[NDArray[np.float32]]:
-        return (pixels for _, pixels in PreparedImages(readable, spec))
+        return (pixels for _, pixels in PreparedImages(ranged, spec))
 
-    entry = ImagesEntry(source=source or "bundled photos", count=len(readable), sha256=digest)
-    return Calibration(make, entry, _key(digest, spec), False, tuple(advice))
+    entry = _entry(source or "bundled photos", roles["calibrate"])
+    return _assigned(make, entry, roles, spec, source or "bundled photos", name, random=False, advice=tuple(advice))
 
 
-def _random(source: str, spec: InputSpec) -> Calibration:
+def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: bool) -> None:
+    """
+    Raises:
+        InputError: a role has no photo.
+    """
+    lacking = [role for role in roles if not roles[role]]
+    if not lacking:
+        return
+    groups = len(near_groups(given))
+    what = f"{len(given)} photos" + (f", {groups} of them distinct," if groups < len(given) else "")
+    if groups == 1 and len(given) > 1:
+        raise InputError(f"all {len(given)} calibration images show the same", hint=f"give {ADVISED} or more that differ")
+    if lacking == ["judge"] and not together:
+        raise InputError(
+            "every photo of --images, or one like it, is in --calib too, so none is left to judge by",
+            hint="leave --images away, or give it photos that are not in --calib",
+        )
+    serve = {"calibrate": "take ranges from", "choose": "choose by", "judge": "judge by"}
+    raise InputError(f"{what} are too few: none is left to {serve[lacking[0]]}", hint=f"give {ADVISED} or more")
+
+
+def _random(source: str, spec: InputSpec, roles: dict[Role, list[Photo]], name: str) -> Calibration:
     """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle says so."""
     seed = source.partition(":")[2] or "0"
     if not (seed.isdecimal() and len(seed) <= LONGEST_SEED):
         raise InputError(f"--calib {source}: {seed!r} is no seed", hint="--calib random, or --calib random:7")
+    _check([photo for photos in roles.values() for photo in photos], roles, together=True)
 
     def make() -> Iterator[NDArray[np.float32]]:
         generator = np.random.default_rng(int(seed))
@@ -81,8 +133,39 @@ def _random(source: str, spec: InputSpec) -> Calibration:
 
     digest = hashlib.sha256(f"random {seed} {RANDOM_IMAGES}".encode()).hexdigest()
     advice = Advice("calibrated on random noise: nothing is known of photos", "give --calib a folder of photos")
-    return Calibration(make, ImagesEntry(source=source, count=RANDOM_IMAGES, sha256=digest), _key(digest, spec), True, (advice,))
+    entry = ImagesEntry(source=source, count=RANDOM_IMAGES, sha256=digest)
+    return _assigned(make, entry, roles, spec, name, name, random=True, advice=(advice,))
 
 
-def _key(digest: str, spec: InputSpec) -> str:
-    return hashlib.sha256(f"{digest} {spec}".encode()).hexdigest()
+def _assigned(
+    make: Callable[[], Iterator[NDArray[np.float32]]],
+    entry: ImagesEntry,
+    roles: dict[Role, list[Photo]],
+    spec: InputSpec,
+    choosing: str,
+    judging: str,
+    *,
+    random: bool,
+    advice: tuple[Advice, ...],
+) -> Calibration:
+    step = -(-len(roles["choose"]) // MOST_CHOOSING)
+    chosen = roles["choose"][::step]
+    choosers = PreparedImages([photo.path for photo in chosen], spec).stack()
+    judges = tuple(photo.path for photo in roles["judge"])
+    if len(judges) < ENOUGH_JUDGES:
+        advice += (
+            Advice(
+                f"INT8 was not judged: {len(judges)} photos are left for it, {ENOUGH_JUDGES} are needed", "give more photos to --images"
+            ),
+        )
+    key = hashlib.sha256(f"{entry.sha256} {spec}".encode()).hexdigest()
+    return Calibration(make, entry, choosers, _entry(choosing, chosen), judges, _entry(judging, roles["judge"]), key, random, advice)
+
+
+def _entry(source: str, photos: Sequence[Photo]) -> ImagesEntry:
+    lines = "".join(f"{photo.path.name} {photo.sha256}\n" for photo in photos)
+    return ImagesEntry(source=source, count=len(photos), sha256=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest())
+
+
+def _name(folder: ImageFolder) -> str:
+    return "bundled photos" if folder.root == ImageFolder.bundled().root else str(folder.root)

@@ -73,7 +73,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     with request.staging(network) as staging, ExitStack() as sessions:
         with step("images"):
             images = steps.load_images(request.images, network)
-            calibration = open_calibration(request.calib, network.input, request.calib_images) if request.precision == "int8" else None
+            calibration, judges = None, None
+            if request.precision == "int8":
+                calibration = open_calibration(request.calib, network.input, images.folder, request.calib_images)
+                judges = images.places(calibration.judges)
         with step("reference"):
             reference = sessions.enter_context(steps.open_reference(network))
             ladder = steps.Ladder.over(reference, images.pixels)
@@ -93,16 +96,16 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         if ladder.sound and calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
-                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config, ladder.judges)
-            ladder.climb("int8", final.artifact, step.seconds, gate)
+                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config)
+            ladder.climb("int8", final.artifact, step.seconds, gate, judges=judges)
             with step("cpu form"):
                 final = steps.for_cpus(final, staging.scratch / "int8.cpu.onnx")
             assert final.cpu is not None
-            ladder.climb("int8 for CPUs", final.cpu, step.seconds, gate)
+            ladder.climb("int8 for CPUs", final.cpu, step.seconds, gate, judges=judges)
             with step("strengthen"):
-                final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", ladder)
+                final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", calibration)
             assert final.strong is not None
-            ladder.climb("int8 for strong typing", final.strong, step.seconds, gate, twin=final.strong_twin)
+            ladder.climb("int8 for strong typing", final.strong, step.seconds, gate, twin=final.strong_twin, judges=judges)
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):

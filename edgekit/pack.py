@@ -133,8 +133,11 @@ def _rung_entry(rung: Rung) -> RungEntry:
         relative=p.relative,
         sqnr=p.sqnr if np.isfinite(p.sqnr) else None,
         top1_agreement=p.top1,
+        top1_interval=p.interval,
         top5_agreement=p.top5,
         ties=p.ties,
         images=p.images,
         passed=not rung.failures,
+        judged=rung.judged,
+        caveat=rung.caveat,
     )

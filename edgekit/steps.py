@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
-from edgekit.calibration import Calibration
+from edgekit.calibration import ENOUGH_JUDGES, Calibration
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.files import text_of
 from edgekit.images import ImageFolder, PreparedImages
@@ -34,7 +35,6 @@ FEW_IMAGES = 32
 LISTED_IMAGES = 5
 RANGE_IMAGES = 32
 PROBE_IMAGES = 4
-JUDGE_IMAGES = 96
 
 
 class Steps:
@@ -78,12 +78,27 @@ class Ladder:
     def top(self, name: str, seconds: float) -> None:
         self.rungs.append(Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None))
 
-    def climb(self, name: str, artifact: Artifact, seconds: float, gate: Gate, *, twin: Artifact | None = None) -> None:
-        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, on all images and compares with the reference."""
+    def climb(
+        self,
+        name: str,
+        artifact: Artifact,
+        seconds: float,
+        gate: Gate,
+        *,
+        twin: Artifact | None = None,
+        judges: Sequence[int] | None = None,
+    ) -> None:
+        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares with the reference.
+
+        All images are run, or those at the places of ``judges``; fewer of these than ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
+        """
+        chosen = list(range(len(self.images)) if judges is None else judges)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
-            parity = compare(self.expected, run_batches(session, self.images))
+            parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
-        self.rungs.append(Rung(name, checked, seconds, artifact.megabytes, parity, gate.failures(parity)))
+        judged = judges is None or len(judges) >= ENOUGH_JUDGES
+        caveat = gate.caveat(parity) if judged else None
+        self.rungs.append(Rung(name, checked, seconds, artifact.megabytes, parity, gate.failures(parity), caveat, judged))
 
     @property
     def probe(self) -> NDArray[np.float32]:
@@ -96,21 +111,26 @@ class Ladder:
         return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     @property
-    def judges(self) -> list[NDArray[np.float32]]:
-        """The images that decide on fallbacks: all of them, as far as time allows."""
-        return list(self.images[:: -(-len(self.images) // JUDGE_IMAGES)])
-
-    @property
     def sound(self) -> bool:
         return not any(rung.failures for rung in self.rungs)
 
 
 @dataclass(frozen=True)
 class ParityImages:
+    """``pixels`` ``(N, C, H, W)`` are those of the files in ``folder``, in their order."""
+
     pixels: NDArray[np.float32]
-    names: tuple[str, ...]
+    folder: ImageFolder
     entry: ImagesEntry
     advice: tuple[Advice, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(path.name for path in self.folder.paths)
+
+    def places(self, paths: Sequence[Path]) -> list[int]:
+        """Where these files are among the images."""
+        return [self.folder.paths.index(path) for path in paths]
 
 
 def load_images(folder: Path | None, network: Network) -> ParityImages:
@@ -127,10 +147,9 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
         advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {text_of(listed.ignored[0].name)} for one"))
     if len(pixels) < FEW_IMAGES:
         advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
-    names = tuple(p.name for p in chosen.paths if p not in prepared.skipped)
-    return ParityImages(
-        pixels, names, ImagesEntry(source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()), tuple(advice)
-    )
+    readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))
+    entry = ImagesEntry(source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256())
+    return ParityImages(pixels, readable, entry, tuple(advice))
 
 
 def open_reference(network: Network) -> Session:
@@ -223,13 +242,11 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     return Converted(result.artifact, kept, rounding_twin(result.artifact, path.with_name("twin.onnx")), advice=tuple(advice))
 
 
-def quantize(
-    simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig, judges: Sequence[NDArray[np.float32]] | None
-) -> Converted:
+def quantize(simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig) -> Converted:
     """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
 
-    Layers return to float until the gate is met on ``judges`` (the calibration's held-out photos where None). A gate that cannot be met within the
-    limits is the ladder's to refuse: the graph is returned as far as it came, with a word on it.
+    Layers return to float until the gate is met on the photos that choose. A gate that cannot be met on them within the limits is the judges' to refuse:
+    the graph is returned as far as it came, with a word on it.
     """
     from edgekit.graph.float_weights import write_float_weights
     from edgekit.quantize.pipeline import GateNotMet
@@ -237,10 +254,8 @@ def quantize(
 
     missed = []
     try:
-        result = quantize_graph(simplified, path, config, images, judges=judges, key=images.key)
+        result = quantize_graph(simplified, path, config, images, images.choosers, key=images.key)
     except GateNotMet as error:
-        if judges is None:
-            raise
         result = error.result
         missed = [Advice(error.message, "give more photos like those the network will see, or relax --gate")]
     report = result.report
@@ -256,7 +271,9 @@ def quantize(
         rounding=config.rounding,
         images=images.entry,
         random=images.random,
-        held_out=report.held_out,
+        choosing=images.choosing,
+        judging=images.judging,
+        judged=len(images.judges) >= ENOUGH_JUDGES,
         sqnr=report.reached.sqnr,
         agreement=report.reached.agreement,
     )
@@ -275,14 +292,14 @@ def for_cpus(final: Converted, path: Path) -> Converted:
     return replace(final, cpu=write_cpu_dialect(final.codes, path))
 
 
-def strengthen(final: Converted, path: Path, ladder: Ladder) -> Converted:
+def strengthen(final: Converted, path: Path, images: Calibration) -> Converted:
     """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that shows on a CPU what FP16 storage does to it."""
     from edgekit.graph.half import HalfConfig, rounding_twin
     from edgekit.graph.observe import observe
     from edgekit.graph.strong import strengthen as strengthen_graph
 
     assert final.codes is not None
-    result = strengthen_graph(final.codes, path, HalfConfig(), observe(final.codes, ladder.observed))
+    result = strengthen_graph(final.codes, path, HalfConfig(), observe(final.codes, np.stack(list(islice(images, RANGE_IMAGES)))))
     kept = [
         KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=f"FP32 in the strongly typed form: {k.reason}")
         for k in result.kept

@@ -111,14 +111,18 @@ class ImagesEntry(_Entry):
 class CalibrationEntry(_Entry):
     """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place.
 
-    ``sqnr`` (dB) and ``agreement`` are the graph's on ``held_out`` photos, which decided between alternatives; no range was taken from them.
+    No photo has two roles: from ``images`` ranges and rounding were taken; by those of ``choosing`` the calibrator, equalization and the layers that stay
+    float were chosen, and ``sqnr`` (dB) and ``agreement`` are the graph's on them; those of ``judging`` judged the rungs of INT8. ``judged`` is False where
+    they were too few to pass a gate.
     """
 
     calibrator: str
     rounding: str
     images: ImagesEntry
     random: bool
-    held_out: int
+    choosing: ImagesEntry
+    judging: ImagesEntry
+    judged: bool
     sqnr: float
     agreement: float
 
@@ -144,10 +148,15 @@ class RungEntry(_Entry):
     relative: float
     sqnr: float | None = Field(description="dB; null where nothing differs")
     top1_agreement: float
+    top1_interval: tuple[float, float] = Field(description="95 %, Wilson's")
     top5_agreement: float
     ties: int
     images: int
     passed: bool
+    judged: bool = Field(
+        description="False where too few images were left that had chosen nothing; passed then says that they found no fault"
+    )
+    caveat: str | None = Field(description="by how little the gate was met, where the interval does not bear it out")
 
 
 class FileEntry(_Entry):

@@ -29,6 +29,7 @@ def command(
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
     from edgekit.networks import NetworkRequest
     from edgekit.report.plain import plain
+    from edgekit.report.table import parity_cells
     from edgekit.tasks.quantize import quantize_file
 
     if model.suffix.lower() != ".onnx":
@@ -49,7 +50,10 @@ def command(
         print_json(plain(result))
         return
     out.print(f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of quantizers")
-    out.print(f"on {result.held_out} held-out photos: SQNR {result.sqnr:.1f} dB, top-1 agreement {result.agreement:.1%}")
+    sqnr, _, agreement = parity_cells(result.parity)
+    out.print(f"on {result.parity.images} photos from which nothing was taken: SQNR {sqnr} dB, top-1 agreement {escape(agreement)}")
+    if result.caveat is not None:
+        out.print(f"  {result.caveat}")
     for entry in result.kept:
         out.print(f"  float: {escape(entry.name)} – {escape(entry.reason)}")
     for advice in result.advice:

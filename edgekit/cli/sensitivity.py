@@ -39,7 +39,7 @@ def command(
         print_json(plain(table))
         return
     base = table.all_int8
-    out.print(f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} held-out images", style="bold")
+    out.print(f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} images that choose", style="bold")
     out.print(f"{'layer':<40}{'gain if float':>15}{'alone in int8':>16}{'of MACs':>10}", style="bold")
     for row in table.layers[:top]:
         gain = row.alone_float.sqnr - base.sqnr

@@ -41,6 +41,16 @@ class Gate:
             )
         return tuple(misses)
 
+    def caveat(self, parity: Parity) -> str | None:
+        """Where the agreement is met by count alone, and its 95 % interval does not bear it out: by how much."""
+        low, _ = parity.interval
+        if self.agreement is None or low >= self.agreement or self.failures(parity):
+            return None
+        return (
+            f"agreement {self.agreement:.1%} is met by count ({parity.agreeing} of {parity.images}); "
+            f"the lower bound of its 95 % interval is {low:.1%}, {100 * (self.agreement - low):.1f} points below"
+        )
+
 
 # FP32 has a margin of 11 dB over the least that float32's rounding leaves of any untrained network of the zoo: benchmarks/fp32_rounding.py.
 DEFAULT_GATES: dict[Precision, Gate] = {
@@ -87,6 +97,7 @@ class Rung:
     """One row: what was made, how long it took, how large it is, and how far it is from the top.
 
     ``seconds`` is the time of making it; ``megabytes`` the file's size in 10⁶ bytes; ``checked_with`` says what ran it. The top has no parity.
+    ``caveat`` says by how little a gate was met; ``judged`` is False where the images that chose nothing were too few to pass it.
     """
 
     name: str
@@ -95,9 +106,13 @@ class Rung:
     megabytes: float | None
     parity: Parity | None
     failures: tuple[str, ...] = ()
+    caveat: str | None = None
+    judged: bool = True
 
     @property
     def verdict(self) -> str:
         if self.parity is None:
             return "reference"
-        return "fail" if self.failures else "pass"
+        if self.failures:
+            return "fail"
+        return "pass" if self.judged else "not judged"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +41,23 @@ class Parity:
         return round(self.images * self.top1)
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the share of images with the same first class."""
+        return wilson(self.agreeing, self.images)
+
+    @property
     def flips(self) -> int:
         """Images whose first class changed, ties left out."""
         return self.images - self.agreeing - self.ties
+
+
+def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a share that was counted (Wilson, "Probable inference", 1927), within 0 … 1."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, weight = count / of, z * z / of
+    middle = (share + weight / 2) / (1 + weight)
+    reach = z * sqrt(share * (1 - share) / of + weight / (4 * of)) / (1 + weight)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Parity:

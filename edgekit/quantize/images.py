@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
@@ -18,6 +19,7 @@ WARNED_BELOW = 100
 HELD_OUT_EVERY = 3
 MOST_HELD_OUT = 64
 MOST_SEARCHED = 64
+MOST_QUARTERED = 24
 SEED = 0
 
 
@@ -56,9 +58,10 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
         else:
             _reservoir(search, i, image, candidates, MOST_SEARCHED, generator)
             candidates += 1
-    if count < REFUSED_BELOW:
+    total = count + (0 if held_out is None else len(held_out))
+    if total < REFUSED_BELOW:
         raise InputError(
-            f"{count} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
+            f"{total} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
         )
     if len(hashes) == 1:
         raise InputError(f"all {count} calibration images are identical", hint="give --calib a folder of different photos")
@@ -68,6 +71,19 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
     skipped = frozenset(decide)
     chosen = tuple(image for _, image in sorted(decide.items())) if held_out is None else tuple(held_out[:MOST_HELD_OUT])
     return Calibration(images, tuple(image for _, image in sorted(search.items())), chosen, skipped, tuple(notes))
+
+
+def quarters(images: Sequence[Image]) -> tuple[Image, ...]:
+    """The four quarters of the first images, each enlarged to the whole: views of the same photos that classes are harder to tell apart on."""
+    found = []
+    for image in images[:MOST_QUARTERED]:
+        height, width = image.shape[-2:]
+        down, across = max(1, height // 2), max(1, width // 2)
+        for top in (0, height - down):
+            for left in (0, width - across):
+                part = torch.from_numpy(np.ascontiguousarray(image[None, :, top : top + down, left : left + across]))
+                found.append(torch.nn.functional.interpolate(part, size=(height, width), mode="bilinear")[0].numpy())
+    return tuple(found)
 
 
 def _reservoir(sample: dict[int, Image], index: int, image: Image, seen: int, most: int, generator: np.random.Generator) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from edgekit.quantize import mixed, sensitivity
 from edgekit.quantize.check import check_graph, separate_constants
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network, threads
-from edgekit.quantize.images import Calibration, split
+from edgekit.quantize.images import Calibration, quarters, split
 from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
 from edgekit.quantize.observe import Observations, exposed, observe
@@ -30,7 +30,7 @@ from edgekit.quantize.rounding import Rounding
 from edgekit.quantize.search import GridSearch, search_grids
 from edgekit.quantize.sensitivity import Sensitivity
 from edgekit.quantize.twin import ChannelGrid, Fidelity, Grid, fidelity, logits_of
-from edgekit.quantize.weights import Weights, round_weights, rounded_constants
+from edgekit.quantize.weights import round_weights
 from edgekit.runtimes.base import SessionOptions, run_batches
 
 PRESERVED = 1e-5  # of the logits' range: what equalization may move them in float
@@ -61,8 +61,7 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What was done and reached. ``held_out`` counts the images that ``reached`` was measured on, the written graph in ONNX Runtime;
-    ``all_int8`` was measured on the judges."""
+    """What was done and reached. ``held_out`` counts the images that chose; on them, in ONNX Runtime, ``all_int8`` and ``reached`` were measured."""
 
     calibrator: str
     calibration_images: int
@@ -100,7 +99,6 @@ def quantize(
     images: Iterable[NDArray[np.float32]],
     held_out: NDArray[np.float32] | None = None,
     *,
-    judges: Sequence[NDArray[np.float32]] | None = None,
     key: str = "",
 ) -> QuantizeResult:
     """Writes the int8 graph of a simplified FP32 graph.
@@ -111,8 +109,8 @@ def quantize(
         config: how.
         images: calibration images as the graph wants them, each ``(C, H, W)`` without a batch axis; an array or anything that can be iterated
             more than once, read in one streaming pass at a time.
-        held_out: images ``(N, C, H, W)`` that decide between alternatives; without them every third calibration image is kept for it.
-        judges: images that the gate is judged on, the held-out ones by default.
+        held_out: other images ``(N, C, H, W)``, that decide between alternatives; without them every third calibration image is kept for it. What is
+            reached on them is no proof: that takes images that chose nothing.
         key: a hash of the image list and its preprocessing, for the cache.
 
     Raises:
@@ -130,8 +128,6 @@ def quantize(
         why = next((f"; {layer.name}: {layer.reason}" for layer in placement.layers), "")
         raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, calibration.held_out)
-    judged = calibration.held_out if judges is None else judges
-    verdict = reference if judges is None else logits_of(network, judged)
     float_graph = _Candidate(model, network, (), _observe(artifact, placement, calibration, config, key))
     candidates = [float_graph]
     if config.equalize and network.differentiable:
@@ -149,8 +145,19 @@ def quantize(
     if config.rounding == "adaptive":
         notes += [f"{layer} has too many inputs for adaptive rounding: its weights went to the nearest" for layer in weights.plain]
 
+    def write(kept: frozenset[str]) -> Artifact:
+        final, grids = _kept(model, shapes, kept, search.grids)
+        return save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
+
+    views = (*calibration.held_out, *(quarters(calibration.held_out) if config.fallback else ()))
+    expected = np.concatenate([reference, logits_of(network, views[len(reference) :])]) if config.fallback else reference
+
     def evaluate(kept: frozenset[str]) -> Fidelity:
-        return _fidelity(model, network, shapes, kept, search.grids, weights, judged, verdict)
+        """What is counted on the images, and what the margins on their quarters too let expect."""
+        with exposed(write(kept), (network.output,)) as session:
+            logits = run_batches(session, np.stack(views))
+        wide = fidelity(expected, logits)
+        return replace(fidelity(reference, logits[: len(reference)]), expected=wide.expected, deviation=wide.deviation)
 
     all_int8 = evaluate(frozenset())
     costs = None
@@ -160,12 +167,7 @@ def quantize(
     fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
     if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
         fallback = mixed.choose(costs, all_int8, evaluate, config.gate, Limits(config.macs_limit, config.weights_limit))
-    kept = frozenset(k.layer for k in fallback.kept)
-    final, grids = _kept(model, shapes, kept, search.grids)
-    written = save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
-    with exposed(written, (network.output,)) as session:
-        reached = fidelity(reference, run_batches(session, np.stack(list(calibration.held_out))))
-        final_verdict = fidelity(verdict, run_batches(session, np.stack(list(judged))))
+    written = write(frozenset(k.layer for k in fallback.kept))
     report = QuantizeReport(
         search.calibrator,
         seen.images,
@@ -173,24 +175,23 @@ def quantize(
         search.tried,
         equalized,
         all_int8,
-        reached,
+        fallback.reached,
         costs,
         fallback,
         {layer.name: layer.reason for layer in placement.layers if layer.reason is not None},
         placement.unknown,
         tuple(notes),
     )
-    if config.fallback and not config.gate.met_by(final_verdict):
-        raise GateNotMet(_missed(config.gate, final_verdict, len(judged), len(kept)), QuantizeResult(written, report))
+    if config.fallback and not fallback.met:
+        raise GateNotMet(_missed(config.gate, fallback, len(calibration.held_out)), QuantizeResult(written, report))
     return QuantizeResult(written, report)
 
 
-def _missed(gate: Gate, reached: Fidelity, images: int, kept: int) -> str:
+def _missed(gate: Gate, fallback: Fallback, images: int) -> str:
     asked = f"agreement {gate.agreement:g}" + (f" and {gate.sqnr:g} dB" if gate.sqnr else "")
+    kept = len(fallback.kept)
     layers = "no layer is" if kept == 0 else "1 layer is" if kept == 1 else f"{kept} layers are"
-    counted = reached.agreement >= gate.agreement and reached.sqnr >= gate.sqnr
-    but = "; what was counted meets it, what the margins let expect does not" if counted else ""
-    return f"int8 reached {reached} on {images} images, and {asked} was asked{but}; {layers} float for it already"
+    return f"int8 reached {fallback.reached} on the {images} images that choose, and {asked} was asked; {layers} float for it already"
 
 
 def _observe(artifact: Artifact, placement: Placement, calibration: Calibration, config: QuantizeConfig, key: str) -> Observations:
@@ -287,22 +288,3 @@ def _kept(model: ir.Model, shapes: Shapes, kept: frozenset[str], grids: Mapping[
         value: Grid(grids[value].high / 127) if grids[value].centred and not centrable(model, placement, value) else grids[value]
         for value in placement.values
     }
-
-
-def _fidelity(
-    model: ir.Model,
-    network: Network,
-    shapes: Shapes,
-    kept: frozenset[str],
-    grids: Mapping[str, Grid],
-    weights: Weights,
-    images: Sequence[NDArray[np.float32]],
-    reference: NDArray[np.float32],
-) -> Fidelity:
-    placement, own = _kept(model, shapes, kept, grids)
-    before = network.constants
-    try:
-        network.constants = rounded_constants(network, placement, weights)
-        return fidelity(reference, logits_of(network, images, placement.edges, own))
-    finally:
-        network.constants = before

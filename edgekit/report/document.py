@@ -71,7 +71,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""
-        ladder = [{**plain(rung), "verdict": rung.verdict} for rung in self.ladder]
+        ladder = [{**plain(rung), "top1_interval": rung.parity and rung.parity.interval, "verdict": rung.verdict} for rung in self.ladder]
         return {**plain(self), "ladder": ladder, "failures": list(self.failures), "next": list(self.next_commands)}
 
 

@@ -12,8 +12,10 @@ def markdown(report: Report) -> str:
     """A page that reads without the tool: what was made of what, the ladder, latency, warnings, environment."""
     lines = [f"# {report.network.name}, {report.precision}", ""]
     lines += _facts(report)
-    lines += ["", "## Parity ladder", "", f"Every rung against the first, on {report.images.count} photos ({report.images.source}).", ""]
+    lines += ["", "## Parity ladder", "", _images(report), ""]
     lines += _table(table.LADDER, map(table.ladder_row, report.ladder))
+    if caveats := table.caveat_lines(report.ladder):
+        lines += ["", *(f"- {line}" for line in caveats)]
     lines += ["", *(f"- {rung.name}: run by {rung.checked_with}" for rung in report.ladder)]
     if report.calibration is not None:
         lines += ["", "## INT8", "", *(f"- {line}" for line in table.calibration_lines(report.calibration, report.kept))]
@@ -29,6 +31,12 @@ def markdown(report: Report) -> str:
     lines += ["", "## Environment", "", *(f"- {line}" for line in table.environment_lines(report.environment))]
     lines += ["", "Tools: " + ", ".join(f"{name} {version}" for name, version in report.tools.items()) + ".", ""]
     return "\n".join(lines)
+
+
+def _images(report: Report) -> str:
+    where = f"Every rung against the first, on {report.images.count} photos ({report.images.source})"
+    judging = report.calibration and report.calibration.judging.count
+    return f"{where}; those of INT8 on the {judging} of them that nothing was taken from." if judging else f"{where}."
 
 
 def _facts(report: Report) -> list[str]:

@@ -11,11 +11,11 @@ from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.parity import Parity, Rung
 from edgekit.report.document import Latency, LatencyRow
 
-LADDER = ("rung", "seconds", "MB", "max-abs", "SQNR dB", "top-1 agreement", "verdict")
+LADDER = ("rung", "seconds", "MB", "max-abs", "SQNR dB", "top-1 agreement [95 %]", "verdict")
 LATENCY = ("latency", "median ms", "p90", "p99", "CV", "times as long as reference")
 
 
-PROOF = ("parity with the golden images", "SQNR dB", "max-abs", "top-1 agreement", "")
+PROOF = ("parity with the golden images", "SQNR dB", "max-abs", "top-1 agreement [95 %]", "")
 
 
 def ladder_row(rung: Rung) -> tuple[str, ...]:
@@ -27,10 +27,11 @@ def ladder_row(rung: Rung) -> tuple[str, ...]:
 
 
 def parity_cells(p: Parity) -> tuple[str, str, str]:
-    """SQNR, max-abs and top-1 agreement."""
+    """SQNR, max-abs, and top-1 agreement with its count and its 95 % interval in percent."""
     sqnr = "exact" if math.isinf(p.sqnr) and p.sqnr > 0 else f"{p.sqnr:.1f}"
+    low, high = p.interval
     ties = "" if not p.ties else f", {p.ties} tie" if p.ties == 1 else f", {p.ties} ties"
-    return sqnr, f"{p.max_abs:.1e}", f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties})"
+    return sqnr, f"{p.max_abs:.1e}", f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties}) [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def latency_row(row: LatencyRow) -> tuple[str, ...]:
@@ -58,12 +59,24 @@ def latency_caption(latency: Latency) -> str:
     )
 
 
+def caveat_lines(ladder: Sequence[Rung]) -> list[str]:
+    """Which gates were met by little, and how little; the same of several rungs is said once."""
+    rungs: dict[str, list[str]] = {}
+    for rung in ladder:
+        if rung.caveat is not None:
+            rungs.setdefault(rung.caveat, []).append(rung.name)
+    return [f"{', '.join(names)}: {caveat}" for caveat, names in rungs.items()]
+
+
 def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) -> list[str]:
-    """How INT8 came about and what it reached on the photos that decided between alternatives."""
+    """How INT8 came about, from which photos, and which judged it."""
     photos = "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
+    choosing, judging = calibration.choosing, calibration.judging
+    judged = "judged" if calibration.judged else "are too few to judge"
     lines = [
         f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, rounding {calibration.rounding}",
-        f"on {calibration.held_out} of them, held out to choose by: SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"{choosing.count} others ({choosing.source}) chose: on them SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"{judging.count} others ({judging.source}), from which nothing was taken, {judged}",
     ]
     return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
 

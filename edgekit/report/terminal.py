@@ -9,12 +9,13 @@ from rich.text import Text
 from edgekit.report import table
 from edgekit.report.document import Report, shown
 
-_STYLES = {"pass": "green", "fail": "bold red", "reference": "dim"}
+_STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow", "reference": "dim"}
 
 
 def render(report: Report) -> Group:
     """Ladder, latency, warnings with their fix, the path, the next commands."""
     parts: list[Table | Text] = [_title(report), _ladder(report)]
+    parts += [Text(line, style="yellow") for line in table.caveat_lines(report.ladder)]
     if report.calibration is not None:
         parts += [Text(), *map(Text, table.calibration_lines(report.calibration, report.kept))]
     if report.latency is not None:

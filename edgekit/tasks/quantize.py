@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from edgekit import steps
 from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.calibration import open_calibration
-from edgekit.errors import InputError
+from edgekit.errors import GateFailed, InputError
 from edgekit.files import check_writable
 from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity import DEFAULT_GATES, parse_gate
+from edgekit.parity import DEFAULT_GATES, Parity, parse_gate
 from edgekit.progress import Progress
-
-PROBE_IMAGES = 4
+from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 
 @dataclass(frozen=True)
 class QuantizedFile:
-    """``sqnr`` in dB and ``agreement`` of the written graph on ``held_out`` photos that nothing was calibrated on."""
+    """``parity`` of the written graph with the FP32 one on the photos that nothing was taken from and nothing chosen by; ``judged`` is False where they
+    were too few to pass the gate, and ``caveat`` says by how little it was met."""
 
     path: Path
     sha256: str
     megabytes: float
-    held_out: int
-    sqnr: float
-    agreement: float
+    parity: Parity
+    agreement_interval: tuple[float, float]
+    judged: bool
+    caveat: str | None
     kept: tuple[KeptEntry, ...]
     calibration: CalibrationEntry
     advice: tuple[Advice, ...]
@@ -54,7 +53,7 @@ def quantize_file(
 
     Raises:
         InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be used.
-        GateFailed: the gate was not met; no file is written.
+        GateFailed: the gate was not met by the photos that judge; no file is written.
     """
     check_writable("--out", out)
     if out.exists() and not force:
@@ -64,24 +63,31 @@ def quantize_file(
     with step("network"):
         network = open_network(request)
     with step("calibrate"):
-        calibration = open_calibration(calib, network.input, calib_images)
-        probe = np.stack(list(islice(calibration, PROBE_IMAGES)))
+        noise = calib is not None and calib.partition(":")[0] == "random"
+        images = steps.load_images(Path(calib) if calib and not noise else None, network)
+        calibration = open_calibration(calib, network.input, images.folder, calib_images)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
             traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)
-            simplified, notes = steps.simplify(traced, Path(folder) / "simplified.onnx", 17, probe)
+            simplified, notes = steps.simplify(traced, Path(folder) / "simplified.onnx", 17, calibration.choosers[: steps.PROBE_IMAGES])
         with step("quantize"):
             config = steps.quantization(required, calibrator, rounding)
-            final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config, None)
-        assert final.calibration is not None and final.quantization is not None
-        reached = final.quantization.reached
+            final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
+        with step("judge"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
+            ladder = steps.Ladder.over(reference, images.pixels[images.places(calibration.judges)])
+            ladder.climb("int8", final.artifact, step.seconds, required, judges=range(len(ladder.images)))
+        rung = ladder.rungs[-1]
+        if rung.failures:
+            raise GateFailed("; ".join(rung.failures), hint="give more photos like those the network will see, or relax --gate")
+        assert final.calibration is not None and rung.parity is not None
         result = QuantizedFile(
             out,
             final.artifact.sha256,
             final.artifact.megabytes,
-            final.quantization.held_out,
-            reached.sqnr,
-            reached.agreement,
+            rung.parity,
+            rung.parity.interval,
+            rung.judged,
+            rung.caveat,
             final.kept,
             final.calibration,
             (*steps.advise(network), *notes, *final.advice),

@@ -42,8 +42,10 @@ def test_an_int8_bundle_says_how_it_came_about(edgekit: EdgekitCall, wide: tuple
     result = edgekit(*wide, "--int8", "--calib", calibration, "--gate", "agreement=none,sqnr=10", "--out", out)
     assert result.code == 0, result.err
     entry = Bundle.open(out).manifest.calibration
-    assert entry is not None and entry.images.count == 24 and not entry.random and 0 < entry.held_out < 24
-    assert f"calibrated on 24 photos ({calibration})" in result.out and f"on {entry.held_out} of them" in result.out
+    assert entry is not None and not entry.random
+    assert entry.images.count + entry.choosing.count == 24 and entry.images.count > entry.choosing.count > 0
+    assert f"calibrated on {entry.images.count} photos ({calibration})" in result.out
+    assert f"{entry.choosing.count} others ({calibration}) chose" in result.out
     graph = onnx.load(str(out / "model.onnx")).graph
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
     assert not any(tensor.data_type in (onnx.TensorProto.UINT8, onnx.TensorProto.INT32) for tensor in graph.initializer)
@@ -55,6 +57,48 @@ def test_an_int8_bundle_says_how_it_came_about(edgekit: EdgekitCall, wide: tuple
     picture = tmp_path / "layers.svg"
     assert edgekit("sensitivity", out, "--picture", picture).code == 0
     assert picture.read_text().startswith("<svg") and layers[0]["layer"] in picture.read_text()
+
+
+def test_six_photos_cannot_pass_a_rung(edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    result = edgekit(*wide, "--int8", "--calib", calibration, "--gate", "agreement=none,sqnr=10", "--out", out, "--json")
+    assert result.code == 0, result.err
+    report, manifest = json.loads(result.out), Bundle.open(out).manifest
+    verdicts = {rung["name"]: (rung["verdict"], rung["parity"] and rung["parity"]["images"]) for rung in report["ladder"]}
+    assert verdicts["simplified"] == ("pass", 6) and verdicts["int8"] == verdicts["int8 for CPUs"] == ("not judged", 6)
+    assert {rung.name: rung.judged for rung in manifest.parity}["int8"] is False
+    assert manifest.calibration is not None and not manifest.calibration.judged and manifest.calibration.judging.count == 6
+    assert any("INT8 was not judged: 6 photos" in advice["message"] for advice in report["advice"])
+    page = (out / "report.md").read_text()
+    assert "not judged" in page and "6 others" in page and "are too few to judge" in page
+
+
+def test_photos_that_gave_ranges_do_not_judge(edgekit: EdgekitCall, wide: tuple[object, ...], photos: Path, tmp_path: Path) -> None:
+    """All six parity photos are among those that calibrate."""
+    calibration = tmp_path / "calibration"
+    calibration.mkdir()
+    for photo in bundled_photos()[:24]:
+        shutil.copy(photo, calibration)
+    result = edgekit(*wide, "--int8", "--calib", calibration, "--gate", "agreement=none", "--out", tmp_path / "bundle")
+    assert result.code == 2 and "none is left to judge by" in result.err and not (tmp_path / "bundle").exists()
+    shutil.copy(bundled_photos()[40], photos_and_one := Path(shutil.copytree(photos, tmp_path / "more")))
+    result = edgekit(*wide[:-1], photos_and_one, "--int8", "--calib", calibration, "--gate", "agreement=none", "--out", tmp_path / "bundle")
+    assert result.code == 0, result.err
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert {rung.name: rung.images for rung in manifest.parity}["int8"] == 1 and manifest.parity_images.count == 7
+
+
+def test_judges_decide_and_the_row_says_by_how_little(edgekit: EdgekitCall, wide: tuple[object, ...], tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    result = edgekit(*wide[:-2], "--int8", "--gate", "agreement=0.4", "--out", out, "--json")
+    assert result.code == 0, result.err
+    report, manifest = json.loads(result.out), Bundle.open(out).manifest
+    entry, rung = manifest.calibration, next(rung for rung in manifest.parity if rung.name == "int8")
+    assert entry is not None and entry.images.count + entry.choosing.count + entry.judging.count == len(bundled_photos())
+    assert rung.images == entry.judging.count >= 16 and rung.judged and rung.top1_interval[0] < rung.top1_agreement <= rung.top1_interval[1]
+    shown = next(row for row in report["ladder"] if row["name"] == "int8")
+    assert shown["top1_interval"] == list(rung.top1_interval) and shown["caveat"] == rung.caveat
+    assert (rung.caveat is None) == (rung.top1_interval[0] >= 0.4)
 
 
 def test_noise_marks_the_bundle(edgekit: EdgekitCall, wide: tuple[object, ...], tmp_path: Path) -> None:
@@ -79,13 +123,13 @@ def test_too_few_and_equal_photos(edgekit: EdgekitCall, tiny: tuple[object, ...]
     for photo in bundled_photos()[:5]:
         shutil.copy(photo, few)
     result = edgekit(*tiny, "--int8", "--calib", few, "--out", tmp_path / "bundle")
-    assert result.code == 2 and "8" in result.err
+    assert result.code == 2 and "too few" in result.err
     same = tmp_path / "same"
     same.mkdir()
     for i in range(12):
         shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
     result = edgekit(*tiny, "--int8", "--calib", same, "--out", tmp_path / "bundle")
-    assert result.code == 2 and "identical" in result.err
+    assert result.code == 2 and "show the same" in result.err
 
 
 def test_quantize_takes_any_graph(edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path) -> None:
@@ -95,7 +139,9 @@ def test_quantize_takes_any_graph(edgekit: EdgekitCall, wide: tuple[object, ...]
     result = edgekit(*command, "--json")
     assert result.code == 0, result.err
     facts = json.loads(result.out)
-    assert facts["megabytes"] == out.stat().st_size / 1e6 and facts["held_out"] > 0 and facts["sqnr"] > 10
+    assert facts["megabytes"] == out.stat().st_size / 1e6 and facts["parity"]["sqnr"] > 10
+    assert facts["parity"]["images"] == facts["calibration"]["judging"]["count"] < 16 and not facts["judged"]
+    assert sum(facts["calibration"][role]["count"] for role in ("images", "choosing", "judging")) == 24
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".model")) == []
     again = edgekit(*command)
     assert again.code == 2 and "--force" in again.err

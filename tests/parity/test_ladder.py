@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.parity import DEFAULT_GATES, Gate, Parity, Rung, parse_gate
-from edgekit.report.table import ladder_row
+from edgekit.report.table import caveat_lines, ladder_row
 
 ROOT = Path(__file__).resolve().parents[2]
 PERFECT = Parity(78, 0.0, 0.0, 0.0, 1.0, float("inf"), 1.0, 1.0, 0)
@@ -58,10 +58,10 @@ def test_ties_do_not_count_as_flips():
 @pytest.mark.parametrize(
     ("parity", "cell"),
     [
-        (with_flips(0), "100.0% (78/78)"),
-        (with_flips(1), "98.7% (77/78)"),
-        (with_flips(0, ties=1), "98.7% (77/78, 1 tie)"),
-        (with_flips(1, ties=2), "96.2% (75/78, 2 ties)"),
+        (with_flips(0), "100.0% (78/78) [95.3, 100.0]"),
+        (with_flips(1), "98.7% (77/78) [93.1, 99.8]"),
+        (with_flips(0, ties=1), "98.7% (77/78, 1 tie) [93.1, 99.8]"),
+        (with_flips(1, ties=2), "96.2% (75/78, 2 ties) [89.3, 98.7]"),
     ],
 )
 def test_the_ladders_row_says_ties(parity, cell):
@@ -118,3 +118,21 @@ def test_a_gate_that_cannot_be_read(text, message):
     with pytest.raises(InputError, match=message) as caught:
         parse_gate(text, Gate())
     assert caught.value.hint
+
+
+def test_a_gate_met_by_count_alone_says_by_how_little():
+    gate = Gate(agreement=0.95)
+    words = "agreement 95.0% is met by count (76 of 78); the lower bound of its 95 % interval is 91.1%, 3.9 points below"
+    assert gate.caveat(with_flips(2)) == words
+    assert gate.caveat(with_flips(5)) is None, "missed altogether, which is a failure"
+    assert gate.caveat(with_flips(0)) is None, "78 of 78 bear 95 % out"
+    assert Gate(sqnr=40.0).caveat(with_flips(0)) is None
+    rungs = [Rung(name, "onnxruntime", 1.0, 7.0, with_flips(2), (), words) for name in ("int8", "int8 for CPUs")]
+    assert caveat_lines([Rung("onnx", "onnxruntime", 1.0, 7.0, PERFECT), *rungs]) == [f"int8, int8 for CPUs: {words}"]
+
+
+def test_too_few_judges_refuse_but_do_not_pass():
+    few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
+    assert (
+        few.verdict == "not judged" and replace(few, failures=("SQNR",)).verdict == "fail" and replace(few, judged=True).verdict == "pass"
+    )

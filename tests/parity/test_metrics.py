@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import top_k_accuracy_score
 
 from edgekit.parity import Parity, compare
+from edgekit.parity.metrics import wilson
 
 
 def normal(*shape, seed=0):
@@ -118,3 +120,15 @@ def test_it_is_the_classes_that_changed_places_which_count():
 def test_an_image_that_agrees_is_no_tie():
     reference = np.array([[2.0 + 2**-12, 2.0, 1.0]], np.float32)
     assert compare(reference, reference).ties == 0
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 5), (1, 1), (26, 27), (27, 27), (940, 1000)])
+def test_the_interval_is_scipys(count, of):
+    expected = binomtest(count, of).proportion_ci(0.95, "wilson")
+    assert wilson(count, of) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_of_an_agreement():
+    logits = np.eye(4, dtype=np.float32)
+    moved = logits[[0, 1, 2, 0]]
+    assert compare(logits, moved).interval == wilson(3, 4)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from edgekit.quantize.mixed import MOST_FRUITLESS, Fallback, Gate, Limits, choose
+from edgekit.quantize.mixed import LEAST_RISE, MOST_FRUITLESS, Fallback, Gate, Limits, choose
 from edgekit.quantize.sensitivity import LayerSensitivity, Sensitivity
 from edgekit.quantize.twin import Fidelity
 
@@ -38,8 +38,61 @@ def test_no_more_are_taken_than_the_gate_asks_or_the_limits_allow() -> None:
     assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06, weights=1.0)).kept] == ["a"]
 
 
-def test_the_search_ends_where_layer_after_layer_gains_nothing() -> None:
-    dull = {f"dull{i}": 22 - i / 100 for i in range(MOST_FRUITLESS)}
-    late = {"late": 21.0}
-    assert chosen(dull | late, dict.fromkeys(dull, 0.0) | {"late": 5.0}).kept == ()
-    assert [k.layer for k in chosen(dict(list(dull.items())[1:]) | late, dict.fromkeys(dull, 0.0) | {"late": 5.0}).kept] == ["late"]
+def counting(agreement: float, expected: float, sqnr: float = 20.0) -> Fidelity:
+    return Fidelity(sqnr, agreement, expected, 0.01)
+
+
+def kept_until(gate: Gate, all_int8: Fidelity, after: Callable[[int], Fidelity], layers: int = 30) -> Fallback:
+    """What is chosen among equal layers, each 1 % of the network, where ``after`` tells what so many in float reach."""
+    rows = [LayerSensitivity(f"{i:02}", reaching(20.5), reaching(20), 0.01, 0.001) for i in range(layers)]
+    return choose(Sensitivity(tuple(rows), reaching(20), 8), all_int8, lambda kept: after(len(kept)), gate, Limits())
+
+
+def test_what_is_counted_decides_where_more_is_expected() -> None:
+    """The margins promise 0.99 from the start; the count says 0.92, and 0.95 from five layers on."""
+    gate = Gate(agreement=0.95)
+    fallback = kept_until(gate, counting(0.92, 0.99), lambda kept: counting(0.92 if kept < 5 else 0.95, 0.99, 20 + kept))
+    assert len(fallback.kept) == 5 and fallback.met
+    never = kept_until(gate, counting(0.92, 0.99), lambda kept: counting(0.92, 0.99, 20 + kept))
+    assert len(never.kept) == 10 and not never.met, "a tenth of the MACs"
+
+
+def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
+    gate = Gate(agreement=0.95)
+    fallback = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 100))
+    assert len(fallback.kept) == 3 and fallback.met
+    short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + 0.0025 * kept))
+    assert len(short.kept) == 10 and short.met, "the count meets the gate, though not safely"
+    dull = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + LEAST_RISE / 2 * kept))
+    assert dull.kept == () and dull.met, "no layer is worth its MACs"
+
+
+def test_no_layer_returns_that_would_break_the_count() -> None:
+    fallback = kept_until(Gate(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100))
+    assert fallback.kept == () and fallback.met
+
+
+def test_layers_are_tried_until_the_gate_is_met() -> None:
+    """However many gained nothing before."""
+    tried: list[str] = []
+    rows = [LayerSensitivity(f"{i:02}", reaching(20.0), reaching(20), 0.01, 0.001) for i in range(40)]
+
+    def evaluate(kept: frozenset[str]) -> Fidelity:
+        tried.extend(kept)
+        return counting(0.96, 0.99, 21) if "35" in kept else counting(0.92, 0.99)
+
+    fallback = choose(Sensitivity(tuple(rows), reaching(20), 8), counting(0.92, 0.99), evaluate, Gate(0.95), Limits())
+    assert [k.layer for k in fallback.kept] == ["35"] and fallback.met and len(tried) == 36
+
+
+def test_the_wish_for_safety_ends_where_layer_after_layer_gains_nothing() -> None:
+    met = counting(0.96, 0.955)
+    calls: list[int] = []
+
+    def evaluate(kept: frozenset[str]) -> Fidelity:
+        calls.append(len(kept))
+        return met
+
+    rows = [LayerSensitivity(f"{i:02}", reaching(21.0), reaching(20), 0.01, 0.001) for i in range(40)]
+    fallback = choose(Sensitivity(tuple(rows), reaching(20), 8), met, evaluate, Gate(0.95), Limits())
+    assert fallback.kept == () and fallback.met and len(calls) == MOST_FRUITLESS

@@ -259,6 +259,8 @@ def test_an_engine_of_names_proves_nothing():
 
 def test_8_6_separates_nodes_by_a_control_character():
     """Seen with 8.6.0 on a GPU: a bare control character stands in a string, which JSON forbids."""
-    told = '{"Layers": [{"Name": "a + b", "LayerType": "CaskConvolution", "Metadata": "[ONNX Layer: a]\x1e[ONNX Layer: b]"}], "Bindings": []}'
+    told = (
+        '{"Layers": [{"Name": "a + b", "LayerType": "CaskConvolution", "Metadata": "[ONNX Layer: a]\x1e[ONNX Layer: b]"}], "Bindings": []}'
+    )
     (layer,) = read_inspector(told)
     assert layer.onnx_layers == ("a", "b")
