@@ -49,7 +49,7 @@ Answer = dict[str, Any]
 
 def weights_of_int8(builder: Builder, folder: Path) -> Answer:
     """Which ways of storing INT8 weights are taken, and whether the engine then computes what ONNX says."""
-    return {form: _attempt(lambda form=form: _built_from(builder, write_probe(folder, form))) for form in FORMS}
+    return {form: _attempt(lambda form=form: _built_from(builder, write_probe(folder, form), QUICK)) for form in FORMS}
 
 
 def boundary_types(builder: Builder, folder: Path) -> Answer:
@@ -208,8 +208,8 @@ def _with_io(builder: Builder, path: Path, io: Any) -> Answer:
 # ---- one question in a process of its own
 
 
-def _built_from(builder: Builder, probe: Probe) -> Answer:
-    engine = builder.build(probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig())
+def _built_from(builder: Builder, probe: Probe, level: int | None = None) -> Answer:
+    engine = builder.build(probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig(opt_level=level))
     with builder.load(engine, SessionOptions()) as session:
         scores = session.run(probe.feeds)[probe.output]
         layers = [{"name": layer.name, "kind": layer.kind, "precision": layer.precision, "role": layer.role} for layer in session.layers()]

@@ -11,6 +11,7 @@ from typing import Any
 
 from bars import COMPILED, EAGER, EAGER_SPEED_UP, INT8, INT8_SHARE, Bar, over_fp16
 from entries import EngineEntry, Row
+from facts_page import section
 from measuring import DEVICE, END_TO_END
 from networks import BATCHES, NETWORKS, PRECISIONS, TRAINED
 from rows import Results, read_results
@@ -27,10 +28,11 @@ NOTHING = "–"
 
 HEAD = """# Engines on a GPU
 
-What `benchmarks/gpu/run.py` measured, and nothing else; `benchmarks/gpu/page.py` writes this page from `benchmarks/results/gpu*.json`.
+What `benchmarks/gpu/run.py` measured and `benchmarks/gpu/facts.py` was answered, and nothing else; `benchmarks/gpu/page.py` writes this page from
+`benchmarks/results/gpu*.json` and `facts*.json`.
 """
 
-NOT_YET = """**Not yet measured.** No file of results is here, so no measurement stands on this page.
+NOT_YET = """**Not yet measured.** No file of results is here, so no latency and no parity of a network's engine stands on this page.
 """
 
 FRAME = f"""## What is measured
@@ -54,23 +56,24 @@ INT8 takes at most {INT8_SHARE:g} of FP16's time on ResNet-18 at batch 32; every
 ## Measuring it
 
     python benchmarks/gpu/prepare.py                        # the bundles, on a machine with PyTorch; no GPU needed
-    python benchmarks/gpu/run.py --torch-python python3     # on the machine with the GPU
+    python benchmarks/gpu/facts.py                          # on the machine with the GPU: small questions first
+    python benchmarks/gpu/run.py --torch-python python3     # then the networks
     python benchmarks/gpu/page.py                           # this page
 
 See [benchmarks/gpu](../benchmarks/gpu/README.md) for machines without a network and for what to do when time is short.
 """
 
 
-def page(results: Sequence[tuple[str, Results]]) -> str:
-    """The page for files of results, by name."""
+def page(results: Sequence[tuple[str, Results]], facts: Sequence[Path] = ()) -> str:
+    """The page for files of results, by name, and of facts."""
     measured = [(name, found) for name, found in results if found.rows]
     parts = [HEAD, *(_section(name, found) for name, found in measured)] if measured else [HEAD, NOT_YET]
-    return "\n".join([*parts, FRAME])
+    return "\n".join([*parts, *map(section, facts), FRAME])
 
 
 def rendered() -> str:
     """The page as it should be."""
-    return page([(path.name, read_results(path)) for path in sorted(RESULTS.glob("gpu*.json"))])
+    return page([(path.name, read_results(path)) for path in sorted(RESULTS.glob("gpu*.json"))], sorted(RESULTS.glob("facts*.json")))
 
 
 def _section(name: str, results: Results) -> str:
