@@ -7,7 +7,7 @@ from edgekit.parity.ladder import Gate
 from edgekit.parity.metrics import Parity
 
 ROUNDING_DB = 3.0
-EXACT_DB = 70.0  # FP32 sums in another order leave no less, however deep the network: benchmarks/fp32_rounding.py
+EXACT_DB = 70.0  # FP32 sums in another order: benchmarks/fp32_rounding.py
 
 
 def lost(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, ...]:

@@ -81,17 +81,22 @@ def test_default_gates():
 
 
 def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
-    """Over all that benchmarks/fp32_rounding.py measured. Networks that hardly amplify hardly feel FP16 weights either: there they may pass."""
+    """Over all that benchmarks/fp32_rounding.py measured, but where torch itself is not as near to double precision as the gate asks.
+
+    Networks that hardly amplify hardly feel FP16 weights either: there they may pass.
+    """
     gate = DEFAULT_GATES["fp32"]
     rows = json.loads((ROOT / "benchmarks" / "results" / "fp32_rounding.json").read_text(encoding="utf-8"))["rows"]
     assert {row["name"] for row in rows} >= {"lenet5", "googlenet", "resnet152", "mobilenetv2", "efficientnet_b0", "efficientnet_b7"}
-    for row in rows:
-        for run in row["runs"]:
-            for way, gap in run["gate"].items():
-                assert gap["sqnr"] >= gate.sqnr + 10 and gap["relative"] <= gate.relative / 5 and gap["flips"] == 0, (row["name"], way)
-            amplifies = min(gap["sqnr"] for gap in run["gate"].values()) < 100
-            for fault, gap in run["faults"].items():
-                assert gap["sqnr"] < gate.sqnr - 10 or (fault == "weights in FP16" and not amplifies), (row["name"], fault)
+    runs = [(row["name"], run) for row in rows for run in row["runs"]]
+    decided = [(name, run) for name, run in runs if run["exact"]["torch"]["sqnr"] >= gate.sqnr]
+    assert len(runs) - len(decided) <= 2
+    for name, run in decided:
+        for way, gap in run["gate"].items():
+            assert gap["sqnr"] >= gate.sqnr + 10 and gap["relative"] <= gate.relative / 5 and gap["flips"] == 0, (name, way)
+        amplifies = min(gap["sqnr"] for gap in run["gate"].values()) < 100
+        for fault, gap in run["faults"].items():
+            assert gap["sqnr"] < gate.sqnr - 10 or (fault == "weights in FP16" and not amplifies), (name, fault)
 
 
 def test_a_gate_is_read_over_the_default():
