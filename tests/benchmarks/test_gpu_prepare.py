@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from edgekit.artifact import sha256_of
-from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, STRONG_MODEL, Bundle
+from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, STRONG_MODEL, Bundle, inventory
 from edgekit.bundle.manifest import FileEntry
+from edgekit.parity import DEFAULT_GATES
 from edgekit.tasks.verify import verify
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -30,7 +31,7 @@ def test_untrained_bundles_say_so_and_ask_for_decibels(prepared: Path) -> None:
     assert manifest.golden.sqnr is not None
     assert manifest.gate.sqnr == round(min(manifest.golden.sqnr, *(reached[name] for name in reached if name.startswith("int8"))) - 3, 1)
     assert Bundle.open(prepared / "lenet5-fp16").manifest.gate.sqnr == 40
-    assert Bundle.open(prepared / "lenet5-fp32").manifest.gate.sqnr is None
+    assert Bundle.open(prepared / "lenet5-fp32").manifest.gate.sqnr == DEFAULT_GATES["fp32"].sqnr
 
 
 def test_they_hold_what_an_engine_is_built_from(prepared: Path) -> None:
@@ -80,5 +81,7 @@ def test_golden_images_of_two_kinds_are_refused(gpu: SimpleNamespace, bundles: P
     golden = dict(np.load(file))
     file.unlink()
     np.savez_compressed(file, **{**golden, "inputs": golden["inputs"] + 1})
+    manifest = Bundle.open(file.parent).manifest.model_copy(update={"files": inventory(file.parent)})
+    (file.parent / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
     with pytest.raises(ValueError, match="different golden images"):
         gpu.prepare.check("lenet5", bundles)

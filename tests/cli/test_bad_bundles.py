@@ -281,6 +281,7 @@ RECORD = {
     "sha256": hashlib.sha256(b"plan").hexdigest(),
     "bytes": 4,
     "layers_of": "network",
+    "quantized": [],
     "layers": [],
 }
 RECORDS: list[tuple[dict[str, Any], str]] = [

@@ -73,7 +73,7 @@ def file(tmp_path: Path) -> Path:
         ((1, 3, 32, 48), ForeignInput("NCHW", 3, 32, 48, 1, 8)),
         ((4, 1, 28, 28), ForeignInput("NCHW", 1, 28, 28, 4, 8)),
         (("N", 3, "height", "width"), ForeignInput("NCHW", 3, None, None, None, 8)),
-        ((-1, 3, 32, 0), ForeignInput("NCHW", 3, 32, None, None, 8)),
+        ((-1, 3, 32, "width"), ForeignInput("NCHW", 3, 32, None, None, 8)),
         (("N", 32, 48, 3), ForeignInput("NHWC", 3, 32, 48, None, 8)),
     ],
 )
@@ -336,7 +336,7 @@ def _shaped(**options: object) -> Callable[[Path], None]:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: None, r"net\.onnx: no such file"),
-    "folder": (lambda f: f.mkdir(), r"net\.onnx: no such file"),
+    "folder": (lambda f: f.mkdir(), r"net\.onnx: is a folder, not a regular file"),
     "empty": (lambda f: f.touch(), r"net\.onnx is empty"),
     "text": (lambda f: f.write_text("a text that is no graph at all"), r"net\.onnx is not an ONNX file, or is truncated"),
     "zeros": (lambda f: f.write_bytes(bytes(1000)), r"net\.onnx is not an ONNX file"),
