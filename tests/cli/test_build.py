@@ -38,9 +38,7 @@ def exported_with(photos, folder, **request) -> Path:
 
 @pytest.fixture(scope="module")
 def int8_bundle(tmp_path_factory):
-    return exported_with(
-        photos, tmp_path_factory.mktemp("int8") / "bundle", precision="int8", factory="wide", rounding="nearest", calib=str(photos)
-    )
+    return exported_with(None, tmp_path_factory.mktemp("int8") / "bundle", precision="int8", factory="wide", rounding="nearest")
 
 
 @pytest.fixture(scope="module")
