@@ -40,6 +40,8 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
         "no-bias": {"correct_bias": False},
         "no-centre": {"centre": False},
         "no-equalize": {"equalize": False},
+        "no-spare": {"spare": False},
+        "no-learning": {"passes": 0},
         "mse": {"calibrator": "mse"},
         "fallback": {"fallback": True, "gate": Gate(agreement=0.97)},
     }[variant]
@@ -61,6 +63,7 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
         "macs_kept": sum(kept.values()),
         "calibrator": result.report.calibrator,
         "equalized": len(result.report.equalized),
+        "notes": result.report.notes,
         "gate_met_on_held_out": gate_met,
         "held_out": {"agreement": result.report.reached.agreement, "sqnr_db": result.report.reached.sqnr},
     }
@@ -130,7 +133,7 @@ def nncf(work: Path, name: str, variant: str) -> Path:
     return out
 
 
-ABLATIONS = ("nearest", "no-bias", "no-centre", "no-equalize", "mse")
+ABLATIONS = ("nearest", "no-bias", "no-centre", "no-equalize", "no-spare", "no-learning", "mse")
 TOOLS = {
     "edgekit": Tool(edgekit, ("int8", "fallback"), "edgekit.quantize", "edgekit"),
     "onnxruntime": Tool(onnxruntime, ("s8", "s8-percentile", "u8s8"), "onnxruntime.quantization", "onnxruntime"),

@@ -200,18 +200,18 @@ def _weight_error(model: ir.Model, group: Group, statistics: Mapping[str, Channe
 def scale_group(model: ir.Model, group: Group, scales: Array) -> None:
     """Multiplies a group's channels in place: writers by ``scales``, readers by their inverse."""
     for layer in group.writers:
-        shape = [1] * len(_array(model, layer.weight).shape)
+        shape = [1] * len(array_of(model, layer.weight).shape)
         shape[layer.channel_axis] = -1
-        _assign(model, layer.weight, _array(model, layer.weight) * scales.reshape(shape))
+        assign(model, layer.weight, array_of(model, layer.weight) * scales.reshape(shape))
         if layer.bias is not None:
-            _assign(model, layer.bias, _array(model, layer.bias) * scales)
+            assign(model, layer.bias, array_of(model, layer.bias) * scales)
     for layer in group.readers:
-        weight = _array(model, layer.weight)
+        weight = array_of(model, layer.weight)
         if weight.ndim == 2:
-            _assign(model, layer.weight, weight / (scales[None] if layer.channel_axis == 0 else scales[:, None]))
+            assign(model, layer.weight, weight / (scales[None] if layer.channel_axis == 0 else scales[:, None]))
         else:
             channels = _input_channels(layer, weight.shape)
-            _assign(model, layer.weight, weight / scales[channels].reshape(*channels.shape, *[1] * (weight.ndim - 2)))
+            assign(model, layer.weight, weight / scales[channels].reshape(*channels.shape, *[1] * (weight.ndim - 2)))
 
 
 def _is_homogeneous(node: ir.Node) -> bool:
@@ -247,16 +247,16 @@ def _input_channels(layer: Layer, shape: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _matrix(model: ir.Model, layer: Layer) -> Array:
-    weight = _array(model, layer.weight)
+    weight = array_of(model, layer.weight)
     weight = np.moveaxis(weight, layer.channel_axis, 0)
     return weight.reshape(weight.shape[0], weight.shape[1], -1)
 
 
-def _array(model: ir.Model, name: str) -> Array:
+def array_of(model: ir.Model, name: str) -> Array:
     tensor = model.graph.initializers[name].const_value
     assert tensor is not None
     return tensor.numpy().astype(np.float64)
 
 
-def _assign(model: ir.Model, name: str, array: Array) -> None:
+def assign(model: ir.Model, name: str, array: Array) -> None:
     model.graph.initializers[name].const_value = ir.tensor(array.astype(np.float32), name=name)

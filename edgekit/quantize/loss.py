@@ -40,6 +40,22 @@ def price_grids(
     return prices
 
 
+def price_channels(
+    network: Network, placement: Placement, images: Sequence[NDArray[np.float32]], grids: Mapping[str, Grid]
+) -> dict[str, NDArray[np.float64]]:
+    """The same of each channel (axis 1) of each value of ``grids`` that has channels, rounded alone."""
+    prices: dict[str, NDArray[np.float64]] = {}
+    generator = torch.Generator().manual_seed(SEED)
+    for image in images:
+        values, gradients = _probe(network, placement, image, generator)
+        with torch.inference_mode():
+            for value, grid in grids.items():
+                if values[value].ndim == 4:
+                    moved = (gradients[value] * (grid.round(values[value]) - values[value])).sum((-2, -1)).reshape(PROBES, -1)
+                    prices[value] = prices.get(value, 0.0) + moved.square().mean(0).double().numpy()
+    return prices
+
+
 def channel_gradients(network: Network, values: Sequence[str], images: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
     """Per channel of each value, the squared gradient of the logits summed over positions, mean over images: what unit noise there costs."""
     sums: dict[str, NDArray[np.float64]] = {}

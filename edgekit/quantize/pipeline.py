@@ -20,17 +20,19 @@ from edgekit.quantize.check import check_graph, separate_constants
 from edgekit.quantize.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantize.execute import Network, threads
 from edgekit.quantize.images import Calibration, quarters, split
+from edgekit.quantize.learn import PASSES, learn, passes_for
 from edgekit.quantize.loss import channel_gradients, price_grids
 from edgekit.quantize.mixed import Fallback, Gate, Limits
 from edgekit.quantize.observe import Observations, exposed, observe
 from edgekit.quantize.placement import Placement, Shapes, place
-from edgekit.quantize.qdq import centrable, write_graph
+from edgekit.quantize.qdq import centrable, widest_step, write_graph
 from edgekit.quantize.ranges import CALIBRATORS
 from edgekit.quantize.rounding import Rounding
-from edgekit.quantize.search import GridSearch, search_grids
+from edgekit.quantize.search import PRICED_IMAGES, GridSearch, search_grids
 from edgekit.quantize.sensitivity import Sensitivity
+from edgekit.quantize.spare import Shared, share_spare_channels
 from edgekit.quantize.twin import ChannelGrid, Fidelity, Grid, fidelity, logits_of
-from edgekit.quantize.weights import round_weights
+from edgekit.quantize.weights import Weights, round_weights
 from edgekit.runtimes.base import SessionOptions, run_batches
 
 PRESERVED = 1e-5  # of the logits' range: what equalization may move them in float
@@ -40,7 +42,9 @@ PRESERVED = 1e-5  # of the logits' range: what equalization may move them in flo
 class QuantizeConfig:
     """How a graph becomes int8.
 
-    ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive`` (minutes);
+    ``equalize`` gives channels like ranges, ``spare`` lets dead channels carry copies of others, ``centre`` uses all levels behind a ReLU.
+    ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive`` (minutes), which then
+    learns steps and biases from up to ``passes`` crops;
     ``gate`` is what must be reached on held-out images, by keeping layers in float where ``fallback`` allows it,
     up to ``macs_limit`` and ``weights_limit`` (shares of the network's MACs and weights); ``cache`` is a folder for what was observed.
     Sensitivity is measured where ``sensitivity`` asks for it or the gate is not met without.
@@ -48,7 +52,9 @@ class QuantizeConfig:
 
     calibrator: str = "auto"
     rounding: Rounding = "adaptive"
+    passes: int = PASSES
     equalize: bool = True
+    spare: bool = True
     centre: bool = True
     correct_bias: bool = True
     gate: Gate = field(default_factory=Gate)
@@ -135,19 +141,24 @@ def quantize(
             candidates += _equalized(
                 float_graph, Path(folder) / "equalized.onnx", placement, artifact, calibration, config, key, reference, notes
             )
-    best = float_graph
+    if config.spare and network.differentiable:
+        candidates = [_shared(candidate, placement, calibration, reference, centre=config.centre) for candidate in candidates]
+    best = candidates[0]
     if len(candidates) > 1:
         best = max(candidates, key=lambda c: _search(c, placement, (SCREENING,), calibration, reference, centre=config.centre).reached.sqnr)
     names = tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
     search = _search(best, placement, names, calibration, reference, centre=config.centre)
-    model, network, equalized, seen = best
+    model, network, equalized, seen, shared = best
+    notes += [f"{each.value}: {len(each.sources)} spare channels carry copies of others" for each in shared]
     weights = round_weights(network, placement, search.grids, calibration.search, mode=config.rounding, correct_bias=config.correct_bias)
     if config.rounding == "adaptive":
         notes += [f"{layer} has too many inputs for adaptive rounding: its weights went to the nearest" for layer in weights.plain]
+    grids, weights, learnt = _learnt(best, placement, search.grids, weights, calibration, reference, config)
+    notes += learnt
 
     def write(kept: frozenset[str]) -> Artifact:
-        final, grids = _kept(model, shapes, kept, search.grids)
-        return save(write_graph(model, final, grids, weights.rounded, weights.biases), path, "int8", artifact)
+        final, own = _kept(model, shapes, kept, grids)
+        return save(write_graph(model, final, own, weights.rounded, weights.biases), path, "int8", artifact)
 
     views = (*calibration.held_out, *(quarters(calibration.held_out) if config.fallback else ()))
     expected = np.concatenate([reference, logits_of(network, views[len(reference) :])]) if config.fallback else reference
@@ -163,7 +174,7 @@ def quantize(
     costs = None
     if config.sensitivity or (config.fallback and not config.gate.safely_met_by(all_int8)):
         count = sensitivity.images_for(placement)
-        costs = sensitivity.measure(network, placement, search.grids, weights, calibration.held_out[:count], reference[:count])
+        costs = sensitivity.measure(network, placement, grids, weights, calibration.held_out[:count], reference[:count])
     fallback = Fallback((), all_int8, config.gate.met_by(all_int8))
     if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
         fallback = mixed.choose(costs, all_int8, evaluate, config.gate, Limits(config.macs_limit, config.weights_limit))
@@ -224,6 +235,7 @@ class _Candidate(NamedTuple):
     network: Network
     equalized: tuple[Equalized, ...]
     seen: Observations
+    shared: tuple[Shared, ...] = ()
 
 
 def _equalized(
@@ -252,6 +264,47 @@ def _equalized(
         return []
     seen = _observe(save(model, path, "fp32", artifact), placement, calibration, config, key)
     return [_Candidate(model, network, done, seen)]
+
+
+def _learnt(
+    candidate: _Candidate,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    weights: Weights,
+    calibration: Calibration,
+    reference: NDArray[np.float32],
+    config: QuantizeConfig,
+) -> tuple[Mapping[str, Grid], Weights, list[str]]:
+    """Grids and weights after learning, and what to note of it."""
+    if config.rounding == "nearest" or config.passes == 0:
+        return grids, weights, []
+    if not candidate.network.differentiable:
+        return grids, weights, ["steps and biases are as searched: no gradient flows through the network's operators"]
+    passes = passes_for(placement, config.passes)
+    if passes == 0:
+        return grids, weights, ["steps and biases are as searched: the network is too large to learn them in the time there is"]
+    widest = {value: widest_step(candidate.model, value, grid) for value, grid in grids.items()}
+    done = learn(candidate.network, placement, grids, weights, widest, calibration.search, calibration.held_out, reference, passes=passes)
+    what = f"steps and biases learnt from {passes} crops"
+    if done.after.sqnr <= done.before.sqnr:
+        return grids, weights, [f"{what} were no better on the photos that choose, and are as searched"]
+    return done.grids, done.weights, [f"{what}: {done.before.sqnr:.1f} dB became {done.after.sqnr:.1f} dB on the photos that choose"]
+
+
+def _shared(
+    plain: _Candidate, placement: Placement, calibration: Calibration, reference: NDArray[np.float32], *, centre: bool
+) -> _Candidate:
+    """The graph whose spare channels carry copies, if it still computes the float function and is nearer to it on the held-out images."""
+    search = _search(plain, placement, (SCREENING,), calibration, reference, centre=centre)
+    model, done = share_spare_channels(plain.model, placement, search.grids, calibration.search[:PRICED_IMAGES])
+    if not done:
+        return plain
+    shared = plain._replace(model=model, network=Network(model), shared=done)
+    drift = float(np.abs(logits_of(shared.network, calibration.held_out) - reference).max())
+    if drift > PRESERVED * float(np.ptp(reference)):
+        return plain
+    reached = _search(shared, placement, (SCREENING,), calibration, reference, centre=centre).reached
+    return shared if reached.sqnr > search.reached.sqnr else plain
 
 
 SCREENING = "mse"  # the calibrator that tells whether equalizing pays

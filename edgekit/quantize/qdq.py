@@ -46,7 +46,8 @@ def write_graph(
     graph = model.graph
     nodes = {str(node.name): node for node in graph}
     layers = {layer.name: layer for layer in placement.layers}
-    bias = {name: _bias(graph, layer) for name, layer in layers.items()} | {n: b.astype(np.float64) for n, b in biases.items()}
+    bias = {name: _bias(graph, layer) for name, layer in layers.items()}
+    bias |= {layer.name: biases[layer.name].astype(np.float64) for layer in placement.quantized if layer.name in biases}
     sources = {str(value.name): value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
     readers = {value: [edge for edge, read in placement.edges.items() if read == value] for value in placement.values}
     for name in placement.values:
@@ -88,6 +89,14 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
         if layer is None or layer.reason is not None or layer.padded or (layer.name, use.idx) not in placement.edges:
             return False
     return True
+
+
+def widest_step(model: ir.Model, value: str, grid: Grid) -> float:
+    """The largest step that a value's grid may get: where all that its activation cuts off has the grid's last code, it must stay so."""
+    activation = _from_zero(next((v for node in model.graph for v in node.outputs if v.name == value), None))
+    if activation is None or not np.isfinite(activation.bound) or not _ends_at_last_code(activation, grid):
+        return np.inf
+    return activation.bound / (grid.codes[1] - 0.5) * (1 - np.finfo(np.float32).eps)  # a float32 step is not rounded past it
 
 
 class _Activation(NamedTuple):

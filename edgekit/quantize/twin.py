@@ -28,14 +28,18 @@ class Grid:
     centred: bool = False
 
     @property
+    def codes(self) -> tuple[int, int]:
+        """The lowest and the highest multiple of ``scale``."""
+        return (0, LEVELS - 1) if self.centred else (QMIN, QMAX)
+
+    @property
     def high(self) -> float:
         """The largest number on the grid."""
-        return self.scale * (LEVELS - 1 if self.centred else QMAX)
+        return self.scale * self.codes[1]
 
     def round(self, x: Tensor) -> Tensor:
         """The nearest numbers on the grid, ties to even; the gradient is one inside the grid and zero outside."""
-        low, high = (0, LEVELS - 1) if self.centred else (QMIN, QMAX)
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, 0, low, high)
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, 0, *self.codes)
 
 
 @dataclass(frozen=True)
