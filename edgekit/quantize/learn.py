@@ -213,7 +213,7 @@ class _Round(torch.autograd.Function):
         return rounded
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, scale, rounded = ctx.saved_tensors
         low, high = ctx.codes
         inside = gradient * ((x >= (low - 0.5) * scale) & (x <= (high + 0.5) * scale))

@@ -96,7 +96,7 @@ def widest_step(model: ir.Model, value: str, grid: Grid) -> float:
     activation = _from_zero(next((v for node in model.graph for v in node.outputs if v.name == value), None))
     if activation is None or not np.isfinite(activation.bound) or not _ends_at_last_code(activation, grid):
         return np.inf
-    return activation.bound / (grid.codes[1] - 0.5) * (1 - np.finfo(np.float32).eps)  # a float32 step is not rounded past it
+    return activation.bound / (grid.codes[1] - 0.5) * (1 - float(np.finfo(np.float32).eps))  # a float32 step is not rounded past it
 
 
 class _Activation(NamedTuple):
