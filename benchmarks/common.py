@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench.environment import describe
-from edgekit.bench.statistics import Ratio, ratio_by_block
-from edgekit.report.plain import plain
+from edgekit.latency.statistics import Ratio, ratio_by_block
+from edgekit.machine.environment import describe
+from edgekit.reports.plain import plain
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -18,9 +18,9 @@ import torch
 from common import write_result
 from zoo_export import torchvision_builder
 
-from edgekit.bench.clock import measure
+from edgekit.latency.clock import measure
 from edgekit.models import create_model, variants
-from edgekit.report.plain import plain
+from edgekit.reports.plain import plain
 
 NETWORKS = (
     *("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "mobilenetv2"),

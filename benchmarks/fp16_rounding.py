@@ -16,15 +16,15 @@ from pathlib import Path
 from common import write_result
 
 from edgekit.calib import photos
-from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.comparison import Parity, compare
+from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import Observation, observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity import Parity, compare
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.sources.networks import NetworkRequest, open_network
 
 NETWORKS = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 

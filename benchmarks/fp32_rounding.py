@@ -27,10 +27,10 @@ from torch import nn
 from zoo_rows import prepared, take_each
 
 from edgekit.artifact import Artifact
+from edgekit.comparison import Parity, compare
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
-from edgekit.parity import Parity, compare
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 

@@ -31,8 +31,8 @@ from common import RESULTS, run_process
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.bench.environment import describe
-from edgekit.report.plain import plain
+from edgekit.machine.environment import describe
+from edgekit.reports.plain import plain
 
 LATENCY_NETWORKS = ("mobilenetv2", "efficientnet_lite0")
 OURS = "edgekit-int8 for CPUs"
@@ -50,8 +50,8 @@ RESULT = RESULTS / "int8_cost.json"
 
 
 def latency(work: Path) -> dict[str, Any]:
-    from edgekit.bench.clock import measure
-    from edgekit.latency import synchronous
+    from edgekit.latency.clock import measure
+    from edgekit.pipeline.latency import synchronous
     from edgekit.runtimes.base import SessionOptions
     from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -105,9 +105,9 @@ def memory(work: Path) -> dict[str, Any]:
 def observe(work: Path, count: int) -> None:
     """One pass over ``count`` images, in this process."""
     from edgekit.graph.io import load
-    from edgekit.quantize.execute import Network
-    from edgekit.quantize.observe import observe as observe_graph
-    from edgekit.quantize.placement import place
+    from edgekit.quantization.execute import Network
+    from edgekit.quantization.observe import observe as observe_graph
+    from edgekit.quantization.placement import place
 
     artifact = _artifact(work / "mobilenetv2.onnx", "fp32")
     photos = np.load(work / "mobilenetv2.calib.npy", mmap_mode="r")
@@ -150,7 +150,7 @@ quantize(sys.argv[1], quantize_mode="int8", calibration_data={"input": np.load(s
 def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
     from edgekit.images import ImageFolder, InputSpec, PreparedImages
     from edgekit.models import variants
-    from edgekit.models.download import cache_folder
+    from edgekit.models.pretrained.download import cache_folder
 
     t = variants()["mobilenetv2"].transform
     spec = InputSpec(3, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)

@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from zoo_rows import prepared, take_each
 
-from edgekit.graph.float_weights import write_float_weights
-from edgekit.graph.half import HalfConfig, halve
+from edgekit.graph.forms.float_weights import write_float_weights
+from edgekit.graph.forms.fp16 import HalfConfig, halve
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
-from edgekit.quantize import QuantizeConfig, quantize
+from edgekit.quantization import QuantizeConfig, quantize
 
 PARSE = Path(os.environ.get("PARSER86", Path.home() / ".cache" / "edgekit-parser86")) / "parse"
 PHOTOS = 8

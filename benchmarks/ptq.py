@@ -81,7 +81,7 @@ def prepare_lenet(work: Path, folder: Path) -> None:
 
 
 def _write_graph(work: Path, name: str, model, shape: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
-    from edgekit.graph.simplify import SimplifyConfig, simplify
+    from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
     from edgekit.graph.trace import TraceConfig, trace
 
     raw = trace(model.eval(), work / f"{name}.raw.onnx", TraceConfig(shape))
@@ -188,7 +188,7 @@ def _cpu_form(path: Path, images: NDArray[np.float32], reference: NDArray[np.flo
 def write_cpu_form(path: Path) -> Path:
     """Writes ``NETWORK.edgekit-VARIANT.cpu.onnx`` beside an int8 graph of edgekit's."""
     from edgekit.artifact import Artifact, sha256_of
-    from edgekit.runtimes.cpu_dialect import write_cpu_dialect
+    from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
 
     return write_cpu_dialect(
         Artifact(path, "onnx", "int8", (), (), sha256_of(path)), path.with_name(path.name.replace(".int8.", ".cpu."))

@@ -31,7 +31,7 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
     """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is met), or what is left out of int8."""
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
-    from edgekit.quantize import Gate, GateNotMet, QuantizeConfig, quantize
+    from edgekit.quantization import Gate, GateNotMet, QuantizeConfig, quantize
 
     settings: dict[str, object] = {"fallback": False, "sensitivity": False}
     settings |= {
@@ -135,7 +135,7 @@ def nncf(work: Path, name: str, variant: str) -> Path:
 
 ABLATIONS = ("nearest", "no-bias", "no-centre", "no-equalize", "no-spare", "no-learning", "mse")
 TOOLS = {
-    "edgekit": Tool(edgekit, ("int8", "fallback"), "edgekit.quantize", "edgekit"),
+    "edgekit": Tool(edgekit, ("int8", "fallback"), "edgekit.quantization", "edgekit"),
     "onnxruntime": Tool(onnxruntime, ("s8", "s8-percentile", "u8s8"), "onnxruntime.quantization", "onnxruntime"),
     "modelopt": Tool(modelopt, ("max", "entropy"), "modelopt.onnx.quantization", "nvidia-modelopt"),
     "nncf": Tool(nncf, ("performance", "mixed"), "nncf", "nncf"),

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from zoo_rows import prepared, take_each, timed
 
 from edgekit.artifact import Artifact
+from edgekit.comparison import Parity, compare
 from edgekit.errors import BadNetwork
-from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
-from edgekit.parity import Parity, compare
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig

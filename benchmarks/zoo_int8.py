@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from zoo_rows import prepared, take_each, timed
 
 from edgekit.artifact import Artifact
+from edgekit.comparison import Parity, compare
 from edgekit.errors import EdgekitError
-from edgekit.graph.half import HalfConfig, rounding_twin
+from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
+from edgekit.graph.forms.strongly_typed import strengthen
 from edgekit.graph.io import load
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
-from edgekit.graph.strong import strengthen
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
-from edgekit.parity import Parity, compare
-from edgekit.quantize import QuantizeConfig, quantize
-from edgekit.quantize.execute import Network
-from edgekit.quantize.placement import place
+from edgekit.quantization import QuantizeConfig, quantize
+from edgekit.quantization.execute import Network
+from edgekit.quantization.placement import place
 from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 

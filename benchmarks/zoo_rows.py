@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.models import Variant, variants
-from edgekit.report.plain import plain
+from edgekit.reports.plain import plain
 
 Row = TypeVar("Row")
 

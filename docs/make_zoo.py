@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.models import Variant, variants
-from edgekit.models.weights import WEIGHTS
+from edgekit.models.pretrained.weights import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, ZOO = ROOT / "README.md", ROOT / "docs" / "zoo.md"

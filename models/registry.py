@@ -93,7 +93,7 @@ def create_model(
         raise ValueError(f"{variant.name} needs at least one class and one channel, not {classes} and {channels}")
     model: nn.Module = build(**{**variant.config, **config}, num_classes=classes, in_channels=channels)
     if pretrained:
-        from .checkpoint import load_pretrained
+        from .pretrained.checkpoint import load_pretrained
 
         load_pretrained(model, variant)
     if features_only:

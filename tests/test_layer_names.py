@@ -9,7 +9,7 @@ import onnx
 import pytest
 from torch import nn
 
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
 

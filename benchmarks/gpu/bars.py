@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from entries import Entry, Row
 
-from edgekit.bench.statistics import Ratio
+from edgekit.latency.statistics import Ratio
 
 EAGER_SPEED_UP = 3.0
 INT8_SHARE = 0.62

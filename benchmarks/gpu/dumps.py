@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.artifact import Artifact
 from edgekit.runtimes.tensorrt import Builder
-from edgekit.runtimes.tensorrt.loading import load_engine
+from edgekit.runtimes.tensorrt.running.loading import load_engine
 
 
 def dump(builder: Builder, engine: Artifact, name: str, folder: Path | None, times: Mapping[str, float] | None = None) -> None:

@@ -9,11 +9,11 @@ from networks import NETWORKS
 from pydantic import BaseModel, ConfigDict
 
 from edgekit.artifact import Precision
-from edgekit.bench.verdict import Verdict
 from edgekit.bundle.engines import GoldenCheck
 from edgekit.bundle.manifest import GateEntry
-from edgekit.report.bench import Table
-from edgekit.runtimes.tensorrt.audit import Audit
+from edgekit.latency.verdict import Verdict
+from edgekit.reports.bench import Table
+from edgekit.runtimes.tensorrt.inspection.audit import Audit
 
 
 class Entry(BaseModel):

@@ -27,16 +27,16 @@ from networks import PRECISIONS, bundle_name
 from probes import BEHIND, FORMS, KINDS, Probe, write_probe, write_single
 
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.bench.environment import describe
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError, GateFailed
-from edgekit.report.plain import plain
+from edgekit.machine.environment import describe
+from edgekit.reports.plain import plain
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
-from edgekit.runtimes.tensorrt.builder import TENSORRT
-from edgekit.runtimes.tensorrt.layertimes import layer_times
-from edgekit.runtimes.tensorrt.loading import LoadedEngine, load_engine
+from edgekit.runtimes.tensorrt.building.builder import TENSORRT
+from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 from edgekit.runtimes.tensorrt.log import make_log
+from edgekit.runtimes.tensorrt.running.loading import LoadedEngine, load_engine
 from edgekit.tasks.build import build
 
 ROOT = Path(__file__).resolve().parents[2]

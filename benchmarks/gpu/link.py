@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench.clock import DeviceRun
 from edgekit.errors import EdgekitError, EnvironmentLacks
+from edgekit.latency.clock import DeviceRun
 
 SIDE = Path(__file__).with_name("torch_side.py")
 # What a relocated Python was started with would send another one to the wrong libraries.

@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 from torch_side import KINDS
 
 from edgekit.artifact import Precision
-from edgekit.bench import clock, phases
-from edgekit.bench.cautions import of_measurement
-from edgekit.bench.environment import Environment, describe
-from edgekit.bench.verdict import Candidate as Contender
-from edgekit.bench.verdict import Verdict, verdict
 from edgekit.bundle import GOLDEN, Bundle
 from edgekit.errors import EdgekitError, GateFailed
-from edgekit.latency import batches_of, synchronous
-from edgekit.report.bench import Table
-from edgekit.report.document import LatencyRow
-from edgekit.report.plain import plain
+from edgekit.latency import clock, phases
+from edgekit.latency.cautions import of_measurement
+from edgekit.latency.verdict import Candidate as Contender
+from edgekit.latency.verdict import Verdict, verdict
+from edgekit.machine.environment import Environment, describe
+from edgekit.pipeline.latency import batches_of, synchronous
+from edgekit.reports.bench import Table
+from edgekit.reports.document import LatencyRow
+from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Array, SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
-from edgekit.runtimes.tensorrt.layertimes import layer_times
-from edgekit.runtimes.tensorrt.session import EngineSession
+from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
+from edgekit.runtimes.tensorrt.running.session import EngineSession
 from edgekit.tasks.build import Built, audit_of, build
 
 DEVICE = "without copies: inputs and outputs stay on the GPU"

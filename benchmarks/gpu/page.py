@@ -17,8 +17,8 @@ from networks import BATCHES, NETWORKS, PRECISIONS, TRAINED
 from rows import Results, read_results
 from torch_side import KINDS
 
-from edgekit.bench.statistics import Ratio
-from edgekit.report.bench import Table
+from edgekit.latency.statistics import Ratio
+from edgekit.reports.bench import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "gpu.md"

@@ -28,12 +28,12 @@ from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
 from edgekit.artifact import Precision, sha256_of
 from edgekit.bundle import CPU_MODEL, ENGINES, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
 from edgekit.bundle.manifest import WeightsEntry
+from edgekit.bundle.proof import ROUNDING_DB
 from edgekit.calib import photos
 from edgekit.errors import EdgekitError, GateFailed
-from edgekit.export import ExportRequest, export
 from edgekit.images import ImageFolder, PreparedImages
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity.golden import ROUNDING_DB
+from edgekit.pipeline.export import ExportRequest, export
+from edgekit.sources.networks import NetworkRequest, open_network
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "gpu"
 SEED = 0
@@ -61,7 +61,7 @@ def prepare(name: str, trained: bool, out: Path) -> None:
     """Makes the bundles of a network that ``out`` does not have yet.
 
     Raises:
-        EdgekitError: as :func:`edgekit.export.export`.
+        EdgekitError: as :func:`edgekit.pipeline.export.export`.
     """
     missing = [precision for precision in PRECISIONS if not (out / bundle_name(name, precision)).exists()]
     if not missing:

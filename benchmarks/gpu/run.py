@@ -24,13 +24,13 @@ from measuring import Say, Settings, build_row, measure_row
 from networks import BATCHES, NETWORKS, PRECISIONS, bundle_name
 from rows import Machine, Results, open_results, write_results
 
-from edgekit.bench.cuda import driver
-from edgekit.bench.environment import describe
 from edgekit.errors import EdgekitError, EnvironmentLacks, InputError
-from edgekit.report.plain import plain
+from edgekit.machine.driver import driver
+from edgekit.machine.environment import describe
+from edgekit.reports.plain import plain
 from edgekit.runtimes import builders
 from edgekit.runtimes.tensorrt import Builder
-from edgekit.sessions import require
+from edgekit.tasks.sessions import require
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -20,9 +20,9 @@ from edgekit.bundle import ENGINES, MANIFEST, Bundle, names
 from edgekit.bundle.folder import first_fault
 from edgekit.errors import BadBundle, InputError
 from edgekit.files import check_readable, no_file
-from edgekit.runtimes.tensorrt.boundary import Io, specs
-from edgekit.runtimes.tensorrt.builder import Placement
-from edgekit.runtimes.tensorrt.layers import EngineLayer
+from edgekit.runtimes.tensorrt.building.boundary import Io, specs
+from edgekit.runtimes.tensorrt.building.builder import Placement
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import Library, Target
 
 SCHEMA_VERSION = 2

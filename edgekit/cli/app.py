@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from edgekit import __version__
-from edgekit.cli import bench, blame, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
+from edgekit.cli.commands import bench, blame, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
 from edgekit.cli.console import err, escape
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 

@@ -15,9 +15,9 @@ import onnx_ir as ir
 from onnx import defs
 
 from edgekit.errors import BadNetwork
-from edgekit.graph import decompose
 from edgekit.graph.edit import initializer, int_attribute
 from edgekit.graph.io import constant, opset_of
+from edgekit.graph.simplification import decompose
 
 OLDEST = 13  # per-channel QuantizeLinear
 NEWEST = 22  # TensorRT 11

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import Artifact, TensorSpec
-from edgekit.bench.environment import saturates_u8s8
 from edgekit.errors import BadNetwork, EnvironmentLacks
 from edgekit.files import check_utf8
 from edgekit.limits import Watch, overrun
+from edgekit.machine.environment import saturates_u8s8
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.artifact import Artifact
-from edgekit.bench.cuda import no_gpu
-from edgekit.bench.libraries import Libraries
 from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.machine.driver import no_gpu
+from edgekit.machine.elf import needed
+from edgekit.machine.libraries import Libraries
 from edgekit.runtimes.base import Array, Availability, SessionOptions
-from edgekit.runtimes.elf import needed
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession, first_line, installed_version
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edgekit.bench.environment import Environment
+from edgekit.machine.environment import Environment
 from edgekit.targets.table import BOARDS, CHIPS, JETPACKS, TENSORRT_LINES, Board, Chip, JetPack, TensorRTLine, Version
 
 

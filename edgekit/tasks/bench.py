@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.advice import Advice
-from edgekit.bench import clock, phases
-from edgekit.bench.cautions import of_measurement
-from edgekit.bench.environment import describe
-from edgekit.bench.throughput import rates
-from edgekit.bench.verdict import Candidate as Contender
-from edgekit.bench.verdict import verdict
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
-from edgekit.latency import batches_of, synchronous
+from edgekit.latency import clock, phases
+from edgekit.latency.cautions import of_measurement
+from edgekit.latency.throughput import rates
+from edgekit.latency.verdict import Candidate as Contender
+from edgekit.latency.verdict import verdict
+from edgekit.machine.environment import describe
+from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
-from edgekit.report.bench import BenchReport, Proof, Shipped, Table
-from edgekit.report.document import LatencyRow
+from edgekit.reports.bench import BenchReport, Proof, Shipped, Table
+from edgekit.reports.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
-from edgekit.sessions import open_session
 from edgekit.tasks.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
+from edgekit.tasks.sessions import open_session
 
 END_TO_END = "end to end: copy in, run, copy out"
 ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"

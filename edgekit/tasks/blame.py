@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgekit import steps
 from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
 from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
 from edgekit.bundle.manifest import InputEntry
 from edgekit.errors import BadBundle, BadNetwork
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
-from edgekit.networks import Network, NetworkRequest, input_of_graph, open_network
-from edgekit.parity.blame import BOUND, Blame, blame
-from edgekit.parity.taps import GraphValues, Taps
+from edgekit.layerwise.blame import BOUND, Blame, blame
+from edgekit.layerwise.taps import GraphValues, Taps
+from edgekit.pipeline import steps
 from edgekit.progress import Progress
 from edgekit.runtimes import builders, find
-from edgekit.sessions import CPU, graph_for, require
+from edgekit.sources.networks import Network, NetworkRequest, input_of_graph, open_network
+from edgekit.tasks.sessions import CPU, graph_for, require
 
 MAX_IMAGES = 16
 OPSET = 17
@@ -149,21 +149,21 @@ def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[n
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch
     if runtime in builders():
-        from edgekit.runtimes.tensorrt.taps import engine_taps
+        from edgekit.layerwise.engine_values import engine_taps
 
         return found[0], engine_taps(found[1], builders()[runtime], scratch / "1", found[0], images)
     return found[0], found[1]
 
 
 def _read(path: Path, folder: Path, runtime: str, batch: int) -> GraphValues:
-    from edgekit.graph.taps import GraphTaps
+    from edgekit.layerwise.graph_values import GraphTaps
     from edgekit.runtimes.onnxruntime import OnnxRuntime
 
     artifact = Artifact(path, "onnx", "fp32", (), (), "")
     if runtime == CPU:
         return GraphTaps(artifact, folder, OnnxRuntime(as_written=True))
     if runtime in builders():
-        from edgekit.runtimes.tensorrt.taps import MarkedEngines
+        from edgekit.layerwise.engine_values import MarkedEngines
 
         return GraphTaps(artifact, folder, MarkedEngines(builders()[runtime], folder, batch), on_cpu=False, local=False)
     return GraphTaps(artifact, folder, find(runtime), on_cpu=False)

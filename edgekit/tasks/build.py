@@ -18,17 +18,17 @@ from edgekit.bundle.engines import (
     record_path,
 )
 from edgekit.bundle.manifest import FileEntry, Manifest
+from edgekit.bundle.proof import lost
 from edgekit.bundle.staging import Sibling, locked
+from edgekit.comparison import compare
 from edgekit.errors import GateFailed
-from edgekit.parity import compare
-from edgekit.parity.golden import lost
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
-from edgekit.runtimes.tensorrt.audit import Audit, audit
-from edgekit.runtimes.tensorrt.builder import Plan
-from edgekit.runtimes.tensorrt.compile import OnPhase
+from edgekit.runtimes.tensorrt.building.builder import Plan
+from edgekit.runtimes.tensorrt.building.compile import OnPhase
+from edgekit.runtimes.tensorrt.building.typed import quantized
+from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
 from edgekit.runtimes.tensorrt.library import Library, Target
-from edgekit.runtimes.tensorrt.typed import quantized
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from edgekit.bundle import MANIFEST
 from edgekit.bundle.staging import Staging
 from edgekit.errors import BadImage
 from edgekit.images import ImageFolder, open_image
-from edgekit.report.plain import plain
+from edgekit.reports.plain import plain
 
 
 @dataclass(frozen=True)

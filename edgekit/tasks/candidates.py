@@ -14,12 +14,12 @@ from edgekit.artifact import TensorSpec
 from edgekit.bundle import Bundle
 from edgekit.bundle.folder import EXPORT_AGAIN
 from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.proof import lost
+from edgekit.comparison import DEFAULT_GATES, Parity, compare
 from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
-from edgekit.parity import DEFAULT_GATES, Parity, compare
-from edgekit.parity.golden import lost
 from edgekit.runtimes import find, known, torch
 from edgekit.runtimes.base import Session, SessionOptions, batches, rows_of
-from edgekit.sessions import CPU, open_session, require
+from edgekit.tasks.sessions import CPU, open_session, require
 
 TORCH = "torch"
 
@@ -175,8 +175,8 @@ def _why_not_torch(manifest: Manifest) -> str | None:
 
 def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
     """The network of a bundle in PyTorch, with the very weights that the manifest names."""
-    from edgekit.networks import NetworkRequest, open_network
     from edgekit.runtimes.torch import TorchSession
+    from edgekit.sources.networks import NetworkRequest, open_network
 
     m = bundle.manifest
     weights = f"random:{m.weights.seed}" if m.weights.source == "random" else "pretrained"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.bundle import Bundle
 from edgekit.images import open_image, preprocess
 from edgekit.runtimes.base import SessionOptions
-from edgekit.sessions import CPU, open_session, scores
+from edgekit.tasks.sessions import CPU, open_session, scores
 
 
 @dataclass(frozen=True)

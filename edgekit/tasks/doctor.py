@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgekit.advice import Advice
-from edgekit.bench.accelerators import Accelerators, accelerators
-from edgekit.bench.environment import VNNI, X86, Environment, describe
+from edgekit.machine.accelerators import Accelerators, accelerators
+from edgekit.machine.environment import VNNI, X86, Environment, describe
 from edgekit.runtimes import Availability, availability
 from edgekit.runtimes.tensorrt.library import NUMPY_1, wants_numpy_1
 from edgekit.targets import Target, Trap, missing_dla_compiler, parse_version, show_version, target_of, traps_for

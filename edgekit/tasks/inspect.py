@@ -10,9 +10,9 @@ from edgekit.bundle.engines import Engine, EngineRecord
 from edgekit.errors import EdgekitError
 from edgekit.runtimes import builders
 from edgekit.runtimes.base import SessionOptions, batches
-from edgekit.runtimes.tensorrt.audit import Audit
-from edgekit.runtimes.tensorrt.layers import EngineLayer
-from edgekit.runtimes.tensorrt.layertimes import layer_times
+from edgekit.runtimes.tensorrt.inspection.audit import Audit
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
+from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 from edgekit.runtimes.tensorrt.library import device
 from edgekit.tasks.build import audit_of
 

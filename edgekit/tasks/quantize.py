@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekit import steps
 from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
-from edgekit.calibration import open_calibration
+from edgekit.comparison import DEFAULT_GATES, Parity, parse_gate
 from edgekit.errors import GateFailed, InputError
 from edgekit.files import check_writable
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity import DEFAULT_GATES, Parity, parse_gate
+from edgekit.pipeline import steps
+from edgekit.pipeline.calibration import open_calibration
 from edgekit.progress import Progress
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.sources.networks import NetworkRequest, open_network
 
 
 @dataclass(frozen=True)

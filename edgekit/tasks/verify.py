@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.bundle import CPU_MODEL, Bundle
-from edgekit.parity import Parity
-from edgekit.parity.golden import lost
+from edgekit.bundle.proof import lost
+from edgekit.comparison import Parity
 from edgekit.runtimes.base import SessionOptions
-from edgekit.sessions import CPU, open_session, run_golden
+from edgekit.tasks.sessions import CPU, open_session, run_golden
 
 
 @dataclass(frozen=True)

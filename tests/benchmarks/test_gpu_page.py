@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from edgekit.bench.statistics import Ratio, Summary
-from edgekit.bench.verdict import Verdict
 from edgekit.bundle.engines import GoldenCheck
 from edgekit.bundle.manifest import GateEntry
-from edgekit.report.bench import Table
-from edgekit.report.document import LatencyRow
-from edgekit.runtimes.tensorrt.audit import Audit, Share
+from edgekit.latency.statistics import Ratio, Summary
+from edgekit.latency.verdict import Verdict
+from edgekit.reports.bench import Table
+from edgekit.reports.document import LatencyRow
+from edgekit.runtimes.tensorrt.inspection.audit import Audit, Share
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
 

@@ -12,7 +12,7 @@ import pytest
 from edgekit.artifact import sha256_of
 from edgekit.bundle import CPU_MODEL, GOLDEN, MANIFEST, STRONG_MODEL, Bundle, inventory
 from edgekit.bundle.manifest import FileEntry
-from edgekit.parity import DEFAULT_GATES
+from edgekit.comparison import DEFAULT_GATES
 from edgekit.tasks.verify import verify
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -15,9 +15,9 @@ import onnxruntime
 import pytest
 
 from edgekit.artifact import sha256_of
-from edgekit.bench import clock
 from edgekit.bundle import GOLDEN, MANIFEST
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.latency import clock
 from edgekit.runtimes.tensorrt import library
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble

@@ -11,8 +11,8 @@ import pytest
 
 from edgekit.calib import photos as bundled_photos
 from edgekit.cli.app import execute
-from edgekit.export import ExportRequest, export
-from edgekit.networks import NetworkRequest
+from edgekit.pipeline.export import ExportRequest, export
+from edgekit.sources.networks import NetworkRequest
 
 FACTORIES = Path(__file__).with_name("factories.py")
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from edgekit.bundle import Bundle
 from edgekit.errors import BadBundle
 from edgekit.runtimes import SessionOptions
-from edgekit.sessions import open_session
+from edgekit.tasks.sessions import open_session
 
 from .conftest import EdgekitCall
 from .hostile import (

@@ -33,7 +33,7 @@ def test_every_module_imports_on_a_bare_machine() -> None:
 import importlib, pkgutil
 import edgekit
 names = [module.name for module in pkgutil.walk_packages(edgekit.__path__, "edgekit.")]
-names = [n for n in names if not n.startswith(("edgekit.graph", "edgekit.quantize", "edgekit.models.", "edgekit.__main__"))]
+names = [n for n in names if not n.startswith(("edgekit.graph", "edgekit.quantization", "edgekit.models.", "edgekit.__main__"))]
 names += [f"edgekit.models.{n}" for n in ("catalog", "registry", "weights", "download", "transfer")] + ["edgekit.calib"]
 for name in names:
     importlib.import_module(name)

@@ -18,14 +18,14 @@ import edgekit.runtimes.onnxruntime as onnxruntime_of_cpus
 import edgekit.runtimes.tensorrt as runtimes_of_tensorrt
 import edgekit.tasks.build as engines_of_bundles
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.bench import clock
 from edgekit.bundle import Bundle
-from edgekit.export import ExportRequest, export
-from edgekit.networks import NetworkRequest
+from edgekit.latency import clock
+from edgekit.pipeline.export import ExportRequest, export
 from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
 from edgekit.runtimes.tensorrt import BuildConfig
+from edgekit.sources.networks import NetworkRequest
 from edgekit.tasks import candidates
 
 from .conftest import FACTORIES, EdgekitCall

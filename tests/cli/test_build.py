@@ -12,9 +12,9 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.bundle.engines import Options, engine_name, engines_of, open_engine
-from edgekit.export import ExportRequest, export
-from edgekit.networks import NetworkRequest
+from edgekit.pipeline.export import ExportRequest, export
 from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.sources.networks import NetworkRequest
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
 from ..runtimes.tensorrt.doubles import RTX, STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu, quantized_layers

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import Bundle
+from edgekit.bundle.proof import lost
 from edgekit.calib import photos as bundled_photos
-from edgekit.parity import Parity
-from edgekit.parity.golden import lost
+from edgekit.comparison import Parity
 
 from .conftest import EdgekitCall
 

@@ -72,7 +72,7 @@ def test_layers_near_the_limit_stay_fp32_or_else_the_gate_fails(
 ) -> None:
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     if not watched:
-        monkeypatch.setattr("edgekit.graph.risk._activations_at_risk", lambda node, ranges: None)
+        monkeypatch.setattr("edgekit.graph.forms.fp16_risk._activations_at_risk", lambda node, ranges: None)
     (tmp_path / "hot.py").write_text(HOT)
     network = ("export", f"{tmp_path / 'hot.py'}:build", "--size", "32", "--no-bench", "--images", photos)
     calibration = ("--calib", bundled_photos()[0].parent, "--calib-images", "24")

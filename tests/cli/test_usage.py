@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.cli import app, zoo
+from edgekit.cli import app
+from edgekit.cli.commands import zoo
 from edgekit.errors import InputError
 
 from .conftest import FACTORIES, EdgekitCall

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from edgekit.models import variants
-from edgekit.models.weights import WEIGHTS
+from edgekit.models.pretrained.weights import WEIGHTS
 
 KEYS = [
     *("name", "aliases", "family", "paper", "parameters", "macs", "size", "channels", "classes"),

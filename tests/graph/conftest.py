@@ -13,7 +13,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.artifact import Artifact
-from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.runtimes.base import SessionOptions

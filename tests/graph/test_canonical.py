@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit.graph.canonical import canonicalize
 from edgekit.graph.io import load, save
+from edgekit.graph.simplification.canonical import canonicalize
 
 
 @pytest.fixture

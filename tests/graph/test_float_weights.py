@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.artifact import Artifact, sha256_of
-from edgekit.graph.float_weights import write_float_weights
+from edgekit.graph.forms.float_weights import write_float_weights
 
 CODES = np.arange(-128, 128, dtype=np.int8)
 TINY, SMALLEST = np.finfo(np.float32).tiny, np.finfo(np.float32).smallest_subnormal

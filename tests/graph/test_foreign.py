@@ -17,9 +17,9 @@ from edgekit.errors import BadNetwork, InputError
 from edgekit.graph.foreign import ForeignInput, inspect, prepare
 from edgekit.graph.io import load
 from edgekit.images import InputSpec
-from edgekit.networks import NetworkRequest, open_network
 from edgekit.runtimes import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.sources.networks import NetworkRequest, open_network
 
 F32 = TensorProto.FLOAT
 Dims = tuple[int | str, ...]

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.graph.half import HalfConfig, halve
+from edgekit.graph.forms.fp16 import HalfConfig, halve
 from edgekit.graph.observe import observe
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgekit.graph import names
 from edgekit.graph.io import load
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 
 
@@ -151,9 +151,9 @@ SCRIPT = """
 import sys, torch, numpy as np
 from pathlib import Path
 from torch import nn
-from edgekit.graph.half import HalfConfig, halve
+from edgekit.graph.forms.fp16 import HalfConfig, halve
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 
 def hashes(folder):

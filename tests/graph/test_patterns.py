@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.graph.canonical import canonicalize
 from edgekit.graph.io import load, save
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.canonical import canonicalize
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 
 

@@ -8,16 +8,16 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.calib import photos
-from edgekit.graph import half
+from edgekit.comparison import DEFAULT_GATES, compare
+from edgekit.graph.forms import fp16 as half
 from edgekit.graph.io import load
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import PreparedImages
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity import DEFAULT_GATES, compare
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.sources.networks import NetworkRequest, open_network
 
 
 def outputs(artifact, images):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.graph.rounding import CANDIDATES, ROWS, round_keeping_mean
+from edgekit.graph.forms.fp16_rounding import CANDIDATES, ROWS, round_keeping_mean
 
 
 def nearest(weight):

@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.graph import onnxsim_process, opset, simplify
+from edgekit.graph import opset
 from edgekit.graph.io import load, opset_of
-from edgekit.graph.simplify import SimplifyConfig
+from edgekit.graph.simplification import onnxsim_process, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig
 
 
 @pytest.fixture

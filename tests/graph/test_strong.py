@@ -11,21 +11,21 @@ import pytest
 
 from edgekit.artifact import Artifact
 from edgekit.calib import photos
+from edgekit.comparison import compare
 from edgekit.errors import BadNetwork
-from edgekit.graph.float_weights import write_float_weights
-from edgekit.graph.half import HalfConfig, rounding_twin
+from edgekit.graph.forms.float_weights import write_float_weights
+from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
+from edgekit.graph.forms.strongly_typed import strengthen
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
-from edgekit.graph.strong import strengthen
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import PreparedImages
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity import compare
-from edgekit.quantize import QuantizeConfig, quantize
+from edgekit.quantization import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
+from edgekit.sources.networks import NetworkRequest, open_network
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
 QDQ = ("QuantizeLinear", "DequantizeLinear")
@@ -91,7 +91,7 @@ def scales(artifact):
 
 @pytest.fixture
 def network(layer, build, op, noise):
-    """A convolution, a residual block and a classifier, as ``edgekit.quantize`` writes them."""
+    """A convolution, a residual block and a classifier, as ``edgekit.quantization`` writes them."""
     return build(
         layer("stem", "x", "a", weights(4, 3, 3, 3), bias=noise(4)),
         op("Relu", "a", "b"),

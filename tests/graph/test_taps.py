@@ -7,12 +7,12 @@ import pytest
 
 from edgekit.errors import BadNetwork
 from edgekit.graph.alignment import Alignment, alignments, record
-from edgekit.graph.half import HalfConfig
+from edgekit.graph.forms.fp16 import HalfConfig
+from edgekit.graph.forms.strongly_typed import strengthen
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
-from edgekit.graph.strong import strengthen
-from edgekit.graph.taps import GraphTaps
-from edgekit.parity.taps import Carrier
+from edgekit.layerwise.graph_values import GraphTaps
+from edgekit.layerwise.taps import Carrier
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.models import download, transfer
-from edgekit.models.weights import Weights, WeightsUnavailable
+from edgekit.models.pretrained import download
+from edgekit.models.pretrained import http as transfer
+from edgekit.models.pretrained.weights import Weights, WeightsUnavailable
 
 BODY = bytes(range(256)) * 2000
 FILE = "net-1234abcd.pth"

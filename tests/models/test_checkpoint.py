@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgekit.models import checkpoint, create_model, find
-from edgekit.models.checkpoint import CheckpointError, in_reference_order, load_checkpoint, load_pretrained, read_state_dict
-from edgekit.models.download import Progress
-from edgekit.models.weights import WEIGHTS, Weights, WeightsUnavailable
+from edgekit.models import create_model, find
+from edgekit.models.pretrained import checkpoint
+from edgekit.models.pretrained.checkpoint import CheckpointError, in_reference_order, load_checkpoint, load_pretrained, read_state_dict
+from edgekit.models.pretrained.download import Progress
+from edgekit.models.pretrained.weights import WEIGHTS, Weights, WeightsUnavailable
 
 
 class Net(nn.Module):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgekit.models import download
-from edgekit.models.weights import Package, Weights, WeightsUnavailable
+from edgekit.models.pretrained import download
+from edgekit.models.pretrained.weights import Package, Weights, WeightsUnavailable
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -126,7 +126,7 @@ def test_two_at_once_fetch_it_once(server: Server) -> None:
 
 def test_two_processes_fetch_it_once(server: Server, cache: Path) -> None:
     weights = server.weights("whole")
-    imports = "from edgekit.models import Transform; from edgekit.models.download import fetch; from edgekit.models.weights import Weights"
+    imports = "from edgekit.models import Transform; from edgekit.models.pretrained.download import fetch; from edgekit.models.pretrained.weights import Weights"
     code = f"{imports}; fetch({weights!r})"
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate()[1] for process in processes] == [b"", b""]

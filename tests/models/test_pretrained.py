@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgekit.models import Transform, create_model, find
-from edgekit.models.checkpoint import in_reference_order, load_pretrained
-from edgekit.models.download import fetch
-from edgekit.models.weights import WEIGHTS
+from edgekit.models.pretrained.checkpoint import in_reference_order, load_pretrained
+from edgekit.models.pretrained.download import fetch
+from edgekit.models.pretrained.weights import WEIGHTS
 
 PHOTOS = {"chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee, "rocket": skimage.data.rocket}
 EGYPTIAN_CAT, TABBY, TIGER_CAT, ESPRESSO, SHUTTLE, MISSILE = 285, 281, 282, 967, 812, 657

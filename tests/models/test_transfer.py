@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgekit.models import download, transfer
-from edgekit.models.weights import Weights
+from edgekit.models.pretrained import download
+from edgekit.models.pretrained import http as transfer
+from edgekit.models.pretrained.weights import Weights
 
 if TYPE_CHECKING:
     from conftest import Server

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 from edgekit.models import variants
-from edgekit.models.download import SHIPPED
-from edgekit.models.weights import WEIGHTS, Weights
+from edgekit.models.pretrained.download import SHIPPED
+from edgekit.models.pretrained.weights import WEIGHTS, Weights
 
 
 def _of(project: str) -> list[tuple[str, Weights]]:
@@ -107,5 +107,5 @@ def test_pytorchcv_rows_repeat_its_metadata(name: str, weights: Weights) -> None
 
 
 def test_the_table_reads_without_torch() -> None:
-    code = "import sys, edgekit.models.weights, edgekit.models.download; sys.exit('torch' in sys.modules)"
+    code = "import sys, edgekit.models.pretrained.weights, edgekit.models.pretrained.download; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

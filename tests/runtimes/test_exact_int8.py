@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from edgekit.bench.environment import X86
 from edgekit.bundle import CPU_MODEL, MODEL, STRONG_MODEL, Bundle
-from edgekit.export import ExportRequest, export
-from edgekit.networks import NetworkRequest
+from edgekit.machine.environment import X86
+from edgekit.pipeline.export import ExportRequest, export
 from edgekit.runtimes import onnxruntime as cpu
 from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.sources.networks import NetworkRequest
 
 FORMS = (MODEL, CPU_MODEL, STRONG_MODEL)
 

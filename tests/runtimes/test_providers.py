@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import runtimes
 from edgekit.artifact import Artifact
-from edgekit.bench.environment import saturates_u8s8
-from edgekit.bench.libraries import Libraries
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
+from edgekit.machine.elf import needed
+from edgekit.machine.environment import saturates_u8s8
+from edgekit.machine.libraries import Libraries
 from edgekit.runtimes import onnxruntime_gpu as gpu
 from edgekit.runtimes.base import Availability, SessionOptions
-from edgekit.runtimes.elf import needed
 from edgekit.runtimes.onnxruntime_gpu import ONNXRUNTIME_CUDA, ONNXRUNTIME_TENSORRT, OnnxRuntimeGpu, OnnxRuntimeGpuSession
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bench.environment import describe
+from edgekit.machine.environment import describe
 from edgekit.targets import Target, board_of, jetpack_of, missing_dla_compiler, target_of, traps_for
 
 ORIN, ORIN_NANO = "NVIDIA Jetson AGX Orin Developer Kit", "NVIDIA Jetson Orin Nano Developer Kit"

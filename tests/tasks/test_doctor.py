@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bench.accelerators import Accelerators, accelerators
-from edgekit.bench.cuda import CudaDevice, CudaDriver
-from edgekit.bench.environment import Environment, describe
 from edgekit.cli.app import execute
+from edgekit.machine.accelerators import Accelerators, accelerators
+from edgekit.machine.driver import CudaDevice, CudaDriver
+from edgekit.machine.environment import Environment, describe
 from edgekit.runtimes import Availability
 from edgekit.tasks import doctor
 from edgekit.tasks.doctor import Diagnosis, judge

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.artifact import Artifact
-from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.comparison import DEFAULT_GATES, compare
+from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, variants
-from edgekit.parity import DEFAULT_GATES, compare
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig

@@ -28,17 +28,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.artifact import Artifact
-from edgekit.graph.float_weights import write_float_weights
-from edgekit.graph.half import HalfConfig, halve, rounding_twin
+from edgekit.comparison import compare
+from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+from edgekit.graph.forms.float_weights import write_float_weights
+from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.strongly_typed import strengthen
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
-from edgekit.graph.strong import strengthen
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, variants
-from edgekit.parity import compare
-from edgekit.quantize import QuantizeConfig, quantize
+from edgekit.quantization import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions
-from edgekit.runtimes.cpu_dialect import write_cpu_dialect
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from tests.runtimes.tensorrt.parser86 import needs_parser86, refusal
 from tests.zoo import qdq, recorded

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.bundle import Bundle
-from edgekit.export import ExportRequest, export
 from edgekit.images import InputSpec, preprocess
 from edgekit.models import create_model
-from edgekit.models.download import SHIPPED, fetch, file_digest
-from edgekit.models.weights import WEIGHTS
-from edgekit.networks import NetworkRequest
+from edgekit.models.pretrained.download import SHIPPED, fetch, file_digest
+from edgekit.models.pretrained.weights import WEIGHTS
+from edgekit.pipeline.export import ExportRequest, export
+from edgekit.sources.networks import NetworkRequest
 from edgekit.tasks.classify import classify
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from edgekit.comparison import DEFAULT_GATES, Parity
 from edgekit.models import create_model, variants
-from edgekit.parity import DEFAULT_GATES, Parity
 from tests.zoo.kernels import too_narrow
 from tests.zoo.recorded import EXPORTS, INT8, ROOT
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from edgekit.runtimes.tensorrt.builder import TENSORRT, TENSORRT_RTX, Builder
-from edgekit.runtimes.tensorrt.config import BuildConfig
+from edgekit.runtimes.tensorrt.building.builder import TENSORRT, TENSORRT_RTX, Builder
+from edgekit.runtimes.tensorrt.building.config import BuildConfig
 from edgekit.runtimes.tensorrt.library import RTX_CAPABILITIES, has_gpu
 
 __all__ = ["RTX_CAPABILITIES", "TENSORRT", "TENSORRT_RTX", "BuildConfig", "Builder", "has_gpu"]

@@ -20,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgekit.bench.cuda import CudaDevice, driver, no_gpu
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.machine.driver import CudaDevice, driver, no_gpu
 from edgekit.runtimes.tensorrt.api import Module
 from edgekit.targets.traps import OLDEST_BUILT
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from edgekit.bench.cuda import CudaDevice, CudaDriver
-from edgekit.runtimes.tensorrt import builder, library, loading
+from edgekit.machine.driver import CudaDevice, CudaDriver
+from edgekit.runtimes.tensorrt import library
+from edgekit.runtimes.tensorrt.building import builder
+from edgekit.runtimes.tensorrt.running import loading
 
 from .builder_double import Builder, ConstantLayer, OnnxParser
 from .cuda_double import CudaDouble

@@ -15,10 +15,10 @@ from edgekit.graph.io import load, save
 from edgekit.runtimes.base import SessionOptions, as_input, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX, BuildConfig
-from edgekit.runtimes.tensorrt.boundary import change_io, specs
-from edgekit.runtimes.tensorrt.config import parse_io
+from edgekit.runtimes.tensorrt.building.boundary import change_io, specs
+from edgekit.runtimes.tensorrt.building.config import parse_io
+from edgekit.runtimes.tensorrt.building.network import parse
 from edgekit.runtimes.tensorrt.log import make_log
-from edgekit.runtimes.tensorrt.network import parse
 
 from .cuda_double import CudaDouble
 from .doubles import STRONG_10, VERSIONS, WEAK, LayerSpec, Scenario, install, plug_gpu

@@ -16,17 +16,17 @@ from torch import nn
 
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
-from edgekit.graph.half import HalfConfig, halve
+from edgekit.graph.forms.fp16 import HalfConfig, halve
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
-from edgekit.graph.simplify import SimplifyConfig, simplify
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import create_model
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
-from edgekit.runtimes.tensorrt.audit import audit
+from edgekit.runtimes.tensorrt.building.settings import configure
+from edgekit.runtimes.tensorrt.building.typed import quantized
+from edgekit.runtimes.tensorrt.inspection.audit import audit
 from edgekit.runtimes.tensorrt.log import make_log
-from edgekit.runtimes.tensorrt.settings import configure
-from edgekit.runtimes.tensorrt.typed import quantized
 
 needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
 

@@ -8,12 +8,12 @@ import pytest
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
 from edgekit.graph.trace import TraceConfig, trace
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity.taps import Carrier
+from edgekit.layerwise.taps import Carrier
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX, BuildConfig
-from edgekit.runtimes.tensorrt.cuda import Cuda, CudaError
-from edgekit.runtimes.tensorrt.debug import make_listener
+from edgekit.runtimes.tensorrt.running.cuda import Cuda, CudaError
+from edgekit.runtimes.tensorrt.running.debug import make_listener
+from edgekit.sources.networks import NetworkRequest, open_network
 
 from .cuda_double import ERROR, CudaDouble
 from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, DebugTensor, Scenario, install, plug_gpu

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt import TENSORRT, BuildConfig
-from edgekit.runtimes.tensorrt.config import parse_profiles
-from edgekit.runtimes.tensorrt.typed import quantized
+from edgekit.runtimes.tensorrt.building.config import parse_profiles
+from edgekit.runtimes.tensorrt.building.typed import quantized
 
 from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, LayerSpec, Scenario, install, plug_gpu
 
@@ -151,7 +151,7 @@ def test_without_onnx_8_6_can_only_number_the_node(double, model, monkeypatch):
     double(WEAK, parse_errors=((1, "", "", "no importer"), (-1, "", "", "failed"), (7, "", "", "odd")))
     with pytest.raises(BadNetwork, match=r"features\.3/Det \(Det\): no importer; node -1: failed; node 7: odd"):
         TENSORRT.plan(model(), BuildConfig())
-    monkeypatch.setattr("edgekit.runtimes.tensorrt.network.find_spec", lambda name: None)
+    monkeypatch.setattr("edgekit.runtimes.tensorrt.building.network.find_spec", lambda name: None)
     with pytest.raises(BadNetwork, match="node 1: no importer"):
         TENSORRT.plan(model(), BuildConfig())
 

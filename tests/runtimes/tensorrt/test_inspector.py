@@ -11,9 +11,9 @@ import json
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.runtimes.tensorrt.audit import Audit, audit
-from edgekit.runtimes.tensorrt.inspector import read_inspector
-from edgekit.runtimes.tensorrt.layers import EngineLayer, onnx_names, precision_of
+from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
+from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer, onnx_names, precision_of
 
 IMAGE, CHW4, CHW32, HALF = (
     "Row major linear FP32",

@@ -9,10 +9,11 @@ import types
 import pytest
 
 from edgekit.artifact import Artifact
-from edgekit.bench.cuda import CudaDevice, CudaDriver
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.machine.driver import CudaDevice, CudaDriver
 from edgekit.runtimes.base import Runtime, SessionOptions
-from edgekit.runtimes.tensorrt import RTX_CAPABILITIES, TENSORRT, TENSORRT_RTX, BuildConfig, builder, library
+from edgekit.runtimes.tensorrt import RTX_CAPABILITIES, TENSORRT, TENSORRT_RTX, BuildConfig, library
+from edgekit.runtimes.tensorrt.building import builder
 
 from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu
 

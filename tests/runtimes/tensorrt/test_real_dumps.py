@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from edgekit.artifact import Precision
-from edgekit.runtimes.tensorrt.audit import Audit, audit
-from edgekit.runtimes.tensorrt.inspector import read_inspector
-from edgekit.runtimes.tensorrt.layers import EngineLayer
-from edgekit.runtimes.tensorrt.layertimes import layer_times
+from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
+from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
+from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 
 DUMPS: dict[str, Any] = json.loads(gzip.decompress(Path(__file__).with_name("trex.json.gz").read_bytes()))
 QAT = [name for name in DUMPS if "qat" in name]

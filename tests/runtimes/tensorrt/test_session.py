@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from edgekit.artifact import Artifact
-from edgekit.bench.cuda import CudaDriver
-from edgekit.bench.phases import DeviceTimed
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.latency.phases import DeviceTimed
+from edgekit.machine.driver import CudaDriver
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
-from edgekit.runtimes.tensorrt import cuda as cuda_module
-from edgekit.runtimes.tensorrt.cuda import MODULES, Cuda
-from edgekit.runtimes.tensorrt.layertimes import layer_times
-from edgekit.runtimes.tensorrt.session import EngineSession, EngineStreams
+from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
+from edgekit.runtimes.tensorrt.running import cuda as cuda_module
+from edgekit.runtimes.tensorrt.running.cuda import MODULES, Cuda
+from edgekit.runtimes.tensorrt.running.session import EngineSession, EngineStreams
 
 from .cuda_double import CudaDouble
 from .doubles import LAST_10, RTX, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu

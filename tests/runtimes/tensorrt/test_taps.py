@@ -11,16 +11,16 @@ import pytest
 from edgekit.artifact import Artifact
 from edgekit.calib import photos
 from edgekit.graph.io import load, save
-from edgekit.graph.taps import GraphTaps
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import PreparedImages
-from edgekit.networks import NetworkRequest, open_network
-from edgekit.parity.blame import blame
+from edgekit.layerwise.blame import blame
+from edgekit.layerwise.engine_values import CAUTION, MarkedEngines, UnfusedTaps, engine_taps
+from edgekit.layerwise.graph_values import GraphTaps
 from edgekit.progress import Quiet
 from edgekit.runtimes.base import Availability
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT
-from edgekit.runtimes.tensorrt.taps import CAUTION, MarkedEngines, UnfusedTaps, engine_taps
+from edgekit.sources.networks import NetworkRequest, open_network
 from edgekit.tasks.blame import BlameRequest, find_blame
 
 from .cuda_double import CudaDouble

@@ -1,0 +1,154 @@
+"""``edgekit build``: an engine from a bundle's graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.errors import EnvironmentLacks, InputError
+
+if TYPE_CHECKING:
+    from edgekit.bundle import Bundle
+    from edgekit.progress import Progress
+    from edgekit.runtimes.tensorrt import BuildConfig, Builder
+    from edgekit.tasks.build import Built
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    runtime: str | None = typer.Option(
+        None,
+        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever can run here by default.",
+        show_default=False,
+    ),
+    compute_capability: str | None = typer.Option(
+        None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by default.", show_default=False
+    ),
+    batch: str | None = typer.Option(
+        None, help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.", show_default=False
+    ),
+    opt_level: int | None = typer.Option(
+        None, min=0, max=5, help="How long kernels are searched for, 0 to 5; 3 by default.", show_default=False
+    ),
+    workspace: int | None = typer.Option(
+        None, min=1, help="Scratch memory of kernels in MB; what the GPU has by default.", show_default=False
+    ),
+    dla_core: int | None = typer.Option(None, min=0, help="Put what can run there on this Deep Learning Accelerator.", show_default=False),
+    io: str = typer.Option(
+        "fp32", help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to leave them as the graph has them."
+    ),
+    force: bool = typer.Option(False, "--force", help="Build again what is there already."),
+    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the golden images where a GPU is here.
+
+    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
+    """
+    from edgekit.bundle import Bundle
+    from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.runtimes.tensorrt.building.config import parse_io, parse_profiles
+
+    asked = named_builder(runtime) if runtime is not None else None
+    opened = Bundle.open(bundle)
+    config = BuildConfig(
+        compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=timing_folder(), io=parse_io(io)
+    )
+    built = build_with(asked or _fitting_builder(compute_capability), opened, config, LiveProgress(quiet=json), force=force)
+    if json:
+        print_json(plainly(built))
+    else:
+        show(built)
+
+
+def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
+    from edgekit.tasks.build import build
+
+    with progress.step("build"):
+        return build(bundle, builder, config, force=force, on_phase=progress.advance)
+
+
+def timing_folder() -> Path:
+    """Where TensorRT's timing caches are kept."""
+    from edgekit.models.pretrained.download import cache_folder
+
+    return cache_folder().parent / "timing"
+
+
+def named_builder(name: str) -> Builder:
+    """
+    Raises:
+        InputError: there is none of that name.
+    """
+    from edgekit.runtimes import builders
+
+    known = builders()
+    if name not in known:
+        raise InputError(f"--runtime {name} is unknown", hint=f"one of {', '.join(known)}")
+    return known[name]
+
+
+def _fitting_builder(capability: str | None) -> Builder:
+    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine.
+
+    Raises:
+        EnvironmentLacks: neither can run here, and no GPU was named.
+    """
+    from edgekit.runtimes import builders
+
+    known = builders()
+    if capability is not None:
+        return known["tensorrt-rtx"]
+    states = {builder: builder.available() for builder in known.values()}
+    for builder, state in states.items():
+        if state.ok:
+            return builder
+    raise EnvironmentLacks(
+        "no engine can be built for this machine: " + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
+        hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
+    )
+
+
+def show(built: Built) -> None:
+    from edgekit.cli.commands.inspect import describe_audit
+
+    record = built.engine.record
+    out.print(
+        f"{escape(str(built.engine.path))}  {built.engine.megabytes:.1f} MB  {record.precision}  {record.runtime} {record.version} {record.sm}"
+    )
+    if record.input_step is not None:
+        out.print(f"its image is int8: round(value / {record.input_step:.9g}), from -128 to 127")
+    if built.reused:
+        out.print("it was there already; --force builds it again")
+    for line in describe_audit(built.audit):
+        out.print(escape(line))
+    if record.dla:
+        on = [placed.layer for placed in record.dla if placed.on_dla]
+        out.print(f"DLA core {record.options.dla_core}: {len(on)} of {len(record.dla)} layers, the rest on the GPU")
+        for placed in record.dla:
+            out.print(f"  {'DLA' if placed.on_dla else 'GPU'}  {escape(placed.layer)}")
+    if record.golden is not None:
+        g = record.golden
+        sqnr = "no difference" if g.sqnr is None else f"SQNR {g.sqnr:.1f} dB"
+        out.print(f"[green]✓[/] {g.images} golden images: max-abs {g.max_abs:.2e}, {sqnr}, {g.flips} flips")
+    else:
+        out.print(f"built, not run: {record.sm} is not a GPU of this machine")
+    for note in (*built.audit.notes, *record.notes):
+        err.print(f"[yellow]![/] {escape(note)}")
+
+
+def plainly(built: Built) -> dict[str, object]:
+    from edgekit.reports.plain import plain
+
+    record = plain(built.engine.record)
+    return {
+        "engine": str(built.engine.path),
+        "megabytes": built.engine.megabytes,
+        "reused": built.reused,
+        "ran": built.ran,
+        "audit": plain(built.audit),
+        **{key: value for key, value in record.items() if key != "layers"},
+    }

@@ -1,0 +1,35 @@
+"""``edgekit calib``: a calibration set out of a folder of photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import LiveProgress, escape, out, print_json
+
+
+def command(
+    folder: Path = typer.Argument(help="A folder of photos.", show_default=False),
+    out_folder: Path = typer.Option(..., "--out", help="Where the set goes.", show_default=False),
+    images: int = typer.Option(512, min=8, help="How many photos at most, spread evenly over the folder."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing set."),
+    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Copy the sound, distinct photos of a folder, and write down which they are."""
+    from edgekit.reports.plain import plain
+    from edgekit.tasks.calibset import gather
+
+    with LiveProgress(quiet=json).step("gather"):
+        result = gather(folder, out_folder, images, force=force)
+    if json:
+        print_json(plain(result))
+        return
+    out.print(f"{escape(str(result.path))}  {result.count} photos  sha256 {result.sha256[:16]}…")
+    for name, original in result.duplicates.items():
+        out.print(f"  [yellow]duplicate[/] {escape(name)} (of {escape(original)})")
+    for name, reason in result.corrupt.items():
+        out.print(f"  [yellow]corrupt[/] {escape(name)}: {escape(reason)}")
+    for name in result.ignored:
+        out.print(f"  [dim]no image[/] {escape(name)}")

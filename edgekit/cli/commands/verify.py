@@ -1,0 +1,43 @@
+"""``edgekit verify``: a bundle is the one that was exported, and still computes what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import err, escape, out, print_json
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    runtime: str = typer.Option("onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."),
+    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Check every file's hash, then parity again on the golden images."""
+    from edgekit.bundle import Bundle
+    from edgekit.reports.plain import plain
+    from edgekit.tasks.verify import verify
+
+    result = verify(Bundle.open(bundle), runtime)
+    if json:
+        print_json(plain(result))
+    else:
+        for line in result.damage:
+            out.print(f"[red]✗[/] {escape(line)}")
+        if not result.damage:
+            out.print(f"[green]✓[/] {result.files} files are the ones that were exported")
+        mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
+        for form, p in (("", result.parity), (" in the form for CPUs", result.cpu_form)):
+            if p is not None:
+                out.print(
+                    f"{mark} {p.images} golden images in {result.runtime}{form}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, "
+                    f"top-1 agreement {p.top1:.1%}"
+                )
+    if not result.ok:
+        for failure in result.failures:
+            err.print(f"[red]gate failed[/]: {escape(failure)}")
+        if result.damage:
+            err.print("\n[cyan]hint[/]: copy the bundle again, or export it again")
+        raise typer.Exit(1)

@@ -1,0 +1,267 @@
+"""Where two networks part: every value that both have, compared on the same images, and the layer named that adds most error.
+
+Two errors are told apart. What has *accumulated* at a value is the error of everything in front of it as well. What a layer adds of its *own* is seen when
+it computes from the reference's values instead of those that the candidate itself arrived at.
+
+Values are read in chunks: what is held at once is bounded, whatever the network's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from math import inf, isnan, log10, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.comparison.metrics import Parity, compare
+from edgekit.errors import InputError
+from edgekit.layerwise.pairs import Floats, Pair, batch_size, paired
+from edgekit.layerwise.taps import GIVEN, INPUT, Tap, Taps
+from edgekit.runtimes.base import Array, Session, as_input, in_batches
+
+CHUNK_BYTES = 64_000_000
+BOUND = 20.0  # dB: a tenth of the amplitude is error
+EXACT = 100.0  # dB: what float32 sums in another order leave
+FALLS_FROM = 40.0  # dB
+_FORMS = 3  # of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
+
+
+@dataclass(frozen=True)
+class LayerBlame:
+    """One value that both networks have.
+
+    ``sqnr`` is what has accumulated there and ``own`` what the layer adds when it computes from the reference's values, both in dB, infinite where
+    nothing differs and NaN where numbers are not finite; ``own`` is None where the candidate cannot be given values. ``before`` is the lowest ``sqnr``
+    among the values that it is computed from, infinite at the image. ``nonfinite`` counts numbers that are NaN or infinite in the candidate alone.
+    ``rank`` is 1 for the layer that adds most.
+    """
+
+    name: str
+    op_type: str
+    before: float
+    sqnr: float
+    own: float | None
+    max_abs: float
+    nonfinite: int
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What a comparison found; ``layers`` are in the order of computing.
+
+    ``worst`` is the layer that adds most error, None where nothing differs beyond float32's rounding; ``below`` the first value under ``bound`` dB;
+    ``nonfinite`` the first value that is not finite. ``only_reference`` and ``only_candidate`` are the values without a counterpart.
+    """
+
+    layers: tuple[LayerBlame, ...]
+    worst: LayerBlame | None
+    below: LayerBlame | None
+    nonfinite: LayerBlame | None
+    bound: float
+    output: Parity
+    images: int
+    only_reference: tuple[str, ...]
+    only_candidate: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if (first := self.nonfinite) is not None:
+            return f"{first.name} is the first that is not finite: {first.nonfinite} of its numbers are NaN or infinite"
+        if (worst := self.worst) is None:
+            return f"no layer parts: {len(self.layers)} values differ by float32's rounding at most"
+        around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} behind it"
+        if worst.own is not None and worst.sqnr >= worst.before:
+            return f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has come from others: {around}"
+        return f"{worst.name} is where most is lost: {around}" + ("" if worst.own is None else f", {decibels(worst.own)} of its own")
+
+
+def decibels(ratio: float) -> str:
+    """``46.1 dB``, ``exact``, or ``not finite``."""
+    return "exact" if ratio == inf else "not finite" if isnan(ratio) else f"{ratio:.1f} dB"
+
+
+def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BOUND, chunk_bytes: int = CHUNK_BYTES) -> Blame:
+    """Compares every value that two networks share.
+
+    Args:
+        reference: what is right.
+        candidate: what is asked about.
+        images: ``(N, …)`` as both take them.
+        bound: dB; the first value under it is named.
+        chunk_bytes: how many bytes of values are held at once. A value that is larger is held alone.
+
+    Raises:
+        InputError: the two have no value in common, their static batches differ, or the reference's own outputs are not finite.
+    """
+    size = batch_size(reference, candidate)
+    pairs = paired(reference, candidate)
+    upstream = candidate.upstream(list(pairs))
+    tallies = {name: _Tally() for name in pairs}
+    outputs: list[tuple[Array, Array]] = []
+    for chunk in _chunks(pairs, upstream, size, chunk_bytes):
+        given = list(dict.fromkeys(source for name in chunk for source in upstream[name]))
+        with ExitStack() as stack:
+            exact = _Exact(reference, {name: pairs[name] for name in (*chunk, *given)}, stack)
+            reached = stack.enter_context(candidate.read(chunk))
+            alone = candidate.alone(chunk, list(pairs))
+            alone = None if alone is None else stack.enter_context(alone)
+            for batch, count in in_batches(images, size):
+                known = exact.values(batch)
+                accumulated = _run(reached, batch, {})
+                put = {pairs[name].theirs.tensor: pairs[name].put(known[name]) for name in given}
+                own = None if alone is None else _run(alone, batch, put)
+                for name in chunk:
+                    tallies[name].add(known[name], pairs[name].take(accumulated))
+                    if own is not None:
+                        tallies[name].add_own(known[name], pairs[name].take(own))
+                if candidate.output in chunk:
+                    outputs.append((known[candidate.output][:count], pairs[candidate.output].take(accumulated)[:count]))
+    layers = _ranked([_layer(name, pairs[name], upstream[name], tallies) for name in pairs])
+    matched = {pair.counterpart for pair in pairs.values()}
+    return Blame(
+        layers,
+        worst=next((row for row in layers if row.rank == 1 and not (row.sqnr if row.own is None else row.own) >= EXACT), None),
+        below=next((row for row in layers if not row.sqnr >= bound), None),
+        nonfinite=next((row for row in layers if row.nonfinite), None),
+        bound=bound,
+        output=_parity(outputs),
+        images=len(images),
+        only_reference=tuple(name for name, tap in reference.taps.items() if name not in matched and tap.op_type != INPUT),
+        only_candidate=tuple(name for name, tap in candidate.taps.items() if name not in pairs and tap.op_type != INPUT),
+        cautions=tuple(dict.fromkeys(text for text in (reference.caution, candidate.caution) if text)),
+    )
+
+
+def _chunks(pairs: Mapping[str, Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int) -> Iterator[list[str]]:
+    """The names in order, cut so that the values that are held together stay within ``limit`` bytes."""
+    chunk: list[str] = []
+    held: set[str] = set()
+    total = 0
+    for name in pairs:
+        new = {name, *upstream[name]} - held
+        more = sum(_FORMS * _nbytes(pairs[other].theirs, size, limit) for other in new)
+        if chunk and total + more > limit:
+            yield chunk
+            chunk, held, total = [], set(), 0
+            new = {name, *upstream[name]}
+            more = sum(_FORMS * _nbytes(pairs[other].theirs, size, limit) for other in new)
+        chunk.append(name)
+        held |= new
+        total += more
+    if chunk:
+        yield chunk
+
+
+def _nbytes(tap: Tap, size: int, unknown: int) -> int:
+    """Bytes of one batch in float32; ``unknown`` where the graph does not say."""
+    if tap.shape is None or None in tap.shape[1:]:
+        return unknown
+    return 4 * int(np.prod([size if dim is None else dim for dim in tap.shape], dtype=np.int64))
+
+
+class _Exact:
+    """The reference's values of some pairs, batch by batch; the image itself needs no session."""
+
+    def __init__(self, reference: Taps, pairs: Mapping[str, Pair], stack: ExitStack) -> None:
+        self._pairs = pairs
+        computed = list(dict.fromkeys(pair.counterpart for pair in pairs.values() if pair.ours.op_type != INPUT))
+        self._session = stack.enter_context(reference.read(computed)) if computed else None
+
+    def values(self, batch: Array) -> dict[str, Floats]:
+        """By the candidate's names."""
+        computed = {} if self._session is None else _run(self._session, batch, {})
+        return {
+            name: pair.ours.frame.to_reference(batch if pair.ours.op_type == INPUT else computed[pair.ours.tensor])
+            for name, pair in self._pairs.items()
+        }
+
+
+def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:
+    """Feeds the image, and the ``given`` values by their tensors, to whichever inputs a session has."""
+    arrays = {f"{tensor}{GIVEN}": array for tensor, array in given.items()}
+    return session.run({spec.name: as_input(spec, arrays.get(spec.name, batch)) for spec in session.inputs})
+
+
+class _Tally:
+    """Sums over all images of one value."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = self.own_noise = self.max_abs = 0.0
+        self.nonfinite = self.own_nonfinite = 0
+        self.is_alone = False
+
+    def add(self, exact: Floats, reached: Floats) -> None:
+        finite = np.isfinite(exact)
+        self.nonfinite += int((finite & ~np.isfinite(reached)).sum())
+        self.signal += float(np.square(exact[finite], dtype=np.float64).sum())
+        error = _error(exact, reached, finite)
+        self.noise += float(np.square(error).sum())
+        self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
+
+    def add_own(self, exact: Floats, own: Floats) -> None:
+        self.is_alone = True
+        finite = np.isfinite(exact)
+        self.own_nonfinite += int((finite & ~np.isfinite(own)).sum())
+        self.own_noise += float(np.square(_error(exact, own, finite)).sum())
+
+    @property
+    def sqnr(self) -> float:
+        return nan if self.nonfinite else _ratio(self.signal, self.noise)
+
+    @property
+    def own(self) -> float | None:
+        return None if not self.is_alone else nan if self.own_nonfinite else _ratio(self.signal, self.own_noise)
+
+
+def _error(exact: Floats, reached: Floats, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    error = reached[where].astype(np.float64) - exact[where]
+    return error[np.isfinite(error)]
+
+
+def _ratio(signal: float, noise: float) -> float:
+    return inf if noise == 0 else 10 * log10(signal / noise) if signal else -inf
+
+
+def _layer(name: str, pair: Pair, sources: Sequence[str], tallies: Mapping[str, _Tally]) -> LayerBlame:
+    tally = tallies[name]
+    before = [tallies[source].sqnr for source in sources]
+    return LayerBlame(
+        name,
+        pair.theirs.op_type,
+        before=nan if any(map(isnan, before)) else min(before, default=inf),
+        sqnr=tally.sqnr,
+        own=tally.own,
+        max_abs=tally.max_abs,
+        nonfinite=tally.nonfinite,
+    )
+
+
+def _ranked(layers: Sequence[LayerBlame]) -> tuple[LayerBlame, ...]:
+    """Ranks by what layers add of their own. Where that was not measured, by how far the SQNR falls from what a layer reads to what it gives, counted from
+    ``FALLS_FROM`` dB: the first rounding of a graph falls from infinity, and means nothing; later layers amplify what they are given, by a few dB each."""
+    top = max(FALLS_FROM, min((row.sqnr for row in layers if not isnan(row.sqnr)), default=inf) + FALLS_FROM / 2)
+
+    def added(i: int) -> float:
+        row = layers[i]
+        if row.own is not None:
+            return -inf if isnan(row.own) else row.own
+        if isnan(row.sqnr):
+            return inf if isnan(row.before) else -inf
+        return row.sqnr - (0.0 if isnan(row.before) else min(row.before, top))
+
+    ranks = {i: rank for rank, i in enumerate(sorted(range(len(layers)), key=added), 1)}
+    return tuple(replace(layer, rank=ranks[i]) for i, layer in enumerate(layers))
+
+
+def _parity(outputs: Sequence[tuple[Array, Array]]) -> Parity:
+    exact, reached = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*outputs, strict=True))
+    try:
+        return compare(exact.reshape(len(exact), -1), reached.reshape(len(reached), -1))
+    except ValueError as error:
+        raise InputError(f"the outputs cannot be compared: {error}", hint="check the reference's weights and the images") from error

@@ -1,0 +1,231 @@
+"""Where a number was measured: the machine, its clocks and limits, and the versions of everything that took part.
+
+Everything is read from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or asked of a tool through ``ask``, so that a
+recorded tree stands for a machine. What a machine does not tell is None or empty, never a guess. No package is imported
+to learn its version.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgekit.machine.jetson import Jetson, JetsonState, describe_jetson, jetson_state
+from edgekit.machine.nvidia import Gpu, GpuState, gpu_states, gpus
+from edgekit.machine.system import ROOT, Ask, ask_system, cpu_list, fields, first_line, number, read
+
+PACKAGES = (
+    "edgekit",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxscript",
+    "onnxsim",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch",
+)
+
+X86 = frozenset({"x86_64", "AMD64"})
+
+# What decides which kernels a CPU runtime takes for fp32, fp16 and int8.
+CPU_FLAGS = frozenset(
+    {
+        *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8"),
+        *("avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+        *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
+        *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+    }
+)
+
+# With any of these an x86 CPU multiplies unsigned by signed bytes and adds in 32 bits.
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+# Arm gives the CPU's maker and part by number: Arm's Main ID Register, as Linux lists it in arch/arm64/include/asm/cputype.h.
+ARM_PARTS: Mapping[tuple[int, int], str] = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD83): "Neoverse-V3AE",
+    (0x4E, 0x003): "Denver 2",
+    (0x4E, 0x004): "Carmel",
+}
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """``cores`` are those the kernel runs, ``affinity`` those this process may use; ``quota`` is a container's limit in cores.
+
+    ``clocks_locked`` says that the lowest and the highest frequency allowed are one.
+    """
+
+    model: str | None
+    architecture: str
+    flags: tuple[str, ...]
+    cores: int
+    affinity: tuple[int, ...]
+    quota: float | None
+    governors: tuple[str, ...]
+    clocks_locked: bool | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What changes while one measures: frequencies in MHz, temperatures in °C, load as the kernel averages it over one minute."""
+
+    cpu_mhz: tuple[int, ...]
+    load: float | None
+    temperatures: Mapping[str, float]
+    gpus: tuple[GpuState, ...]
+    jetson: JetsonState | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``machine`` is the board or product; ``container`` and ``virtual`` say what stands between this process and it."""
+
+    machine: str | None
+    cpu: Cpu
+    memory_mb: int | None
+    os: str | None
+    kernel: str | None
+    python: str
+    packages: Mapping[str, str]
+    container: str | None
+    virtual: bool
+    gpus: tuple[Gpu, ...]
+    jetson: Jetson | None
+    before: Snapshot
+    after: Snapshot | None = field(default=None)
+
+    def finished(self, root: Path = ROOT, ask: Ask = ask_system) -> Environment:
+        """The same environment with the clocks and the load as they are now, after measuring."""
+        return replace(self, after=snapshot(root, ask))
+
+
+def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
+    """Describe the machine below ``root``, where ``ask`` runs its tools."""
+    cpuinfo = read(root / "proc/cpuinfo") or ""
+    memory = number((fields(read(root / "proc/meminfo") or "").get("MemTotal") or "").removesuffix("kB"))
+    release = read(root / "etc/os-release") or ""
+    names = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
+    return Environment(
+        machine=_machine(root),
+        cpu=_cpu(root, cpuinfo),
+        memory_mb=round(memory * 1024 / 1e6) if memory else None,
+        os=names.get("PRETTY_NAME", "").strip('"') or None,
+        kernel=first_line(root / "proc/sys/kernel/osrelease"),
+        python=platform.python_version(),
+        packages=_versions(),
+        container=_container(root),
+        virtual="hypervisor" in cpuinfo.split(),
+        gpus=gpus(ask),
+        jetson=describe_jetson(root, ask),
+        before=snapshot(root, ask),
+    )
+
+
+def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
+    """Whether fast int8 products of this CPU saturate: x86 without VNNI adds pairs of u8 × s8 products in 16 bits.
+
+    A CPU that does not tell its flags counts as one that does.
+    """
+    if (architecture or platform.machine()) not in X86:
+        return False
+    flags = fields(read(root / "proc/cpuinfo") or "").get("flags") or ""
+    return not VNNI & set(flags.split())
+
+
+def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:
+    """Read what changes while one measures."""
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
+    temperatures = {first_line(zone / "type") or zone.name: number(first_line(zone / "temp")) for zone in zones}
+    return Snapshot(
+        cpu_mhz=_cpu_mhz(root),
+        load=number((first_line(root / "proc/loadavg") or "").split(" ")[0]),
+        temperatures={name: value / 1e3 for name, value in temperatures.items() if value is not None},
+        gpus=gpu_states(ask),
+        jetson=jetson_state(root),
+    )
+
+
+def _machine(root: Path) -> str | None:
+    """The board of a device tree, or the maker and product of a PC's firmware."""
+    if model := first_line(root / "proc/device-tree/model"):
+        return model
+    firmware = root / "sys/class/dmi/id"
+    return " ".join(filter(None, (first_line(firmware / "sys_vendor"), first_line(firmware / "product_name")))) or None
+
+
+def _cpu(root: Path, cpuinfo: str) -> Cpu:
+    facts = fields(cpuinfo)
+    allowed = cpu_list(fields(read(root / "proc/self/status") or "").get("Cpus_allowed_list", ""))
+    frequencies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    limits = [tuple(first_line(folder / f"scaling_{end}_freq") for end in ("min", "max")) for folder in frequencies]
+    cores = sum(line.partition(":")[0].strip() == "processor" for line in cpuinfo.splitlines())
+    return Cpu(
+        model=_cpu_model(facts),
+        architecture=platform.machine(),
+        flags=tuple(sorted(CPU_FLAGS & set((facts.get("flags") or facts.get("Features") or "").split()))),
+        cores=cores,
+        affinity=allowed or tuple(range(cores)),
+        quota=_quota(root),
+        governors=tuple(sorted({governor for folder in frequencies if (governor := first_line(folder / "scaling_governor"))})),
+        clocks_locked=all(low == high for low, high in limits) if limits else None,
+    )
+
+
+def _cpu_model(facts: Mapping[str, str]) -> str | None:
+    if "CPU part" in facts and "CPU implementer" in facts:
+        maker, part = int(facts["CPU implementer"], 16), int(facts["CPU part"], 16)
+        return ARM_PARTS.get((maker, part)) or facts.get("model name") or f"Arm implementer {maker:#x} part {part:#x}"
+    return facts.get("model name")
+
+
+def _cpu_mhz(root: Path) -> tuple[int, ...]:
+    frequencies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"), key=lambda folder: int(folder.parent.name[3:]))
+    now = [number(first_line(folder / "scaling_cur_freq")) for folder in frequencies]
+    if known := [value for value in now if value is not None]:
+        return tuple(round(value / 1e3) for value in known)
+    lines = (line.partition(":") for line in (read(root / "proc/cpuinfo") or "").splitlines())
+    return tuple(round(float(value)) for key, _, value in lines if key.strip() == "cpu MHz")
+
+
+def _quota(root: Path) -> float | None:
+    """Cores that the control group grants, version 2 first; None where there is no limit."""
+    if limit := first_line(root / "sys/fs/cgroup/cpu.max"):
+        granted, period = map(number, limit.split())
+    else:
+        granted, period = (number(first_line(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us")) for name in ("quota", "period"))
+    return granted / period if granted and period and granted > 0 else None
+
+
+def _container(root: Path) -> str | None:
+    """The container's kind: what its manager left behind, since nothing tells for certain."""
+    if kind := first_line(root / "run/systemd/container"):
+        return kind
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    if (root / ".dockerenv").exists():
+        return "docker"
+    groups = read(root / "proc/1/cgroup") or ""
+    return next((kind for kind in ("kubepods", "docker", "lxc") if kind in groups), None)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

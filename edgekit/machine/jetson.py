@@ -1,0 +1,67 @@
+"""NVIDIA Jetson modules: release, power mode and clocks.
+
+``jetson_clocks`` needs root even to show its state, so the state is read where that tool writes it: the frequency limits in ``/sys``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.machine.system import Ask, first_line, number
+
+# Names of the integrated GPU among the kernel's devfreq devices: 57000000.gpu (Nano), 17000000.gv11b (Xavier), 17000000.gpu (Orin), …
+_GPU = re.compile(r"\.(gpu|gm20b|gp10b|gv11b|ga10b)$|^gpu-gpc-\d+$")
+_RELEASE = re.compile(r"R(?P<major>\d+).*?REVISION:\s*(?P<minor>[\d.]+)")
+
+
+@dataclass(frozen=True)
+class Jetson:
+    """``l4t`` is the release of Jetson Linux, such as 36.4.3; ``power_mode`` what nvpmodel has set, such as MAXN.
+
+    ``gpu_clock_locked`` says that the lowest and the highest GPU frequency allowed are one, as ``jetson_clocks`` sets them.
+    """
+
+    l4t: str
+    power_mode: str | None
+    gpu_clock_locked: bool | None
+
+
+@dataclass(frozen=True)
+class JetsonState:
+    """``gpu_mhz`` now, and how often the module has throttled on over-current since it started (Orin and later tell)."""
+
+    gpu_mhz: int | None
+    overcurrent_events: int | None
+
+
+def describe_jetson(root: Path, ask: Ask) -> Jetson | None:
+    """The Jetson below ``root``, or None where the machine is no Jetson."""
+    release = _RELEASE.search(first_line(root / "etc/nv_tegra_release") or "")
+    if release is None:
+        return None
+    mode = re.search(r"NV Power Mode:\s*(\S+)", ask(("nvpmodel", "-q")) or "")
+    gpu = _gpu(root)
+    limits = [first_line(gpu / f"{end}_freq") for end in ("min", "max")] if gpu else []
+    return Jetson(
+        l4t=f"{release['major']}.{release['minor']}",
+        power_mode=mode[1] if mode else None,
+        gpu_clock_locked=limits[0] == limits[1] if all(limits) and limits else None,
+    )
+
+
+def jetson_state(root: Path) -> JetsonState | None:
+    """Clocks and throttling now, or None where the machine is no Jetson."""
+    if first_line(root / "etc/nv_tegra_release") is None:
+        return None
+    gpu = _gpu(root)
+    hertz = number(first_line(gpu / "cur_freq")) if gpu else None
+    counters = [number(first_line(file)) for file in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")]
+    events = [count for count in counters if count is not None]
+    return JetsonState(round(hertz / 1e6) if hertz else None, round(sum(events)) if events else None)
+
+
+def _gpu(root: Path) -> Path | None:
+    devices = sorted((root / "sys/class/devfreq").glob("*"))
+    return next((device for device in devices if _GPU.search(device.name)), None)

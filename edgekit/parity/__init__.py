@@ -1,6 +1,0 @@
-"""Parity: how far each rung is from the top of the ladder, and whether that meets its gate."""
-
-from edgekit.parity.ladder import DEFAULT_GATES, Gate, Rung, parse_gate
-from edgekit.parity.metrics import Parity, compare
-
-__all__ = ["DEFAULT_GATES", "Gate", "Parity", "Rung", "compare", "parse_gate"]

@@ -1,0 +1,9 @@
+"""Int8 that keeps accuracy under TensorRT's rules: symmetric, explicit Q/DQ, no GPU needed.
+
+Importing this package needs the ``export`` extra.
+"""
+
+from edgekit.quantization.mixed import Gate
+from edgekit.quantization.pipeline import GateNotMet, QuantizeConfig, QuantizeReport, QuantizeResult, quantize
+
+__all__ = ["Gate", "GateNotMet", "QuantizeConfig", "QuantizeReport", "QuantizeResult", "quantize"]

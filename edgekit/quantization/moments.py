@@ -1,0 +1,99 @@
+"""How a layer's inputs move together: the covariances that adaptive rounding needs, gathered image by image at sampled positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgekit.quantization.execute import Network, Step
+from edgekit.quantization.operators.windows import pad
+from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.twin import Grid, rounding_hook
+
+POSITIONS = 512  # sampled in every image; all of them where the layer has fewer
+BYTES_AT_ONCE = 192 * 2**20  # of covariances held while the images pass; larger networks take several passes
+SEED = 0
+
+
+def fits(layer: Layer, network: Network) -> bool:
+    """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole map, as AlexNet and VGG have it, cannot."""
+    return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
+
+
+def batches(layers: Sequence[Layer], network: Network) -> list[list[Layer]]:
+    """Splits layers so that the covariances of each part fit ``BYTES_AT_ONCE``."""
+    parts: list[list[Layer]] = []
+    used = BYTES_AT_ONCE
+    for layer in layers:
+        need = _covariance_bytes(layer, network)
+        if used + need > BYTES_AT_ONCE:
+            parts.append([])
+            used = 0
+        parts[-1].append(layer)
+        used += need
+    return parts
+
+
+def covariances(
+    network: Network, placement: Placement, grids: Mapping[str, Grid], layers: Sequence[Layer], images: Sequence[NDArray[np.float32]]
+) -> dict[str, Tensor]:
+    """The covariance ``(G, K, K)`` of each layer's int8 inputs over the patch that one output reads, by the layer's name.
+
+    G are the layer's groups and K its inputs a group times the kernel. The mean is taken out: it is the bias's business.
+    """
+    wanted = {layer.name: layer for layer in layers}
+    squares: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(wanted, 0)
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for image in images:
+            rounding = rounding_hook(placement.edges, grids)
+
+            def hook(step: Step, position: int, tensor: Tensor, rounding=rounding) -> Tensor:  # type: ignore[no-untyped-def]
+                tensor = rounding(step, position, tensor)
+                layer = wanted.get(step.name)
+                if layer is not None and position == 0:
+                    patches = sample_patches(step, layer, tensor, network.constants[layer.weight].shape, generator)
+                    square, total = patches @ patches.mT, patches.sum(-1)
+                    squares[layer.name] = squares[layer.name].add_(square) if layer.name in squares else square
+                    sums[layer.name] = sums[layer.name].add_(total) if layer.name in sums else total
+                    counts[layer.name] += patches.shape[-1]
+                return tensor
+
+            network.run(image, hook)
+    result = {}
+    for name, square in squares.items():
+        mean = sums[name] / counts[name]
+        result[name] = square / counts[name] - (mean.unsqueeze(-1) * mean.unsqueeze(-2))
+    return result
+
+
+def sample_patches(step: Step, layer: Layer, tensor: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """What up to ``POSITIONS`` outputs of a layer read, ``(groups, inputs a group × kernel, positions)``."""
+    if layer.op_type in ("Gemm", "MatMul"):
+        return tensor.reshape(-1, tensor.shape[-1]).T.unsqueeze(0)
+    kernel = shape[2:]
+    attributes = step.attributes
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    padded = pad(attributes, tensor, kernel, 0.0)[0]
+    height, width = padded.shape[-2:]
+    rows = (height - dilations[0] * (kernel[0] - 1) - 1) // strides[0] + 1
+    columns = (width - dilations[1] * (kernel[1] - 1) - 1) // strides[1] + 1
+    count = rows * columns
+    chosen = torch.arange(count) if count <= POSITIONS else torch.randint(0, count, (POSITIONS,), generator=generator)
+    corner = chosen // columns * strides[0] * width + chosen % columns * strides[1]
+    taps = torch.tensor([y * dilations[0] * width + x * dilations[1] for y in range(kernel[0]) for x in range(kernel[1])])
+    flat = padded[0].flatten(1)
+    patches = flat[:, (taps.unsqueeze(1) + corner).reshape(-1)]
+    return patches.reshape(layer.groups, -1, len(chosen))
+
+
+def _covariance_bytes(layer: Layer, network: Network) -> int:
+    shape = network.constants[layer.weight].shape
+    size = int(np.prod(shape)) // shape[layer.channel_axis]
+    return 4 * layer.groups * size * size

@@ -1,0 +1,135 @@
+"""What moves, cuts, joins and counts numbers and computes nothing with them."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgekit.quantization.operators.arguments import Attributes, Inputs, Operator, axes_of, given, one, optional, two
+
+# ONNX's numbers of types.
+_TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+
+
+def _reshape(a: Attributes, i: Inputs) -> Tensor:
+    x, shape = two(i)
+    wanted = [x.shape[d] if size == 0 and not a.get("allowzero") else int(size) for d, size in enumerate(shape.tolist())]
+    if wanted and wanted[0] > 0 and wanted[0] % a["_batch"] == 0:  # images, or windows of images
+        wanted[0] //= a["_batch"]
+    return x.reshape(wanted)
+
+
+def _flatten(a: Attributes, i: Inputs) -> Tensor:
+    """Always a matrix: what is before the axis, by what is behind it."""
+    x = one(i)
+    axis = a.get("axis", 1)
+    return x.reshape(prod(x.shape[: axis + x.ndim if axis < 0 else axis]), -1)
+
+
+def _unsqueeze(a: Attributes, i: Inputs) -> Tensor:
+    x, axes = one(i), axes_of(a, i) or []
+    rank = x.ndim + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _split(a: Attributes, i: Inputs) -> tuple[Tensor, ...]:
+    x, sizes, axis = one(i), optional(i, 1), a.get("axis", 0)
+    if sizes is not None:
+        return torch.split(x, [int(size) for size in sizes.tolist()], axis)
+    parts = a.get("num_outputs", a["_outputs"])
+    return torch.split(x, -(-x.shape[axis] // parts), axis)
+
+
+def _slice(a: Attributes, i: Inputs) -> Tensor:
+    x, starts, ends = one(i), optional(i, 1), optional(i, 2)
+    assert starts is not None and ends is not None
+    axes, steps = optional(i, 3), optional(i, 4)
+    axis_list = list(range(len(starts))) if axes is None else axes.tolist()
+    step_list = [1] * len(starts) if steps is None else steps.tolist()
+    for axis, start, end, step in zip(axis_list, starts.tolist(), ends.tolist(), step_list, strict=True):
+        size = x.shape[axis]
+        chosen = range(size)[start if start > -(2**31) else None : end if end < 2**31 - 1 else None : step]
+        x = x.index_select(axis, torch.tensor(list(chosen)))
+    return x
+
+
+def _pad_node(a: Attributes, i: Inputs) -> Tensor:
+    x, amounts = two(i)
+    rank, sizes = x.ndim, [int(n) for n in amounts.tolist()]
+    fill = optional(i, 2)
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", "constant")]
+    pairs = [p for d in reversed(range(rank)) for p in (sizes[d], sizes[rank + d])]
+    if mode != "constant":
+        return F.pad(x, pairs[:-4], mode=mode)
+    return F.pad(x, pairs, value=0.0 if fill is None else float(fill))
+
+
+def _gather(a: Attributes, i: Inputs) -> Tensor:
+    x, indices = two(i)
+    axis = a.get("axis", 0) % x.ndim
+    picked = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
+    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
+def _depth_to_space(a: Attributes, i: Inputs) -> Tensor:
+    x, block = one(i), a["blocksize"]
+    if a.get("mode", "DCR") == "DCR":
+        x = _transposed(x, block * block)
+    return F.pixel_shuffle(x, block)
+
+
+def _space_to_depth(a: Attributes, i: Inputs) -> Tensor:
+    x, block = one(i), a["blocksize"]
+    return _transposed(F.pixel_unshuffle(x, block), x.shape[1])
+
+
+def _transposed(x: Tensor, rows: int) -> Tensor:
+    """Channels that count the columns of a matrix of ``rows`` fastest, counting its rows fastest."""
+    n, c, h, w = x.shape
+    return x.reshape(n, rows, c // rows, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def _expand(a: Attributes, i: Inputs) -> Tensor:
+    x, shape = given(i)
+    return x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist())))
+
+
+def _cast(a: Attributes, i: Inputs) -> Tensor:
+    return one(i).to(_TYPES[a["to"]])
+
+
+def _shape(a: Attributes, i: Inputs) -> Tensor:
+    return torch.tensor(one(i).shape[a.get("start", 0) : a.get("end")])
+
+
+def _constant_of_shape(a: Attributes, i: Inputs) -> Tensor:
+    fill = torch.as_tensor(np.array(a["value"]).ravel()) if "value" in a else torch.zeros(1)
+    return fill.expand(one(i).tolist())
+
+
+OPERATORS: dict[str, Operator] = {
+    "Concat": lambda a, i: torch.cat(given(i), a["axis"]),
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Transpose": lambda a, i: one(i).permute(a["perm"]),
+    "Squeeze": lambda a, i: one(i).squeeze(axes_of(a, i) or list(range(one(i).ndim))),
+    "Unsqueeze": _unsqueeze,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad_node,
+    "Expand": _expand,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
+    "Cast": _cast,
+    "Shape": _shape,
+    "ConstantOfShape": _constant_of_shape,
+    "Identity": lambda a, i: one(i),
+    "Dropout": lambda a, i: one(i),
+}

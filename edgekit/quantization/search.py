@@ -1,0 +1,111 @@
+"""Which grid each activation gets: the best calibrator for the whole network, then each value for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.quantization.execute import Network
+from edgekit.quantization.loss import price_grids
+from edgekit.quantization.observe import ValueStatistics
+from edgekit.quantization.placement import Placement
+from edgekit.quantization.ranges import CALIBRATORS
+from edgekit.quantization.twin import LEVELS, QMAX, Fidelity, Grid, fidelity, logits_of
+
+FRACTIONS = tuple(float(f) for f in np.geomspace(0.1, 1.0, 18))  # of the largest magnitude seen
+PRICED_IMAGES = 24
+JUDGING_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """``grids`` by value; ``calibrator`` is what won, and ``tried`` what each candidate reached on the held-out images (activations only)."""
+
+    grids: Mapping[str, Grid]
+    calibrator: str
+    tried: Mapping[str, Fidelity]
+
+    @property
+    def reached(self) -> Fidelity:
+        return self.tried[self.calibrator]
+
+
+def calibrated_grids(
+    placement: Placement, statistics: Mapping[str, ValueStatistics], centred: frozenset[str], calibrator: str
+) -> dict[str, Grid]:
+    """The grid of every value by one calibrator; values of one scale group get the widest of theirs."""
+    limits = {value: CALIBRATORS[calibrator](statistics[value], _levels(value in centred)) for value in placement.values}
+    return {value: grid_for(max(limits[v] for v in _tied(placement, value)), value in centred) for value in placement.values}
+
+
+def grid_for(limit: float, centred: bool) -> Grid:
+    """The grid that just reaches ``limit``."""
+    return Grid(float(np.float32(limit / _levels(centred))), centred)
+
+
+def search_grids(
+    network: Network,
+    placement: Placement,
+    statistics: Mapping[str, ValueStatistics],
+    centred: frozenset[str],
+    images: Sequence[NDArray[np.float32]],
+    held_out: Sequence[NDArray[np.float32]],
+    reference: NDArray[np.float32],
+    *,
+    calibrators: Sequence[str] = tuple(CALIBRATORS),
+    by_value: bool = True,
+) -> GridSearch:
+    """Tries every calibrator on the whole network, and the grids that cost the logits least value by value; the best on the held-out images wins.
+
+    Args:
+        network: in float.
+        placement: what is read as int8.
+        statistics: of every value of the placement.
+        centred: values whose grid is centred.
+        images: for pricing the grids of single values.
+        held_out: images that decide.
+        reference: the float network's logits on them.
+        calibrators: names of ``ranges.CALIBRATORS``.
+        by_value: whether single values may differ from the network's calibrator.
+    """
+    candidates = {name: calibrated_grids(placement, statistics, centred, name) for name in calibrators}
+    if by_value and network.differentiable:
+        candidates["by value"] = _by_value(network, placement, statistics, centred, images, candidates)
+    judges, expected = held_out[:JUDGING_IMAGES], reference[:JUDGING_IMAGES]
+    tried = {name: fidelity(expected, logits_of(network, judges, placement.edges, grids)) for name, grids in candidates.items()}
+    best = max(tried, key=lambda name: tried[name].sqnr)
+    return GridSearch(candidates[best], best, tried)
+
+
+def _by_value(
+    network: Network,
+    placement: Placement,
+    statistics: Mapping[str, ValueStatistics],
+    centred: frozenset[str],
+    images: Sequence[NDArray[np.float32]],
+    calibrated: Mapping[str, Mapping[str, Grid]],
+) -> dict[str, Grid]:
+    """For each scale group the grid whose error moves the logits least."""
+    choices: dict[str, list[Grid]] = {}
+    for value in placement.values:
+        widest = max(statistics[v].largest for v in _tied(placement, value))
+        grids = {grid_for(widest * fraction, value in centred) for fraction in FRACTIONS}
+        grids |= {grids_of[value] for grids_of in calibrated.values()}
+        choices[value] = sorted(grids, key=lambda grid: grid.scale)
+    prices = price_grids(network, placement, images[:PRICED_IMAGES], choices)
+    chosen = {}
+    for value in placement.values:
+        total = np.sum([prices[v] for v in _tied(placement, value)], axis=0)
+        chosen[value] = choices[value][int(np.argmin(total))]
+    return chosen
+
+
+def _tied(placement: Placement, value: str) -> list[str]:
+    return [other for other in placement.values if placement.ties[other] == placement.ties[value]]
+
+
+def _levels(centred: bool) -> int:
+    return LEVELS - 1 if centred else QMAX

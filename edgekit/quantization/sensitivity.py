@@ -1,0 +1,126 @@
+"""What each layer costs: alone in float, and alone in int8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgekit.quantization.execute import Hook, Network, Step
+from edgekit.quantization.placement import Placement
+from edgekit.quantization.twin import Fidelity, Grid, fidelity
+from edgekit.quantization.weights import Weights, rounded_constants
+
+MOST_IMAGES, LEAST_IMAGES = 16, 4
+MOST_RUNS = 1024  # of the whole network: two halves an image and layer
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer is. ``macs_share`` and
+    ``weights_share`` are its parts of the network's MACs and of its layers' weights."""
+
+    layer: str
+    alone_float: Fidelity
+    alone_int8: Fidelity
+    macs_share: float
+    weights_share: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """``layers`` from the costliest to the cheapest (by what keeping it in float gains); ``all_int8`` is the starting point."""
+
+    layers: tuple[LayerSensitivity, ...]
+    all_int8: Fidelity
+    images: int
+
+
+def images_for(placement: Placement) -> int:
+    """How many images :func:`measure` is worth: fewer for deep networks, whose every layer is another run."""
+    return min(MOST_IMAGES, max(LEAST_IMAGES, MOST_RUNS // len(placement.quantized)))
+
+
+def measure(
+    network: Network,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    weights: Weights,
+    images: Sequence[NDArray[np.float32]],
+    reference: NDArray[np.float32],
+) -> Sensitivity:
+    """Runs every layer alone in float and alone in int8 on held-out images; only what lies behind the layer is computed again."""
+    layers = placement.quantized
+    in_float = _Side(network.constants, rounds=False)
+    in_int8 = _Side(rounded_constants(network, placement, weights), rounds=True)
+    without: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
+    alone: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
+    everything = []
+    try:
+        with torch.inference_mode():
+            for image in images:
+                everything.append(_swap_each(network, placement, grids, image, in_int8, in_float, without))
+                _swap_each(network, placement, grids, image, in_float, in_int8, alone)
+    finally:
+        network.constants = in_float.constants
+    macs = sum(layer.macs for layer in placement.layers)
+    sizes = {layer.name: network.constants[layer.weight].numel() for layer in placement.layers}
+    rows = [
+        LayerSensitivity(
+            layer.name,
+            fidelity(reference, np.stack(without[layer.name])),
+            fidelity(reference, np.stack(alone[layer.name])),
+            layer.macs / macs,
+            sizes[layer.name] / sum(sizes.values()),
+        )
+        for layer in layers
+    ]
+    rows.sort(key=lambda row: -row.alone_float.sqnr)
+    return Sensitivity(tuple(rows), fidelity(reference, np.stack(everything)), len(images))
+
+
+@dataclass(frozen=True)
+class _Side:
+    constants: dict[str, Tensor]
+    rounds: bool
+
+
+def _swap_each(
+    network: Network,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    image: NDArray[np.float32],
+    main: _Side,
+    other: _Side,
+    logits: Mapping[str, list[NDArray[np.float32]]],
+) -> NDArray[np.float32]:
+    """Runs one image on the ``main`` side; at each int8 layer, also finishes the run with that layer alone on the ``other``.
+
+    Returns the main side's logits and appends the others' to ``logits``, by layer.
+    """
+    by_name = {layer.name: layer for layer in placement.quantized}
+
+    def hook_without(layer: str | None) -> Hook:
+        def hook(step: Step, position: int, tensor: Tensor) -> Tensor:
+            value = placement.edges.get((step.name, position))
+            rounds = other.rounds if step.name == layer else main.rounds
+            return grids[value].round(tensor) if value is not None and rounds else tensor
+
+        return hook
+
+    values: dict[str, Tensor] = {network.input: torch.as_tensor(image)[None]}
+    for i, step in enumerate(network.steps):
+        if step.name in by_name:
+            layer = by_name[step.name]
+            swapped = {name: other.constants[name] for name in (layer.weight, layer.bias) if name is not None}
+            network.constants = main.constants | swapped
+            logits[layer.name].append(network.resume(values, i, hook_without(layer.name))[network.output].reshape(-1).numpy())
+        network.constants = main.constants
+        values |= network.apply(i, values, hook_without(None))
+        alive = network.alive(i + 1) | {network.output}
+        values = {name: tensor for name, tensor in values.items() if name in alive}
+    return values[network.output].reshape(-1).numpy()

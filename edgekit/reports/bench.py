@@ -1,0 +1,74 @@
+"""The report of a bench: who took part, whether each computes what it should, and how long each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.advice import Advice
+from edgekit.comparison import Parity
+from edgekit.latency.statistics import Ratio
+from edgekit.latency.verdict import Verdict
+from edgekit.machine.environment import Environment
+from edgekit.reports.document import LatencyRow
+from edgekit.reports.plain import plain
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty where it holds, ``version`` the runtime's."""
+
+    name: str
+    bundle: str
+    network: str
+    precision: str
+    runtime: str
+    version: str | None
+    parity: Parity
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One way to measure, in turns; ``noise_floor`` is the reference against itself."""
+
+    what: str
+    reference: str
+    rows: tuple[LatencyRow, ...]
+    noise_floor: Ratio
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Which of an FP16 and an INT8 bundle of one network to ship with a runtime, and why."""
+
+    runtime: str
+    network: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """``engine_only`` is None where no candidate runs on a GPU; ``throughput`` holds images a second with several streams, by candidate."""
+
+    batch: int
+    threads: int
+    proofs: tuple[Proof, ...]
+    end_to_end: Table
+    engine_only: Table | None
+    streams: int
+    throughput: Mapping[str, float]
+    verdicts: tuple[Shipped, ...]
+    left_out: Mapping[str, str]
+    advice: tuple[Advice, ...]
+    environment: Environment
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Where parity failed, candidate by candidate."""
+        return tuple(f"{proof.name}: {failure}" for proof in self.proofs for failure in proof.failures)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report in json's types; keys are stable."""
+        return {**plain(self), "failures": list(self.failures)}

@@ -1,0 +1,105 @@
+"""The CUDA runtime through cuda-python, every call checked.
+
+Both layouts of the package are read: ``cuda.bindings.runtime`` (12.6 and newer) and ``cuda.cudart``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import EnvironmentLacks
+from edgekit.machine.driver import driver
+from edgekit.runtimes.base import Array
+
+MODULES = ("cuda.bindings.runtime", "cuda.cudart")
+INSUFFICIENT_DRIVER, NO_DEVICE, OUT_OF_MEMORY = 35, 100, 2
+
+
+class CudaError(EnvironmentLacks):
+    """A call of the CUDA runtime failed; ``code`` is its ``cudaError_t``."""
+
+    def __init__(self, call: str, code: int, name: str, text: str) -> None:
+        super().__init__(f"{call}: {name} ({code}): {text}", hint="run `edgekit doctor`; what else runs on the GPU may be the cause")
+        self.call, self.code = call, code
+
+
+class Cuda:
+    """The few calls that a session needs. Addresses are integers, sizes bytes, times milliseconds."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+
+    @classmethod
+    def open(cls) -> Cuda:
+        """
+        Raises:
+            EnvironmentLacks: cuda-python is not installed, or there is no driver or GPU that it can use.
+        """
+        cuda = cls(_import())
+        try:
+            if cuda("cudaGetDeviceCount") == 0:
+                raise EnvironmentLacks("CUDA finds no GPU", hint="run `edgekit doctor`")
+        except CudaError as error:
+            raise _explain(error) from error
+        except RuntimeError as error:  # cuda-python 11 and 12 where libcuda cannot be opened
+            raise EnvironmentLacks(f"there is no NVIDIA driver here: {error}", hint="install the NVIDIA driver") from error
+        return cuda
+
+    def __call__(self, call: str, *arguments: Any) -> Any:
+        """Calls a function of the runtime by its name; returns what it gives beside its error code.
+
+        Raises:
+            CudaError: it failed.
+        """
+        code, *results = getattr(self._runtime, call)(*arguments)
+        if int(code) != 0:
+            name, text = (_text(getattr(self._runtime, ask)(code)) for ask in ("cudaGetErrorName", "cudaGetErrorString"))
+            raise CudaError(call, int(code), name, text)
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+    def stream(self) -> Any:
+        return self("cudaStreamCreateWithFlags", 1)  # cudaStreamNonBlocking: the default stream waits for nobody
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Array]:
+        """Host memory that a GPU copies from and to without a detour: its address, and an array on it."""
+        size = max(1, int(np.prod(shape)) * dtype.itemsize)
+        address = int(self("cudaMallocHost", size))
+        memory = (ctypes.c_byte * size).from_address(address)
+        return address, np.frombuffer(memoryview(memory), dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+
+    def copy(self, to: int, source: int, size: int, kind: str, stream: Any) -> None:
+        """``kind`` is ``HostToDevice`` or ``DeviceToHost``."""
+        self("cudaMemcpyAsync", to, source, size, getattr(self._runtime.cudaMemcpyKind, f"cudaMemcpy{kind}"), stream)
+
+    def begin_capture(self, stream: Any) -> None:
+        self("cudaStreamBeginCapture", stream, self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+
+
+def _import() -> Any:
+    for name in MODULES:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise EnvironmentLacks("running an engine needs cuda-python, which is not installed", hint="pip install cuda-python")
+
+
+def _explain(error: CudaError) -> EnvironmentLacks:
+    found = driver()
+    if found is None:
+        return EnvironmentLacks("there is no NVIDIA driver here", hint="install the NVIDIA driver")
+    if error.code == INSUFFICIENT_DRIVER:
+        return EnvironmentLacks(
+            f"the NVIDIA driver serves CUDA {found.version}, which is older than cuda-python asks for",
+            hint=f"update the driver, or pip install 'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
+        )
+    return EnvironmentLacks(f"CUDA cannot start: {error}", hint="run `edgekit doctor`")
+
+
+def _text(answer: tuple[Any, ...]) -> str:
+    text = answer[-1]
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)

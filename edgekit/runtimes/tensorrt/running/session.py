@@ -1,0 +1,173 @@
+"""Engines run: buffers allocated once, pinned host memory, one stream, and a CUDA graph a shape, so that an inference is one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes.base import Array
+from edgekit.runtimes.tensorrt.api import Module
+from edgekit.runtimes.tensorrt.inspection.inspector import inspect_engine
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
+from edgekit.runtimes.tensorrt.running.cuda import OUT_OF_MEMORY, Cuda, CudaError
+from edgekit.runtimes.tensorrt.running.lane import Lane, Shapes
+from edgekit.runtimes.tensorrt.running.loading import LoadedEngine
+
+
+class EngineSession:
+    """An engine in one stream. ``captured`` tells whether inferences of the shape last bound are a CUDA graph, ``notes`` why not."""
+
+    def __init__(self, loaded: LoadedEngine, cuda: Cuda, listener: Any = None) -> None:
+        self._loaded, self._cuda, self._listener = loaded, cuda, listener
+        self._stack = ExitStack()
+        self._lanes: dict[Shapes, Lane] = {}
+        self._lane: Lane | None = None
+        self.inputs = tuple(loaded.spec(name) for name in loaded.names("INPUT"))
+        self.outputs = tuple(loaded.spec(name) for name in loaded.names("OUTPUT"))
+        self.stream = cuda.stream()
+        self._stack.callback(cuda, "cudaStreamDestroy", self.stream)
+        self._events = [cuda("cudaEventCreate") for _ in range(2)]
+        for event in self._events:
+            self._stack.callback(cuda, "cudaEventDestroy", event)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Copies in, infers, copies out.
+
+        Raises:
+            InputError: feeds of a shape that no profile takes, of another dtype, or under other names.
+            EnvironmentLacks: the GPU has too little memory.
+        """
+        self.bind(feeds)
+        return self.collect()
+
+    def collect(self) -> dict[str, Array]:
+        """Infers on what is bound, and copies out."""
+        lane = self._bound
+        lane.launch()
+        lane.fetch()
+        self.synchronize()
+        return {buffer.name: buffer.host.copy() for buffer in lane.outputs}
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        self._lane = self._lane_for(self._shapes(feeds))
+        self._lane.feed(feeds)
+
+    def enqueue(self) -> None:
+        self._bound.launch()
+
+    def synchronize(self) -> None:
+        self._cuda("cudaStreamSynchronize", self.stream)
+
+    def device_ms(self) -> float:
+        """Milliseconds that one inference takes on the device, copies left out: from one event to the next around it in the stream."""
+        lane, (start, end) = self._bound, self._events
+        self._cuda("cudaEventRecord", start, self.stream)
+        lane.launch()
+        self._cuda("cudaEventRecord", end, self.stream)
+        self.synchronize()
+        return float(self._cuda("cudaEventElapsedTime", start, end))
+
+    @contextmanager
+    def profiled(self, profiler: Any) -> Iterator[None]:
+        """Within, inferences are enqueued layer by layer and their times reported to ``profiler``."""
+        lane = self._bound
+        graph, lane.graph = lane.graph, None
+        lane.context.profiler = profiler
+        try:
+            yield
+        finally:
+            lane.context.profiler = None
+            lane.graph = graph
+
+    def layers(self) -> tuple[EngineLayer, ...]:
+        """What the engine's inspector tells, formats in full for the shape last bound."""
+        return inspect_engine(self.trt, self._loaded.engine, self._bound.context)
+
+    @property
+    def trt(self) -> Module:
+        """The module of the library that made the engine."""
+        return self._loaded.trt
+
+    @property
+    def captured(self) -> bool:
+        return self._bound.graph is not None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(lane.note for lane in self._lanes.values() if lane.note is not None)
+
+    @property
+    def _bound(self) -> Lane:
+        if self._lane is None:
+            raise ValueError("nothing is bound yet: call bind() or run() first")
+        return self._lane
+
+    def _shapes(self, feeds: Mapping[str, Array]) -> Shapes:
+        names = {spec.name for spec in self.inputs}
+        if set(feeds) != names:
+            raise InputError(f"the engine's inputs are {', '.join(sorted(names))}; given were {', '.join(sorted(feeds)) or 'none'}")
+        for spec in self.inputs:
+            array = feeds[spec.name]
+            fits = len(array.shape) == len(spec.shape) and all(a == b for a, b in zip(array.shape[1:], spec.shape[1:], strict=True))
+            static = -1 not in tuple(self._loaded.engine.get_tensor_shape(spec.name))
+            if array.dtype.name != spec.dtype or not fits or (static and array.shape[0] != spec.shape[0]):
+                raise InputError(f"the engine takes {spec}; given was {array.dtype}{list(array.shape)}")
+        return tuple((spec.name, tuple(feeds[spec.name].shape)) for spec in self.inputs)
+
+    def _lane_for(self, shapes: Shapes) -> Lane:
+        if shapes not in self._lanes:
+            with ExitStack() as stack:
+                try:
+                    self._lanes[shapes] = Lane(self._loaded, self._cuda, self.stream, shapes, stack, self._listener)
+                except CudaError as error:
+                    if error.code != OUT_OF_MEMORY:
+                        raise
+                    raise EnvironmentLacks(
+                        f"the GPU has too little memory: {error}", hint="a smaller batch, or end what else runs there"
+                    ) from error
+                self._stack.push(stack.pop_all())
+        return self._lanes[shapes]
+
+    def __enter__(self) -> EngineSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lanes.clear()
+        self._lane = None
+        self._stack.close()
+
+
+class EngineStreams:
+    """An engine in several streams at once, for throughput: ``enqueue`` starts an inference in the next stream, once that one is done with its last."""
+
+    def __init__(self, loaded: LoadedEngine, cuda: Cuda, streams: int) -> None:
+        self.sessions = tuple(EngineSession(loaded, cuda) for _ in range(streams))
+        self.inputs, self.outputs = self.sessions[0].inputs, self.sessions[0].outputs
+        self._next = 0
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return self.sessions[0].run(feeds)
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        for session in self.sessions:
+            session.bind(feeds)
+
+    def enqueue(self) -> None:
+        session = self.sessions[self._next]
+        session.synchronize()
+        session.enqueue()
+        self._next = (self._next + 1) % len(self.sessions)
+
+    def synchronize(self) -> None:
+        for session in self.sessions:
+            session.synchronize()
+
+    def __enter__(self) -> EngineStreams:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for session in self.sessions:
+            session.__exit__(kind, error, trace)

@@ -1,0 +1,119 @@
+"""Three roles, whatever the user gives: no photo, nor one like it, has two."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekit.calib import photos as bundled_photos
+from edgekit.errors import InputError
+from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration, open_calibration
+
+SPEC = InputSpec(3, 32, 32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def folder_of(path: Path, photos: Iterable[Path]) -> Path:
+    path.mkdir(exist_ok=True)
+    for photo in photos:
+        shutil.copy(photo, path)
+    return path
+
+
+def tensors(paths: Iterable[Path]) -> set[bytes]:
+    return {image.tobytes() for image in PreparedImages(list(paths), SPEC).stack()}
+
+
+def roles_of(calibration: Calibration) -> tuple[set[bytes], set[bytes], set[bytes]]:
+    """What each role sees, checked to be disjoint and as many as is said."""
+    ranged = {image.tobytes() for image in calibration}
+    chose = {image.tobytes() for image in calibration.choosers}
+    judged = tensors(calibration.judges)
+    assert not ranged & chose and not ranged & judged and not chose & judged
+    counts = (calibration.entry.count, calibration.choosing.count, calibration.judging.count)
+    assert counts == (len(ranged), len(chose), len(judged))
+    return ranged, chose, judged
+
+
+def test_the_bundled_photos_serve_all_three_roles() -> None:
+    ranged, chose, judged = roles_of(open_calibration(None, SPEC, ImageFolder.bundled()))
+    assert ranged | chose | judged == tensors(bundled_photos())
+    assert len(judged) >= ENOUGH_JUDGES and len(ranged) >= 24 and len(chose) >= ENOUGH_JUDGES
+
+
+def test_one_folder_given_twice_is_split_as_well(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "mine", bundled_photos()[10:70])
+    (tmp_path / "link").symlink_to(folder)
+    ranged, chose, judged = roles_of(open_calibration(str(folder), SPEC, ImageFolder.open(tmp_path / "link")))
+    assert ranged | chose | judged == tensors(bundled_photos()[10:70])
+    of_all = roles_of(open_calibration(None, SPEC, ImageFolder.bundled()))
+    assert all(here <= there for here, there in zip((ranged, chose, judged), of_all, strict=True))
+
+
+def test_of_two_folders_the_second_judges_but_for_what_is_like_the_first(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", bundled_photos()[:40])
+    others = folder_of(tmp_path / "others", bundled_photos()[50:70])
+    with Image.open(bundled_photos()[3]) as image:
+        image.resize((200, 200 * image.height // image.width)).save(others / "like_one_of_mine.png")
+    shutil.copy(bundled_photos()[4], others / "the_same_as_one_of_mine.jpg")
+    ranged, chose, judged = roles_of(open_calibration(str(mine), SPEC, ImageFolder.open(others)))
+    assert ranged | chose == tensors(bundled_photos()[:40]) and judged == tensors(bundled_photos()[50:70])
+    assert len(ranged) > len(chose) > 0
+
+
+def test_images_alone_judge_what_the_bundled_photos_made(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", ())
+    for i, photo in enumerate(bundled_photos()[:20]):
+        with Image.open(photo) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mine / f"{i}.png")
+    ranged, chose, judged = roles_of(open_calibration(None, SPEC, ImageFolder.open(mine)))
+    assert ranged | chose == tensors(bundled_photos()) and judged == tensors(sorted(mine.iterdir()))
+
+
+def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
+    calibration = open_calibration("random:3", SPEC, ImageFolder.bundled())
+    ranged, chose, judged = roles_of(calibration)
+    assert calibration.random and chose | judged == tensors(bundled_photos()) and not ranged & tensors(bundled_photos())
+
+
+def test_too_few_judges_are_said(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", bundled_photos()[: ENOUGH_JUDGES - 1])
+    others = folder_of(tmp_path / "others", bundled_photos()[30:60])
+    few = open_calibration(str(others), SPEC, ImageFolder.open(mine))
+    assert len(few.judges) == ENOUGH_JUDGES - 1 and any("not judged" in advice.message for advice in few.advice)
+    shutil.copy(bundled_photos()[ENOUGH_JUDGES], mine)
+    assert not any("not judged" in advice.message for advice in open_calibration(str(others), SPEC, ImageFolder.open(mine)).advice)
+
+
+def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
+    part = folder_of(tmp_path / "mine" / "part", bundled_photos()[:5])
+    with pytest.raises(InputError, match="none is left to judge by"):
+        open_calibration(str(mine), SPEC, ImageFolder.open(part))
+    with pytest.raises(InputError, match="all 12 calibration images show the same"):
+        same = tmp_path / "same"
+        same.mkdir()
+        for i in range(12):
+            shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
+        open_calibration(str(same), SPEC, ImageFolder.open(same))
+    with pytest.raises(InputError, match="2 photos are too few"):
+        open_calibration(str(folder_of(tmp_path / "two", bundled_photos()[:2])), SPEC, ImageFolder.open(tmp_path / "two"))
+
+
+def test_the_key_tells_lists_and_preprocessings_apart(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
+    key = open_calibration(str(mine), SPEC, ImageFolder.bundled()).key
+    assert open_calibration(str(mine), SPEC, ImageFolder.bundled()).key == key
+    other = InputSpec(3, 32, 32, 1.0, "bilinear", (0.4, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert open_calibration(str(mine), other, ImageFolder.bundled()).key != key
+    assert open_calibration(str(mine), SPEC, ImageFolder.open(mine)).key != key
+
+
+def test_the_same_at_every_pass() -> None:
+    calibration = open_calibration(None, SPEC, ImageFolder.bundled())
+    assert np.array_equal(np.stack(list(calibration)), np.stack(list(calibration)))
