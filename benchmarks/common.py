@@ -1,4 +1,6 @@
-"""What every benchmark needs: whole-process runs in turns, and a json that says on which machine it ran."""
+"""What every benchmark needs: whole-process runs in turns, and a json that says on which machine it
+ran.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,15 @@ def run_process(command: Sequence[str]) -> Cost:
     # A process of its own between us and the command, so that the peak is the command's alone.
     probe = (
         "import json,resource,subprocess,sys\n"
-        "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)\n"
+        "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, "
+        "text=True)\n"
         "sys.stderr.write(r.stderr[-2000:])\n"
         "print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\n"
         "sys.exit(r.returncode)"
     )
-    done = subprocess.run([sys.executable, "-S", "-c", probe, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", probe, *command], capture_output=True, text=True, check=False
+    )
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
@@ -54,19 +59,30 @@ def run_process(command: Sequence[str]) -> Cost:
 
 
 def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> dict[str, Any]:
-    """Both commands in turns after one run each that is not counted; ratios ours / theirs, run by run."""
+    """Both commands in turns after one run each that is not counted; ratios ours / theirs, run by
+    run.
+    """
     run_process(ours), run_process(theirs)
     pairs = [(run_process(ours), run_process(theirs)) for _ in range(runs)]
     ratios: dict[str, Ratio] = {
-        key: ratio_by_block([[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs])
+        key: ratio_by_block(
+            [[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs]
+        )
         for key in ("wall", "cpu", "peak_megabytes")
     }
-    return {"ours": [plain(a) for a, _ in pairs], "theirs": [plain(b) for _, b in pairs], "ratio": plain(ratios)}
+    return {
+        "ours": [plain(a) for a, _ in pairs],
+        "theirs": [plain(b) for _, b in pairs],
+        "ratio": plain(ratios),
+    }
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
     """Writes ``results/NAME.json`` with the environment beside the numbers."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**plain(result), "environment": plain(describe())}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**plain(result), "environment": plain(describe())}, indent=1) + "\n",
+        encoding="utf-8",
+    )
     return path

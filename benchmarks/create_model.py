@@ -2,8 +2,8 @@
 
     python benchmarks/create_model.py [--seconds 2]
 
-Both in one process and in turns, one network of each family, with the initialisation that each library does; times are CPU time of one thread. Bar: no
-ratio's interval lies above 1.
+Both in one process and in turns, one network of each family, with the initialisation that each
+library does; times are CPU time of one thread. Bar: no ratio's interval lies above 1.
 """
 
 from __future__ import annotations
@@ -23,13 +23,30 @@ from edgekit.models import create_model, variants
 from edgekit.reports.plain import plain
 
 NETWORKS = (
-    *("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "mobilenetv2"),
-    *("mobilenetv3_small", "mobilenetv3_large", "shufflenetv2_x1_0", "efficientnet_b0", "efficientnetv2_s"),
+    *(
+        "alexnet",
+        "vgg11",
+        "googlenet",
+        "resnet18",
+        "resnet50",
+        "wide_resnet50_2",
+        "resnext50_32x4d",
+        "mobilenetv2",
+    ),
+    *(
+        "mobilenetv3_small",
+        "mobilenetv3_large",
+        "shufflenetv2_x1_0",
+        "efficientnet_b0",
+        "efficientnetv2_s",
+    ),
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each side is measured")
     seconds = parser.parse_args().seconds
     torch.set_num_threads(1)
@@ -42,15 +59,34 @@ def main() -> None:
             "edgekit": lambda _, name=name: create_model(name),
             "torchvision": lambda _, build=build: build(),
         }
-        found = measure(candidates, reference="torchvision", seconds=seconds, max_warm_up=1.0, clock=time.process_time_ns)
+        found = measure(
+            candidates,
+            reference="torchvision",
+            seconds=seconds,
+            max_warm_up=1.0,
+            clock=time.process_time_ns,
+        )
         ratio = found.ratio("edgekit")
         medians = {side: timing.summary.median for side, timing in found.timings.items()}
-        rows[name] = {"milliseconds": medians, "ratio": plain(ratio), "noise_floor": plain(found.noise_floor)}
+        rows[name] = {
+            "milliseconds": medians,
+            "ratio": plain(ratio),
+            "noise_floor": plain(found.noise_floor),
+        }
         verdict = "slower" if ratio.slower else "faster" if ratio.faster else "no difference"
         print(
-            f"{name:<20}{medians['edgekit']:8.1f} ms{medians['torchvision']:9.1f} ms  {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] {verdict}"
+            f"{name:<20}{medians['edgekit']:8.1f} ms{medians['torchvision']:9.1f} ms  "
+            f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] {verdict}"
         )
-    print(write_result("create_model", {"what": "edgekit.models.create_model / torchvision.models.get_model, untrained", "rows": rows}))
+    print(
+        write_result(
+            "create_model",
+            {
+                "what": "edgekit.models.create_model / torchvision.models.get_model, untrained",
+                "rows": rows,
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""What an export costs over a bare script that does the least: import torch, build the network, export, onnxsim.
+"""What an export costs over a bare script that does the least: import torch, build the network,
+export, onnxsim.
 
     python benchmarks/export_cost.py [--runs 5]
 
-Wall time and peak memory of whole processes, in turns. Bars: wall at most 1.6 times, peak memory at most 1.5 times the bare script's. Ours also checks
-every rung on all bundled photos, halves, runs the rounding twin and writes the bundle.
+Wall time and peak memory of whole processes, in turns. Bars: wall at most 1.6 times, peak memory at
+most 1.5 times the bare script's. Ours also checks every rung on all bundled photos, halves, runs
+the rounding twin and writes the bundle.
 """
 
 from __future__ import annotations
@@ -33,10 +35,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "bundle")
         edgekit = [sys.executable, "-c", "from edgekit.cli import main; main()"]
-        ours = [*edgekit, "export", "mobilenetv2", "--fp16", "--weights", "random", "--no-bench", "--force", "--out", out]
+        ours = [
+            *edgekit,
+            "export",
+            "mobilenetv2",
+            "--fp16",
+            "--weights",
+            "random",
+            "--no-bench",
+            "--force",
+            "--out",
+            out,
+        ]
         theirs = [sys.executable, "-c", BARE, str(Path(folder) / "bare.onnx")]
         result = compare_processes(ours, theirs, runs)
-    print(write_result("export_cost", {"what": "edgekit export mobilenetv2 --fp16 --weights random --no-bench / bare script", **result}))
+    print(
+        write_result(
+            "export_cost",
+            {
+                "what": "edgekit export mobilenetv2 --fp16 --weights random --no-bench / bare "
+                "script",
+                **result,
+            },
+        )
+    )
     for key, ratio in result["ratio"].items():
         print(f"{key:<16}{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]")
 

@@ -1,9 +1,11 @@
-"""What rounding FP16 weights so that channels keep their means is worth, against rounding each to the nearest.
+"""What rounding FP16 weights so that channels keep their means is worth, against rounding each to
+the nearest.
 
     python benchmarks/fp16_rounding.py [PHOTOS]
 
-Both graphs run as their rounding twin on photos that the means were not observed on: the bundled photos are split in two, or PHOTOS is a folder of others
-(`python -m edgekit.calib.make_photos --evaluation DIR` makes one).
+Both graphs run as their rounding twin on photos that the means were not observed on: the bundled
+photos are split in two, or PHOTOS is a folder of others (`python -m edgekit.calib.make_photos
+--evaluation DIR` makes one).
 """
 
 from __future__ import annotations
@@ -30,22 +32,41 @@ NETWORKS = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite1", "efficien
 
 
 def main() -> None:
-    others = list(ImageFolder.open(Path(sys.argv[1])).paths) if len(sys.argv) > 1 else photos()[1::2]
+    others = (
+        list(ImageFolder.open(Path(sys.argv[1])).paths) if len(sys.argv) > 1 else photos()[1::2]
+    )
     observed = photos() if len(sys.argv) > 1 else photos()[::2]
     rows = {}
     for name in NETWORKS:
         nearest, keeping = compare_roundings(name, observed, others)
-        rows[name] = {"nearest": nearest, "keeping_means": keeping, "gain_db": keeping.sqnr - nearest.sqnr}
+        rows[name] = {
+            "nearest": nearest,
+            "keeping_means": keeping,
+            "gain_db": keeping.sqnr - nearest.sqnr,
+        }
         print(
-            f"{name:<20} nearest {nearest.sqnr:.1f} dB  keeping means {keeping.sqnr:.1f} dB  agreement {nearest.top1:.3f} {keeping.top1:.3f}"
+            f"{name:<20} nearest {nearest.sqnr:.1f} dB  keeping means {keeping.sqnr:.1f} dB  "
+            f"agreement {nearest.top1:.3f} {keeping.top1:.3f}"
         )
-    print(write_result("fp16_rounding", {"what": __doc__, "observed": len(observed), "evaluated": len(others), "networks": rows}))
+    print(
+        write_result(
+            "fp16_rounding",
+            {
+                "what": __doc__,
+                "observed": len(observed),
+                "evaluated": len(others),
+                "networks": rows,
+            },
+        )
+    )
 
 
 def compare_roundings(name: str, observed: list[Path], others: list[Path]) -> tuple[Parity, Parity]:
     network = open_network(NetworkRequest(name))
     assert network.module is not None
-    seen_images, images = (PreparedImages(paths, network.input).stack() for paths in (observed, others))
+    seen_images, images = (
+        PreparedImages(paths, network.input).stack() for paths in (observed, others)
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         traced = trace(network.module, root / "traced.onnx", TraceConfig(images.shape[1:]))
@@ -61,7 +82,9 @@ def compare_roundings(name: str, observed: list[Path], others: list[Path]) -> tu
 
 def _outputs(graph, observation: Observation, root: Path, images):  # type: ignore[no-untyped-def]
     half = halve(graph, root / "half.onnx", HalfConfig(), observation)
-    with OnnxRuntime().load(rounding_twin(half.artifact, root / "twin.onnx"), SessionOptions()) as session:
+    with OnnxRuntime().load(
+        rounding_twin(half.artifact, root / "twin.onnx"), SessionOptions()
+    ) as session:
         return run_batches(session, images)
 
 

@@ -1,13 +1,17 @@
-"""What float32's rounding costs every network of the zoo, however it is computed, and what real faults cost beside it.
+"""What float32's rounding costs every network of the zoo, however it is computed, and what real
+faults cost beside it.
 
     python benchmarks/fp32_rounding.py [NAME …] [--again]
 
-Untrained networks with the batch-norm statistics of photos are the hardest case: they amplify what is rounded in front, some by a factor of thousands.
-Each variant is computed in double precision, and in float32 in four ways: by torch with this machine's widest instructions and with AVX2's, by
-ONNX Runtime with its fusions and node by node as the graph is written. What counts is how far ONNX Runtime is from torch, which is what the FP32 gate
-judges. Beside it stand two faults that it has to find: weights stored in FP16, and a batch norm whose epsilon is another one.
+Untrained networks with the batch-norm statistics of photos are the hardest case: they amplify what
+is rounded in front, some by a factor of thousands. Each variant is computed in double precision,
+and in float32 in four ways: by torch with this machine's widest instructions and with AVX2's, by
+ONNX Runtime with its fusions and node by node as the graph is written. What counts is how far ONNX
+Runtime is from torch, which is what the FP32 gate judges. Beside it stand two faults that it has to
+find: weights stored in FP16, and a batch norm whose epsilon is another one.
 
-Networks are taken at 96 pixels, where the input's size is free: depth amplifies, not area. Rows that are there already are kept unless ``--again`` is given.
+Networks are taken at 96 pixels, where the input's size is free: depth amplifies, not area. Rows
+that are there already are kept unless ``--again`` is given.
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ EPSILON = 1e-3  # of a fault, where the network has another; 1e-5 where it has t
 
 @dataclass(frozen=True)
 class Gap:
-    """One result against another: the largest error over the range, dB, and images whose first class is another (ties left out)."""
+    """One result against another: the largest error over the range, dB, and images whose first
+    class is another (ties left out).
+    """
 
     relative: float
     sqnr: float
@@ -60,7 +66,8 @@ class Gap:
 class Run:
     """One choice of weights.
 
-    ``exact`` is each way against double precision; ``gate`` is ONNX Runtime's two ways against torch's two; ``faults`` are against torch as it is.
+    ``exact`` is each way against double precision; ``gate`` is ONNX Runtime's two ways against
+    torch's two; ``faults`` are against torch as it is.
     """
 
     seed: int
@@ -83,10 +90,23 @@ def measure(variant: Variant, folder: Path) -> Row:
     transform = variant.transform
     size = transform.size if variant.family in FIXED_SIZE else SIZE
     images = prepared(
-        replace(variant, transform=replace(transform, size=size, resize=round(transform.resize * size / transform.size))), IMAGES
+        replace(
+            variant,
+            transform=replace(
+                transform, size=size, resize=round(transform.resize * size / transform.size)
+            ),
+        ),
+        IMAGES,
     )
-    layers = sum(isinstance(part, nn.Conv2d | nn.Linear) for part in create_model(variant.name).modules())
-    return Row(variant.name, size, layers, tuple(_run(variant.name, seed, count, images, folder) for seed, count in WEIGHTS))
+    layers = sum(
+        isinstance(part, nn.Conv2d | nn.Linear) for part in create_model(variant.name).modules()
+    )
+    return Row(
+        variant.name,
+        size,
+        layers,
+        tuple(_run(variant.name, seed, count, images, folder) for seed, count in WEIGHTS),
+    )
 
 
 def _run(name: str, seed: int, count: int, images: Logits, folder: Path) -> Run:
@@ -97,7 +117,10 @@ def _run(name: str, seed: int, count: int, images: Logits, folder: Path) -> Run:
     torch.save(module.state_dict(), weights)
     exact = in_torch(copy.deepcopy(module).double(), images)
     graph = trace(module, folder / "graph.onnx", TraceConfig(images.shape[1:]))
-    by_torch = {"torch": in_torch(module, images), "torch AVX2": _with_avx2().submit(from_file, name, weights, images).result()}
+    by_torch = {
+        "torch": in_torch(module, images),
+        "torch AVX2": _with_avx2().submit(from_file, name, weights, images).result(),
+    }
     by_onnxruntime = {
         "onnxruntime": _in_onnxruntime(graph, images),
         "onnxruntime as written": _in_onnxruntime(graph, images, as_written=True),
@@ -105,9 +128,19 @@ def _run(name: str, seed: int, count: int, images: Logits, folder: Path) -> Run:
     return Run(
         seed,
         count,
-        {way: Gap.of(compare(exact, logits)) for way, logits in (by_torch | by_onnxruntime).items()},
-        {f"{way} / {top}": Gap.of(compare(a, b)) for top, a in by_torch.items() for way, b in by_onnxruntime.items()},
-        {fault: Gap.of(compare(by_torch["torch"], in_torch(broken, images))) for fault, broken in _faults(module).items()},
+        {
+            way: Gap.of(compare(exact, logits))
+            for way, logits in (by_torch | by_onnxruntime).items()
+        },
+        {
+            f"{way} / {top}": Gap.of(compare(a, b))
+            for top, a in by_torch.items()
+            for way, b in by_onnxruntime.items()
+        },
+        {
+            fault: Gap.of(compare(by_torch["torch"], in_torch(broken, images)))
+            for fault, broken in _faults(module).items()
+        },
     )
 
 
@@ -115,7 +148,12 @@ def _run(name: str, seed: int, count: int, images: Logits, folder: Path) -> Run:
 def in_torch(module: nn.Module, images: Logits) -> Logits:
     """Logits, an image at a time, in the precision of the weights."""
     dtype = next(module.parameters()).dtype
-    return np.concatenate([module(torch.from_numpy(images[i : i + 1]).to(dtype)).float().numpy() for i in range(len(images))])
+    return np.concatenate(
+        [
+            module(torch.from_numpy(images[i : i + 1]).to(dtype)).float().numpy()
+            for i in range(len(images))
+        ]
+    )
 
 
 def from_file(name: str, weights: Path, images: Logits) -> Logits:
@@ -128,7 +166,9 @@ def from_file(name: str, weights: Path, images: Logits) -> Logits:
 
 @cache
 def _with_avx2() -> ProcessPoolExecutor:
-    """A process whose torch knows AVX2 at most; what a processor has is asked once, when torch starts."""
+    """A process whose torch knows AVX2 at most; what a processor has is asked once, when torch
+    starts.
+    """
     os.environ.update(AVX2)
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     pool.submit(os.getpid).result()
@@ -157,10 +197,17 @@ def line(row: Row) -> str:
     gaps = [gap for run in row.runs for gap in run.gate.values()]
     faults = [gap.sqnr for run in row.runs for gap in run.faults.values()]
     return (
-        f"{row.layers:4} layers  {min(gap.sqnr for gap in gaps):6.1f} dB  {max(gap.relative for gap in gaps):.1e}  {sum(gap.flips for gap in gaps)} flips"
+        f"{row.layers:4} layers  {min(gap.sqnr for gap in gaps):6.1f} dB  "
+        f"{max(gap.relative for gap in gaps):.1e}  {sum(gap.flips for gap in gaps)} flips"
         f"  faults {min(faults):.1f} to {max(faults):.1f} dB"
     )
 
 
 if __name__ == "__main__":
-    take_each("fp32_rounding", __doc__, {"weights": WEIGHTS, "images": IMAGES, "avx2": AVX2}, measure, line)
+    take_each(
+        "fp32_rounding",
+        __doc__,
+        {"weights": WEIGHTS, "images": IMAGES, "avx2": AVX2},
+        measure,
+        line,
+    )

@@ -4,15 +4,17 @@
     python benchmarks/int8_cost.py memory --work W
     python benchmarks/int8_cost.py time --work W --photos FOLDER --peer PEER_PYTHON
 
-W is the folder of ptq.py after its ``score``; each part is written to results/int8_cost.json beside the machine and its load, and leaves the other
-parts as they were.
+W is the folder of ptq.py after its ``score``; each part is written to results/int8_cost.json beside
+the machine and its load, and leaves the other parts as they were.
 
-latency: one thread, ONNX Runtime, in turns; ratios to the FP32 graph. edgekit's graph in its form for CPUs, in the session that edgekit opens (the bar)
-and in ONNX Runtime's default one, and ONNX Runtime's own symmetric and unsigned graphs in the latter. memory: peak of a process that observes N images of
-MobileNetV2 (the calibration photos, mirrored and shifted).
-time: whole processes, ``edgekit export mobilenetv2 --int8 --calib FOLDER --calib-images 256`` with nothing cached, and ModelOpt's entropy calibration of
-the same graph on the same 256 photos (spread evenly over FOLDER), which it is given decoded; the bar is on CPU seconds, as the machine may be shared.
-Run it under `taskset -c 0`, so that no thread spins while it waits.
+latency: one thread, ONNX Runtime, in turns; ratios to the FP32 graph. edgekit's graph in its form
+for CPUs, in the session that edgekit opens (the bar) and in ONNX Runtime's default one, and ONNX
+Runtime's own symmetric and unsigned graphs in the latter. memory: peak of a process that observes N
+images of MobileNetV2 (the calibration photos, mirrored and shifted). time: whole processes,
+``edgekit export mobilenetv2 --int8 --calib FOLDER --calib-images 256`` with nothing cached, and
+ModelOpt's entropy calibration of the same graph on the same 256 photos (spread evenly over FOLDER),
+which it is given decoded; the bar is on CPU seconds, as the machine may be shared. Run it under
+`taskset -c 0`, so that no thread spins while it waits.
 """
 
 from __future__ import annotations
@@ -60,8 +62,13 @@ def latency(work: Path) -> dict[str, Any]:
         images = np.load(work / f"{name}.calib.npy", mmap_mode="r")[:8]
         with ExitStack() as stack:
             runs: dict[str, Callable[[int], object]] = {}
-            for label, file, precision in (("fp32", f"{name}.onnx", "fp32"), (OURS, f"{name}.edgekit-int8.cpu.onnx", "int8")):
-                session = OnnxRuntime().load(_artifact(work / file, precision), SessionOptions(threads=1))
+            for label, file, precision in (
+                ("fp32", f"{name}.onnx", "fp32"),
+                (OURS, f"{name}.edgekit-int8.cpu.onnx", "int8"),
+            ):
+                session = OnnxRuntime().load(
+                    _artifact(work / file, precision), SessionOptions(threads=1)
+                )
                 runs[label] = synchronous(stack.enter_context(session), images, 1)
             runs[BY_DEFAULT] = _as_it_comes(work / f"{name}.edgekit-int8.cpu.onnx", images)
             for label in ("onnxruntime-s8", "onnxruntime-u8s8"):
@@ -72,7 +79,11 @@ def latency(work: Path) -> dict[str, Any]:
             "summary": {label: timing.summary for label, timing in measured.timings.items()},
             "ratio": ratios,
             "noise_floor": measured.noise_floor,
-            "bar": {"at_most": LATENCY_LIMIT, "reached": ratios[OURS].value, "met": ratios[OURS].value <= LATENCY_LIMIT},
+            "bar": {
+                "at_most": LATENCY_LIMIT,
+                "reached": ratios[OURS].value,
+                "met": ratios[OURS].value <= LATENCY_LIMIT,
+            },
         }
     return {"threads": 1, "networks": networks}
 
@@ -92,13 +103,20 @@ def _as_it_comes(path: Path, images: NDArray[np.float32]) -> Callable[[int], obj
 def memory(work: Path) -> dict[str, Any]:
     peaks = {}
     for count in (FEW, MANY):
-        cost = run_process([sys.executable, __file__, "observe", "--work", str(work), "--images", str(count)])
+        cost = run_process(
+            [sys.executable, __file__, "observe", "--work", str(work), "--images", str(count)]
+        )
         peaks[str(count)] = cost
     more = peaks[str(MANY)].peak_megabytes - peaks[str(FEW)].peak_megabytes
     return {
         "network": "mobilenetv2",
         "processes": peaks,
-        "bar": {"at_most": MEMORY_LIMIT, "reached": more, "unit": "MB", "met": more <= MEMORY_LIMIT},
+        "bar": {
+            "at_most": MEMORY_LIMIT,
+            "reached": more,
+            "unit": "MB",
+            "met": more <= MEMORY_LIMIT,
+        },
     }
 
 
@@ -118,7 +136,9 @@ def observe(work: Path, count: int) -> None:
 
 
 def varied(photos: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float32]]:
-    """``count`` images: the photos, then copies of them, mirrored and shifted by up to 16 pixels."""
+    """``count`` images: the photos, then copies of them, mirrored and shifted by up to 16
+    pixels.
+    """
     side = photos.shape[-1]
     for i in range(count):
         copy, generator = i // len(photos), np.random.default_rng(i)
@@ -130,7 +150,8 @@ def varied(photos: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float
         yield np.ascontiguousarray(image[:, :, ::-1] if copy % 2 else image)
 
 
-# On one thread: ONNX Runtime's own threads leave the core that the process was given, wait for each other by spinning, and would pass for work.
+# On one thread: ONNX Runtime's own threads leave the core that the process was given, wait for each
+# other by spinning, and would pass for work.
 _MODELOPT = """
 import sys, numpy as np, onnxruntime
 
@@ -163,7 +184,14 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
         root = Path(scratch)
         np.save(root / "calib.npy", PreparedImages(chosen.paths, spec).stack())
         costs["modelopt-entropy"] = run_process(
-            [str(peer), "-c", _MODELOPT, str(work / "mobilenetv2.onnx"), str(root / "calib.npy"), str(root / "peer.onnx")]
+            [
+                str(peer),
+                "-c",
+                _MODELOPT,
+                str(work / "mobilenetv2.onnx"),
+                str(root / "calib.npy"),
+                str(root / "peer.onnx"),
+            ]
         )
         for rounding in ("nearest", "adaptive"):
             cache = root / f"cache-{rounding}"
@@ -179,10 +207,25 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
                 "--no-bench",
                 "--offline",
             ]
-            command += ["--calib", str(photos), "--calib-images", str(CALIBRATION), "--rounding", rounding, "--out", str(root / rounding)]
+            command += [
+                "--calib",
+                str(photos),
+                "--calib-images",
+                str(CALIBRATION),
+                "--rounding",
+                rounding,
+                "--out",
+                str(root / rounding),
+            ]
             costs[f"edgekit-{rounding}"] = run_process(["env", f"EDGEKIT_CACHE={cache}", *command])
-    ratios = {kind: getattr(costs["edgekit-nearest"], kind) / getattr(costs["modelopt-entropy"], kind) for kind in ("wall", "cpu")}
-    extra = {kind: getattr(costs["edgekit-adaptive"], kind) - getattr(costs["edgekit-nearest"], kind) for kind in ("wall", "cpu")}
+    ratios = {
+        kind: getattr(costs["edgekit-nearest"], kind) / getattr(costs["modelopt-entropy"], kind)
+        for kind in ("wall", "cpu")
+    }
+    extra = {
+        kind: getattr(costs["edgekit-adaptive"], kind) - getattr(costs["edgekit-nearest"], kind)
+        for kind in ("wall", "cpu")
+    }
     return {
         "images": CALIBRATION,
         "images_sha256": chosen.sha256(),
@@ -190,7 +233,12 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
         "ratio": ratios,
         "adaptive_extra_seconds": extra,
         "bars": [
-            {"bar": "CPU time over ModelOpt's", "at_most": TIME_LIMIT, "reached": ratios["cpu"], "met": ratios["cpu"] <= TIME_LIMIT},
+            {
+                "bar": "CPU time over ModelOpt's",
+                "at_most": TIME_LIMIT,
+                "reached": ratios["cpu"],
+                "met": ratios["cpu"] <= TIME_LIMIT,
+            },
             {
                 "bar": "CPU seconds of adaptive rounding",
                 "at_most": ADAPTIVE_LIMIT,
@@ -202,7 +250,9 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
 
 
 def size(work: Path) -> dict[str, Any]:
-    """Of the graph whose weights are codes, as ``model.cpu.onnx`` and ``model.strong.onnx`` store them; ``model.onnx`` has FP32 ones (parser86.json)."""
+    """Of the graph whose weights are codes, as ``model.cpu.onnx`` and ``model.strong.onnx`` store
+    them; ``model.onnx`` has FP32 ones (parser86.json).
+    """
     rows = {}
     for path in sorted(work.glob("*.edgekit-int8.int8.onnx")):
         name = path.name.split(".")[0]
@@ -218,18 +268,28 @@ def _artifact(path: Path, precision: Any) -> Artifact:
 def _write(part: str, measure: Callable[[], dict[str, Any]]) -> None:
     environment = describe()
     result = measure()
-    known = (json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}) | {"what": __doc__}
+    known = (json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}) | {
+        "what": __doc__
+    }
     known[part] = plain(result | {"environment": environment.finished()})
     RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps({key: value for key, value in known[part].items() if key != "environment"}, indent=1))
+    print(
+        json.dumps(
+            {key: value for key, value in known[part].items() if key != "environment"}, indent=1
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=("latency", "memory", "time", "size", "observe"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--photos", type=Path, help="time: a folder of 256 photos or more")
-    parser.add_argument("--peer", type=Path, help="time: the Python of an environment that has ModelOpt")
+    parser.add_argument(
+        "--peer", type=Path, help="time: the Python of an environment that has ModelOpt"
+    )
     parser.add_argument("--images", type=int, default=FEW, help="observe: how many")
     asked = parser.parse_args()
     if asked.part == "observe":
@@ -239,7 +299,10 @@ def main() -> None:
             parser.error("time needs --photos and --peer")
         _write("time", lambda: time(asked.work, asked.photos, asked.peer))
     else:
-        _write(asked.part, lambda: {"latency": latency, "memory": memory, "size": size}[asked.part](asked.work))
+        _write(
+            asked.part,
+            lambda: {"latency": latency, "memory": memory, "size": size}[asked.part](asked.work),
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""Asks the ONNX parser of TensorRT 8.6.0 about every network of the zoo: whether it takes the forms that are meant for it.
+"""Asks the ONNX parser of TensorRT 8.6.0 about every network of the zoo: whether it takes the forms
+that are meant for it.
 
-Each network at its own input size, with seeded random weights and the batch-norm statistics of eight photos, becomes an FP32, an FP16 and an INT8 graph
-(by the plainest settings, as in zoo_int8.py). The parser is NVIDIA's own; it fills a stand-in for the network, which infers shapes and builds nothing, so
-that what is recorded is whether the parser reads the graph, not whether an engine comes of it. `make parser86` builds it.
+Each network at its own input size, with seeded random weights and the batch-norm statistics of
+eight photos, becomes an FP32, an FP16 and an INT8 graph (by the plainest settings, as in
+zoo_int8.py). The parser is NVIDIA's own; it fills a stand-in for the network, which infers shapes
+and builds nothing, so that what is recorded is whether the parser reads the graph, not whether an
+engine comes of it. `make parser86` builds it.
 
-Run it with the Python of edgekit's environment: `python benchmarks/parser86.py [NETWORK ...]`. It goes on where it was.
+Run it with the Python of edgekit's environment: `python benchmarks/parser86.py [NETWORK ...]`. It
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -35,8 +39,9 @@ CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensit
 
 @dataclass(frozen=True)
 class Row:
-    """One variant. ``refused`` says by form why the parser did not take it, or None; ``megabytes`` (10⁶ bytes) by form, and those of the INT8 graph whose
-    weights are ``codes``, which the other forms of a bundle are made from."""
+    """One variant. ``refused`` says by form why the parser did not take it, or None; ``megabytes``
+    (10⁶ bytes) by form, and those of the INT8 graph whose weights are ``codes``, which the other
+    forms of a bundle are made from."""
 
     name: str
     size: int
@@ -49,19 +54,28 @@ def take(variant: Variant, folder: Path) -> Row:
     module = create_model(variant.name).eval()
     photos = prepared(variant, PHOTOS)
     settle_statistics(module, torch.from_numpy(photos))
-    traced = trace(module, folder / "traced.onnx", TraceConfig((variant.in_channels, variant.transform.size, variant.transform.size)))
+    traced = trace(
+        module,
+        folder / "traced.onnx",
+        TraceConfig((variant.in_channels, variant.transform.size, variant.transform.size)),
+    )
     del module
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:2])
     codes = quantize(simplified, folder / "codes.onnx", CONFIG, photos).artifact
     forms = {
         "fp32": simplified,
-        "fp16": halve(simplified, folder / "fp16.onnx", HalfConfig(), observe(simplified, photos)).artifact,
+        "fp16": halve(
+            simplified, folder / "fp16.onnx", HalfConfig(), observe(simplified, photos)
+        ).artifact,
         "int8": write_float_weights(codes, folder / "int8.onnx"),
     }
     return Row(
         name=variant.name,
         size=variant.transform.size,
-        megabytes={name: round(artifact.megabytes, 2) for name, artifact in (*forms.items(), ("codes", codes))},
+        megabytes={
+            name: round(artifact.megabytes, 2)
+            for name, artifact in (*forms.items(), ("codes", codes))
+        },
         refused={name: refusal(artifact.path) for name, artifact in forms.items()},
     )
 
@@ -73,7 +87,10 @@ def refusal(graph: Path) -> str | None:
 
 
 def line(row: Row) -> str:
-    verdicts = (f"{name} {'taken' if reason is None else f'refused: {reason}'}" for name, reason in row.refused.items())
+    verdicts = (
+        f"{name} {'taken' if reason is None else f'refused: {reason}'}"
+        for name, reason in row.refused.items()
+    )
     return f"{row.megabytes['int8']:8.2f} MB  {', '.join(verdicts)}"
 
 

@@ -1,13 +1,16 @@
-"""Int8 side by side: edgekit and its peers on the same graph, calibration photos and evaluation photos.
+"""Int8 side by side: edgekit and its peers on the same graph, calibration photos and evaluation
+photos.
 
     python benchmarks/ptq.py prepare --work W --eval PHOTOS --fashion-mnist FOLDER   graphs and preprocessed images into W
     PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt                        each tool in an environment that has it
     python benchmarks/ptq.py score --work W                                           every int8 graph found in W: a table and results/ptq.json
 
-``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the tool alone. PHOTOS are disjoint from the bundled
-calibration photos (`python -m edgekit.calib.make_photos --evaluation DIR`), and agreement is with the FP32 graph on them. LeNet-5 is calibrated on 256
-training images and evaluated on all test images with their labels; FOLDER holds the four files of Fashion-MNIST (see train_lenet.py).
-CPU seconds are comparable where every tool runs on one core (`taskset -c 0`): threads that wait for each other spin.
+``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the
+tool alone. PHOTOS are disjoint from the bundled calibration photos (`python -m
+edgekit.calib.make_photos --evaluation DIR`), and agreement is with the FP32 graph on them. LeNet-5
+is calibrated on 256 training images and evaluated on all test images with their labels; FOLDER
+holds the four files of Fashion-MNIST (see train_lenet.py). CPU seconds are comparable where every
+tool runs on one core (`taskset -c 0`): threads that wait for each other spin.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ LENET_CALIBRATION = 256
 
 
 def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str]) -> None:
-    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy`` of the networks for photos."""
+    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy`` of the networks for
+    photos.
+    """
     import torch
 
     import edgekit.calib
@@ -47,7 +52,9 @@ def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str])
         variant = find(name)
         assert variant is not None
         t = variant.transform
-        spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
+        spec = InputSpec(
+            variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std
+        )
         np.save(work / f"{name}.calib.npy", PreparedImages(calib.paths, spec).stack())
         np.save(work / f"{name}.eval.npy", PreparedImages(evaluation.paths, spec).stack())
         model = create_model(name, pretrained=weights is None)
@@ -58,7 +65,9 @@ def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str])
 
 
 def prepare_lenet(work: Path, folder: Path) -> None:
-    """The same of LeNet-5, and ``lenet5.labels.npy``; calibration images are every 234th training image."""
+    """The same of LeNet-5, and ``lenet5.labels.npy``; calibration images are every 234th training
+    image.
+    """
     from train_lenet import as_tensors, read_idx
 
     from edgekit.models import create_model, variants
@@ -68,7 +77,10 @@ def prepare_lenet(work: Path, folder: Path) -> None:
         part: (folder / f"{stem}-images-idx3-ubyte.gz", folder / f"{stem}-labels-idx1-ubyte.gz")
         for part, stem in (("calibration", "train"), ("evaluation", "t10k"))
     }
-    loaded = {part: as_tensors(read_idx(images), read_idx(labels), transform) for part, (images, labels) in files.items()}
+    loaded = {
+        part: as_tensors(read_idx(images), read_idx(labels), transform)
+        for part, (images, labels) in files.items()
+    }
     calibration = loaded["calibration"][0].numpy()
     step = len(calibration) // LENET_CALIBRATION
     np.save(work / "lenet5.calib.npy", calibration[::step][:LENET_CALIBRATION])
@@ -76,7 +88,9 @@ def prepare_lenet(work: Path, folder: Path) -> None:
     np.save(work / "lenet5.eval.npy", images)
     np.save(work / "lenet5.labels.npy", labels)
     _write_graph(work, "lenet5", create_model("lenet5", pretrained=True), images.shape[1:])
-    hashes = {part: hashlib.sha256(images.read_bytes()).hexdigest() for part, (images, _) in files.items()}
+    hashes = {
+        part: hashlib.sha256(images.read_bytes()).hexdigest() for part, (images, _) in files.items()
+    }
     _note_images(work, "fashion_mnist", hashes | {"calibration_every": step})
 
 
@@ -110,7 +124,9 @@ def _load_in_order(model, state) -> None:  # type: ignore[no-untyped-def]
 
 
 def run(work: Path, tool: str, networks: list[str], variants: list[str] | None) -> None:
-    """Quantizes, and notes beside each graph the seconds, without those of the import, and the version."""
+    """Quantizes, and notes beside each graph the seconds, without those of the import, and the
+    version.
+    """
     entry = TOOLS[tool]
     importlib.import_module(entry.module)
     for name in networks:
@@ -135,7 +151,9 @@ def _cpu_seconds() -> float:
 
 
 def score(work: Path) -> dict[str, Any]:
-    """Every int8 graph against its FP32 graph on the evaluation images, in ONNX Runtime; of edgekit's, the form for CPUs too."""
+    """Every int8 graph against its FP32 graph on the evaluation images, in ONNX Runtime; of
+    edgekit's, the form for CPUs too.
+    """
     from ptq_bars import judge
 
     networks: dict[str, Any] = {}
@@ -144,7 +162,9 @@ def score(work: Path) -> dict[str, Any]:
         if not fp32.exists():
             continue
         images = np.load(work / f"{name}.eval.npy")
-        labels = np.load(work / f"{name}.labels.npy") if (work / f"{name}.labels.npy").exists() else None
+        labels = (
+            np.load(work / f"{name}.labels.npy") if (work / f"{name}.labels.npy").exists() else None
+        )
         reference = logits_of(fp32, images)
         rows = {}
         for path in sorted(work.glob(f"{name}.*.int8.onnx")):
@@ -157,15 +177,30 @@ def score(work: Path) -> dict[str, Any]:
             }
             if label.startswith("edgekit"):
                 rows[label]["cpu_form"] = _cpu_form(path, images, reference, logits)
-        facts = {"images": len(images), "sha256": hashlib.sha256(fp32.read_bytes()).hexdigest(), "tools": rows, "bars": judge(name, rows)}
+        facts = {
+            "images": len(images),
+            "sha256": hashlib.sha256(fp32.read_bytes()).hexdigest(),
+            "tools": rows,
+            "bars": judge(name, rows),
+        }
         if labels is not None:
             facts["fp32_accuracy"] = float((reference.argmax(1) == labels).mean())
         networks[name] = facts
-    return {"what": __doc__, "images": json.loads((work / "photos.json").read_text()), "networks": networks}
+    return {
+        "what": __doc__,
+        "images": json.loads((work / "photos.json").read_text()),
+        "networks": networks,
+    }
 
 
-def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
-    """Of logits ``(N, classes)``: share with the same first class, signal over error power in dB, and where there are labels the accuracy."""
+def fidelity(
+    reference: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """Of logits ``(N, classes)``: share with the same first class, signal over error power in dB,
+    and where there are labels the accuracy.
+    """
     wide = reference.astype(np.float64)
     error = float(np.square(logits - wide).sum())
     measured = {
@@ -173,16 +208,32 @@ def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32], labels
         "sqnr_db": 10 * float(np.log10(np.square(wide).sum() / error)) if error else float("inf"),
     }
     if labels is not None:
-        right, before = int((logits.argmax(1) == labels).sum()), int((reference.argmax(1) == labels).sum())
-        measured |= {"accuracy": right / len(labels), "points_lost": 100 * (before - right) / len(labels)}
+        right, before = (
+            int((logits.argmax(1) == labels).sum()),
+            int((reference.argmax(1) == labels).sum()),
+        )
+        measured |= {
+            "accuracy": right / len(labels),
+            "points_lost": 100 * (before - right) / len(labels),
+        }
     return measured
 
 
-def _cpu_form(path: Path, images: NDArray[np.float32], reference: NDArray[np.float32], logits: NDArray[np.float32]) -> dict[str, Any]:
-    """How near the CPU form comes to FP32, and to the graph that it was written from (``same`` …)."""
+def _cpu_form(
+    path: Path,
+    images: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    logits: NDArray[np.float32],
+) -> dict[str, Any]:
+    """How near the CPU form comes to FP32, and to the graph that it was written from
+    (``same`` …).
+    """
     form = logits_of(write_cpu_form(path), images)
     same = fidelity(logits, form)
-    return fidelity(reference, form) | {"same_first_class": same["agreement"], "same_sqnr_db": same["sqnr_db"]}
+    return fidelity(reference, form) | {
+        "same_first_class": same["agreement"],
+        "same_sqnr_db": same["sqnr_db"],
+    }
 
 
 def write_cpu_form(path: Path) -> Path:
@@ -191,7 +242,8 @@ def write_cpu_form(path: Path) -> Path:
     from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
 
     return write_cpu_dialect(
-        Artifact(path, "onnx", "int8", (), (), sha256_of(path)), path.with_name(path.name.replace(".int8.", ".cpu."))
+        Artifact(path, "onnx", "int8", (), (), sha256_of(path)),
+        path.with_name(path.name.replace(".int8.", ".cpu.")),
     ).path
 
 
@@ -209,33 +261,69 @@ def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 def table(result: dict[str, Any]) -> str:
     lines = []
     for name, network in result["networks"].items():
-        lines += [f"\n{name} ({network['images']} images)", "tool                          agreement  SQNR dB  size   seconds  CPU seconds"]
+        lines += [
+            f"\n{name} ({network['images']} images)",
+            "tool                          agreement  SQNR dB  size   seconds  CPU seconds",
+        ]
         for label, row in sorted(network["tools"].items(), key=lambda item: -item[1]["agreement"]):
-            line = f"{label:29} {row['agreement']:9.4f} {row['sqnr_db']:8.2f} {row['size_ratio']:5.3f} {row['seconds']:9.1f} {row['cpu_seconds']:12.1f}"
-            lost = f"  accuracy {row['accuracy']:.4f}, {row['points_lost']:+.2f} points lost" if "accuracy" in row else ""
+            line = (
+                f"{label:29} {row['agreement']:9.4f} {row['sqnr_db']:8.2f} "
+                f"{row['size_ratio']:5.3f} {row['seconds']:9.1f} {row['cpu_seconds']:12.1f}"
+            )
+            lost = (
+                f"  accuracy {row['accuracy']:.4f}, {row['points_lost']:+.2f} points lost"
+                if "accuracy" in row
+                else ""
+            )
             lines.append(line + lost + ("" if row["tensorrt_rules"] else "  (not for TensorRT)"))
         for bar in network["bars"]:
             asked = f"≥ {bar['at_least']:.4g}" if "at_least" in bar else f"≤ {bar['at_most']:.4g}"
-            lines.append(f"  {'met   ' if bar['met'] else 'MISSED'}  {bar['bar']}: {bar['reached']:.4f}, asked {asked} {bar['unit']}")
+            lines.append(
+                f"  {'met   ' if bar['met'] else 'MISSED'}  {bar['bar']}: {bar['reached']:.4f}, "
+                f"asked {asked} {bar['unit']}"
+            )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("step", choices=("prepare", "run", "score"))
-    parser.add_argument("--network", action="append", choices=NETWORKS, help="all of them by default")
+    parser.add_argument(
+        "--network", action="append", choices=NETWORKS, help="all of them by default"
+    )
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--eval", type=Path, help="folder of evaluation photos, disjoint from the calibration photos")
-    parser.add_argument("--fashion-mnist", type=Path, help="folder with the four files of Fashion-MNIST, for lenet5")
-    parser.add_argument("--weights", type=Path, help="folder with the published checkpoints, instead of fetching them")
+    parser.add_argument(
+        "--eval",
+        type=Path,
+        help="folder of evaluation photos, disjoint from the calibration photos",
+    )
+    parser.add_argument(
+        "--fashion-mnist", type=Path, help="folder with the four files of Fashion-MNIST, for lenet5"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="folder with the published checkpoints, instead of fetching them",
+    )
     parser.add_argument("--tool", choices=tuple(TOOLS))
-    parser.add_argument("--variant", action="append", help=f"the tool's own by default; edgekit has these too: {', '.join(ABLATIONS)}")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        help=f"the tool's own by default; edgekit has these too: {', '.join(ABLATIONS)}",
+    )
     options = parser.parse_args()
     networks = options.network or list(NETWORKS)
     options.work.mkdir(parents=True, exist_ok=True)
     if options.step == "prepare":
         if options.eval:
-            prepare(options.work, options.eval, options.weights, [name for name in networks if name != "lenet5"])
+            prepare(
+                options.work,
+                options.eval,
+                options.weights,
+                [name for name in networks if name != "lenet5"],
+            )
         if options.fashion_mnist:
             prepare_lenet(options.work, options.fashion_mnist)
         if not options.eval and not options.fashion_mnist:
@@ -243,7 +331,12 @@ def main() -> None:
     elif options.step == "run":
         if options.tool is None:
             parser.error("run needs --tool")
-        run(options.work, options.tool, [name for name in networks if (options.work / f"{name}.onnx").exists()], options.variant)
+        run(
+            options.work,
+            options.tool,
+            [name for name in networks if (options.work / f"{name}.onnx").exists()],
+            options.variant,
+        )
     else:
         from common import write_result
 

@@ -1,4 +1,6 @@
-"""What int8 is asked to reach, and whether a scored benchmark reached it. Agreement is a share of images, accuracy drops are points."""
+"""What int8 is asked to reach, and whether a scored benchmark reached it. Agreement is a share of
+images, accuracy drops are points.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ from typing import Any
 
 from ptq_tools import SYMMETRIC_PEERS
 
-OVER_PEERS = {"mobilenetv2": 0.05, "efficientnet_lite0": 0.03, "efficientnet_lite1": 0.03, "efficientnet_lite2": 0.03}
+OVER_PEERS = {
+    "mobilenetv2": 0.05,
+    "efficientnet_lite0": 0.03,
+    "efficientnet_lite1": 0.03,
+    "efficientnet_lite2": 0.03,
+}
 GOALS = {
     "mobilenetv2": (0.93, 22.0),
     "efficientnet_lite0": (0.96, 23.0),
@@ -33,16 +40,31 @@ def judge(name: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
     bars = []
     if name == "lenet5" and int8 is not None:
         lost = int8["points_lost"]
-        bars += [_at_most("accuracy drop, must", MOST_POINTS_LOST, lost, "points"), _at_most("accuracy drop, goal", 0.0, lost, "points")]
+        bars += [
+            _at_most("accuracy drop, must", MOST_POINTS_LOST, lost, "points"),
+            _at_most("accuracy drop, goal", 0.0, lost, "points"),
+        ]
     if name in OVER_PEERS and int8 is not None:
         bars += _all_int8(name, int8, rows)
     if name in FALLBACK and fallback is not None:
         must, goal = FALLBACK[name]
         within = fallback["macs_kept"] <= MACS_LIMIT
         bars.append(_at_most("MACs in float, fallback", MACS_LIMIT, fallback["macs_kept"], "share"))
-        bars.append(_at_least("agreement, fallback, must", must, fallback["agreement"], "share", also=within))
-        bars.append(_at_least("agreement, fallback, goal", goal, fallback["agreement"], "share", also=within))
-    bars += [_at_most(f"file, {label}", SIZE_LIMIT, row["size_ratio"], "share") for label, row in rows.items() if label in SHIPPED]
+        bars.append(
+            _at_least(
+                "agreement, fallback, must", must, fallback["agreement"], "share", also=within
+            )
+        )
+        bars.append(
+            _at_least(
+                "agreement, fallback, goal", goal, fallback["agreement"], "share", also=within
+            )
+        )
+    bars += [
+        _at_most(f"file, {label}", SIZE_LIMIT, row["size_ratio"], "share")
+        for label, row in rows.items()
+        if label in SHIPPED
+    ]
     return bars
 
 
@@ -56,18 +78,35 @@ def _all_int8(name: str, int8: Row, rows: Mapping[str, Row]) -> list[dict[str, A
     if peers:
         best = max(peers, key=lambda label: peers[label])
         asked = min(1.0, peers[best] + OVER_PEERS[name])
-        bars.append(_at_least("agreement, all int8, must", asked, int8["agreement"], "share") | {"best_symmetric_peer": best})
+        bars.append(
+            _at_least("agreement, all int8, must", asked, int8["agreement"], "share")
+            | {"best_symmetric_peer": best}
+        )
     bars.append(_at_least("agreement, all int8, goal", agreement, int8["agreement"], "share"))
     bars.append(_at_least("SQNR, all int8, goal", sqnr, int8["sqnr_db"], "dB"))
     return bars
 
 
-def _at_least(bar: str, asked: float, reached: float, unit: str, *, also: bool = True) -> dict[str, Any]:
-    return {"bar": bar, "at_least": asked, "reached": reached, "unit": unit, "met": reached >= asked - _EXACT and also}
+def _at_least(
+    bar: str, asked: float, reached: float, unit: str, *, also: bool = True
+) -> dict[str, Any]:
+    return {
+        "bar": bar,
+        "at_least": asked,
+        "reached": reached,
+        "unit": unit,
+        "met": reached >= asked - _EXACT and also,
+    }
 
 
 def _at_most(bar: str, asked: float, reached: float, unit: str) -> dict[str, Any]:
-    return {"bar": bar, "at_most": asked, "reached": reached, "unit": unit, "met": reached <= asked + _EXACT}
+    return {
+        "bar": bar,
+        "at_most": asked,
+        "reached": reached,
+        "unit": unit,
+        "met": reached <= asked + _EXACT,
+    }
 
 
 _EXACT = 1e-9  # of sums of decimal fractions

@@ -1,4 +1,5 @@
-"""One function a tool: the FP32 graph and the calibration array of a network in, an int8 graph out. Each needs numpy and its own tool alone.
+"""One function a tool: the FP32 graph and the calibration array of a network in, an int8 graph out.
+Each needs numpy and its own tool alone.
 
 ``work`` holds ``NETWORK.onnx`` and ``NETWORK.calib.npy``, as ``ptq.py prepare`` writes them.
 """
@@ -15,7 +16,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tool:
-    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is what it imports, ``package`` what is installed."""
+    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is what
+    it imports, ``package`` what is installed.
+    """
 
     quantize: Callable[[Path, str, str], Path]
     variants: tuple[str, ...]
@@ -28,7 +31,9 @@ def graph_path(work: Path, name: str, tool: str, variant: str) -> Path:
 
 
 def edgekit(work: Path, name: str, variant: str) -> Path:
-    """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is met), or what is left out of int8."""
+    """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is
+    met), or what is left out of int8.
+    """
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
     from edgekit.quantization import Gate, GateNotMet, QuantizeConfig, quantize
@@ -47,12 +52,17 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
     }[variant]
     path = work / f"{name}.onnx"
     model = load(path)
-    specs = [TensorSpec(str(v.name), tuple(v.shape), "float32") for v in (model.graph.inputs[0], model.graph.outputs[0])]  # type: ignore[arg-type]
+    specs = [
+        TensorSpec(str(v.name), tuple(v.shape), "float32")
+        for v in (model.graph.inputs[0], model.graph.outputs[0])
+    ]  # type: ignore[arg-type]
     artifact = Artifact(path, "onnx", "fp32", (specs[0],), (specs[1],), sha256_of(path))
     out = graph_path(work, name, "edgekit", variant)
     gate_met = None
     try:
-        result = quantize(artifact, out, QuantizeConfig(**settings), np.load(work / f"{name}.calib.npy"))  # type: ignore[arg-type]
+        result = quantize(
+            artifact, out, QuantizeConfig(**settings), np.load(work / f"{name}.calib.npy")
+        )  # type: ignore[arg-type]
         gate_met = True if variant == "fallback" else None
     except GateNotMet as error:
         result = error.result
@@ -65,7 +75,10 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
         "equalized": len(result.report.equalized),
         "notes": result.report.notes,
         "gate_met_on_held_out": gate_met,
-        "held_out": {"agreement": result.report.reached.agreement, "sqnr_db": result.report.reached.sqnr},
+        "held_out": {
+            "agreement": result.report.reached.agreement,
+            "sqnr_db": result.report.reached.sqnr,
+        },
     }
     out.with_suffix(".json").write_text(json.dumps(facts))
     return out
@@ -74,7 +87,13 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
 def onnxruntime(work: Path, name: str, variant: str) -> Path:
     """``variant``: s8 (symmetric, as TensorRT needs), s8-percentile, or u8s8."""
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     feed = onnx.load(work / f"{name}.onnx").graph.input[0].name
 
@@ -96,8 +115,12 @@ def onnxruntime(work: Path, name: str, variant: str) -> Path:
         per_channel=True,
         activation_type=QuantType.QUInt8 if variant == "u8s8" else QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.Percentile if variant == "s8-percentile" else CalibrationMethod.MinMax,
-        extra_options={"CalibPercentile": 99.99} if variant == "u8s8" else symmetric | {"CalibPercentile": 99.99},
+        calibrate_method=CalibrationMethod.Percentile
+        if variant == "s8-percentile"
+        else CalibrationMethod.MinMax,
+        extra_options={"CalibPercentile": 99.99}
+        if variant == "u8s8"
+        else symmetric | {"CalibPercentile": 99.99},
     )
     return out
 
@@ -127,7 +150,9 @@ def nncf(work: Path, name: str, variant: str) -> Path:
     model = onnx.load(work / f"{name}.onnx")
     feed = model.graph.input[0].name
     data = nncf.Dataset(np.load(work / f"{name}.calib.npy"), lambda image: {feed: image[None]})
-    preset = nncf.QuantizationPreset.MIXED if variant == "mixed" else nncf.QuantizationPreset.PERFORMANCE
+    preset = (
+        nncf.QuantizationPreset.MIXED if variant == "mixed" else nncf.QuantizationPreset.PERFORMANCE
+    )
     out = graph_path(work, name, "nncf", variant)
     onnx.save(nncf.quantize(model, data, preset=preset, subset_size=1000), out)
     return out
@@ -136,8 +161,15 @@ def nncf(work: Path, name: str, variant: str) -> Path:
 ABLATIONS = ("nearest", "no-bias", "no-centre", "no-equalize", "no-spare", "no-learning", "mse")
 TOOLS = {
     "edgekit": Tool(edgekit, ("int8", "fallback"), "edgekit.quantization", "edgekit"),
-    "onnxruntime": Tool(onnxruntime, ("s8", "s8-percentile", "u8s8"), "onnxruntime.quantization", "onnxruntime"),
+    "onnxruntime": Tool(
+        onnxruntime, ("s8", "s8-percentile", "u8s8"), "onnxruntime.quantization", "onnxruntime"
+    ),
     "modelopt": Tool(modelopt, ("max", "entropy"), "modelopt.onnx.quantization", "nvidia-modelopt"),
     "nncf": Tool(nncf, ("performance", "mixed"), "nncf", "nncf"),
 }
-SYMMETRIC_PEERS = ("onnxruntime-s8", "onnxruntime-s8-percentile", "modelopt-max", "modelopt-entropy")
+SYMMETRIC_PEERS = (
+    "onnxruntime-s8",
+    "onnxruntime-s8-percentile",
+    "modelopt-max",
+    "modelopt-entropy",
+)

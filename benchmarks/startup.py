@@ -1,4 +1,5 @@
-"""How long `edgekit --help` and `edgekit zoo` take, as a multiple of importing what they are built with.
+"""How long `edgekit --help` and `edgekit zoo` take, as a multiple of importing what they are built
+with.
 
     python benchmarks/startup.py [--runs 15]
 
@@ -20,7 +21,9 @@ def main() -> None:
     edgekit = [sys.executable, "-c", "from edgekit.cli import main; main()"]
     theirs = [sys.executable, "-c", "import typer, rich"]
     result = {verb: compare_processes([*edgekit, verb], theirs, runs) for verb in ("--help", "zoo")}
-    print(write_result("startup", {"what": "edgekit VERB / python -c 'import typer, rich'", **result}))
+    print(
+        write_result("startup", {"what": "edgekit VERB / python -c 'import typer, rich'", **result})
+    )
     for verb, compared in result.items():
         ratio = compared["ratio"]["wall"]
         print(f"{verb:<8}{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]")

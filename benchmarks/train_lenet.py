@@ -1,12 +1,15 @@
-"""Trains LeNet-5 on Fashion-MNIST and writes models/lenet5.safetensors, the weights that ship with the zoo.
+"""Trains LeNet-5 on Fashion-MNIST and writes models/lenet5.safetensors, the weights that ship with
+the zoo.
 
     apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb fashion
     python benchmarks/train_lenet.py fashion/usr/share/datasets/fashion-mnist [--validate]
 
-Data: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017, arXiv:1708.07747 (licence: MIT);
-60,000 training images and 10,000 test images of 28 × 28 pixels in ten classes, as the Debian package carries them. ``--validate`` holds the last 10,000
-training images back and reports on them, writes nothing, and leaves the test images alone: that is how the settings below were chosen. A full run looks at
-the test images once, after the last step. It also writes tests/zoo/fashion_mnist.png and .txt, the first test images with their labels.
+Data: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms", 2017, arXiv:1708.07747 (licence: MIT); 60,000 training images and 10,000 test images of
+28 × 28 pixels in ten classes, as the Debian package carries them. ``--validate`` holds the last
+10,000 training images back and reports on them, writes nothing, and leaves the test images alone:
+that is how the settings below were chosen. A full run looks at the test images once, after the last
+step. It also writes tests/zoo/fashion_mnist.png and .txt, the first test images with their labels.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ SAMPLE = ROOT / "tests" / "zoo" / "fashion_mnist.png"
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An array in the format of MNIST's files: two zero bytes, the type (8 is unsigned byte), the rank, then the big-endian dimensions."""
+    """An array in the format of MNIST's files: two zero bytes, the type (8 is unsigned byte), the
+    rank, then the big-endian dimensions.
+    """
     data = gzip.decompress(path.read_bytes())
     if data[:3] != b"\0\0\x08":
         raise ValueError(f"{path} does not hold unsigned bytes in the idx format")
@@ -49,7 +54,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 
-def as_tensors(images: NDArray[np.uint8], labels: NDArray[np.uint8], transform: Transform) -> tuple[Tensor, Tensor]:
+def as_tensors(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], transform: Transform
+) -> tuple[Tensor, Tensor]:
     pixels = torch.from_numpy(images.copy()).float().unsqueeze(1) / 255
     return (pixels - transform.mean[0]) / transform.std[0], torch.from_numpy(labels.copy()).long()
 
@@ -75,12 +82,17 @@ def train(images: Tensor, labels: Tensor, transform: Transform) -> nn.Module:
     steps = EPOCHS * (len(images) // BATCH)
     warm = WARM_UP * steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: i / warm if i < warm else 0.5 * (1 + math.cos(math.pi * (i - warm) / (steps - warm)))
+        optimizer,
+        lambda i: (
+            i / warm if i < warm else 0.5 * (1 + math.cos(math.pi * (i - warm) / (steps - warm)))
+        ),
     )
     background = -transform.mean[0] / transform.std[0]
     for epoch in range(EPOCHS):
         total = 0.0
-        for chunk in torch.randperm(len(images), generator=generator).split(BATCH)[: len(images) // BATCH]:
+        for chunk in torch.randperm(len(images), generator=generator).split(BATCH)[
+            : len(images) // BATCH
+        ]:
             logits = model(augment(images[chunk], background, generator))
             loss = F.cross_entropy(logits, labels[chunk], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
@@ -101,29 +113,45 @@ def write_sample(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """The first test images as one sheet, row by row, and their labels as digits, a line a row."""
     rows, columns = SHEET
     count, side = rows * columns, images.shape[1]
-    sheet = images[:count].reshape(rows, columns, side, side).transpose(0, 2, 1, 3).reshape(rows * side, columns * side)
+    sheet = (
+        images[:count]
+        .reshape(rows, columns, side, side)
+        .transpose(0, 2, 1, 3)
+        .reshape(rows * side, columns * side)
+    )
     Image.fromarray(sheet).save(SAMPLE, optimize=True)
     lines = ["".join(map(str, row)) for row in labels[:count].reshape(rows, columns)]
     SAMPLE.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="where the four .gz files are")
-    parser.add_argument("--validate", action="store_true", help="hold training images back and report on them")
+    parser.add_argument(
+        "--validate", action="store_true", help="hold training images back and report on them"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     transform = variants()["lenet5"].transform
-    images, labels = (read_idx(asked.folder / f"train-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (
+        read_idx(asked.folder / f"train-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
+    )
     if asked.validate:
         x, y = as_tensors(images, labels, transform)
         model = train(x[:-HELD_BACK], y[:-HELD_BACK], transform)
-        print(f"accuracy on {HELD_BACK:,} training images held back: {accuracy(model, x[-HELD_BACK:], y[-HELD_BACK:]):.4f}")
+        print(
+            f"accuracy on {HELD_BACK:,} training images held back: "
+            f"{accuracy(model, x[-HELD_BACK:], y[-HELD_BACK:]):.4f}"
+        )
         return
     started = time.process_time()
     model = train(*as_tensors(images, labels, transform), transform)
     seconds = time.process_time() - started
-    test_images, test_labels = (read_idx(asked.folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    test_images, test_labels = (
+        read_idx(asked.folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
+    )
     measured = accuracy(model, *as_tensors(test_images, test_labels, transform))
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, WEIGHTS)
     write_sample(test_images, test_labels)
@@ -140,7 +168,9 @@ def main() -> None:
         "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
     }
     print(write_result("train_lenet", result))
-    print(f"test accuracy {measured:.4f} after {seconds:.0f} s of CPU time; sha256 {result['sha256']}")
+    print(
+        f"test accuracy {measured:.4f} after {seconds:.0f} s of CPU time; sha256 {result['sha256']}"
+    )
 
 
 if __name__ == "__main__":

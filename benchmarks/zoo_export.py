@@ -2,10 +2,12 @@
 
     python benchmarks/zoo_export.py [NAME …] [--again]
 
-For each variant, with seeded random weights, batch-norm statistics of real photos and a dynamic batch: trace, simplify, halve, build a TensorRT-RTX
-plan. The FP32 graph and the rounding twin of the FP16 graph run on the photos, one at a time and three at once, and are compared with torch. Where
-torchvision has the network, its own export goes through onnxslim, for the number of nodes. Rows that are there already are kept unless ``--again`` is
-given, so a run that was stopped goes on where it was.
+For each variant, with seeded random weights, batch-norm statistics of real photos and a dynamic
+batch: trace, simplify, halve, build a TensorRT-RTX plan. The FP32 graph and the rounding twin of
+the FP16 graph run on the photos, one at a time and three at once, and are compared with torch.
+Where torchvision has the network, its own export goes through onnxslim, for the number of nodes.
+Rows that are there already are kept unless ``--again`` is given, so a run that was stopped goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -44,9 +46,10 @@ IMAGES = sum(BATCHES)
 class Row:
     """One variant.
 
-    ``cpu_seconds`` by step, of the whole process, which load from elsewhere moves less than the clock on the wall; ``megabytes`` (10⁶ bytes) by
-    artifact; ``slim_nodes`` is onnxslim's count on torchvision's own export. Constants are not counted as nodes on either side. ``kept`` layers stay
-    FP32 in the FP16 graph. ``plan_error`` is why no plan was built.
+    ``cpu_seconds`` by step, of the whole process, which load from elsewhere moves less than the
+    clock on the wall; ``megabytes`` (10⁶ bytes) by artifact; ``slim_nodes`` is onnxslim's count on
+    torchvision's own export. Constants are not counted as nodes on either side. ``kept`` layers
+    stay FP32 in the FP16 graph. ``plan_error`` is why no plan was built.
     """
 
     name: str
@@ -73,7 +76,9 @@ def export(variant: Variant, folder: Path) -> Row:
     images = prepared(variant, IMAGES)
     settle_statistics(module, torch.from_numpy(images))
     with torch.inference_mode():
-        expected = np.concatenate([module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)])
+        expected = np.concatenate(
+            [module(torch.from_numpy(batch)).numpy() for batch in in_batches(images)]
+        )
     shape = (variant.in_channels, transform.size, transform.size)
     with timed(seconds, "trace"):
         traced = trace(module, folder / "traced.onnx", TraceConfig(shape, batch=None))
@@ -87,7 +92,11 @@ def export(variant: Variant, folder: Path) -> Row:
     plan_error = None
     try:
         with timed(seconds, "plan"):
-            plan = TENSORRT_RTX.build(half.artifact, folder / "engine.plan", BuildConfig(CAPABILITY, profiles=((1, 1, 8),)))
+            plan = TENSORRT_RTX.build(
+                half.artifact,
+                folder / "engine.plan",
+                BuildConfig(CAPABILITY, profiles=((1, 1, 8),)),
+            )
         megabytes["plan"] = round(plan.megabytes, 2)
     except BadNetwork as error:
         plan_error = str(error)
@@ -114,7 +123,12 @@ def in_batches(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 def outputs(artifact: Artifact, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits of a graph with a dynamic batch, one photo alone and three at once."""
     with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
-        return np.concatenate([session.run({session.inputs[0].name: batch})[session.outputs[0].name] for batch in in_batches(images)])
+        return np.concatenate(
+            [
+                session.run({session.inputs[0].name: batch})[session.outputs[0].name]
+                for batch in in_batches(images)
+            ]
+        )
 
 
 def count_nodes(graph: Path | onnx.ModelProto) -> int:
@@ -123,7 +137,9 @@ def count_nodes(graph: Path | onnx.ModelProto) -> int:
 
 
 def slim_nodes(variant: Variant, folder: Path) -> int | None:
-    """Nodes that onnxslim leaves of torchvision's own export of the same network, or None where torchvision does not have it."""
+    """Nodes that onnxslim leaves of torchvision's own export of the same network, or None where
+    torchvision does not have it.
+    """
     import onnxslim
 
     build = torchvision_builder(variant)
@@ -134,13 +150,22 @@ def slim_nodes(variant: Variant, folder: Path) -> int | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         example = torch.zeros(2, variant.in_channels, size, size)
-        torch.onnx.export(build().eval(), (example,), str(path), dynamo=True, dynamic_shapes=batch, external_data=False, verbose=False)
+        torch.onnx.export(
+            build().eval(),
+            (example,),
+            str(path),
+            dynamo=True,
+            dynamic_shapes=batch,
+            external_data=False,
+            verbose=False,
+        )
     return count_nodes(onnxslim.slim(str(path)))
 
 
 def torchvision_builder(variant: Variant) -> Callable[[], torch.nn.Module] | None:
     """What builds torchvision's untrained network of that name, or None where it has none."""
-    # torchvision registers meta kernels for operators whose own library needs CUDA; defining them first lets it import beside a CPU build of torch.
+    # torchvision registers meta kernels for operators whose own library needs CUDA; defining them
+    # first lets it import beside a CPU build of torch.
     if not hasattr(torch.ops.torchvision, "nms"):
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
@@ -158,7 +183,8 @@ def torchvision_builder(variant: Variant) -> Callable[[], torch.nn.Module] | Non
 def line(row: Row) -> str:
     versus = "" if row.slim_nodes is None else f" (onnxslim {row.slim_nodes})"
     return (
-        f"{sum(row.cpu_seconds.values()):7.1f} s {row.nodes:5} nodes{versus:<16} fp32 {row.fp32.relative:.0e}"
+        f"{sum(row.cpu_seconds.values()):7.1f} s {row.nodes:5} nodes{versus:<16} fp32 "
+        f"{row.fp32.relative:.0e}"
         f"  fp16 {row.fp16.sqnr:5.1f} dB  {row.plan_error or 'plan'}"
     )
 

@@ -1,11 +1,14 @@
-"""Takes every network of the zoo to INT8 at its own input size, in all three forms, and writes down what came of it.
+"""Takes every network of the zoo to INT8 at its own input size, in all three forms, and writes down
+what came of it.
 
     python benchmarks/zoo_int8.py [NAME …] [--again]
 
-For each variant, with seeded random weights and batch-norm statistics of real photos: trace, simplify, quantize by the plainest settings (ranges by
-maximum, weights to the nearest, no fallback), the form for CPUs, the form for strong typing and its TensorRT-RTX plan. It shows where the rules place
-INT8 and that every form runs and builds, not how accurate INT8 is: for that, weights have to be trained (ptq.py). Rows that are there already are kept
-unless ``--again`` is given, so a run that was stopped goes on where it was.
+For each variant, with seeded random weights and batch-norm statistics of real photos: trace,
+simplify, quantize by the plainest settings (ranges by maximum, weights to the nearest, no
+fallback), the form for CPUs, the form for strong typing and its TensorRT-RTX plan. It shows where
+the rules place INT8 and that every form runs and builds, not how accurate INT8 is: for that,
+weights have to be trained (ptq.py). Rows that are there already are kept unless ``--again`` is
+given, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -48,8 +51,9 @@ CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensit
 class Row:
     """One variant.
 
-    ``macs_in_int8`` is a share (0 … 1), ``float_layers`` counts the layers that the rules keep float, by reason; ``cpu_seconds`` by step, of the whole
-    process; ``megabytes`` (10⁶ bytes) by artifact. ``int8``, ``cpu`` and ``strong`` (its rounding twin) are compared with the FP32 graph.
+    ``macs_in_int8`` is a share (0 … 1), ``float_layers`` counts the layers that the rules keep
+    float, by reason; ``cpu_seconds`` by step, of the whole process; ``megabytes`` (10⁶ bytes) by
+    artifact. ``int8``, ``cpu`` and ``strong`` (its rounding twin) are compared with the FP32 graph.
     ``plan_error`` is why no plan was built.
     """
 
@@ -73,7 +77,11 @@ def take(variant: Variant, folder: Path) -> Row:
     module = create_model(variant.name).eval()
     photos = prepared(variant, PHOTOS)
     settle_statistics(module, torch.from_numpy(photos))
-    traced = trace(module, folder / "traced.onnx", TraceConfig((variant.in_channels, variant.transform.size, variant.transform.size)))
+    traced = trace(
+        module,
+        folder / "traced.onnx",
+        TraceConfig((variant.in_channels, variant.transform.size, variant.transform.size)),
+    )
     del module
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:2])
     model = load(simplified.path)
@@ -83,14 +91,21 @@ def take(variant: Variant, folder: Path) -> Row:
     with timed(seconds, "cpu form"):
         cpu = write_cpu_dialect(result.artifact, folder / "cpu.onnx")
     with timed(seconds, "strengthen"):
-        strong = strengthen(result.artifact, folder / "strong.onnx", HalfConfig(), observe(result.artifact, photos[:RUN]))
+        strong = strengthen(
+            result.artifact,
+            folder / "strong.onnx",
+            HalfConfig(),
+            observe(result.artifact, photos[:RUN]),
+        )
     twin = rounding_twin(strong.artifact, folder / "twin.onnx")
     forms = {"fp32": simplified, "int8": result.artifact, "cpu": cpu, "strong": strong.artifact}
     megabytes = {name: round(artifact.megabytes, 2) for name, artifact in forms.items()}
     plan_error = None
     try:
         with timed(seconds, "plan"):
-            plan = TENSORRT_RTX.build(strong.artifact, folder / "engine.plan", BuildConfig(CAPABILITY))
+            plan = TENSORRT_RTX.build(
+                strong.artifact, folder / "engine.plan", BuildConfig(CAPABILITY)
+            )
         megabytes["plan"] = round(plan.megabytes, 2)
     except EdgekitError as error:
         plan_error = str(error)
@@ -98,7 +113,8 @@ def take(variant: Variant, folder: Path) -> Row:
     return Row(
         name=variant.name,
         size=variant.transform.size,
-        macs_in_int8=sum(layer.macs for layer in layers if layer.reason is None) / sum(layer.macs for layer in layers),
+        macs_in_int8=sum(layer.macs for layer in layers if layer.reason is None)
+        / sum(layer.macs for layer in layers),
         float_layers=Counter(layer.reason for layer in layers if layer.reason is not None),
         cpu_seconds=seconds,
         megabytes=megabytes,
@@ -117,7 +133,8 @@ def outputs(artifact: Artifact, photos: NDArray[np.float32]) -> NDArray[np.float
 
 def line(row: Row) -> str:
     return (
-        f"{sum(row.cpu_seconds.values()):7.1f} s  {row.macs_in_int8:4.0%} of the MACs  int8 {row.int8.sqnr:5.1f} dB  cpu {row.cpu.sqnr:5.1f} dB"
+        f"{sum(row.cpu_seconds.values()):7.1f} s  {row.macs_in_int8:4.0%} of the MACs  int8 "
+        f"{row.int8.sqnr:5.1f} dB  cpu {row.cpu.sqnr:5.1f} dB"
         f"  strong {row.strong.sqnr:5.1f} dB  {row.plan_error or 'plan'}"
     )
 

@@ -1,4 +1,6 @@
-"""One row a network of the zoo, written down as it comes, so that a run that was stopped goes on where it was."""
+"""One row a network of the zoo, written down as it comes, so that a run that was stopped goes on
+where it was.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,30 @@ Row = TypeVar("Row")
 
 
 def take_each(
-    result: str, doc: str | None, facts: Mapping[str, Any], take: Callable[[Variant, Path], Row], line: Callable[[Row], str]
+    result: str,
+    doc: str | None,
+    facts: Mapping[str, Any],
+    take: Callable[[Variant, Path], Row],
+    line: Callable[[Row], str],
 ) -> None:
-    """Takes the variants that the command line names, each in a folder of its own, and writes ``results/RESULT.json`` after every one.
+    """Takes the variants that the command line names, each in a folder of its own, and writes
+    ``results/RESULT.json`` after every one.
 
     ``facts`` stand beside the rows there; ``line`` is what is printed of a row behind its name.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="variants, all by default")
     parser.add_argument("--again", action="store_true", help="take what has a row already, too")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / f"{result}.json"
-    rows: dict[str, Any] = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if path.is_file() else {}
+    rows: dict[str, Any] = (
+        {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+        if path.is_file()
+        else {}
+    )
     for name, variant in variants().items():
         if (asked.names and name not in asked.names) or (name in rows and not asked.again):
             continue
@@ -60,5 +73,7 @@ def timed(seconds: MutableMapping[str, float], step: str) -> Iterator[None]:
 def prepared(variant: Variant, count: int) -> NDArray[np.float32]:
     """So many of the bundled photos, as the variant wants them."""
     t = variant.transform
-    spec = InputSpec(variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std)
+    spec = InputSpec(
+        variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std
+    )
     return PreparedImages(ImageFolder.bundled().spread(count).paths, spec).stack()

@@ -1,8 +1,10 @@
-"""The default calibration photos: real pictures of animals, places and things, for parity, quantisation ranges and examples.
+"""The default calibration photos: real pictures of animals, places and things, for parity,
+quantisation ranges and examples.
 
-Each photo is a 256-pixel JPEG derived from a CC0, public-domain or CC BY original: cropped about its centre to at most 4:3, scaled and
-recompressed, otherwise unchanged. ``LICENSES.csv`` names the author, licence and origin of every one, and ``make_photos.py`` rebuilds them.
-``EVALUATION.csv`` lists further photos that are not shipped; no photo is in both.
+Each photo is a 256-pixel JPEG derived from a CC0, public-domain or CC BY original: cropped about
+its centre to at most 4:3, scaled and recompressed, otherwise unchanged. ``LICENSES.csv`` names the
+author, licence and origin of every one, and ``make_photos.py`` rebuilds them. ``EVALUATION.csv``
+lists further photos that are not shipped; no photo is in both.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ EVALUATION_TABLE = Path(__file__).parent / "EVALUATION.csv"
 class Licence:
     """A row of the table.
 
-    ``package`` is the package that carries the original, as ``name==version`` (a wheel) or ``name=version`` (Debian),
-    and ``path`` the file in it. ``licence`` is an SPDX identifier or "public domain". ``author`` is empty where the
-    package does not say. ``origin`` is where the package took the photo from, or the page that states the licence; it
-    is empty where the package's own copyright file says it.
+    ``package`` is the package that carries the original, as ``name==version`` (a wheel) or
+    ``name=version`` (Debian), and ``path`` the file in it. ``licence`` is an SPDX identifier or
+    "public domain". ``author`` is empty where the package does not say. ``origin`` is where the
+    package took the photo from, or the page that states the licence; it is empty where the
+    package's own copyright file says it.
     """
 
     name: str

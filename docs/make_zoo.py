@@ -1,8 +1,10 @@
-"""Rewrites the zoo's tables in README.md and docs/zoo.md from the catalogue, the table of weights and the last runs of zoo_export.py and zoo_int8.py.
+"""Rewrites the zoo's tables in README.md and docs/zoo.md from the catalogue, the table of weights
+and the last runs of zoo_export.py and zoo_int8.py.
 
     python docs/make_zoo.py
 
-A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; what is around it is not touched.
+A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; what is around it is not
+touched.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def family_table() -> str:
     rows = []
     for title, members in _families():
         names = [f"`{v.name}`" for v in members]
-        listed = ", ".join(names) if len(names) <= LISTED else f"{names[0]} … {names[-1]} ({len(names)})"
+        listed = (
+            ", ".join(names) if len(names) <= LISTED else f"{names[0]} … {names[-1]} ({len(names)})"
+        )
         top1 = [w.top1 for v in members if (w := WEIGHTS.get(v.name)) and w.top1 is not None]
         share = _range(top1, ".1f", " %") + (" (Fashion-MNIST)" if title == "LeNet-5" else "")
         with_weights = sum(v.name in WEIGHTS for v in members)
@@ -75,14 +79,29 @@ def family_table() -> str:
             [
                 f"{title} ({_papers(members)})",
                 listed,
-                _range([v.params / 1e6 for v in members], ".2f" if title == "LeNet-5" else ".1f", " M"),
+                _range(
+                    [v.params / 1e6 for v in members], ".2f" if title == "LeNet-5" else ".1f", " M"
+                ),
                 _macs(members),
                 share,
                 f"{with_weights} of {len(members)}",
             ]
         )
-    rows.append(["**all**", f"{len(variants())} networks", "", "", "", f"{len(WEIGHTS)} of {len(variants())}"])
-    return _markdown(["family", "networks", "parameters", "MACs", "published top-1", "with weights"], "llrrrr", rows)
+    rows.append(
+        [
+            "**all**",
+            f"{len(variants())} networks",
+            "",
+            "",
+            "",
+            f"{len(WEIGHTS)} of {len(variants())}",
+        ]
+    )
+    return _markdown(
+        ["family", "networks", "parameters", "MACs", "published top-1", "with weights"],
+        "llrrrr",
+        rows,
+    )
 
 
 def catalogue() -> str:
@@ -94,9 +113,23 @@ def catalogue() -> str:
             weights = WEIGHTS.get(v.name)
             top1 = "–" if weights is None or weights.top1 is None else f"{weights.top1:.2f}"
             source = "–" if weights is None else f"{weights.source} ({weights.licence})"
-            rows.append([f"`{v.name}`", f"{v.params:,}", f"{v.macs / 1e6:,.1f} M", str(v.transform.size), top1, source])
-        table = _markdown(["network", "parameters", "MACs", "size", "top-1", "weights"], "lrrrrl", rows)
-        parts.append(f"### {title}\n\nPaper: {_papers(members)}; code: `models/{members[0].family}.py`\n\n{table}")
+            rows.append(
+                [
+                    f"`{v.name}`",
+                    f"{v.params:,}",
+                    f"{v.macs / 1e6:,.1f} M",
+                    str(v.transform.size),
+                    top1,
+                    source,
+                ]
+            )
+        table = _markdown(
+            ["network", "parameters", "MACs", "size", "top-1", "weights"], "lrrrrl", rows
+        )
+        parts.append(
+            f"### {title}\n\nPaper: {_papers(members)}; code: "
+            f"`models/{members[0].family}.py`\n\n{table}"
+        )
     return "\n\n".join(parts)
 
 
@@ -115,7 +148,17 @@ def exports() -> str:
             f"{row['fp16']['sqnr']:.0f}",
         ]
         sizes = [f"{size['fp32']:.1f}", f"{size['fp16']:.1f}", plan]
-        rows.append([f"`{row['name']}`", str(row["size"]), f"{seconds:.0f}", str(row["nodes"]), slim, *sizes, *errors])
+        rows.append(
+            [
+                f"`{row['name']}`",
+                str(row["size"]),
+                f"{seconds:.0f}",
+                str(row["nodes"]),
+                slim,
+                *sizes,
+                *errors,
+            ]
+        )
     header = ["network", "size", "CPU s", "nodes", "onnxslim", "fp32 MB", "fp16 MB", "plan MB"]
     header += ["fp32 error", "fp32 dB", "fp16 error", "fp16 dB"]
     return f"{_made_on(run)}\n\n{_markdown(header, 'l' + 'r' * 11, rows)}"
@@ -126,11 +169,25 @@ def int8() -> str:
     run: dict[str, Any] = json.loads(INT8.read_text(encoding="utf-8"))
     rows = []
     for row in run["rows"]:
-        size, decibels = row["megabytes"], [f"{row[form]['sqnr']:.0f}" for form in ("int8", "cpu", "strong")]
+        size, decibels = (
+            row["megabytes"],
+            [f"{row[form]['sqnr']:.0f}" for form in ("int8", "cpu", "strong")],
+        )
         plan = f"{size['plan']:.1f}" if row["plan_error"] is None else "failed"
         sizes = [f"{size[form]:.1f}" for form in ("fp32", "int8")]
         share, left = f"{row['macs_in_int8']:.0%}", str(sum(row["float_layers"].values()))
-        rows.append([f"`{row['name']}`", str(row["size"]), f"{sum(row['cpu_seconds'].values()):.0f}", share, left, *sizes, plan, *decibels])
+        rows.append(
+            [
+                f"`{row['name']}`",
+                str(row["size"]),
+                f"{sum(row['cpu_seconds'].values()):.0f}",
+                share,
+                left,
+                *sizes,
+                plan,
+                *decibels,
+            ]
+        )
     header = [
         "network",
         "size",
@@ -151,9 +208,14 @@ def _made_on(run: Mapping[str, Any]) -> str:
     environment = run["environment"]
     packages = environment["packages"]
     versions = ", ".join(
-        f"{name} {packages[name]}" for name in ("torch", "onnx", "onnxsim", "onnxruntime", "tensorrt-rtx") if name in packages
+        f"{name} {packages[name]}"
+        for name in ("torch", "onnx", "onnxsim", "onnxruntime", "tensorrt-rtx")
+        if name in packages
     )
-    machine = f"{environment['cpu']['model']} ({environment['cpu']['cores']} cores), Python {environment['python']}, {versions}"
+    machine = (
+        f"{environment['cpu']['model']} ({environment['cpu']['cores']} cores), Python "
+        f"{environment['python']}, {versions}"
+    )
     return f"Machine: {machine}. Plans are for {run['capability']}."
 
 
@@ -164,11 +226,15 @@ def _families() -> list[tuple[str, list[Variant]]]:
 
 def _title(variant: Variant) -> str:
     """That of the longest prefix."""
-    return FAMILIES[max((prefix for prefix in FAMILIES if variant.name.startswith(prefix)), key=len)]
+    return FAMILIES[
+        max((prefix for prefix in FAMILIES if variant.name.startswith(prefix)), key=len)
+    ]
 
 
 def _papers(members: Iterable[Variant]) -> str:
-    return ", ".join(f"[{paper}]({_address(paper)})" for paper in dict.fromkeys(v.paper for v in members))
+    return ", ".join(
+        f"[{paper}]({_address(paper)})" for paper in dict.fromkeys(v.paper for v in members)
+    )
 
 
 def _address(paper: str) -> str:
@@ -179,7 +245,9 @@ def _address(paper: str) -> str:
 def _macs(members: Sequence[Variant]) -> str:
     counts = [v.macs for v in members]
     if max(counts) < 1e9:
-        return _range([count / 1e6 for count in counts], ".1f" if max(counts) < 10e6 else ".0f", " M")
+        return _range(
+            [count / 1e6 for count in counts], ".1f" if max(counts) < 10e6 else ".0f", " M"
+        )
     return _range([count / 1e9 for count in counts], ".1f", " G")
 
 

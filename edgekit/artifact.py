@@ -13,7 +13,8 @@ Format = Literal["onnx", "engine"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic; ``dtype`` is numpy's name.
+    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic;
+    ``dtype`` is numpy's name.
 
     ``step`` is that of an INT8 input, which takes round(value / step), from -128 to 127.
     """
@@ -29,7 +30,9 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A network in a file; ``parent`` is the sha256 of the artifact it was made from, ``dla_core`` the accelerator that an engine was built for."""
+    """A network in a file; ``parent`` is the sha256 of the artifact it was made from, ``dla_core``
+    the accelerator that an engine was built for.
+    """
 
     path: Path
     format: Format
@@ -53,3 +56,13 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A tensor that holds a value: the value itself, or codes of ``scale`` a step where that is not
+    None.
+    """
+
+    tensor: str
+    scale: float | None = None

@@ -11,8 +11,9 @@ EdgekitError
 └── EnvironmentLacks (3)    an extra, a GPU, the network or the device is missing
     └── WeightsUnavailable
 
-The number is the exit code of the command line. What Python or the operating system raises because this machine lacks something is translated by
-:func:`lacking`; anything else that escapes is a bug of ours (70).
+The number is the exit code of the command line. What Python or the operating system raises because
+this machine lacks something is translated by :func:`lacking`; anything else that escapes is a bug
+of ours (70).
 """
 
 from __future__ import annotations
@@ -21,11 +22,21 @@ import errno
 from contextlib import suppress
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_REFUSED = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_REFUSED = NO_SPACE | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
 # A name that somebody gave is no file, no folder, or no name at all.
 _MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _EXTRAS = {
-    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"),
+    **dict.fromkeys(
+        ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"
+    ),
     "onnxruntime": "cpu",
     "tensorrt": "gpu",
     "cuda": "gpu",
@@ -34,7 +45,8 @@ _EXTRAS = {
 
 
 class EdgekitError(Exception):
-    """An expected failure: what happened, and a hint that says how to go on, by default what can be said of all of its kind.
+    """An expected failure: what happened, and a hint that says how to go on, by default what can be
+    said of all of its kind.
 
     ``trail`` names the step that failed and those before it.
     """
@@ -62,7 +74,9 @@ class UnknownNetwork(InputError):
 
 
 class BadNetwork(InputError):
-    default_hint = "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) out"
+    default_hint = (
+        "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) out"
+    )
 
 
 class BadWeights(InputError):
@@ -86,23 +100,37 @@ class WeightsUnavailable(EnvironmentLacks):
 
 
 def lacking(error: BaseException) -> EnvironmentLacks | None:
-    """What this machine lacks, where that is why Python or the operating system raised ``error``; None where it is not."""
+    """What this machine lacks, where that is why Python or the operating system raised ``error``;
+    None where it is not.
+    """
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             return None
-        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {error}"
-        return EnvironmentLacks(f"this needs {package}, which {what}", hint=f"pip install 'edgekit[{_EXTRAS[package]}]'")
+        what = (
+            "is not installed"
+            if isinstance(error, ModuleNotFoundError)
+            else f"cannot be imported: {error}"
+        )
+        return EnvironmentLacks(
+            f"this needs {package}, which {what}", hint=f"pip install 'edgekit[{_EXTRAS[package]}]'"
+        )
     if out_of_memory(error):
-        return EnvironmentLacks("there is not enough memory", hint="a smaller --size or --batch, or fewer --images")
+        return EnvironmentLacks(
+            "there is not enough memory", hint="a smaller --size or --batch, or fewer --images"
+        )
     if isinstance(error, OSError) and error.errno in _REFUSED:
         where = f"{error.filename}: " if error.filename is not None else ""
-        return EnvironmentLacks(f"{where}{error.strerror}", hint="free some space" if error.errno in NO_SPACE else None)
+        return EnvironmentLacks(
+            f"{where}{error.strerror}", hint="free some space" if error.errno in NO_SPACE else None
+        )
     return None
 
 
 def mistaken(error: BaseException) -> InputError | None:
-    """What the user gave wrong, where that is why the operating system raised ``error``: a name that no file can have here."""
+    """What the user gave wrong, where that is why the operating system raised ``error``: a name
+    that no file can have here.
+    """
     if isinstance(error, OSError) and error.errno in _MISNAMED and error.filename is not None:
         return InputError(f"{error.filename}: {error.strerror}", hint="check the name")
     return None
@@ -114,7 +142,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """An exception in a line: its type, and the first line of its message, which somebody else's may fail to give."""
+    """An exception in a line: its type, and the first line of its message, which somebody else's
+    may fail to give.
+    """
     message = ""
     with suppress(Exception):
         message = str(error).strip().partition("\n")[0]

@@ -1,4 +1,6 @@
-"""Files that somebody else names: regular ones alone, because a FIFO, a device or a socket may never end, or never answer."""
+"""Files that somebody else names: regular ones alone, because a FIFO, a device or a socket may
+never end, or never answer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _KINDS = (
 
 
 def no_file(path: Path) -> str | None:
-    """Why a path is no file that can be read, in words; None for a regular file. Nothing is opened."""
+    """Why a path is no file that can be read, in words; None for a regular file. Nothing
+    is opened.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -31,7 +35,9 @@ def no_file(path: Path) -> str | None:
     return f"is {kind}, not a regular file"
 
 
-def check_readable(path: Path, error: type[InputError], *, what: str | None = None, hint: str | None = None) -> None:
+def check_readable(
+    path: Path, error: type[InputError], *, what: str | None = None, hint: str | None = None
+) -> None:
     """
     Args:
         path: the file to open next.
@@ -50,18 +56,23 @@ def check_writable(option: str, path: Path) -> None:
     """Whether a file can be written, asked before the work for it begins.
 
     Raises:
-        InputError: its folder is missing, or may not be written into, or something that is no regular file has its name.
+        InputError: its folder is missing, or may not be written into, or something that is no
+            regular file has its name.
     """
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError(f"{option} {path}: there is no such folder", hint=f"mkdir -p {path.parent}")
+        raise InputError(
+            f"{option} {path}: there is no such folder", hint=f"mkdir -p {path.parent}"
+        )
     reason = no_file(path)
     if reason is not None and os.path.lexists(path):
         raise InputError(f"{option} {path}: {reason}", hint="name a file")
     if not os.access(path if reason is None else folder, os.W_OK):
         raise InputError(f"{option} {path} cannot be written", hint="choose another place")
     if len(os.fsencode(path.name)) > _longest_name(folder):
-        raise InputError(f"{option} {path} cannot be written: File name too long", hint="choose a shorter name")
+        raise InputError(
+            f"{option} {path} cannot be written: File name too long", hint="choose a shorter name"
+        )
 
 
 def _longest_name(folder: Path) -> int:
@@ -69,7 +80,9 @@ def _longest_name(folder: Path) -> int:
 
 
 def text_of(name: str) -> str:
-    """A name as json and UTF-8 can hold it: bytes of a file name that are no UTF-8 become ``\\xff`` and the like."""
+    """A name as json and UTF-8 can hold it: bytes of a file name that are no UTF-8 become ``\\xff``
+    and the like.
+    """
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -81,4 +94,7 @@ def check_utf8(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{text_of(str(path))}: the path is no UTF-8, which runtimes cannot open", hint="rename it") from error
+        raise InputError(
+            f"{text_of(str(path))}: the path is no UTF-8, which runtimes cannot open",
+            hint="rename it",
+        ) from error

@@ -1,7 +1,9 @@
-"""What somebody else wrote, while it runs: how long one call may take, and whose fault its exceptions are.
+"""What somebody else wrote, while it runs: how long one call may take, and whose fault its
+exceptions are.
 
-A graph in ONNX Runtime is stopped from a thread beside it; Python code, a factory or a ``forward()``, by a timer signal. One kernel or C function that runs
-on without returning is stopped by neither.
+A graph in ONNX Runtime is stopped from a thread beside it; Python code, a factory or a
+``forward()``, by a timer signal. One kernel or C function that runs on without returning is stopped
+by neither.
 """
 
 from __future__ import annotations
@@ -45,18 +47,26 @@ def time_limit() -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= threading.TIMEOUT_MAX:
-        raise InputError(f"{VARIABLE}={text} is no time", hint=f"seconds that one call may take, for example {VARIABLE}={DEFAULT:g}")
+        raise InputError(
+            f"{VARIABLE}={text} is no time",
+            hint=f"seconds that one call may take, for example {VARIABLE}={DEFAULT:g}",
+        )
     return seconds
 
 
 def overrun(what: str, seconds: float) -> BadNetwork:
-    return BadNetwork(f"{what} did not end within {seconds:g} s", hint=f"{VARIABLE}=SECONDS in the environment gives it longer")
+    return BadNetwork(
+        f"{what} did not end within {seconds:g} s",
+        hint=f"{VARIABLE}=SECONDS in the environment gives it longer",
+    )
 
 
 class Watch:
-    """Calls ``stop`` once when a body of ``with`` takes longer than the limit; ``late`` says that it did.
+    """Calls ``stop`` once when a body of ``with`` takes longer than the limit; ``late`` says that
+    it did.
 
-    One thread waits for as long as bodies follow each other, so that entering and leaving cost next to nothing.
+    One thread waits for as long as bodies follow each other, so that entering and leaving cost next
+    to nothing.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -84,7 +94,9 @@ class Watch:
         self._closed.set()
 
     def _wait(self) -> None:
-        """Looks twice in the time that a body has: one that is still the same at the second look after the first has taken at least that."""
+        """Looks twice in the time that a body has: one that is still the same at the second look
+        after the first has taken at least that.
+        """
         seen = looks = 0
         while not self._closed.wait(self.seconds / 2):
             looks = looks + 1 if self._running and self._runs == seen else 0
@@ -97,13 +109,16 @@ class Watch:
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Limits Python code that somebody else wrote, where signals can: in the main thread, and not on Windows.
+    """Limits Python code that somebody else wrote, where signals can: in the main thread, and not
+    on Windows.
 
     Raises:
         BadNetwork: it took longer.
     """
     seconds = time_limit()
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "setitimer"
+    ):
         yield
         return
 
@@ -120,9 +135,12 @@ def timed(what: str) -> Iterator[None]:
 
 @contextmanager
 def blaming(
-    what: str, tell: Callable[[BaseException], str] = said, hint: str = "that code is not edgekit's; --debug shows where it is"
+    what: str,
+    tell: Callable[[BaseException], str] = said,
+    hint: str = "that code is not edgekit's; --debug shows where it is",
 ) -> Iterator[None]:
-    """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C and a lack of memory are nobody's.
+    """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C
+    and a lack of memory are nobody's.
 
     Args:
         what: what the message begins with, the exception comes behind it.

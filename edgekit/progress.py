@@ -8,7 +8,9 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """``step`` surrounds one step of the work; ``advance`` reports done of total (None where unknown) within it."""
+    """``step`` surrounds one step of the work; ``advance`` reports done of total (None where
+    unknown) within it.
+    """
 
     def step(self, name: str) -> AbstractContextManager[None]: ...
     def advance(self, done: int, total: int | None, what: str = "") -> None: ...

@@ -1,6 +1,7 @@
 """The zoo: image classifiers in plain PyTorch, one file a family.
 
-Importing this package does not import torch; creating a model does, and imports only that model's family.
+Importing this package does not import torch; creating a model does, and imports only that model's
+family.
 """
 
 from .catalog import Transform, Variant

@@ -1,13 +1,16 @@
 """AlexNet: the network that won ILSVRC 2012, in two layouts.
 
-``2012``  Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS
-          2012, Section 3 and Figure 2: local response normalisation, and convolutions split between two GPUs, here as
-          two groups.
-``2014``  Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997: one tower, no
+``2012``  Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", NeurIPS
+          2012, Section 3 and Figure 2: local response normalisation, and convolutions split between
+          two GPUs, here as two groups.
+``2014``  Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
+arXiv:1404.5997: one tower, no
           normalisation, fewer channels. Layer sizes and state-dict keys are torchvision's.
 
-The 2012 paper says 224 pixels, and its layer sizes follow from 227: here as in torchvision the first layer pads 224 by
-2. Both start from PyTorch's default initialisation, as torchvision's does; the paper has N(0, 0.01²) and some biases 1.
+The 2012 paper says 224 pixels, and its layer sizes follow from 227: here as in torchvision the
+first layer pads 224 by 2. Both start from PyTorch's default initialisation, as torchvision's does;
+the paper has N(0, 0.01²) and some biases 1.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from .lrn import LocalResponseNorm
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with ReLU, then local response normalisation and overlapping 3×3 max pooling where asked for."""
+    """A convolution with ReLU, then local response normalisation and overlapping 3×3 max pooling
+    where asked for.
+    """
 
     channels: int
     kernel_size: int
@@ -54,8 +59,8 @@ LAYOUTS = {
 class AlexNet(nn.Module):
     """AlexNet in the layout of 2012 or 2014.
 
-    Input ``(N, in_channels, H, W)``, at least 63 pixels a side, 224 in the papers (other sizes are pooled to the classifier's 6×6);
-    output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)``, at least 63 pixels a side, 224 in the papers (other sizes are
+    pooled to the classifier's 6×6); output ``(N, num_classes)`` logits.
 
     Raises:
         ValueError: no such layout.
@@ -63,18 +68,33 @@ class AlexNet(nn.Module):
 
     classifier_key = "classifier.6"
 
-    def __init__(self, layout: str = "2014", *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        layout: str = "2014",
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ValueError(f"AlexNet has the layouts {', '.join(LAYOUTS)}, not {layout}")
         features: list[nn.Module] = []
         for layer in LAYOUTS[layout]:
             features += [
-                nn.Conv2d(in_channels, layer.channels, layer.kernel_size, layer.stride, layer.padding, groups=layer.groups),
+                nn.Conv2d(
+                    in_channels,
+                    layer.channels,
+                    layer.kernel_size,
+                    layer.stride,
+                    layer.padding,
+                    groups=layer.groups,
+                ),
                 nn.ReLU(inplace=True),
             ]
             if layer.normalize:
-                # The paper's α = 1e-4 multiplies the sum over the window; PyTorch's, and ONNX's, the mean.
+                # The paper's α = 1e-4 multiplies the sum over the window; PyTorch's, and ONNX's,
+                # the mean.
                 features.append(LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0))
             if layer.pool:
                 features.append(nn.MaxPool2d(3, 2))
@@ -92,9 +112,15 @@ class AlexNet(nn.Module):
         )
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
-        starts = [i for i, module in enumerate(self.features) if isinstance(module, (nn.Conv2d, nn.MaxPool2d))]
+        starts = [
+            i
+            for i, module in enumerate(self.features)
+            if isinstance(module, (nn.Conv2d, nn.MaxPool2d))
+        ]
         ends = [*starts[1:], len(self.features)]
-        return OrderedDict((f"features.{a}", self.features[a:b]) for a, b in zip(starts, ends, strict=True))
+        return OrderedDict(
+            (f"features.{a}", self.features[a:b]) for a, b in zip(starts, ends, strict=True)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))

@@ -1,7 +1,8 @@
 """The table of every registered variant, readable without torch.
 
-One row a variant: what it is called, which class builds it with which arguments, and facts that a test recomputes (parameters, MACs) or
-that a paper or checkpoint states (input transform). The pretrained files are in ``weights.py``.
+One row a variant: what it is called, which class builds it with which arguments, and facts that a
+test recomputes (parameters, MACs) or that a paper or checkpoint states (input transform). The
+pretrained files are in ``weights.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Transform:
-    """Evaluation preprocessing: resize the shorter side, crop the centre, scale to 0..1, subtract ``mean``, divide by ``std``.
+    """Evaluation preprocessing: resize the shorter side, crop the centre, scale to 0..1, subtract
+    ``mean``, divide by ``std``.
 
-    ``size`` and ``resize`` are pixels; ``mean`` and ``std`` have one value a channel, of pixels in 0..1.
+    ``size`` and ``resize`` are pixels; ``mean`` and ``std`` have one value a channel, of pixels in
+    0..1.
     """
 
     size: int = 224
@@ -31,9 +34,10 @@ class Transform:
 class Variant:
     """One row of the zoo.
 
-    ``builder`` is ``module:callable`` inside this package, called with ``config``. ``params`` counts the trainable parameters of the
-    network as deployed (auxiliary heads left out); ``macs`` the multiply-accumulates of its convolutions and linear layers for one image
-    of ``transform.size``.
+    ``builder`` is ``module:callable`` inside this package, called with ``config``. ``params``
+    counts the trainable parameters of the network as deployed (auxiliary heads left out); ``macs``
+    the multiply-accumulates of its convolutions and linear layers for one image of
+    ``transform.size``.
     """
 
     name: str
@@ -54,7 +58,8 @@ class Variant:
 
 def _lenet() -> list[Variant]:
     paper = "doi:10.1109/5.726791"
-    # Fashion-MNIST's mean and deviation, for the weights that ship; the paper's own scale is -0.1 for background and 1.175 for ink.
+    # Fashion-MNIST's mean and deviation, for the weights that ship; the paper's own scale is -0.1
+    # for background and 1.175 for ink.
     fashion = Transform(28, 28, mean=(0.2860,), std=(0.3530,))
     original = Transform(32, 32, mean=(0.1 / 1.275,), std=(1 / 1.275,))
     return [
@@ -66,8 +71,17 @@ def _lenet() -> list[Variant]:
 def _alexnet() -> list[Variant]:
     one_weird_trick, original = "arXiv:1404.5997", "doi:10.1145/3065386"
     return [
-        Variant("alexnet", "alexnet:AlexNet", {"layout": "2014"}, 61_100_840, 714_188_480, one_weird_trick),
-        Variant("alexnet_lrn", "alexnet:AlexNet", {"layout": "2012"}, 60_965_224, 724_406_816, original),
+        Variant(
+            "alexnet",
+            "alexnet:AlexNet",
+            {"layout": "2014"},
+            61_100_840,
+            714_188_480,
+            one_weird_trick,
+        ),
+        Variant(
+            "alexnet_lrn", "alexnet:AlexNet", {"layout": "2012"}, 60_965_224, 724_406_816, original
+        ),
     ]
 
 
@@ -80,19 +94,39 @@ def _vgg() -> list[Variant]:
         (19, 19_632_062_464, 143_667_240, 143_678_248),
     ]
     return [
-        Variant(name, "vgg:VGG", {"depth": depth, "batch_norm": batch_norm}, params, macs, "arXiv:1409.1556")
+        Variant(
+            name,
+            "vgg:VGG",
+            {"depth": depth, "batch_norm": batch_norm},
+            params,
+            macs,
+            "arXiv:1409.1556",
+        )
         for depth, macs, plain, normalized in rows
-        for name, batch_norm, params in ((f"vgg{depth}", False, plain), (f"vgg{depth}_bn", True, normalized))
+        for name, batch_norm, params in (
+            (f"vgg{depth}", False, plain),
+            (f"vgg{depth}_bn", True, normalized),
+        )
     ]
 
 
 def _googlenet() -> list[Variant]:
     paper = "arXiv:1409.4842"
-    # torchvision normalises as for ImageNet and lets the network undo it (transform_input); -1..1 at once is the same.
+    # torchvision normalises as for ImageNet and lets the network undo it (transform_input); -1..1
+    # at once is the same.
     checkpoint = Transform(mean=(0.5,) * 3, std=(0.5,) * 3)
     without = {"batch_norm": False, "paper_kernels": True}
     return [
-        Variant("googlenet", "googlenet:GoogLeNet", {}, 6_624_904, 1_498_376_192, paper, checkpoint, aliases=("inception_v1",)),
+        Variant(
+            "googlenet",
+            "googlenet:GoogLeNet",
+            {},
+            6_624_904,
+            1_498_376_192,
+            paper,
+            checkpoint,
+            aliases=("inception_v1",),
+        ),
         Variant("googlenet_nobn", "googlenet:GoogLeNet", without, 6_998_552, 1_582_671_872, paper),
     ]
 
@@ -276,7 +310,15 @@ def _efficientnet() -> list[Variant]:
         # width, depth, dropout, size, resize, parameters, MACs
         (1.0, 1.0, 0.2, 224, 256, 5_288_548, 385_814_752),
         (1.0, 1.1, 0.2, 240, 256, 7_794_184, 686_802_832),
-        (1.1, 1.2, 0.3, 288, 288, 9_109_994, 1_087_529_456),  # trained at the paper's 260, its torchvision checkpoint is measured at 288
+        (
+            1.1,
+            1.2,
+            0.3,
+            288,
+            288,
+            9_109_994,
+            1_087_529_456,
+        ),  # trained at the paper's 260, its torchvision checkpoint is measured at 288
         (1.2, 1.4, 0.3, 300, 320, 12_233_232, 1_827_141_392),
         (1.4, 1.8, 0.4, 380, 384, 19_341_616, 4_393_771_024),
         (1.6, 2.2, 0.4, 456, 456, 30_389_784, 10_266_384_752),

@@ -1,8 +1,9 @@
 """EfficientNet: one small network, scaled in width, depth and resolution together.
 
-Paper: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, arXiv:1905.11946.
-State-dict keys are torchvision's. Batch norm: ε 1e-5 and momentum 0.1 in b0 … b4, the authors' 1e-3 and 0.01 in b5 … b7,
-as those checkpoints were trained; padding is symmetric where the authors' TensorFlow code pads ``SAME``.
+Paper: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
+2019, arXiv:1905.11946. State-dict keys are torchvision's. Batch norm: ε 1e-5 and momentum 0.1 in b0
+… b4, the authors' 1e-3 and 0.01 in b5 … b7, as those checkpoints were trained; padding is symmetric
+where the authors' TensorFlow code pads ``SAME``.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Scaling:
 def compound_scaling(phi: float) -> Scaling:
     """Equation 3: what 2^φ times the computation of B0 is best spent on.
 
-    The authors rounded the published networks by hand: b0 … b7 are within 10 % of φ = 0, 0.5, 1, 2, 3.5, 4.5, 5.5, 6.5.
+    The authors rounded the published networks by hand: b0 … b7 are within 10 % of φ = 0, 0.5, 1, 2,
+    3.5, 4.5, 5.5, 6.5.
     """
     return Scaling(width=WIDTH_BASE**phi, depth=DEPTH_BASE**phi, resolution=RESOLUTION_BASE**phi)
 
@@ -77,7 +79,8 @@ class EfficientNet(nn.Module):
     """EfficientNet with width and depth multipliers.
 
     ``stochastic_depth`` is the drop probability towards which the blocks rise linearly from 0.
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
     """
 
     classifier_key = "classifier.1"
@@ -99,7 +102,9 @@ class EfficientNet(nn.Module):
         channels = make_divisible(STEM_CHANNELS * width)
         repeats = [math.ceil(stage.repeats * depth) for stage in STAGES]
         index = 0
-        features: list[nn.Module] = [ConvNormAct(in_channels, channels, kernel_size=3, stride=2, norm=norm, activation=_silu)]
+        features: list[nn.Module] = [
+            ConvNormAct(in_channels, channels, kernel_size=3, stride=2, norm=norm, activation=_silu)
+        ]
         for stage, count in zip(STAGES, repeats, strict=True):
             out_channels = make_divisible(stage.channels * width)
             blocks: list[nn.Module] = []
@@ -117,7 +122,9 @@ class EfficientNet(nn.Module):
                 channels, index = out_channels, index + 1
             features.append(nn.Sequential(*blocks))
         head_channels = HEAD_RATIO * channels
-        features.append(ConvNormAct(channels, head_channels, kernel_size=1, norm=norm, activation=_silu))
+        features.append(
+            ConvNormAct(channels, head_channels, kernel_size=1, norm=norm, activation=_silu)
+        )
         self.features = nn.Sequential(*features)
         linear = nn.Linear(head_channels, num_classes)
         self.classifier = nn.Sequential(nn.Dropout(dropout), linear)

@@ -1,12 +1,14 @@
 """EfficientNetV2: fused MBConv in the early stages, smaller expansions, smaller kernels.
 
 Paper: Tan & Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, arXiv:2104.00298.
-State-dict keys of s, m and l are torchvision's; those of b0 … b3, which torchvision does not have, are timm's
-``tf_efficientnetv2_b*``. Batch-norm ε is 1e-3 throughout, as in the authors' code. Padding is symmetric in s, m and l (as in
-torchvision's checkpoints) and TensorFlow's ``SAME`` in b0 … b3, whose published weights come from there.
+State-dict keys of s, m and l are torchvision's; those of b0 … b3, which torchvision does not have,
+are timm's ``tf_efficientnetv2_b*``. Batch-norm ε is 1e-3 throughout, as in the authors' code.
+Padding is symmetric in s, m and l (as in torchvision's checkpoints) and TensorFlow's ``SAME`` in b0
+… b3, whose published weights come from there.
 
-Where the first version of the paper has 272 channels in the last stage of Table 4 and a head of 1792, the authors' code and every
-checkpoint have 256 and 1280; and the fused blocks have no squeeze-and-excitation, though Figure 2 draws it.
+Where the first version of the paper has 272 channels in the last stage of Table 4 and a head of
+1792, the authors' code and every checkpoint have 256 and 1280; and the fused blocks have no
+squeeze-and-excitation, though Figure 2 draws it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from .mbconv import MBConv
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of Table 4: (fused) MBConv with ``expand_ratio``; kernels are 3×3. Plain MBConv has squeeze-and-excitation to a quarter."""
+    """A row of Table 4: (fused) MBConv with ``expand_ratio``; kernels are 3×3. Plain MBConv has
+    squeeze-and-excitation to a quarter.
+    """
 
     fused: bool
     expand_ratio: int
@@ -94,7 +98,9 @@ _silu = partial(nn.SiLU, inplace=True)
 
 
 class FusedMBConv(nn.Module):
-    """Expand by a full 3×3, project by a 1×1 (one activated 3×3 does both at expansion 1); identity shortcut where shapes agree."""
+    """Expand by a full 3×3, project by a 1×1 (one activated 3×3 does both at expansion 1); identity
+    shortcut where shapes agree.
+    """
 
     def __init__(
         self,
@@ -128,7 +134,8 @@ class EfficientNetV2(nn.Module):
     """EfficientNetV2 ``"s"``, ``"m"`` or ``"l"``.
 
     ``stochastic_depth`` is the drop probability towards which the blocks rise linearly from 0.
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
 
     Raises:
         ValueError: ``size`` is none of the three.
@@ -150,7 +157,11 @@ class EfficientNetV2(nn.Module):
             raise ValueError(f"EfficientNetV2 is s, m or l, not {size!r}")
         stages = SIZES[size]
         channels, index, count = stages[0].channels, 0, sum(stage.repeats for stage in stages)
-        features: list[nn.Module] = [ConvNormAct(in_channels, channels, kernel_size=3, stride=2, norm=_norm, activation=_silu)]
+        features: list[nn.Module] = [
+            ConvNormAct(
+                in_channels, channels, kernel_size=3, stride=2, norm=_norm, activation=_silu
+            )
+        ]
         for stage in stages:
             block = FusedMBConv if stage.fused else MBConv
             blocks: list[nn.Module] = []
@@ -169,7 +180,9 @@ class EfficientNetV2(nn.Module):
                 )
                 channels, index = stage.channels, index + 1
             features.append(nn.Sequential(*blocks))
-        features.append(ConvNormAct(channels, HEAD_CHANNELS, kernel_size=1, norm=_norm, activation=_silu))
+        features.append(
+            ConvNormAct(channels, HEAD_CHANNELS, kernel_size=1, norm=_norm, activation=_silu)
+        )
         self.features = nn.Sequential(*features)
         linear = nn.Linear(HEAD_CHANNELS, num_classes)
         self.classifier = nn.Sequential(nn.Dropout(dropout), linear)
@@ -184,7 +197,9 @@ class EfficientNetV2(nn.Module):
         return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def _base_block(in_channels: int, out_channels: int, stage: Stage, *, stride: int, drop: float) -> Residual:
+def _base_block(
+    in_channels: int, out_channels: int, stage: Stage, *, stride: int, drop: float
+) -> Residual:
     """The same two blocks under timm's names, padded ``SAME``."""
     hidden = in_channels * stage.expand_ratio
     if stage.fused and stage.expand_ratio == 1:
@@ -237,7 +252,8 @@ class EfficientNetV2Base(nn.Module):
         stochastic_depth: float = 0.2,
     ) -> None:
         super().__init__()
-        # To the nearest multiple of 8, without the usual guard against losing a tenth: b1 … b3 were trained so.
+        # To the nearest multiple of 8, without the usual guard against losing a tenth: b1 … b3 were
+        # trained so.
         scaled = partial(make_divisible, round_limit=0.0)
         channels, index = scaled(BASE_STEM_CHANNELS * width), 0
         self.conv_stem = Conv2dSame(in_channels, channels, 3, 2, bias=False)
@@ -249,7 +265,10 @@ class EfficientNetV2Base(nn.Module):
             out_channels = scaled(stage.channels * width)
             blocks: list[nn.Module] = []
             for i in range(count):
-                drop, stride = stochastic_depth * index / sum(repeats), stage.stride if i == 0 else 1
+                drop, stride = (
+                    stochastic_depth * index / sum(repeats),
+                    stage.stride if i == 0 else 1,
+                )
                 blocks.append(_base_block(channels, out_channels, stage, stride=stride, drop=drop))
                 channels, index = out_channels, index + 1
             stages.append(nn.Sequential(*blocks))
@@ -265,7 +284,13 @@ class EfficientNetV2Base(nn.Module):
     def trunk(self) -> OrderedDict[str, nn.Module]:
         stem = nn.Sequential(self.conv_stem, self.bn1, self.act)
         head = nn.Sequential(self.conv_head, self.bn2, self.act)
-        return OrderedDict([("stem", stem), *((f"blocks.{i}", b) for i, b in enumerate(self.blocks)), ("head", head)])
+        return OrderedDict(
+            [
+                ("stem", stem),
+                *((f"blocks.{i}", b) for i, b in enumerate(self.blocks)),
+                ("head", head),
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.bn1(self.conv_stem(x)))

@@ -1,6 +1,7 @@
 """Feature maps for transfer learning, and the stage table: what each part of a network costs.
 
-Shapes are found by running the network on the meta device, which computes nothing and leaves weights and statistics alone.
+Shapes are found by running the network on the meta device, which computes nothing and leaves
+weights and statistics alone.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class StageRow:
     """A part of the network, for one image.
 
-    ``shape`` is that of the output: ``(C, H, W)``, or ``(features,)`` behind the pooling; ``macs`` are
-    multiply-accumulates.
+    ``shape`` is that of the output: ``(C, H, W)``, or ``(features,)`` behind the pooling; ``macs``
+    are multiply-accumulates.
     """
 
     name: str
@@ -36,7 +37,8 @@ class StageRow:
 class FeatureExtractor(nn.Module):
     """A network without its classifier: the last feature map at each stride, finest first.
 
-    Input ``(N, in_channels, H, W)``; output a list of ``(N, channels[i], H / reductions[i], W / reductions[i])``, borders aside.
+    Input ``(N, in_channels, H, W)``; output a list of ``(N, channels[i], H / reductions[i], W /
+    reductions[i])``, borders aside.
 
     Raises:
         TypeError: the network has no ``trunk()``.
@@ -47,10 +49,14 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        # Where an image grows by 1024 pixels, a map of stride s grows by 1024 / s: exact, however the borders are padded.
+        # Where an image grows by 1024 pixels, a map of stride s grows by 1024 / s: exact, however
+        # the borders are padded.
         small, large = (_trunk_shapes(model, size) for size in (512, 512 + 1024))
         strides = [1024 // (b[1] - a[1]) for a, b in zip(small, large, strict=True)]
-        last = [[i for i, _ in group][-1] for _, group in groupby(enumerate(strides), key=lambda pair: pair[1])]
+        last = [
+            [i for i, _ in group][-1]
+            for _, group in groupby(enumerate(strides), key=lambda pair: pair[1])
+        ]
         self.channels = tuple(small[i][0] for i in last)
         self.reductions = tuple(strides[i] for i in last)
         self.stages = nn.ModuleList(_trunk(model).values())
@@ -66,9 +72,11 @@ class FeatureExtractor(nn.Module):
 
 
 def stage_table(model: nn.Module, size: int) -> list[StageRow]:
-    """One row for each part of ``model.trunk()``, then one for each convolution and linear layer of the head, in the order they run.
+    """One row for each part of ``model.trunk()``, then one for each convolution and linear layer of
+    the head, in the order they run.
 
-    Counts cover one image of ``size`` × ``size`` pixels in evaluation mode; what runs in training only has no row.
+    Counts cover one image of ``size`` × ``size`` pixels in evaluation mode; what runs in training
+    only has no row.
 
     Raises:
         TypeError: the network has no ``trunk()``.
@@ -82,19 +90,37 @@ def stage_table(model: nn.Module, size: int) -> list[StageRow]:
     for name, stage in trunk.items():
         with _counting(stage) as counts:
             features = stage(features)
-        rows.append(StageRow(name, _kind(stage), tuple(features.shape[1:]), _params(stage), sum(c.macs for c in counts)))
+        rows.append(
+            StageRow(
+                name,
+                _kind(stage),
+                tuple(features.shape[1:]),
+                _params(stage),
+                sum(c.macs for c in counts),
+            )
+        )
         counted.update(stage.modules())
     names = {module: name for name, module in shadow.named_modules()}
     with _counting(shadow) as counts:
         shadow(x)
     for count in counts:
         if count.module not in counted:
-            rows.append(StageRow(names[count.module], _kind(count.module), count.shape, _params(count.module), count.macs))
+            rows.append(
+                StageRow(
+                    names[count.module],
+                    _kind(count.module),
+                    count.shape,
+                    _params(count.module),
+                    count.macs,
+                )
+            )
     return rows
 
 
 def count_macs(model: nn.Module, size: int) -> int:
-    """Multiply-accumulates of the convolutions and linear layers for one image of ``size`` × ``size`` pixels, in evaluation mode."""
+    """Multiply-accumulates of the convolutions and linear layers for one image of ``size`` ×
+    ``size`` pixels, in evaluation mode.
+    """
     shadow = _on_meta(model)
     with _counting(shadow) as counts:
         shadow(torch.empty(1, _in_channels({"": shadow}), size, size, device="meta"))
@@ -133,8 +159,12 @@ def _counting(root: nn.Module) -> Iterator[list[_Count]]:
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose tensors have shapes and no data; the weights are never duplicated."""
-    tensors: dict[int, Tensor] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
+    """A copy in evaluation mode whose tensors have shapes and no data; the weights are never
+    duplicated.
+    """
+    tensors: dict[int, Tensor] = {
+        id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()
+    }
     tensors.update((id(b), b.to("meta")) for b in model.buffers())
     shadow = copy.deepcopy(model, tensors).eval()
     for module in shadow.modules():
@@ -176,7 +206,9 @@ def _params(module: nn.Module) -> int:
 
 
 def _kind(module: nn.Module) -> str:
-    """``Bottleneck``, ``3 × Bottleneck``, or the members of a sequence that has no name of its own."""
+    """``Bottleneck``, ``3 × Bottleneck``, or the members of a sequence that has no name of
+    its own.
+    """
     if type(module) is not nn.Sequential:
         return type(module).__name__
     runs = [(name, len(list(group))) for name, group in groupby(_kind(child) for child in module)]

@@ -1,16 +1,21 @@
 """GoogLeNet: Inception blocks.
 
-Paper: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv:1409.4842.
-State-dict keys are torchvision's. Its checkpoint was ported from TensorFlow and differs from the paper in four things:
+Paper: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv:1409.4842. State-dict keys
+are torchvision's. Its checkpoint was ported from TensorFlow and differs from the paper in four
+things:
 
-- batch norm after every convolution, and no local response normalisation (Figure 3), as Ioffe & Szegedy, arXiv:1502.03167, advise;
-- the branch called 5×5 has 3×3 kernels, and the last max pooling is 2×2, where Table 1 has 5×5 and 3×3
+- batch norm after every convolution, and no local response normalisation (Figure 3), as Ioffe &
+Szegedy, arXiv:1502.03167, advise;
+- the branch called 5×5 has 3×3 kernels, and the last max pooling is 2×2, where Table 1 has 5×5 and
+3×3
   (https://github.com/pytorch/vision/issues/906);
-- the auxiliary classifiers pool to 4×4 adaptively, which takes images of any size, where Section 5 has 5×5 windows of stride 3;
+- the auxiliary classifiers pool to 4×4 adaptively, which takes images of any size, where Section 5
+has 5×5 windows of stride 3;
 - its inputs are in -1..1.
 
-The paper is right about itself, and a checkpoint runs only in the network that it was trained in: ``batch_norm``,
-``paper_kernels`` and ``transform_input`` choose. Dropout is the checkpoint's 20 % (the paper has 40 %).
+The paper is right about itself, and a checkpoint runs only in the network that it was trained in:
+``batch_norm``, ``paper_kernels`` and ``transform_input`` choose. Dropout is the checkpoint's 20 %
+(the paper has 40 %).
 """
 
 from __future__ import annotations
@@ -29,7 +34,9 @@ from .lrn import LocalResponseNorm
 
 @dataclass(frozen=True)
 class Widths:
-    """A row of Table 1: channels of the 1×1, before and of the 3×3, before and of the 5×5, and after the pooling."""
+    """A row of Table 1: channels of the 1×1, before and of the 3×3, before and of the 5×5, and
+    after the pooling.
+    """
 
     conv1: int
     reduce3: int
@@ -58,7 +65,9 @@ AUXILIARIES = {"inception4a": "aux1", "inception4d": "aux2"}
 
 
 class Outputs(NamedTuple):
-    """Logits in training with auxiliary classifiers, in torchvision's order; the paper adds the auxiliary losses with weight 0.3."""
+    """Logits in training with auxiliary classifiers, in torchvision's order; the paper adds the
+    auxiliary losses with weight 0.3.
+    """
 
     logits: Tensor
     aux_logits2: Tensor
@@ -68,9 +77,19 @@ class Outputs(NamedTuple):
 class ConvReLU(nn.Module):
     """A convolution that keeps the size at stride 1, batch norm if asked for, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, batch_norm: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        batch_norm: bool,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not batch_norm)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not batch_norm
+        )
         self.bn = nn.BatchNorm2d(out_channels, eps=1e-3) if batch_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +105,9 @@ class Inception(nn.Module):
         w, conv = widths, partial(ConvReLU, batch_norm=batch_norm)
         self.branch1 = conv(in_channels, w.conv1)
         self.branch2 = nn.Sequential(conv(in_channels, w.reduce3), conv(w.reduce3, w.conv3, 3))
-        self.branch3 = nn.Sequential(conv(in_channels, w.reduce5), conv(w.reduce5, w.conv5, kernel5))
+        self.branch3 = nn.Sequential(
+            conv(in_channels, w.reduce5), conv(w.reduce5, w.conv5, kernel5)
+        )
         self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(in_channels, w.pool))
         self.out_channels = w.conv1 + w.conv3 + w.conv5 + w.pool
 
@@ -95,7 +116,9 @@ class Inception(nn.Module):
 
 
 class NaiveInception(nn.Module):
-    """Figure 2(a): no reduction, so that the pooled input adds all its channels and every block is wider than the one before."""
+    """Figure 2(a): no reduction, so that the pooled input adds all its channels and every block is
+    wider than the one before.
+    """
 
     def __init__(self, in_channels: int, widths: Widths, *, kernel5: int, batch_norm: bool) -> None:
         super().__init__()
@@ -112,7 +135,9 @@ class NaiveInception(nn.Module):
 class Auxiliary(nn.Module):
     """Section 5: a classifier in mid-network, for its gradient in training."""
 
-    def __init__(self, in_channels: int, num_classes: int, *, dropout: float, batch_norm: bool) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, *, dropout: float, batch_norm: bool
+    ) -> None:
         super().__init__()
         self.conv = ConvReLU(in_channels, 128, batch_norm=batch_norm)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
@@ -125,14 +150,18 @@ class Auxiliary(nn.Module):
 
 
 class InputTransform(nn.Module):
-    """From ImageNet's mean and deviation, which every other checkpoint takes, to the -1..1 that this one was trained on."""
+    """From ImageNet's mean and deviation, which every other checkpoint takes, to the -1..1 that
+    this one was trained on.
+    """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        mean, std = (
+            torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        )
         self.register_buffer("scale", std / 0.5, persistent=False)
         self.register_buffer("shift", (mean - 0.5) / 0.5, persistent=False)
 
@@ -143,15 +172,18 @@ class InputTransform(nn.Module):
 class GoogLeNet(nn.Module):
     """GoogLeNet.
 
-    Input ``(N, in_channels, H, W)``; output ``(N, num_classes)`` logits, and :class:`Outputs` in training with ``aux``.
-    A checkpoint with auxiliary classifiers loads strictly into a network without: they are dropped.
+    Input ``(N, in_channels, H, W)``; output ``(N, num_classes)`` logits, and :class:`Outputs` in
+    training with ``aux``. A checkpoint with auxiliary classifiers loads strictly into a network
+    without: they are dropped.
 
     Args:
-        batch_norm: batch norm after every convolution; without it biases, and the two local response normalisations of Figure 3.
+        batch_norm: batch norm after every convolution; without it biases, and the two local
+            response normalisations of Figure 3.
         paper_kernels: 5×5 and 3×3 where Table 1 has them, instead of the checkpoint's 3×3 and 2×2.
         naive: the blocks of Figure 2(a), without dimension reduction.
         aux: with the auxiliary classifiers of Section 5, which run in training only.
-        transform_input: take images normalised as for ImageNet, and bring them to -1..1; torchvision's checkpoint needs it.
+        transform_input: take images normalised as for ImageNet, and bring them to -1..1;
+            torchvision's checkpoint needs it.
 
     Raises:
         ValueError: ``transform_input`` on images that have not three channels.
@@ -193,7 +225,9 @@ class GoogLeNet(nn.Module):
                 size = 2 if name == "maxpool4" and not paper_kernels else 3
                 layers[name] = nn.MaxPool2d(size, 2, ceil_mode=True)
             else:
-                layers[name] = inception = block(channels, widths, kernel5=5 if paper_kernels else 3, batch_norm=batch_norm)
+                layers[name] = inception = block(
+                    channels, widths, kernel5=5 if paper_kernels else 3, batch_norm=batch_norm
+                )
                 channels = inception.out_channels
             if aux and name in AUXILIARIES:
                 head = Auxiliary(channels, num_classes, dropout=dropout_aux, batch_norm=batch_norm)
@@ -223,14 +257,19 @@ class GoogLeNet(nn.Module):
 
 
 def _drop_auxiliaries(_network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    for key in [key for key in state if key.startswith(tuple(f"{prefix}{name}." for name in AUXILIARIES.values()))]:
+    for key in [
+        key
+        for key in state
+        if key.startswith(tuple(f"{prefix}{name}." for name in AUXILIARIES.values()))
+    ]:
         del state[key]
 
 
 def _initialize(network: nn.Module) -> None:
     """He initialisation, and N(0, 0.01²) for the classifiers.
 
-    With N(0, 0.01²) throughout, which is torchvision's, the logits of a fresh network in evaluation are constant.
+    With N(0, 0.01²) throughout, which is torchvision's, the logits of a fresh network in evaluation
+    are constant.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def make_divisible(channels: float, divisor: int = 8, *, floor: int | None = None, round_limit: float = 0.9) -> int:
-    """Rounds a scaled channel count to the nearest multiple of ``divisor``, never below ``round_limit`` of itself.
+def make_divisible(
+    channels: float, divisor: int = 8, *, floor: int | None = None, round_limit: float = 0.9
+) -> int:
+    """Rounds a scaled channel count to the nearest multiple of ``divisor``, never below
+    ``round_limit`` of itself.
 
-    Source: the MobileNet reference code (tensorflow/models, research/slim/nets/mobilenet), used by every later paper of the line.
+    Source: the MobileNet reference code (tensorflow/models, research/slim/nets/mobilenet), used by
+    every later paper of the line.
     """
     rounded = max(floor or divisor, int(channels + divisor / 2) // divisor * divisor)
     if rounded < round_limit * channels:
@@ -22,19 +26,27 @@ def make_divisible(channels: float, divisor: int = 8, *, floor: int | None = Non
 
 
 class Conv2dSame(nn.Conv2d):
-    """A convolution padded as TensorFlow's ``SAME``: output = ceil(input / stride), the odd pixel on the right and bottom.
+    """A convolution padded as TensorFlow's ``SAME``: output = ceil(input / stride), the odd pixel
+    on the right and bottom.
 
-    Networks whose published weights were trained in TensorFlow need it; with symmetric padding every stride-2 layer is off by one pixel.
+    Networks whose published weights were trained in TensorFlow need it; with symmetric padding
+    every stride-2 layer is off by one pixel.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        top, bottom = _same_padding(input.shape[-2], self.kernel_size[0], self.stride[0], self.dilation[0])
-        left, right = _same_padding(input.shape[-1], self.kernel_size[1], self.stride[1], self.dilation[1])
+        top, bottom = _same_padding(
+            input.shape[-2], self.kernel_size[0], self.stride[0], self.dilation[0]
+        )
+        left, right = _same_padding(
+            input.shape[-1], self.kernel_size[1], self.stride[1], self.dilation[1]
+        )
         if top == bottom and left == right:
             padding = (top, left)
         else:
             input, padding = F.pad(input, (left, right, top, bottom)), (0, 0)
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return F.conv2d(
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -43,7 +55,8 @@ def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[i
 
 
 class StochasticDepth(nn.Module):
-    """Drops a residual branch for whole samples in training, and rescales the kept ones; the identity in evaluation.
+    """Drops a residual branch for whole samples in training, and rescales the kept ones; the
+    identity in evaluation.
 
     Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv:1603.09382.
     """
@@ -60,7 +73,8 @@ class StochasticDepth(nn.Module):
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, activation: child 0, 1 and 2, as torchvision's checkpoints have them.
+    """Convolution without bias, batch norm, activation: child 0, 1 and 2, as torchvision's
+    checkpoints have them.
 
     Padded by half of the (odd) kernel, so that stride 1 keeps the size.
     """
@@ -77,7 +91,15 @@ class ConvNormAct(nn.Sequential):
         activation: Callable[[], nn.Module] | None = nn.ReLU,
     ) -> None:
         layers = [
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
+            nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride,
+                kernel_size // 2,
+                groups=groups,
+                bias=False,
+            ),
             norm(out_channels),
         ]
         super().__init__(*layers, *([activation()] if activation else []))
@@ -86,11 +108,16 @@ class ConvNormAct(nn.Sequential):
 class Residual(nn.Sequential):
     """A chain of named layers, to which the identity is added where ``use_shortcut``.
 
-    In training the chain is then dropped with probability ``drop``; one without shortcut never is, as nothing would be left of the sample.
+    In training the chain is then dropped with probability ``drop``; one without shortcut never is,
+    as nothing would be left of the sample.
     """
 
-    def __init__(self, layers: Sequence[tuple[str, nn.Module]], *, use_shortcut: bool, drop: float = 0.0) -> None:
-        super().__init__(OrderedDict([*layers, *([("drop", StochasticDepth(drop))] if use_shortcut else [])]))
+    def __init__(
+        self, layers: Sequence[tuple[str, nn.Module]], *, use_shortcut: bool, drop: float = 0.0
+    ) -> None:
+        super().__init__(
+            OrderedDict([*layers, *([("drop", StochasticDepth(drop))] if use_shortcut else [])])
+        )
         self.use_shortcut = use_shortcut
 
     def forward(self, input: Tensor) -> Tensor:
@@ -99,7 +126,8 @@ class Residual(nn.Sequential):
 
 
 class SqueezeExcite(nn.Sequential):
-    """Scales every channel by a gate computed from the means of all channels: pool, ``squeezed`` channels, back, gate.
+    """Scales every channel by a gate computed from the means of all channels: pool, ``squeezed``
+    channels, back, gate.
 
     ``names`` are the state-dict names of the two 1×1 convolutions.
     Source: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507.
@@ -115,7 +143,12 @@ class SqueezeExcite(nn.Sequential):
         names: tuple[str, str] = ("fc1", "fc2"),
     ) -> None:
         reduce, expand = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
-        layers = [(names[0], reduce), ("activation", activation()), (names[1], expand), ("gate", gate())]
+        layers = [
+            (names[0], reduce),
+            ("activation", activation()),
+            (names[1], expand),
+            ("gate", gate()),
+        ]
         super().__init__(OrderedDict(layers))
 
     def forward(self, input: Tensor) -> Tensor:
@@ -124,10 +157,11 @@ class SqueezeExcite(nn.Sequential):
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Interleaves the channels of ``groups`` groups: ``(N, g·n, H, W)`` seen as ``(N, g, n, H, W)``, g and n swapped.
+    """Interleaves the channels of ``groups`` groups: ``(N, g·n, H, W)`` seen as ``(N, g, n, H,
+    W)``, g and n swapped.
 
-    Only the batch is left to be inferred, so that an exported graph has constant shapes and a dynamic batch.
-    Source: Zhang et al., "ShuffleNet", CVPR 2018, arXiv:1707.01083, Section 3.1.
+    Only the batch is left to be inferred, so that an exported graph has constant shapes and a
+    dynamic batch. Source: Zhang et al., "ShuffleNet", CVPR 2018, arXiv:1707.01083, Section 3.1.
     """
     _, channels, height, width = x.shape
     x = x.reshape(-1, groups, channels // groups, height, width).transpose(1, 2)
@@ -137,13 +171,21 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 ConvInitializer = Callable[[nn.Conv2d], float]
 """Fills the weight of a convolution; returns the variance of its elements."""
 
-# E[f(x)²] / E[x²]. That of the swishes rises from 0.25 to 0.5 with the scale of x and is 0.36 at unit variance. Taking a little more lets a
-# deep network fade slowly where 0.36 itself lets it overflow in half precision.
-_ACTIVATION_MOMENTS: dict[type[nn.Module], float] = {nn.ReLU: 0.5, nn.ReLU6: 0.5, nn.SiLU: 0.4, nn.Hardswish: 0.4}
+# E[f(x)²] / E[x²]. That of the swishes rises from 0.25 to 0.5 with the scale of x and is 0.36 at
+# unit variance. Taking a little more lets a deep network fade slowly where 0.36 itself lets it
+# overflow in half precision.
+_ACTIVATION_MOMENTS: dict[type[nn.Module], float] = {
+    nn.ReLU: 0.5,
+    nn.ReLU6: 0.5,
+    nn.SiLU: 0.4,
+    nn.Hardswish: 0.4,
+}
 
 
 def fan_out_normal(conv: nn.Conv2d) -> float:
-    """He initialisation by fan-out, where the fan of a grouped convolution is that of the whole layer (torchvision's networks)."""
+    """He initialisation by fan-out, where the fan of a grouped convolution is that of the whole
+    layer (torchvision's networks).
+    """
     variance = 2 / (_kernel_area(conv) * conv.out_channels)
     nn.init.normal_(conv.weight, 0, math.sqrt(variance))
     return variance
@@ -168,7 +210,9 @@ def as_constructed(conv: nn.Conv2d) -> float:
 
 
 def fan_out_uniform(linear: nn.Linear) -> None:
-    """Uniform within ±1/√fan-out, the bias zero (the classifiers of TensorFlow's reference code)."""
+    """Uniform within ±1/√fan-out, the bias zero (the classifiers of TensorFlow's
+    reference code).
+    """
     bound = 1 / math.sqrt(linear.out_features)
     nn.init.uniform_(linear.weight, -bound, bound)
     nn.init.zeros_(linear.bias)
@@ -177,10 +221,12 @@ def fan_out_uniform(linear: nn.Linear) -> None:
 def initialize(module: nn.Module, conv: ConvInitializer, moment: float = 1.0) -> float:
     """Initialises the convolutions of ``module`` and the running variances of its batch norms.
 
-    Weights are distributed as the reference of the family has them. With running variances of 1 a deep network would then be dead in
-    evaluation, or explode, until trained: only batch norm brings such weights to scale. So each running variance starts at the value
-    it is expected to take where the input's elements have the second ``moment``: Σ over the fan-in of Var(w)·E[x²]. Training does not
-    read running statistics and is the reference's. Parallel branches are followed one after another, which is near enough.
+    Weights are distributed as the reference of the family has them. With running variances of 1 a
+    deep network would then be dead in evaluation, or explode, until trained: only batch norm brings
+    such weights to scale. So each running variance starts at the value it is expected to take where
+    the input's elements have the second ``moment``: Σ over the fan-in of Var(w)·E[x²]. Training
+    does not read running statistics and is the reference's. Parallel branches are followed one
+    after another, which is near enough.
 
     Returns:
         The expected second moment of the output.

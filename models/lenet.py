@@ -1,12 +1,13 @@
 """LeNet-5: digits from pixels.
 
-Paper: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proceedings of the IEEE 86(11), 1998,
-doi:10.1109/5.726791, Section II.B.
+Paper: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proceedings of the
+IEEE 86(11), 1998, doi:10.1109/5.726791, Section II.B.
 
-Two layouts share the layer sizes of Figure 2. :class:`LeNet5` is the one in use today: ReLU, max pooling, every map of
-C3 connected to every map of S2. :class:`LeNet5Original` is the paper's: scaled tanh, trainable subsampling, and the
-sparse connections of Table I. Its output layer is linear where the paper has fixed radial basis functions, whose
-targets are bitmaps of ASCII characters and mean nothing for other classes.
+Two layouts share the layer sizes of Figure 2. :class:`LeNet5` is the one in use today: ReLU, max
+pooling, every map of C3 connected to every map of S2. :class:`LeNet5Original` is the paper's:
+scaled tanh, trainable subsampling, and the sparse connections of Table I. Its output layer is
+linear where the paper has fixed radial basis functions, whose targets are bitmaps of ASCII
+characters and mean nothing for other classes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """S2 and S4: the sum of each 2×2 field, times one trainable coefficient a map, plus one trainable bias."""
+    """S2 and S4: the sum of each 2×2 field, times one trainable coefficient a map, plus one
+    trainable bias.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,12 +51,15 @@ class Subsampling(nn.Module):
 
 
 class TableConv2d(nn.Conv2d):
-    """A convolution with a connection table: output map ``o`` sees the input maps ``table[o]``, and has weights for them.
+    """A convolution with a connection table: output map ``o`` sees the input maps ``table[o]``, and
+    has weights for them.
 
     ``weight`` is ``(connections, kernel, kernel)``, in the order of the table.
     """
 
-    def __init__(self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int) -> None:
+    def __init__(
+        self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int
+    ) -> None:
         super().__init__(in_channels, len(table), kernel_size)
         self.rows = [o for o, inputs in enumerate(table) for _ in inputs]
         self.columns = [i for inputs in table for i in inputs]
@@ -68,8 +74,8 @@ class TableConv2d(nn.Conv2d):
 class LeNet5(nn.Module):
     """LeNet-5 as it is built today.
 
-    Input ``(N, in_channels, size, size)``, ``size`` 28 (the digits as MNIST stores them, padded by the first layer) or
-    32 (as in the paper); output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, size, size)``, ``size`` 28 (the digits as MNIST stores them, padded by
+    the first layer) or 32 (as in the paper); output ``(N, num_classes)`` logits.
 
     Raises:
         ValueError: another ``size``.
@@ -77,7 +83,9 @@ class LeNet5(nn.Module):
 
     classifier_key = "classifier.5"
 
-    def __init__(self, size: int = 28, *, num_classes: int = 10, in_channels: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, size: int = 28, *, num_classes: int = 10, in_channels: int = 1, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 6, 5, padding=_padding(size)),
@@ -108,7 +116,8 @@ class LeNet5(nn.Module):
 
 
 class LeNet5Original(nn.Module):
-    """LeNet-5 as in the paper: Figure 2's layers under Figure 2's names, 60,000 trainable parameters below the output layer.
+    """LeNet-5 as in the paper: Figure 2's layers under Figure 2's names, 60,000 trainable
+    parameters below the output layer.
 
     Input ``(N, in_channels, size, size)``, ``size`` 28 or 32, background -0.1 and ink 1.175; output
     ``(N, num_classes)`` logits.
@@ -133,7 +142,9 @@ class LeNet5Original(nn.Module):
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
         layers = {"c1": self.c1, "s2": self.s2, "c3": self.c3, "s4": self.s4, "c5": self.c5}
-        return OrderedDict((name, nn.Sequential(layer, self.squash)) for name, layer in layers.items())
+        return OrderedDict(
+            (name, nn.Sequential(layer, self.squash)) for name, layer in layers.items()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in (self.c1, self.s2, self.c3, self.s4, self.c5):
@@ -148,12 +159,18 @@ def _padding(size: int) -> int:
 
 
 def _initialize(network: nn.Module) -> None:
-    """Variance 1 / fan-in, which keeps the signal of tanh units (LeCun et al., "Efficient BackProp", 1998, Section 4.6).
+    """Variance 1 / fan-in, which keeps the signal of tanh units (LeCun et al., "Efficient
+    BackProp", 1998, Section 4.6).
 
-    Appendix A's ±2.4 / fan-in lets it fade: the logits of a fresh network would differ by less than 1e-3.
+    Appendix A's ±2.4 / fan-in lets it fade: the logits of a fresh network would differ by less than
+    1e-3.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            outputs = module.weight.shape[0] if not isinstance(module, TableConv2d) else module.out_channels
+            outputs = (
+                module.weight.shape[0]
+                if not isinstance(module, TableConv2d)
+                else module.out_channels
+            )
             nn.init.normal_(module.weight, 0, math.sqrt(outputs / module.weight.numel()))
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]

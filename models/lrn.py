@@ -1,4 +1,6 @@
-"""Local response normalisation, which AlexNet and the first GoogLeNet used where later networks use batch norm."""
+"""Local response normalisation, which AlexNet and the first GoogLeNet used where later networks use
+batch norm.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """Divides every value by ``(k + alpha / size · Σ x²) ** beta``, the sum over ``size`` neighbouring channels.
+    """Divides every value by ``(k + alpha / size · Σ x²) ** beta``, the sum over ``size``
+    neighbouring channels.
 
-    Exported to ONNX it is the one node ``LRN``, which ONNX Runtime and TensorRT have a kernel for, and not PyTorch's
-    nine-node emulation of it. The two agree for odd sizes only: ONNX lets an even window lean towards higher channels,
-    PyTorch towards lower ones.
+    Exported to ONNX it is the one node ``LRN``, which ONNX Runtime and TensorRT have a kernel for,
+    and not PyTorch's nine-node emulation of it. The two agree for odd sizes only: ONNX lets an even
+    window lean towards higher channels, PyTorch towards lower ones.
 
     Input and output ``(N, C, H, W)``. Source: Krizhevsky et al., NeurIPS 2012, Section 3.3.
 
@@ -21,7 +24,9 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         if size % 2 == 0:
-            raise ValueError(f"the window of a local response normalisation must be odd, got {size}")
+            raise ValueError(
+                f"the window of a local response normalisation must be odd, got {size}"
+            )
         super().__init__(size, alpha, beta, k)
 
     def forward(self, input: Tensor) -> Tensor:

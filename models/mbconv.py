@@ -16,7 +16,9 @@ _silu = partial(nn.SiLU, inplace=True)
 
 
 class MBConv(nn.Module):
-    """Expand, depthwise, squeeze-excite to a quarter of the input, project; identity shortcut with stochastic depth where shapes agree."""
+    """Expand, depthwise, squeeze-excite to a quarter of the input, project; identity shortcut with
+    stochastic depth where shapes agree.
+    """
 
     def __init__(
         self,
@@ -32,7 +34,9 @@ class MBConv(nn.Module):
         super().__init__()
         hidden = in_channels * expand_ratio
         conv = partial(ConvNormAct, norm=norm, activation=_silu)
-        layers: list[nn.Module] = [conv(in_channels, hidden, kernel_size=1)] if expand_ratio != 1 else []
+        layers: list[nn.Module] = (
+            [conv(in_channels, hidden, kernel_size=1)] if expand_ratio != 1 else []
+        )
         layers += [
             conv(hidden, hidden, kernel_size=kernel_size, stride=stride, groups=hidden),
             SqueezeExcite(hidden, in_channels // 4, activation=_silu),

@@ -1,10 +1,12 @@
 """MobileNetV1: depthwise separable convolutions.
 
-Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", arXiv:1704.04861.
-State-dict keys are timm's ``mobilenetv1_*``. The resolution multiplier ρ of Section 3.4 is the size of the input.
+Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications", arXiv:1704.04861. State-dict keys are timm's ``mobilenetv1_*``. The resolution
+multiplier ρ of Section 3.4 is the size of the input.
 
-Table 1 lists stride 2 for the last depthwise convolution; that is a slip (7×7 in, 7×7 out), and it is 1 here as in every
-implementation. The activation is ReLU6, as in the authors' code and the checkpoints, where the paper says ReLU.
+Table 1 lists stride 2 for the last depthwise convolution; that is a slip (7×7 in, 7×7 out), and it
+is 1 here as in every implementation. The activation is ReLU6, as in the authors' code and the
+checkpoints, where the paper says ReLU.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ class DepthwiseSeparable(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         layers = [
-            ("conv_dw", nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False)),
+            (
+                "conv_dw",
+                nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
+            ),
             ("bn1", nn.BatchNorm2d(in_channels)),
             ("act1", nn.ReLU6(inplace=True)),
             ("conv_pw", nn.Conv2d(in_channels, out_channels, 1, bias=False)),
@@ -56,12 +61,20 @@ class DepthwiseSeparable(nn.Sequential):
 class MobileNetV1(nn.Module):
     """MobileNetV1 at any width (α of Section 3.3).
 
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
     """
 
     classifier_key = "classifier"
 
-    def __init__(self, width: float = 1.0, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.001) -> None:
+    def __init__(
+        self,
+        width: float = 1.0,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.001,
+    ) -> None:
         super().__init__()
         channels = make_divisible(STEM_CHANNELS * width)
         self.conv_stem = nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False)
@@ -72,7 +85,9 @@ class MobileNetV1(nn.Module):
             out_channels = make_divisible(stage.channels * width)
             blocks: list[nn.Module] = []
             for i in range(stage.repeats):
-                blocks.append(DepthwiseSeparable(channels, out_channels, stride=stage.stride if i == 0 else 1))
+                blocks.append(
+                    DepthwiseSeparable(channels, out_channels, stride=stage.stride if i == 0 else 1)
+                )
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
@@ -83,7 +98,9 @@ class MobileNetV1(nn.Module):
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
         stem = nn.Sequential(self.conv_stem, self.bn1, self.act)
-        return OrderedDict([("stem", stem), *((f"blocks.{i}", stage) for i, stage in enumerate(self.blocks))])
+        return OrderedDict(
+            [("stem", stem), *((f"blocks.{i}", stage) for i, stage in enumerate(self.blocks))]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.bn1(self.conv_stem(x)))

@@ -1,7 +1,8 @@
 """MobileNetV2: inverted residuals and linear bottlenecks.
 
-Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv:1801.04381.
-State-dict keys are torchvision's, so that any torchvision checkpoint, fine-tuned or not, loads strictly.
+Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
+arXiv:1801.04381. State-dict keys are torchvision's, so that any torchvision checkpoint, fine-tuned
+or not, loads strictly.
 """
 
 from __future__ import annotations
@@ -40,18 +41,38 @@ STAGES = (
 
 
 class ConvBNReLU6(nn.Sequential):
-    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
+            nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride,
+                kernel_size // 2,
+                groups=groups,
+                bias=False,
+            ),
             nn.BatchNorm2d(out_channels),
             nn.ReLU6(inplace=True),
         )
 
 
 class InvertedResidual(nn.Module):
-    """Table 1: expand 1×1, depthwise 3×3, project 1×1 without activation; identity shortcut where shapes agree."""
+    """Table 1: expand 1×1, depthwise 3×3, project 1×1 without activation; identity shortcut where
+    shapes agree.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expand_ratio: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int, expand_ratio: int
+    ) -> None:
         super().__init__()
         hidden = in_channels * expand_ratio
         layers: list[nn.Module] = []
@@ -74,12 +95,20 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 at any width.
 
     The last 1×1 convolution keeps 1280 channels below width 1, as Section 4 of the paper says.
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
     """
 
     classifier_key = "classifier.1"
 
-    def __init__(self, width: float = 1.0, *, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        width: float = 1.0,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.2,
+    ) -> None:
         super().__init__()
         channels = make_divisible(STEM_CHANNELS * width)
         head_channels = make_divisible(HEAD_CHANNELS * max(1.0, width))
@@ -88,7 +117,11 @@ class MobileNetV2(nn.Module):
             out_channels = make_divisible(stage.channels * width)
             for i in range(stage.repeats):
                 stride = stage.stride if i == 0 else 1
-                features.append(InvertedResidual(channels, out_channels, stride=stride, expand_ratio=stage.expand_ratio))
+                features.append(
+                    InvertedResidual(
+                        channels, out_channels, stride=stride, expand_ratio=stage.expand_ratio
+                    )
+                )
                 channels = out_channels
         features.append(ConvBNReLU6(channels, head_channels, kernel_size=1))
         self.features = nn.Sequential(*features)

@@ -1,8 +1,9 @@
 """MobileNetV3: searched bottlenecks with squeeze-and-excitation and h-swish.
 
-Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244.
-State-dict keys and widths are torchvision's. Its differences to the authors' TensorFlow code: padding is symmetric, and below width 1
-the last two layers shrink with the rest. Batch-norm ε 1e-3 and momentum 0.01 are the authors'.
+Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244. State-dict keys and
+widths are torchvision's. Its differences to the authors' TensorFlow code: padding is symmetric, and
+below width 1 the last two layers shrink with the rest. Batch-norm ε 1e-3 and momentum 0.01 are the
+authors'.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from .layers import ConvNormAct, SqueezeExcite, fan_out_normal, initialize, make
 
 @dataclass(frozen=True)
 class Row:
-    """A bottleneck: kernel size, expanded and output channels, squeeze-excite, h-swish (ReLU without), stride."""
+    """A bottleneck: kernel size, expanded and output channels, squeeze-excite, h-swish (ReLU
+    without), stride.
+    """
 
     kernel_size: int
     expanded: int
@@ -76,14 +79,20 @@ def _activation(hard_swish: bool) -> nn.Module:
 
 
 class InvertedResidual(nn.Module):
-    """Figure 4: expand, depthwise, squeeze-excite, project; identity shortcut where shapes agree. Channel counts are final."""
+    """Figure 4: expand, depthwise, squeeze-excite, project; identity shortcut where shapes agree.
+    Channel counts are final.
+    """
 
     def __init__(self, in_channels: int, row: Row) -> None:
         super().__init__()
         activation = partial(_activation, row.hard_swish)
         layers: list[nn.Module] = []
         if row.expanded != in_channels:
-            layers.append(ConvNormAct(in_channels, row.expanded, kernel_size=1, norm=_norm, activation=activation))
+            layers.append(
+                ConvNormAct(
+                    in_channels, row.expanded, kernel_size=1, norm=_norm, activation=activation
+                )
+            )
         layers.append(
             ConvNormAct(
                 row.expanded,
@@ -96,8 +105,12 @@ class InvertedResidual(nn.Module):
             )
         )
         if row.squeeze_excite:
-            layers.append(SqueezeExcite(row.expanded, make_divisible(row.expanded // 4), gate=nn.Hardsigmoid))
-        layers.append(ConvNormAct(row.expanded, row.channels, kernel_size=1, norm=_norm, activation=None))
+            layers.append(
+                SqueezeExcite(row.expanded, make_divisible(row.expanded // 4), gate=nn.Hardsigmoid)
+            )
+        layers.append(
+            ConvNormAct(row.expanded, row.channels, kernel_size=1, norm=_norm, activation=None)
+        )
         self.block = nn.Sequential(*layers)
         self.use_shortcut = row.stride == 1 and in_channels == row.channels
 
@@ -109,10 +122,11 @@ class InvertedResidual(nn.Module):
 class MobileNetV3(nn.Module):
     """MobileNetV3 ``"large"`` or ``"small"`` at any width.
 
-    ``minimalistic`` is the authors' variant for accelerators without fast 5×5, sigmoid or broadcasting kernels: every kernel 3×3, every
-    activation ReLU, no squeeze-and-excitation.
+    ``minimalistic`` is the authors' variant for accelerators without fast 5×5, sigmoid or
+    broadcasting kernels: every kernel 3×3, every activation ReLU, no squeeze-and-excitation.
 
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
 
     Raises:
         ValueError: ``size`` is neither ``"large"`` nor ``"small"``.
@@ -137,15 +151,22 @@ class MobileNetV3(nn.Module):
         hidden = make_divisible(hidden * width)
         activation = partial(_activation, not minimalistic)
         channels = make_divisible(STEM_CHANNELS * width)
-        features: list[nn.Module] = [ConvNormAct(in_channels, channels, kernel_size=3, stride=2, norm=_norm, activation=activation)]
+        features: list[nn.Module] = [
+            ConvNormAct(
+                in_channels, channels, kernel_size=3, stride=2, norm=_norm, activation=activation
+            )
+        ]
         for row in rows:
             row = _scaled(_minimal(row) if minimalistic else row, width)
             features.append(InvertedResidual(channels, row))
             channels = row.channels
         pooled = LAST_EXPANSION * channels
-        features.append(ConvNormAct(channels, pooled, kernel_size=1, norm=_norm, activation=activation))
+        features.append(
+            ConvNormAct(channels, pooled, kernel_size=1, norm=_norm, activation=activation)
+        )
         self.features = nn.Sequential(*features)
-        # Section 5.1: the former last stage, moved behind the pooling, where it costs a matrix product on one pixel.
+        # Section 5.1: the former last stage, moved behind the pooling, where it costs a matrix
+        # product on one pixel.
         linears = nn.Linear(pooled, hidden), nn.Linear(hidden, num_classes)
         self.classifier = nn.Sequential(linears[0], activation(), nn.Dropout(dropout), linears[1])
         initialize(self.features, fan_out_normal)

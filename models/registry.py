@@ -1,4 +1,6 @@
-"""Names to networks: lookup, near matches, construction. Torch is imported only when a network is created."""
+"""Names to networks: lookup, near matches, construction. Torch is imported only when a network is
+created.
+"""
 
 from __future__ import annotations
 
@@ -64,15 +66,19 @@ def create_model(
 
     Args:
         name: a registered name or alias in any spelling.
-        num_classes: classes of the classifier; the variant's own number by default. With ``pretrained``, another number leaves the new classifier
-            freshly initialised and warns that it is.
+        num_classes: classes of the classifier; the variant's own number by default. With
+            ``pretrained``, another number leaves the new classifier freshly initialised and warns
+            that it is.
         in_channels: channels of the input image; the variant's own number by default.
         pretrained: load the published weights (downloaded and checked by their sha256).
-        features_only: return a :class:`~.features.FeatureExtractor`, whose output is the list of feature maps, one a stride.
-        config: further arguments of the family's class, for example ``width=0.5`` or ``dropout=0.3``.
+        features_only: return a :class:`~.features.FeatureExtractor`, whose output is the list of
+            feature maps, one a stride.
+        config: further arguments of the family's class, for example ``width=0.5`` or
+            ``dropout=0.3``.
 
     Returns:
-        The network in training mode; its input is ``(N, in_channels, H, W)`` and its output ``(N, num_classes)`` logits.
+        The network in training mode; its input is ``(N, in_channels, H, W)`` and its output ``(N,
+        num_classes)`` logits.
 
     Raises:
         KeyError: the name is not registered; the message lists near matches.
@@ -90,8 +96,12 @@ def create_model(
     classes = variant.num_classes if num_classes is None else num_classes
     channels = variant.in_channels if in_channels is None else in_channels
     if classes < 1 or channels < 1:
-        raise ValueError(f"{variant.name} needs at least one class and one channel, not {classes} and {channels}")
-    model: nn.Module = build(**{**variant.config, **config}, num_classes=classes, in_channels=channels)
+        raise ValueError(
+            f"{variant.name} needs at least one class and one channel, not {classes} and {channels}"
+        )
+    model: nn.Module = build(
+        **{**variant.config, **config}, num_classes=classes, in_channels=channels
+    )
     if pretrained:
         from .pretrained.checkpoint import load_pretrained
 
@@ -103,8 +113,16 @@ def create_model(
     return model
 
 
-def _check_arguments(variant: Variant, build: Callable[..., nn.Module], config: Mapping[str, object]) -> None:
-    known = [name for name in inspect.signature(build).parameters if name not in ("num_classes", "in_channels")]
+def _check_arguments(
+    variant: Variant, build: Callable[..., nn.Module], config: Mapping[str, object]
+) -> None:
+    known = [
+        name
+        for name in inspect.signature(build).parameters
+        if name not in ("num_classes", "in_channels")
+    ]
     for name in config:
         if name not in known:
-            raise TypeError(f"{variant.name} takes no argument {name!r}; it takes {', '.join(known)}")
+            raise TypeError(
+                f"{variant.name} takes no argument {name!r}; it takes {', '.join(known)}"
+            )

@@ -1,10 +1,11 @@
 """ResNet, Wide ResNet and ResNeXt: residual learning.
 
-Papers: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385; Zagoruyko & Komodakis,
-"Wide Residual Networks", BMVC 2016, arXiv:1605.07146; Xie et al., "Aggregated Residual Transformations for Deep Neural
-Networks", CVPR 2017, arXiv:1611.05431.
-State-dict keys are torchvision's. As in its checkpoints a bottleneck halves the image in its 3×3 convolution; the first
-paper does it in the 1×1 before, which throws three quarters of the pixels away unseen.
+Papers: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385;
+Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016, arXiv:1605.07146; Xie et al.,
+"Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017, arXiv:1611.05431.
+State-dict keys are torchvision's. As in its checkpoints a bottleneck halves the image in its 3×3
+convolution; the first paper does it in the 1×1 before, which throws three quarters of the pixels
+away unseen.
 """
 
 from __future__ import annotations
@@ -47,11 +48,21 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Figure 5, right: 1×1, 3×3, 1×1; the 3×3 has ``cardinality`` groups of ``base_width`` channels (in conv2_x)."""
+    """Figure 5, right: 1×1, 3×3, 1×1; the 3×3 has ``cardinality`` groups of ``base_width`` channels
+    (in conv2_x).
+    """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, *, stride: int, cardinality: int = 1, base_width: int = 64) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int,
+        cardinality: int = 1,
+        base_width: int = 64,
+    ) -> None:
         super().__init__()
         width = channels * base_width // 64 * cardinality
         out_channels = channels * self.expansion
@@ -74,11 +85,13 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """ResNet-``depth``, a ResNeXt or a Wide ResNet.
 
-    ResNeXt-50 32×4d is ``ResNet(50, cardinality=32, base_width=4)``, Wide ResNet-50-2 is ``ResNet(50, base_width=128)``.
-    Input ``(N, in_channels, H, W)``; output ``(N, num_classes)`` logits.
+    ResNeXt-50 32×4d is ``ResNet(50, cardinality=32, base_width=4)``, Wide ResNet-50-2 is
+    ``ResNet(50, base_width=128)``. Input ``(N, in_channels, H, W)``; output ``(N, num_classes)``
+    logits.
 
     Raises:
-        ValueError: ``depth`` is not in Table 1, or has basic blocks, which are neither grouped nor widened.
+        ValueError: ``depth`` is not in Table 1, or has basic blocks, which are neither grouped nor
+            widened.
     """
 
     classifier_key = "fc"
@@ -97,7 +110,9 @@ class ResNet(nn.Module):
         if depth not in STAGE_DEPTHS:
             raise ValueError(f"ResNet has {', '.join(map(str, STAGE_DEPTHS))} layers, not {depth}")
         if depth <= DEEPEST_BASIC and (cardinality, base_width) != (1, 64):
-            raise ValueError(f"ResNet-{depth} has basic blocks, which have neither cardinality nor width")
+            raise ValueError(
+                f"ResNet-{depth} has basic blocks, which have neither cardinality nor width"
+            )
         self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -112,7 +127,15 @@ class ResNet(nn.Module):
                     blocks.append(BasicBlock(channels, stage_channels, stride=stride))
                     channels = stage_channels * BasicBlock.expansion
                 else:
-                    blocks.append(Bottleneck(channels, stage_channels, stride=stride, cardinality=cardinality, base_width=base_width))
+                    blocks.append(
+                        Bottleneck(
+                            channels,
+                            stage_channels,
+                            stride=stride,
+                            cardinality=cardinality,
+                            base_width=base_width,
+                        )
+                    )
                     channels = stage_channels * Bottleneck.expansion
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
@@ -123,7 +146,10 @@ class ResNet(nn.Module):
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
         stem = nn.Sequential(self.conv1, self.bn1, self.relu)
-        layers = {f"layer{i}": layer for i, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1)}
+        layers = {
+            f"layer{i}": layer
+            for i, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), 1)
+        }
         return OrderedDict([("stem", stem), ("maxpool", self.maxpool), *layers.items()])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,22 +159,30 @@ class ResNet(nn.Module):
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    """Option B of Section 4.1: a 1×1 convolution on the shortcut where the shape changes, else the identity."""
+    """Option B of Section 4.1: a 1×1 convolution on the shortcut where the shape changes, else the
+    identity.
+    """
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
 
 
 def _initialize(network: nn.Module, *, blocks: int) -> None:
-    """He initialisation by fan-out over groups; the last batch norm of a residual branch starts at 1/√blocks.
+    """He initialisation by fan-out over groups; the last batch norm of a residual branch starts at
+    1/√blocks.
 
-    The paper starts it at 1, by which every block of a fresh network in evaluation doubles the variance, 2⁵⁰ times in
-    ResNet-152. Goyal et al. (arXiv:1706.02677) start it at 0, by which the branches of a fresh network are dead. With
-    1/√blocks the blocks together multiply the variance by less than e.
+    The paper starts it at 1, by which every block of a fresh network in evaluation doubles the
+    variance, 2⁵⁰ times in ResNet-152. Goyal et al. (arXiv:1706.02677) start it at 0, by which the
+    branches of a fresh network are dead. With 1/√blocks the blocks together multiply the variance
+    by less than e.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            fan_out = (
+                module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            )
             nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
         elif isinstance(module, BasicBlock):
             nn.init.constant_(module.bn2.weight, blocks**-0.5)

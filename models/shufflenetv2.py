@@ -1,7 +1,7 @@
 """ShuffleNetV2: half of the channels pass, half are worked on, then they are shuffled.
 
-Paper: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV 2018, arXiv:1807.11164.
-State-dict keys are torchvision's.
+Paper: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV
+2018, arXiv:1807.11164. State-dict keys are torchvision's.
 """
 
 from __future__ import annotations
@@ -31,15 +31,25 @@ def _depthwise(channels: int, stride: int) -> list[nn.Module]:
 
 
 class ShuffleUnit(nn.Module):
-    """Figure 3 (c) and (d): at stride 1 one half of the channels passes unchanged; at stride 2 both branches see the whole input."""
+    """Figure 3 (c) and (d): at stride 1 one half of the channels passes unchanged; at stride 2 both
+    branches see the whole input.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         half = out_channels // 2
         self.split = stride == 1
         branch_channels = half if self.split else in_channels
-        self.branch1 = nn.Sequential(*([] if self.split else [*_depthwise(in_channels, stride), *_pointwise(in_channels, half)]))
-        self.branch2 = nn.Sequential(*_pointwise(branch_channels, half), *_depthwise(half, stride), *_pointwise(half, half))
+        self.branch1 = nn.Sequential(
+            *(
+                []
+                if self.split
+                else [*_depthwise(in_channels, stride), *_pointwise(in_channels, half)]
+            )
+        )
+        self.branch2 = nn.Sequential(
+            *_pointwise(branch_channels, half), *_depthwise(half, stride), *_pointwise(half, half)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, dim=1) if self.split else (x, x)
@@ -49,7 +59,8 @@ class ShuffleUnit(nn.Module):
 class ShuffleNetV2(nn.Module):
     """ShuffleNetV2 at one of the widths of Table 5.
 
-    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)`` with H and W multiples of 32 for whole strides; output ``(N,
+    num_classes)`` logits.
 
     Raises:
         ValueError: Table 5 has no column for ``width``.
@@ -57,13 +68,19 @@ class ShuffleNetV2(nn.Module):
 
     classifier_key = "fc"
 
-    def __init__(self, width: float = 1.0, *, num_classes: int = 1000, in_channels: int = 3) -> None:
+    def __init__(
+        self, width: float = 1.0, *, num_classes: int = 1000, in_channels: int = 3
+    ) -> None:
         super().__init__()
         if width not in CHANNELS:
             raise ValueError(f"ShuffleNetV2 has width 0.5, 1.0, 1.5 or 2.0, not {width}")
         channels = STEM_CHANNELS
         out_channels, head_channels = CHANNELS[width]
-        self.conv1 = nn.Sequential(nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         stages: list[nn.Module] = []
         for repeats in REPEATS:

@@ -9,11 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def settle_statistics(model: nn.Module, images: Tensor) -> None:
-    """Sets the running statistics of every batch norm to those of ``images`` ``(N, C, H, W)``, as training leaves them; nothing else changes.
+    """Sets the running statistics of every batch norm to those of ``images`` ``(N, C, H, W)``, as
+    training leaves them; nothing else changes.
 
-    With the statistics they are created with, deep untrained networks are poor stand-ins in evaluation: their scale is a lottery, and
-    squeeze-and-excitation gates, which open further the larger their input is, can amplify it until rounding decides the output. Normalised by
-    the statistics of real images they are as well-behaved as trained ones.
+    With the statistics they are created with, deep untrained networks are poor stand-ins in
+    evaluation: their scale is a lottery, and squeeze-and-excitation gates, which open further the
+    larger their input is, can amplify it until rounding decides the output. Normalised by the
+    statistics of real images they are as well-behaved as trained ones.
 
     Raises:
         ValueError: fewer than two images, from which nothing can be estimated.

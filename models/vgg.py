@@ -1,7 +1,8 @@
 """VGG: depth from stacks of 3×3 convolutions.
 
-Paper: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, arXiv:1409.1556.
-State-dict keys are torchvision's. The variants with batch norm are torchvision's too: the paper is older than batch norm.
+Paper: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+ICLR 2015, arXiv:1409.1556. State-dict keys are torchvision's. The variants with batch norm are
+torchvision's too: the paper is older than batch norm.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-# Table 1 of the paper, columns A, B, D and E by their depth: 3×3 convolutions in each block, a 2×2 max pooling after each.
+# Table 1 of the paper, columns A, B, D and E by their depth: 3×3 convolutions in each block, a 2×2
+# max pooling after each.
 BLOCK_DEPTHS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -23,8 +25,8 @@ BLOCK_CHANNELS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """VGG-``depth``.
 
-    Input ``(N, in_channels, H, W)``, at least 32 pixels a side, 224 in the paper (other sizes are pooled to the classifier's 7×7);
-    output ``(N, num_classes)`` logits.
+    Input ``(N, in_channels, H, W)``, at least 32 pixels a side, 224 in the paper (other sizes are
+    pooled to the classifier's 7×7); output ``(N, num_classes)`` logits.
 
     Raises:
         ValueError: ``depth`` is not a column of Table 1 with 3×3 convolutions only.
@@ -67,9 +69,15 @@ class VGG(nn.Module):
         _initialize(self)
 
     def trunk(self) -> OrderedDict[str, nn.Module]:
-        starts = [i for i, module in enumerate(self.features) if isinstance(module, (nn.Conv2d, nn.MaxPool2d))]
+        starts = [
+            i
+            for i, module in enumerate(self.features)
+            if isinstance(module, (nn.Conv2d, nn.MaxPool2d))
+        ]
         ends = [*starts[1:], len(self.features)]
-        return OrderedDict((f"features.{a}", self.features[a:b]) for a, b in zip(starts, ends, strict=True))
+        return OrderedDict(
+            (f"features.{a}", self.features[a:b]) for a, b in zip(starts, ends, strict=True)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))

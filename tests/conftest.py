@@ -1,4 +1,6 @@
-"""Fixtures that every test shares, and the shim that lets torchvision import beside a CPU build of torch."""
+"""Fixtures that every test shares, and the shim that lets torchvision import beside a CPU build of
+torch.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,18 @@ import signal
 
 import torch
 
-# A suite started in the background inherits signals that are ignored, and so would the processes that tests interrupt.
-for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+# A suite started in the background inherits signals that are ignored, and so would the processes
+# that tests interrupt.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
-# torchvision registers Python meta kernels for these operators at import; its own library, which defines them, needs CUDA. Defining them first
-# lets the models and transforms import; calling either operator still fails, and nothing here does.
+# torchvision registers Python meta kernels for these operators at import; its own library, which
+# defines them, needs CUDA. Defining them first lets the models and transforms import; calling
+# either operator still fails, and nothing here does.
 _TORCHVISION_OPS = torch.library.Library("torchvision", "FRAGMENT")
 for _name in ("nms", "qnms"):
     _TORCHVISION_OPS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,4 +1,5 @@
-"""What the wheel has to hold, asked in an environment where it alone is installed: `make wheel` runs this there.
+"""What the wheel has to hold, asked in an environment where it alone is installed: `make wheel`
+runs this there.
 
 Not a test of pytest's: what pytest runs sees the tree.
 """
@@ -15,7 +16,11 @@ import edgekit
 
 TREE = Path(__file__).resolve().parents[1]
 INSTALLED = Path(edgekit.__file__).parent
-PARTS = {TREE / "edgekit": INSTALLED, TREE / "models": INSTALLED / "models", TREE / "calib": INSTALLED / "calib"}
+PARTS = {
+    TREE / "edgekit": INSTALLED,
+    TREE / "models": INSTALLED / "models",
+    TREE / "calib": INSTALLED / "calib",
+}
 
 
 def edgekit_says(*arguments: str) -> str:
@@ -24,8 +29,16 @@ def edgekit_says(*arguments: str) -> str:
 
 
 def main() -> None:
-    assert Path(sys.prefix) in INSTALLED.parents, f"edgekit is imported from {INSTALLED}, not from the wheel"
-    tracked = subprocess.run(["git", "ls-files", "edgekit", "models", "calib"], cwd=TREE, check=True, capture_output=True, text=True)
+    assert Path(sys.prefix) in INSTALLED.parents, (
+        f"edgekit is imported from {INSTALLED}, not from the wheel"
+    )
+    tracked = subprocess.run(
+        ["git", "ls-files", "edgekit", "models", "calib"],
+        cwd=TREE,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     files = [TREE / line for line in tracked.stdout.splitlines()]
     assert len(files) > 200
     missing = [

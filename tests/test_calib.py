@@ -30,7 +30,15 @@ def test_enough_photos_in_a_small_space():
 def test_names_are_sorted_and_plain_for_the_examples():
     names = [photo.name for photo in photos()]
     assert names == sorted(names)
-    assert {"cat.jpg", "coffee.jpg", "rocket.jpg", "camera.jpg", "astronaut.jpg", "china.jpg", "flower.jpg"} <= set(names)
+    assert {
+        "cat.jpg",
+        "coffee.jpg",
+        "rocket.jpg",
+        "camera.jpg",
+        "astronaut.jpg",
+        "china.jpg",
+        "flower.jpg",
+    } <= set(names)
 
 
 @pytest.mark.parametrize("photo", photos(), ids=lambda photo: photo.stem)
@@ -65,12 +73,19 @@ def test_no_two_photos_show_the_same():
 def test_evaluation_photos_are_others():
     evaluation = read_table(EVALUATION_TABLE)
     assert len(evaluation) >= 150
-    assert len({row.path for row in evaluation}) == len({row.name for row in evaluation}) == len(evaluation)
+    assert (
+        len({row.path for row in evaluation})
+        == len({row.name for row in evaluation})
+        == len(evaluation)
+    )
     assert not {row.path for row in evaluation} & {row.path for row in licences()}
     assert not {row.sha256 for row in evaluation} & {row.sha256 for row in licences()}
 
 
-@pytest.mark.parametrize(("size", "kept"), [((1000, 500), (341, 256)), ((300, 900), (256, 341)), ((100, 100), (256, 256))])
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [((1000, 500), (341, 256)), ((300, 900), (256, 341)), ((100, 100), (256, 256))],
+)
 def test_shrink_crops_to_four_by_three(tmp_path, size, kept):
     Image.new("RGBA", size, (200, 40, 40, 255)).save(tmp_path / "original.png")
     photo = tmp_path / "photo.jpg"
@@ -82,21 +97,38 @@ def test_shrink_crops_to_four_by_three(tmp_path, size, kept):
 
 def resource(payload: bytes, flags: int) -> bytes:
     """A Qt resource file, version 2, that holds ``a/b``."""
-    names = b"".join(len(name).to_bytes(2, "big") + bytes(4) + name.encode("utf-16-be") for name in ("a", "b"))
+    names = b"".join(
+        len(name).to_bytes(2, "big") + bytes(4) + name.encode("utf-16-be") for name in ("a", "b")
+    )
 
     def folder(name: int, first: int) -> bytes:
-        return name.to_bytes(4, "big") + (2).to_bytes(2, "big") + (1).to_bytes(4, "big") + first.to_bytes(4, "big") + bytes(8)
+        return (
+            name.to_bytes(4, "big")
+            + (2).to_bytes(2, "big")
+            + (1).to_bytes(4, "big")
+            + first.to_bytes(4, "big")
+            + bytes(8)
+        )
 
     file = (8).to_bytes(4, "big") + flags.to_bytes(2, "big") + bytes(4) + bytes(4) + bytes(8)
     tree = folder(0, 1) + folder(0, 2) + file
     data = len(payload).to_bytes(4, "big") + payload
     offsets = 20, 20 + len(tree), 20 + len(tree) + len(data)
-    return b"qres" + b"".join(number.to_bytes(4, "big") for number in (2, *offsets)) + tree + data + names
+    return (
+        b"qres"
+        + b"".join(number.to_bytes(4, "big") for number in (2, *offsets))
+        + tree
+        + data
+        + names
+    )
 
 
 def test_qt_resource_reads_plain_and_compressed_entries():
     assert qt_resource(resource(b"photo", 0), "/a/b") == b"photo"
-    assert qt_resource(resource((5).to_bytes(4, "big") + zlib.compress(b"photo"), 1), "/a/b") == b"photo"
+    assert (
+        qt_resource(resource((5).to_bytes(4, "big") + zlib.compress(b"photo"), 1), "/a/b")
+        == b"photo"
+    )
 
 
 def test_qt_resource_refuses_what_it_cannot_read():

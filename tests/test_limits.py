@@ -1,4 +1,6 @@
-"""Somebody else's code: stopped when it does not end, blamed for what it raises, and nothing else is."""
+"""Somebody else's code: stopped when it does not end, blamed for what it raises, and nothing else
+is.
+"""
 
 from __future__ import annotations
 
@@ -69,16 +71,29 @@ def test_a_closed_watch_has_no_thread() -> None:
     assert not watch._thread.is_alive()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("can't allocate memory"), InputError("the user's")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        MemoryError(),
+        RuntimeError("can't allocate memory"),
+        InputError("the user's"),
+    ],
+)
 def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, blaming("the factory raised"):
         raise error
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), ValueError("no"), OSError(28, "no space")])
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), GeneratorExit(), ValueError("no"), OSError(28, "no space")]
+)
 def test_anything_else_is_the_codes(error: BaseException) -> None:
-    with pytest.raises(BadNetwork, match=r"^the factory raised ") as caught, blaming("the factory raised"):
+    with (
+        pytest.raises(BadNetwork, match=r"^the factory raised ") as caught,
+        blaming("the factory raised"),
+    ):
         raise error
     assert caught.value.__cause__ is error
     assert caught.value.hint

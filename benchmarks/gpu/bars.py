@@ -1,4 +1,6 @@
-"""The bars that the engines have to clear, judged on what was measured; a bar that nothing was measured for is neither met nor missed."""
+"""The bars that the engines have to clear, judged on what was measured; a bar that nothing was
+measured for is neither met nor missed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ FP16, INT8, EAGER, COMPILED = "engine fp16", "engine int8", "torch eager fp16", 
 
 
 class Bar(Entry):
-    """``value`` is what was measured, with its 95 % interval from ``low`` to ``high``; ``met`` is None where nothing was."""
+    """``value`` is what was measured, with its 95 % interval from ``low`` to ``high``; ``met`` is
+    None where nothing was.
+    """
 
     what: str
     of: str
@@ -50,40 +54,74 @@ def over_fp16(row: Row, name: str) -> Ratio | None:
 def _at_least(of: str, row: Row, name: str) -> Bar:
     bar = Bar(what="at least three times as fast as PyTorch", of=of, limit=f"≥ {EAGER_SPEED_UP:g}")
     ratio = over_fp16(row, name)
-    return _missing(bar, row, name) if ratio is None else _measured(bar, ratio, met=ratio.value >= EAGER_SPEED_UP)
+    return (
+        _missing(bar, row, name)
+        if ratio is None
+        else _measured(bar, ratio, met=ratio.value >= EAGER_SPEED_UP)
+    )
 
 
 def _not_slower(of: str, row: Row) -> Bar:
     """Slower is what the measurement shows to be slower: the whole interval."""
     bar = Bar(what="never slower than compiled PyTorch", of=of, limit="interval not below 1")
     ratio = over_fp16(row, COMPILED)
-    return _missing(bar, row, COMPILED) if ratio is None else _measured(bar, ratio, met=not ratio.faster)
+    return (
+        _missing(bar, row, COMPILED)
+        if ratio is None
+        else _measured(bar, ratio, met=not ratio.faster)
+    )
 
 
 def _at_most(of: str, row: Row) -> Bar:
     bar = Bar(what="INT8 pays", of=of, limit=f"≤ {INT8_SHARE:g}")
     ratio = over_fp16(row, INT8)
-    return _missing(bar, row, INT8) if ratio is None else _measured(bar, ratio, met=ratio.value <= INT8_SHARE)
+    return (
+        _missing(bar, row, INT8)
+        if ratio is None
+        else _measured(bar, ratio, met=ratio.value <= INT8_SHARE)
+    )
 
 
 def _measured(bar: Bar, ratio: Ratio, *, met: bool) -> Bar:
-    return bar.model_copy(update={"value": ratio.value, "low": ratio.low, "high": ratio.high, "met": met})
+    return bar.model_copy(
+        update={"value": ratio.value, "low": ratio.low, "high": ratio.high, "met": met}
+    )
 
 
 def _missing(bar: Bar, row: Row, name: str) -> Bar:
-    """Missed where an engine of ours is what is missing; open where PyTorch or the whole measurement is."""
-    ours = [f"{precision} engine: {engine.error}" for precision, engine in row.engines.items() if engine.error and precision != "fp32"]
+    """Missed where an engine of ours is what is missing; open where PyTorch or the whole
+    measurement is.
+    """
+    ours = [
+        f"{precision} engine: {engine.error}"
+        for precision, engine in row.engines.items()
+        if engine.error and precision != "fp32"
+    ]
     if name != INT8:
         ours = [failure for failure in ours if failure.startswith("fp16")]
     if ours:
         return bar.model_copy(update={"met": False, "why": ours[0]})
     made = row.torch.get(name.removeprefix("torch "))
-    return bar.model_copy(update={"why": (made.error if made is not None else None) or row.error or f"{name} was not measured"})
+    return bar.model_copy(
+        update={
+            "why": (made.error if made is not None else None)
+            or row.error
+            or f"{name} was not measured"
+        }
+    )
 
 
 def _parity(rows: Sequence[Row]) -> Iterator[Bar]:
-    engines = [(f"{row.name}, {precision}", engine) for row in rows for precision, engine in row.engines.items()]
-    ran = [(name, engine) for name, engine in engines if engine.golden is not None or engine.error is not None]
+    engines = [
+        (f"{row.name}, {precision}", engine)
+        for row in rows
+        for precision, engine in row.engines.items()
+    ]
+    ran = [
+        (name, engine)
+        for name, engine in engines
+        if engine.golden is not None or engine.error is not None
+    ]
     if not ran:
         return
     failed = [f"{name}: {engine.error}" for name, engine in ran if engine.error is not None]

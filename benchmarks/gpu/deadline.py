@@ -31,4 +31,7 @@ class Deadline:
             OutOfTime: the time is over.
         """
         if self.left <= 0:
-            raise OutOfTime("the time was over in the middle of a row", hint="a larger --seconds-left; rows that are whole are kept")
+            raise OutOfTime(
+                "the time was over in the middle of a row",
+                hint="a larger --seconds-left; rows that are whole are kept",
+            )

@@ -1,4 +1,6 @@
-"""One row of the GPU benchmark: a network at a batch, its engines, PyTorch's candidates, and both clocks."""
+"""One row of the GPU benchmark: a network at a batch, its engines, PyTorch's candidates, and both
+clocks.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ class Entry(BaseModel):
 class EngineEntry(Entry):
     """One engine; everything but ``error`` and ``gate`` is None where there is none.
 
-    ``seconds`` of building are None where it was there already; ``golden`` is its parity, ``sqnr`` in it null where nothing differs or it was not run;
-    ``captured`` tells whether its inferences were a CUDA graph.
+    ``seconds`` of building are None where it was there already; ``golden`` is its parity, ``sqnr``
+    in it null where nothing differs or it was not run; ``captured`` tells whether its inferences
+    were a CUDA graph.
     """
 
     error: str | None = None
@@ -38,7 +41,9 @@ class EngineEntry(Entry):
 
 
 class TorchEntry(Entry):
-    """One of PyTorch's candidates: seconds until it ran, compilation included, and its SQNR in dB to eager FP32."""
+    """One of PyTorch's candidates: seconds until it ran, compilation included, and its SQNR in dB
+    to eager FP32.
+    """
 
     error: str | None = None
     seconds: float | None = None
@@ -46,7 +51,8 @@ class TorchEntry(Entry):
 
 
 class Row(Entry):
-    """``device`` are the latencies without copies, ``end_to_end`` those with; both None where nothing was measured. ``seconds`` is what the row took.
+    """``device`` are the latencies without copies, ``end_to_end`` those with; both None where
+    nothing was measured. ``seconds`` is what the row took.
 
     ``error`` is what kept the whole row from being measured.
     """
@@ -80,5 +86,16 @@ class Row(Entry):
     def failures(self) -> tuple[str, ...]:
         """Everything that did not come about, in words."""
         found = [f"{self.name}: {self.error}"] if self.error else []
-        found += [f"{self.name}, {precision} engine: {engine.error}" for precision, engine in self.engines.items() if engine.error]
-        return (*found, *(f"{self.name}, torch {kind}: {made.error}" for kind, made in self.torch.items() if made.error))
+        found += [
+            f"{self.name}, {precision} engine: {engine.error}"
+            for precision, engine in self.engines.items()
+            if engine.error
+        ]
+        return (
+            *found,
+            *(
+                f"{self.name}, torch {kind}: {made.error}"
+                for kind, made in self.torch.items()
+                if made.error
+            ),
+        )

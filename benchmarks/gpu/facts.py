@@ -1,10 +1,13 @@
 """Asks a real TensorRT what documents and doubles only claim, and writes down what it answers.
 
-    python benchmarks/gpu/facts.py [--bundles build/gpu] [--network NAME …] [--seconds-left 240] [--out FILE] [--dumps FOLDER]
+    python benchmarks/gpu/facts.py [--bundles build/gpu] [--network NAME …] [--seconds-left 240]
+    [--out FILE] [--dumps FOLDER]
 
-Needs a GPU, TensorRT, cuda-python, onnx and edgekit's base install. Each question is asked in a process of its own, since a wrong engine can end one, and its
-answer is written to the json before the next is asked: ``error`` where there is none; what is answered there already is not asked again. ``--dumps`` keeps
-what the inspector and the profiler tell of the bundles' engines, a file each, for the tests that read them.
+Needs a GPU, TensorRT, cuda-python, onnx and edgekit's base install. Each question is asked in a
+process of its own, since a wrong engine can end one, and its answer is written to the json before
+the next is asked: ``error`` where there is none; what is answered there already is not asked again.
+``--dumps`` keeps what the inspector and the profiler tell of the bundles' engines, a file each, for
+the tests that read them.
 """
 
 from __future__ import annotations
@@ -48,18 +51,28 @@ Answer = dict[str, Any]
 
 
 def weights_of_int8(builder: Builder, folder: Path) -> Answer:
-    """Which ways of storing INT8 weights are taken, and whether the engine then computes what ONNX says."""
-    return {form: _attempt(lambda form=form: _built_from(builder, write_probe(folder, form), QUICK)) for form in FORMS}
+    """Which ways of storing INT8 weights are taken, and whether the engine then computes what ONNX
+    says.
+    """
+    return {
+        form: _attempt(lambda form=form: _built_from(builder, write_probe(folder, form), QUICK))
+        for form in FORMS
+    }
 
 
 def boundary_types(builder: Builder, folder: Path) -> Answer:
-    """What becomes of a type that is set on an output before and after it is marked, and on a tensor inside."""
+    """What becomes of a type that is set on an output before and after it is marked, and on a
+    tensor inside.
+    """
     trt = builder.library().trt
     answer: Answer = {}
     for when in ("before", "after"):
         log = make_log(trt)
         maker = trt.Builder(log)
-        network, settings = maker.create_network(builder.library().network_flags), maker.create_builder_config()
+        network, settings = (
+            maker.create_network(builder.library().network_flags),
+            maker.create_builder_config(),
+        )
         settings.set_flag(trt.BuilderFlag.FP16)
         image = network.add_input("image", trt.DataType.FLOAT, (1, 8, 8, 8))
         inner = network.add_activation(image, trt.ActivationType.RELU).get_output(0)
@@ -74,12 +87,17 @@ def boundary_types(builder: Builder, folder: Path) -> Answer:
             scores.dtype = trt.DataType.HALF
         plan = maker.build_serialized_network(network, settings)
         engine = trt.Runtime(log).deserialize_cuda_engine(plan)
-        answer[f"output set to half {when} it is marked"] = {"read": scores.dtype.name, "engine": engine.get_tensor_dtype("scores").name}
+        answer[f"output set to half {when} it is marked"] = {
+            "read": scores.dtype.name,
+            "engine": engine.get_tensor_dtype("scores").name,
+        }
     return answer
 
 
 def timing_cache(builder: Builder, folder: Path) -> Answer:
-    """How long a build takes without a timing cache, with its own, and with a damaged one, and what is said of that."""
+    """How long a build takes without a timing cache, with its own, and with a damaged one, and what
+    is said of that.
+    """
     probe = write_probe(folder, "fp32 weights, Q, DQ")
     cache = folder / "timing"
     answer: Answer = {}
@@ -96,10 +114,17 @@ def timing_cache(builder: Builder, folder: Path) -> Answer:
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     once("its own")
-    damaged = {"half of it": whole[: len(whole) // 2], "a flipped bit": _flipped(whole), "empty": b"", "text": b"no cache at all\n" * 40}
+    damaged = {
+        "half of it": whole[: len(whole) // 2],
+        "a flipped bit": _flipped(whole),
+        "empty": b"",
+        "text": b"no cache at all\n" * 40,
+    }
     for name, data in {"its own": whole, **damaged}.items():
         file.write_bytes(data)
-        answer[name] = _attempt(lambda name=name, data=data: (once(name) or answer[name]) | _given_cache(builder, data))
+        answer[name] = _attempt(
+            lambda name=name, data=data: (once(name) or answer[name]) | _given_cache(builder, data)
+        )
     return answer
 
 
@@ -111,13 +136,24 @@ def _given_cache(builder: Builder, data: bytes) -> Answer:
     if cache is None:
         return {"bytes": len(data), "cache": None, "said": [*log.errors, *log.warnings]}
     taken = settings.set_timing_cache(cache, False)
-    return {"bytes": len(data), "bytes that are left": len(bytes(cache.serialize())), "taken": taken, "said": [*log.errors, *log.warnings]}
+    return {
+        "bytes": len(data),
+        "bytes that are left": len(bytes(cache.serialize())),
+        "taken": taken,
+        "said": [*log.errors, *log.warnings],
+    }
 
 
 def float_outputs(builder: Builder, folder: Path) -> Answer:
-    """In what a quantized convolution computes whose output is quantized again, directly or behind an activation, or stays float."""
+    """In what a quantized convolution computes whose output is quantized again, directly or behind
+    an activation, or stays float.
+    """
     return {
-        f"{kind}, {behind}": _attempt(lambda kind=kind, behind=behind: _built_from(builder, write_single(folder, kind, behind)))
+        f"{kind}, {behind}": _attempt(
+            lambda kind=kind, behind=behind: _built_from(
+                builder, write_single(folder, kind, behind)
+            )
+        )
         for kind in KINDS
         for behind in BEHIND
     }
@@ -125,7 +161,11 @@ def float_outputs(builder: Builder, folder: Path) -> Answer:
 
 def damaged_engine(builder: Builder, folder: Path) -> Answer:
     """What an engine that is not whole does: an error in words, or the end of the process."""
-    engine = builder.build(write_probe(folder, "fp32 weights, Q, DQ").artifact, folder / "whole.engine", BuildConfig(opt_level=QUICK))
+    engine = builder.build(
+        write_probe(folder, "fp32 weights, Q, DQ").artifact,
+        folder / "whole.engine",
+        BuildConfig(opt_level=QUICK),
+    )
     whole = engine.path.read_bytes()
     cases = {
         "whole": whole,
@@ -139,13 +179,24 @@ def damaged_engine(builder: Builder, folder: Path) -> Answer:
     for name, data in cases.items():
         path = folder / f"{name.replace(' ', '-')}.engine"
         path.write_bytes(data)
-        done = subprocess.run([sys.executable, __file__, "--open", str(path)], capture_output=True, text=True, timeout=60, check=False)
-        answer[name] = {"exit": done.returncode, "said": (done.stdout or done.stderr).strip().splitlines()[-1:]}
+        done = subprocess.run(
+            [sys.executable, __file__, "--open", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        answer[name] = {
+            "exit": done.returncode,
+            "said": (done.stdout or done.stderr).strip().splitlines()[-1:],
+        }
     return answer
 
 
 def captured_graph(builder: Builder, folder: Path) -> Answer:
-    """One inference as a CUDA graph against one enqueued layer by layer: the same numbers, and how long each takes, in milliseconds."""
+    """One inference as a CUDA graph against one enqueued layer by layer: the same numbers, and how
+    long each takes, in milliseconds.
+    """
     probe = write_probe(folder, "fp32 weights, Q, DQ")
     engine = builder.build(probe.artifact, folder / "captured.engine", BuildConfig(opt_level=QUICK))
     with builder.load(engine, SessionOptions()) as session:
@@ -153,21 +204,32 @@ def captured_graph(builder: Builder, folder: Path) -> Answer:
         graph, captured = session.captured, _clocked(session)
         lane = session._bound  # the session itself never goes back to launches
         lane.graph = None
-        same = all(np.array_equal(outputs[name], array) for name, array in session.collect().items())
+        same = all(
+            np.array_equal(outputs[name], array) for name, array in session.collect().items()
+        )
         launched = _clocked(session)
     return {"captured": graph, "same outputs": same, "graph": captured, "launches": launched}
 
 
 def engines(builder: Builder, bundles: Path, network: str, dumps: Path | None) -> Answer:
-    """A network's engines of all precisions at batch 1: built, audited and proven as ``edgekit build`` does it, inspected and profiled."""
+    """A network's engines of all precisions at batch 1: built, audited and proven as ``edgekit
+    build`` does it, inspected and profiled.
+    """
     return {
-        precision: _attempt(lambda precision=precision: _engine(builder, bundles / bundle_name(network, precision), dumps))
+        precision: _attempt(
+            lambda precision=precision: _engine(
+                builder, bundles / bundle_name(network, precision), dumps
+            )
+        )
         for precision in PRECISIONS
     }
 
 
 def _engine(builder: Builder, path: Path, dumps: Path | None) -> Answer:
-    bundle, config = Bundle.open(path), BuildConfig(profiles=((1, 1, 1),), timing_cache=path.parent / "timing")
+    bundle, config = (
+        Bundle.open(path),
+        BuildConfig(profiles=((1, 1, 1),), timing_cache=path.parent / "timing"),
+    )
     began = time.perf_counter()
     answer: Answer = {}
     try:
@@ -184,23 +246,38 @@ def _engine(builder: Builder, path: Path, dumps: Path | None) -> Answer:
         layers = session.layers()
     dump(builder, engine, path.name, dumps, times)
     unnamed = sorted(set(times) - {layer.name for layer in layers})
-    return answer | {"types": _types(loaded), "layers": len(layers), "layers of the profiler that the inspector does not name": unnamed}
+    return answer | {
+        "types": _types(loaded),
+        "layers": len(layers),
+        "layers of the profiler that the inspector does not name": unnamed,
+    }
 
 
 def _types(loaded: LoadedEngine) -> dict[str, str]:
     """Of every input and output."""
-    return {name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)}
+    return {
+        name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)
+    }
 
 
 def io_types(builder: Builder, bundles: Path, network: str) -> Answer:
     """``--io fp16`` and ``--io int8``: what the engine takes and gives, and its parity."""
     cases = {"fp16": "fp16", "int8": "int8"}
-    return {io: _attempt(lambda io=io, of=of: _with_io(builder, bundles / bundle_name(network, of), io)) for of, io in cases.items()}
+    return {
+        io: _attempt(lambda io=io, of=of: _with_io(builder, bundles / bundle_name(network, of), io))
+        for of, io in cases.items()
+    }
 
 
 def _with_io(builder: Builder, path: Path, io: Any) -> Answer:
     bundle = Bundle.open(path)
-    built = build(bundle, builder, BuildConfig(profiles=((1, 1, 1),), opt_level=QUICK, io=io, timing_cache=path.parent / "timing"))
+    built = build(
+        bundle,
+        builder,
+        BuildConfig(
+            profiles=((1, 1, 1),), opt_level=QUICK, io=io, timing_cache=path.parent / "timing"
+        ),
+    )
     loaded = load_engine(builder.library(), built.artifact)
     return {"types": _types(loaded), "golden": plain(built.engine.record.golden)}
 
@@ -209,13 +286,26 @@ def _with_io(builder: Builder, path: Path, io: Any) -> Answer:
 
 
 def _built_from(builder: Builder, probe: Probe, level: int | None = None) -> Answer:
-    engine = builder.build(probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig(opt_level=level))
+    engine = builder.build(
+        probe.artifact, probe.artifact.path.with_suffix(".engine"), BuildConfig(opt_level=level)
+    )
     with builder.load(engine, SessionOptions()) as session:
         scores = session.run(probe.feeds)[probe.output]
-        layers = [{"name": layer.name, "kind": layer.kind, "precision": layer.precision, "role": layer.role} for layer in session.layers()]
+        layers = [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "precision": layer.precision,
+                "role": layer.role,
+            }
+            for layer in session.layers()
+        ]
     noise = float(np.square(scores.astype(np.float64) - probe.expected).sum())
     signal = float(np.square(probe.expected.astype(np.float64)).sum())
-    return {"sqnr": None if noise == 0 else round(float(10 * np.log10(signal / noise)), 1), "layers": layers}
+    return {
+        "sqnr": None if noise == 0 else round(float(10 * np.log10(signal / noise)), 1),
+        "layers": layers,
+    }
 
 
 def _attempt(ask: Callable[[], Answer]) -> Answer:
@@ -228,13 +318,18 @@ def _attempt(ask: Callable[[], Answer]) -> Answer:
 
 
 def _clocked(session: Any) -> Answer:
-    """Milliseconds of one inference on the device, and of the host until many that follow each other are done."""
+    """Milliseconds of one inference on the device, and of the host until many that follow each
+    other are done.
+    """
     device = median(session.device_ms() for _ in range(INFERENCES))
     began = time.perf_counter()
     for _ in range(INFERENCES):
         session.enqueue()
     session.synchronize()
-    return {"device": round(device, 4), "one after another": round((time.perf_counter() - began) * 1e3 / INFERENCES, 4)}
+    return {
+        "device": round(device, 4),
+        "one after another": round((time.perf_counter() - began) * 1e3 / INFERENCES, 4),
+    }
 
 
 def _flipped(data: bytes) -> bytes:
@@ -264,12 +359,17 @@ def _questions(asked: argparse.Namespace) -> dict[str, Callable[[Path], Answer]]
         damaged_engine,
     )
     found: dict[str, Callable[[Path], Answer]] = {
-        ask.__name__.replace("_", " "): lambda folder, ask=ask: ask(TENSORRT, folder) for ask in small
+        ask.__name__.replace("_", " "): lambda folder, ask=ask: ask(TENSORRT, folder)
+        for ask in small
     }
     for name in asked.network:
-        found[f"engines of {name}"] = lambda folder, name=name: engines(TENSORRT, asked.bundles, name, asked.dumps)
+        found[f"engines of {name}"] = lambda folder, name=name: engines(
+            TENSORRT, asked.bundles, name, asked.dumps
+        )
     for name in asked.network[:1]:
-        found[f"io types of {name}"] = lambda folder, name=name: io_types(TENSORRT, asked.bundles, name)
+        found[f"io types of {name}"] = lambda folder, name=name: io_types(
+            TENSORRT, asked.bundles, name
+        )
     return found
 
 
@@ -287,11 +387,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         library = TENSORRT.library()
         target = library.target(None)
     except EdgekitError as error:
-        print(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        print(
+            f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""),
+            file=sys.stderr,
+        )
         return error.exit_code
-    path = asked.out or ROOT / "benchmarks" / "results" / f"facts-{library.name}-{library.version}-{target.sm}.json"
+    path = (
+        asked.out
+        or ROOT
+        / "benchmarks"
+        / "results"
+        / f"facts-{library.name}-{library.version}-{target.sm}.json"
+    )
     told: Answer = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    told["machine"] = {"runtime": library.name, "version": library.version, "sm": target.sm, "gpu": target.gpu}
+    told["machine"] = {
+        "runtime": library.name,
+        "version": library.version,
+        "sm": target.sm,
+        "gpu": target.gpu,
+    }
     told["environment"] = plain(describe())
     for name in questions:
         if "error" not in told.get(name, {"error": "not asked"}):
@@ -312,26 +426,45 @@ def _asked(name: str, arguments: Sequence[str], left: float) -> Answer:
         return {"error": "not asked: the time was over"}
     command = [sys.executable, __file__, *arguments, "--ask", name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=None if left == float("inf") else left, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=None if left == float("inf") else left,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {left:.0f} s"}
     if done.returncode:
-        return {"error": f"the process ended with {done.returncode}", "said": done.stderr.strip().splitlines()[-3:]}
+        return {
+            "error": f"the process ended with {done.returncode}",
+            "said": done.stderr.strip().splitlines()[-3:],
+        }
     answer: Answer = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundles", type=Path, default=ROOT / "build" / "gpu", metavar="FOLDER")
     parser.add_argument(
-        "--network", nargs="*", default=NETWORKS, metavar="NAME", help="whose engines are asked for; none where none is named"
+        "--network",
+        nargs="*",
+        default=NETWORKS,
+        metavar="NAME",
+        help="whose engines are asked for; none where none is named",
     )
     parser.add_argument("--seconds-left", type=float, metavar="S", help="end within these")
     parser.add_argument("--out", type=Path, metavar="FILE")
-    parser.add_argument("--dumps", type=Path, metavar="FOLDER", help="keep what inspector and profiler tell")
+    parser.add_argument(
+        "--dumps", type=Path, metavar="FOLDER", help="keep what inspector and profiler tell"
+    )
     parser.add_argument("--ask", metavar="QUESTION", help="ask this one here and print the answer")
-    parser.add_argument("--open", type=Path, metavar="ENGINE", help="open this engine, and say whether it can be")
+    parser.add_argument(
+        "--open", type=Path, metavar="ENGINE", help="open this engine, and say whether it can be"
+    )
     return parser
 
 

@@ -15,11 +15,18 @@ def section(path: Path) -> str:
     told = json.loads(path.read_text(encoding="utf-8"))
     machine = told["machine"]
     lines = [f"## What {machine['runtime']} {machine['version']} answered on {machine['gpu']}", ""]
-    lines += [f"`benchmarks/gpu/facts.py` asked ([{path.name}](../benchmarks/results/{path.name})).", ""]
+    lines += [
+        f"`benchmarks/gpu/facts.py` asked ([{path.name}](../benchmarks/results/{path.name})).",
+        "",
+    ]
     lines += ["| question | case | answer |", "| --- | --- | --- |"]
     for question, answer in told.items():
         if question not in NO_QUESTION:
-            lines += [f"| {question} | {case} | {_cell(found)} |" for case, found in answer.items() if case != "seconds in all"]
+            lines += [
+                f"| {question} | {case} | {_cell(found)} |"
+                for case, found in answer.items()
+                if case != "seconds in all"
+            ]
     return "\n".join([*lines, ""])
 
 
@@ -33,7 +40,11 @@ def _words(answer: Any) -> Iterator[str]:
         return
     for key, value in answer.items():
         if key == "layers":
-            yield ", ".join(f"{layer['name'].rpartition(' + ')[2]} {layer['precision']}" for layer in value if layer["role"] == "compute")
+            yield ", ".join(
+                f"{layer['name'].rpartition(' + ')[2]} {layer['precision']}"
+                for layer in value
+                if layer["role"] == "compute"
+            )
         elif key == "sqnr":
             yield "the same numbers" if value is None else f"{value} dB to ONNX's reference"
         elif value not in ([], None):

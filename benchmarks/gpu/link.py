@@ -1,4 +1,6 @@
-"""The parent's end of torch_side.py: starts that process, gives orders, waits no longer than it has time for."""
+"""The parent's end of torch_side.py: starts that process, gives orders, waits no longer than it has
+time for.
+"""
 
 from __future__ import annotations
 
@@ -34,33 +36,57 @@ class TorchSide:
     """A running torch_side.py. A context manager; ``about`` is what it says of itself."""
 
     def __init__(self, command: str | None = None, device: str = "cuda") -> None:
-        """``command`` starts a Python that has torch, such as ``python3`` or ``env LD_LIBRARY_PATH=/opt/lib python3``; this Python where None.
+        """``command`` starts a Python that has torch, such as ``python3`` or ``env
+        LD_LIBRARY_PATH=/opt/lib python3``; this Python where None.
 
         Raises:
             EnvironmentLacks: there is no such Python, or it has no torch or no GPU.
         """
         if command is None and find_spec("torch") is None:
-            raise EnvironmentLacks("this Python has no torch", hint="--torch-python names one that has")
+            raise EnvironmentLacks(
+                "this Python has no torch", hint="--torch-python names one that has"
+            )
         argv = [sys.executable] if command is None else shlex.split(command)
-        keep = {key: value for key, value in os.environ.items() if command is None or key not in PYTHONS_OWN}
+        keep = {
+            key: value
+            for key, value in os.environ.items()
+            if command is None or key not in PYTHONS_OWN
+        }
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen([*argv, str(SIDE), device], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=keep)
+            self._process = subprocess.Popen(
+                [*argv, str(SIDE), device],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+                env=keep,
+            )
         except OSError as error:
-            raise EnvironmentLacks(f"{argv[0]} cannot be started: {error.strerror}", hint="--torch-python names another") from error
+            raise EnvironmentLacks(
+                f"{argv[0]} cannot be started: {error.strerror}",
+                hint="--torch-python names another",
+            ) from error
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._said: deque[str] = deque(maxlen=LAST_LINES)
-        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_answers, self._read_talk)]
+        self._readers = [
+            threading.Thread(target=read, daemon=True)
+            for read in (self._read_answers, self._read_talk)
+        ]
         for reader in self._readers:
             reader.start()
         try:
             self.about = self.order("hello")
         except TorchFailed as error:
             self.stop()
-            raise EnvironmentLacks(f"PyTorch cannot run here: {error.message}", hint="--torch-python names another Python") from error
+            raise EnvironmentLacks(
+                f"PyTorch cannot run here: {error.message}",
+                hint="--torch-python names another Python",
+            ) from error
 
     def order(self, do: str, *, wait: float = SHORT, **given: Any) -> dict[str, Any]:
-        """Gives an order and waits for its answer, ``wait`` seconds at most; where none comes by then, the process is ended.
+        """Gives an order and waits for its answer, ``wait`` seconds at most; where none comes by
+        then, the process is ended.
 
         Raises:
             TorchFailed: it says so, it has ended, or the time is up.
@@ -72,7 +98,9 @@ class TorchSide:
             line = self._answers.get(timeout=max(wait, 0.0))
         except queue.Empty:
             self._process.kill()
-            raise TorchFailed(f"no answer to {do} within {wait:.0f} s; PyTorch's process was ended") from None
+            raise TorchFailed(
+                f"no answer to {do} within {wait:.0f} s; PyTorch's process was ended"
+            ) from None
         except (OSError, ValueError):  # a pipe without a reader, or closed
             line = None
         if line is None:
@@ -85,7 +113,9 @@ class TorchSide:
         return answer
 
     def candidate(self, kind: str, how: str) -> DeviceRun:
-        """``how`` is ``device`` or ``end_to_end``: one inference, in milliseconds by torch's side, so that the way there and back is not in it."""
+        """``how`` is ``device`` or ``end_to_end``: one inference, in milliseconds by torch's side,
+        so that the way there and back is not in it.
+        """
         return DeviceRun(lambda i: float(self.order(how, kind=kind, i=i)["ms"]))
 
     @property

@@ -46,7 +46,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """``seconds`` of the clock for each candidate, ``warm_up`` seconds at most before that; ``timing_cache`` is TensorRT's, a folder.
+    """``seconds`` of the clock for each candidate, ``warm_up`` seconds at most before that;
+    ``timing_cache`` is TensorRT's, a folder.
 
     ``dumps`` is a folder for what inspector and profiler tell.
     """
@@ -79,7 +80,9 @@ class Clocks:
     environment: Environment
 
 
-def build_row(row: Row, folder: Path, builder: Builder, settings: Settings, deadline: Deadline, say: Say) -> Row:
+def build_row(
+    row: Row, folder: Path, builder: Builder, settings: Settings, deadline: Deadline, say: Say
+) -> Row:
     """The engines of a row built for its architecture, and no more.
 
     Raises:
@@ -96,10 +99,20 @@ def build_row(row: Row, folder: Path, builder: Builder, settings: Settings, dead
             raise
         except Exception as error:  # noqa: BLE001 - recorded, and what is left goes on
             entries[precision] = EngineEntry(error=_told(error))
-    return row.model_copy(update={"trained": _trained(row, folder), "engines": entries, "seconds": _since(began)})
+    return row.model_copy(
+        update={"trained": _trained(row, folder), "engines": entries, "seconds": _since(began)}
+    )
 
 
-def measure_row(row: Row, folder: Path, builder: Builder, torch: TorchSide | None, settings: Settings, deadline: Deadline, say: Say) -> Row:
+def measure_row(
+    row: Row,
+    folder: Path,
+    builder: Builder,
+    torch: TorchSide | None,
+    settings: Settings,
+    deadline: Deadline,
+    say: Say,
+) -> Row:
     """The row with everything that could be had; what could not says why in its place.
 
     Raises:
@@ -122,7 +135,9 @@ def measure_row(row: Row, folder: Path, builder: Builder, torch: TorchSide | Non
                 entries[precision] = EngineEntry(error=_told(error))
         made: dict[str, TorchEntry] = {}
         if torch is not None and opened:
-            made = _open_torch(torch, row, next(iter(opened.values())).bundle.path / GOLDEN, deadline, say)
+            made = _open_torch(
+                torch, row, next(iter(opened.values())).bundle.path / GOLDEN, deadline, say
+            )
         if opened:
             engines = {f"engine {precision}": engine for precision, engine in opened.items()}
             clocks, made = _measure(engines, torch, made, row.batch, settings, say)
@@ -133,33 +148,59 @@ def measure_row(row: Row, folder: Path, builder: Builder, torch: TorchSide | Non
                 "cautions": _cautions(engines, clocks),
                 **_gpu_states(clocks.environment),
             }
-            entries |= {precision: _with_times(builder, engine, row, settings) for precision, engine in opened.items()}
+            entries |= {
+                precision: _with_times(builder, engine, row, settings)
+                for precision, engine in opened.items()
+            }
         if torch is not None and torch.alive:
             torch.order("close")
-    return row.model_copy(update={**update, "trained": _trained(row, folder), "engines": entries, "torch": made, "seconds": _since(began)})
+    return row.model_copy(
+        update={
+            **update,
+            "trained": _trained(row, folder),
+            "engines": entries,
+            "torch": made,
+            "seconds": _since(began),
+        }
+    )
 
 
 # ---- engines
 
 
 def _build(
-    bundle: Bundle, builder: Builder, row: Row, settings: Settings, deadline: Deadline, capability: str | None = None
+    bundle: Bundle,
+    builder: Builder,
+    row: Row,
+    settings: Settings,
+    deadline: Deadline,
+    capability: str | None = None,
 ) -> tuple[Built, EngineEntry]:
-    """An engine for the row's batch alone, audited, and proven on the golden images where it runs here.
+    """An engine for the row's batch alone, audited, and proven on the golden images where it runs
+    here.
 
     Raises:
         EdgekitError: as :func:`edgekit.tasks.build.build`; a gate that is not met among them.
     """
     deadline.check()
-    config = BuildConfig(capability, ((row.batch, row.batch, row.batch),), settings.opt_level, timing_cache=settings.timing_cache)
+    config = BuildConfig(
+        capability,
+        ((row.batch, row.batch, row.batch),),
+        settings.opt_level,
+        timing_cache=settings.timing_cache,
+    )
     began = time.perf_counter()
     try:
         built = build(bundle, builder, config, on_phase=lambda done, total, what: deadline.check())
     except GateFailed:
-        if settings.dumps is not None:  # what a refused engine is made of is of interest all the more
+        if (
+            settings.dumps is not None
+        ):  # what a refused engine is made of is of interest all the more
             dump(
                 builder,
-                builder.build(bundle.artifact, settings.dumps / f"{_dump_name(row, bundle)}.engine", config),
+                builder.build(
+                    bundle.artifact, settings.dumps / f"{_dump_name(row, bundle)}.engine", config
+                ),
                 _dump_name(row, bundle),
                 settings.dumps,
             )
@@ -175,20 +216,36 @@ def _build(
     )
 
 
-def _open(bundle: Bundle, builder: Builder, row: Row, settings: Settings, deadline: Deadline, stack: ExitStack) -> Opened:
+def _open(
+    bundle: Bundle,
+    builder: Builder,
+    row: Row,
+    settings: Settings,
+    deadline: Deadline,
+    stack: ExitStack,
+) -> Opened:
     built, entry = _build(bundle, builder, row, settings, deadline)
     images = bundle.golden().inputs
     session = stack.enter_context(builder.load(built.artifact, SessionOptions()))
     feeds = batches_of(session, images, row.batch)[0]
     session.bind(feeds)
-    return Opened(bundle, built, session, images, feeds, entry.model_copy(update={"captured": session.captured}))
+    return Opened(
+        bundle,
+        built,
+        session,
+        images,
+        feeds,
+        entry.model_copy(update={"captured": session.captured}),
+    )
 
 
 def _with_times(builder: Builder, engine: Opened, row: Row, settings: Settings) -> EngineEntry:
     """The engine's entry with the share of time of each precision, its layers timed one by one."""
     times = layer_times(engine.session, engine.feeds)
     dump(builder, engine.built.artifact, _dump_name(row, engine.bundle), settings.dumps, times)
-    return engine.entry.model_copy(update={"audit": audit_of(engine.built.engine.record, engine.bundle.manifest, times)})
+    return engine.entry.model_copy(
+        update={"audit": audit_of(engine.built.engine.record, engine.bundle.manifest, times)}
+    )
 
 
 def _dump_name(row: Row, bundle: Bundle) -> str:
@@ -198,7 +255,9 @@ def _dump_name(row: Row, bundle: Bundle) -> str:
 # ---- PyTorch
 
 
-def _open_torch(torch: TorchSide, row: Row, golden: Path, deadline: Deadline, say: Say) -> dict[str, TorchEntry]:
+def _open_torch(
+    torch: TorchSide, row: Row, golden: Path, deadline: Deadline, say: Say
+) -> dict[str, TorchEntry]:
     """PyTorch's candidates, ready to run, or why they are not.
 
     Raises:
@@ -210,7 +269,13 @@ def _open_torch(torch: TorchSide, row: Row, golden: Path, deadline: Deadline, sa
         try:
             if not made:
                 wait = deadline.left_of(COMPILE_SECONDS)
-                torch.order("open", network=row.network, golden=str(golden.resolve()), batch=row.batch, wait=wait)
+                torch.order(
+                    "open",
+                    network=row.network,
+                    golden=str(golden.resolve()),
+                    batch=row.batch,
+                    wait=wait,
+                )
             answer = torch.order("candidate", kind=kind, wait=deadline.left_of(COMPILE_SECONDS))
             made[kind] = TorchEntry(seconds=round(float(answer["seconds"]), 1), sqnr=answer["sqnr"])
         except TorchFailed as error:
@@ -223,13 +288,24 @@ def _open_torch(torch: TorchSide, row: Row, golden: Path, deadline: Deadline, sa
 
 
 def _measure(
-    engines: Mapping[str, Opened], torch: TorchSide | None, made: Mapping[str, TorchEntry], batch: int, settings: Settings, say: Say
+    engines: Mapping[str, Opened],
+    torch: TorchSide | None,
+    made: Mapping[str, TorchEntry],
+    batch: int,
+    settings: Settings,
+    say: Say,
 ) -> tuple[Clocks, dict[str, TorchEntry]]:
-    """Both clocks; and PyTorch's candidates, which all fail, and are left out, where their process ends on the way."""
+    """Both clocks; and PyTorch's candidates, which all fail, and are left out, where their process
+    ends on the way.
+    """
     entries = dict(made)
     environment = describe()
-    device = {name: phases.engine_only(engine.session, engine.feeds) for name, engine in engines.items()}
-    whole: dict[str, clock.Candidate] = {name: synchronous(engine.session, engine.images, batch) for name, engine in engines.items()}
+    device = {
+        name: phases.engine_only(engine.session, engine.feeds) for name, engine in engines.items()
+    }
+    whole: dict[str, clock.Candidate] = {
+        name: synchronous(engine.session, engine.images, batch) for name, engine in engines.items()
+    }
     while True:
         kinds = [kind for kind, entry in entries.items() if entry.error is None]
         try:
@@ -243,17 +319,33 @@ def _measure(
 
 
 def _in_turns(
-    engines: Mapping[str, clock.Candidate], torch: TorchSide | None, kinds: list[str], how: str, settings: Settings
+    engines: Mapping[str, clock.Candidate],
+    torch: TorchSide | None,
+    kinds: list[str],
+    how: str,
+    settings: Settings,
 ) -> clock.Measurement:
-    theirs = {f"torch {kind}": torch.candidate(kind, how) for kind in kinds} if torch is not None else {}
+    theirs = (
+        {f"torch {kind}": torch.candidate(kind, how) for kind in kinds} if torch is not None else {}
+    )
     reference = FP16 if FP16 in engines else next(iter(engines))
-    return clock.measure({**engines, **theirs}, reference=reference, seconds=settings.seconds, max_warm_up=settings.warm_up)
+    return clock.measure(
+        {**engines, **theirs},
+        reference=reference,
+        seconds=settings.seconds,
+        max_warm_up=settings.warm_up,
+    )
 
 
 def _table(what: str, measurement: clock.Measurement) -> Table:
     """No engine that missed its gate is among the candidates, so that every ratio may be told."""
     rows = (
-        LatencyRow(name, timing.summary, None if name == measurement.reference else measurement.ratio(name), timing.warm_up.settled)
+        LatencyRow(
+            name,
+            timing.summary,
+            None if name == measurement.reference else measurement.ratio(name),
+            timing.warm_up.settled,
+        )
         for name, timing in measurement.timings.items()
     )
     return Table(what, measurement.reference, tuple(rows), measurement.noise_floor)
@@ -263,13 +355,20 @@ def _verdict(engines: Mapping[str, Opened], measurement: clock.Measurement) -> V
     """None where one of the two was not measured, as one that missed its gate."""
     if not {FP16, INT8} <= set(engines):
         return None
-    return verdict(*(Contender(measurement.timings[name].blocks, (), phases.reformats(engines[name].session)) for name in (FP16, INT8)))
+    return verdict(
+        *(
+            Contender(measurement.timings[name].blocks, (), phases.reformats(engines[name].session))
+            for name in (FP16, INT8)
+        )
+    )
 
 
 def _cautions(engines: Mapping[str, Opened], clocks: Clocks) -> tuple[str, ...]:
     found = [*of_measurement(clocks.device, clocks.environment)]
     for name, engine in engines.items():
-        compute, end_to_end = (m.timings[name].summary.median for m in (clocks.device, clocks.end_to_end))
+        compute, end_to_end = (
+            m.timings[name].summary.median for m in (clocks.device, clocks.end_to_end)
+        )
         found += phases.cautions(name, engine.session, engine.feeds, compute, end_to_end)
     return tuple(caution.message for caution in found)
 
@@ -277,7 +376,10 @@ def _cautions(engines: Mapping[str, Opened], clocks: Clocks) -> tuple[str, ...]:
 def _gpu_states(environment: Environment) -> dict[str, Any]:
     """Clocks, power and temperature of the first GPU before and after."""
     states = {"gpu_before": environment.before, "gpu_after": environment.after}
-    return {key: plain(state.gpus[0]) if state is not None and state.gpus else None for key, state in states.items()}
+    return {
+        key: plain(state.gpus[0]) if state is not None and state.gpus else None
+        for key, state in states.items()
+    }
 
 
 # ---- small things
@@ -292,7 +394,9 @@ def _trained(row: Row, folder: Path) -> bool | None:
     """None where there is no bundle to ask."""
     for precision in PRECISIONS:
         try:
-            return Bundle.open(folder / bundle_name(row.network, precision)).manifest.weights.trained
+            return Bundle.open(
+                folder / bundle_name(row.network, precision)
+            ).manifest.weights.trained
         except EdgekitError:
             continue
     return None

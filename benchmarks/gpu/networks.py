@@ -7,7 +7,8 @@ from edgekit.artifact import Precision
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 BATCHES = (1, 32)
 
-# Those that a bar speaks of, and those with trained weights, come first: a machine may be lent for a short while.
+# Those that a bar speaks of, and those with trained weights, come first: a machine may be lent for
+# a short while.
 NETWORKS = (
     "resnet18",
     "mobilenetv2",
@@ -20,7 +21,8 @@ NETWORKS = (
     "googlenet",
 )
 
-# Their published files are also carried by packages, so that they can be had without the official address.
+# Their published files are also carried by packages, so that they can be had without the official
+# address.
 TRAINED = ("mobilenetv2", "efficientnet_lite0")
 
 

@@ -23,7 +23,10 @@ from edgekit.reports.bench import Table
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "gpu.md"
 RESULTS = ROOT / "benchmarks" / "results"
-CANDIDATES = (*(f"engine {precision}" for precision in PRECISIONS), *(f"torch {kind}" for kind in KINDS))
+CANDIDATES = (
+    *(f"engine {precision}" for precision in PRECISIONS),
+    *(f"torch {kind}" for kind in KINDS),
+)
 NOTHING = "–"
 
 HEAD = """# Engines on a GPU
@@ -67,28 +70,44 @@ See [benchmarks/gpu](../benchmarks/gpu/README.md) for machines without a network
 def page(results: Sequence[tuple[str, Results]], facts: Sequence[Path] = ()) -> str:
     """The page for files of results, by name, and of facts."""
     measured = [(name, found) for name, found in results if found.rows]
-    parts = [HEAD, *(_section(name, found) for name, found in measured)] if measured else [HEAD, NOT_YET]
+    parts = (
+        [HEAD, *(_section(name, found) for name, found in measured)]
+        if measured
+        else [HEAD, NOT_YET]
+    )
     return "\n".join([*parts, *map(section, facts), FRAME])
 
 
 def rendered() -> str:
     """The page as it should be."""
-    return page([(path.name, read_results(path)) for path in sorted(RESULTS.glob("gpu*.json"))], sorted(RESULTS.glob("facts*.json")))
+    return page(
+        [(path.name, read_results(path)) for path in sorted(RESULTS.glob("gpu*.json"))],
+        sorted(RESULTS.glob("facts*.json")),
+    )
 
 
 def _section(name: str, results: Results) -> str:
     machine, torch = results.machine, results.torch
     told = [f"{machine.runtime} {machine.version}", f"driver for CUDA {machine.cuda}"]
-    told.append(f"PyTorch {_said(torch)}" if torch else f"without PyTorch ({results.torch_missing})")
+    told.append(
+        f"PyTorch {_said(torch)}" if torch else f"without PyTorch ({results.torch_missing})"
+    )
     lines = [f"## {machine.gpu}, {machine.runtime} {machine.version}", ""]
-    lines += [f"{'; '.join(told)} ([{name}](../benchmarks/results/{name})). † marks untrained networks.", ""]
+    lines += [
+        f"{'; '.join(told)} ([{name}](../benchmarks/results/{name})). † marks untrained networks.",
+        "",
+    ]
     lines += [*_bars(results.bars), *_open(results.rows)]
     for title, what in ((DEVICE, "device"), (END_TO_END, "end_to_end")):
         for batch in dict.fromkeys(row.batch for row in results.rows):
-            lines += _latencies(f"Batch {batch}, {title}", [row for row in results.rows if row.batch == batch], what)
+            lines += _latencies(
+                f"Batch {batch}, {title}", [row for row in results.rows if row.batch == batch], what
+            )
     lines += [*_engines(results.rows), *_list("INT8 or FP16", _verdicts(results.rows))]
     lines += _list("What failed", (failure for row in results.rows for failure in row.failures))
-    lines += _list("Cautions", (f"{row.name}: {caution}" for row in results.rows for caution in row.cautions))
+    lines += _list(
+        "Cautions", (f"{row.name}: {caution}" for row in results.rows for caution in row.cautions)
+    )
     return "\n".join(lines)
 
 
@@ -100,35 +119,61 @@ def _said(torch: Mapping[str, Any]) -> str:
         "cudnn_benchmark": "cuDNN's benchmark mode",
     }
     return ", ".join(
-        [str(torch["torch"]), *(f"{words} {'on' if torch[key] else 'off'}" for key, words in settings.items() if key in torch)]
+        [
+            str(torch["torch"]),
+            *(
+                f"{words} {'on' if torch[key] else 'off'}"
+                for key, words in settings.items()
+                if key in torch
+            ),
+        ]
     )
 
 
 def _bars(bars: Sequence[Bar]) -> Iterator[str]:
     words = {True: "met", False: "**missed**", None: "open"}
-    rows = [[bar.what, bar.of, bar.limit, _value(bar), words[bar.met], bar.why or NOTHING] for bar in bars]
+    rows = [
+        [bar.what, bar.of, bar.limit, _value(bar), words[bar.met], bar.why or NOTHING]
+        for bar in bars
+    ]
     yield from _table("Bars", ["bar", "of", "limit", "measured", "", "why"], "lllrll", rows)
 
 
 def _open(rows: Sequence[Row]) -> Iterator[str]:
     there = {(row.network, row.batch) for row in rows}
-    missing = [f"{name} at batch {batch}" for name in NETWORKS for batch in BATCHES if (name, batch) not in there]
+    missing = [
+        f"{name} at batch {batch}"
+        for name in NETWORKS
+        for batch in BATCHES
+        if (name, batch) not in there
+    ]
     if missing:
         yield from (f"Not yet measured here: {', '.join(missing)}.", "")
 
 
 def _latencies(title: str, rows: Sequence[Row], what: str) -> Iterator[str]:
-    """Medians in milliseconds; without copies also how many times longer the others take than the FP16 engine."""
+    """Medians in milliseconds; without copies also how many times longer the others take than the
+    FP16 engine.
+    """
     device = what == "device"
     body = []
     for row in rows:
         table: Table | None = getattr(row, what)
-        medians = {found.name: f"{found.summary.median:.3f}" for found in table.rows} if table is not None else {}
+        medians = (
+            {found.name: f"{found.summary.median:.3f}" for found in table.rows}
+            if table is not None
+            else {}
+        )
         cells = [_marked(row), *(medians.get(name, NOTHING) for name in CANDIDATES)]
         if device:
             cells += [_ratio(over_fp16(row, name)) for name in (INT8, EAGER, COMPILED)]
         body.append([*cells, NOTHING if table is None else _ratio(table.noise_floor)])
-    header = ["network", *CANDIDATES, *(("int8 / fp16", "eager / fp16", "compile / fp16") if device else ()), "noise floor"]
+    header = [
+        "network",
+        *CANDIDATES,
+        *(("int8 / fp16", "eager / fp16", "compile / fp16") if device else ()),
+        "noise floor",
+    ]
     yield from _table(f"{title} (median, ms)", header, "l" + "r" * (len(header) - 1), body)
 
 
@@ -158,7 +203,10 @@ def _engine(engine: EngineEntry) -> list[str]:
     sqnr = NOTHING if golden is None else "exact" if golden.sqnr is None else f"{golden.sqnr:.1f}"
     flips = NOTHING if golden is None else f"{golden.flips} of {golden.images}"
     shares = (
-        [f"{s.precision} {s.layers}" + (f" ({s.time:.0%})" if s.time is not None else "") for s in audit.shares]
+        [
+            f"{s.precision} {s.layers}" + (f" ({s.time:.0%})" if s.time is not None else "")
+            for s in audit.shares
+        ]
         if audit is not None
         else []
     )
@@ -186,7 +234,11 @@ def _marked(row: Row) -> str:
 def _value(bar: Bar) -> str:
     if bar.value is None:
         return NOTHING
-    return f"{bar.value:g}" if bar.low is None or bar.high is None else _ratio(Ratio(bar.value, bar.low, bar.high))
+    return (
+        f"{bar.value:g}"
+        if bar.low is None or bar.high is None
+        else _ratio(Ratio(bar.value, bar.low, bar.high))
+    )
 
 
 def _ratio(ratio: Ratio | None) -> str:
@@ -197,12 +249,15 @@ def _number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"
 
 
-def _table(title: str, header: Sequence[str], align: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(
+    title: str, header: Sequence[str], align: str, rows: Sequence[Sequence[str]]
+) -> Iterator[str]:
     """Nothing where there are no rows."""
     if rows:
         ruler = ["---:" if side == "r" else "---" for side in align]
         lines = [
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |" for cells in (header, ruler, *rows)
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+            for cells in (header, ruler, *rows)
         ]
         yield from (f"### {title}", "", *lines, "")
 

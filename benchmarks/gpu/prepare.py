@@ -1,14 +1,18 @@
 """Makes the bundles that run.py measures, on a machine with PyTorch; no GPU is needed.
 
-    python benchmarks/gpu/prepare.py [--network NAME …] [--out build/gpu] [--trained NAME …] [--pack FOLDER]
+    python benchmarks/gpu/prepare.py [--network NAME …] [--out build/gpu] [--trained NAME …] [--pack
+    FOLDER]
 
-Each network in FP32, FP16 and INT8, of dynamic batch: run.py builds one engine for each batch, whose profile allows that batch alone. Networks that
-are not named trained get seeded random weights and the batch-norm statistics of real photos: how long an engine takes does not depend on its weights. What
-its parity says does, so the manifest marks them as untrained and asks for SQNR alone: FP16 and INT8 engines have to come within 3 dB of what the same
-graph reached on the CPU, or reach 40 dB. Their INT8 is made with few photos and plain rounding.
+Each network in FP32, FP16 and INT8, of dynamic batch: run.py builds one engine for each batch,
+whose profile allows that batch alone. Networks that are not named trained get seeded random weights
+and the batch-norm statistics of real photos: how long an engine takes does not depend on its
+weights. What its parity says does, so the manifest marks them as untrained and asks for SQNR alone:
+FP16 and INT8 engines have to come within 3 dB of what the same graph reached on the CPU, or reach
+40 dB. Their INT8 is made with few photos and plain rounding.
 
-Bundles that are there are kept. A bundle that is too large for one transfer to the GPU goes in parts: ``--pack`` writes FOLDER/NETWORK.tar.00 and so
-on, each at most 48 MB; ``cat NETWORK.tar.* | tar -x`` makes bundles of them again.
+Bundles that are there are kept. A bundle that is too large for one transfer to the GPU goes in
+parts: ``--pack`` writes FOLDER/NETWORK.tar.00 and so on, each at most 48 MB; ``cat NETWORK.tar.* |
+tar -x`` makes bundles of them again.
 """
 
 from __future__ import annotations
@@ -40,7 +44,11 @@ SEED = 0
 STATISTICS_IMAGES = 16
 CHEAP_IMAGES = 32
 PART_BYTES = 48_000_000
-UNTRAINED_GATES = {"fp32": "agreement=none", "fp16": "sqnr=20,agreement=none", "int8": "agreement=none"}
+UNTRAINED_GATES = {
+    "fp32": "agreement=none",
+    "fp16": "sqnr=20,agreement=none",
+    "int8": "agreement=none",
+}
 ENOUGH_DB = 40.0
 NOT_NEEDED = (CPU_MODEL, SENSITIVITY, "report.json", "report.md")
 
@@ -63,7 +71,9 @@ def prepare(name: str, trained: bool, out: Path) -> None:
     Raises:
         EdgekitError: as :func:`edgekit.pipeline.export.export`.
     """
-    missing = [precision for precision in PRECISIONS if not (out / bundle_name(name, precision)).exists()]
+    missing = [
+        precision for precision in PRECISIONS if not (out / bundle_name(name, precision)).exists()
+    ]
     if not missing:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +82,10 @@ def prepare(name: str, trained: bool, out: Path) -> None:
             started = time.perf_counter()
             bundle = export_bundle(weights, precision, out / bundle_name(name, precision))
             size = sum(entry.bytes for entry in bundle.manifest.files.values()) / 1e6
-            print(f"{bundle.path.name:<28}{size:7.1f} MB {time.perf_counter() - started:6.0f} s", flush=True)
+            print(
+                f"{bundle.path.name:<28}{size:7.1f} MB {time.perf_counter() - started:6.0f} s",
+                flush=True,
+            )
     share_golden(name, out)
 
 
@@ -128,9 +141,17 @@ def finish(bundle: Bundle, weights: Weights) -> Bundle:
             seed=SEED,
         )
         manifest = manifest.model_copy(update={"weights": entry})
-        if reached := [rung.sqnr for rung in manifest.parity if rung.name.startswith(manifest.precision) and rung.sqnr is not None]:
-            golden = ENOUGH_DB if manifest.golden.sqnr is None else manifest.golden.sqnr  # fewer photos, and so perhaps worse ones
-            gate = manifest.gate.model_copy(update={"sqnr": min(ENOUGH_DB, round(min(*reached, golden) - ROUNDING_DB, 1))})
+        if reached := [
+            rung.sqnr
+            for rung in manifest.parity
+            if rung.name.startswith(manifest.precision) and rung.sqnr is not None
+        ]:
+            golden = (
+                ENOUGH_DB if manifest.golden.sqnr is None else manifest.golden.sqnr
+            )  # fewer photos, and so perhaps worse ones
+            gate = manifest.gate.model_copy(
+                update={"sqnr": min(ENOUGH_DB, round(min(*reached, golden) - ROUNDING_DB, 1))}
+            )
             manifest = manifest.model_copy(update={"gate": gate})
     for name in NOT_NEEDED:
         (bundle.path / name).unlink(missing_ok=True)
@@ -140,7 +161,9 @@ def finish(bundle: Bundle, weights: Weights) -> Bundle:
 
 
 def share_golden(name: str, out: Path) -> None:
-    """Makes equal golden files of a network's bundles one file under several names, which a tar holds once."""
+    """Makes equal golden files of a network's bundles one file under several names, which a tar
+    holds once.
+    """
     first, *others = [out / bundle_name(name, precision) / GOLDEN for precision in PRECISIONS]
     for other in others:
         if sha256_of(other) == sha256_of(first) and not other.samefile(first):
@@ -168,7 +191,11 @@ def pack(name: str, out: Path, folder: Path) -> list[Path]:
 
 def _add(tar: tarfile.TarFile, bundle: Bundle) -> None:
     """The bundle as it was before engines were built into it."""
-    files = {name: entry for name, entry in bundle.manifest.files.items() if not name.startswith(f"{ENGINES}/")}
+    files = {
+        name: entry
+        for name, entry in bundle.manifest.files.items()
+        if not name.startswith(f"{ENGINES}/")
+    }
     for name in files:
         tar.add(bundle.path / name, f"{bundle.path.name}/{name}", filter=_anonymous)
     text = bundle.manifest.model_copy(update={"files": files}).model_dump_json(indent=1).encode()
@@ -186,7 +213,8 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def check(name: str, out: Path) -> None:
     """
     Raises:
-        ValueError: the golden images of the precisions differ, so that they cannot be measured on the same.
+        ValueError: the golden images of the precisions differ, so that they cannot be measured on
+            the same.
     """
     golden = [Bundle.open(out / bundle_name(name, precision)).golden() for precision in PRECISIONS]
     if not all(np.array_equal(golden[0].inputs, other.inputs) for other in golden[1:]):
@@ -194,13 +222,23 @@ def check(name: str, out: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", nargs="+", default=NETWORKS, metavar="NAME", help="all by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--network", nargs="+", default=NETWORKS, metavar="NAME", help="all by default"
+    )
     parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER")
     parser.add_argument(
-        "--trained", nargs="*", default=TRAINED, metavar="NAME", help=f"with published weights: {', '.join(TRAINED)} by default"
+        "--trained",
+        nargs="*",
+        default=TRAINED,
+        metavar="NAME",
+        help=f"with published weights: {', '.join(TRAINED)} by default",
     )
-    parser.add_argument("--pack", type=Path, metavar="FOLDER", help="write parts for a transfer there")
+    parser.add_argument(
+        "--pack", type=Path, metavar="FOLDER", help="write parts for a transfer there"
+    )
     asked = parser.parse_args()
     failed = 0
     for name in asked.network:
@@ -209,11 +247,18 @@ def main() -> int:
             check(name, asked.out)
         except EdgekitError as error:
             failed = error.exit_code
-            print(f"{name}: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""), flush=True)
+            print(
+                f"{name}: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""),
+                flush=True,
+            )
             continue
         if asked.pack is not None:
             parts = pack(name, asked.out, asked.pack)
-            print(f"{name}: {len(parts)} parts, {sum(part.stat().st_size for part in parts) / 1e6:.1f} MB", flush=True)
+            print(
+                f"{name}: {len(parts)} parts, "
+                f"{sum(part.stat().st_size for part in parts) / 1e6:.1f} MB",
+                flush=True,
+            )
     return failed
 
 

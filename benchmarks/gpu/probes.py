@@ -1,4 +1,6 @@
-"""A small INT8 network, its weights stored in each way that Q/DQ graphs are written in, and what ONNX's own reference says it computes."""
+"""A small INT8 network, its weights stored in each way that Q/DQ graphs are written in, and what
+ONNX's own reference says it computes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ FORMS: tuple[Form, ...] = ("int8 codes, DQ of two inputs", "int8 codes, DQ", "fp
 Kind = Literal["conv", "depthwise"]
 KINDS: tuple[Kind, ...] = ("conv", "depthwise")
 Behind = Literal["Q", "relu, Q", "h-swish, Q", "float", "relu, float", "h-swish, float"]
-BEHIND: tuple[Behind, ...] = ("Q", "relu, Q", "h-swish, Q", "float", "relu, float", "h-swish, float")
+BEHIND: tuple[Behind, ...] = (
+    "Q",
+    "relu, Q",
+    "h-swish, Q",
+    "float",
+    "relu, float",
+    "h-swish, float",
+)
 SHAPE = (1, 16, 32, 32)
 SINGLE = (1, 64, 28, 28)
 CLASSES = 16
@@ -46,14 +55,51 @@ def write_probe(folder: Path, form: Form) -> Probe:
     nodes: Nodes = []
     tensors: Tensors = [numpy_helper.from_array(np.zeros((), np.int8), "zero")]
     value = _read("image", 0.03, nodes, tensors)
-    value = _layer("conv", "Conv", value, rng.normal(size=(32, 16, 3, 3)), form, nodes, tensors, pads=[1, 1, 1, 1])
+    value = _layer(
+        "conv",
+        "Conv",
+        value,
+        rng.normal(size=(32, 16, 3, 3)),
+        form,
+        nodes,
+        tensors,
+        pads=[1, 1, 1, 1],
+    )
     nodes.append(helper.make_node("Relu", [value], ["relu"], name="relu"))
-    value = _layer("depthwise", "Conv", _read("relu", 0.2, nodes, tensors), rng.normal(size=(32, 1, 3, 3)), form, nodes, tensors, group=32)
+    value = _layer(
+        "depthwise",
+        "Conv",
+        _read("relu", 0.2, nodes, tensors),
+        rng.normal(size=(32, 1, 3, 3)),
+        form,
+        nodes,
+        tensors,
+        group=32,
+    )
     nodes.append(helper.make_node("GlobalAveragePool", [value], ["pool"], name="pool"))
     nodes.append(helper.make_node("Flatten", ["pool"], ["flat"], name="flat"))
-    value = _layer("gemm", "Gemm", _read("flat", 0.05, nodes, tensors), rng.normal(size=(CLASSES, 32)), form, nodes, tensors, transB=1)
-    image, scores = TensorSpec("image", SHAPE, "float32"), TensorSpec(value, (1, CLASSES), "float32")
-    return _probe(folder / f"{form.replace(', ', '-').replace(' ', '-')}.onnx", nodes, tensors, image, scores, rng)
+    value = _layer(
+        "gemm",
+        "Gemm",
+        _read("flat", 0.05, nodes, tensors),
+        rng.normal(size=(CLASSES, 32)),
+        form,
+        nodes,
+        tensors,
+        transB=1,
+    )
+    image, scores = (
+        TensorSpec("image", SHAPE, "float32"),
+        TensorSpec(value, (1, CLASSES), "float32"),
+    )
+    return _probe(
+        folder / f"{form.replace(', ', '-').replace(' ', '-')}.onnx",
+        nodes,
+        tensors,
+        image,
+        scores,
+        rng,
+    )
 
 
 def write_single(folder: Path, kind: Kind, behind: Behind) -> Probe:
@@ -64,7 +110,17 @@ def write_single(folder: Path, kind: Kind, behind: Behind) -> Probe:
     groups = SINGLE[1] if kind == "depthwise" else 1
     weight = rng.normal(size=(SINGLE[1], SINGLE[1] // groups, 3, 3))
     form: Form = "fp32 weights, Q, DQ"
-    value = _layer("conv", "Conv", _read("image", 0.03, nodes, tensors), weight, form, nodes, tensors, group=groups, pads=[1, 1, 1, 1])
+    value = _layer(
+        "conv",
+        "Conv",
+        _read("image", 0.03, nodes, tensors),
+        weight,
+        form,
+        nodes,
+        tensors,
+        group=groups,
+        pads=[1, 1, 1, 1],
+    )
     if behind in ("relu, Q", "relu, float"):
         nodes.append(helper.make_node("Relu", [value], ["relu"], name="relu"))
         value = "relu"
@@ -72,13 +128,33 @@ def write_single(folder: Path, kind: Kind, behind: Behind) -> Probe:
         nodes.append(helper.make_node("HardSwish", [value], ["swish"], name="swish"))
         value = "swish"
     if behind.endswith("Q"):
-        value = _layer("reader", "Conv", _read(value, 0.2, nodes, tensors), rng.normal(size=(64, 64, 1, 1)), form, nodes, tensors)
+        value = _layer(
+            "reader",
+            "Conv",
+            _read(value, 0.2, nodes, tensors),
+            rng.normal(size=(64, 64, 1, 1)),
+            form,
+            nodes,
+            tensors,
+        )
     nodes.append(helper.make_node("GlobalAveragePool", [value], ["pool"], name="pool"))
-    image, scores = TensorSpec("image", SINGLE, "float32"), TensorSpec("pool", (1, SINGLE[1], 1, 1), "float32")
-    return _probe(folder / f"{kind}-{behind.replace(', ', '-')}.onnx", nodes, tensors, image, scores, rng)
+    image, scores = (
+        TensorSpec("image", SINGLE, "float32"),
+        TensorSpec("pool", (1, SINGLE[1], 1, 1), "float32"),
+    )
+    return _probe(
+        folder / f"{kind}-{behind.replace(', ', '-')}.onnx", nodes, tensors, image, scores, rng
+    )
 
 
-def _probe(path: Path, nodes: Nodes, tensors: Tensors, image: TensorSpec, scores: TensorSpec, rng: np.random.Generator) -> Probe:
+def _probe(
+    path: Path,
+    nodes: Nodes,
+    tensors: Tensors,
+    image: TensorSpec,
+    scores: TensorSpec,
+    rng: np.random.Generator,
+) -> Probe:
     graph = helper.make_graph(
         nodes,
         "probe",
@@ -90,13 +166,29 @@ def _probe(path: Path, nodes: Nodes, tensors: Tensors, image: TensorSpec, scores
     onnx.save(model, path)
     feeds = {image.name: rng.normal(size=image.shape).astype(np.float32)}
     (expected,) = ReferenceEvaluator(_for_reference(model)).run(None, feeds)
-    return Probe(Artifact(path, "onnx", "int8", (image,), (scores,), sha256_of(path)), feeds, scores.name, np.asarray(expected))
+    return Probe(
+        Artifact(path, "onnx", "int8", (image,), (scores,), sha256_of(path)),
+        feeds,
+        scores.name,
+        np.asarray(expected),
+    )
 
 
 def _read(name: str, scale: float, nodes: Nodes, tensors: Tensors) -> str:
     tensors.append(numpy_helper.from_array(np.array(scale, np.float32), f"{name}/scale"))
-    nodes.append(helper.make_node("QuantizeLinear", [name, f"{name}/scale", "zero"], [f"{name}/q"], name=f"{name}/q"))
-    nodes.append(helper.make_node("DequantizeLinear", [f"{name}/q", f"{name}/scale", "zero"], [f"{name}/dq"], name=f"{name}/dq"))
+    nodes.append(
+        helper.make_node(
+            "QuantizeLinear", [name, f"{name}/scale", "zero"], [f"{name}/q"], name=f"{name}/q"
+        )
+    )
+    nodes.append(
+        helper.make_node(
+            "DequantizeLinear",
+            [f"{name}/q", f"{name}/scale", "zero"],
+            [f"{name}/dq"],
+            name=f"{name}/dq",
+        )
+    )
     return f"{name}/dq"
 
 
@@ -115,25 +207,51 @@ def _layer(
     tensors.extend(_stored(name, codes, scales, form))
     stored = f"{name}/weight"
     if form == "fp32 weights, Q, DQ":
-        nodes.append(helper.make_node("QuantizeLinear", [stored, f"{name}/ws", f"{name}/wz"], [f"{name}/wq"], name=f"{name}/wq", axis=0))
+        nodes.append(
+            helper.make_node(
+                "QuantizeLinear",
+                [stored, f"{name}/ws", f"{name}/wz"],
+                [f"{name}/wq"],
+                name=f"{name}/wq",
+                axis=0,
+            )
+        )
         stored = f"{name}/wq"
     zero = [] if form == "int8 codes, DQ of two inputs" else [f"{name}/wz"]
-    nodes.append(helper.make_node("DequantizeLinear", [stored, f"{name}/ws", *zero], [f"{name}/wdq"], name=f"{name}/wdq", axis=0))
+    nodes.append(
+        helper.make_node(
+            "DequantizeLinear",
+            [stored, f"{name}/ws", *zero],
+            [f"{name}/wdq"],
+            name=f"{name}/wdq",
+            axis=0,
+        )
+    )
     if kind == "Conv":
-        attributes["kernel_shape"] = list(weight.shape[2:])  # TensorRT 8 does not infer it through a dequantizer
+        attributes["kernel_shape"] = list(
+            weight.shape[2:]
+        )  # TensorRT 8 does not infer it through a dequantizer
     nodes.append(helper.make_node(kind, [value, f"{name}/wdq"], [name], name=name, **attributes))
     return name
 
 
-def _stored(name: str, codes: NDArray[np.int8], scales: NDArray[np.float32], form: Form) -> Iterator[onnx.TensorProto]:
-    weight = codes * scales.reshape(-1, *[1] * (codes.ndim - 1)) if form == "fp32 weights, Q, DQ" else codes
+def _stored(
+    name: str, codes: NDArray[np.int8], scales: NDArray[np.float32], form: Form
+) -> Iterator[onnx.TensorProto]:
+    weight = (
+        codes * scales.reshape(-1, *[1] * (codes.ndim - 1))
+        if form == "fp32 weights, Q, DQ"
+        else codes
+    )
     yield numpy_helper.from_array(weight, f"{name}/weight")
     yield numpy_helper.from_array(scales, f"{name}/ws")
     yield numpy_helper.from_array(np.zeros(len(scales), np.int8), f"{name}/wz")
 
 
 def _for_reference(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same numbers as ONNX's reference takes them: quantizers of opset 19, every zero point written out."""
+    """The same numbers as ONNX's reference takes them: quantizers of opset 19, every zero point
+    written out.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.opset_import[0].version = 19

@@ -1,4 +1,6 @@
-"""What the GPU benchmark writes down: one row a network, batch and GPU architecture, and one json a machine and library."""
+"""What the GPU benchmark writes down: one row a network, batch and GPU architecture, and one json a
+machine and library.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ DIED = "the process ended in the middle of this row, without a word"
 
 
 class Machine(Entry):
-    """What rows of one file have in common: ``cuda`` is the newest that the driver serves; ``gpu`` is None where engines were only built."""
+    """What rows of one file have in common: ``cuda`` is the newest that the driver serves; ``gpu``
+    is None where engines were only built.
+    """
 
     runtime: str
     version: str
@@ -25,7 +29,9 @@ class Machine(Entry):
 
 
 class Results(Entry):
-    """``torch`` is what PyTorch's side says of itself, ``torch_missing`` why there is none. ``under_way`` names the row that is being measured."""
+    """``torch`` is what PyTorch's side says of itself, ``torch_missing`` why there is none.
+    ``under_way`` names the row that is being measured.
+    """
 
     machine: Machine
     settings: dict[str, Any]
@@ -40,14 +46,19 @@ class Results(Entry):
         return any(found.key == row.key for found in self.rows)
 
     def with_row(self, row: Row) -> Results:
-        """With a row added, or in the place of the one with its key, and the bars as they are then."""
+        """With a row added, or in the place of the one with its key, and the bars as they
+        are then.
+        """
         others = [found for found in self.rows if found.key != row.key]
         rows = tuple(sorted((*others, row), key=lambda found: found.key))
-        return self.model_copy(update={"rows": rows, "bars": tuple(evaluate(rows)), "under_way": None})
+        return self.model_copy(
+            update={"rows": rows, "bars": tuple(evaluate(rows)), "under_way": None}
+        )
 
 
 def open_results(path: Path, fresh: Results) -> Results:
-    """The rows that are there already, under what ``fresh`` says of this run; a row that a process died in is recorded as failed.
+    """The rows that are there already, under what ``fresh`` says of this run; a row that a process
+    died in is recorded as failed.
 
     Raises:
         InputError: the file cannot be read, or is of another machine or library.
@@ -56,10 +67,22 @@ def open_results(path: Path, fresh: Results) -> Results:
         return fresh
     found = read_results(path)
     if found.machine != fresh.machine:
-        raise InputError(f"{path} holds rows of {found.machine}; here is {fresh.machine}", hint="--out names another file")
-    torch = {"torch": fresh.torch or found.torch, "torch_missing": None if fresh.torch or found.torch else fresh.torch_missing}
-    results = found.model_copy(update={"settings": fresh.settings, "environment": fresh.environment, **torch})
-    return results if found.under_way is None else results.with_row(found.under_way.model_copy(update={"error": DIED}))
+        raise InputError(
+            f"{path} holds rows of {found.machine}; here is {fresh.machine}",
+            hint="--out names another file",
+        )
+    torch = {
+        "torch": fresh.torch or found.torch,
+        "torch_missing": None if fresh.torch or found.torch else fresh.torch_missing,
+    }
+    results = found.model_copy(
+        update={"settings": fresh.settings, "environment": fresh.environment, **torch}
+    )
+    return (
+        results
+        if found.under_way is None
+        else results.with_row(found.under_way.model_copy(update={"error": DIED}))
+    )
 
 
 def read_results(path: Path) -> Results:
@@ -70,7 +93,9 @@ def read_results(path: Path) -> Results:
     try:
         return Results.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise InputError(f"{path} cannot be read: {error}", hint="--out names another file") from error
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="--out names another file"
+        ) from error
 
 
 def write_results(path: Path, results: Results) -> None:

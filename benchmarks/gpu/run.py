@@ -1,12 +1,17 @@
-"""Measures bundles on the GPU of this machine: builds, audits and proves engines, and times them in turns with PyTorch.
+"""Measures bundles on the GPU of this machine: builds, audits and proves engines, and times them in
+turns with PyTorch.
 
-    python benchmarks/gpu/run.py [--bundles build/gpu] [--network NAME …] [--torch-python 'python3'] [--seconds-left 540]
+    python benchmarks/gpu/run.py [--bundles build/gpu] [--network NAME …] [--torch-python 'python3']
+    [--seconds-left 540]
 
-Needs a GPU, TensorRT (8.6, 10, 11 or RTX), cuda-python, edgekit's base install and the bundles that prepare.py made; torch only for the comparison,
-and in a Python of its own where it has to be. One row a network and batch is written to benchmarks/results/gpu-….json as soon as it is measured; rows
-that are there are kept, so a run that was stopped goes on where it was. With ``--seconds-left`` no row is begun that would take longer than the longest so far.
+Needs a GPU, TensorRT (8.6, 10, 11 or RTX), cuda-python, edgekit's base install and the bundles that
+prepare.py made; torch only for the comparison, and in a Python of its own where it has to be. One
+row a network and batch is written to benchmarks/results/gpu-….json as soon as it is measured; rows
+that are there are kept, so a run that was stopped goes on where it was. With ``--seconds-left`` no
+row is begun that would take longer than the longest so far.
 
-``--build-only --capability sm86`` builds with TensorRT-RTX on a machine without a GPU, for those named, and runs nothing.
+``--build-only --capability sm86`` builds with TensorRT-RTX on a machine without a GPU, for those
+named, and runs nothing.
 """
 
 from __future__ import annotations
@@ -60,13 +65,32 @@ def _measure_all(asked: argparse.Namespace) -> int:
     library, found = builder.library(), driver()
     target = library.target(None)
     torch, missing = _torch(asked.torch_python)
-    machine = Machine(runtime=library.name, version=library.version, gpu=target.gpu, cuda=found.version if found is not None else None)
-    settings = Settings(asked.seconds, opt_level=asked.opt_level, timing_cache=asked.bundles / "timing", dumps=asked.dumps)
+    machine = Machine(
+        runtime=library.name,
+        version=library.version,
+        gpu=target.gpu,
+        cuda=found.version if found is not None else None,
+    )
+    settings = Settings(
+        asked.seconds,
+        opt_level=asked.opt_level,
+        timing_cache=asked.bundles / "timing",
+        dumps=asked.dumps,
+    )
     about = torch.about if torch is not None else None
-    path = asked.out or RESULTS / f"gpu-{_slug(target.gpu or target.sm)}-{library.name}-{library.version}.json"
+    path = (
+        asked.out
+        or RESULTS / f"gpu-{_slug(target.gpu or target.sm)}-{library.name}-{library.version}.json"
+    )
     results = open_results(
         path,
-        Results(machine=machine, settings=plain(settings), torch=about, torch_missing=missing, environment=plain(describe())),
+        Results(
+            machine=machine,
+            settings=plain(settings),
+            torch=about,
+            torch_missing=missing,
+            environment=plain(describe()),
+        ),
     )
     if path.exists():
         write_results(path, results)
@@ -77,13 +101,18 @@ def _measure_all(asked: argparse.Namespace) -> int:
             if results.has(row) and not asked.again:
                 continue
             if deadline.left < longest:
-                _say(f"{deadline.left:.0f} s are left, and a row takes up to {longest:.0f} s: the next run goes on with {row.name}")
+                _say(
+                    f"{deadline.left:.0f} s are left, and a row takes up to {longest:.0f} s: the "
+                    f"next run goes on with {row.name}"
+                )
                 break
             if torch is not None and not torch.alive:
                 torch, missing = _torch(asked.torch_python)
             write_results(path, results.model_copy(update={"under_way": row}))
             try:
-                measured = measure_row(row, asked.bundles, builder, torch, settings, deadline, _prefixed(row))
+                measured = measure_row(
+                    row, asked.bundles, builder, torch, settings, deadline, _prefixed(row)
+                )
             except OutOfTime as error:
                 _say(f"{error.message}: the next run measures {row.name}")
                 break
@@ -111,7 +140,9 @@ def _build_all(asked: argparse.Namespace) -> int:
     machine = Machine(runtime=library.name, version=library.version, gpu=None, cuda=None)
     settings = Settings(opt_level=asked.opt_level)
     path = asked.out or ROOT / "build" / f"plans-{library.name}-{library.version}.json"
-    results = open_results(path, Results(machine=machine, settings=plain(settings), environment=plain(describe())))
+    results = open_results(
+        path, Results(machine=machine, settings=plain(settings), environment=plain(describe()))
+    )
     deadline = Deadline(asked.seconds_left)
     for row in _rows(asked, [library.target(name).sm for name in asked.capability]):
         if results.has(row) and not asked.again:
@@ -132,15 +163,23 @@ def _builder(name: str | None, *, ahead_of_time: bool = False) -> Builder:
 
     Raises:
         EnvironmentLacks: there is none.
-        InputError: no such builder, or one that builds for this machine alone where it should for others.
+        InputError: no such builder, or one that builds for this machine alone where it should for
+            others.
     """
     known = builders()
     if name is not None and name not in known:
         raise InputError(f"unknown runtime {name!r}", hint=f"one of {', '.join(known)}")
     if ahead_of_time:
-        able = [builder for builder in known.values() if builder.ahead_of_time and name in (None, builder.name)]
+        able = [
+            builder
+            for builder in known.values()
+            if builder.ahead_of_time and name in (None, builder.name)
+        ]
         if not able:
-            raise InputError(f"{name} builds on the GPU that runs the engine", hint="--build-only is for tensorrt-rtx")
+            raise InputError(
+                f"{name} builds on the GPU that runs the engine",
+                hint="--build-only is for tensorrt-rtx",
+            )
         return able[0]
     states = {builder: builder.available() for key, builder in known.items() if name in (None, key)}
     for builder, state in states.items():
@@ -148,7 +187,8 @@ def _builder(name: str | None, *, ahead_of_time: bool = False) -> Builder:
             return builder
     why = "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items())
     raise EnvironmentLacks(
-        f"nothing can be measured here ({why})", hint="--build-only --capability sm86 builds with TensorRT-RTX without a GPU"
+        f"nothing can be measured here ({why})",
+        hint="--build-only --capability sm86 builds with TensorRT-RTX without a GPU",
     )
 
 
@@ -173,20 +213,39 @@ def _rows(asked: argparse.Namespace, architectures: Sequence[str]) -> Iterator[R
     Raises:
         InputError: no bundle is there.
     """
-    there = [name for name in asked.network if any((asked.bundles / bundle_name(name, precision)).is_dir() for precision in PRECISIONS)]
+    there = [
+        name
+        for name in asked.network
+        if any((asked.bundles / bundle_name(name, precision)).is_dir() for precision in PRECISIONS)
+    ]
     if not there:
-        raise InputError(f"{asked.bundles} holds no bundle of {', '.join(asked.network)}", hint="benchmarks/gpu/prepare.py makes them")
+        raise InputError(
+            f"{asked.bundles} holds no bundle of {', '.join(asked.network)}",
+            hint="benchmarks/gpu/prepare.py makes them",
+        )
     if missing := [name for name in asked.network if name not in there]:
         _say(f"no bundles here of {', '.join(missing)}")
-    return (Row(network=name, batch=batch, sm=sm) for name in there for batch in asked.batch for sm in architectures)
+    return (
+        Row(network=name, batch=batch, sm=sm)
+        for name in there
+        for batch in asked.batch
+        for sm in architectures
+    )
 
 
 def _tell(row: Row) -> None:
     """A line on stdout: medians without copies in milliseconds, or what was built."""
     if row.device is not None:
-        facts = [f"{found.name.removeprefix('engine ')} {found.summary.median:.3f}" for found in row.device.rows]
+        facts = [
+            f"{found.name.removeprefix('engine ')} {found.summary.median:.3f}"
+            for found in row.device.rows
+        ]
     else:
-        facts = [f"{name} {engine.megabytes:.1f} MB" for name, engine in row.engines.items() if engine.megabytes is not None]
+        facts = [
+            f"{name} {engine.megabytes:.1f} MB"
+            for name, engine in row.engines.items()
+            if engine.megabytes is not None
+        ]
     print(f"{row.name}, {row.sm}: {', '.join(facts)}", flush=True)
     for failure in row.failures:
         _say(f"failed: {failure}")
@@ -196,7 +255,10 @@ def _end(path: Path, results: Results) -> int:
     for bar in results.bars:
         state = {True: "met", False: "MISSED", None: "open"}[bar.met]
         value = "" if bar.value is None else f" {bar.value:.3g}"
-        print(f"{state:<7}{bar.what} ({bar.of}; {bar.limit}){value}{': ' + bar.why if bar.why else ''}")
+        print(
+            f"{state:<7}{bar.what} ({bar.of}; "
+            f"{bar.limit}){value}{': ' + bar.why if bar.why else ''}"
+        )
     print(path)
     return 0
 
@@ -214,19 +276,38 @@ def _slug(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundles", type=Path, default=ROOT / "build" / "gpu", metavar="FOLDER")
-    parser.add_argument("--network", nargs="+", default=NETWORKS, metavar="NAME", help="all by default")
+    parser.add_argument(
+        "--network", nargs="+", default=NETWORKS, metavar="NAME", help="all by default"
+    )
     parser.add_argument("--batch", nargs="+", type=int, default=BATCHES, metavar="N")
-    parser.add_argument("--runtime", metavar="NAME", help="tensorrt or tensorrt-rtx; the first that is here by default")
-    parser.add_argument("--torch-python", metavar="COMMAND", help="a Python that has torch, where this one has not")
-    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of the clock for each candidate")
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME",
+        help="tensorrt or tensorrt-rtx; the first that is here by default",
+    )
+    parser.add_argument(
+        "--torch-python", metavar="COMMAND", help="a Python that has torch, where this one has not"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=Settings.seconds, help="of the clock for each candidate"
+    )
     parser.add_argument("--opt-level", type=int, metavar="N", help="TensorRT's, 0 to 5")
     parser.add_argument("--seconds-left", type=float, metavar="S", help="end within these")
-    parser.add_argument("--dumps", type=Path, metavar="FOLDER", help="keep what inspector and profiler tell, a file an engine")
+    parser.add_argument(
+        "--dumps",
+        type=Path,
+        metavar="FOLDER",
+        help="keep what inspector and profiler tell, a file an engine",
+    )
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     parser.add_argument("--out", type=Path, metavar="FILE")
-    parser.add_argument("--build-only", action="store_true", help="build for --capability, run nothing")
+    parser.add_argument(
+        "--build-only", action="store_true", help="build for --capability, run nothing"
+    )
     parser.add_argument("--capability", nargs="+", default=[], metavar="SM", help="sm86 sm89")
     return parser
 

@@ -1,10 +1,13 @@
-"""PyTorch's side of the GPU benchmark: a process that runs one network as it is told, a line of json for each order, a line for each answer.
+"""PyTorch's side of the GPU benchmark: a process that runs one network as it is told, a line of
+json for each order, a line for each answer.
 
-run.py starts it, with any Python that has torch and NumPy, and gives it its turns between those of the engines. It needs nothing else of this tree than
-``models/``, so that torch and TensorRT may live in two Pythons.
+run.py starts it, with any Python that has torch and NumPy, and gives it its turns between those of
+the engines. It needs nothing else of this tree than ``models/``, so that torch and TensorRT may
+live in two Pythons.
 
-Orders: ``{"do": "hello"}``; ``open`` with ``network``, ``golden``, ``batch``; ``candidate`` with ``kind``; ``device`` and ``end_to_end`` with ``kind`` and
-``i``, one inference each; ``close``. An answer holds ``error`` where an order failed.
+Orders: ``{"do": "hello"}``; ``open`` with ``network``, ``golden``, ``batch``; ``candidate`` with
+``kind``; ``device`` and ``end_to_end`` with ``kind`` and ``i``, one inference each; ``close``. An
+answer holds ``error`` where an order failed.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ WARM_UP = 3
 
 
 class Side:
-    """What the orders act on. ``device`` is ``cuda``; a test without a GPU drives the same code on ``cpu``."""
+    """What the orders act on. ``device`` is ``cuda``; a test without a GPU drives the same code on
+    ``cpu``.
+    """
 
     def __init__(self, device: str = "cuda") -> None:
         import numpy
@@ -56,7 +61,9 @@ class Side:
         return orders[do](**order)
 
     def hello(self) -> dict[str, Any]:
-        """Versions, and the settings of torch's own that decide what FP32 means and how kernels are chosen; nothing is set."""
+        """Versions, and the settings of torch's own that decide what FP32 means and how kernels are
+        chosen; nothing is set.
+        """
         torch, cuda = self.torch, self.device.type == "cuda"
         return {
             "torch": str(torch.__version__),
@@ -70,13 +77,18 @@ class Side:
         }
 
     def open(self, network: str, golden: str, batch: int) -> dict[str, Any]:
-        """Builds a network with seeded random weights and the batch-norm statistics of the golden images, in FP32 on the device."""
+        """Builds a network with seeded random weights and the batch-norm statistics of the golden
+        images, in FP32 on the device.
+        """
         torch, np = self.torch, self.numpy
         self.close()
         with np.load(golden, allow_pickle=False) as data:
             images = np.ascontiguousarray(data["inputs"], dtype=np.float32)
         starts = range(0, min(len(images), MOST_BATCHES * batch), batch)
-        self._batches = [torch.from_numpy(np.take(images, range(i, i + batch), axis=0, mode="wrap")) for i in starts]
+        self._batches = [
+            torch.from_numpy(np.take(images, range(i, i + batch), axis=0, mode="wrap"))
+            for i in starts
+        ]
         if self.device.type == "cuda":
             self._batches = [images.pin_memory() for images in self._batches]
         create_model, settle_statistics = _zoo()
@@ -89,7 +101,8 @@ class Side:
         return {"parameters": sum(parameter.numel() for parameter in self._module.parameters())}
 
     def candidate(self, kind: str) -> dict[str, Any]:
-        """Readies one way to run the network; tells how many seconds that took, and its SQNR in dB to eager FP32.
+        """Readies one way to run the network; tells how many seconds that took, and its SQNR in dB
+        to eager FP32.
 
         Raises:
             ValueError: a way that nobody knows.
@@ -109,7 +122,14 @@ class Side:
         if kind.startswith("compile"):
             torch._dynamo.reset()
             module = torch.compile(module, mode="max-autotune")
-        made = Candidate(torch, self.device, module, self._batches, torch.float16 if half else torch.float32, channels_last=last)
+        made = Candidate(
+            torch,
+            self.device,
+            module,
+            self._batches,
+            torch.float16 if half else torch.float32,
+            channels_last=last,
+        )
         for i in range(WARM_UP):
             made.end_to_end(i)
         logits = made.logits(0)
@@ -126,9 +146,20 @@ class Side:
 
 
 class Candidate:
-    """One way to run a network on batches in pinned host memory, which are on the device as well."""
+    """One way to run a network on batches in pinned host memory, which are on the device
+    as well.
+    """
 
-    def __init__(self, torch: Any, device: Any, module: Any, batches: list[Any], dtype: Any, *, channels_last: bool) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        device: Any,
+        module: Any,
+        batches: list[Any],
+        dtype: Any,
+        *,
+        channels_last: bool,
+    ) -> None:
         self._torch, self._device, self._module, self._dtype = torch, device, module, dtype
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._host = batches
@@ -137,7 +168,9 @@ class Candidate:
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if cuda else []
 
     def device(self, i: int) -> float:
-        """Milliseconds of one inference between two events around it, copies left out; by the host's clock where there are no events."""
+        """Milliseconds of one inference between two events around it, copies left out; by the
+        host's clock where there are no events.
+        """
         batch = self._there[i % len(self._there)]
         if not self._events:
             began = time.perf_counter_ns()
@@ -177,7 +210,9 @@ def _sqnr(expected: Any, logits: Any) -> float | None:
 
 
 def _zoo() -> tuple[Any, Any]:
-    """The zoo, as a package of an installed edgekit or as the folder in this tree: a Python with torch alone can import no more of edgekit."""
+    """The zoo, as a package of an installed edgekit or as the folder in this tree: a Python with
+    torch alone can import no more of edgekit.
+    """
     sys.path.insert(0, str(ROOT))
     try:
         from models import create_model
@@ -195,7 +230,10 @@ def serve(orders: TextIO, answers: TextIO, device: str) -> None:
             side = side or Side(device)
             answer = side.answer(json.loads(line))
         except Exception as error:  # noqa: BLE001 - told to whoever gave the order
-            answer = {"error": f"{type(error).__name__}: {str(error).strip() or 'it gives no reason'}", "trace": traceback.format_exc()}
+            answer = {
+                "error": f"{type(error).__name__}: {str(error).strip() or 'it gives no reason'}",
+                "trace": traceback.format_exc(),
+            }
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -1,7 +1,9 @@
-"""Engines as files: what each was built for, in a json beside it, and the checks before one is opened.
+"""Engines as files: what each was built for, in a json beside it, and the checks before one is
+opened.
 
-An engine runs on the GPU architecture and the library version that it was built for, and nowhere else; the json says which, so that a wrong one is refused
-with both sides named and not with a number of TensorRT's.
+An engine runs on the GPU architecture and the library version that it was built for, and nowhere
+else; the json says which, so that a wrong one is refused with both sides named and not with a
+number of TensorRT's.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class _Entry(BaseModel):
 
 
 class Options(_Entry):
-    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB; ``io`` is the type of the image and the scores."""
+    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB;
+    ``io`` is the type of the image and the scores.
+    """
 
     profiles: tuple[tuple[int, int, int], ...] = ()
     opt_level: int | None = None
@@ -54,9 +58,11 @@ class GoldenCheck(_Entry):
 class EngineRecord(_Entry):
     """What an engine was built from and for.
 
-    ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open the engine and the layers are those that the builder was
-    given. ``quantized`` are the convolutions and products that the graph quantizes, by their nodes. ``profiles`` are the batches that it takes: least, best,
-    most. ``input_step`` is that of an INT8 input, which takes round(value / step). ``golden`` is null where it was not run.
+    ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open
+    the engine and the layers are those that the builder was given. ``quantized`` are the
+    convolutions and products that the graph quantizes, by their nodes. ``profiles`` are the batches
+    that it takes: least, best, most. ``input_step`` is that of an INT8 input, which takes
+    round(value / step). ``golden`` is null where it was not run.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -100,8 +106,14 @@ class Engine:
             BadBundle: the file is missing, truncated or altered.
         """
         check_readable(self.path, BadBundle, hint=_REBUILD)
-        if self.path.stat().st_size != self.record.bytes or sha256_of(self.path) != self.record.sha256:
-            raise BadBundle(f"{self.path} is truncated or altered: it is not the file that was built", hint=_REBUILD)
+        if (
+            self.path.stat().st_size != self.record.bytes
+            or sha256_of(self.path) != self.record.sha256
+        ):
+            raise BadBundle(
+                f"{self.path} is truncated or altered: it is not the file that was built",
+                hint=_REBUILD,
+            )
 
     def check_fits(self, runtime: str, version: str, sm: str | None) -> None:
         """
@@ -114,16 +126,30 @@ class Engine:
             ("a GPU of ", r.sm, sm),
         ):
             if here is not None and there != here:
-                raise InputError(f"{self.path.name} was built for {what}{there}; here is {here}", hint=self._rebuild())
+                raise InputError(
+                    f"{self.path.name} was built for {what}{there}; here is {here}",
+                    hint=self._rebuild(),
+                )
 
     def artifact(self, bundle: Bundle) -> Artifact:
         """The engine as a runtime takes it; its batch has a name where it takes several."""
         m, r = bundle.manifest, self.record
-        batch: int | str = r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
+        batch: int | str = (
+            r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
+        )
         image = TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype)
         scores = TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype)
         inputs, outputs = specs((image,), (scores,), r.options.io, r.input_step)
-        return Artifact(self.path, "engine", r.precision, inputs, outputs, r.sha256, r.graph_sha256, r.options.dla_core)
+        return Artifact(
+            self.path,
+            "engine",
+            r.precision,
+            inputs,
+            outputs,
+            r.sha256,
+            r.graph_sha256,
+            r.options.dla_core,
+        )
 
     def _rebuild(self) -> str:
         bundle = self.path.parent.parent if self.path.parent.name == ENGINES else "BUNDLE"
@@ -134,11 +160,28 @@ _REBUILD = "edgekit build BUNDLE --force builds it again"
 
 
 def engine_name(library: Library, target: Target, graph: Artifact, options: Options) -> str:
-    """The file name of an engine: readable, and another one wherever graph, library, GPU, precision or an option is another."""
-    model = None if library.ahead_of_time else target.gpu  # kernels are chosen by measuring them on this very model
-    key = json.dumps([graph.sha256, library.name, library.version, target.sm, model, graph.precision, options.model_dump()], sort_keys=True)
+    """The file name of an engine: readable, and another one wherever graph, library, GPU, precision
+    or an option is another.
+    """
+    model = (
+        None if library.ahead_of_time else target.gpu
+    )  # kernels are chosen by measuring them on this very model
+    key = json.dumps(
+        [
+            graph.sha256,
+            library.name,
+            library.version,
+            target.sm,
+            model,
+            graph.precision,
+            options.model_dump(),
+        ],
+        sort_keys=True,
+    )
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return names.engine_name(library.name, library.version, target.sm, graph.precision, graph.sha256, digest)
+    return names.engine_name(
+        library.name, library.version, target.sm, graph.precision, graph.sha256, digest
+    )
 
 
 def record_path(engine: Path) -> Path:
@@ -152,15 +195,22 @@ def open_engine(path: Path) -> Engine:
         BadBundle: no such engine, or its json is missing or cannot be read.
     """
     if reason := no_file(path):
-        raise BadBundle(f"{path} is no engine: {reason}", hint="edgekit build BUNDLE writes engines into BUNDLE/engines/")
+        raise BadBundle(
+            f"{path} is no engine: {reason}",
+            hint="edgekit build BUNDLE writes engines into BUNDLE/engines/",
+        )
     file = record_path(path)
-    check_readable(file, BadBundle, what=f"{file}, which says what {path.name} was built for", hint=_REBUILD)
+    check_readable(
+        file, BadBundle, what=f"{file}, which says what {path.name} was built for", hint=_REBUILD
+    )
     try:
         return Engine(path, EngineRecord.model_validate_json(file.read_bytes()))
     except OSError as error:
         raise BadBundle(f"{file} cannot be read: {error.strerror}", hint=_REBUILD) from error
     except ValidationError as error:
-        raise BadBundle(f"{file} cannot be read: {first_fault(error, 'json')}", hint=_REBUILD) from error
+        raise BadBundle(
+            f"{file} cannot be read: {first_fault(error, 'json')}", hint=_REBUILD
+        ) from error
 
 
 def engines_of(path: Path) -> tuple[Engine, ...]:

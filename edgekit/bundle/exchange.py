@@ -9,19 +9,33 @@ import sys
 from pathlib import Path
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
-_WITHOUT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}  # what kernels and file systems answer that cannot
+_WITHOUT = {
+    errno.ENOSYS,
+    errno.EINVAL,
+    errno.ENOTSUP,
+}  # what kernels and file systems answer that cannot
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchanges the names of two paths of one file system, with Linux's renameat2(2); False where system or file system cannot.
+    """Exchanges the names of two paths of one file system, with Linux's renameat2(2); False where
+    system or file system cannot.
 
     Raises:
         OSError: it can, and did not.
     """
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None  # glibc 2.28, musl 1.2.4
+    renameat2 = (
+        getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if sys.platform == "linux"
+        else None
+    )  # glibc 2.28, musl 1.2.4
     if renameat2 is None:
         return False
-    if renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), ctypes.c_uint(RENAME_EXCHANGE)) == 0:
+    if (
+        renameat2(
+            AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), ctypes.c_uint(RENAME_EXCHANGE)
+        )
+        == 0
+    ):
         return True
     code = ctypes.get_errno()
     if code in _WITHOUT:

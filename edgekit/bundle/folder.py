@@ -1,6 +1,7 @@
 """The deployable folder: opened, verified, written.
 
-A bundle needs nothing but its own files and the base install to be opened, and one runtime to be run.
+A bundle needs nothing but its own files and the base install to be opened, and one runtime to be
+run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from pydantic import BaseModel, ValidationError
 from edgekit.artifact import Artifact, TensorSpec, sha256_of
 from edgekit.bundle.golden import Golden, read_golden
 from edgekit.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest
-from edgekit.bundle.names import CPU_MODEL, ENGINES, GOLDEN, LABELS, MANIFEST, MODEL, SENSITIVITY, STRONG_MODEL, is_engine_file
+from edgekit.bundle.names import (
+    CPU_MODEL,
+    ENGINES,
+    GOLDEN,
+    LABELS,
+    MANIFEST,
+    MODEL,
+    SENSITIVITY,
+    STRONG_MODEL,
+    is_engine_file,
+)
 from edgekit.bundle.sensitivity import SensitivityTable
 from edgekit.bundle.staging import recover
 from edgekit.errors import BadBundle
@@ -40,20 +51,32 @@ class Bundle:
         if not path.exists():
             recover(path)
         if not path.is_dir():
-            raise BadBundle(f"{path} is no folder", hint="a bundle is the folder that `edgekit export` wrote")
+            raise BadBundle(
+                f"{path} is no folder", hint="a bundle is the folder that `edgekit export` wrote"
+            )
         if not file.exists():
-            raise BadBundle(f"{path} is no bundle: it has no {MANIFEST}", hint="a bundle is the folder that `edgekit export` wrote")
+            raise BadBundle(
+                f"{path} is no bundle: it has no {MANIFEST}",
+                hint="a bundle is the folder that `edgekit export` wrote",
+            )
         check_readable(file, BadBundle, hint=EXPORT_AGAIN)
         try:
             text = file.read_bytes()
             version = _Version.model_validate_json(text).schema_version
             if version != SCHEMA_VERSION:
-                raise BadBundle(f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}", hint="use the edgekit that wrote it")
+                raise BadBundle(
+                    f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}",
+                    hint="use the edgekit that wrote it",
+                )
             manifest = Manifest.model_validate_json(text)
         except OSError as error:
-            raise BadBundle(f"{file} cannot be read: {error.strerror}", hint=EXPORT_AGAIN) from error
+            raise BadBundle(
+                f"{file} cannot be read: {error.strerror}", hint=EXPORT_AGAIN
+            ) from error
         except ValidationError as error:
-            raise BadBundle(f"{file} cannot be read: {first_fault(error, MANIFEST)}", hint=EXPORT_AGAIN) from error
+            raise BadBundle(
+                f"{file} cannot be read: {first_fault(error, MANIFEST)}", hint=EXPORT_AGAIN
+            ) from error
         for name in (MODEL, GOLDEN):
             if name not in manifest.files:
                 raise BadBundle(f"{file} lists no {name}", hint=EXPORT_AGAIN)
@@ -66,12 +89,16 @@ class Bundle:
 
     @property
     def cpu_artifact(self) -> Artifact:
-        """The graph to run on a CPU: the same numbers in the form its kernels are fast on, where the bundle has one."""
+        """The graph to run on a CPU: the same numbers in the form its kernels are fast on, where
+        the bundle has one.
+        """
         return self._artifact(CPU_MODEL if CPU_MODEL in self.manifest.files else MODEL)
 
     @property
     def strong_artifact(self) -> Artifact:
-        """The graph for TensorRT 10, 11 and RTX, whose layers run in the types that the graph says; like the others where the bundle has no such form."""
+        """The graph for TensorRT 10, 11 and RTX, whose layers run in the types that the graph says;
+        like the others where the bundle has no such form.
+        """
         return self._artifact(STRONG_MODEL if STRONG_MODEL in self.manifest.files else MODEL)
 
     def _artifact(self, name: str) -> Artifact:
@@ -89,7 +116,8 @@ class Bundle:
         """Names of the classes in order, or None where nobody gave any.
 
         Raises:
-            BadBundle: they are not those that were exported, not as many as the classes, or no text.
+            BadBundle: they are not those that were exported, not as many as the classes, or no
+                text.
         """
         if LABELS not in self.manifest.files:
             return None
@@ -100,21 +128,28 @@ class Bundle:
         except UnicodeDecodeError as error:
             raise BadBundle(f"{file} cannot be read: {error}", hint=EXPORT_AGAIN) from error
         if len(names) != classes:
-            raise BadBundle(f"{file} names {len(names)} classes, the network has {classes}", hint=EXPORT_AGAIN)
+            raise BadBundle(
+                f"{file} names {len(names)} classes, the network has {classes}", hint=EXPORT_AGAIN
+            )
         return names
 
     def golden(self) -> Golden:
         """The images and outputs that prove a copy of this bundle.
 
         Raises:
-            BadBundle: the file is not the one that was exported, or holds something else than the manifest says.
+            BadBundle: the file is not the one that was exported, or holds something else than the
+                manifest says.
         """
         self.check(GOLDEN)
         image = tuple(int(side) for side in self.manifest.input.shape[1:])
         try:
-            return read_golden(self.path / GOLDEN, self.manifest.golden.images, image, self.manifest.output.classes)
+            return read_golden(
+                self.path / GOLDEN, self.manifest.golden.images, image, self.manifest.output.classes
+            )
         except ValueError as error:
-            raise BadBundle(f"{self.path / GOLDEN} is not what {MANIFEST} says: {error}", hint=EXPORT_AGAIN) from error
+            raise BadBundle(
+                f"{self.path / GOLDEN} is not what {MANIFEST} says: {error}", hint=EXPORT_AGAIN
+            ) from error
 
     def sensitivity(self) -> SensitivityTable | None:
         """What each layer costs in INT8; None where the bundle does not say.
@@ -128,22 +163,40 @@ class Bundle:
         try:
             return SensitivityTable.model_validate_json((self.path / SENSITIVITY).read_bytes())
         except ValidationError as error:
-            raise BadBundle(f"{self.path / SENSITIVITY} cannot be read: {first_fault(error, 'json')}", hint=EXPORT_AGAIN) from error
+            raise BadBundle(
+                f"{self.path / SENSITIVITY} cannot be read: {first_fault(error, 'json')}",
+                hint=EXPORT_AGAIN,
+            ) from error
 
     def damage(self) -> list[str]:
         """What differs from the manifest's hashes, file by file; empty for a sound bundle.
 
-        What a build that was killed left in ``engines/`` is no damage: no reader looks at it, and the next build removes it.
+        What a build that was killed left in ``engines/`` is no damage: no reader looks at it, and
+        the next build removes it.
         """
         found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
         listed = {MANIFEST, *self.manifest.files}
-        there = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_symlink() or not p.is_dir())
-        return found + [f"{name} is not in the manifest" for name in there if name not in listed and not is_engine_file(name)]
+        there = sorted(
+            p.relative_to(self.path).as_posix()
+            for p in self.path.rglob("*")
+            if p.is_symlink() or not p.is_dir()
+        )
+        return found + [
+            f"{name} is not in the manifest"
+            for name in there
+            if name not in listed and not is_engine_file(name)
+        ]
 
     def leftovers(self) -> list[Path]:
-        """Files in ``engines/`` that are named like engines and their records, and that the manifest does not list."""
+        """Files in ``engines/`` that are named like engines and their records, and that the
+        manifest does not list.
+        """
         found = (f"{ENGINES}/{p.name}" for p in (self.path / ENGINES).glob("*"))
-        return [self.path / name for name in found if is_engine_file(name) and name not in self.manifest.files]
+        return [
+            self.path / name
+            for name in found
+            if is_engine_file(name) and name not in self.manifest.files
+        ]
 
     def check_whole(self) -> None:
         """
@@ -154,7 +207,8 @@ class Bundle:
             raise self._damaged(damage[0])
 
     def check_exported(self) -> None:
-        """As :meth:`check_whole`, but for engines, which have a check of their own, and for files that the manifest does not list.
+        """As :meth:`check_whole`, but for engines, which have a check of their own, and for files
+        that the manifest does not list.
 
         Raises:
             BadBundle: some file is not what was exported.
@@ -198,10 +252,15 @@ class _Version(BaseModel):
 def first_fault(error: ValidationError, whole: str) -> str:
     """Where a json departs from its schema first, and how; ``whole`` is what the file is called."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"
+    return (
+        f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"
+    )
 
 
 def inventory(folder: Path) -> dict[str, FileEntry]:
     """Every file below a folder but the manifest, with its hash and size."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {p.relative_to(folder).as_posix(): FileEntry(sha256=sha256_of(p), bytes=p.stat().st_size) for p in files}
+    return {
+        p.relative_to(folder).as_posix(): FileEntry(sha256=sha256_of(p), bytes=p.stat().st_size)
+        for p in files
+    }

@@ -18,7 +18,9 @@ LONGEST_TEXT = 4096  # characters of an image's name
 
 @dataclass(frozen=True)
 class Golden:
-    """Preprocessed images ``(N, C, H, W)``, the reference's outputs ``(N, classes)`` and the images' names."""
+    """Preprocessed images ``(N, C, H, W)``, the reference's outputs ``(N, classes)`` and the
+    images' names.
+    """
 
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
@@ -27,11 +29,17 @@ class Golden:
 
 def save_golden(path: Path, golden: Golden) -> None:
     """Writes ``golden.npz``, compressed."""
-    np.savez_compressed(path, inputs=golden.inputs, outputs=golden.outputs, names=np.array([text_of(name) for name in golden.names]))
+    np.savez_compressed(
+        path,
+        inputs=golden.inputs,
+        outputs=golden.outputs,
+        names=np.array([text_of(name) for name in golden.names]),
+    )
 
 
 def read_golden(path: Path, count: int, image: tuple[int, ...], classes: int) -> Golden:
-    """Reads ``count`` images of a shape and their outputs. What the arrays say of themselves is checked before any is read.
+    """Reads ``count`` images of a shape and their outputs. What the arrays say of themselves is
+    checked before any is read.
 
     Raises:
         ValueError: anything else is there, in words.
@@ -45,7 +53,9 @@ def read_golden(path: Path, count: int, image: tuple[int, ...], classes: int) ->
             names = _array(archive, "names", (count,))
     except ValueError:
         raise
-    except Exception as error:  # the readers of archives and headers raise whatever they stumble on, a tokenizer's errors among them
+    # the readers of archives and headers raise whatever they stumble on, a tokenizer's errors among
+    # them
+    except Exception as error:
         raise ValueError(f"it cannot be read: {error}") from error
     return Golden(inputs, outputs, tuple(str(name) for name in names))
 
@@ -55,7 +65,11 @@ def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArr
         found, dtype = _header(file)
         if found != shape:
             raise ValueError(f"{name} are of shape {found}, and not {shape}")
-        if dtype != np.float32 if name != "names" else dtype.kind != "U" or dtype.itemsize > 4 * LONGEST_TEXT:
+        if (
+            dtype != np.float32
+            if name != "names"
+            else dtype.kind != "U" or dtype.itemsize > 4 * LONGEST_TEXT
+        ):
             raise ValueError(f"{name} are of type {dtype}")
     with archive.open(f"{name}.npy") as file:
         array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
@@ -66,5 +80,7 @@ def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArr
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(file)
-    shape, _, dtype = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
+    shape, _, dtype = (
+        npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
+    )
     return shape, dtype

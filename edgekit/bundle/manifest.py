@@ -27,7 +27,13 @@ def _as_text(value: Any) -> Any:
 def _inside(name: str) -> str:
     """A file of the bundle by its path from there."""
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or name.startswith("/") or "\0" in name or max(len(part.encode()) for part in parts) > LONGEST_NAME:
+    if (
+        not parts
+        or ".." in parts
+        or name.startswith("/")
+        or "\0" in name
+        or max(len(part.encode()) for part in parts) > LONGEST_NAME
+    ):
         raise ValueError(f"{name[:LONGEST_NAME]!r} names no file of a bundle")
     return name
 
@@ -38,7 +44,9 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class WeightsEntry(_Entry):
-    """``source`` is pretrained, file, random, factory or graph; ``trained`` is False only where edgekit itself drew them at random."""
+    """``source`` is pretrained, file, random, factory or graph; ``trained`` is False only where
+    edgekit itself drew them at random.
+    """
 
     source: str
     trained: bool
@@ -59,10 +67,14 @@ class NetworkEntry(_Entry):
 
 
 class InputEntry(_Entry):
-    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it. The batch, alone of the shape, may have a name."""
+    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it. The
+    batch, alone of the shape, may have a name.
+    """
 
     name: str
-    shape: tuple[Annotated[int, Field(ge=1, le=MAX_BATCH)] | Annotated[str, Field(min_length=1)], ...] = Field(min_length=4, max_length=4)
+    shape: tuple[
+        Annotated[int, Field(ge=1, le=MAX_BATCH)] | Annotated[str, Field(min_length=1)], ...
+    ] = Field(min_length=4, max_length=4)
     dtype: str = Field(pattern="^float(32|16)$")
     channels: int
     height: int
@@ -80,7 +92,16 @@ class InputEntry(_Entry):
         return self
 
     def spec(self) -> InputSpec:
-        return InputSpec(self.channels, self.height, self.width, self.resize, self.interpolation, self.mean, self.std, self.layout)
+        return InputSpec(
+            self.channels,
+            self.height,
+            self.width,
+            self.resize,
+            self.interpolation,
+            self.mean,
+            self.std,
+            self.layout,
+        )
 
 
 class OutputEntry(_Entry):
@@ -92,7 +113,9 @@ class OutputEntry(_Entry):
 
 
 class KeptEntry(_Entry):
-    """A node in higher precision than the rest, and why: ``fp32`` where FP16 would harm it, ``float`` where it only is not INT8."""
+    """A node in higher precision than the rest, and why: ``fp32`` where FP16 would harm it,
+    ``float`` where it only is not INT8.
+    """
 
     name: str
     op_type: str
@@ -109,11 +132,13 @@ class ImagesEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` marks noise in the photos' place.
+    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random``
+    marks noise in the photos' place.
 
-    No photo has two roles: from ``images`` ranges and rounding were taken; by those of ``choosing`` the calibrator, equalization and the layers that stay
-    float were chosen, and ``sqnr`` (dB) and ``agreement`` are the graph's on them; those of ``judging`` judged the rungs of INT8. ``judged`` is False where
-    they were too few to pass a gate.
+    No photo has two roles: from ``images`` ranges and rounding were taken; by those of ``choosing``
+    the calibrator, equalization and the layers that stay float were chosen, and ``sqnr`` (dB) and
+    ``agreement`` are the graph's on them; those of ``judging`` judged the rungs of INT8. ``judged``
+    is False where they were too few to pass a gate.
     """
 
     calibrator: str
@@ -134,7 +159,9 @@ class GateEntry(_Entry):
 
 
 class GoldenEntry(_Entry):
-    """What the graph reached on the golden images when it was exported; ``sqnr`` in dB, null where nothing differs."""
+    """What the graph reached on the golden images when it was exported; ``sqnr`` in dB, null where
+    nothing differs.
+    """
 
     images: int = Field(ge=1)
     flips: Count
@@ -154,9 +181,12 @@ class RungEntry(_Entry):
     images: int
     passed: bool
     judged: bool = Field(
-        description="False where too few images were left that had chosen nothing; passed then says that they found no fault"
+        description="False where too few images were left that had chosen nothing; passed then "
+        "says that they found no fault"
     )
-    caveat: str | None = Field(description="by how little the gate was met, where the interval does not bear it out")
+    caveat: str | None = Field(
+        description="by how little the gate was met, where the interval does not bear it out"
+    )
 
 
 class FileEntry(_Entry):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = "manifest.json", "model.onnx", "golden.npz", "labels.txt", "sensitivity.json"
+MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = (
+    "manifest.json",
+    "model.onnx",
+    "golden.npz",
+    "labels.txt",
+    "sensitivity.json",
+)
 CPU_MODEL = "model.cpu.onnx"
 STRONG_MODEL = "model.strong.onnx"
 ENGINES = "engines"
@@ -15,11 +21,18 @@ _ENGINE_FILE = re.compile(
 )
 
 
-def engine_name(runtime: str, version: str, sm: str, precision: str, graph_sha256: str, key_sha256: str) -> str:
-    """Readable, and another one wherever the graph, what builds, the GPU, the precision or the key of the options is another."""
-    return f"{runtime}-{version}-{sm}-{precision}-{graph_sha256[:KEY_DIGITS]}-{key_sha256[:KEY_DIGITS]}{ENGINE}"
+def engine_name(
+    runtime: str, version: str, sm: str, precision: str, graph_sha256: str, key_sha256: str
+) -> str:
+    """Readable, and another one wherever the graph, what builds, the GPU, the precision or the key
+    of the options is another.
+    """
+    graph, key = graph_sha256[:KEY_DIGITS], key_sha256[:KEY_DIGITS]
+    return f"{runtime}-{version}-{sm}-{precision}-{graph}-{key}{ENGINE}"
 
 
 def is_engine_file(name: str) -> bool:
-    """Whether a path in a bundle is called like an engine of edgekit's, or like the json beside one."""
+    """Whether a path in a bundle is called like an engine of edgekit's, or like the json beside
+    one.
+    """
     return _ENGINE_FILE.fullmatch(name) is not None

@@ -11,10 +11,13 @@ EXACT_DB = 70.0  # FP32 sums in another order: benchmarks/fp32_rounding.py
 
 
 def lost(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, ...]:
-    """What the export reached on the same images and a runtime does not, in words; empty when it holds.
+    """What the export reached on the same images and a runtime does not, in words; empty when it
+    holds.
 
-    The runtime of the export has to match it but for ``ROUNDING_DB``. Another, ``elsewhere``, computes FP16 and INT8 in its own way: there the gate's SQNR
-    is enough, where the bundle's gate asks for one. Never more is asked than the export reached: its gate was met on more images than are golden.
+    The runtime of the export has to match it but for ``ROUNDING_DB``. Another, ``elsewhere``,
+    computes FP16 and INT8 in its own way: there the gate's SQNR is enough, where the bundle's gate
+    asks for one. Never more is asked than the export reached: its gate was met on more images than
+    are golden.
     """
     then = manifest.golden
     if parity.nonfinite:
@@ -28,5 +31,7 @@ def lost(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, .
         failures.append(f"SQNR is {parity.sqnr:.1f} dB; at least {least:.1f} dB are needed {why}")
     allowed = then.flips + Gate(agreement=manifest.gate.agreement).allowed_flips(parity.images)
     if parity.flips > allowed:
-        failures.append(f"{parity.flips} of {parity.images} golden images flip; at the export {then.flips} did")
+        failures.append(
+            f"{parity.flips} of {parity.images} golden images flip; at the export {then.flips} did"
+        )
     return tuple(failures)

@@ -17,7 +17,9 @@ class Reached(_Entry):
 
 
 class LayerCost(_Entry):
-    """A layer ``alone_float`` in an INT8 network and ``alone_int8`` in a float one; ``macs_share`` is its part of the MACs."""
+    """A layer ``alone_float`` in an INT8 network and ``alone_int8`` in a float one; ``macs_share``
+    is its part of the MACs.
+    """
 
     layer: str
     alone_float: Reached
@@ -26,7 +28,9 @@ class LayerCost(_Entry):
 
 
 class SensitivityTable(_Entry):
-    """Layers from the costliest to the cheapest; ``all_int8`` is the starting point, on so many ``images``."""
+    """Layers from the costliest to the cheapest; ``all_int8`` is the starting point, on so many
+    ``images``.
+    """
 
     layers: tuple[LayerCost, ...]
     all_int8: Reached

@@ -1,5 +1,5 @@
-"""A folder that is whole or absent: written beside its final place under a hidden name, and given that name, or exchanged with what has it, when
-everything is in it."""
+"""A folder that is whole or absent: written beside its final place under a hidden name, and given
+that name, or exchanged with what has it, when everything is in it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ REPLACED = "replaced"
 
 
 class Staging:
-    """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place, and ``scratch`` one for what the bundle will not
-    hold; ``commit()`` gives ``path`` its final name, and leaving removes everything else.
+    """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place,
+    and ``scratch`` one for what the bundle will not hold; ``commit()`` gives ``path`` its final
+    name, and leaving removes everything else.
 
     Args:
         final: the folder to make.
         force: replace an existing bundle, which stays untouched until the new one is whole.
 
     Raises:
-        BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files that edgekit did not write.
+        BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files
+            that edgekit did not write.
         InputError: the folder cannot be written, or its name is no UTF-8.
         EnvironmentLacks: the disk is full.
     """
@@ -56,18 +58,29 @@ class Staging:
 
     def _check_final(self) -> None:
         if Path.cwd().is_relative_to(self.final):
-            raise InputError(f"{self.final} is the folder you are in, which cannot be replaced", hint="choose another --out")
+            raise InputError(
+                f"{self.final} is the folder you are in, which cannot be replaced",
+                hint="choose another --out",
+            )
         if not self.final.exists() or (self.final.is_dir() and not any(self.final.iterdir())):
             return
         written = _written_by_edgekit(self.final)
         if written is None:
-            raise BadBundle(f"{self.final} exists and is no bundle; it will not be replaced", hint="choose another --out")
+            raise BadBundle(
+                f"{self.final} exists and is no bundle; it will not be replaced",
+                hint="choose another --out",
+            )
         if not self.force:
             raise BadBundle(f"{self.final} exists", hint="--force replaces it")
-        others = sorted(p.relative_to(self.final).as_posix() for p in self.final.rglob("*") if not p.is_dir() or p.is_symlink())
+        others = sorted(
+            p.relative_to(self.final).as_posix()
+            for p in self.final.rglob("*")
+            if not p.is_dir() or p.is_symlink()
+        )
         if lost := [name for name in others if name not in written and not is_engine_file(name)]:
             raise BadBundle(
-                f"{self.final} holds files that edgekit did not write, {lost[0]} for one", hint="move them away, or choose another --out"
+                f"{self.final} holds files that edgekit did not write, {lost[0]} for one",
+                hint="move them away, or choose another --out",
             )
 
     def __enter__(self) -> Staging:
@@ -95,20 +108,32 @@ class Staging:
                 self.path.rename(self.final)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise BadBundle(f"{self.final} appeared meanwhile: another export wrote it", hint="--force replaces it") from error
+                raise BadBundle(
+                    f"{self.final} appeared meanwhile: another export wrote it",
+                    hint="--force replaces it",
+                ) from error
             raise _explain(error, self.final) from error
         return self.final
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._sibling.leave()
-        if isinstance(error, OSError) and (error.filename is None or Path(str(error.filename)).is_relative_to(self._sibling.path)):
+        if isinstance(error, OSError) and (
+            error.filename is None or Path(str(error.filename)).is_relative_to(self._sibling.path)
+        ):
             raise _explain(error, self.final) from error
 
 
 class Sibling:
-    """Context manager: a hidden folder beside a bundle, on the same disk, that goes whatever happens.
+    """Context manager: a hidden folder beside a bundle, on the same disk, that goes whatever
+    happens.
 
-    It is locked as long as its process lives, so that whoever works on the same bundle next can tell, and remove, what a killed process left behind.
+    It is locked as long as its process lives, so that whoever works on the same bundle next can
+    tell, and remove, what a killed process left behind.
     """
 
     def __init__(self, final: Path) -> None:
@@ -118,7 +143,9 @@ class Sibling:
 
     @property
     def replaced(self) -> Path:
-        """Where the bundle waits that is being replaced; whoever finds it there, and nothing in its place, puts it back."""
+        """Where the bundle waits that is being replaced; whoever finds it there, and nothing in its
+        place, puts it back.
+        """
         return self.path / REPLACED
 
     def __enter__(self) -> Sibling:
@@ -131,18 +158,26 @@ class Sibling:
         if self._lock is not None:
             self._lock.close()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.leave()
 
 
 def recover(final: Path) -> None:
-    """Removes what killed exports and builds of a bundle left beside it, and puts back the bundle that one of them had taken away.
+    """Removes what killed exports and builds of a bundle left beside it, and puts back the bundle
+    that one of them had taken away.
 
     Those that still run hold their lock and are left alone.
     """
     with suppress(OSError):  # a name that is none, another user's folder
         final = Path(os.path.realpath(final))
-        for hidden in final.parent.glob(f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"):
+        for hidden in final.parent.glob(
+            f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"
+        ):
             if lock := _hold(hidden, wait=False):
                 with lock:
                     _clear(hidden, final)
@@ -150,7 +185,9 @@ def recover(final: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes that ask for the same out until the body is done, where the file system has locks."""
+    """Keeps other processes that ask for the same out until the body is done, where the file system
+    has locks.
+    """
     if sys.platform == "win32":
         yield
         return
@@ -164,26 +201,38 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _written_by_edgekit(folder: Path) -> set[str] | None:
-    """The files that a bundle's manifest lists; None where the folder is no bundle, as many things have a ``manifest.json``."""
+    """The files that a bundle's manifest lists; None where the folder is no bundle, as many things
+    have a ``manifest.json``.
+    """
     if no_file(folder / MANIFEST):
         return None
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(manifest, dict) or "edgekit" not in manifest or not isinstance(manifest.get("files"), dict):
+    if (
+        not isinstance(manifest, dict)
+        or "edgekit" not in manifest
+        or not isinstance(manifest.get("files"), dict)
+    ):
         return None
     return {MANIFEST, *manifest["files"]}
 
 
 def _explain(error: OSError, where: Path) -> EdgekitError:
     if error.errno in NO_SPACE:
-        return EnvironmentLacks(f"no space left to write {where}", hint="free some space, or choose another --out")
-    return InputError(f"{where} cannot be written: {error.strerror or error}", hint="choose another --out")
+        return EnvironmentLacks(
+            f"no space left to write {where}", hint="free some space, or choose another --out"
+        )
+    return InputError(
+        f"{where} cannot be written: {error.strerror or error}", hint="choose another --out"
+    )
 
 
 def _clear(hidden: Path, final: Path) -> None:
-    """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put back first."""
+    """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put
+    back first.
+    """
     replaced = hidden / REPLACED
     try:
         if replaced.exists() and not final.exists():
@@ -196,7 +245,8 @@ def _clear(hidden: Path, final: Path) -> None:
 def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:
     """Makes a folder if need be and locks it, until the file is closed or the process dies.
 
-    None where another process has it, or where nothing can be locked: on Windows and on file systems without locks orphans stay.
+    None where another process has it, or where nothing can be locked: on Windows and on file
+    systems without locks orphans stay.
     """
     while True:
         folder.mkdir(exist_ok=True)

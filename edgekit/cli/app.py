@@ -16,7 +16,20 @@ from typing import Any, NoReturn
 import typer
 
 from edgekit import __version__
-from edgekit.cli.commands import bench, blame, build, calib, doctor, export, inspect, quantize, run, sensitivity, verify, zoo
+from edgekit.cli.commands import (
+    bench,
+    blame,
+    build,
+    calib,
+    doctor,
+    export,
+    inspect,
+    quantize,
+    run,
+    sensitivity,
+    verify,
+    zoo,
+)
 from edgekit.cli.console import err, escape
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 
@@ -25,7 +38,8 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer gives it no name
 
 app = typer.Typer(
     name="edgekit",
-    help="Image classifiers to edge devices: a verified bundle from a network, with proof at every step.",
+    help="Image classifiers to edge devices: a verified bundle from a network, with proof at every "
+    "step.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,7 +53,11 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version.")) -> None:
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
     """Options before any verb."""
 
 
@@ -72,13 +90,17 @@ def main() -> NoReturn:
             signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character still shows the rest
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a console that lacks a character still shows the rest
     warnings.showwarning = _show_warning
     sys.exit(execute(sys.argv[1:]))
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Runs one command line, by default ``--help``, and returns its exit code; stderr says what went wrong."""
+    """Runs one command line, by default ``--help``, and returns its exit code; stderr says what
+    went wrong.
+    """
     try:
         code = _invoke(arguments or ["--help"])
         sys.stdout.flush()
@@ -108,11 +130,16 @@ def _check_given(arguments: Sequence[str]) -> None:
         InputError: an argument is empty, as a variable of a script that holds nothing leaves it.
     """
     for before, argument in zip(("", *arguments), arguments, strict=False):
-        option = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else ""
+        option = (
+            argument.removesuffix("=")
+            if argument.startswith("--") and argument.endswith("=")
+            else ""
+        )
         if not argument or option:
             where = option or (before if before.startswith("-") else "")
             raise InputError(
-                f"{where + ' ' if where else ''}'' is empty", hint="leave the option away, or give it a value" if where else None
+                f"{where + ' ' if where else ''}'' is empty",
+                hint="leave the option away, or give it a value" if where else None,
             )
 
 
@@ -125,7 +152,10 @@ def _tell(error: BaseException) -> int:
         err.print("interrupted; nothing half-made was left behind", style="yellow")
         return 128 + error.number if isinstance(error, Terminated) else INTERRUPTED
     if isinstance(error, _UsageError):
-        message, path = error.format_message().strip().rstrip("."), error.ctx.command_path if error.ctx else "edgekit"
+        message, path = (
+            error.format_message().strip().rstrip("."),
+            error.ctx.command_path if error.ctx else "edgekit",
+        )
         error = EdgekitError(message[:1].lower() + message[1:], hint=f"{path} --help")
         error.exit_code = 2
     elif not isinstance(error, EdgekitError) and (lack := lacking(error)):
@@ -137,7 +167,10 @@ def _tell(error: BaseException) -> int:
         show(error)
         return error.exit_code
     err.print(f"[red]bug[/]: {escape(said(error))}")
-    err.print("\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what it prints")
+    err.print(
+        "\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what "
+        "it prints"
+    )
     return BUG
 
 
@@ -157,7 +190,12 @@ def _abandon_stdout() -> None:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
 ) -> None:
     """Others' warnings in a line, without their source."""
     err.print(f"[yellow]warning[/]: {escape(str(message).strip().partition(chr(10))[0])}")

@@ -21,7 +21,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(is_whole(p.strip()) for p in parts):
-        raise InputError(f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width")
+        raise InputError(
+            f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width"
+        )
     height, width = int(parts[0]), int(parts[-1])
     if not all(8 <= side <= MAX_SIDE for side in (height, width)):
         raise InputError(f"--size {text} is outside 8 … {MAX_SIDE} pixels", hint="--size 224")
@@ -29,7 +31,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text is a whole number that Python reads; it refuses to read thousands of digits."""
+    """Whether a text is a whole number that Python reads; it refuses to read thousands of
+    digits.
+    """
     return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
@@ -44,9 +48,13 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"{option} {text}: these are no numbers", hint=f"{option} 0.485,0.456,0.406") from error
+        raise InputError(
+            f"{option} {text}: these are no numbers", hint=f"{option} 0.485,0.456,0.406"
+        ) from error
     if not all(map(math.isfinite, numbers)):
-        raise InputError(f"{option} {text}: these are no finite numbers", hint=f"{option} 0.485,0.456,0.406")
+        raise InputError(
+            f"{option} {text}: these are no finite numbers", hint=f"{option} 0.485,0.456,0.406"
+        )
     return numbers
 
 
@@ -69,7 +77,10 @@ def check_opset(opset: int) -> None:
         InputError: outside 13 … 22.
     """
     if not 13 <= opset <= 22:
-        raise InputError(f"--opset {opset} is not supported", hint="13 to 22; 17 is read by every TensorRT from 8.6 on")
+        raise InputError(
+            f"--opset {opset} is not supported",
+            hint="13 to 22; 17 is read by every TensorRT from 8.6 on",
+        )
 
 
 def check_calibrator(name: str) -> str:
@@ -77,7 +88,16 @@ def check_calibrator(name: str) -> str:
     Raises:
         InputError: no such calibrator.
     """
-    known = ("auto", "max", "percentile-99.9", "percentile-99.99", "percentile-99.999", "percentile-99.9999", "entropy", "mse")
+    known = (
+        "auto",
+        "max",
+        "percentile-99.9",
+        "percentile-99.99",
+        "percentile-99.999",
+        "percentile-99.9999",
+        "entropy",
+        "mse",
+    )
     wanted = f"percentile-{name}" if name[:1].isdecimal() else name
     if wanted not in known:
         raise InputError(f"--calibrator {name} is unknown", hint=f"one of {', '.join(known)}")

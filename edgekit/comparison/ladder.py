@@ -1,4 +1,6 @@
-"""The parity ladder: every rung against the top, on the same images, with the gate it has to meet."""
+"""The parity ladder: every rung against the top, on the same images, with the gate it has
+to meet.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from edgekit.errors import InputError
 class Gate:
     """What a rung has to meet; None asks nothing.
 
-    ``relative``: largest max-abs error over the reference's range; ``sqnr``: least dB; ``agreement``: least share of images with the same first class.
-    Flips come whole: N images allow N × (1 − agreement) of them, rounded up, so that 0.99 on 78 images allows one and 1.0 none.
+    ``relative``: largest max-abs error over the reference's range; ``sqnr``: least dB;
+    ``agreement``: least share of images with the same first class. Flips come whole: N images allow
+    N × (1 − agreement) of them, rounded up, so that 0.99 on 78 images allows one and 1.0 none.
     """
 
     relative: float | None = None
@@ -24,7 +27,9 @@ class Gate:
 
     def allowed_flips(self, images: int) -> int:
         """How many of so many images may change their first class."""
-        return images if self.agreement is None else math.ceil(round(images * (1 - self.agreement), 9))
+        return (
+            images if self.agreement is None else math.ceil(round(images * (1 - self.agreement), 9))
+        )
 
     def failures(self, parity: Parity) -> tuple[str, ...]:
         """What the rung misses, in words; empty when it passes."""
@@ -32,27 +37,35 @@ class Gate:
         if parity.nonfinite:
             misses.append(f"{parity.nonfinite} outputs are NaN or infinite")
         if self.relative is not None and not parity.relative <= self.relative:
-            misses.append(f"max-abs is {parity.relative:.1e} of the range, over {self.relative:.0e}")
+            misses.append(
+                f"max-abs is {parity.relative:.1e} of the range, over {self.relative:.0e}"
+            )
         if self.sqnr is not None and not parity.sqnr >= self.sqnr:
             misses.append(f"SQNR {parity.sqnr:.1f} dB is under {self.sqnr:g} dB")
         if parity.flips > self.allowed_flips(parity.images):
             misses.append(
-                f"top-1 agreement {parity.top1:.1%} is under {self.agreement or 0:.1%} ({parity.flips} of {parity.images} images flip)"
+                f"top-1 agreement {parity.top1:.1%} is under {self.agreement or 0:.1%} "
+                f"({parity.flips} of {parity.images} images flip)"
             )
         return tuple(misses)
 
     def caveat(self, parity: Parity) -> str | None:
-        """Where the agreement is met by count alone, and its 95 % interval does not bear it out: by how much."""
+        """Where the agreement is met by count alone, and its 95 % interval does not bear it out: by
+        how much.
+        """
         low, _ = parity.interval
         if self.agreement is None or low >= self.agreement or self.failures(parity):
             return None
         return (
-            f"agreement {self.agreement:.1%} is met by count ({parity.agreeing} of {parity.images}); "
-            f"the lower bound of its 95 % interval is {low:.1%}, {100 * (self.agreement - low):.1f} points below"
+            f"agreement {self.agreement:.1%} is met by count ({parity.agreeing} of "
+            f"{parity.images}); "
+            f"the lower bound of its 95 % interval is {low:.1%}, "
+            f"{100 * (self.agreement - low):.1f} points below"
         )
 
 
-# FP32: 11 dB under what float32's rounding leaves where torch itself is near to double precision; benchmarks/fp32_rounding.py has what was measured.
+# FP32: 11 dB under what float32's rounding leaves where torch itself is near to double precision;
+# benchmarks/fp32_rounding.py has what was measured.
 DEFAULT_GATES: dict[Precision, Gate] = {
     "fp32": Gate(relative=1e-3, sqnr=60.0, agreement=0.99),
     "fp16": Gate(sqnr=40.0, agreement=0.99),
@@ -63,7 +76,8 @@ GATE_KEYS = ("relative", "sqnr", "agreement")
 
 
 def parse_gate(text: str, default: Gate) -> Gate:
-    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing of that, ``none`` alone nothing at all.
+    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing of that,
+    ``none`` alone nothing at all.
 
     Raises:
         InputError: an unknown key, no number, or a share outside 0..1.
@@ -75,7 +89,8 @@ def parse_gate(text: str, default: Gate) -> Gate:
         key, _, number = part.partition("=")
         if key not in GATE_KEYS:
             raise InputError(
-                f"--gate: unknown key {key!r}", hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20"
+                f"--gate: unknown key {key!r}",
+                hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20",
             )
         if key in given:
             raise InputError(f"--gate {text}: {key} is given twice", hint="give each key once")
@@ -83,11 +98,17 @@ def parse_gate(text: str, default: Gate) -> Gate:
         try:
             value = None if number == "none" else float(number)
         except ValueError as error:
-            raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97") from error
+            raise InputError(
+                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
+            ) from error
         if value is not None and not math.isfinite(value):
-            raise InputError(f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97")
+            raise InputError(
+                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
+            )
         if key == "agreement" and value is not None and not 0 <= value <= 1:
-            raise InputError(f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %")
+            raise InputError(
+                f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %"
+            )
         gate = replace(gate, **{key: value})
     return gate
 
@@ -96,8 +117,9 @@ def parse_gate(text: str, default: Gate) -> Gate:
 class Rung:
     """One row: what was made, how long it took, how large it is, and how far it is from the top.
 
-    ``seconds`` is the time of making it; ``megabytes`` the file's size in 10⁶ bytes; ``checked_with`` says what ran it. The top has no parity.
-    ``caveat`` says by how little a gate was met; ``judged`` is False where the images that chose nothing were too few to pass it.
+    ``seconds`` is the time of making it; ``megabytes`` the file's size in 10⁶ bytes;
+    ``checked_with`` says what ran it. The top has no parity. ``caveat`` says by how little a gate
+    was met; ``judged`` is False where the images that chose nothing were too few to pass it.
     """
 
     name: str

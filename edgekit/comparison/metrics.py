@@ -16,12 +16,14 @@ FP16_LAST_SPACED = 65472.0  # FP16's largest number but one; NumPy gives no spac
 class Parity:
     """A candidate against the reference on the same images.
 
-    ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` over the range of the reference's outputs; ``cosine`` is over all logits;
-    ``sqnr`` is the signal-to-quantization-noise ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²), infinite where nothing differs.
-    ``top1`` is the share of images with the same first class, ``top5`` the share whose reference class is among the candidate's first five.
-    ``ties`` counts the images whose first class changed between two that the reference itself cannot tell apart in FP16: its logits of the two are closer
-    than the spacing of FP16 numbers there.
-    ``nonfinite`` counts outputs that are NaN or infinite; with any, the other numbers are NaN and the agreements count those images as lost.
+    ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` over the range of the
+    reference's outputs; ``cosine`` is over all logits; ``sqnr`` is the signal-to-quantization-noise
+    ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²), infinite where nothing
+    differs. ``top1`` is the share of images with the same first class, ``top5`` the share whose
+    reference class is among the candidate's first five. ``ties`` counts the images whose first
+    class changed between two that the reference itself cannot tell apart in FP16: its logits of the
+    two are closer than the spacing of FP16 numbers there. ``nonfinite`` counts outputs that are NaN
+    or infinite; with any, the other numbers are NaN and the agreements count those images as lost.
     """
 
     images: int
@@ -52,7 +54,9 @@ class Parity:
 
 
 def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a share that was counted (Wilson, "Probable inference", 1927), within 0 … 1."""
+    """The interval of a share that was counted (Wilson, "Probable inference", 1927),
+    within 0 … 1.
+    """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, weight = count / of, z * z / of
     middle = (share + weight / 2) / (1 + weight)
@@ -67,7 +71,9 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
         ValueError: the shapes differ, there is no image, or the reference itself is not finite.
     """
     if reference.shape != candidate.shape or reference.ndim != 2 or not len(reference):
-        raise ValueError(f"cannot compare outputs of shapes {reference.shape} and {candidate.shape}")
+        raise ValueError(
+            f"cannot compare outputs of shapes {reference.shape} and {candidate.shape}"
+        )
     if not np.isfinite(reference).all():
         raise ValueError("the reference's own outputs are not finite")
     a, b = reference.astype(np.float64), candidate.astype(np.float64)
@@ -98,8 +104,12 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
     )
 
 
-def _indistinct(logits: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Rows whose logits of classes ``a`` and ``b`` are closer than FP16's spacing at the larger of the two."""
+def _indistinct(
+    logits: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Rows whose logits of classes ``a`` and ``b`` are closer than FP16's spacing at the larger of
+    the two.
+    """
     rows = np.arange(len(logits))
     one, other = logits[rows, a], logits[rows, b]
     magnitude = np.maximum(np.abs(one), np.abs(other)).clip(max=FP16_LAST_SPACED)

@@ -1,8 +1,10 @@
-"""Where the values of an INT8 graph are not those of the float graph that it was made from, though the networks are the same.
+"""Where the values of an INT8 graph are not those of the float graph that it was made from, though
+the networks are the same.
 
-Equalization multiplies the channels of a value and divides what reads them; a centred grid takes a constant off a value and gives it back behind; a
-channel that held nothing carries a copy of another. All are written into the graph's metadata, so that a value can still be compared with the one of its
-name in the float graph: value = ``gain`` · reference − ``shift``, and then the copies.
+Equalization multiplies the channels of a value and divides what reads them; a centred grid takes a
+constant off a value and gives it back behind; a channel that held nothing carries a copy of
+another. All are written into the graph's metadata, so that a value can still be compared with the
+one of its name in the float graph: value = ``gain`` · reference − ``shift``, and then the copies.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ KEY = "edgekit.alignment"
 
 
 class Copy(NamedTuple):
-    """``channel`` (axis 1) carries what ``source`` holds; in the float graph it is the constant ``rest``."""
+    """``channel`` (axis 1) carries what ``source`` holds; in the float graph it is the constant
+    ``rest``.
+    """
 
     channel: int
     source: int
@@ -46,7 +50,11 @@ class Alignment:
 
     def from_reference(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """The inverse of :meth:`to_reference`."""
-        scaled = array.astype(np.float32) if self.gain is None else array.astype(np.float32) * self._by_channel(array.ndim)
+        scaled = (
+            array.astype(np.float32)
+            if self.gain is None
+            else array.astype(np.float32) * self._by_channel(array.ndim)
+        )
         for copy in self.copies:
             scaled[:, copy.channel] = scaled[:, copy.source]
         return scaled - np.float32(self.shift)
@@ -77,7 +85,10 @@ def record(
     for name, found in known.items():
         code = None if found.gain is None else base64.b64encode(found.gain.tobytes()).decode()
         groups.setdefault((code, found.shift, found.copies), []).append(name)
-    rows = [{"values": names, "gain": code, "shift": moved, "copies": copied} for (code, moved, copied), names in groups.items()]
+    rows = [
+        {"values": names, "gain": code, "shift": moved, "copies": copied}
+        for (code, moved, copied), names in groups.items()
+    ]
     model.metadata_props[KEY] = json.dumps(rows)
 
 
@@ -85,7 +96,11 @@ def alignments(model: ir.Model) -> Mapping[str, Alignment]:
     """By the names of values: what :func:`record` noted."""
     found = {}
     for row in json.loads(model.metadata_props.get(KEY, "[]")):
-        gain = None if row["gain"] is None else np.frombuffer(base64.b64decode(row["gain"]), np.float32)
+        gain = (
+            None
+            if row["gain"] is None
+            else np.frombuffer(base64.b64decode(row["gain"]), np.float32)
+        )
         copies = tuple(Copy(*copy) for copy in row.get("copies", ()))
         found.update(dict.fromkeys(row["values"], Alignment(gain, row["shift"], copies)))
     return found

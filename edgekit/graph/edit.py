@@ -37,12 +37,20 @@ def takes_floats(node: ir.Node) -> bool:
 
 
 def zeros_around(pad: ir.Node) -> list[int] | None:
-    """How many zeros a Pad puts before and behind each axis, the fronts first; None where it does anything else."""
-    if pad.op_type != "Pad" or ("mode" in pad.attributes and pad.attributes["mode"].as_string() != "constant"):
+    """How many zeros a Pad puts before and behind each axis, the fronts first; None where it does
+    anything else.
+    """
+    if pad.op_type != "Pad" or (
+        "mode" in pad.attributes and pad.attributes["mode"].as_string() != "constant"
+    ):
         return None
     amounts = constant(pad.inputs[1]) if len(pad.inputs) > 1 else None
     fill = pad.inputs[2] if len(pad.inputs) > 2 else None
-    if amounts is None or (fill is not None and scalar(fill) != 0.0) or any(axes is not None for axes in pad.inputs[3:]):
+    if (
+        amounts is None
+        or (fill is not None and scalar(fill) != 0.0)
+        or any(axes is not None for axes in pad.inputs[3:])
+    ):
         return None
     numbers = [int(n) for n in amounts.numpy()]
     return numbers if all(n >= 0 for n in numbers) else None
@@ -51,7 +59,11 @@ def zeros_around(pad: ir.Node) -> list[int] | None:
 def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """A new constant of the graph, under ``name`` or, where that is taken, a name like it."""
     name = unique(name, names_in(graph))
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+    )
     value.const_value = ir.tensor(array, name=name)
     graph.register_initializer(value)
     return value
@@ -66,7 +78,9 @@ def sibling(graph: ir.Graph, node: ir.Node, op_type: str) -> str:
 
 
 def bypass(graph: ir.Graph, node: ir.Node) -> bool:
-    """Removes a node whose first output equals its first input; False where the graph's own inputs and outputs keep it in place."""
+    """Removes a node whose first output equals its first input; False where the graph's own inputs
+    and outputs keep it in place.
+    """
     source, target = node.inputs[0], node.outputs[0]
     if source is None:
         return False
@@ -80,7 +94,9 @@ def bypass(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def replace(graph: ir.Graph, node: ir.Node, replacement: Sequence[ir.Node]) -> None:
-    """Puts ``replacement``, whose last output is the node's, in a node's place. The output's name goes along, unless it was the node's own."""
+    """Puts ``replacement``, whose last output is the node's, in a node's place. The output's name
+    goes along, unless it was the node's own.
+    """
     old, new = node.outputs[0], replacement[-1].outputs[0]
     name = replacement[-1].name if old.name == node.name and not old.is_graph_output() else old.name
     ir.convenience.replace_nodes_and_values(graph, node, [node], replacement, [old], [new])

@@ -1,4 +1,6 @@
-"""ONNX files in and out, with an answer for every way in which somebody else's file can be broken."""
+"""ONNX files in and out, with an answer for every way in which somebody else's file can be
+broken.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def load(path: Path) -> ir.Model:
     """Reads a graph whole, external data included.
 
     Raises:
-        BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx knows, or missing external data.
+        BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx
+            knows, or missing external data.
     """
     check_readable(path, BadNetwork)
     if path.stat().st_size == 0:
@@ -29,14 +32,20 @@ def load(path: Path) -> ir.Model:
     except MemoryError:
         raise
     except Exception as error:
-        raise BadNetwork(f"{path} is not an ONNX file, or is truncated", hint="check its size against the original") from error
+        raise BadNetwork(
+            f"{path} is not an ONNX file, or is truncated",
+            hint="check its size against the original",
+        ) from error
     if not proto.graph.node or not proto.opset_import:
-        raise BadNetwork(f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote")
+        raise BadNetwork(
+            f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote"
+        )
     newest = onnx.defs.onnx_opset_version()
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset > newest:
         raise BadNetwork(
-            f"{path} is of opset {opset}; the installed onnx {onnx.__version__} knows up to {newest}",
+            f"{path} is of opset {opset}; the installed onnx {onnx.__version__} knows up to "
+            f"{newest}",
             hint="pip install -U onnx",
         )
     try:
@@ -45,35 +54,54 @@ def load(path: Path) -> ir.Model:
         raise
     except Exception as error:
         raise BadNetwork(
-            f"{path}: its external data is missing or damaged ({error})", hint="keep the data file beside the .onnx"
+            f"{path}: its external data is missing or damaged ({error})",
+            hint="keep the data file beside the .onnx",
         ) from error
     try:
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
     except Exception as error:
         raise BadNetwork(
-            f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}", hint="export it again; onnx.checker says the same of it"
+            f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}",
+            hint="export it again; onnx.checker says the same of it",
         ) from error
 
 
-def save(model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None) -> Artifact:
+def save(
+    model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None
+) -> Artifact:
     """Writes a graph into one file, the same bytes for the same graph.
 
     Raises:
         BadNetwork: the graph is over protobuf's 2 GB.
     """
-    if sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None) > PROTOBUF_LIMIT:
-        raise BadNetwork(f"the weights of {path.stem} are over 2 GB, which one ONNX file cannot hold")
+    if (
+        sum(
+            v.const_value.nbytes
+            for v in model.graph.initializers.values()
+            if v.const_value is not None
+        )
+        > PROTOBUF_LIMIT
+    ):
+        raise BadNetwork(
+            f"the weights of {path.stem} are over 2 GB, which one ONNX file cannot hold"
+        )
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
     inputs = tuple(_spec(value) for value in model.graph.inputs)
     outputs = tuple(_spec(value) for value in model.graph.outputs)
-    return Artifact(path, "onnx", precision, inputs, outputs, sha256_of(path), parent.sha256 if parent else None)
+    return Artifact(
+        path, "onnx", precision, inputs, outputs, sha256_of(path), parent.sha256 if parent else None
+    )
 
 
 def stamp(artifact: Artifact, path: Path, metadata: Mapping[str, str]) -> Artifact:
-    """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx that lost its bundle still says what it is."""
+    """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx that lost its
+    bundle still says what it is.
+    """
     model = load(artifact.path)
-    model.metadata_props.update({f"edgekit.{key}": value for key, value in sorted(metadata.items())})
+    model.metadata_props.update(
+        {f"edgekit.{key}": value for key, value in sorted(metadata.items())}
+    )
     return save(model, path, artifact.precision, artifact)
 
 

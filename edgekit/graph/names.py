@@ -1,7 +1,8 @@
 """Stable names: a node is called after its module, a value after the node that makes it.
 
-``features.3.conv.1.0/Conv`` is the convolution of the module ``features.3.conv.1.0``; its output carries the same name. Parity, blame, sensitivity and
-the engine inspector then all speak of the layers a user wrote.
+``features.3.conv.1.0/Conv`` is the convolution of the module ``features.3.conv.1.0``; its output
+carries the same name. Parity, blame, sensitivity and the engine inspector then all speak of the
+layers a user wrote.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _NO_MODULE = "_empty_nn_module_stack"  # what torch.export writes where it made 
 
 
 def from_module_paths(model: ir.Model) -> None:
-    """Renames a freshly traced graph in place, and drops the exporter's metadata (stack traces with paths of this machine)."""
+    """Renames a freshly traced graph in place, and drops the exporter's metadata (stack traces with
+    paths of this machine).
+    """
     graph = model.graph
     _rename_biases(graph)
     taken: set[str] = set()
@@ -31,7 +34,9 @@ def from_module_paths(model: ir.Model) -> None:
 
 
 def fill_missing(model: ir.Model) -> None:
-    """Gives every node of a foreign graph a unique name, keeping those that are; values keep theirs."""
+    """Gives every node of a foreign graph a unique name, keeping those that are; values keep
+    theirs.
+    """
     taken: set[str] = set()
     for node in model.graph:
         node.name = unique(node.name or (node.outputs[0].name or node.op_type), taken)
@@ -50,9 +55,17 @@ def strip_metadata(model: ir.Model) -> None:
 
 
 def _module_path(node: ir.Node) -> str:
-    """The module whose parameter the node alone holds (a folded norm's convolution, say); else the innermost module that it was traced in."""
+    """The module whose parameter the node alone holds (a folded norm's convolution, say); else the
+    innermost module that it was traced in.
+    """
     for value in node.inputs[1:]:
-        if value is not None and value.is_initializer() and value.name and value.name.endswith(_PARAMETERS) and len(_readers(value)) == 1:
+        if (
+            value is not None
+            and value.is_initializer()
+            and value.name
+            and value.name.endswith(_PARAMETERS)
+            and len(_readers(value)) == 1
+        ):
             return value.name.rpartition(".")[0]
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "['', '']"))
     scope = str(scopes[-2]) if len(scopes) > 1 else ""
@@ -60,7 +73,9 @@ def _module_path(node: ir.Node) -> str:
 
 
 def _readers(value: ir.Value) -> set[ir.Node]:
-    """The nodes of the graph that read a value; rewrites leave others behind, which belong to no graph."""
+    """The nodes of the graph that read a value; rewrites leave others behind, which belong to no
+    graph.
+    """
     return {use.node for use in value.uses() if use.node.graph is not None}
 
 
@@ -74,7 +89,9 @@ def _rename_biases(graph: ir.Graph) -> None:
 
 
 def _rename_constants(graph: ir.Graph, taken: set[str]) -> None:
-    """Constants without a parameter's name are called after the node that uses them, or ``constant`` where several do."""
+    """Constants without a parameter's name are called after the node that uses them, or
+    ``constant`` where several do.
+    """
     for value in list(graph.initializers.values()):
         if value.name and value.name.endswith(_PARAMETERS):
             continue

@@ -1,4 +1,6 @@
-"""What the tensors of a graph do on real images, reduced inside the graph: extremes of all, channel means of what layers read."""
+"""What the tensors of a graph do on real images, reduced inside the graph: extremes of all, channel
+means of what layers read.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LAYERS = ("Conv", "Gemm")
 
 @dataclass(frozen=True)
 class Extremes:
-    """``low`` and ``high`` of a tensor, and ``total``, the largest sum of absolute values over an image where a global pooling reads it."""
+    """``low`` and ``high`` of a tensor, and ``total``, the largest sum of absolute values over an
+    image where a global pooling reads it.
+    """
 
     low: float
     high: float
@@ -35,7 +39,9 @@ class Extremes:
 
 @dataclass(frozen=True)
 class Observation:
-    """By the names of values: the extremes of every floating-point one, and the mean of each channel of those that layers with weights read."""
+    """By the names of values: the extremes of every floating-point one, and the mean of each
+    channel of those that layers with weights read.
+    """
 
     extremes: Mapping[str, Extremes]
     means: Mapping[str, NDArray[np.float64]]
@@ -45,8 +51,14 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
     """Runs an FP32 graph on images ``(N, …)``."""
     model = load(artifact.path)
     graph = model.graph
-    watched = [v for v in (*graph.inputs, *(v for n in graph for v in n.outputs)) if v.dtype == ir.DataType.FLOAT and v.name]
-    pooled = {v for n in graph if n.op_type == "GlobalAveragePool" for v in n.inputs[:1] if v is not None}
+    watched = [
+        v
+        for v in (*graph.inputs, *(v for n in graph for v in n.outputs))
+        if v.dtype == ir.DataType.FLOAT and v.name
+    ]
+    pooled = {
+        v for n in graph if n.op_type == "GlobalAveragePool" for v in n.inputs[:1] if v is not None
+    }
     read = _read_by_layers(graph)
     for value in watched:
         _append(graph, value, "min", "ReduceMin", None)
@@ -68,32 +80,46 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
                 for value in watched:
                     name = str(value.name)
                     total = float(outputs.get(f"{name}|l1|max", np.zeros(())))
-                    seen = Extremes(float(outputs[f"{name}|min"]), float(outputs[f"{name}|max"]), total)
+                    seen = Extremes(
+                        float(outputs[f"{name}|min"]), float(outputs[f"{name}|max"]), total
+                    )
                     extremes[name] = _join(extremes[name], seen) if name in extremes else seen
                 for value in read:
                     name = str(value.name)
-                    sums[name] = sums.get(name, np.zeros(())) + outputs[f"{name}|mean"].astype(np.float64)
+                    sums[name] = sums.get(name, np.zeros(())) + outputs[f"{name}|mean"].astype(
+                        np.float64
+                    )
     return Observation(extremes, {name: total / turns for name, total in sums.items()})
 
 
 def _read_by_layers(graph: ir.Graph) -> dict[ir.Value, list[int]]:
-    """The inputs of layers with constant weights, and the axes over which a channel's mean is taken."""
+    """The inputs of layers with constant weights, and the axes over which a channel's mean is
+    taken.
+    """
     found: dict[ir.Value, list[int]] = {}
     for node in graph:
         weight = constant(node.inputs[1]) if node.op_type in LAYERS else None
-        if weight is not None and node.inputs[0] is not None and not int_attribute(node, "transA", 0):
+        if (
+            weight is not None
+            and node.inputs[0] is not None
+            and not int_attribute(node, "transA", 0)
+        ):
             found[node.inputs[0]] = [0, *range(2, len(weight.shape))]
     return found
 
 
-def _append(graph: ir.Graph, value: ir.Value, suffix: str, op_type: str, axes: list[int] | None) -> ir.Value:
+def _append(
+    graph: ir.Graph, value: ir.Value, suffix: str, op_type: str, axes: list[int] | None
+) -> ir.Value:
     """Adds a reduction of ``value`` as an output of the graph, named ``value|suffix``."""
     attributes: dict[str, int | list[int]] = {"keepdims": 0}
     inputs: list[ir.Value | None] = [value]
     if axes is not None and graph.opset_imports[""] < 18:
         attributes["axes"] = axes
     elif axes is not None:
-        given = ir.Value(name=f"{value.name}|{suffix}|axes", const_value=ir.tensor(np.array(axes, np.int64)))
+        given = ir.Value(
+            name=f"{value.name}|{suffix}|axes", const_value=ir.tensor(np.array(axes, np.int64))
+        )
         graph.register_initializer(given)
         inputs.append(given)
     node = ir.node(op_type, inputs, attributes, name=f"{value.name}|{suffix}")

@@ -1,8 +1,9 @@
 """Moves a graph to another opset without changing what it computes.
 
-The exporter starts at 18; TensorRT 8.6 reads up to 17, TensorRT 10 up to 20, TensorRT 11 up to 22. Upwards onnx's own converter is used. Downwards most
-operators only gained types or attributes: a node is kept where the older schema has everything it uses, rewritten where a rule below knows how, and
-named in the error otherwise.
+The exporter starts at 18; TensorRT 8.6 reads up to 17, TensorRT 10 up to 20, TensorRT 11 up to 22.
+Upwards onnx's own converter is used. Downwards most operators only gained types or attributes: a
+node is kept where the older schema has everything it uses, rewritten where a rule below knows how,
+and named in the error otherwise.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def convert(model: ir.Model, target: int) -> ir.Model:
     """Returns the graph at opset ``target`` (13 … 22) with the lowest IR version that allows it.
 
     Raises:
-        BadNetwork: an operator of the graph cannot be written at that opset, or the graph has branches or loops.
+        BadNetwork: an operator of the graph cannot be written at that opset, or the graph has
+            branches or loops.
     """
     if not OLDEST <= target <= NEWEST:
         raise BadNetwork(f"opset {target} is not supported", hint=f"choose {OLDEST} to {NEWEST}")
@@ -50,7 +52,8 @@ def _check_straight(model: ir.Model) -> None:
     for node in model.graph:
         if any(attribute.type in branching for attribute in node.attributes.values()):
             raise BadNetwork(
-                f"{node.name or node.op_type} ({node.op_type}) is control flow; edgekit takes graphs without branches and loops",
+                f"{node.name or node.op_type} ({node.op_type}) is control flow; edgekit takes "
+                f"graphs without branches and loops",
                 hint="export the network in evaluation mode and with fixed shapes",
             )
 
@@ -61,7 +64,10 @@ def _upgrade(model: ir.Model, target: int) -> ir.Model:
     try:
         return ir.from_proto(onnx.version_converter.convert_version(proto, target))
     except Exception as error:
-        raise BadNetwork(f"the graph cannot be raised to opset {target}: {str(error).strip().partition(chr(10))[0]}") from error
+        raise BadNetwork(
+            f"the graph cannot be raised to opset {target}: "
+            f"{str(error).strip().partition(chr(10))[0]}"
+        ) from error
 
 
 def _downgrade(model: ir.Model, target: int) -> None:
@@ -90,7 +96,9 @@ def _downgrade(model: ir.Model, target: int) -> None:
 def _drop_default_attributes(node: ir.Node, newer: defs.OpSchema, older: defs.OpSchema) -> None:
     for name in [n for n in node.attributes if n not in older.attributes]:
         default = newer.attributes[name].default_value
-        if default.name and onnx.helper.get_attribute_value(default) == _plain(node.attributes[name]):
+        if default.name and onnx.helper.get_attribute_value(default) == _plain(
+            node.attributes[name]
+        ):
             del node.attributes[name]
 
 
@@ -106,11 +114,16 @@ def _check_fits(node: ir.Node, schema: defs.OpSchema, target: int) -> None:
     while node.inputs and node.inputs[-1] is None:
         node.resize_inputs(len(node.inputs) - 1)
     if len(node.inputs) > schema.max_input:
-        raise _cannot(node, target, f"it has {len(node.inputs)} inputs, there at most {schema.max_input}")
+        raise _cannot(
+            node, target, f"it has {len(node.inputs)} inputs, there at most {schema.max_input}"
+        )
 
 
 def _cannot(node: ir.Node, target: int, why: str) -> BadNetwork:
-    return BadNetwork(f"{node.name} ({node.op_type}) cannot be written at opset {target}: {why}", hint="choose a higher --opset")
+    return BadNetwork(
+        f"{node.name} ({node.op_type}) cannot be written at opset {target}: {why}",
+        hint="choose a higher --opset",
+    )
 
 
 def _axes_to_attribute(graph: ir.Graph, node: ir.Node, target: int) -> None:
@@ -121,7 +134,9 @@ def _axes_to_attribute(graph: ir.Graph, node: ir.Node, target: int) -> None:
     if axes is None:
         raise _cannot(node, target, "its axes are computed")
     if axes.size:  # none means all, unless noop_with_empty_axes, which is younger too
-        node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in axes.numpy().ravel()])
+        node.attributes["axes"] = ir.AttrInt64s(
+            "axes", [int(axis) for axis in axes.numpy().ravel()]
+        )
     node.resize_inputs(1)
 
 
@@ -131,7 +146,11 @@ def _split_sizes(graph: ir.Graph, node: ir.Node, target: int) -> None:
         return
     parts = node.attributes.pop("num_outputs").as_int()
     axis = int_attribute(node, "axis", 0)
-    size = node.inputs[0].shape[axis] if node.inputs[0] is not None and node.inputs[0].shape is not None else None
+    size = (
+        node.inputs[0].shape[axis]
+        if node.inputs[0] is not None and node.inputs[0].shape is not None
+        else None
+    )
     if not isinstance(size, int):
         raise _cannot(node, target, f"into {parts} parts of what size is not known")
     if size % parts:  # the last part is the smaller one
@@ -169,12 +188,18 @@ def _resize_coordinates(graph: ir.Graph, node: ir.Node, target: int) -> None:
 
 def _undilated(graph: ir.Graph, node: ir.Node, target: int) -> None:
     """AveragePool got dilations in 19."""
-    if target < 19 and "dilations" in node.attributes and all(d == 1 for d in node.attributes["dilations"].as_ints()):
+    if (
+        target < 19
+        and "dilations" in node.attributes
+        and all(d == 1 for d in node.attributes["dilations"].as_ints())
+    ):
         del node.attributes["dilations"]
 
 
 def _reshape_without_zeros(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """``allowzero``, new in 14, says what a zero in the shape means; without a zero it says nothing."""
+    """``allowzero``, new in 14, says what a zero in the shape means; without a zero it says
+    nothing.
+    """
     shape = constant(node.inputs[1])
     if target < 14 and shape is not None and shape.numpy().all():
         node.attributes.pop("allowzero", None)

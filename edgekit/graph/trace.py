@@ -29,18 +29,21 @@ NATIVE_OPSET = 18  # the exporter's own; other opsets are reached by a graph ste
 
 @dataclass(frozen=True)
 class TraceConfig:
-    """``shape`` is one image as the network wants it; ``batch`` an integer, or None for a dynamic batch."""
+    """``shape`` is one image as the network wants it; ``batch`` an integer, or None for a dynamic
+    batch.
+    """
 
     shape: tuple[int, ...]
     batch: int | None = 1
 
 
 def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
-    """Exports a classifier in evaluation mode: batch norms folded, input ``input``, output ``logits``, nodes named by their module.
+    """Exports a classifier in evaluation mode: batch norms folded, input ``input``, output
+    ``logits``, nodes named by their module.
 
     Raises:
-        BadNetwork: torch.export cannot capture the module, or it has not one input and one output of logits, or it fixes a batch that
-            should be dynamic.
+        BadNetwork: torch.export cannot capture the module, or it has not one input and one output
+            of logits, or it fixes a batch that should be dynamic.
     """
     import torch
 
@@ -59,8 +62,14 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
                 verbose=False,
             )
         except (Exception, SystemExit) as error:
-            hint = "try --batch 1, or remove data-dependent control flow from forward()" if dynamic else None
-            raise BadNetwork(f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint) from error
+            hint = (
+                "try --batch 1, or remove data-dependent control flow from forward()"
+                if dynamic
+                else None
+            )
+            raise BadNetwork(
+                f"{type(module).__name__} cannot be exported: {_root_cause(error)}", hint=hint
+            ) from error
     assert program is not None
     model = program.model
     _check_interface(model, config.batch)
@@ -73,15 +82,23 @@ def _check_interface(model: ir.Model, batch: int | None) -> None:
     inputs = [value.name for value in model.graph.inputs]
     outputs = [value.name for value in model.graph.outputs]
     if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
-        raise BadNetwork(f"a classifier has one input and one output; this network has {len(inputs)} and {len(outputs)}")
+        raise BadNetwork(
+            f"a classifier has one input and one output; this network has {len(inputs)} and "
+            f"{len(outputs)}"
+        )
     shape = model.graph.inputs[0].shape
     if batch is None and shape is not None and isinstance(shape[0], int):
-        raise BadNetwork("the network's forward() fixes the batch", hint="try --batch 1, or take the batch from the input's shape")
+        raise BadNetwork(
+            "the network's forward() fixes the batch",
+            hint="try --batch 1, or take the batch from the input's shape",
+        )
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter's progress lines, logging and deprecation warnings are its own affair; errors still rise."""
+    """The exporter's progress lines, logging and deprecation warnings are its own affair; errors
+    still rise.
+    """
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -98,7 +115,9 @@ def _silence() -> Iterator[None]:
 
 def _root_cause(error: BaseException) -> str:
     seen = {error}
-    while error.__cause__ is not None and error.__cause__ not in seen:  # `raise error from error` goes round
+    while (
+        error.__cause__ is not None and error.__cause__ not in seen
+    ):  # `raise error from error` goes round
         error = error.__cause__
         seen.add(error)
     return said(error)

@@ -13,35 +13,53 @@ from edgekit.files import check_readable
 
 MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MIN_SIDE = 8
-MAX_ASPECT = 32  # a strip of 8 × 1,000,000 pixels would grow to gigabytes when it is resized to cover a crop
+MAX_ASPECT = (
+    32  # a strip of 8 × 1,000,000 pixels would grow to gigabytes when it is resized to cover a crop
+)
 
 
 def open_image(path: Path, *, channels: int = 3) -> Image.Image:
-    """Reads an image as 8-bit RGB (``channels=3``) or grey (``channels=1``), turned as its EXIF orientation says.
+    """Reads an image as 8-bit RGB (``channels=3``) or grey (``channels=1``), turned as its EXIF
+    orientation says.
 
-    CMYK is converted, transparency is dropped, 16-bit and floating-point greys are scaled to 8 bits.
+    CMYK is converted, transparency is dropped, 16-bit and floating-point greys are scaled to 8
+    bits.
 
     Raises:
-        BadImage: not an image, truncated, larger than 178 megapixels, smaller than 8 × 8, or more than 32 times as long as wide.
+        BadImage: not an image, truncated, larger than 178 megapixels, smaller than 8 × 8, or more
+            than 32 times as long as wide.
     """
     check_readable(path, BadImage)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of broken EXIF and of large images; what cannot be read is raised
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns of broken EXIF and of large images; what cannot be read is raised
             with Image.open(path) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    raise BadImage(f"{path.name}: {width} × {height} pixels is over the limit of {MAX_PIXELS // 10**6} megapixels")
+                    raise BadImage(
+                        f"{path.name}: {width} × {height} pixels is over the limit of "
+                        f"{MAX_PIXELS // 10**6} megapixels"
+                    )
                 if min(width, height) < MIN_SIDE:
-                    raise BadImage(f"{path.name}: {width} × {height} pixels is too small; at least {MIN_SIDE} × {MIN_SIDE} are needed")
+                    raise BadImage(
+                        f"{path.name}: {width} × {height} pixels is too small; at least {MIN_SIDE} "
+                        f"× {MIN_SIDE} are needed"
+                    )
                 if max(width, height) > MAX_ASPECT * min(width, height):
-                    raise BadImage(f"{path.name}: {width} × {height} pixels is too long a strip; the sides may differ {MAX_ASPECT} times")
+                    raise BadImage(
+                        f"{path.name}: {width} × {height} pixels is too long a strip; the sides "
+                        f"may differ {MAX_ASPECT} times"
+                    )
                 turned = ImageOps.exif_transpose(image)
                 return _to_8_bit(turned).convert("RGB" if channels == 3 else "L")
     except BadImage:
         raise
     except Image.DecompressionBombError as error:
-        raise BadImage(f"{path.name}: over the limit of {MAX_PIXELS // 10**6} megapixels ({error})") from error
+        raise BadImage(
+            f"{path.name}: over the limit of {MAX_PIXELS // 10**6} megapixels ({error})"
+        ) from error
     except UnidentifiedImageError as error:
         raise BadImage(f"{path.name}: not an image that Pillow can read") from error
     except PermissionError as error:
@@ -49,13 +67,21 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise whatever they stumble on in a damaged file
-        raise BadImage(f"{path.name}: corrupt image ({str(error) or type(error).__name__})") from error
+        raise BadImage(
+            f"{path.name}: corrupt image ({str(error) or type(error).__name__})"
+        ) from error
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips greys of more than 8 bits at 255 when it converts; this scales them, floating-point ones by the range that their brightest tells."""
+    """Pillow clips greys of more than 8 bits at 255 when it converts; this scales them,
+    floating-point ones by the range that their brightest tells.
+    """
     if not image.mode.startswith(("I", "F")):
         return image
     pixels = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
-    top = 65535.0 if image.mode.startswith("I") else next((t for t in (1.0, 255.0, 65535.0) if pixels.max() <= t), float(pixels.max()))
+    top = (
+        65535.0
+        if image.mode.startswith("I")
+        else next((t for t in (1.0, 255.0, 65535.0) if pixels.max() <= t), float(pixels.max()))
+    )
     return Image.fromarray((pixels.clip(0, top) * (255.0 / top)).round().astype(np.uint8))

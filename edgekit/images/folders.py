@@ -21,7 +21,9 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder and its subfolders, in the order of their names; ``ignored`` are the files that are no images by their suffix."""
+    """The images of a folder and its subfolders, in the order of their names; ``ignored`` are the
+    files that are no images by their suffix.
+    """
 
     root: Path
     paths: tuple[Path, ...]
@@ -44,7 +46,9 @@ class ImageFolder:
             raise BadImage(f"{root} cannot be read: {error.strerror}") from error
         paths = tuple(p for p in files if p.suffix.lower() in SUFFIXES)
         if not paths:
-            raise BadImage(f"{root} holds no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}")
+            raise BadImage(
+                f"{root} holds no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}"
+            )
         return cls(root, paths, tuple(p for p in files if p.suffix.lower() not in SUFFIXES))
 
     @classmethod
@@ -60,11 +64,15 @@ class ImageFolder:
         if len(self.paths) <= count:
             return self
         step = len(self.paths) / count
-        return ImageFolder(self.root, tuple(self.paths[int(i * step)] for i in range(count)), self.ignored)
+        return ImageFolder(
+            self.root, tuple(self.paths[int(i * step)] for i in range(count)), self.ignored
+        )
 
     def sha256(self) -> str:
         """A hash of names and contents, which tells one image list from another."""
-        lines = "".join(f"{p.relative_to(self.root).as_posix()} {_contents(p)}\n" for p in self.paths)
+        lines = "".join(
+            f"{p.relative_to(self.root).as_posix()} {_contents(p)}\n" for p in self.paths
+        )
         return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
@@ -77,7 +85,9 @@ def _contents(path: Path) -> str:
 
 @dataclass
 class PreparedImages:
-    """Images as a network wants them, decoded as they are asked for; files that cannot be decoded are passed over and kept in ``skipped``."""
+    """Images as a network wants them, decoded as they are asked for; files that cannot be decoded
+    are passed over and kept in ``skipped``.
+    """
 
     paths: Sequence[Path]
     spec: InputSpec

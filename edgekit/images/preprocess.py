@@ -24,8 +24,9 @@ INTERPOLATIONS = {
 class InputSpec:
     """What a network wants of an image.
 
-    ``height`` and ``width`` are the crop in pixels, up to 4096; ``resize`` is the factor between resized image and crop, 1 to 4 (256 / 224 for most
-    ImageNet networks); ``mean`` and ``std`` have one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
+    ``height`` and ``width`` are the crop in pixels, up to 4096; ``resize`` is the factor between
+    resized image and crop, 1 to 4 (256 / 224 for most ImageNet networks); ``mean`` and ``std`` have
+    one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
 
     Raises:
         ValueError: none of that, in words.
@@ -50,11 +51,22 @@ class InputSpec:
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout {self.layout!r} is none of {', '.join(LAYOUTS)}")
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+            raise ValueError(
+                f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}"
+            )
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"{self.channels} channels need as many means and stds, not {len(self.mean)} and {len(self.std)}")
-        if not all(abs(value) <= FP32_MOST for value in (*self.mean, *self.std)) or min(self.std) < FP32_LEAST:
-            raise ValueError(f"mean {self.mean} and std {self.std} do not normalize: finite numbers are needed, and stds above 0")
+            raise ValueError(
+                f"{self.channels} channels need as many means and stds, not {len(self.mean)} and "
+                f"{len(self.std)}"
+            )
+        if (
+            not all(abs(value) <= FP32_MOST for value in (*self.mean, *self.std))
+            or min(self.std) < FP32_LEAST
+        ):
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} do not normalize: finite numbers are needed, "
+                f"and stds above 0"
+            )
 
     def shape(self, batch: int | str) -> tuple[int | str, ...]:
         if self.layout == "NCHW":
@@ -66,19 +78,28 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     """Resizes until the crop's box is covered, crops the centre, normalizes.
 
     Returns:
-        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout`` says.
+        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout``
+        says.
     """
     cropped = _crop_centre(_resize_to_cover(image, spec), spec)
-    pixels = np.asarray(cropped, np.float32).reshape(spec.height, spec.width, spec.channels) / np.float32(255)
+    pixels = np.asarray(cropped, np.float32).reshape(
+        spec.height, spec.width, spec.channels
+    ) / np.float32(255)
     normalized = (pixels - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
-    return np.ascontiguousarray(normalized.transpose(2, 0, 1) if spec.layout == "NCHW" else normalized)
+    return np.ascontiguousarray(
+        normalized.transpose(2, 0, 1) if spec.layout == "NCHW" else normalized
+    )
 
 
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
     box_width, box_height = round(spec.width * spec.resize), round(spec.height * spec.resize)
     width, height = image.size
     upright = width * box_height <= height * box_width
-    size = (box_width, int(box_width * height / width)) if upright else (int(box_height * width / height), box_height)
+    size = (
+        (box_width, int(box_width * height / width))
+        if upright
+        else (int(box_height * width / height), box_height)
+    )
     return image if size == image.size else image.resize(size, INTERPOLATIONS[spec.interpolation])
 
 

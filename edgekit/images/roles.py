@@ -1,4 +1,6 @@
-"""Who serves what: photos that ranges are taken from, photos that choose between alternatives, photos that judge. None serves twice."""
+"""Who serves what: photos that ranges are taken from, photos that choose between alternatives,
+photos that judge. None serves twice.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,23 @@ from edgekit.errors import BadImage
 from edgekit.images.decode import open_image
 
 Role = Literal["calibrate", "choose", "judge"]
-SHARES: Mapping[Role, float] = {"calibrate": 0.4, "choose": 0.25, "judge": 0.35}  # of one folder that serves all three
+SHARES: Mapping[Role, float] = {
+    "calibrate": 0.4,
+    "choose": 0.25,
+    "judge": 0.35,
+}  # of one folder that serves all three
 SEED = 1  # by it the bundled photos fall nearest to these shares
 HASH_SIDE = 16  # the perceptual hash holds this many bits squared
-NEAR = 64  # of its 256 bits: re-encoded, resized or slightly cropped copies differ by less, different photos by 100 and more
+# of its 256 bits: re-encoded, resized or slightly cropped copies differ by less, different photos
+# by 100 and more
+NEAR = 64
 
 
 @dataclass(frozen=True)
 class Photo:
-    """``sha256`` is of the file; ``bits`` is the perceptual hash of what it shows, packed, ``uint8[32]``."""
+    """``sha256`` is of the file; ``bits`` is the perceptual hash of what it shows, packed,
+    ``uint8[32]``.
+    """
 
     path: Path
     sha256: str
@@ -45,8 +55,9 @@ def read_photos(paths: Sequence[Path]) -> tuple[tuple[Photo, ...], dict[Path, st
 def read_photo(path: Path) -> Photo:
     """One file with its hashes.
 
-    The perceptual hash keeps the signs of the lowest frequencies of a 64 × 64 thumbnail around their median (Zauner, "Implementation and benchmarking of
-    perceptual image hash functions", 2010).
+    The perceptual hash keeps the signs of the lowest frequencies of a 64 × 64 thumbnail around
+    their median (Zauner, "Implementation and benchmarking of perceptual image hash functions",
+    2010).
 
     Raises:
         BadImage: it does not decode.
@@ -58,7 +69,9 @@ def read_photo(path: Path) -> Photo:
 
 
 def near_groups(photos: Sequence[Photo]) -> list[list[int]]:
-    """Places of photos that show the same, directly or through others; each photo is in one group."""
+    """Places of photos that show the same, directly or through others; each photo is in
+    one group.
+    """
     if not photos:
         return []
     bits = np.unpackbits(np.stack([photo.bits for photo in photos]), axis=1).astype(np.int16)
@@ -70,7 +83,9 @@ def near_groups(photos: Sequence[Photo]) -> list[list[int]]:
             continue
         group, edge = {first}, {first}
         while edge:
-            edge = set(np.flatnonzero((distance[sorted(edge)] <= NEAR).any(axis=0)).tolist()) - group
+            edge = (
+                set(np.flatnonzero((distance[sorted(edge)] <= NEAR).any(axis=0)).tolist()) - group
+            )
             group |= edge
         rest -= group
         groups.append(sorted(group))
@@ -80,7 +95,8 @@ def near_groups(photos: Sequence[Photo]) -> list[list[int]]:
 def split(photos: Sequence[Photo], shares: Mapping[Role, float]) -> dict[Role, list[Photo]]:
     """Gives every photo one role, in about these shares; photos that show the same get the same.
 
-    The role follows from the content alone: names, order and other files do not matter, but that a near-duplicate which is added may move its like.
+    The role follows from the content alone: names, order and other files do not matter, but that a
+    near-duplicate which is added may move its like.
     """
     given: dict[Role, list[Photo]] = {role: [] for role in shares}
     for group in near_groups(photos):
@@ -92,7 +108,9 @@ def split(photos: Sequence[Photo], shares: Mapping[Role, float]) -> dict[Role, l
                 given[role] += [photos[i] for i in group]
                 break
     order = {photo.path: i for i, photo in enumerate(photos)}
-    return {role: sorted(chosen, key=lambda photo: order[photo.path]) for role, chosen in given.items()}
+    return {
+        role: sorted(chosen, key=lambda photo: order[photo.path]) for role, chosen in given.items()
+    }
 
 
 def _place(sha256: str) -> float:

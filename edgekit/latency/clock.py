@@ -1,9 +1,10 @@
 """The clock: warm up until the latency is steady, then measure the candidates in turns.
 
-A candidate is a callable ``run(i)`` that does one inference, synchronously, on input ``i`` modulo the number of inputs it
-holds. It never times itself; only a :class:`DeviceRun` returns what a device's own clock (CUDA events) says it took.
-Candidates take turns in one process, so that a change of the processor's clock or of the machine's load meets all of them;
-the reference takes two turns a block, and its ratio to itself is the noise floor: a difference smaller than that is no
+A candidate is a callable ``run(i)`` that does one inference, synchronously, on input ``i`` modulo
+the number of inputs it holds. It never times itself; only a :class:`DeviceRun` returns what a
+device's own clock (CUDA events) says it took. Candidates take turns in one process, so that a
+change of the processor's clock or of the machine's load meets all of them; the reference takes two
+turns a block, and its ratio to itself is the noise floor: a difference smaller than that is no
 difference.
 """
 
@@ -38,7 +39,9 @@ Candidate = Run | DeviceRun
 
 @dataclass(frozen=True)
 class WarmUp:
-    """``settled`` is False where the latency still moved, or too few runs fitted to tell, when the time was up."""
+    """``settled`` is False where the latency still moved, or too few runs fitted to tell, when the
+    time was up.
+    """
 
     runs: int
     seconds: float
@@ -100,21 +103,28 @@ def measure(
         candidates: by name, what to run.
         reference: the candidate that the others are compared with.
         blocks: how often the turn comes round.
-        seconds: how long each candidate is measured, over all blocks. A slow one takes longer: ``blocks · min_runs`` runs at least.
+        seconds: how long each candidate is measured, over all blocks. A slow one takes longer:
+            ``blocks · min_runs`` runs at least.
         min_runs: runs a turn at least.
         max_warm_up: seconds a candidate may take to settle.
         on_block: called with (done, of) after the warm-up and after every block.
         clock: nanoseconds, monotonic.
 
     Raises:
-        ValueError: if the reference is no candidate, or there are fewer than five blocks or less than one run a turn.
+        ValueError: if the reference is no candidate, or there are fewer than five blocks or less
+            than one run a turn.
     """
     if reference not in candidates:
-        raise ValueError(f"the reference {reference!r} is not among the candidates {sorted(candidates)}")
+        raise ValueError(
+            f"the reference {reference!r} is not among the candidates {sorted(candidates)}"
+        )
     if blocks < 5 or min_runs < 1:
         raise ValueError(f"need at least 5 blocks and 1 run a block, got {blocks} and {min_runs}")
     again = None  # the reference's second turn has no name of its own
-    turns: list[tuple[str | None, Candidate]] = [*candidates.items(), (again, candidates[reference])]
+    turns: list[tuple[str | None, Candidate]] = [
+        *candidates.items(),
+        (again, candidates[reference]),
+    ]
     samples: dict[str | None, list[tuple[float, ...]]] = {name: [] for name, _ in turns}
     with _no_collection():
         warm_ups = {name: warm_up(run, max_warm_up, clock) for name, run in candidates.items()}
@@ -129,7 +139,9 @@ def measure(
 
 
 def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter_ns) -> WarmUp:
-    """Run for 200 ms at least, until the median of 50 runs is within 1 % of that of the 50 before, or ``max_seconds`` are over."""
+    """Run for 200 ms at least, until the median of 50 runs is within 1 % of that of the 50 before,
+    or ``max_seconds`` are over.
+    """
     began = clock()
     taken: list[float] = []
     while True:
@@ -149,7 +161,9 @@ def _steady(taken: list[float]) -> bool:
 
 
 def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
-    """One candidate's runs of one block. The first run, which finds the caches full of another's data, is not kept."""
+    """One candidate's runs of one block. The first run, which finds the caches full of another's
+    data, is not kept.
+    """
     _milliseconds(run, 0, clock)
     taken: list[float] = []
     began = clock()

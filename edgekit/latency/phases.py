@@ -19,7 +19,9 @@ Feeds = Mapping[str, Array]
 
 @runtime_checkable
 class DeviceTimed(Protocol):
-    """A session whose device says how many milliseconds one inference took on it, copies left out."""
+    """A session whose device says how many milliseconds one inference took on it, copies
+    left out.
+    """
 
     def device_ms(self) -> float: ...
 
@@ -37,17 +39,25 @@ class Inspected(Protocol):
 
 
 def on_gpu(session: Session) -> bool:
-    """Whether a session keeps what ``bind`` gave it on a device, so that ``enqueue`` copies nothing."""
+    """Whether a session keeps what ``bind`` gave it on a device, so that ``enqueue`` copies
+    nothing.
+    """
     return isinstance(session, DeviceTimed) or getattr(session, "on_device", False)
 
 
 def reformats(session: Session) -> int | None:
     """How many layers of an engine only convert formats or types; None where nobody can tell."""
-    return sum(layer.role == "reformat" for layer in session.layers()) if isinstance(session, Inspected) else None
+    return (
+        sum(layer.role == "reformat" for layer in session.layers())
+        if isinstance(session, Inspected)
+        else None
+    )
 
 
 def engine_only(session: Session, feeds: Feeds) -> Candidate:
-    """One inference without copies: by the device's own events where it has them, else for the host's clock, from handing over to the end."""
+    """One inference without copies: by the device's own events where it has them, else for the
+    host's clock, from handing over to the end.
+    """
     session.bind(feeds)
     if isinstance(session, DeviceTimed):
         timed = session
@@ -61,11 +71,18 @@ def engine_only(session: Session, feeds: Feeds) -> Candidate:
 
 
 def cautions(
-    name: str, session: Session, feeds: Feeds, compute: float, end_to_end: float, clock: Clock = time.perf_counter_ns
+    name: str,
+    session: Session,
+    feeds: Feeds,
+    compute: float,
+    end_to_end: float,
+    clock: Clock = time.perf_counter_ns,
 ) -> Iterator[Advice]:
-    """What trtexec would warn of, for a session whose ``compute`` (milliseconds on the device) is known apart from ``end_to_end``.
+    """What trtexec would warn of, for a session whose ``compute`` (milliseconds on the device) is
+    known apart from ``end_to_end``.
 
-    Copying in is timed by itself; what end to end takes beyond it and the computation counts as copying out.
+    Copying in is timed by itself; what end to end takes beyond it and the computation counts as
+    copying out.
     """
     if not isinstance(session, DeviceTimed):
         return

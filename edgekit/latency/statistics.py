@@ -1,7 +1,8 @@
 """What a list of latencies amounts to. All times are milliseconds.
 
-Median and percentiles follow trtexec (NVIDIA/TensorRT, ``samples/common/sampleReporting.cpp``), so that a number here and
-one of trtexec's mean the same: a percentile is a latency that was measured, never an interpolation between two.
+Median and percentiles follow trtexec (NVIDIA/TensorRT, ``samples/common/sampleReporting.cpp``), so
+that a number here and one of trtexec's mean the same: a percentile is a latency that was measured,
+never an interpolation between two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Block = Sequence[float]
 
 @dataclass(frozen=True)
 class Summary:
-    """``cv`` is the coefficient of variation, the standard deviation as a fraction of the mean; ``count`` the number of runs."""
+    """``cv`` is the coefficient of variation, the standard deviation as a fraction of the mean;
+    ``count`` the number of runs.
+    """
 
     median: float
     p90: float
@@ -31,7 +34,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Latency of one candidate as a fraction of another's: below 1 is faster. ``low`` to ``high`` is its 95 % interval."""
+    """Latency of one candidate as a fraction of another's: below 1 is faster. ``low`` to ``high``
+    is its 95 % interval.
+    """
 
     value: float
     low: float
@@ -56,7 +61,8 @@ class Ratio:
 def percentile(samples: Sequence[float], percent: int) -> float:
     """The largest sample left when the slowest ``int((100 - percent) · n / 100)`` are taken away.
 
-    trtexec does this sum in single precision, so its answer may be one sample higher where ``(100 - percent) · n`` is a whole hundred.
+    trtexec does this sum in single precision, so its answer may be one sample higher where ``(100 -
+    percent) · n`` is a whole hundred.
 
     Raises:
         ValueError: if there is no sample, or ``percent`` is not within 0 … 100.
@@ -83,13 +89,15 @@ def summarize(samples: Sequence[float]) -> Summary:
 
 
 def ratio_by_block(a_blocks: Sequence[Block], b_blocks: Sequence[Block], *, seed: int = 0) -> Ratio:
-    """Compare ``a`` with ``b``, measured in turns: ``a_blocks[i]`` and ``b_blocks[i]`` hold the samples of one turn.
+    """Compare ``a`` with ``b``, measured in turns: ``a_blocks[i]`` and ``b_blocks[i]`` hold the
+    samples of one turn.
 
-    Each turn gives one ratio, a's median by b's, so that what slows the machine for a while slows both sides of it. The
-    value is the median of these ratios, the interval their bootstrap: turns are drawn with replacement, and the median
-    is taken 10,000 times. Runs of one turn are not independent, turns nearly are, so turns are resampled and not runs.
-    With five turns the interval reaches from the smallest ratio to the largest: it covers the true median 94 times of
-    100, and "faster" means that every turn said so.
+    Each turn gives one ratio, a's median by b's, so that what slows the machine for a while slows
+    both sides of it. The value is the median of these ratios, the interval their bootstrap: turns
+    are drawn with replacement, and the median is taken 10,000 times. Runs of one turn are not
+    independent, turns nearly are, so turns are resampled and not runs. With five turns the interval
+    reaches from the smallest ratio to the largest: it covers the true median 94 times of 100, and
+    "faster" means that every turn said so.
 
     Raises:
         ValueError: if there are fewer than two turns, unequally many, or one is empty.
@@ -98,7 +106,9 @@ def ratio_by_block(a_blocks: Sequence[Block], b_blocks: Sequence[Block], *, seed
         raise ValueError(f"need two or more blocks each, got {len(a_blocks)} and {len(b_blocks)}")
     if not all(map(len, (*a_blocks, *b_blocks))):
         raise ValueError("empty block")
-    ratios = np.array([np.median(a) / np.median(b) for a, b in zip(a_blocks, b_blocks, strict=True)])
+    ratios = np.array(
+        [np.median(a) / np.median(b) for a, b in zip(a_blocks, b_blocks, strict=True)]
+    )
     drawn = np.random.default_rng(seed).integers(len(ratios), size=(RESAMPLES, len(ratios)))
     medians = np.median(ratios[drawn], axis=1)
     tail = (1 - CONFIDENCE) / 2

@@ -10,9 +10,11 @@ from edgekit.latency.statistics import Block, Ratio, ratio_by_block
 
 @dataclass(frozen=True)
 class Candidate:
-    """One engine: its latencies in milliseconds, a block a turn, measured in turns with the other's.
+    """One engine: its latencies in milliseconds, a block a turn, measured in turns with the
+    other's.
 
-    ``failures`` is what it misses of its gate, in words; ``reformats`` the layers that only convert formats or types, None where nobody looked.
+    ``failures`` is what it misses of its gate, in words; ``reformats`` the layers that only convert
+    formats or types, None where nobody looked.
     """
 
     blocks: tuple[Block, ...]
@@ -22,7 +24,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``ship`` is None where neither meets its gate; ``ratio`` is INT8's latency as a fraction of FP16's."""
+    """``ship`` is None where neither meets its gate; ``ratio`` is INT8's latency as a fraction of
+    FP16's.
+    """
 
     ship: Literal["fp16", "int8"] | None
     why: str
@@ -30,23 +34,41 @@ class Verdict:
 
 
 def verdict(fp16: Candidate, int8: Candidate) -> Verdict:
-    """Ships the faster of those that meet their gate; FP16, which is nearer to the reference, where no difference was measured.
+    """Ships the faster of those that meet their gate; FP16, which is nearer to the reference, where
+    no difference was measured.
 
     Raises:
         ValueError: the two were not measured in the same turns.
     """
     ratio = ratio_by_block(int8.blocks, fp16.blocks)
     if fp16.failures and int8.failures:
-        return Verdict(None, f"neither meets its gate: FP16: {fp16.failures[0]}; INT8: {int8.failures[0]}", ratio)
+        return Verdict(
+            None,
+            f"neither meets its gate: FP16: {fp16.failures[0]}; INT8: {int8.failures[0]}",
+            ratio,
+        )
     if int8.failures:
         return Verdict("fp16", f"INT8 misses its gate: {int8.failures[0]}", ratio)
     if fp16.failures:
         return Verdict("int8", f"FP16 misses its gate: {fp16.failures[0]}", ratio)
     if ratio.faster:
-        return Verdict("int8", f"INT8 takes {1 - ratio.value:.1%} less time than FP16 here {_interval(ratio)}, and meets its gate", ratio)
+        return Verdict(
+            "int8",
+            f"INT8 takes {1 - ratio.value:.1%} less time than FP16 here {_interval(ratio)}, and "
+            f"meets its gate",
+            ratio,
+        )
     if ratio.slower:
-        return Verdict("fp16", f"INT8 is {ratio.value - 1:.1%} slower here {_interval(ratio)}{_cause(fp16, int8)}", ratio)
-    return Verdict("fp16", f"no difference was measured here {_interval(ratio)}, and FP16 is nearer to the reference", ratio)
+        return Verdict(
+            "fp16",
+            f"INT8 is {ratio.value - 1:.1%} slower here {_interval(ratio)}{_cause(fp16, int8)}",
+            ratio,
+        )
+    return Verdict(
+        "fp16",
+        f"no difference was measured here {_interval(ratio)}, and FP16 is nearer to the reference",
+        ratio,
+    )
 
 
 def _interval(ratio: Ratio) -> str:
@@ -54,7 +76,11 @@ def _interval(ratio: Ratio) -> str:
 
 
 def _cause(fp16: Candidate, int8: Candidate) -> str:
-    """Reformats are named where INT8 has more of them; that they cost time is a guess, and so they are only counted."""
+    """Reformats are named where INT8 has more of them; that they cost time is a guess, and so they
+    are only counted.
+    """
     if int8.reformats is None or int8.reformats <= (fp16.reformats or 0):
         return ""
-    return f": {int8.reformats} reformat layers" + (f" against {fp16.reformats}" if fp16.reformats is not None else "")
+    return f": {int8.reformats} reformat layers" + (
+        f" against {fp16.reformats}" if fp16.reformats is not None else ""
+    )

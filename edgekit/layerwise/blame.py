@@ -1,7 +1,9 @@
-"""Where two networks part: every value that both have, compared on the same images, and the layer named that adds most error.
+"""Where two networks part: every value that both have, compared on the same images, and the layer
+named that adds most error.
 
-Two errors are told apart. What has *accumulated* at a value is the error of everything in front of it as well. What a layer adds of its *own* is seen when
-it computes from the reference's values instead of those that the candidate itself arrived at.
+Two errors are told apart. What has *accumulated* at a value is the error of everything in front of
+it as well. What a layer adds of its *own* is seen when it computes from the reference's values
+instead of those that the candidate itself arrived at.
 
 Values are read in chunks: what is held at once is bounded, whatever the network's size.
 """
@@ -26,17 +28,20 @@ CHUNK_BYTES = 64_000_000
 BOUND = 20.0  # dB: a tenth of the amplitude is error
 EXACT = 100.0  # dB: what float32 sums in another order leave
 FALLS_FROM = 40.0  # dB
-_FORMS = 3  # of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
+# of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
+_FORMS = 3
 
 
 @dataclass(frozen=True)
 class LayerBlame:
     """One value that both networks have.
 
-    ``sqnr`` is what has accumulated there and ``own`` what the layer adds when it computes from the reference's values, both in dB, infinite where
-    nothing differs and NaN where numbers are not finite; ``own`` is None where the candidate cannot be given values. ``before`` is the lowest ``sqnr``
-    among the values that it is computed from, infinite at the image. ``nonfinite`` counts numbers that are NaN or infinite in the candidate alone.
-    ``rank`` is 1 for the layer that adds most.
+    ``sqnr`` is what has accumulated there and ``own`` what the layer adds when it computes from the
+    reference's values, both in dB, infinite where nothing differs and NaN where numbers are not
+    finite; ``own`` is None where the candidate cannot be given values. ``before`` is the lowest
+    ``sqnr`` among the values that it is computed from, infinite at the image. ``nonfinite`` counts
+    numbers that are NaN or infinite in the candidate alone. ``rank`` is 1 for the layer that adds
+    most.
     """
 
     name: str
@@ -53,8 +58,9 @@ class LayerBlame:
 class Blame:
     """What a comparison found; ``layers`` are in the order of computing.
 
-    ``worst`` is the layer that adds most error, None where nothing differs beyond float32's rounding; ``below`` the first value under ``bound`` dB;
-    ``nonfinite`` the first value that is not finite. ``only_reference`` and ``only_candidate`` are the values without a counterpart.
+    ``worst`` is the layer that adds most error, None where nothing differs beyond float32's
+    rounding; ``below`` the first value under ``bound`` dB; ``nonfinite`` the first value that is
+    not finite. ``only_reference`` and ``only_candidate`` are the values without a counterpart.
     """
 
     layers: tuple[LayerBlame, ...]
@@ -72,13 +78,21 @@ class Blame:
     def verdict(self) -> str:
         """One sentence."""
         if (first := self.nonfinite) is not None:
-            return f"{first.name} is the first that is not finite: {first.nonfinite} of its numbers are NaN or infinite"
+            return (
+                f"{first.name} is the first that is not finite: {first.nonfinite} of its "
+                f"numbers are NaN or infinite"
+            )
         if (worst := self.worst) is None:
             return f"no layer parts: {len(self.layers)} values differ by float32's rounding at most"
         around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} behind it"
         if worst.own is not None and worst.sqnr >= worst.before:
-            return f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has come from others: {around}"
-        return f"{worst.name} is where most is lost: {around}" + ("" if worst.own is None else f", {decibels(worst.own)} of its own")
+            return (
+                f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has "
+                f"come from others: {around}"
+            )
+        return f"{worst.name} is where most is lost: {around}" + (
+            "" if worst.own is None else f", {decibels(worst.own)} of its own"
+        )
 
 
 def decibels(ratio: float) -> str:
@@ -86,7 +100,14 @@ def decibels(ratio: float) -> str:
     return "exact" if ratio == inf else "not finite" if isnan(ratio) else f"{ratio:.1f} dB"
 
 
-def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BOUND, chunk_bytes: int = CHUNK_BYTES) -> Blame:
+def blame(
+    reference: Taps,
+    candidate: Taps,
+    images: Floats,
+    *,
+    bound: float = BOUND,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Blame:
     """Compares every value that two networks share.
 
     Args:
@@ -94,10 +115,12 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
         candidate: what is asked about.
         images: ``(N, …)`` as both take them.
         bound: dB; the first value under it is named.
-        chunk_bytes: how many bytes of values are held at once. A value that is larger is held alone.
+        chunk_bytes: how many bytes of values are held at once. A value that is larger is held
+            alone.
 
     Raises:
-        InputError: the two have no value in common, their static batches differ, or the reference's own outputs are not finite.
+        InputError: the two have no value in common, their static batches differ, or the reference's
+            own outputs are not finite.
     """
     size = batch_size(reference, candidate)
     pairs = paired(reference, candidate)
@@ -121,25 +144,51 @@ def blame(reference: Taps, candidate: Taps, images: Floats, *, bound: float = BO
                     if own is not None:
                         tallies[name].add_own(known[name], pairs[name].take(own))
                 if candidate.output in chunk:
-                    outputs.append((known[candidate.output][:count], pairs[candidate.output].take(accumulated)[:count]))
+                    outputs.append(
+                        (
+                            known[candidate.output][:count],
+                            pairs[candidate.output].take(accumulated)[:count],
+                        )
+                    )
     layers = _ranked([_layer(name, pairs[name], upstream[name], tallies) for name in pairs])
     matched = {pair.counterpart for pair in pairs.values()}
     return Blame(
         layers,
-        worst=next((row for row in layers if row.rank == 1 and not (row.sqnr if row.own is None else row.own) >= EXACT), None),
+        worst=next(
+            (
+                row
+                for row in layers
+                if row.rank == 1 and not (row.sqnr if row.own is None else row.own) >= EXACT
+            ),
+            None,
+        ),
         below=next((row for row in layers if not row.sqnr >= bound), None),
         nonfinite=next((row for row in layers if row.nonfinite), None),
         bound=bound,
         output=_parity(outputs),
         images=len(images),
-        only_reference=tuple(name for name, tap in reference.taps.items() if name not in matched and tap.op_type != INPUT),
-        only_candidate=tuple(name for name, tap in candidate.taps.items() if name not in pairs and tap.op_type != INPUT),
-        cautions=tuple(dict.fromkeys(text for text in (reference.caution, candidate.caution) if text)),
+        only_reference=tuple(
+            name
+            for name, tap in reference.taps.items()
+            if name not in matched and tap.op_type != INPUT
+        ),
+        only_candidate=tuple(
+            name
+            for name, tap in candidate.taps.items()
+            if name not in pairs and tap.op_type != INPUT
+        ),
+        cautions=tuple(
+            dict.fromkeys(text for text in (reference.caution, candidate.caution) if text)
+        ),
     )
 
 
-def _chunks(pairs: Mapping[str, Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int) -> Iterator[list[str]]:
-    """The names in order, cut so that the values that are held together stay within ``limit`` bytes."""
+def _chunks(
+    pairs: Mapping[str, Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int
+) -> Iterator[list[str]]:
+    """The names in order, cut so that the values that are held together stay within ``limit``
+    bytes.
+    """
     chunk: list[str] = []
     held: set[str] = set()
     total = 0
@@ -170,22 +219,30 @@ class _Exact:
 
     def __init__(self, reference: Taps, pairs: Mapping[str, Pair], stack: ExitStack) -> None:
         self._pairs = pairs
-        computed = list(dict.fromkeys(pair.counterpart for pair in pairs.values() if pair.ours.op_type != INPUT))
+        computed = list(
+            dict.fromkeys(pair.counterpart for pair in pairs.values() if pair.ours.op_type != INPUT)
+        )
         self._session = stack.enter_context(reference.read(computed)) if computed else None
 
     def values(self, batch: Array) -> dict[str, Floats]:
         """By the candidate's names."""
         computed = {} if self._session is None else _run(self._session, batch, {})
         return {
-            name: pair.ours.frame.to_reference(batch if pair.ours.op_type == INPUT else computed[pair.ours.tensor])
+            name: pair.ours.frame.to_reference(
+                batch if pair.ours.op_type == INPUT else computed[pair.ours.tensor]
+            )
             for name, pair in self._pairs.items()
         }
 
 
 def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:
-    """Feeds the image, and the ``given`` values by their tensors, to whichever inputs a session has."""
+    """Feeds the image, and the ``given`` values by their tensors, to whichever inputs a session
+    has.
+    """
     arrays = {f"{tensor}{GIVEN}": array for tensor, array in given.items()}
-    return session.run({spec.name: as_input(spec, arrays.get(spec.name, batch)) for spec in session.inputs})
+    return session.run(
+        {spec.name: as_input(spec, arrays.get(spec.name, batch)) for spec in session.inputs}
+    )
 
 
 class _Tally:
@@ -216,7 +273,13 @@ class _Tally:
 
     @property
     def own(self) -> float | None:
-        return None if not self.is_alone else nan if self.own_nonfinite else _ratio(self.signal, self.own_noise)
+        return (
+            None
+            if not self.is_alone
+            else nan
+            if self.own_nonfinite
+            else _ratio(self.signal, self.own_noise)
+        )
 
 
 def _error(exact: Floats, reached: Floats, where: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -228,7 +291,9 @@ def _ratio(signal: float, noise: float) -> float:
     return inf if noise == 0 else 10 * log10(signal / noise) if signal else -inf
 
 
-def _layer(name: str, pair: Pair, sources: Sequence[str], tallies: Mapping[str, _Tally]) -> LayerBlame:
+def _layer(
+    name: str, pair: Pair, sources: Sequence[str], tallies: Mapping[str, _Tally]
+) -> LayerBlame:
     tally = tallies[name]
     before = [tallies[source].sqnr for source in sources]
     return LayerBlame(
@@ -243,9 +308,14 @@ def _layer(name: str, pair: Pair, sources: Sequence[str], tallies: Mapping[str, 
 
 
 def _ranked(layers: Sequence[LayerBlame]) -> tuple[LayerBlame, ...]:
-    """Ranks by what layers add of their own. Where that was not measured, by how far the SQNR falls from what a layer reads to what it gives, counted from
-    ``FALLS_FROM`` dB: the first rounding of a graph falls from infinity, and means nothing; later layers amplify what they are given, by a few dB each."""
-    top = max(FALLS_FROM, min((row.sqnr for row in layers if not isnan(row.sqnr)), default=inf) + FALLS_FROM / 2)
+    """Ranks by what layers add of their own. Where that was not measured, by how far the SQNR falls
+    from what a layer reads to what it gives, counted from ``FALLS_FROM`` dB: the first rounding
+    of a graph falls from infinity, and means nothing; later layers amplify what they are given,
+    by a few dB each."""
+    top = max(
+        FALLS_FROM,
+        min((row.sqnr for row in layers if not isnan(row.sqnr)), default=inf) + FALLS_FROM / 2,
+    )
 
     def added(i: int) -> float:
         row = layers[i]
@@ -260,8 +330,13 @@ def _ranked(layers: Sequence[LayerBlame]) -> tuple[LayerBlame, ...]:
 
 
 def _parity(outputs: Sequence[tuple[Array, Array]]) -> Parity:
-    exact, reached = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*outputs, strict=True))
+    exact, reached = (
+        np.concatenate(arrays).astype(np.float32) for arrays in zip(*outputs, strict=True)
+    )
     try:
         return compare(exact.reshape(len(exact), -1), reached.reshape(len(reached), -1))
     except ValueError as error:
-        raise InputError(f"the outputs cannot be compared: {error}", hint="check the reference's weights and the images") from error
+        raise InputError(
+            f"the outputs cannot be compared: {error}",
+            hint="check the reference's weights and the images",
+        ) from error

@@ -1,8 +1,10 @@
 """Values from the middle of an engine, by one of two ways.
 
-Debug tensors are told by an engine that is fused as the one that ships, but only those that fusion left, and only some of these under the network's names;
-TensorRT calls the others as it likes. Otherwise each chunk of values is an engine of its own in which they are outputs. An output has to be written in the
-type that the network gives it, so that the layers around it cannot be fused as in the engine that ships.
+Debug tensors are told by an engine that is fused as the one that ships, but only those that fusion
+left, and only some of these under the network's names; TensorRT calls the others as it likes.
+Otherwise each chunk of values is an engine of its own in which they are outputs. An output has to
+be written in the type that the network gives it, so that the layers around it cannot be fused as in
+the engine that ships.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.artifact import Artifact, TensorSpec
+from edgekit.artifact import Artifact, Carrier, TensorSpec
 from edgekit.layerwise.layout import in_another_layout
 from edgekit.layerwise.pairs import Floats, Pair, batch_size, paired, same_shape
-from edgekit.layerwise.taps import INPUT, Carrier, GraphValues, Tap, Taps
+from edgekit.layerwise.taps import INPUT, GraphValues, Tap, Taps
 from edgekit.runtimes.base import Array, Availability, Session, SessionOptions, as_input, in_batches
 from edgekit.runtimes.tensorrt.building.builder import Builder
 from edgekit.runtimes.tensorrt.building.config import BuildConfig
 from edgekit.runtimes.tensorrt.running.debug import DebugSession
 
-CAUTION = "to read values out of an engine they are marked as outputs, which changes what TensorRT fuses: the engine that ships may round elsewhere"
+CAUTION = (
+    "to read values out of an engine they are marked as outputs, which changes what TensorRT "
+    "fuses: the engine that ships may round elsewhere"
+)
 LEAST = 0.1  # of the values: fewer name no layer, only a stretch of the network
 
 
 class MarkedEngines:
-    """A runtime for graphs whose chosen values are outputs already: it builds an engine of each and opens that.
+    """A runtime for graphs whose chosen values are outputs already: it builds an engine of each and
+    opens that.
 
     ``batch`` is what a graph of dynamic batch is built for.
     """
@@ -41,29 +47,43 @@ class MarkedEngines:
     def load(self, artifact: Artifact, options: SessionOptions) -> Session:
         """
         Raises:
-            EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and ``load``.
+            EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and
+                ``load``.
         """
         path = self._folder / "tapped.engine"
         try:
-            return self._builder.load(self._builder.build(artifact, path, _config(artifact, self._batch)), options)
+            return self._builder.load(
+                self._builder.build(artifact, path, _config(artifact, self._batch)), options
+            )
         finally:
             path.unlink(missing_ok=True)
 
 
 class UnfusedTaps:
-    """The values of one engine that it tells under names of its graph; fulfils :class:`edgekit.layerwise.taps.Taps`.
+    """The values of one engine that it tells under names of its graph; fulfils
+    :class:`edgekit.layerwise.taps.Taps`.
 
     ``carriers`` are the tensors that they are read from, ``open_engine`` opens the engine.
     """
 
-    def __init__(self, graph: Taps, carriers: Mapping[str, Carrier], open_engine: Callable[[], DebugSession], caution: str) -> None:
+    def __init__(
+        self,
+        graph: Taps,
+        carriers: Mapping[str, Carrier],
+        open_engine: Callable[[], DebugSession],
+        caution: str,
+    ) -> None:
         self._graph, self._carriers, self._open_engine = graph, carriers, open_engine
         self.output, self.batch = graph.output, graph.batch
         self.caution: str | None = caution
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        return {name: tap for name, tap in self._graph.taps.items() if name in self._carriers or tap.op_type == INPUT}
+        return {
+            name: tap
+            for name, tap in self._graph.taps.items()
+            if name in self._carriers or tap.op_type == INPUT
+        }
 
     def upstream(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         return self._graph.upstream(names)
@@ -78,7 +98,9 @@ class UnfusedTaps:
         return None
 
 
-def engine_taps(graph: GraphValues, builder: Builder, folder: Path, reference: Taps, images: Floats) -> Taps:
+def engine_taps(
+    graph: GraphValues, builder: Builder, folder: Path, reference: Taps, images: Floats
+) -> Taps:
     """The values of an engine of ``graph``, and in its caution by which way they are read, and why.
 
     Args:
@@ -89,11 +111,15 @@ def engine_taps(graph: GraphValues, builder: Builder, folder: Path, reference: T
         images: ``(N, …)``; with the first it is found out what the engine tells.
 
     Raises:
-        EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and ``load``.
+        EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and
+            ``load``.
     """
     library = builder.library()
     if not library.has_debug_tensors:
-        graph.caution = f"{CAUTION}; debug tensors, which would not, came with TensorRT 10.12, and this is {library.name} {library.version}"
+        graph.caution = (
+            f"{CAUTION}; debug tensors, which would not, came with TensorRT 10.12, and "
+            f"this is {library.name} {library.version}"
+        )
         return graph
     pairs = paired(reference, graph)
     size = batch_size(reference, graph)
@@ -102,31 +128,50 @@ def engine_taps(graph: GraphValues, builder: Builder, folder: Path, reference: T
     image = next(in_batches(images, size))[0]
     with builder.load_debug(engine) as session:
         told = _told(session, graph, pairs, image)
-        moved = [name for name, carrier in told.items() if _is_moved(session, carrier, reference, pairs[name], image)]
+        moved = [
+            name
+            for name, carrier in told.items()
+            if _is_moved(session, carrier, reference, pairs[name], image)
+        ]
     found = {name: carrier for name, carrier in told.items() if name not in moved}
     inner = [name for name in pairs if name != graph.output]
     survive = f"{len(found)} of {len(inner)} values survive fusion under their own names"
     if moved:
-        survive += f", {len(moved)} more in an order of the engine's own, in which they are not read"
+        survive += (
+            f", {len(moved)} more in an order of the engine's own, in which they are not read"
+        )
     if len(found) < max(1, LEAST * len(inner)):
         graph.caution = f"{CAUTION}; debug tensors, which would not, were tried, and {survive}"
         return graph
     output = {graph.output: Carrier(graph.taps[graph.output].tensor)}
-    caution = f"{survive}, and are read as debug tensors of an engine fused as the one that ships; each stands for what was fused before it as well"
+    caution = (
+        f"{survive}, and are read as debug tensors of an engine fused as the one that ships; "
+        f"each stands for what was fused before it as well"
+    )
     return UnfusedTaps(graph, found | output, lambda: builder.load_debug(engine), caution)
 
 
 def _config(artifact: Artifact, batch: int, *, debug_tensors: bool = False) -> BuildConfig:
     dynamic = any(not isinstance(spec.shape[0], int) for spec in artifact.inputs)
-    return BuildConfig(profiles=((batch, batch, batch),) if dynamic else (), debug_tensors=debug_tensors)
+    return BuildConfig(
+        profiles=((batch, batch, batch),) if dynamic else (), debug_tensors=debug_tensors
+    )
 
 
-def _told(session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Floats) -> dict[str, Carrier]:
-    """The values that the engine tells, the output apart, each with the first of its carriers that does."""
+def _told(
+    session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Floats
+) -> dict[str, Carrier]:
+    """The values that the engine tells, the output apart, each with the first of its carriers that
+    does.
+    """
     session.run(_feeds(session, image))
     found, known = {}, graph.carriers
     for name, pair in pairs.items():
-        carriers = [carrier for carrier in known[name] if _holds(session.emitted.get(carrier.tensor), carrier, pair.theirs)]
+        carriers = [
+            carrier
+            for carrier in known[name]
+            if _holds(session.emitted.get(carrier.tensor), carrier, pair.theirs)
+        ]
         if carriers and name != graph.output:
             found[name] = carriers[0]
     return found
@@ -137,15 +182,22 @@ def _holds(spec: TensorSpec | None, carrier: Carrier, tap: Tap) -> bool:
     return spec is not None and spec.dtype in types and same_shape(spec.shape, tap.shape)
 
 
-def _is_moved(session: DebugSession, carrier: Carrier, reference: Taps, pair: Pair, image: Floats) -> bool:
-    """Whether a value comes in another order than its shape says. One value at a time is held, whatever the network's size."""
+def _is_moved(
+    session: DebugSession, carrier: Carrier, reference: Taps, pair: Pair, image: Floats
+) -> bool:
+    """Whether a value comes in another order than its shape says. One value at a time is held,
+    whatever the network's size.
+    """
     values = {pair.ours.tensor: image}
     if pair.ours.op_type != INPUT:
         with reference.read([pair.counterpart]) as exact:
             values = exact.run(_feeds(exact, image))
     session.wanted = {pair.theirs.tensor: carrier}
     received = session.run(_feeds(session, image))[pair.theirs.tensor]
-    return in_another_layout(pair.put(pair.ours.frame.to_reference(values[pair.ours.tensor])), received.astype(np.float32))
+    return in_another_layout(
+        pair.put(pair.ours.frame.to_reference(values[pair.ours.tensor])),
+        received.astype(np.float32),
+    )
 
 
 def _feeds(session: Session, image: Floats) -> dict[str, Array]:

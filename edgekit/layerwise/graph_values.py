@@ -1,7 +1,9 @@
-"""The values of an ONNX graph read out of its middle, by the names that they have in the float graph.
+"""The values of an ONNX graph read out of its middle, by the names that they have in the float
+graph.
 
-What a node's readers see is what is compared: a value that is only cast, rounded or quantized on its way stands for itself behind all of that, so that
-``features.3.conv.0.0/Conv`` of an INT8 graph is what the next layer reads of it.
+What a node's readers see is what is compared: a value that is only cast, rounded or quantized on
+its way stands for itself behind all of that, so that ``features.3.conv.0.0/Conv`` of an INT8 graph
+is what the next layer reads of it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import NamedTuple
 import onnx
 import onnx_ir as ir
 
-from edgekit.artifact import Artifact, Precision
+from edgekit.artifact import Artifact, Carrier, Precision
 from edgekit.graph.alignment import KEY, Alignment, alignments
 from edgekit.graph.edit import drop_unused, scalar
 from edgekit.graph.forms.fp16 import rounding_twin
 from edgekit.graph.io import load, save
-from edgekit.layerwise.taps import GIVEN, INPUT, INT8, Carrier, Tap
+from edgekit.layerwise.taps import GIVEN, INPUT, INT8, Tap
 from edgekit.runtimes.base import Runtime, Session, SessionOptions
 
 INPUT_NAME = "input"  # whatever a graph calls it
@@ -34,7 +36,8 @@ class GraphTaps:
     Args:
         artifact: an ONNX graph of one input.
         folder: takes the graphs that are cut out of it, one at a time.
-        runtime: what computes them. A CPU does not round FP16 as a GPU does, so that ``on_cpu`` reads an FP16 graph through its twin.
+        runtime: what computes them. A CPU does not round FP16 as a GPU does, so that ``on_cpu``
+            reads an FP16 graph through its twin.
         local: whether single layers can be computed from given inputs, :meth:`alone`.
         caution: what to say of the runtime.
 
@@ -43,7 +46,14 @@ class GraphTaps:
     """
 
     def __init__(
-        self, artifact: Artifact, folder: Path, runtime: Runtime, *, on_cpu: bool = True, local: bool = True, caution: str | None = None
+        self,
+        artifact: Artifact,
+        folder: Path,
+        runtime: Runtime,
+        *,
+        on_cpu: bool = True,
+        local: bool = True,
+        caution: str | None = None,
     ) -> None:
         model = _typed(load(artifact.path))
         self.caution = caution
@@ -57,9 +67,13 @@ class GraphTaps:
         self._values = _by_name(model.graph)
         self._folder, self._runtime, self._local = folder, runtime, local
         shape = model.graph.inputs[0].shape
-        self.batch = shape[0] if shape is not None and len(shape) and isinstance(shape[0], int) else None
+        self.batch = (
+            shape[0] if shape is not None and len(shape) and isinstance(shape[0], int) else None
+        )
         last = str(model.graph.outputs[0].name)
-        self.output = next((name for name, end in self._ends.items() if end.tap.tensor == last), last)
+        self.output = next(
+            (name for name, end in self._ends.items() if end.tap.tensor == last), last
+        )
 
     @property
     def taps(self) -> Mapping[str, Tap]:
@@ -67,8 +81,13 @@ class GraphTaps:
 
     @property
     def carriers(self) -> Mapping[str, tuple[Carrier, ...]]:
-        """By a value's name the tensors that hold it as its readers see it, int8 codes among them."""
-        return {name: _carriers([self._values[tensor] for tensor in end.tensors]) for name, end in self._ends.items()}
+        """By a value's name the tensors that hold it as its readers see it, int8 codes
+        among them.
+        """
+        return {
+            name: _carriers([self._values[tensor] for tensor in end.tensors])
+            for name, end in self._ends.items()
+        }
 
     def whole(self) -> Artifact:
         """The graph in a file of the folder."""
@@ -118,7 +137,11 @@ def _ends(model: ir.Model) -> dict[str, _End]:
         if value.dtype not in _FLOATS or _is_passed_on(value):
             continue
         origin, quantizer = _origin(value)
-        base = INPUT_NAME if origin.producer() is None and quantizer is None else _base(value, origin, quantizer)
+        base = (
+            INPUT_NAME
+            if origin.producer() is None and quantizer is None
+            else _base(value, origin, quantizer)
+        )
         name = base
         if name in found and quantizer is not None and not quantized[name]:
             name = base + INT8
@@ -128,14 +151,22 @@ def _ends(model: ir.Model) -> dict[str, _End]:
         maker = origin.producer()
         on_the_way = "Cast" if quantizer is None else _QUANTIZE
         op_type = maker.op_type if maker is not None else INPUT if value is origin else on_the_way
-        shape = None if value.shape is None else tuple(dim if isinstance(dim, int) else None for dim in value.shape)
-        found[name] = _End(Tap(str(value.name), op_type, shape, frames.get(base, Alignment())), (str(value.name),))
+        shape = (
+            None
+            if value.shape is None
+            else tuple(dim if isinstance(dim, int) else None for dim in value.shape)
+        )
+        found[name] = _End(
+            Tap(str(value.name), op_type, shape, frames.get(base, Alignment())), (str(value.name),)
+        )
         quantized[name] = quantizer is not None
     return found
 
 
 def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
-    """What a value is called in the float graph. A quantizer that took a ReLU in is called after that."""
+    """What a value is called in the float graph. A quantizer that took a ReLU in is called after
+    that.
+    """
     if value.is_graph_output():
         return str(value.name)
     if quantizer is not None and str(quantizer.name).endswith(f"/{_QUANTIZE}"):
@@ -145,7 +176,9 @@ def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
 
 
 def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
-    """Where a value was computed, before it was cast and quantized, and the last quantizer that it went through."""
+    """Where a value was computed, before it was cast and quantized, and the last quantizer that it
+    went through.
+    """
     quantizer = None
     while (node := value.producer()) is not None and _passes(node) and node.inputs[0] is not None:
         quantizer = node if node.op_type == _QUANTIZE and quantizer is None else quantizer
@@ -160,7 +193,12 @@ def _carriers(tensors: Sequence[ir.Value]) -> tuple[Carrier, ...]:
             continue
         codes, scale, *zero = node.inputs
         step = scalar(scale)
-        if codes is not None and codes.dtype == ir.DataType.INT8 and step is not None and not any(scalar(value) for value in zero):
+        if (
+            codes is not None
+            and codes.dtype == ir.DataType.INT8
+            and step is not None
+            and not any(scalar(value) for value in zero)
+        ):
             found.append(Carrier(str(codes.name), step))
     return tuple(dict.fromkeys(found))
 
@@ -168,12 +206,18 @@ def _carriers(tensors: Sequence[ir.Value]) -> tuple[Carrier, ...]:
 def _is_passed_on(value: ir.Value) -> bool:
     """Whether one node alone reads a value, and only casts or quantizes it."""
     readers = {use.node for use in value.uses()}
-    return not value.is_graph_output() and len(readers) == 1 and all(_passes(node) for node in readers)
+    return (
+        not value.is_graph_output() and len(readers) == 1 and all(_passes(node) for node in readers)
+    )
 
 
 def _passes(node: ir.Node) -> bool:
-    """Whether a node gives the number that it was given, as exactly as its type allows. Between codes a Clip is the ReLU that stood before them."""
-    return node.op_type in _PASSING or (node.op_type == "Clip" and node.outputs[0].dtype in (ir.DataType.INT8, ir.DataType.UINT8))
+    """Whether a node gives the number that it was given, as exactly as its type allows. Between
+    codes a Clip is the ReLU that stood before them.
+    """
+    return node.op_type in _PASSING or (
+        node.op_type == "Clip" and node.outputs[0].dtype in (ir.DataType.INT8, ir.DataType.UINT8)
+    )
 
 
 def _live(graph: ir.Graph) -> list[ir.Value]:
@@ -204,7 +248,11 @@ def _nearest(value: ir.Value, cut: Mapping[str, str]) -> tuple[str, ...]:
 
 def _cut(graph: ir.Graph, tensors: Sequence[ir.Value]) -> None:
     """Makes a value an input of the graph for all who read it."""
-    given = ir.Value(name=f"{tensors[0].name}{GIVEN}", shape=tensors[0].shape, type=ir.TensorType(tensors[0].dtype))  # type: ignore[arg-type]
+    given = ir.Value(
+        name=f"{tensors[0].name}{GIVEN}",
+        shape=tensors[0].shape,
+        type=ir.TensorType(tensors[0].dtype),
+    )  # type: ignore[arg-type]
     graph.inputs.append(given)
     for tensor in tensors:
         for use in list(tensor.uses()):
@@ -218,7 +266,11 @@ def _prune(graph: ir.Graph) -> None:
 
 
 def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    return {str(value.name): value for value in (*graph.inputs, *(v for node in graph for v in node.outputs)) if value.name}
+    return {
+        str(value.name): value
+        for value in (*graph.inputs, *(v for node in graph for v in node.outputs))
+        if value.name
+    }
 
 
 def _precision(model: ir.Model) -> Precision:
@@ -233,6 +285,10 @@ def _has_halves(model: ir.Model) -> bool:
 
 def _typed(model: ir.Model) -> ir.Model:
     """A graph whose values have types and shapes, as far as they can be inferred."""
-    if all(value.dtype is not None and value.shape is not None for node in model.graph for value in node.outputs):
+    if all(
+        value.dtype is not None and value.shape is not None
+        for node in model.graph
+        for value in node.outputs
+    ):
         return model
     return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True))

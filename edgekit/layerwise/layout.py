@@ -1,6 +1,8 @@
-"""Whether numbers came in the order that their shape says, or in one of the orders in which a GPU keeps channels together.
+"""Whether numbers came in the order that their shape says, or in one of the orders in which a GPU
+keeps channels together.
 
-TensorRT's formats (``TensorFormat``): all channels of a pixel side by side, or 2, 4, 8, 16 or 32 of them, with channels filled up to such a number.
+TensorRT's formats (``TensorFormat``): all channels of a pixel side by side, or 2, 4, 8, 16 or 32 of
+them, with channels filled up to such a number.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ MARGIN = 6.0  # dB: half of the error's amplitude
 
 
 def in_another_layout(expected: Floats, received: Floats) -> bool:
-    """Whether ``received`` of shape ``(N, C, H, W)`` is far more like ``expected`` in another order of its numbers than in its own."""
+    """Whether ``received`` of shape ``(N, C, H, W)`` is far more like ``expected`` in another order
+    of its numbers than in its own.
+    """
     if expected.ndim != 4 or expected.shape != received.shape:
         return False
     flat = received.ravel()
@@ -26,11 +30,19 @@ def in_another_layout(expected: Floats, received: Floats) -> bool:
 
 
 def _layouts(values: Floats) -> Iterator[Floats]:
-    """The numbers in each other order, cut to as many as were there before channels were filled up."""
+    """The numbers in each other order, cut to as many as were there before channels were
+    filled up.
+    """
     n, channels, height, width = values.shape
-    for group in sorted({*GROUPS, *(channels + -channels % multiple for multiple in (1, *GROUPS))} - {1}):
+    for group in sorted(
+        {*GROUPS, *(channels + -channels % multiple for multiple in (1, *GROUPS))} - {1}
+    ):
         filled = np.pad(values, ((0, 0), (0, -channels % group), (0, 0), (0, 0)))
-        yield filled.reshape(n, -1, group, height, width).transpose(0, 1, 3, 4, 2).ravel()[: values.size]
+        yield (
+            filled.reshape(n, -1, group, height, width)
+            .transpose(0, 1, 3, 4, 2)
+            .ravel()[: values.size]
+        )
 
 
 def _sqnr(exact: Floats, reached: Floats) -> float:

@@ -16,7 +16,9 @@ Floats = NDArray[np.float32]
 
 
 class Pair(NamedTuple):
-    """A value of the candidate, and the one of the reference, called ``counterpart`` there, that it should equal."""
+    """A value of the candidate, and the one of the reference, called ``counterpart`` there, that it
+    should equal.
+    """
 
     counterpart: str
     ours: Tap
@@ -30,14 +32,17 @@ class Pair(NamedTuple):
 
 
 def paired(reference: Taps, candidate: Taps) -> dict[str, Pair]:
-    """The values that both have, by the candidate's name and in its order; the outputs are a pair whatever they are called.
+    """The values that both have, by the candidate's name and in its order; the outputs are a pair
+    whatever they are called.
 
     Raises:
         InputError: there is none.
     """
     found = {}
     for name, tap in candidate.taps.items():
-        options = (reference.output,) if name == candidate.output else (name, name.removesuffix(INT8))
+        options = (
+            (reference.output,) if name == candidate.output else (name, name.removesuffix(INT8))
+        )
         counterpart = next((option for option in options if option in reference.taps), None)
         if counterpart is None:
             continue
@@ -46,7 +51,11 @@ def paired(reference: Taps, candidate: Taps) -> dict[str, Pair]:
             found[name] = Pair(counterpart, ours, tap)
     if not found:
         raise InputError(
-            "the two have no value in common: " + _names(reference) + " here, " + _names(candidate) + " there",
+            "the two have no value in common: "
+            + _names(reference)
+            + " here, "
+            + _names(candidate)
+            + " there",
             hint="compare graphs of the same network, exported by the same tool",
         )
     return found
@@ -60,7 +69,10 @@ def batch_size(reference: Taps, candidate: Taps) -> int:
     """
     sizes = {size for size in (reference.batch, candidate.batch) if size is not None}
     if len(sizes) > 1:
-        raise InputError(f"the static batches differ: {reference.batch} and {candidate.batch}", hint="export both with the same --batch")
+        raise InputError(
+            f"the static batches differ: {reference.batch} and {candidate.batch}",
+            hint="export both with the same --batch",
+        )
     return next(iter(sizes), 1)
 
 

@@ -1,4 +1,6 @@
-"""What blame asks of a graph or an engine: which of its values can be read, and sessions that read some of them."""
+"""What blame asks of a graph or an engine: which of its values can be read, and sessions that read
+some of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, Carrier
 from edgekit.runtimes.base import Session
 
 INPUT = "Input"  # in the place of an operator: the value is the graph's own input
@@ -28,8 +30,8 @@ class Frame(Protocol):
 class Tap:
     """A value that can be read.
 
-    ``tensor`` is its name in the graph, ``op_type`` the operator that makes it; ``shape`` has None for a dimension that is not known, and is None
-    where none is.
+    ``tensor`` is its name in the graph, ``op_type`` the operator that makes it; ``shape`` has None
+    for a dimension that is not known, and is None where none is.
     """
 
     tensor: str
@@ -38,19 +40,12 @@ class Tap:
     frame: Frame
 
 
-@dataclass(frozen=True)
-class Carrier:
-    """A tensor that holds a value: the value itself, or codes of ``scale`` a step where that is not None."""
-
-    tensor: str
-    scale: float | None = None
-
-
 class Taps(Protocol):
     """The values of a network, by names that two networks can share.
 
-    ``taps`` are in the order in which they are computed. ``output`` names the first output, ``batch`` is the static batch or None.
-    ``caution`` is what the user should know of how the values are read.
+    ``taps`` are in the order in which they are computed. ``output`` names the first output,
+    ``batch`` is the static batch or None. ``caution`` is what the user should know of how the
+    values are read.
     """
 
     @property
@@ -71,7 +66,8 @@ class Taps(Protocol):
         ...
 
     def alone(self, names: Collection[str], given: Collection[str]) -> Session | None:
-        """A session that computes ``names``, each from the nearest values among ``given``: inputs called after their tensors, with ``GIVEN`` behind.
+        """A session that computes ``names``, each from the nearest values among ``given``: inputs
+        called after their tensors, with ``GIVEN`` behind.
 
         None where values cannot be put in, as in an engine.
         """

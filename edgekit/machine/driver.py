@@ -1,6 +1,8 @@
-"""What the CUDA driver says of itself, asked of its library: no context is created, and nothing is allocated on a GPU.
+"""What the CUDA driver says of itself, asked of its library: no context is created, and nothing is
+allocated on a GPU.
 
-Source: NVIDIA's CUDA Driver API (``cuda.h``): cuDriverGetVersion, cuInit, cuDeviceGetCount, cuDeviceGetName, cuDeviceGetAttribute.
+Source: NVIDIA's CUDA Driver API (``cuda.h``): cuDriverGetVersion, cuInit, cuDeviceGetCount,
+cuDeviceGetName, cuDeviceGetAttribute.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class CudaDevice:
 
 @dataclass(frozen=True)
 class CudaDriver:
-    """``version`` is the newest CUDA that the driver serves, such as 12.4; ``problem`` says why no GPU answers."""
+    """``version`` is the newest CUDA that the driver serves, such as 12.4; ``problem`` says why no
+    GPU answers.
+    """
 
     version: str
     devices: tuple[CudaDevice, ...]
@@ -67,8 +71,17 @@ def no_gpu(load: Load = ctypes.CDLL) -> str | None:
 
 def runtime_packages() -> dict[str, str]:
     """The CUDA runtimes that pip installed, with their versions."""
-    named = ((distribution.metadata["Name"] or "", distribution.version) for distribution in distributions())
-    return dict(sorted((name, version) for name, version in named if _RUNTIME.match(name.lower().replace("_", "-"))))
+    named = (
+        (distribution.metadata["Name"] or "", distribution.version)
+        for distribution in distributions()
+    )
+    return dict(
+        sorted(
+            (name, version)
+            for name, version in named
+            if _RUNTIME.match(name.lower().replace("_", "-"))
+        )
+    )
 
 
 def _open(load: Load) -> Any:

@@ -1,6 +1,8 @@
-"""What a shared library asks the loader for, read from the file itself, so that nothing has to be loaded to learn what is missing.
+"""What a shared library asks the loader for, read from the file itself, so that nothing has to be
+loaded to learn what is missing.
 
-Source: System V ABI, chapter 5 ("Dynamic Section"), 64-bit little-endian objects, which is what Linux on x86-64 and AArch64 has.
+Source: System V ABI, chapter 5 ("Dynamic Section"), 64-bit little-endian objects, which is what
+Linux on x86-64 and AArch64 has.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, address, offset, size, link, info, alignment, entry size
+_SECTION = struct.Struct(
+    "<IIQQQQIIQQ"
+)  # name, type, flags, address, offset, size, link, info, alignment, entry size
 _ENTRY = struct.Struct("<qQ")  # tag, value
 _DYNAMIC, _NEEDED, _END = 6, 1, 0
 
 
 def needed(library: Path) -> tuple[str, ...]:
-    """Names of the libraries that ``library`` is linked against, such as ``libcudnn.so.9``; empty for a file that is no 64-bit ELF object.
+    """Names of the libraries that ``library`` is linked against, such as ``libcudnn.so.9``; empty
+    for a file that is no 64-bit ELF object.
 
     Raises:
         OSError: the file cannot be read.
@@ -27,14 +32,19 @@ def needed(library: Path) -> tuple[str, ...]:
             return ()
         (table,) = struct.unpack_from("<Q", header, 40)
         size, count = struct.unpack_from("<HH", header, 58)
-        sections = [_SECTION.unpack(_read(file, table + i * size, _SECTION.size)) for i in range(count)]
+        sections = [
+            _SECTION.unpack(_read(file, table + i * size, _SECTION.size)) for i in range(count)
+        ]
         found = []
         for section in sections:
             if section[1] != _DYNAMIC:
                 continue
             strings = sections[section[6]]
             text = _read(file, strings[4], strings[5])
-            found += [text[at : text.index(b"\0", at)].decode() for at in _needed_offsets(_read(file, section[4], section[5]))]
+            found += [
+                text[at : text.index(b"\0", at)].decode()
+                for at in _needed_offsets(_read(file, section[4], section[5]))
+            ]
         return tuple(found)
 
 

@@ -1,8 +1,9 @@
-"""Where a number was measured: the machine, its clocks and limits, and the versions of everything that took part.
+"""Where a number was measured: the machine, its clocks and limits, and the versions of everything
+that took part.
 
-Everything is read from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or asked of a tool through ``ask``, so that a
-recorded tree stands for a machine. What a machine does not tell is None or empty, never a guess. No package is imported
-to learn its version.
+Everything is read from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or asked of a tool
+through ``ask``, so that a recorded tree stands for a machine. What a machine does not tell is None
+or empty, never a guess. No package is imported to learn its version.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ CPU_FLAGS = frozenset(
 # With any of these an x86 CPU multiplies unsigned by signed bytes and adds in 32 bits.
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
-# Arm gives the CPU's maker and part by number: Arm's Main ID Register, as Linux lists it in arch/arm64/include/asm/cputype.h.
+# Arm gives the CPU's maker and part by number: Arm's Main ID Register, as Linux lists it in
+# arch/arm64/include/asm/cputype.h.
 ARM_PARTS: Mapping[tuple[int, int], str] = {
     (0x41, 0xD03): "Cortex-A53",
     (0x41, 0xD07): "Cortex-A57",
@@ -63,7 +65,8 @@ ARM_PARTS: Mapping[tuple[int, int], str] = {
 
 @dataclass(frozen=True)
 class Cpu:
-    """``cores`` are those the kernel runs, ``affinity`` those this process may use; ``quota`` is a container's limit in cores.
+    """``cores`` are those the kernel runs, ``affinity`` those this process may use; ``quota`` is a
+    container's limit in cores.
 
     ``clocks_locked`` says that the lowest and the highest frequency allowed are one.
     """
@@ -80,7 +83,9 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What changes while one measures: frequencies in MHz, temperatures in °C, load as the kernel averages it over one minute."""
+    """What changes while one measures: frequencies in MHz, temperatures in °C, load as the kernel
+    averages it over one minute.
+    """
 
     cpu_mhz: tuple[int, ...]
     load: float | None
@@ -91,7 +96,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Environment:
-    """``machine`` is the board or product; ``container`` and ``virtual`` say what stands between this process and it."""
+    """``machine`` is the board or product; ``container`` and ``virtual`` say what stands between
+    this process and it.
+    """
 
     machine: str | None
     cpu: Cpu
@@ -115,7 +122,9 @@ class Environment:
 def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
     """Describe the machine below ``root``, where ``ask`` runs its tools."""
     cpuinfo = read(root / "proc/cpuinfo") or ""
-    memory = number((fields(read(root / "proc/meminfo") or "").get("MemTotal") or "").removesuffix("kB"))
+    memory = number(
+        (fields(read(root / "proc/meminfo") or "").get("MemTotal") or "").removesuffix("kB")
+    )
     release = read(root / "etc/os-release") or ""
     names = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
     return Environment(
@@ -135,7 +144,8 @@ def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
 
 
 def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
-    """Whether fast int8 products of this CPU saturate: x86 without VNNI adds pairs of u8 × s8 products in 16 bits.
+    """Whether fast int8 products of this CPU saturate: x86 without VNNI adds pairs of u8 × s8
+    products in 16 bits.
 
     A CPU that does not tell its flags counts as one that does.
     """
@@ -148,11 +158,15 @@ def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
 def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:
     """Read what changes while one measures."""
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
-    temperatures = {first_line(zone / "type") or zone.name: number(first_line(zone / "temp")) for zone in zones}
+    temperatures = {
+        first_line(zone / "type") or zone.name: number(first_line(zone / "temp")) for zone in zones
+    }
     return Snapshot(
         cpu_mhz=_cpu_mhz(root),
         load=number((first_line(root / "proc/loadavg") or "").split(" ")[0]),
-        temperatures={name: value / 1e3 for name, value in temperatures.items() if value is not None},
+        temperatures={
+            name: value / 1e3 for name, value in temperatures.items() if value is not None
+        },
         gpus=gpu_states(ask),
         jetson=jetson_state(root),
     )
@@ -163,23 +177,43 @@ def _machine(root: Path) -> str | None:
     if model := first_line(root / "proc/device-tree/model"):
         return model
     firmware = root / "sys/class/dmi/id"
-    return " ".join(filter(None, (first_line(firmware / "sys_vendor"), first_line(firmware / "product_name")))) or None
+    return (
+        " ".join(
+            filter(
+                None, (first_line(firmware / "sys_vendor"), first_line(firmware / "product_name"))
+            )
+        )
+        or None
+    )
 
 
 def _cpu(root: Path, cpuinfo: str) -> Cpu:
     facts = fields(cpuinfo)
     allowed = cpu_list(fields(read(root / "proc/self/status") or "").get("Cpus_allowed_list", ""))
     frequencies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
-    limits = [tuple(first_line(folder / f"scaling_{end}_freq") for end in ("min", "max")) for folder in frequencies]
+    limits = [
+        tuple(first_line(folder / f"scaling_{end}_freq") for end in ("min", "max"))
+        for folder in frequencies
+    ]
     cores = sum(line.partition(":")[0].strip() == "processor" for line in cpuinfo.splitlines())
     return Cpu(
         model=_cpu_model(facts),
         architecture=platform.machine(),
-        flags=tuple(sorted(CPU_FLAGS & set((facts.get("flags") or facts.get("Features") or "").split()))),
+        flags=tuple(
+            sorted(CPU_FLAGS & set((facts.get("flags") or facts.get("Features") or "").split()))
+        ),
         cores=cores,
         affinity=allowed or tuple(range(cores)),
         quota=_quota(root),
-        governors=tuple(sorted({governor for folder in frequencies if (governor := first_line(folder / "scaling_governor"))})),
+        governors=tuple(
+            sorted(
+                {
+                    governor
+                    for folder in frequencies
+                    if (governor := first_line(folder / "scaling_governor"))
+                }
+            )
+        ),
         clocks_locked=all(low == high for low, high in limits) if limits else None,
     )
 
@@ -187,12 +221,19 @@ def _cpu(root: Path, cpuinfo: str) -> Cpu:
 def _cpu_model(facts: Mapping[str, str]) -> str | None:
     if "CPU part" in facts and "CPU implementer" in facts:
         maker, part = int(facts["CPU implementer"], 16), int(facts["CPU part"], 16)
-        return ARM_PARTS.get((maker, part)) or facts.get("model name") or f"Arm implementer {maker:#x} part {part:#x}"
+        return (
+            ARM_PARTS.get((maker, part))
+            or facts.get("model name")
+            or f"Arm implementer {maker:#x} part {part:#x}"
+        )
     return facts.get("model name")
 
 
 def _cpu_mhz(root: Path) -> tuple[int, ...]:
-    frequencies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"), key=lambda folder: int(folder.parent.name[3:]))
+    frequencies = sorted(
+        (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"),
+        key=lambda folder: int(folder.parent.name[3:]),
+    )
     now = [number(first_line(folder / "scaling_cur_freq")) for folder in frequencies]
     if known := [value for value in now if value is not None]:
         return tuple(round(value / 1e3) for value in known)
@@ -205,7 +246,10 @@ def _quota(root: Path) -> float | None:
     if limit := first_line(root / "sys/fs/cgroup/cpu.max"):
         granted, period = map(number, limit.split())
     else:
-        granted, period = (number(first_line(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us")) for name in ("quota", "period"))
+        granted, period = (
+            number(first_line(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us"))
+            for name in ("quota", "period")
+        )
     return granted / period if granted and period and granted > 0 else None
 
 

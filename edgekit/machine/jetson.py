@@ -1,6 +1,7 @@
 """NVIDIA Jetson modules: release, power mode and clocks.
 
-``jetson_clocks`` needs root even to show its state, so the state is read where that tool writes it: the frequency limits in ``/sys``.
+``jetson_clocks`` needs root even to show its state, so the state is read where that tool writes it:
+the frequency limits in ``/sys``.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from pathlib import Path
 
 from edgekit.machine.system import Ask, first_line, number
 
-# Names of the integrated GPU among the kernel's devfreq devices: 57000000.gpu (Nano), 17000000.gv11b (Xavier), 17000000.gpu (Orin), …
+# Names of the integrated GPU among the kernel's devfreq devices: 57000000.gpu (Nano),
+# 17000000.gv11b (Xavier), 17000000.gpu (Orin), …
 _GPU = re.compile(r"\.(gpu|gm20b|gp10b|gv11b|ga10b)$|^gpu-gpc-\d+$")
 _RELEASE = re.compile(r"R(?P<major>\d+).*?REVISION:\s*(?P<minor>[\d.]+)")
 
 
 @dataclass(frozen=True)
 class Jetson:
-    """``l4t`` is the release of Jetson Linux, such as 36.4.3; ``power_mode`` what nvpmodel has set, such as MAXN.
+    """``l4t`` is the release of Jetson Linux, such as 36.4.3; ``power_mode`` what nvpmodel has set,
+    such as MAXN.
 
-    ``gpu_clock_locked`` says that the lowest and the highest GPU frequency allowed are one, as ``jetson_clocks`` sets them.
+    ``gpu_clock_locked`` says that the lowest and the highest GPU frequency allowed are one, as
+    ``jetson_clocks`` sets them.
     """
 
     l4t: str
@@ -30,7 +34,9 @@ class Jetson:
 
 @dataclass(frozen=True)
 class JetsonState:
-    """``gpu_mhz`` now, and how often the module has throttled on over-current since it started (Orin and later tell)."""
+    """``gpu_mhz`` now, and how often the module has throttled on over-current since it started
+    (Orin and later tell).
+    """
 
     gpu_mhz: int | None
     overcurrent_events: int | None
@@ -57,9 +63,13 @@ def jetson_state(root: Path) -> JetsonState | None:
         return None
     gpu = _gpu(root)
     hertz = number(first_line(gpu / "cur_freq")) if gpu else None
-    counters = [number(first_line(file)) for file in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")]
+    counters = [
+        number(first_line(file)) for file in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")
+    ]
     events = [count for count in counters if count is not None]
-    return JetsonState(round(hertz / 1e6) if hertz else None, round(sum(events)) if events else None)
+    return JetsonState(
+        round(hertz / 1e6) if hertz else None, round(sum(events)) if events else None
+    )
 
 
 def _gpu(root: Path) -> Path | None:

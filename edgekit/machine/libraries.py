@@ -1,4 +1,6 @@
-"""Shared libraries by name, where a loader or a package of pip's would find them; nothing is loaded."""
+"""Shared libraries by name, where a loader or a package of pip's would find them; nothing is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from edgekit.machine.system import ROOT, Ask, ask_system
 
-# Below the root, as Debian and JetPack lay them out; whatever else the loader knows is in its cache.
+# Below the root, as Debian and JetPack lay them out; whatever else the loader knows is in its
+# cache.
 _FOLDERS = (
     "usr/lib/*-linux-gnu",
     "usr/lib/*-linux-gnu/nvidia",
@@ -27,7 +30,9 @@ _VERSION = re.compile(r"\.so\.(\d+(?:\.\d+)*)$")
 class Libraries:
     """The libraries of a machine, listed once."""
 
-    def __init__(self, root: Path = ROOT, ask: Ask = ask_system, packages: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: Path = ROOT, ask: Ask = ask_system, packages: Sequence[str] | None = None
+    ) -> None:
         self._files: dict[str, list[Path]] = {}
         for file in self._walk(root, ask, sys.path if packages is None else packages):
             known = self._files.setdefault(file.name, [])
@@ -35,14 +40,18 @@ class Libraries:
                 known.append(file)
 
     def has(self, name: str) -> bool:
-        """Whether there is a library of exactly that name with something in it: containers leave empty files where the host's should be."""
+        """Whether there is a library of exactly that name with something in it: containers leave
+        empty files where the host's should be.
+        """
         return any(_filled(file) for file in self._files.get(name, ()))
 
     def missing(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if not self.has(name))
 
     def versions(self, stem: str) -> dict[str, tuple[Path, ...]]:
-        """Every version of ``stem`` (``libnvinfer``), as far as its file names tell, with where it lies; links count as what they lead to."""
+        """Every version of ``stem`` (``libnvinfer``), as far as its file names tell, with where it
+        lies; links count as what they lead to.
+        """
         found: dict[str, set[Path]] = {}
         for name, files in self._files.items():
             if not name.startswith(f"{stem}.so."):
@@ -54,14 +63,21 @@ class Libraries:
         return {version: tuple(sorted(files)) for version, files in sorted(found.items())}
 
     def _walk(self, root: Path, ask: Ask, packages: Sequence[str]) -> Iterator[Path]:
-        cache = ask(("ldconfig", "-p")) or ask(("/sbin/ldconfig", "-p"))  # Debian's users have no /sbin on their path
+        cache = ask(("ldconfig", "-p")) or ask(
+            ("/sbin/ldconfig", "-p")
+        )  # Debian's users have no /sbin on their path
         for line in (cache or "").splitlines():
             if "=>" in line:
                 yield Path(line.partition("=>")[2].strip())
         folders = [folder for pattern in _FOLDERS for folder in sorted(root.glob(pattern))]
         if root == ROOT:
             folders += map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
-        folders += [folder for package in packages for pattern in _PACKAGED for folder in sorted(Path(package or ".").glob(pattern))]
+        folders += [
+            folder
+            for package in packages
+            for pattern in _PACKAGED
+            for folder in sorted(Path(package or ".").glob(pattern))
+        ]
         for folder in folders:
             yield from sorted(file for file in folder.glob("lib*.so*"))
 

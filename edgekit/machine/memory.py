@@ -11,7 +11,8 @@ ROOT = Path("/")
 def peak_megabytes(root: Path = ROOT) -> float:
     """The largest resident size of this process so far, or since :func:`reset_peak`, in MB.
 
-    Linux tells it in ``/proc/self/status``. Elsewhere, or where the kernel leaves it out, it is getrusage's, which nothing resets.
+    Linux tells it in ``/proc/self/status``. Elsewhere, or where the kernel leaves it out, it is
+    getrusage's, which nothing resets.
     """
     try:
         status = (root / "proc/self/status").read_text()
@@ -27,7 +28,9 @@ def peak_megabytes(root: Path = ROOT) -> float:
 
 
 def reset_peak(root: Path = ROOT) -> bool:
-    """Start the peak anew from the present size; return whether the kernel allowed it (Linux 4.0 and later, not in every container)."""
+    """Start the peak anew from the present size; return whether the kernel allowed it (Linux 4.0
+    and later, not in every container).
+    """
     try:
         # 5 resets the high-water mark: man 5 proc, /proc/pid/clear_refs.
         (root / "proc/self/clear_refs").write_text("5")

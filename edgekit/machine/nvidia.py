@@ -19,13 +19,24 @@ REASONS = {
     0x80: "power brake",
     0x100: "display clocks",
 }
-# Reasons that say the GPU would be faster, were it cooler or better fed. The others are chosen, or mean nothing to do.
-THROTTLING = frozenset({"power cap", "hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "power brake"})
+# Reasons that say the GPU would be faster, were it cooler or better fed. The others are chosen, or
+# mean nothing to do.
+THROTTLING = frozenset(
+    {
+        "power cap",
+        "hardware slowdown",
+        "software thermal slowdown",
+        "hardware thermal slowdown",
+        "power brake",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What does not change: ``compute_capability`` is 8.7 for sm_87, clocks are in MHz, the power limit in watts."""
+    """What does not change: ``compute_capability`` is 8.7 for sm_87, clocks are in MHz, the power
+    limit in watts.
+    """
 
     name: str
     driver: str
@@ -37,7 +48,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuState:
-    """What changes: clocks in MHz, power in watts, temperature in °C, and why the clocks are not higher."""
+    """What changes: clocks in MHz, power in watts, temperature in °C, and why the clocks are not
+    higher.
+    """
 
     sm_mhz: int | None
     memory_mhz: int | None
@@ -53,7 +66,10 @@ class GpuState:
 
 def gpus(ask: Ask) -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi lists; none where it is missing."""
-    rows = _query(ask, ("name", "driver_version", "compute_cap", "memory.total", "clocks.max.sm", "power.limit"))
+    rows = _query(
+        ask,
+        ("name", "driver_version", "compute_cap", "memory.total", "clocks.max.sm", "power.limit"),
+    )
     return tuple(
         # nvidia-smi counts memory in MiB.
         Gpu(row[0], row[1], _text(row[2]), _whole(row[3], 1.048576), _whole(row[4]), number(row[5]))
@@ -65,12 +81,19 @@ def gpu_states(ask: Ask) -> tuple[GpuState, ...]:
     """The clocks, power and temperature of each GPU now."""
     common = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
     # Drivers before 535 call the reasons by their older name.
-    rows = _query(ask, (*common, "clocks_event_reasons.active")) or _query(ask, (*common, "clocks_throttle_reasons.active"))
-    return tuple(GpuState(_whole(row[0]), _whole(row[1]), number(row[2]), number(row[3]), reasons(row[4])) for row in rows)
+    rows = _query(ask, (*common, "clocks_event_reasons.active")) or _query(
+        ask, (*common, "clocks_throttle_reasons.active")
+    )
+    return tuple(
+        GpuState(_whole(row[0]), _whole(row[1]), number(row[2]), number(row[3]), reasons(row[4]))
+        for row in rows
+    )
 
 
 def reasons(mask: str) -> tuple[str, ...]:
-    """The names of the bits of a mask such as ``0x0000000000000004``; none where the driver gives no mask."""
+    """The names of the bits of a mask such as ``0x0000000000000004``; none where the driver gives
+    no mask.
+    """
     try:
         bits = int(mask, 16)
     except ValueError:

@@ -19,14 +19,18 @@ def ask_system(command: Sequence[str]) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
 
 
 def read(path: Path) -> str | None:
-    """The text of a file, or None where it cannot be read. Device-tree strings end in a NUL, which is dropped."""
+    """The text of a file, or None where it cannot be read. Device-tree strings end in a NUL, which
+    is dropped.
+    """
     try:
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
     except OSError:

@@ -26,7 +26,14 @@ from edgekit.bundle import (
     inventory,
     save_golden,
 )
-from edgekit.bundle.manifest import GateEntry, GoldenEntry, InputEntry, Manifest, OutputEntry, RungEntry
+from edgekit.bundle.manifest import (
+    GateEntry,
+    GoldenEntry,
+    InputEntry,
+    Manifest,
+    OutputEntry,
+    RungEntry,
+)
 from edgekit.comparison import Gate, Rung, compare
 from edgekit.pipeline.steps import Converted, Ladder, ParityImages
 from edgekit.reports import Report, plain
@@ -39,7 +46,14 @@ TOOLS = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxsim", "onnxruntime", "nu
 
 
 def write_bundle(
-    folder: Path, final: Converted, opset: int, network: Network, images: ParityImages, ladder: Ladder, gate: Gate, report: Report
+    folder: Path,
+    final: Converted,
+    opset: int,
+    network: Network,
+    images: ParityImages,
+    ladder: Ladder,
+    gate: Gate,
+    report: Report,
 ) -> None:
     """Everything a bundle holds, the manifest last."""
     from edgekit.graph.io import stamp
@@ -58,8 +72,15 @@ def write_bundle(
         std=spec.std,
         layout=spec.layout,
     )
-    output = OutputEntry(name=graph.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected))
-    metadata = {"network": network.entry.name, "precision": graph.precision, "input": entry.model_dump_json(), "output": output.kind}
+    output = OutputEntry(
+        name=graph.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected)
+    )
+    metadata = {
+        "network": network.entry.name,
+        "precision": graph.precision,
+        "input": entry.model_dump_json(),
+        "output": output.kind,
+    }
     shipped = stamp(graph, folder / MODEL, metadata)
     if final.cpu is not None:
         stamp(final.cpu, folder / CPU_MODEL, metadata)
@@ -67,8 +88,12 @@ def write_bundle(
         stamp(final.strong, folder / STRONG_MODEL, metadata)
     if network.labels:
         (folder / LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
-    picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(int)
-    golden = Golden(images.pixels[picks], ladder.expected[picks], tuple(images.names[i] for i in picks))
+    picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(
+        int
+    )
+    golden = Golden(
+        images.pixels[picks], ladder.expected[picks], tuple(images.names[i] for i in picks)
+    )
     save_golden(folder / GOLDEN, golden)
     if final.quantization is not None and final.quantization.sensitivity is not None:
         _write_json(folder / SENSITIVITY, plain(final.quantization.sensitivity))
@@ -96,14 +121,24 @@ def write_bundle(
 
 def _write_json(path: Path, value: Any) -> None:
     # a name that is no UTF-8 becomes an escape that json knows
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+    path.write_text(
+        json.dumps(value, indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
 
 
 def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
-    """What the shipped graph reaches on the golden images here, which a device has to reach again."""
+    """What the shipped graph reaches on the golden images here, which a device has to
+    reach again.
+    """
     with OnnxRuntime().load(shipped, SessionOptions()) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
-    return GoldenEntry(images=parity.images, flips=parity.flips, sqnr=parity.sqnr if np.isfinite(parity.sqnr) else None)
+    return GoldenEntry(
+        images=parity.images,
+        flips=parity.flips,
+        sqnr=parity.sqnr if np.isfinite(parity.sqnr) else None,
+    )
 
 
 def tool_versions() -> Mapping[str, str]:
@@ -118,7 +153,9 @@ def tool_versions() -> Mapping[str, str]:
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:
-    """A graph that ends in a softmax returns probabilities, and a second softmax would flatten them."""
+    """A graph that ends in a softmax returns probabilities, and a second softmax would flatten
+    them.
+    """
     sums = outputs.sum(axis=1)
     return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"
 

@@ -23,7 +23,10 @@ LONGEST_SEED = 20  # digits
 MOST_CHOOSING = 64
 ENOUGH_JUDGES = 16  # fewer can refuse a graph, but not pass it
 ADVISED = 64  # photos in one folder that serves all roles
-APART: dict[Role, float] = {"calibrate": 2 / 3, "choose": 1 / 3}  # where the judges come from another folder
+APART: dict[Role, float] = {
+    "calibrate": 2 / 3,
+    "choose": 1 / 3,
+}  # where the judges come from another folder
 FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges come from no photos
 
 
@@ -31,8 +34,10 @@ FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges com
 class Calibration:
     """Images of a network's own preprocessing in their roles; none is in two.
 
-    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosers`` ``(N, C, H, W)`` decide between alternatives; ``judges`` are
-    files of the parity folder that nothing was taken from and nothing chosen by. ``key`` tells one list for ranges and its preprocessing from another.
+    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosers`` ``(N, C,
+    H, W)`` decide between alternatives; ``judges`` are files of the parity folder that nothing was
+    taken from and nothing chosen by. ``key`` tells one list for ranges and its preprocessing from
+    another.
     """
 
     make: Callable[[], Iterator[NDArray[np.float32]]]
@@ -49,11 +54,14 @@ class Calibration:
         return self.make()
 
 
-def open_calibration(source: str | None, spec: InputSpec, parity: ImageFolder, count: int = DEFAULT_IMAGES) -> Calibration:
+def open_calibration(
+    source: str | None, spec: InputSpec, parity: ImageFolder, count: int = DEFAULT_IMAGES
+) -> Calibration:
     """Gives each photo of the calibration source and of the parity folder its role.
 
-    A folder that is both is split three ways, by content. Of two folders, the first gives ranges and chooses, and of the second those judge of which
-    nothing similar is in the first. Where ranges come from noise, the parity folder is split into those that choose and those that judge.
+    A folder that is both is split three ways, by content. Of two folders, the first gives ranges
+    and chooses, and of the second those judge of which nothing similar is in the first. Where
+    ranges come from noise, the parity folder is split into those that choose and those that judge.
 
     Args:
         source: a folder of photos, ``random[:seed]``, or None for the bundled photos.
@@ -63,7 +71,8 @@ def open_calibration(source: str | None, spec: InputSpec, parity: ImageFolder, c
 
     Raises:
         BadImage: no such folder, or no image in it.
-        InputError: ``random`` with something that is no seed, or photos too few or too much alike for the roles.
+        InputError: ``random`` with something that is no seed, or photos too few or too much alike
+            for the roles.
     """
     judging = read_photos(parity.paths)[0]
     name = _name(parity)
@@ -82,19 +91,42 @@ def open_calibration(source: str | None, spec: InputSpec, parity: ImageFolder, c
     _check(given, roles, together=together)
     advice = []
     if source is None:
-        advice.append(Advice("calibrated on bundled photos", "give --calib a folder of photos like those the network will see"))
+        advice.append(
+            Advice(
+                "calibrated on bundled photos",
+                "give --calib a folder of photos like those the network will see",
+            )
+        )
     elif parity.root == ImageFolder.bundled().root:
-        advice.append(Advice("judged on bundled photos", "give --images a folder of photos like those the network will see"))
+        advice.append(
+            Advice(
+                "judged on bundled photos",
+                "give --images a folder of photos like those the network will see",
+            )
+        )
     if skipped:
         path, reason = next(iter(skipped.items()))
-        advice.append(Advice(f"{len(skipped)} calibration images were passed over, {path.name} for one: {reason}"))
+        advice.append(
+            Advice(
+                f"{len(skipped)} calibration images were passed over, {path.name} for one: {reason}"
+            )
+        )
     ranged = tuple(photo.path for photo in roles["calibrate"])
 
     def make() -> Iterator[NDArray[np.float32]]:
         return (pixels for _, pixels in PreparedImages(ranged, spec))
 
     entry = _entry(source or "bundled photos", roles["calibrate"])
-    return _assigned(make, entry, roles, spec, source or "bundled photos", name, random=False, advice=tuple(advice))
+    return _assigned(
+        make,
+        entry,
+        roles,
+        spec,
+        source or "bundled photos",
+        name,
+        random=False,
+        advice=tuple(advice),
+    )
 
 
 def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: bool) -> None:
@@ -108,21 +140,31 @@ def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: 
     groups = len(near_groups(given))
     what = f"{len(given)} photos" + (f", {groups} of them distinct," if groups < len(given) else "")
     if groups == 1 and len(given) > 1:
-        raise InputError(f"all {len(given)} calibration images show the same", hint=f"give {ADVISED} or more that differ")
+        raise InputError(
+            f"all {len(given)} calibration images show the same",
+            hint=f"give {ADVISED} or more that differ",
+        )
     if lacking == ["judge"] and not together:
         raise InputError(
-            "every photo of --images, or one like it, is in --calib too, so none is left to judge by",
+            "every photo of --images, or one like it, is in --calib too, "
+            "so none is left to judge by",
             hint="leave --images away, or give it photos that are not in --calib",
         )
     serve = {"calibrate": "take ranges from", "choose": "choose by", "judge": "judge by"}
-    raise InputError(f"{what} are too few: none is left to {serve[lacking[0]]}", hint=f"give {ADVISED} or more")
+    raise InputError(
+        f"{what} are too few: none is left to {serve[lacking[0]]}", hint=f"give {ADVISED} or more"
+    )
 
 
 def _random(source: str, spec: InputSpec, roles: dict[Role, list[Photo]], name: str) -> Calibration:
-    """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle says so."""
+    """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle
+    says so.
+    """
     seed = source.partition(":")[2] or "0"
     if not (seed.isdecimal() and len(seed) <= LONGEST_SEED):
-        raise InputError(f"--calib {source}: {seed!r} is no seed", hint="--calib random, or --calib random:7")
+        raise InputError(
+            f"--calib {source}: {seed!r} is no seed", hint="--calib random, or --calib random:7"
+        )
     _check([photo for photos in roles.values() for photo in photos], roles, together=True)
 
     def make() -> Iterator[NDArray[np.float32]]:
@@ -132,7 +174,9 @@ def _random(source: str, spec: InputSpec, roles: dict[Role, list[Photo]], name: 
             yield preprocess(Image.fromarray(generator.integers(0, 256, shape, np.uint8)), spec)
 
     digest = hashlib.sha256(f"random {seed} {RANDOM_IMAGES}".encode()).hexdigest()
-    advice = Advice("calibrated on random noise: nothing is known of photos", "give --calib a folder of photos")
+    advice = Advice(
+        "calibrated on random noise: nothing is known of photos", "give --calib a folder of photos"
+    )
     entry = ImagesEntry(source=source, count=RANDOM_IMAGES, sha256=digest)
     return _assigned(make, entry, roles, spec, name, name, random=True, advice=(advice,))
 
@@ -155,16 +199,32 @@ def _assigned(
     if len(judges) < ENOUGH_JUDGES:
         advice += (
             Advice(
-                f"INT8 was not judged: {len(judges)} photos are left for it, {ENOUGH_JUDGES} are needed", "give more photos to --images"
+                f"INT8 was not judged: {len(judges)} photos are left for it, {ENOUGH_JUDGES} are "
+                f"needed",
+                "give more photos to --images",
             ),
         )
     key = hashlib.sha256(f"{entry.sha256} {spec}".encode()).hexdigest()
-    return Calibration(make, entry, choosers, _entry(choosing, chosen), judges, _entry(judging, roles["judge"]), key, random, advice)
+    return Calibration(
+        make,
+        entry,
+        choosers,
+        _entry(choosing, chosen),
+        judges,
+        _entry(judging, roles["judge"]),
+        key,
+        random,
+        advice,
+    )
 
 
 def _entry(source: str, photos: Sequence[Photo]) -> ImagesEntry:
     lines = "".join(f"{photo.path.name} {photo.sha256}\n" for photo in photos)
-    return ImagesEntry(source=source, count=len(photos), sha256=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest())
+    return ImagesEntry(
+        source=source,
+        count=len(photos),
+        sha256=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
+    )
 
 
 def _name(folder: ImageFolder) -> str:

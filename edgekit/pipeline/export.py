@@ -1,4 +1,6 @@
-"""The order of the work: network → reference → trace → simplify → half | quantize → latency → bundle, with a rung of the ladder behind every graph."""
+"""The order of the work: network → reference → trace → simplify → half | quantize → latency →
+bundle, with a rung of the ladder behind every graph.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,12 @@ from edgekit.sources.networks import Network, NetworkRequest, open_network
 class ExportRequest:
     """What to export and how.
 
-    ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder for parity, the bundled photos by default; ``gate`` overrides the
-    precision's gate (``sqnr=45,agreement=0.99``); ``half_io`` makes the inputs and outputs of an FP16 graph FP16 as well. For INT8, ``calib`` is a
-    folder of photos or ``random[:seed]``, the bundled photos by default, of which at most ``calib_images`` are read; ``calibrator`` and
-    ``rounding`` are those of :class:`edgekit.quantization.pipeline.QuantizeConfig`.
+    ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder for parity, the
+    bundled photos by default; ``gate`` overrides the precision's gate (``sqnr=45,agreement=0.99``);
+    ``half_io`` makes the inputs and outputs of an FP16 graph FP16 as well. For INT8, ``calib`` is a
+    folder of photos or ``random[:seed]``, the bundled photos by default, of which at most
+    ``calib_images`` are read; ``calibrator`` and ``rounding`` are those of
+    :class:`edgekit.quantization.pipeline.QuantizeConfig`.
     """
 
     network: NetworkRequest
@@ -48,7 +52,9 @@ class ExportRequest:
     rounding: Literal["nearest", "adaptive"] = "adaptive"
 
     def staging(self, network: Network) -> Staging:
-        return Staging(self.out or Path("build") / f"{network.slug}-{self.precision}", force=self.force)
+        return Staging(
+            self.out or Path("build") / f"{network.slug}-{self.precision}", force=self.force
+        )
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Report:
@@ -57,26 +63,34 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     The first class of an untrained network means nothing, so its default gate asks for SQNR alone.
 
     Returns:
-        The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no bundle was written.
+        The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no
+        bundle was written.
 
     Raises:
-        EdgekitError: what the user or the environment has to mend; its ``trail`` names the failing step and those before it.
+        EdgekitError: what the user or the environment has to mend; its ``trail`` names the failing
+            step and those before it.
     """
     started = time.perf_counter()
     step = steps.Steps(progress or Quiet())
     gate = parse_gate(request.gate, DEFAULT_GATES[request.precision])
     if request.out is not None:
-        Staging(request.out, force=request.force)  # refuses a taken place before anything is downloaded
+        Staging(
+            request.out, force=request.force
+        )  # refuses a taken place before anything is downloaded
     with step("network"):
         network = open_network(request.network, step.fetched)
         if not network.weights.trained:
-            gate = parse_gate(request.gate, replace(DEFAULT_GATES[request.precision], agreement=None))
+            gate = parse_gate(
+                request.gate, replace(DEFAULT_GATES[request.precision], agreement=None)
+            )
     with request.staging(network) as staging, ExitStack() as sessions:
         with step("images"):
             images = steps.load_images(request.images, network)
             calibration, judges = None, None
             if request.precision == "int8":
-                calibration = open_calibration(request.calib, network.input, images.folder, request.calib_images)
+                calibration = open_calibration(
+                    request.calib, network.input, images.folder, request.calib_images
+                )
                 judges = images.places(calibration.judges)
         with step("reference"):
             reference = sessions.enter_context(steps.open_reference(network))
@@ -87,17 +101,28 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             traced = steps.trace(network, staging.scratch / "traced.onnx", request.batch)
         ladder.climb("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
         with step("simplify"):
-            simplified, notes = steps.simplify(traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe)
-        ladder.climb("simplified", simplified, step.seconds, gate if request.precision == "fp32" else DEFAULT_GATES["fp32"])
+            simplified, notes = steps.simplify(
+                traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe
+            )
+        ladder.climb(
+            "simplified",
+            simplified,
+            step.seconds,
+            gate if request.precision == "fp32" else DEFAULT_GATES["fp32"],
+        )
         final = steps.Converted(simplified)
         if ladder.sound and request.precision == "fp16":
             with step("half"):
-                final = steps.halve(simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io)
+                final = steps.halve(
+                    simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io
+                )
             ladder.climb("fp16", final.artifact, step.seconds, gate, twin=final.twin)
         if ladder.sound and calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
-                final = steps.quantize(simplified, staging.scratch / "int8.onnx", calibration, config)
+                final = steps.quantize(
+                    simplified, staging.scratch / "int8.onnx", calibration, config
+                )
             ladder.climb("int8", final.artifact, step.seconds, gate, judges=judges)
             with step("cpu form"):
                 final = steps.for_cpus(final, staging.scratch / "int8.cpu.onnx")
@@ -106,12 +131,29 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             with step("strengthen"):
                 final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", calibration)
             assert final.strong is not None
-            ladder.climb("int8 for strong typing", final.strong, step.seconds, gate, twin=final.strong_twin, judges=judges)
+            ladder.climb(
+                "int8 for strong typing",
+                final.strong,
+                step.seconds,
+                gate,
+                twin=final.strong_twin,
+                judges=judges,
+            )
         measured = None
         if request.bench and ladder.sound:
             with step("latency"):
-                graphs: dict[str, Artifact] = {"fp32": simplified, request.precision: final.cpu or final.artifact}
-                measured = measure(reference, network.reference, graphs, images.pixels, request.batch or 1, step.progress)
+                graphs: dict[str, Artifact] = {
+                    "fp32": simplified,
+                    request.precision: final.cpu or final.artifact,
+                }
+                measured = measure(
+                    reference,
+                    network.reference,
+                    graphs,
+                    images.pixels,
+                    request.batch or 1,
+                    step.progress,
+                )
         report = Report(
             network=network.entry,
             weights=network.weights,
@@ -124,13 +166,21 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             latency=measured.latency if measured else None,
             environment=measured.environment if measured else describe(),
             tools=pack.tool_versions(),
-            advice=(*steps.advise(network), *images.advice, *notes, *final.advice, *(measured.advice if measured else ())),
+            advice=(
+                *steps.advise(network),
+                *images.advice,
+                *notes,
+                *final.advice,
+                *(measured.advice if measured else ()),
+            ),
             seconds=time.perf_counter() - started,
             peak_megabytes=peak_megabytes(),
             path=staging.final if ladder.sound else None,
         )
         if ladder.sound:
             with step("bundle"):
-                pack.write_bundle(staging.path, final, request.opset, network, images, ladder, gate, report)
+                pack.write_bundle(
+                    staging.path, final, request.opset, network, images, ladder, gate, report
+                )
                 staging.commit()
         return report

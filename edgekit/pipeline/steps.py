@@ -53,7 +53,9 @@ class Steps:
             with self.progress.step(name):
                 yield
         except EdgekitError as error:
-            error.trail = f"step {name} failed" + (f" after {', '.join(self.done)}" if self.done else "")
+            error.trail = f"step {name} failed" + (
+                f" after {', '.join(self.done)}" if self.done else ""
+            )
             raise
         self.seconds = time.perf_counter() - started
         self.done.append(name)
@@ -76,7 +78,9 @@ class Ladder:
             return cls(images, run_batches(reference, images))
 
     def top(self, name: str, seconds: float) -> None:
-        self.rungs.append(Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None))
+        self.rungs.append(
+            Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None)
+        )
 
     def climb(
         self,
@@ -88,9 +92,11 @@ class Ladder:
         twin: Artifact | None = None,
         judges: Sequence[int] | None = None,
     ) -> None:
-        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares with the reference.
+        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
+        with the reference.
 
-        All images are run, or those at the places of ``judges``; fewer of these than ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
+        All images are run, or those at the places of ``judges``; fewer of these than
+        ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
         """
         chosen = list(range(len(self.images)) if judges is None else judges)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
@@ -98,7 +104,18 @@ class Ladder:
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
         judged = judges is None or len(judges) >= ENOUGH_JUDGES
         caveat = gate.caveat(parity) if judged else None
-        self.rungs.append(Rung(name, checked, seconds, artifact.megabytes, parity, gate.failures(parity), caveat, judged))
+        self.rungs.append(
+            Rung(
+                name,
+                checked,
+                seconds,
+                artifact.megabytes,
+                parity,
+                gate.failures(parity),
+                caveat,
+                judged,
+            )
+        )
 
     @property
     def probe(self) -> NDArray[np.float32]:
@@ -144,11 +161,23 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     if len(reasons) > LISTED_IMAGES:
         advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
     if listed.ignored:
-        advice.append(Advice(f"no image by its suffix, {len(listed.ignored)} in {listed.root}: {text_of(listed.ignored[0].name)} for one"))
+        advice.append(
+            Advice(
+                f"no image by its suffix, {len(listed.ignored)} in {listed.root}: "
+                f"{text_of(listed.ignored[0].name)} for one"
+            )
+        )
     if len(pixels) < FEW_IMAGES:
-        advice.append(Advice(f"parity was checked on {len(pixels)} images only", f"give --images a folder of {FEW_IMAGES} or more"))
+        advice.append(
+            Advice(
+                f"parity was checked on {len(pixels)} images only",
+                f"give --images a folder of {FEW_IMAGES} or more",
+            )
+        )
     readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))
-    entry = ImagesEntry(source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256())
+    entry = ImagesEntry(
+        source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()
+    )
     return ParityImages(pixels, readable, entry, tuple(advice))
 
 
@@ -159,7 +188,10 @@ def open_reference(network: Network) -> Session:
 
         shape = network.input.shape("batch")
         return TorchSession(
-            network.module, TensorSpec("input", shape, "float32"), TensorSpec("logits", ("batch", "classes"), "float32"), SessionOptions()
+            network.module,
+            TensorSpec("input", shape, "float32"),
+            TensorSpec("logits", ("batch", "classes"), "float32"),
+            SessionOptions(),
         )
     assert network.graph is not None
     return OnnxRuntime().load(Artifact(network.graph, "onnx", "fp32", (), (), ""), SessionOptions())
@@ -169,19 +201,30 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
     """A reference that says nothing proves nothing.
 
     Raises:
-        BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image; or labels are not as many as the classes.
+        BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image;
+            or labels are not as many as the classes.
     """
     if outputs.ndim != 2 or not outputs.shape[1]:
-        raise BadNetwork(f"the network returns shape {outputs.shape}; a classifier returns (images, classes)", hint=LOGITS_ALONE)
+        raise BadNetwork(
+            f"the network returns shape {outputs.shape}; a classifier returns (images, classes)",
+            hint=LOGITS_ALONE,
+        )
     if not np.isfinite(outputs).all():
         raise BadNetwork(
-            "the network's own outputs are NaN or infinite on real photos", hint="check its weights and its preprocessing (--mean, --std)"
+            "the network's own outputs are NaN or infinite on real photos",
+            hint="check its weights and its preprocessing (--mean, --std)",
         )
-    if len(outputs) > 1 and float(np.ptp(outputs, axis=0).max()) <= 1e-6 * float(np.abs(outputs).max()):
-        raise BadNetwork("the network returns the same for every photo, so parity would prove nothing", hint="check its weights")
+    if len(outputs) > 1 and float(np.ptp(outputs, axis=0).max()) <= 1e-6 * float(
+        np.abs(outputs).max()
+    ):
+        raise BadNetwork(
+            "the network returns the same for every photo, so parity would prove nothing",
+            hint="check its weights",
+        )
     if network.labels is not None and len(network.labels) != outputs.shape[1]:
         raise BadNetwork(
-            f"{len(network.labels)} labels for {outputs.shape[1]} classes", hint="one name a line, in the order of the outputs"
+            f"{len(network.labels)} labels for {outputs.shape[1]} classes",
+            hint="one name a line, in the order of the outputs",
         )
 
 
@@ -199,7 +242,9 @@ def trace(network: Network, path: Path, batch: int | None) -> Artifact:
     return trace_module(network.module, path, TraceConfig(tuple(int(dim) for dim in shape), batch))
 
 
-def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]) -> tuple[Artifact, list[Advice]]:
+def simplify(
+    traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]
+) -> tuple[Artifact, list[Advice]]:
     from edgekit.graph.simplification.simplify import SimplifyConfig
     from edgekit.graph.simplification.simplify import simplify as simplify_graph
 
@@ -211,9 +256,10 @@ def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32
 class Converted:
     """A graph in its final precision.
 
-    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same numbers in the form that CPU kernels are fast on;
-    ``strong`` is an INT8 graph whose remainder is FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU. ``codes`` is the INT8
-    graph with its weights stored as int8, which all of these are made from.
+    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same
+    numbers in the form that CPU kernels are fast on; ``strong`` is an INT8 graph whose remainder is
+    FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU. ``codes`` is
+    the INT8 graph with its weights stored as int8, which all of these are made from.
     """
 
     artifact: Artifact
@@ -234,19 +280,41 @@ def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) ->
     from edgekit.graph.forms.fp16 import halve as halve_graph
     from edgekit.graph.observe import observe
 
-    result = halve_graph(simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, ladder.observed))
-    kept = tuple(KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason) for k in result.kept)
-    advice = [Advice("CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device")]
+    result = halve_graph(
+        simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, ladder.observed)
+    )
+    kept = tuple(
+        KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason)
+        for k in result.kept
+    )
+    advice = [
+        Advice(
+            "CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device"
+        )
+    ]
     if kept:
-        advice.append(Advice(f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}", "the manifest names all of them"))
-    return Converted(result.artifact, kept, rounding_twin(result.artifact, path.with_name("twin.onnx")), advice=tuple(advice))
+        advice.append(
+            Advice(
+                f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}",
+                "the manifest names all of them",
+            )
+        )
+    return Converted(
+        result.artifact,
+        kept,
+        rounding_twin(result.artifact, path.with_name("twin.onnx")),
+        advice=tuple(advice),
+    )
 
 
-def quantize(simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig) -> Converted:
+def quantize(
+    simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig
+) -> Converted:
     """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
 
-    Layers return to float until the gate is met on the photos that choose. A gate that cannot be met on them within the limits is the judges' to refuse:
-    the graph is returned as far as it came, with a word on it.
+    Layers return to float until the gate is met on the photos that choose. A gate that cannot be
+    met on them within the limits is the judges' to refuse: the graph is returned as far as it came,
+    with a word on it.
     """
     from edgekit.graph.forms.float_weights import write_float_weights
     from edgekit.quantization.pipeline import GateNotMet
@@ -257,12 +325,22 @@ def quantize(simplified: Artifact, path: Path, images: Calibration, config: Quan
         result = quantize_graph(simplified, path, config, images, images.choosers, key=images.key)
     except GateNotMet as error:
         result = error.result
-        missed = [Advice(error.message, "give more photos like those the network will see, or relax --gate")]
+        missed = [
+            Advice(
+                error.message, "give more photos like those the network will see, or relax --gate"
+            )
+        ]
     report = result.report
-    by_rule = [KeptEntry(name=name, op_type="", precision="float", reason=reason) for name, reason in report.float_by_rule.items()]
+    by_rule = [
+        KeptEntry(name=name, op_type="", precision="float", reason=reason)
+        for name, reason in report.float_by_rule.items()
+    ]
     by_accuracy = [
         KeptEntry(
-            name=k.layer, op_type="", precision="float", reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs"
+            name=k.layer,
+            op_type="",
+            precision="float",
+            reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs",
         )
         for k in report.fallback.kept
     ]
@@ -279,9 +357,20 @@ def quantize(simplified: Artifact, path: Path, images: Calibration, config: Quan
     )
     advice = [*missed, *images.advice, *map(Advice, report.notes)]
     if report.unknown_operators:
-        advice.append(Advice(f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"))
+        advice.append(
+            Advice(
+                f"operators without an INT8 rule stay float: {', '.join(report.unknown_operators)}"
+            )
+        )
     shipped = write_float_weights(result.artifact, path.with_name("int8.float.onnx"))
-    return Converted(shipped, (*by_rule, *by_accuracy), codes=result.artifact, calibration=entry, quantization=report, advice=tuple(advice))
+    return Converted(
+        shipped,
+        (*by_rule, *by_accuracy),
+        codes=result.artifact,
+        calibration=entry,
+        quantization=report,
+        advice=tuple(advice),
+    )
 
 
 def for_cpus(final: Converted, path: Path) -> Converted:
@@ -293,29 +382,48 @@ def for_cpus(final: Converted, path: Path) -> Converted:
 
 
 def strengthen(final: Converted, path: Path, images: Calibration) -> Converted:
-    """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that shows on a CPU what FP16 storage does to it."""
+    """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that
+    shows on a CPU what FP16 storage does to it.
+    """
     from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
     from edgekit.graph.forms.strongly_typed import strengthen as strengthen_graph
     from edgekit.graph.observe import observe
 
     assert final.codes is not None
-    result = strengthen_graph(final.codes, path, HalfConfig(), observe(final.codes, np.stack(list(islice(images, RANGE_IMAGES)))))
+    result = strengthen_graph(
+        final.codes,
+        path,
+        HalfConfig(),
+        observe(final.codes, np.stack(list(islice(images, RANGE_IMAGES)))),
+    )
     kept = [
-        KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=f"FP32 in the strongly typed form: {k.reason}")
+        KeptEntry(
+            name=k.name,
+            op_type=k.op_type,
+            precision="fp32",
+            reason=f"FP32 in the strongly typed form: {k.reason}",
+        )
         for k in result.kept
     ]
     twin = rounding_twin(result.artifact, path.with_name("int8.twin.onnx"))
     return replace(final, strong=result.artifact, strong_twin=twin, kept=(*final.kept, *kept))
 
 
-def quantization(gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]) -> QuantizeConfig:
+def quantization(
+    gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]
+) -> QuantizeConfig:
     """The quantizer's configuration; what it observed is cached beside the weights."""
     from edgekit.models.pretrained.download import cache_folder
     from edgekit.quantization.mixed import Gate as QuantizeGate
     from edgekit.quantization.pipeline import QuantizeConfig
 
     required = QuantizeGate(agreement=gate.agreement or 0.0, sqnr=gate.sqnr or 0.0)
-    return QuantizeConfig(calibrator=calibrator, rounding=rounding, gate=required, cache=cache_folder().parent / "calibration")
+    return QuantizeConfig(
+        calibrator=calibrator,
+        rounding=rounding,
+        gate=required,
+        cache=cache_folder().parent / "calibration",
+    )
 
 
 def advise(network: Network) -> list[Advice]:
@@ -323,6 +431,9 @@ def advise(network: Network) -> list[Advice]:
     advice = list(map(Advice, network.notes))
     if not network.weights.trained:
         advice.append(
-            Advice("the weights are random: this bundle shows the way, not a classifier", "leave --weights away, or give --weights FILE")
+            Advice(
+                "the weights are random: this bundle shows the way, not a classifier",
+                "leave --weights away, or give --weights FILE",
+            )
         )
     return advice

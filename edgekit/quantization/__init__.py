@@ -4,6 +4,12 @@ Importing this package needs the ``export`` extra.
 """
 
 from edgekit.quantization.mixed import Gate
-from edgekit.quantization.pipeline import GateNotMet, QuantizeConfig, QuantizeReport, QuantizeResult, quantize
+from edgekit.quantization.pipeline import (
+    GateNotMet,
+    QuantizeConfig,
+    QuantizeReport,
+    QuantizeResult,
+    quantize,
+)
 
 __all__ = ["Gate", "GateNotMet", "QuantizeConfig", "QuantizeReport", "QuantizeResult", "quantize"]

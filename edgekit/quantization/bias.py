@@ -1,10 +1,13 @@
-"""Bias correction: rounding a weight shifts the mean of its layer's output, and a float bias takes the shift back for nothing.
+"""Bias correction: rounding a weight shifts the mean of its layer's output, and a float bias takes
+the shift back for nothing.
 
-The shift is measured where it arises: the mean over calibration images and positions of the layer applied to the weight's error alone, with the
-layer's inputs as the int8 network has them. Ranges that clip an activation move its mean too, but on purpose, and that part is left alone:
-correcting it in front of a ReLU6 or a saturating grid overshoots.
+The shift is measured where it arises: the mean over calibration images and positions of the layer
+applied to the weight's error alone, with the layer's inputs as the int8 network has them. Ranges
+that clip an activation move its mean too, but on purpose, and that part is left alone: correcting
+it in front of a ReLU6 or a saturating grid overshoots.
 
-Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721, Section 4.2.
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
+2019, arXiv:1906.04721, Section 4.2.
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ from edgekit.quantization.placement import WEIGHTED
 
 OLDEST_OPSET = 13  # per-channel DequantizeLinear
 _QUANTIZED = frozenset(
-    ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
+    (
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "DynamicQuantizeLinear",
+    )
 )
 
 
@@ -20,26 +28,37 @@ def check_graph(model: ir.Model) -> ir.Model:
     """Returns the graph as it came.
 
     Raises:
-        BadNetwork: it is quantized already, has more than one input or output, a dynamic spatial size, an old opset or FP16 weights.
+        BadNetwork: it is quantized already, has more than one input or output, a dynamic spatial
+            size, an old opset or FP16 weights.
         BadWeights: a weight is NaN or infinite.
     """
     graph = model.graph
     for node in graph:
         if node.op_type in _QUANTIZED:
             raise BadNetwork(
-                f"the graph is quantized already ({node.name}, {node.op_type}); {_what_is_wrong(node)}",
+                f"the graph is quantized already ({node.name}, {node.op_type}); "
+                f"{_what_is_wrong(node)}",
                 hint="quantize the FP32 graph that it was made from",
             )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise BadNetwork(f"a classifier has one input and one output; this graph has {len(graph.inputs)} and {len(graph.outputs)}")
-    shape = graph.inputs[0].shape
-    if shape is None or len(shape) < 2 or any(not isinstance(size, int) for size in list(shape)[1:]):
         raise BadNetwork(
-            f"int8 needs a fixed image size; the input {graph.inputs[0].name} is {shape}", hint="export with a fixed height and width"
+            f"a classifier has one input and one output; this graph has {len(graph.inputs)} and "
+            f"{len(graph.outputs)}"
+        )
+    shape = graph.inputs[0].shape
+    if (
+        shape is None
+        or len(shape) < 2
+        or any(not isinstance(size, int) for size in list(shape)[1:])
+    ):
+        raise BadNetwork(
+            f"int8 needs a fixed image size; the input {graph.inputs[0].name} is {shape}",
+            hint="export with a fixed height and width",
         )
     if opset_of(model) < OLDEST_OPSET:
         raise BadNetwork(
-            f"int8 needs opset {OLDEST_OPSET} or newer; this graph is of {opset_of(model)}", hint="edgekit simplifies and converts it"
+            f"int8 needs opset {OLDEST_OPSET} or newer; this graph is of {opset_of(model)}",
+            hint="edgekit simplifies and converts it",
         )
     for value in graph.initializers.values():
         tensor = constant(value)
@@ -57,21 +76,31 @@ def check_foreign_int8(model: ir.Model) -> None:
     """Refuses a quantized graph that TensorRT would misread or reject.
 
     Raises:
-        BadNetwork: a zero point is not zero, or a type is uint8: TensorRT-RTX reads uint8 activations as int8 without saying so.
+        BadNetwork: a zero point is not zero, or a type is uint8: TensorRT-RTX reads uint8
+            activations as int8 without saying so.
     """
     for node in model.graph:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and (wrong := _what_is_wrong(node)) != _NOTHING:
-            raise BadNetwork(f"{node.name}: {wrong}", hint="quantize with symmetric int8: zero point 0, no uint8")
+        if (
+            node.op_type in ("QuantizeLinear", "DequantizeLinear")
+            and (wrong := _what_is_wrong(node)) != _NOTHING
+        ):
+            raise BadNetwork(
+                f"{node.name}: {wrong}", hint="quantize with symmetric int8: zero point 0, no uint8"
+            )
 
 
 def separate_constants(model: ir.Model) -> None:
-    """Gives every node weights and biases of its own, in place: layers that share a tensor do not share its rounding."""
+    """Gives every node weights and biases of its own, in place: layers that share a tensor do not
+    share its rounding.
+    """
     for value in list(model.graph.initializers.values()):
         for use in list(value.uses())[1:]:
             if use.node.op_type in WEIGHTED and use.idx in (1, 2):
                 tensor = constant(value)
                 assert tensor is not None
-                use.node.replace_input_with(use.idx, initializer(model.graph, str(value.name), tensor.numpy()))
+                use.node.replace_input_with(
+                    use.idx, initializer(model.graph, str(value.name), tensor.numpy())
+                )
 
 
 _NOTHING = "its form is the one edgekit writes"
@@ -85,6 +114,10 @@ def _what_is_wrong(node: ir.Node) -> str:
         return "its type is uint8, which TensorRT reads as int8"
     if zero is not None and zero.numpy().any():
         return "its zero point is not zero, which TensorRT refuses"
-    if node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.INT32:
+    if (
+        node.op_type == "DequantizeLinear"
+        and node.inputs[0] is not None
+        and node.inputs[0].dtype == ir.DataType.INT32
+    ):
         return "it holds an int32 bias, which TensorRT refuses"
     return _NOTHING

@@ -1,16 +1,22 @@
-"""Cross-layer equalization: channels of one tensor are given like ranges, and the layers around it take the scaling back.
+"""Cross-layer equalization: channels of one tensor are given like ranges, and the layers around it
+take the scaling back.
 
-A group is a set of values that must share one scale per channel: whatever positively homogeneous operators (ReLU, pooling) and residual Adds
-connect. Its writers' output channels are multiplied by s, its readers' input channels divided. The step of a per-tensor grid is set by the
-widest channel, so with s = 1 / range every channel uses the whole grid; readers that mix channels pay with their weights, so the strength of the
-equalization is chosen where the predicted error of the logits is smallest.
+A group is a set of values that must share one scale per channel: whatever positively homogeneous
+operators (ReLU, pooling) and residual Adds connect. Its writers' output channels are multiplied by
+s, its readers' input channels divided. The step of a per-tensor grid is set by the widest channel,
+so with s = 1 / range every channel uses the whole grid; readers that mix channels pay with their
+weights, so the strength of the equalization is chosen where the predicted error of the logits is
+smallest.
 
-ReLU6 is not homogeneous, but it is so channel by channel: s min(x, 6) is min(s x, 6 s). A scaled group's Clip becomes a ReLU and a Min with one bound
-a channel, which is the same function whatever the image. The Min goes when the graph is written: the grid, one step for all channels, ends before the
-lowest bound. No channel is scaled beyond what its reach leaves under the bound: one that slept through a hundred photos may wake for the next, and how
-far is told by how much its peaks differ from photo to photo.
+ReLU6 is not homogeneous, but it is so channel by channel: s min(x, 6) is min(s x, 6 s). A scaled
+group's Clip becomes a ReLU and a Min with one bound a channel, which is the same function whatever
+the image. The Min goes when the graph is written: the grid, one step for all channels, ends before
+the lowest bound. No channel is scaled beyond what its reach leaves under the bound: one that slept
+through a hundred photos may wake for the next, and how far is told by how much its peaks differ
+from photo to photo.
 
-Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721, Section 4.1.
+Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
+2019, arXiv:1906.04721, Section 4.1.
 """
 
 from __future__ import annotations
@@ -35,14 +41,28 @@ Price = Callable[[Mapping[str, Sequence[ChannelGrid]]], Mapping[str, Array]]
 
 LARGEST_BOUNDED_SCALE = 16.0  # of a channel behind a ReLU6; one that never woke is left alone
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LARGEST_SCALE = 1024.0  # of one channel against another: float32 keeps the function to 1e-6 far beyond it
-_HOMOGENEOUS = frozenset(("Relu", "LeakyRelu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Identity"))
+LARGEST_SCALE = (
+    1024.0  # of one channel against another: float32 keeps the function to 1e-6 far beyond it
+)
+_HOMOGENEOUS = frozenset(
+    (
+        "Relu",
+        "LeakyRelu",
+        "Clip",
+        "Add",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "Flatten",
+        "Identity",
+    )
+)
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Per channel of one value: the largest magnitude that a grid should cover, the largest that may come, the mean square, and the mean square of the
-    logits' gradient (1 where unknown)."""
+    """Per channel of one value: the largest magnitude that a grid should cover, the largest that
+    may come, the mean square, and the mean square of the logits' gradient (1 where unknown)."""
 
     largest: Array
     reach: Array
@@ -52,7 +72,9 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class Group:
-    """Values that share a scaling; ``bound`` is the upper limit of a Clip among them, infinite without one."""
+    """Values that share a scaling; ``bound`` is the upper limit of a Clip among them, infinite
+    without one.
+    """
 
     values: tuple[str, ...]
     writers: tuple[Layer, ...]
@@ -62,7 +84,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Equalized:
-    """What was done to one group: the strength chosen, and the predicted error of the logits against doing nothing (1 = no gain)."""
+    """What was done to one group: the strength chosen, and the predicted error of the logits
+    against doing nothing (1 = no gain).
+    """
 
     group: Group
     strength: float
@@ -81,7 +105,11 @@ def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
         return name
 
     for node in model.graph:
-        computed = [str(value.name) for value in (*node.inputs, *node.outputs) if value is not None and constant(value) is None]
+        computed = [
+            str(value.name)
+            for value in (*node.inputs, *node.outputs)
+            if value is not None and constant(value) is None
+        ]
         if node.name in layers:
             continue
         if not _is_homogeneous(node):
@@ -104,8 +132,16 @@ def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
         inside = set(values)
         writers = tuple(layer for layer in placement.layers if layer.output in inside)
         readers = tuple(layer for layer in placement.layers if layer.input in inside)
-        whole = writers and readers and not inside & blocked and inside & points and all(map(_scalable, (*writers, *readers)))
-        if whole and len({layer.weight for layer in (*writers, *readers)}) == len({layer.name for layer in (*writers, *readers)}):
+        whole = (
+            writers
+            and readers
+            and not inside & blocked
+            and inside & points
+            and all(map(_scalable, (*writers, *readers)))
+        )
+        if whole and len({layer.weight for layer in (*writers, *readers)}) == len(
+            {layer.name for layer in (*writers, *readers)}
+        ):
             groups.append(Group(tuple(values), writers, readers, bounds.get(name, np.inf)))
     return tuple(groups)
 
@@ -113,21 +149,29 @@ def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
 def equalize(
     model: ir.Model, placement: Placement, statistics: Mapping[str, ChannelStatistics], price: Price
 ) -> tuple[ir.Model, tuple[Equalized, ...]]:
-    """Returns a graph that computes the same function with channels of like range, and what was done group by group.
+    """Returns a graph that computes the same function with channels of like range, and what was
+    done group by group.
 
     Args:
         model: the float graph.
         placement: its layers and quantized values.
-        statistics: of every quantized value, over the calibration images; of what int8 layers write the gradient is enough.
-        price: the squared error of the logits that each candidate grid of each value causes, on images that the statistics were not taken from:
+        statistics: of every quantized value, over the calibration images; of what int8 layers write
+            the gradient is enough.
+        price: the squared error of the logits that each candidate grid of each value causes, on
+            images that the statistics were not taken from:
             a channel that is scaled too far is clipped there.
     """
     model = ir.from_proto(ir.to_proto(model))
     groups = find_groups(model, placement)
     widths = [_width(group, placement, statistics) for group in groups]
-    scales = [[_scales(group, width, strength) for strength in STRENGTHS] for group, width in zip(groups, widths, strict=True)]
+    scales = [
+        [_scales(group, width, strength) for strength in STRENGTHS]
+        for group, width in zip(groups, widths, strict=True)
+    ]
     grids = {
-        value: [_grid(model, group, placement, statistics, value, candidate) for candidate in candidates]
+        value: [
+            _grid(model, group, placement, statistics, value, candidate) for candidate in candidates
+        ]
         for group, candidates in zip(groups, scales, strict=True)
         for value in placement.values
         if value in group.values
@@ -135,56 +179,104 @@ def equalize(
     prices = price(grids)
     done = []
     for group, candidates in zip(groups, scales, strict=True):
-        on_values = np.sum([prices[value] for value in placement.values if value in group.values], axis=0)
-        errors = on_values + [_weight_error(model, group, statistics, candidate) for candidate in candidates]
+        on_values = np.sum(
+            [prices[value] for value in placement.values if value in group.values], axis=0
+        )
+        errors = on_values + [
+            _weight_error(model, group, statistics, candidate) for candidate in candidates
+        ]
         best = int(np.argmin(errors))
         if STRENGTHS[best] > 0:
             scale_group(model, group, candidates[best])
             _bound_by_channel(model, group, candidates[best])
             record(model, group.values, gain=candidates[best])
-        done.append(Equalized(group, STRENGTHS[best], float(errors[best] / errors[0]) if errors[0] else 1.0))
+        done.append(
+            Equalized(group, STRENGTHS[best], float(errors[best] / errors[0]) if errors[0] else 1.0)
+        )
     return model, tuple(done)
 
 
-def _width(group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics]) -> Array:
-    """The range that each channel is given: all that may come where a ReLU6 bounds it, else without what is rare."""
+def _width(
+    group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics]
+) -> Array:
+    """The range that each channel is given: all that may come where a ReLU6 bounds it, else without
+    what is rare.
+    """
     points = [statistics[name] for name in placement.values if name in group.values]
-    return np.asarray(np.max([point.reach if np.isfinite(group.bound) else point.largest for point in points], axis=0))
+    return np.asarray(
+        np.max(
+            [point.reach if np.isfinite(group.bound) else point.largest for point in points], axis=0
+        )
+    )
 
 
 def _grid(
-    model: ir.Model, group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics], value: str, scales: Array
+    model: ir.Model,
+    group: Group,
+    placement: Placement,
+    statistics: Mapping[str, ChannelStatistics],
+    value: str,
+    scales: Array,
 ) -> ChannelGrid:
     """The grid that reaches the widest scaled channel of a value, as its channels see it."""
     point = statistics[value]
     widest = min(float((point.largest * scales).max()), group.bound)
-    return ChannelGrid(torch.from_numpy((widest / scales).astype(np.float32)), LEVELS - 1 if centrable(model, placement, value) else QMAX)
+    return ChannelGrid(
+        torch.from_numpy((widest / scales).astype(np.float32)),
+        LEVELS - 1 if centrable(model, placement, value) else QMAX,
+    )
 
 
 def _scales(group: Group, widths: Array, strength: float) -> Array:
     if not np.isfinite(group.bound):
         widest = widths.max()
-        return np.asarray((widest / np.maximum(widths, widest / LARGEST_SCALE)) ** strength) if widest else np.ones_like(widths)
+        return (
+            np.asarray((widest / np.maximum(widths, widest / LARGEST_SCALE)) ** strength)
+            if widest
+            else np.ones_like(widths)
+        )
     room = group.bound / np.maximum(widths, group.bound / LARGEST_BOUNDED_SCALE)
     return np.asarray(np.where(widths > 0, np.maximum(room, 1.0) ** strength, 1.0))
 
 
 def _bound_by_channel(model: ir.Model, group: Group, scales: Array) -> None:
-    """Puts a ReLU and a Min with one bound a channel in the place of every ReLU6 of a scaled group."""
-    for node in [node for node in model.graph if node.op_type == "Clip" and str(node.outputs[0].name) in group.values]:
+    """Puts a ReLU and a Min with one bound a channel in the place of every ReLU6 of a
+    scaled group.
+    """
+    for node in [
+        node
+        for node in model.graph
+        if node.op_type == "Clip" and str(node.outputs[0].name) in group.values
+    ]:
         old = node.outputs[0]
         assert old.shape is not None
-        bounds = (_clip_bound(node) * scales).astype(np.float32).reshape(-1, *[1] * (len(old.shape) - 2))
+        bounds = (
+            (_clip_bound(node) * scales).astype(np.float32).reshape(-1, *[1] * (len(old.shape) - 2))
+        )
         relu = ir.node("Relu", [node.inputs[0]], name=sibling(model.graph, node, "Relu"))
-        relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = relu.name, old.shape, old.type
-        least = ir.node("Min", [relu.outputs[0], initializer(model.graph, f"{node.name}/bounds", bounds)], name=str(node.name))
+        relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = (
+            relu.name,
+            old.shape,
+            old.type,
+        )
+        least = ir.node(
+            "Min",
+            [relu.outputs[0], initializer(model.graph, f"{node.name}/bounds", bounds)],
+            name=str(node.name),
+        )
         new = least.outputs[0]
         new.name, new.shape, new.type = old.name, old.shape, old.type
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [relu, least], [old], [new])
+        ir.convenience.replace_nodes_and_values(
+            model.graph, node, [node], [relu, least], [old], [new]
+        )
 
 
-def _weight_error(model: ir.Model, group: Group, statistics: Mapping[str, ChannelStatistics], scales: Array) -> float:
-    """Squared error of the logits to first order: rounding noise of step²/12 on the weights of a group's readers."""
+def _weight_error(
+    model: ir.Model, group: Group, statistics: Mapping[str, ChannelStatistics], scales: Array
+) -> float:
+    """Squared error of the logits to first order: rounding noise of step²/12 on the weights of a
+    group's readers.
+    """
     error = 0.0
     for layer in (layer for layer in group.readers if layer.reason is None):
         weight = _matrix(model, layer)  # (outputs, inputs per group, kernel)
@@ -208,10 +300,18 @@ def scale_group(model: ir.Model, group: Group, scales: Array) -> None:
     for layer in group.readers:
         weight = array_of(model, layer.weight)
         if weight.ndim == 2:
-            assign(model, layer.weight, weight / (scales[None] if layer.channel_axis == 0 else scales[:, None]))
+            assign(
+                model,
+                layer.weight,
+                weight / (scales[None] if layer.channel_axis == 0 else scales[:, None]),
+            )
         else:
             channels = _input_channels(layer, weight.shape)
-            assign(model, layer.weight, weight / scales[channels].reshape(*channels.shape, *[1] * (weight.ndim - 2)))
+            assign(
+                model,
+                layer.weight,
+                weight / scales[channels].reshape(*channels.shape, *[1] * (weight.ndim - 2)),
+            )
 
 
 def _is_homogeneous(node: ir.Node) -> bool:
@@ -226,7 +326,11 @@ def _is_homogeneous(node: ir.Node) -> bool:
         return all(constant(value) is None for value in values)
     if node.op_type == "Flatten":
         value = node.inputs[0]
-        return value is not None and value.shape is not None and all(size == 1 for size in list(value.shape)[2:])
+        return (
+            value is not None
+            and value.shape is not None
+            and all(size == 1 for size in list(value.shape)[2:])
+        )
     return True
 
 

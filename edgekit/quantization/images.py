@@ -25,7 +25,9 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Calibration:
-    """``search`` and ``held_out`` are in memory, at most 64 images each and disjoint; ``stream()`` gives all but the held-out ones again."""
+    """``search`` and ``held_out`` are in memory, at most 64 images each and disjoint; ``stream()``
+    gives all but the held-out ones again.
+    """
 
     images: Iterable[Image]
     search: tuple[Image, ...]
@@ -50,7 +52,10 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
     count = candidates = 0
     for i, image in enumerate(images):
         if not np.isfinite(image).all():
-            raise InputError(f"calibration image {i} holds NaN or infinite numbers", hint="check --mean and --std")
+            raise InputError(
+                f"calibration image {i} holds NaN or infinite numbers",
+                hint="check --mean and --std",
+            )
         hashes.add(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest())
         count += 1
         if held_out is None and i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
@@ -61,32 +66,61 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
     total = count + (0 if held_out is None else len(held_out))
     if total < REFUSED_BELOW:
         raise InputError(
-            f"{total} calibration images are too few; at least {REFUSED_BELOW} are needed", hint=f"give {WARNED_BELOW} or more"
+            f"{total} calibration images are too few; at least {REFUSED_BELOW} are needed",
+            hint=f"give {WARNED_BELOW} or more",
         )
     if len(hashes) == 1:
-        raise InputError(f"all {count} calibration images are identical", hint="give --calib a folder of different photos")
-    notes = [] if count >= WARNED_BELOW else [f"only {count} calibration images; {WARNED_BELOW} or more make the ranges safer"]
+        raise InputError(
+            f"all {count} calibration images are identical",
+            hint="give --calib a folder of different photos",
+        )
+    notes = (
+        []
+        if count >= WARNED_BELOW
+        else [f"only {count} calibration images; {WARNED_BELOW} or more make the ranges safer"]
+    )
     if len(hashes) < count:
         notes.append(f"{count - len(hashes)} of {count} calibration images are duplicates")
     skipped = frozenset(decide)
-    chosen = tuple(image for _, image in sorted(decide.items())) if held_out is None else tuple(held_out[:MOST_HELD_OUT])
-    return Calibration(images, tuple(image for _, image in sorted(search.items())), chosen, skipped, tuple(notes))
+    chosen = (
+        tuple(image for _, image in sorted(decide.items()))
+        if held_out is None
+        else tuple(held_out[:MOST_HELD_OUT])
+    )
+    return Calibration(
+        images, tuple(image for _, image in sorted(search.items())), chosen, skipped, tuple(notes)
+    )
 
 
 def quarters(images: Sequence[Image]) -> tuple[Image, ...]:
-    """The four quarters of the first images, each enlarged to the whole: views of the same photos that classes are harder to tell apart on."""
+    """The four quarters of the first images, each enlarged to the whole: views of the same photos
+    that classes are harder to tell apart on.
+    """
     found = []
     for image in images[:MOST_QUARTERED]:
         height, width = image.shape[-2:]
         down, across = max(1, height // 2), max(1, width // 2)
         for top in (0, height - down):
             for left in (0, width - across):
-                part = torch.from_numpy(np.ascontiguousarray(image[None, :, top : top + down, left : left + across]))
-                found.append(torch.nn.functional.interpolate(part, size=(height, width), mode="bilinear")[0].numpy())
+                part = torch.from_numpy(
+                    np.ascontiguousarray(image[None, :, top : top + down, left : left + across])
+                )
+                found.append(
+                    torch.nn.functional.interpolate(part, size=(height, width), mode="bilinear")[
+                        0
+                    ].numpy()
+                )
     return tuple(found)
 
 
-def _reservoir(sample: dict[int, Image], index: int, image: Image, seen: int, most: int, generator: np.random.Generator) -> None:
+def _reservoir(
+    sample: dict[int, Image],
+    index: int,
+    image: Image,
+    seen: int,
+    most: int,
+    generator: np.random.Generator,
+) -> None:
     """Keeps a uniform sample of at most ``most`` images of a stream."""
     if len(sample) < most:
         sample[index] = np.array(image)

@@ -1,16 +1,23 @@
-"""Steps and biases learnt together: what rounding one layer costs is known only behind the layers that read it.
+"""Steps and biases learnt together: what rounding one layer costs is known only behind the layers
+that read it.
 
-Ranges are searched value by value and weights rounded layer by layer, each as if it were alone. But rounding errors meet: behind a ReLU noise has a mean, and
-the means of many channels add up coherently. Here the whole int8 network is brought near the float one by gradients: the step of every activation's grid, the
-step of every channel of the weights and every bias, while the int8 codes of the weights stay. These are few numbers, so that a few dozen photos teach them
-without being learnt by heart; random crops of the photos make them more. What is kept is the best seen on other photos, the start included.
+Ranges are searched value by value and weights rounded layer by layer, each as if it were alone. But
+rounding errors meet: behind a ReLU noise has a mean, and the means of many channels add up
+coherently. Here the whole int8 network is brought near the float one by gradients: the step of
+every activation's grid, the step of every channel of the weights and every bias, while the int8
+codes of the weights stay. These are few numbers, so that a few dozen photos teach them without
+being learnt by heart; random crops of the photos make them more. What is kept is the best seen on
+other photos, the start included.
 
-The step of a tensor is learnt by its logarithm. The gradient is that of the straight-through estimator, and momentum is divided by the root mean square of
-the tensor's own gradient, so that one rate serves networks of every scale.
+The step of a tensor is learnt by its logarithm. The gradient is that of the straight-through
+estimator, and momentum is divided by the root mean square of the tensor's own gradient, so that one
+rate serves networks of every scale.
 
-Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv:1902.08153 (the gradient of a step); Li et al., "BRECQ", ICLR 2021,
-arXiv:2102.05426, and Wei et al., "QDrop", ICLR 2022, arXiv:2203.05740 (activation steps learnt on a few photos against the float network; they go block by
-block and learn the codes too); Finkelstein et al., "Fighting Quantization Bias With Bias", arXiv:1906.03193 (biases alone).
+Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv:1902.08153 (the gradient
+of a step); Li et al., "BRECQ", ICLR 2021, arXiv:2102.05426, and Wei et al., "QDrop", ICLR 2022,
+arXiv:2203.05740 (activation steps learnt on a few photos against the float network; they go block
+by block and learn the codes too); Finkelstein et al., "Fighting Quantization Bias With Bias",
+arXiv:1906.03193 (biases alone).
 """
 
 from __future__ import annotations
@@ -36,7 +43,11 @@ MOST_MACS = 10**12  # of all passes together: a network larger than a MobileNet 
 FEWEST_PASSES = 160  # below, nothing is learnt
 BATCH = 8
 CHECKS = 6  # looks at the choosing photos
-RATES = {"range": 1e-3, "weight": 5e-4, "bias": 5e-4}  # of a logarithm, of a logarithm, of the deviation of the layer's output
+RATES = {
+    "range": 1e-3,
+    "weight": 5e-4,
+    "bias": 5e-4,
+}  # of a logarithm, of a logarithm, of the deviation of the layer's output
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
 SMALLEST_CROP = 0.5  # of the area
@@ -45,7 +56,9 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Learnt:
-    """``grids`` and ``weights`` to go on with, after ``passes`` images; ``before`` and ``after`` are on the choosing photos."""
+    """``grids`` and ``weights`` to go on with, after ``passes`` images; ``before`` and ``after``
+    are on the choosing photos.
+    """
 
     grids: Mapping[str, Grid]
     weights: Weights
@@ -55,7 +68,9 @@ class Learnt:
 
 
 def passes_for(placement: Placement, most: int) -> int:
-    """How many images, up to ``most``, a network may learn from in the time there is; 0 where its size leaves too few."""
+    """How many images, up to ``most``, a network may learn from in the time there is; 0 where its
+    size leaves too few.
+    """
     macs = sum(layer.macs for layer in placement.layers)
     affordable = MOST_MACS // max(macs, 1)
     return min(most, affordable) // BATCH * BATCH if affordable >= FEWEST_PASSES else 0
@@ -98,7 +113,9 @@ def learn(
             view = next(views)
             with torch.no_grad():
                 wanted = network.run(view)[network.output]
-            error = (state.logits(view) - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)
+            error = (state.logits(view) - wanted).square().sum() / wanted.square().sum().clamp_min(
+                1e-12
+            )
             error.backward()  # type: ignore[no-untyped-call]
         descent.move(min(1.0, batch / WARM_UP) * (1 + cos(pi * batch / batches)) / 2)
         state.bound()
@@ -108,7 +125,9 @@ def learn(
 
 
 class _State:
-    """The int8 network as a function of what is learnt: logarithms of steps against the first, and shifts of biases."""
+    """The int8 network as a function of what is learnt: logarithms of steps against the first, and
+    shifts of biases.
+    """
 
     def __init__(
         self,
@@ -119,28 +138,51 @@ class _State:
         widest: Mapping[str, float],
         image: NDArray[np.float32],
     ) -> None:
-        self._network, self._placement, self._grids, self._weights = network, placement, grids, weights
+        self._network, self._placement, self._grids, self._weights = (
+            network,
+            placement,
+            grids,
+            weights,
+        )
         groups = dict.fromkeys(placement.ties[value] for value in placement.values)
         self._ranges = {group: torch.zeros((), requires_grad=True) for group in groups}
         self._room = {
-            group: min(log(widest[value] / grids[value].scale) for value in placement.values if placement.ties[value] == group)
+            group: min(
+                log(widest[value] / grids[value].scale)
+                for value in placement.values
+                if placement.ties[value] == group
+            )
             for group in groups
         }
         layers = placement.quantized
         with torch.no_grad():
             outputs = network.run(image, keep=[layer.output for layer in layers])
-        self._codes = {layer.name: torch.from_numpy(weights.rounded[layer.name].dequantized()) for layer in layers}
+        self._codes = {
+            layer.name: torch.from_numpy(weights.rounded[layer.name].dequantized())
+            for layer in layers
+        }
         self._gains = {
-            layer.name: torch.zeros(_by_channel(self._codes[layer.name], layer.channel_axis), requires_grad=True) for layer in layers
+            layer.name: torch.zeros(
+                _by_channel(self._codes[layer.name], layer.channel_axis), requires_grad=True
+            )
+            for layer in layers
         }
         first = {
-            layer.name: torch.from_numpy(weights.biases[layer.name]) if layer.name in weights.biases else network.constants[layer.bias]
+            layer.name: torch.from_numpy(weights.biases[layer.name])
+            if layer.name in weights.biases
+            else network.constants[layer.bias]
             for layer in layers
             if layer.bias is not None
         }
         self._biases = first
-        self._shifts = {name: torch.zeros_like(bias).requires_grad_() for name, bias in first.items()}
-        self._units = {layer.name: float(outputs[layer.output].std()) for layer in layers if layer.name in first}
+        self._shifts = {
+            name: torch.zeros_like(bias).requires_grad_() for name, bias in first.items()
+        }
+        self._units = {
+            layer.name: float(outputs[layer.output].std())
+            for layer in layers
+            if layer.name in first
+        }
 
     @property
     def parameters(self) -> list[tuple[Tensor, float]]:
@@ -165,15 +207,29 @@ class _State:
     def taken(self) -> tuple[dict[str, Grid], Weights]:
         """The grids and weights as they are now."""
         grids = {
-            value: replace(grid, scale=float(np.float32(grid.scale * exp(float(self._ranges[self._placement.ties[value]].detach())))))
+            value: replace(
+                grid,
+                scale=float(
+                    np.float32(
+                        grid.scale * exp(float(self._ranges[self._placement.ties[value]].detach()))
+                    )
+                ),
+            )
             for value, grid in self._grids.items()
         }
         rounded = {
-            name: replace(weight, scales=(weight.scales * self._gains[name].detach().exp().reshape(-1).numpy()).astype(np.float32))
+            name: replace(
+                weight,
+                scales=(
+                    weight.scales * self._gains[name].detach().exp().reshape(-1).numpy()
+                ).astype(np.float32),
+            )
             for name, weight in self._weights.rounded.items()
         }
         biases = {name: bias.detach().numpy() for name, bias in self._moved_biases().items()}
-        return grids, replace(self._weights, rounded=rounded, biases={**self._weights.biases, **biases})
+        return grids, replace(
+            self._weights, rounded=rounded, biases={**self._weights.biases, **biases}
+        )
 
     def _constants(self) -> dict[str, Tensor]:
         constants, biases = dict(self._network.constants), self._moved_biases()
@@ -184,7 +240,10 @@ class _State:
         return constants
 
     def _moved_biases(self) -> dict[str, Tensor]:
-        return {name: bias + self._units[name] * self._shifts[name] for name, bias in self._biases.items()}
+        return {
+            name: bias + self._units[name] * self._shifts[name]
+            for name, bias in self._biases.items()
+        }
 
     def _hook(self) -> Any:
         done: dict[str, Tensor] = {}
@@ -239,19 +298,32 @@ class _Descent:
                 gradient = tensor.grad.nan_to_num(0.0, 0.0, 0.0)
                 tensor.grad = None
                 self._means[i].lerp_(gradient, 1 - MOMENTUM)
-                self._squares[i] += (1 - SQUARES) * (float(gradient.square().mean()) - self._squares[i])
+                self._squares[i] += (1 - SQUARES) * (
+                    float(gradient.square().mean()) - self._squares[i]
+                )
                 size = (self._squares[i] / (1 - SQUARES**self._moves)) ** 0.5
                 if size > 0:
                     tensor -= share * rate / (1 - MOMENTUM**self._moves) / size * self._means[i]
 
 
-def _look(state: _State, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]) -> Fidelity:
+def _look(
+    state: _State, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]
+) -> Fidelity:
     with torch.no_grad():
-        return fidelity(reference, np.stack([state.logits(torch.from_numpy(image)).reshape(-1).numpy() for image in images]))
+        return fidelity(
+            reference,
+            np.stack(
+                [state.logits(torch.from_numpy(image)).reshape(-1).numpy() for image in images]
+            ),
+        )
 
 
-def _views(images: Sequence[NDArray[np.float32]], generator: np.random.Generator) -> Iterator[Tensor]:
-    """The images in random order, again and again, each as a random part of it brought back to its size and turned left to right or not."""
+def _views(
+    images: Sequence[NDArray[np.float32]], generator: np.random.Generator
+) -> Iterator[Tensor]:
+    """The images in random order, again and again, each as a random part of it brought back to its
+    size and turned left to right or not.
+    """
     while True:
         for i in generator.permutation(len(images)):
             yield _view(images[i], generator)

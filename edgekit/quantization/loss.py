@@ -1,9 +1,11 @@
 """What a small error in the middle of a network does to its logits, to first order.
 
-With J the Jacobian of the logits by a value, an error d of the value moves the logits by J d. For a random ±1 vector r, the expectation of (rᵀJ d)²
-is |J d|², and rᵀJ is one backward pass: a few passes an image price every candidate grid of every value at once, in units of squared logit error.
+With J the Jacobian of the logits by a value, an error d of the value moves the logits by J d. For a
+random ±1 vector r, the expectation of (rᵀJ d)² is |J d|², and rᵀJ is one backward pass: a few
+passes an image price every candidate grid of every value at once, in units of squared logit error.
 
-Source: Hutchinson's estimator (1989); the objective is the Gauss-Newton form used by HAWQ-V2, arXiv:1911.03852.
+Source: Hutchinson's estimator (1989); the objective is the Gauss-Newton form used by HAWQ-V2,
+arXiv:1911.03852.
 """
 
 from __future__ import annotations
@@ -24,9 +26,14 @@ SEED = 0
 
 
 def price_grids(
-    network: Network, placement: Placement, images: Sequence[NDArray[np.float32]], candidates: Mapping[str, Sequence[Grid | ChannelGrid]]
+    network: Network,
+    placement: Placement,
+    images: Sequence[NDArray[np.float32]],
+    candidates: Mapping[str, Sequence[Grid | ChannelGrid]],
 ) -> dict[str, NDArray[np.float64]]:
-    """The squared error of the logits, summed over the images, that each candidate grid of each value would cause alone."""
+    """The squared error of the logits, summed over the images, that each candidate grid of each
+    value would cause alone.
+    """
     prices = {value: np.zeros(len(grids)) for value, grids in candidates.items()}
     generator = torch.Generator().manual_seed(SEED)
     for image in images:
@@ -41,9 +48,14 @@ def price_grids(
 
 
 def price_channels(
-    network: Network, placement: Placement, images: Sequence[NDArray[np.float32]], grids: Mapping[str, Grid]
+    network: Network,
+    placement: Placement,
+    images: Sequence[NDArray[np.float32]],
+    grids: Mapping[str, Grid],
 ) -> dict[str, NDArray[np.float64]]:
-    """The same of each channel (axis 1) of each value of ``grids`` that has channels, rounded alone."""
+    """The same of each channel (axis 1) of each value of ``grids`` that has channels, rounded
+    alone.
+    """
     prices: dict[str, NDArray[np.float64]] = {}
     generator = torch.Generator().manual_seed(SEED)
     for image in images:
@@ -51,21 +63,39 @@ def price_channels(
         with torch.inference_mode():
             for value, grid in grids.items():
                 if values[value].ndim == 4:
-                    moved = (gradients[value] * (grid.round(values[value]) - values[value])).sum((-2, -1)).reshape(PROBES, -1)
+                    moved = (
+                        (gradients[value] * (grid.round(values[value]) - values[value]))
+                        .sum((-2, -1))
+                        .reshape(PROBES, -1)
+                    )
                     prices[value] = prices.get(value, 0.0) + moved.square().mean(0).double().numpy()
     return prices
 
 
-def channel_gradients(network: Network, values: Sequence[str], images: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
-    """Per channel of each value, the squared gradient of the logits summed over positions, mean over images: what unit noise there costs."""
+def channel_gradients(
+    network: Network, values: Sequence[str], images: Sequence[NDArray[np.float32]]
+) -> dict[str, NDArray[np.float64]]:
+    """Per channel of each value, the squared gradient of the logits summed over positions, mean
+    over images: what unit noise there costs.
+    """
     sums: dict[str, NDArray[np.float64]] = {}
     generator = torch.Generator().manual_seed(SEED)
     for image in images:
-        kept = network.run(torch.as_tensor(image).clone().requires_grad_(), keep=[value for value in values if value != network.input])
+        kept = network.run(
+            torch.as_tensor(image).clone().requires_grad_(),
+            keep=[value for value in values if value != network.input],
+        )
         tensors = [kept[value] for value in values if value != network.input]
         for gradients in _backward(kept[network.output], tensors, generator):
-            for value, gradient in zip((v for v in values if v != network.input), gradients, strict=True):
-                by_channel = gradient.square().sum([d for d in range(gradient.ndim) if d != 1]).double().numpy()
+            for value, gradient in zip(
+                (v for v in values if v != network.input), gradients, strict=True
+            ):
+                by_channel = (
+                    gradient.square()
+                    .sum([d for d in range(gradient.ndim) if d != 1])
+                    .double()
+                    .numpy()
+                )
                 sums[value] = sums.get(value, np.zeros_like(by_channel)) + by_channel
     return {value: total / (PROBES * len(images)) for value, total in sums.items()}
 
@@ -73,7 +103,9 @@ def channel_gradients(network: Network, values: Sequence[str], images: Sequence[
 def _probe(
     network: Network, placement: Placement, image: NDArray[np.float32], generator: torch.Generator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The quantized values on one image and the gradients ``(PROBES, …)`` that flow back through their int8 readers only."""
+    """The quantized values on one image and the gradients ``(PROBES, …)`` that flow back through
+    their int8 readers only.
+    """
     leaves: dict[str, Tensor] = {}
 
     def hook(step: Step, position: int, tensor: Tensor) -> Tensor:
@@ -90,10 +122,19 @@ def _probe(
     return {value: tensor.detach() for value, tensor in leaves.items()}, gradients
 
 
-def _backward(logits: Tensor, tensors: Sequence[Tensor], generator: torch.Generator) -> list[list[Tensor]]:
+def _backward(
+    logits: Tensor, tensors: Sequence[Tensor], generator: torch.Generator
+) -> list[list[Tensor]]:
     rows = []
     for probe in range(PROBES):
         direction = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
-        gradients = torch.autograd.grad(logits, tensors, direction, retain_graph=probe < PROBES - 1, allow_unused=True)
-        rows.append([torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)])
+        gradients = torch.autograd.grad(
+            logits, tensors, direction, retain_graph=probe < PROBES - 1, allow_unused=True
+        )
+        rows.append(
+            [
+                torch.zeros_like(t) if g is None else g
+                for t, g in zip(tensors, gradients, strict=True)
+            ]
+        )
     return rows

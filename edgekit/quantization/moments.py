@@ -1,4 +1,6 @@
-"""How a layer's inputs move together: the covariances that adaptive rounding needs, gathered image by image at sampled positions."""
+"""How a layer's inputs move together: the covariances that adaptive rounding needs, gathered image
+by image at sampled positions.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ from edgekit.quantization.placement import Layer, Placement
 from edgekit.quantization.twin import Grid, rounding_hook
 
 POSITIONS = 512  # sampled in every image; all of them where the layer has fewer
-BYTES_AT_ONCE = 192 * 2**20  # of covariances held while the images pass; larger networks take several passes
+BYTES_AT_ONCE = (
+    192 * 2**20
+)  # of covariances held while the images pass; larger networks take several passes
 SEED = 0
 
 
 def fits(layer: Layer, network: Network) -> bool:
-    """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole map, as AlexNet and VGG have it, cannot."""
+    """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole
+    map, as AlexNet and VGG have it, cannot.
+    """
     return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
 
 
@@ -39,11 +45,17 @@ def batches(layers: Sequence[Layer], network: Network) -> list[list[Layer]]:
 
 
 def covariances(
-    network: Network, placement: Placement, grids: Mapping[str, Grid], layers: Sequence[Layer], images: Sequence[NDArray[np.float32]]
+    network: Network,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    layers: Sequence[Layer],
+    images: Sequence[NDArray[np.float32]],
 ) -> dict[str, Tensor]:
-    """The covariance ``(G, K, K)`` of each layer's int8 inputs over the patch that one output reads, by the layer's name.
+    """The covariance ``(G, K, K)`` of each layer's int8 inputs over the patch that one output
+    reads, by the layer's name.
 
-    G are the layer's groups and K its inputs a group times the kernel. The mean is taken out: it is the bias's business.
+    G are the layer's groups and K its inputs a group times the kernel. The mean is taken out: it is
+    the bias's business.
     """
     wanted = {layer.name: layer for layer in layers}
     squares: dict[str, Tensor] = {}
@@ -58,9 +70,13 @@ def covariances(
                 tensor = rounding(step, position, tensor)
                 layer = wanted.get(step.name)
                 if layer is not None and position == 0:
-                    patches = sample_patches(step, layer, tensor, network.constants[layer.weight].shape, generator)
+                    patches = sample_patches(
+                        step, layer, tensor, network.constants[layer.weight].shape, generator
+                    )
                     square, total = patches @ patches.mT, patches.sum(-1)
-                    squares[layer.name] = squares[layer.name].add_(square) if layer.name in squares else square
+                    squares[layer.name] = (
+                        squares[layer.name].add_(square) if layer.name in squares else square
+                    )
                     sums[layer.name] = sums[layer.name].add_(total) if layer.name in sums else total
                     counts[layer.name] += patches.shape[-1]
                 return tensor
@@ -73,8 +89,12 @@ def covariances(
     return result
 
 
-def sample_patches(step: Step, layer: Layer, tensor: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """What up to ``POSITIONS`` outputs of a layer read, ``(groups, inputs a group × kernel, positions)``."""
+def sample_patches(
+    step: Step, layer: Layer, tensor: Tensor, shape: torch.Size, generator: torch.Generator
+) -> Tensor:
+    """What up to ``POSITIONS`` outputs of a layer read, ``(groups, inputs a group × kernel,
+    positions)``.
+    """
     if layer.op_type in ("Gemm", "MatMul"):
         return tensor.reshape(-1, tensor.shape[-1]).T.unsqueeze(0)
     kernel = shape[2:]
@@ -85,9 +105,19 @@ def sample_patches(step: Step, layer: Layer, tensor: Tensor, shape: torch.Size, 
     rows = (height - dilations[0] * (kernel[0] - 1) - 1) // strides[0] + 1
     columns = (width - dilations[1] * (kernel[1] - 1) - 1) // strides[1] + 1
     count = rows * columns
-    chosen = torch.arange(count) if count <= POSITIONS else torch.randint(0, count, (POSITIONS,), generator=generator)
+    chosen = (
+        torch.arange(count)
+        if count <= POSITIONS
+        else torch.randint(0, count, (POSITIONS,), generator=generator)
+    )
     corner = chosen // columns * strides[0] * width + chosen % columns * strides[1]
-    taps = torch.tensor([y * dilations[0] * width + x * dilations[1] for y in range(kernel[0]) for x in range(kernel[1])])
+    taps = torch.tensor(
+        [
+            y * dilations[0] * width + x * dilations[1]
+            for y in range(kernel[0])
+            for x in range(kernel[1])
+        ]
+    )
     flat = padded[0].flatten(1)
     patches = flat[:, (taps.unsqueeze(1) + corner).reshape(-1)]
     return patches.reshape(layer.groups, -1, len(chosen))

@@ -1,7 +1,9 @@
-"""What passes through a graph: one streaming pass over the calibration images, whose memory does not depend on how many there are.
+"""What passes through a graph: one streaming pass over the calibration images, whose memory does
+not depend on how many there are.
 
-Every quantized value is exposed as an output of ONNX Runtime and reduced as soon as it appears: to a histogram of magnitudes whose width doubles
-when a larger value comes (pairs of bins merge, so nothing is seen twice), and to maxima, sums and squares per channel.
+Every quantized value is exposed as an output of ONNX Runtime and reduced as soon as it appears: to
+a histogram of magnitudes whose width doubles when a larger value comes (pairs of bins merge, so
+nothing is seen twice), and to maxima, sums and squares per channel.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ _EULER = 0.5772156649
 
 @dataclass
 class ValueStatistics:
-    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest number; per channel (axis 1) the largest magnitude,
-    the sum of squares, and over the images the sums of their largest magnitudes and of the squares of these; ``elements`` per channel; ``broken``
-    counts numbers that are not finite."""
+    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest
+    number; per channel (axis 1) the largest magnitude, the sum of squares, and over the images
+    the sums of their largest magnitudes and of the squares of these; ``elements`` per channel;
+    ``broken`` counts numbers that are not finite."""
 
     counts: NDArray[np.int64]
     width: float
@@ -62,12 +65,20 @@ class ValueStatistics:
 
     @property
     def channel_reach(self) -> NDArray[np.float64]:
-        """What each channel exceeds on one image of ``ONE_IN``: the largest magnitudes of single images taken as Gumbel's law (Statistics of Extremes,
-        1958), fitted by its moments; what was seen, at least.
+        """What each channel exceeds on one image of ``ONE_IN``: the largest magnitudes of single
+        images taken as Gumbel's law (Statistics of Extremes, 1958), fitted by its moments; what
+        was seen, at least.
         """
         mean = self.channel_peaks / max(1, self.images)
-        deviation = np.sqrt(np.maximum(self.channel_peak_squares / max(1, self.images) - mean**2, 0.0))
-        return np.asarray(np.maximum(mean + deviation * np.sqrt(6) / np.pi * (np.log(ONE_IN) - _EULER), self.channel_largest))
+        deviation = np.sqrt(
+            np.maximum(self.channel_peak_squares / max(1, self.images) - mean**2, 0.0)
+        )
+        return np.asarray(
+            np.maximum(
+                mean + deviation * np.sqrt(6) / np.pi * (np.log(ONE_IN) - _EULER),
+                self.channel_largest,
+            )
+        )
 
     def add(self, tensor: NDArray[np.float32]) -> None:
         """Takes the activation ``(N, C, …)`` of one image in."""
@@ -78,7 +89,10 @@ class ValueStatistics:
         rows = np.moveaxis(tensor, 1, 0).reshape(tensor.shape[1], -1)
         magnitudes = np.abs(rows)
         largest = magnitudes.max(1)
-        self.lowest, self.highest = min(self.lowest, float(tensor.min())), max(self.highest, float(tensor.max()))
+        self.lowest, self.highest = (
+            min(self.lowest, float(tensor.min())),
+            max(self.highest, float(tensor.max())),
+        )
         self.channel_largest = np.maximum(self.channel_largest, largest)
         self.channel_squares += np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
         self.channel_peaks += largest
@@ -86,7 +100,9 @@ class ValueStatistics:
         self.images += 1
         self.elements += rows.shape[1]
         while largest.max() > self.width:
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
+            self.counts = np.concatenate(
+                [self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)]
+            )
             self.width *= 2
         bins = np.minimum((magnitudes * np.float32(BINS / self.width)).astype(np.int32), BINS - 1)
         self.counts += np.bincount(bins.ravel(), minlength=BINS)
@@ -101,7 +117,12 @@ class Observations:
 
 
 def observe(
-    artifact: Artifact, values: Iterable[str], images: Iterable[NDArray[np.float32]], *, cache: Path | None = None, key: str = ""
+    artifact: Artifact,
+    values: Iterable[str],
+    images: Iterable[NDArray[np.float32]],
+    *,
+    cache: Path | None = None,
+    key: str = "",
 ) -> Observations:
     """Runs the images ``(C, H, W)``, one at a time, and returns what passed through ``values``.
 
@@ -109,8 +130,9 @@ def observe(
         artifact: the float graph.
         values: names of computed values.
         images: may be a generator; it is read once.
-        cache: a folder for results. An interrupted run leaves its last checkpoint there, and the next run of the same graph and ``key`` goes on
-            from it, skipping the images already seen.
+        cache: a folder for results. An interrupted run leaves its last checkpoint there, and the
+            next run of the same graph and ``key`` goes on from it, skipping the images already
+            seen.
         key: a hash of the image list and its preprocessing; without one nothing is cached.
 
     Raises:
@@ -120,7 +142,9 @@ def observe(
     checkpoint = None
     if cache is not None and key:
         cache.mkdir(parents=True, exist_ok=True)
-        identity = hashlib.sha256("\n".join((artifact.sha256, key, f"{SCHEMA} {BINS}", *names)).encode()).hexdigest()
+        identity = hashlib.sha256(
+            "\n".join((artifact.sha256, key, f"{SCHEMA} {BINS}", *names)).encode()
+        ).hexdigest()
         checkpoint = cache / f"observations-{identity[:32]}.npz"
     statistics, seen = _restore(checkpoint)
     with exposed(artifact, names) as session:
@@ -147,7 +171,14 @@ def observe(
 def _empty(channels: int) -> ValueStatistics:
     squares, peaks, peak_squares = np.zeros((3, channels))
     return ValueStatistics(
-        np.zeros(BINS, np.int64), _FIRST_WIDTH, np.inf, -np.inf, np.zeros(channels, np.float32), squares, peaks, peak_squares
+        np.zeros(BINS, np.int64),
+        _FIRST_WIDTH,
+        np.inf,
+        -np.inf,
+        np.zeros(channels, np.float32),
+        squares,
+        peaks,
+        peak_squares,
     )
 
 
@@ -160,7 +191,8 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
             )
         if value.lowest == value.highest:
             raise InputError(
-                f"{name} is {value.lowest:g} everywhere on all calibration images; a scale cannot be found",
+                f"{name} is {value.lowest:g} everywhere on all calibration images; a scale cannot "
+                f"be found",
                 hint="check the weights and the preprocessing, or give images that differ",
             )
 
@@ -174,10 +206,15 @@ def exposed(artifact: Artifact, names: Collection[str]) -> Iterator[Session]:
     wanted = [computed[name] for name in names if name not in given]
     for value in wanted:
         value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-    model.graph.outputs[:] = [*wanted, *(value for value in model.graph.outputs if value not in wanted)]
+    model.graph.outputs[:] = [
+        *wanted,
+        *(value for value in model.graph.outputs if value not in wanted),
+    ]
     path = artifact.path.with_name(f".{artifact.path.stem}.{os.getpid()}.exposed.onnx")
     try:
-        opened = OnnxRuntime().load(save(model, path, artifact.precision, artifact), SessionOptions())
+        opened = OnnxRuntime().load(
+            save(model, path, artifact.precision, artifact), SessionOptions()
+        )
     finally:
         path.unlink(missing_ok=True)
     with opened as session:
@@ -185,21 +222,29 @@ def exposed(artifact: Artifact, names: Collection[str]) -> Iterator[Session]:
 
 
 def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) -> None:
-    arrays: dict[str, NDArray[np.generic]] = {"images": np.array(images), "names": np.array(list(statistics))}
+    arrays: dict[str, NDArray[np.generic]] = {
+        "images": np.array(images),
+        "names": np.array(list(statistics)),
+    }
     for i, value in enumerate(statistics.values()):
         arrays[f"{i}.counts"] = value.counts
         arrays[f"{i}.numbers"] = np.array(
-            [value.width, value.lowest, value.highest, value.images, value.elements, value.broken], np.float64
+            [value.width, value.lowest, value.highest, value.images, value.elements, value.broken],
+            np.float64,
         )
         arrays[f"{i}.largest"] = value.channel_largest
-        arrays[f"{i}.sums"] = np.stack([value.channel_squares, value.channel_peaks, value.channel_peak_squares])
+        arrays[f"{i}.sums"] = np.stack(
+            [value.channel_squares, value.channel_peaks, value.channel_peak_squares]
+        )
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)
 
 
 def _restore(path: Path | None) -> tuple[dict[str, ValueStatistics], int]:
-    """What a checkpoint holds; nothing where there is none, or none that can be read (it is only a cache, and is written anew)."""
+    """What a checkpoint holds; nothing where there is none, or none that can be read (it is only a
+    cache, and is written anew).
+    """
     if path is None or not path.is_file():
         return {}, 0
     try:
@@ -213,6 +258,10 @@ def _read(path: Path) -> tuple[dict[str, ValueStatistics], int]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for i, name in enumerate(arrays["names"]):
             width, lowest, highest, *numbers = (float(n) for n in arrays[f"{i}.numbers"])
-            counts, largest, sums = (arrays[f"{i}.{part}"] for part in ("counts", "largest", "sums"))
-            statistics[str(name)] = ValueStatistics(counts, width, lowest, highest, largest, *sums, *map(int, numbers))
+            counts, largest, sums = (
+                arrays[f"{i}.{part}"] for part in ("counts", "largest", "sums")
+            )
+            statistics[str(name)] = ValueStatistics(
+                counts, width, lowest, highest, largest, *sums, *map(int, numbers)
+            )
         return statistics, int(arrays["images"])

@@ -1,10 +1,11 @@
 """Where int8 goes: TensorRT's rules as one table over the graph.
 
-Every rule answers, for one node, which of its inputs are read as int8 and which values share one scale. Nothing is ever placed on the
-output of a convolution for its own sake: between a convolution and its activation or its Add stays float.
+Every rule answers, for one node, which of its inputs are read as int8 and which values share one
+scale. Nothing is ever placed on the output of a convolution for its own sake: between a convolution
+and its activation or its Add stays float.
 
-Source: NVIDIA TensorRT developer guide, "Explicit Quantization" (Q/DQ placement recommendations); the kernels that exist are those that
-NVIDIA Model Optimizer does not exclude.
+Source: NVIDIA TensorRT developer guide, "Explicit Quantization" (Q/DQ placement recommendations);
+the kernels that exist are those that NVIDIA Model Optimizer does not exclude.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ ACTIVATIONS = frozenset(("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Min
 class Layer:
     """A convolution or matrix product with a constant weight.
 
-    ``channel_axis`` is the weight's axis of output channels; ``macs`` are multiply-accumulates for one image; ``padded`` says that zeros are
-    read around the input; ``reason`` says why the layer stays float, and is None where it is int8.
+    ``channel_axis`` is the weight's axis of output channels; ``macs`` are multiply-accumulates for
+    one image; ``padded`` says that zeros are read around the input; ``reason`` says why the layer
+    stays float, and is None where it is int8.
     """
 
     name: str
@@ -49,7 +51,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Placement:
-    """``edges``: (node, input position) read as int8, to the value quantized there; ``ties``: that value to the name of its scale group.
+    """``edges``: (node, input position) read as int8, to the value quantized there; ``ties``: that
+    value to the name of its scale group.
 
     ``unknown`` are operators that no rule knows; they stay float.
     """
@@ -96,7 +99,10 @@ class _Wanted:
 
     def is_read_activated(self, value: ir.Value) -> bool:
         """Whether somebody reads the value, or an activation of it, as int8."""
-        return self.is_read(value) or any(use.node.op_type in ACTIVATIONS and self.is_read(use.node.outputs[0]) for use in value.uses())
+        return self.is_read(value) or any(
+            use.node.op_type in ACTIVATIONS and self.is_read(use.node.outputs[0])
+            for use in value.uses()
+        )
 
 
 Rule = Callable[[ir.Node, _Wanted], None]
@@ -111,37 +117,59 @@ def place(model: ir.Model, shapes: Shapes, kept: frozenset[str] = frozenset()) -
         kept: layers that stay float for accuracy.
     """
     nodes = list(model.graph)
-    layers = {str(node.name): layer for node in nodes if (layer := _layer(node, model.graph, shapes, kept)) is not None}
+    layers = {
+        str(node.name): layer
+        for node in nodes
+        if (layer := _layer(node, model.graph, shapes, kept)) is not None
+    }
     wanted = _Wanted(shapes, layers, _depths(nodes))
     for node in reversed(nodes):
         RULES.get(node.op_type, _leave)(node, wanted)
-    unknown = sorted({node.op_type for node in nodes if node.domain or node.op_type not in RULES.keys() | FLOAT})
+    unknown = sorted(
+        {node.op_type for node in nodes if node.domain or node.op_type not in RULES.keys() | FLOAT}
+    )
     order = {name: i for i, name in enumerate(str(node.name) for node in nodes)}
     edges = dict(sorted(wanted.edges.items(), key=lambda item: (order[item[0][0]], item[0][1])))
     values = dict.fromkeys(edges.values())
-    return Placement(tuple(layers.values()), edges, {value: wanted.root(value) for value in values}, tuple(unknown))
+    return Placement(
+        tuple(layers.values()),
+        edges,
+        {value: wanted.root(value) for value in values},
+        tuple(unknown),
+    )
 
 
 def _weighted(node: ir.Node, wanted: _Wanted) -> None:
-    """A convolution or product that has an int8 kernel reads int8; its weight is int8 per channel."""
+    """A convolution or product that has an int8 kernel reads int8; its weight is int8 per
+    channel.
+    """
     layer = wanted.layers.get(str(node.name))
     if layer is not None and layer.reason is None:
         wanted.read(node, 0)
 
 
 def _add(node: ir.Node, wanted: _Wanted) -> None:
-    """A residual Add reads its identity as int8; the branch that ends in a convolution is fused with it and stays float.
+    """A residual Add reads its identity as int8; the branch that ends in a convolution is fused
+    with it and stays float.
 
-    Of two convolutions (a projection shortcut) the deeper is the branch. Where the branch's convolution is float there is nothing to fuse, and rounding the
-    identity would only cost. So it would where no branch ends in a convolution and the sum is read in float, by the norm of a transformer's next block.
+    Of two convolutions (a projection shortcut) the deeper is the branch. Where the branch's
+    convolution is float there is nothing to fuse, and rounding the identity would only cost. So it
+    would where no branch ends in a convolution and the sum is read in float, by the norm of a
+    transformer's next block.
     """
     inputs = [value for value in node.inputs if value is not None]
     if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
         return
     if wanted.shapes[str(inputs[0].name)] != wanted.shapes[str(inputs[1].name)]:
         return
-    convolutions = {i: name for i, value in enumerate(inputs) if (name := _ends_in_conv(value)) is not None}
-    branch = max(convolutions, key=lambda i: wanted.depth.get(str(inputs[i].name), 0)) if convolutions else None
+    convolutions = {
+        i: name for i, value in enumerate(inputs) if (name := _ends_in_conv(value)) is not None
+    }
+    branch = (
+        max(convolutions, key=lambda i: wanted.depth.get(str(inputs[i].name), 0))
+        if convolutions
+        else None
+    )
     layer = None if branch is None else wanted.layers.get(convolutions[branch])
     if branch is not None and (layer is None or layer.reason is not None):
         return
@@ -153,17 +181,27 @@ def _add(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _pool(node: ir.Node, wanted: _Wanted) -> None:
-    """An average pool computes in int8 where both sides are; padding would be averaged in, which int8 kernels do too."""
+    """An average pool computes in int8 where both sides are; padding would be averaged in, which
+    int8 kernels do too.
+    """
     if wanted.is_read(node.outputs[0]):
         wanted.read(node, 0)
 
 
 def _carry(node: ir.Node, wanted: _Wanted) -> None:
-    """Operators that only move numbers (or take their maximum) keep the scale: int8 in where int8 out is read."""
-    data = [i for i, value in enumerate(node.inputs) if value is not None and constant(value) is None]
+    """Operators that only move numbers (or take their maximum) keep the scale: int8 in where int8
+    out is read.
+    """
+    data = [
+        i for i, value in enumerate(node.inputs) if value is not None and constant(value) is None
+    ]
     positions = data if node.op_type == "Concat" else data[:1]
     read = [value for value in node.outputs if wanted.is_read(value)]
-    if not read or 0 not in positions or (node.op_type == "Concat" and len(positions) != len(node.inputs)):
+    if (
+        not read
+        or 0 not in positions
+        or (node.op_type == "Concat" and len(positions) != len(node.inputs))
+    ):
         return
     for position in positions:
         wanted.read(node, position)
@@ -173,7 +211,9 @@ def _carry(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _gate(node: ir.Node, wanted: _Wanted) -> None:
-    """The multiplication of squeeze-and-excitation reads both inputs as int8; SiLU's and h-swish's own multiplication stays whole."""
+    """The multiplication of squeeze-and-excitation reads both inputs as int8; SiLU's and h-swish's
+    own multiplication stays whole.
+    """
     inputs = [value for value in node.inputs if value is not None]
     if any(constant(value) is not None for value in inputs):
         return
@@ -197,16 +237,31 @@ RULES: dict[str, Rule] = {
     "Mul": _gate,
     "GlobalAveragePool": _pool,
     "AveragePool": _pool,
-    **dict.fromkeys(("MaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"), _carry),
+    **dict.fromkeys(
+        (
+            "MaxPool",
+            "Concat",
+            "Flatten",
+            "Reshape",
+            "Transpose",
+            "Squeeze",
+            "Unsqueeze",
+            "Split",
+            "Slice",
+            "Gather",
+        ),
+        _carry,
+    ),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _carry),
 }
 
 # Operators that are known and stay float; anything in neither table is listed to the user.
 _FLOAT = """
-Relu Clip LeakyRelu PRelu Elu Sigmoid HardSigmoid HardSwish Tanh Softmax LogSoftmax Sub Div Pow Sqrt Exp Erf Max Min BatchNormalization
-InstanceNormalization LayerNormalization LRN ReduceMean ReduceSum ReduceMax Pad Identity Dropout Cast Shape Constant ConstantOfShape Expand
-Neg Abs Floor Ceil Round Reciprocal Log Selu Celu Gelu Mish Softplus Softsign GroupNormalization LpNormalization GlobalMaxPool ReduceMin
-ReduceL1 ReduceL2 Sum Where Equal Einsum Resize
+Relu Clip LeakyRelu PRelu Elu Sigmoid HardSigmoid HardSwish Tanh Softmax LogSoftmax Sub Div Pow Sqrt
+Exp Erf Max Min BatchNormalization InstanceNormalization LayerNormalization LRN ReduceMean ReduceSum
+ReduceMax Pad Identity Dropout Cast Shape Constant ConstantOfShape Expand Neg Abs Floor Ceil Round
+Reciprocal Log Selu Celu Gelu Mish Softplus Softsign GroupNormalization LpNormalization
+GlobalMaxPool ReduceMin ReduceL1 ReduceL2 Sum Where Equal Einsum Resize
 """
 FLOAT = frozenset(_FLOAT.split())
 
@@ -228,7 +283,13 @@ def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str])
         axis, outputs, inputs, kernel = 1, shape[1] * groups, shape[0], shape[2:]
         macs = _product(shape[1:]) * _product(shapes[str(node.inputs[0].name)][1:])
     else:
-        axis = 0 if node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() else len(shape) - 1
+        axis = (
+            0
+            if node.op_type == "Gemm"
+            and "transB" in node.attributes
+            and node.attributes["transB"].as_int()
+            else len(shape) - 1
+        )
         outputs, inputs, kernel = shape[axis], shape[1 - axis] if len(shape) == 2 else 0, ()
         macs = _product(shape) * (_product(out_shape[1:-1]) or 1)
     first = _is_the_image(node.inputs[0], graph)
@@ -255,19 +316,28 @@ def _layer(node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str])
     )
 
 
-def _why_float(node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Sequence[int], *, first: bool) -> str | None:
+def _why_float(
+    node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Sequence[int], *, first: bool
+) -> str | None:
     """Why a layer has no int8 kernel worth using, or None."""
     if node.op_type == "ConvTranspose" and groups > 1:
         return "grouped transposed convolutions have no int8 kernel"
     if node.op_type in ("Gemm", "MatMul"):
         if len(node.inputs[1].shape or ()) != 2:  # type: ignore[union-attr]
             return "its weight is not a matrix"
-        plain = all(node.attributes[name].as_float() == 1.0 for name in ("alpha", "beta") if name in node.attributes)
+        plain = all(
+            node.attributes[name].as_float() == 1.0
+            for name in ("alpha", "beta")
+            if name in node.attributes
+        )
         if not plain or ("transA" in node.attributes and node.attributes["transA"].as_int()):
             return "it scales or transposes its input"
     if groups > 1 and groups == inputs:
         if outputs % DEPTHWISE_MULTIPLE or min(kernel) < DEPTHWISE_KERNEL:
-            return f"depthwise int8 kernels want channels in multiples of {DEPTHWISE_MULTIPLE} and a kernel of {DEPTHWISE_KERNEL} or more"
+            return (
+                f"depthwise int8 kernels want channels in multiples of {DEPTHWISE_MULTIPLE} and "
+                f"a kernel of {DEPTHWISE_KERNEL} or more"
+            )
         return None
     if outputs < MINIMUM_CHANNELS or (inputs < MINIMUM_CHANNELS and not first):
         return f"int8 kernels want {MINIMUM_CHANNELS} channels or more"
@@ -277,13 +347,22 @@ def _why_float(node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Se
 def _is_the_image(value: ir.Value | None, graph: ir.Graph) -> bool:
     """Whether a value is the input, as it came or with its axes in another order."""
     producer = value.producer() if value is not None else None
-    return value in graph.inputs or (producer is not None and producer.op_type == "Transpose" and producer.inputs[0] in graph.inputs)
+    return value in graph.inputs or (
+        producer is not None
+        and producer.op_type == "Transpose"
+        and producer.inputs[0] in graph.inputs
+    )
 
 
 def _ends_in_conv(value: ir.Value) -> str | None:
     """The convolution that makes a value for one reader alone."""
     producer = value.producer()
-    if producer is None or producer.op_type != "Conv" or len(value.uses()) != 1 or value.is_graph_output():
+    if (
+        producer is None
+        or producer.op_type != "Conv"
+        or len(value.uses()) != 1
+        or value.is_graph_output()
+    ):
         return None
     return str(producer.name)
 
@@ -293,7 +372,9 @@ def _depths(nodes: Sequence[ir.Node]) -> dict[str, int]:
     depth: dict[str, int] = {}
     for node in nodes:
         step = node.op_type in ("Conv", "Gemm", "MatMul")
-        deepest = max((depth.get(str(value.name), 0) for value in node.inputs if value is not None), default=0)
+        deepest = max(
+            (depth.get(str(value.name), 0) for value in node.inputs if value is not None), default=0
+        )
         depth.update(dict.fromkeys((str(value.name) for value in node.outputs), deepest + step))
     return depth
 

@@ -1,9 +1,12 @@
-"""Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, int8 weights stored as int8, biases in float.
+"""Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, int8 weights stored as
+int8, biases in float.
 
-Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an output channel, opset 13 or newer. Every zero point is
-written out, in the scale's shape, since the ONNX parser of TensorRT 8 reads three inputs of each quantizer and dequantizer. A centred grid
-becomes symmetric here: its producer's bias is lowered by 128 steps, its readers' biases are raised by what that took away, and the ReLU or ReLU6
-between goes, since the int8 range begins at the one and ends before the other.
+Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an
+output channel, opset 13 or newer. Every zero point is written out, in the scale's shape, since the
+ONNX parser of TensorRT 8 reads three inputs of each quantizer and dequantizer. A centred grid
+becomes symmetric here: its producer's bias is lowered by 128 steps, its readers' biases are raised
+by what that took away, and the ReLU or ReLU6 between goes, since the int8 range begins at the one
+and ends before the other.
 """
 
 from __future__ import annotations
@@ -47,9 +50,19 @@ def write_graph(
     nodes = {str(node.name): node for node in graph}
     layers = {layer.name: layer for layer in placement.layers}
     bias = {name: _bias(graph, layer) for name, layer in layers.items()}
-    bias |= {layer.name: biases[layer.name].astype(np.float64) for layer in placement.quantized if layer.name in biases}
-    sources = {str(value.name): value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
-    readers = {value: [edge for edge, read in placement.edges.items() if read == value] for value in placement.values}
+    bias |= {
+        layer.name: biases[layer.name].astype(np.float64)
+        for layer in placement.quantized
+        if layer.name in biases
+    }
+    sources = {
+        str(value.name): value
+        for value in (*graph.inputs, *(v for node in graph for v in node.outputs))
+    }
+    readers = {
+        value: [edge for edge, read in placement.edges.items() if read == value]
+        for value in placement.values
+    }
     for name in placement.values:
         if grids[name].centred:
             sources[name] = _centre(name, grids[name], nodes, layers, readers[name], weights, bias)
@@ -71,7 +84,8 @@ def write_graph(
 
 
 def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
-    """Whether a value may have a centred grid: a ReLU or Clip from zero behind a convolution, read only by int8 layers that pad nothing.
+    """Whether a value may have a centred grid: a ReLU or Clip from zero behind a convolution, read
+    only by int8 layers that pad nothing.
 
     Padding is zero in int8 as well, and zero is the middle of a centred grid.
     """
@@ -82,21 +96,41 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
         return False
     inner = activation.source
     made_by = inner.producer()
-    if made_by is None or made_by.name not in layers or len(inner.uses()) != 1 or inner.is_graph_output():
+    if (
+        made_by is None
+        or made_by.name not in layers
+        or len(inner.uses()) != 1
+        or inner.is_graph_output()
+    ):
         return False
     for use in source.uses():
         layer = layers.get(str(use.node.name))
-        if layer is None or layer.reason is not None or layer.padded or (layer.name, use.idx) not in placement.edges:
+        if (
+            layer is None
+            or layer.reason is not None
+            or layer.padded
+            or (layer.name, use.idx) not in placement.edges
+        ):
             return False
     return True
 
 
 def widest_step(model: ir.Model, value: str, grid: Grid) -> float:
-    """The largest step that a value's grid may get: where all that its activation cuts off has the grid's last code, it must stay so."""
-    activation = _from_zero(next((v for node in model.graph for v in node.outputs if v.name == value), None))
-    if activation is None or not np.isfinite(activation.bound) or not _ends_at_last_code(activation, grid):
+    """The largest step that a value's grid may get: where all that its activation cuts off has the
+    grid's last code, it must stay so.
+    """
+    activation = _from_zero(
+        next((v for node in model.graph for v in node.outputs if v.name == value), None)
+    )
+    if (
+        activation is None
+        or not np.isfinite(activation.bound)
+        or not _ends_at_last_code(activation, grid)
+    ):
         return np.inf
-    return activation.bound / (grid.codes[1] - 0.5) * (1 - float(np.finfo(np.float32).eps))  # a float32 step is not rounded past it
+    return (
+        activation.bound / (grid.codes[1] - 0.5) * (1 - float(np.finfo(np.float32).eps))
+    )  # a float32 step is not rounded past it
 
 
 class _Activation(NamedTuple):
@@ -107,7 +141,9 @@ class _Activation(NamedTuple):
 
 
 def _from_zero(value: ir.Value | None) -> _Activation | None:
-    """The activation behind a value: a ReLU, a Clip from zero, or a ReLU and a Min with constant bounds."""
+    """The activation behind a value: a ReLU, a Clip from zero, or a ReLU and a Min with constant
+    bounds.
+    """
     node = value.producer() if value is not None else None
     if node is None or not node.inputs or (source := node.inputs[0]) is None:
         return None
@@ -117,7 +153,10 @@ def _from_zero(value: ir.Value | None) -> _Activation | None:
     if node.op_type == "Clip" and other and other[0] is not None and float(other[0].numpy()) == 0.0:
         high = other[1] if len(other) > 1 else None
         return _Activation(source, np.inf if high is None else float(high.numpy()))
-    relu, bounds = source.producer(), other[0] if node.op_type == "Min" and len(other) == 1 else None
+    relu, bounds = (
+        source.producer(),
+        other[0] if node.op_type == "Min" and len(other) == 1 else None,
+    )
     if (
         bounds is None
         or relu is None
@@ -144,29 +183,49 @@ def _centre(
     weights: Mapping[str, QuantizedWeight],
     bias: dict[str, NDArray[np.float64]],
 ) -> ir.Value:
-    """Moves the grid's middle to zero by the biases around it; returns the value in front of the activation."""
+    """Moves the grid's middle to zero by the biases around it; returns the value in front of the
+    activation.
+    """
     shift = -QMIN * grid.scale
-    activation = _from_zero(next(value for node in nodes.values() for value in node.outputs if value.name == name))
+    activation = _from_zero(
+        next(value for node in nodes.values() for value in node.outputs if value.name == name)
+    )
     assert activation is not None and _ends_at_last_code(activation, grid), name
     producer = activation.source.producer()
     assert producer is not None
     bias[str(producer.name)] = bias[str(producer.name)] - shift
     for reader, _ in readers:
         weight = weights[reader].dequantized().astype(np.float64)
-        sums = np.moveaxis(weight, layers[reader].channel_axis, 0).reshape(weight.shape[layers[reader].channel_axis], -1).sum(1)
+        sums = (
+            np.moveaxis(weight, layers[reader].channel_axis, 0)
+            .reshape(weight.shape[layers[reader].channel_axis], -1)
+            .sum(1)
+        )
         bias[reader] = bias[reader] + shift * sums
     return activation.source
 
 
 def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> ir.Value:
-    """A bounded ReLU whose bound the grid does not reach is a plain one, which more int8 kernels take in."""
+    """A bounded ReLU whose bound the grid does not reach is a plain one, which more int8 kernels
+    take in.
+    """
     node, activation = value.producer(), _from_zero(value)
-    if node is None or activation is None or not np.isfinite(activation.bound) or len(value.uses()) != readers or value.is_graph_output():
+    if (
+        node is None
+        or activation is None
+        or not np.isfinite(activation.bound)
+        or len(value.uses()) != readers
+        or value.is_graph_output()
+    ):
         return value
     if not _ends_at_last_code(activation, grid):
         return value
     relu = ir.node("Relu", [activation.source], name=str(node.name))
-    relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = value.name, value.shape, value.type
+    relu.outputs[0].name, relu.outputs[0].shape, relu.outputs[0].type = (
+        value.name,
+        value.shape,
+        value.type,
+    )
     ir.convenience.replace_nodes_and_values(graph, node, [node], [relu], [value], [relu.outputs[0]])
     return relu.outputs[0]
 
@@ -174,9 +233,15 @@ def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> i
 def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Value) -> ir.Value:
     scale = initializer(graph, f"{name}/scale", np.array(grid.scale, np.float32))
     quantize = ir.node("QuantizeLinear", [source, scale, zero], name=f"{name}/QuantizeLinear")
-    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}/DequantizeLinear")
+    dequantize = ir.node(
+        "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}/DequantizeLinear"
+    )
     for node, dtype in ((quantize, ir.DataType.INT8), (dequantize, ir.DataType.FLOAT)):
-        node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = node.name, source.shape, ir.TensorType(dtype)
+        node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = (
+            node.name,
+            source.shape,
+            ir.TensorType(dtype),
+        )
     graph.extend([quantize, dequantize])
     return dequantize.outputs[0]
 
@@ -185,12 +250,24 @@ def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: Quantize
     stored = initializer(graph, f"{layer.weight}{CODES}", weight.values)
     scales = initializer(graph, f"{layer.weight}/scale", weight.scales)
     zeros = initializer(graph, f"{layer.weight}/zero_point", np.zeros(weight.scales.shape, np.int8))
-    dequantize = ir.node("DequantizeLinear", [stored, scales, zeros], {"axis": layer.channel_axis}, name=f"{layer.weight}/DequantizeLinear")
+    dequantize = ir.node(
+        "DequantizeLinear",
+        [stored, scales, zeros],
+        {"axis": layer.channel_axis},
+        name=f"{layer.weight}/DequantizeLinear",
+    )
     value = dequantize.outputs[0]
-    value.name, value.shape, value.type = dequantize.name, ir.Shape(weight.values.shape), ir.TensorType(ir.DataType.FLOAT)
+    value.name, value.shape, value.type = (
+        dequantize.name,
+        ir.Shape(weight.values.shape),
+        ir.TensorType(ir.DataType.FLOAT),
+    )
     graph.append(dequantize)
     node.replace_input_with(1, value)
-    if layer.op_type in ("Conv", "ConvTranspose"):  # TensorRT 8 takes a kernel for 1 x 1 where only the weight tells its size
+    if layer.op_type in (
+        "Conv",
+        "ConvTranspose",
+    ):  # TensorRT 8 takes a kernel for 1 x 1 where only the weight tells its size
         node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", weight.values.shape[2:])
 
 
@@ -220,7 +297,11 @@ def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.f
 def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> None:
     """A MatMul has no bias of its own; an Add behind it is fused by every runtime."""
     old = node.outputs[0]
-    add = ir.node("Add", [None, initializer(graph, f"{node.name}/bias", bias.astype(np.float32))], name=f"{node.name}/Add")
+    add = ir.node(
+        "Add",
+        [None, initializer(graph, f"{node.name}/bias", bias.astype(np.float32))],
+        name=f"{node.name}/Add",
+    )
     new = add.outputs[0]
     new.shape, new.type, new.name = old.shape, old.type, old.name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

@@ -1,7 +1,9 @@
-"""From what passed through a value to the range its grid should cover: the calibrators, each a function of one histogram.
+"""From what passed through a value to the range its grid should cover: the calibrators, each a
+function of one histogram.
 
-Sources: Wu et al., "Integer Quantization for Deep Learning Inference", arXiv:2004.09602, Section 4 (max, percentile, entropy and how they compare);
-Migacz, "8-bit Inference with TensorRT", GTC 2017 (entropy).
+Sources: Wu et al., "Integer Quantization for Deep Learning Inference", arXiv:2004.09602, Section 4
+(max, percentile, entropy and how they compare); Migacz, "8-bit Inference with TensorRT", GTC 2017
+(entropy).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from edgekit.quantization.observe import BINS, ValueStatistics
 
 Calibrator = Callable[[ValueStatistics, int], float]
-"""Takes the statistics and the number of levels above zero; returns the largest magnitude to represent."""
+"""Takes the statistics and the number of levels above zero; returns the largest magnitude."""
 
 _CANDIDATES = 96
 
@@ -40,20 +42,32 @@ def mse(value: ValueStatistics, levels: int) -> float:
     for limit in _limits(value):
         step = limit / levels
         rounded = np.minimum(np.rint(centers / step), levels) * step
-        # a bin is wide: numbers in it are spread, so a step no wider than the bin cannot have less error than uniform noise
-        error = float((weights * np.maximum((rounded - centers) ** 2, np.where(centers <= limit, step**2 / 12, 0.0))).sum())
+        # a bin is wide: numbers in it are spread, so a step no wider than the bin cannot have less
+        # error than uniform noise
+        error = float(
+            (
+                weights
+                * np.maximum(
+                    (rounded - centers) ** 2, np.where(centers <= limit, step**2 / 12, 0.0)
+                )
+            ).sum()
+        )
         if error < least:
             best, least = limit, error
     return float(best)
 
 
 def entropy(value: ValueStatistics, levels: int) -> float:
-    """The range whose rounded distribution diverges least from the clipped one (Kullback-Leibler), zeros left out."""
+    """The range whose rounded distribution diverges least from the clipped one (Kullback-Leibler),
+    zeros left out.
+    """
     counts = value.counts.astype(np.float64)
     counts[0] = 0
     used = int(np.ceil(value.largest / value.width * BINS))
     best, least = value.largest, np.inf
-    for last in np.unique(np.linspace(levels, used, _CANDIDATES).astype(int)) if used > levels else ():
+    for last in (
+        np.unique(np.linspace(levels, used, _CANDIDATES).astype(int)) if used > levels else ()
+    ):
         reference = counts[:last].copy()
         reference[-1] += counts[last:].sum()
         divergence = _divergence(reference, _rounded(counts[:last], levels))
@@ -87,7 +101,9 @@ def _limits(value: ValueStatistics) -> NDArray[np.float64]:
 
 
 def _rounded(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
-    """The histogram after rounding to ``levels``: each level's count spread evenly over its occupied bins."""
+    """The histogram after rounding to ``levels``: each level's count spread evenly over its
+    occupied bins.
+    """
     edges = np.linspace(0, len(counts), levels + 1).astype(int)
     occupied = (counts > 0).astype(np.float64)
     sums, bins = np.add.reduceat(counts, edges[:-1]), np.add.reduceat(occupied, edges[:-1])

@@ -1,11 +1,13 @@
 """Weights to int8: the step of every output channel, and which way every weight is rounded.
 
-``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output changes least on real activations: the error
-made by one weight is carried over to those not yet rounded, in proportion to how their inputs move together; then single weights are moved
-up or down while that helps. What remains of the mean is the bias's to correct.
+``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output
+changes least on real activations: the error made by one weight is carried over to those not yet
+rounded, in proportion to how their inputs move together; then single weights are moved up or down
+while that helps. What remains of the mean is the bias's to correct.
 
-Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, arXiv:2004.10568 (the objective, layer by
-layer); Frantar et al., "GPTQ", ICLR 2023, arXiv:2210.17323 (closed form with the Cholesky factor of the inverse Hessian).
+Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020,
+arXiv:2004.10568 (the objective, layer by layer); Frantar et al., "GPTQ", ICLR 2023,
+arXiv:2210.17323 (closed form with the Cholesky factor of the inverse Hessian).
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ CACHED = 2**17  # numbers at once, so that they stay near the processor
 SMALLEST = 2.0**-100  # a weight that is 0 in every channel has to have a step too
 DEAD = (
     2.0**-20
-)  # of the layer's largest weight: a channel below has nothing to say, and a step as fine as its weights would leave float's normal numbers
+    # of the layer's largest weight: a channel below has nothing to say, and a step as fine as its
+    # weights would leave float's normal numbers
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class QuantizedWeight:
 
 
 def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
-    """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by ``importance`` ``(..., K)``."""
+    """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by
+    ``importance`` ``(..., K)``.
+    """
     magnitudes = rows.abs().amax(-1)
     largest = magnitudes.clamp_min(max(float(magnitudes.max()) * DEAD, SMALLEST))
     count = max(1, CACHED // rows.shape[-1])
@@ -71,7 +77,8 @@ def nearest(rows: Tensor, step: Tensor) -> Tensor:
 
 
 def adaptive(rows: Tensor, step: Tensor, covariance: Tensor) -> Tensor:
-    """Rounds ``(G, O, K)`` rows so that the outputs of the layer, whose inputs have the ``covariance`` ``(G, K, K)``, vary least from the float's.
+    """Rounds ``(G, O, K)`` rows so that the outputs of the layer, whose inputs have the
+    ``covariance`` ``(G, K, K)``, vary least from the float's.
 
     Returns:
         Integers as floats, ``(G, O, K)``.
@@ -113,7 +120,9 @@ def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> 
             moved = torch.empty_like(here)
             for j in range(here.shape[-1]):
                 old = levels[..., block.start + j]
-                level = torch.clamp(torch.round(old + here[..., j] / (own[:, j, j, None] * scale)), -WMAX, WMAX)
+                level = torch.clamp(
+                    torch.round(old + here[..., j] / (own[:, j, j, None] * scale)), -WMAX, WMAX
+                )
                 moved[..., j] = (level - old) * scale
                 here -= moved[..., j, None] * own[:, None, j]
                 levels[..., block.start + j] = level
@@ -122,7 +131,9 @@ def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> 
 
 
 def _blocks(count: int) -> list[slice]:
-    """Columns to go through one by one; what they do to the columns outside is done for a block at once, as one product of matrices."""
+    """Columns to go through one by one; what they do to the columns outside is done for a block at
+    once, as one product of matrices.
+    """
     return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 
 

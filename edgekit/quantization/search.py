@@ -1,4 +1,6 @@
-"""Which grid each activation gets: the best calibrator for the whole network, then each value for itself."""
+"""Which grid each activation gets: the best calibrator for the whole network, then each value for
+itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ JUDGING_IMAGES = 32
 
 @dataclass(frozen=True)
 class GridSearch:
-    """``grids`` by value; ``calibrator`` is what won, and ``tried`` what each candidate reached on the held-out images (activations only)."""
+    """``grids`` by value; ``calibrator`` is what won, and ``tried`` what each candidate reached on
+    the held-out images (activations only).
+    """
 
     grids: Mapping[str, Grid]
     calibrator: str
@@ -34,11 +38,22 @@ class GridSearch:
 
 
 def calibrated_grids(
-    placement: Placement, statistics: Mapping[str, ValueStatistics], centred: frozenset[str], calibrator: str
+    placement: Placement,
+    statistics: Mapping[str, ValueStatistics],
+    centred: frozenset[str],
+    calibrator: str,
 ) -> dict[str, Grid]:
-    """The grid of every value by one calibrator; values of one scale group get the widest of theirs."""
-    limits = {value: CALIBRATORS[calibrator](statistics[value], _levels(value in centred)) for value in placement.values}
-    return {value: grid_for(max(limits[v] for v in _tied(placement, value)), value in centred) for value in placement.values}
+    """The grid of every value by one calibrator; values of one scale group get the widest of
+    theirs.
+    """
+    limits = {
+        value: CALIBRATORS[calibrator](statistics[value], _levels(value in centred))
+        for value in placement.values
+    }
+    return {
+        value: grid_for(max(limits[v] for v in _tied(placement, value)), value in centred)
+        for value in placement.values
+    }
 
 
 def grid_for(limit: float, centred: bool) -> Grid:
@@ -58,7 +73,8 @@ def search_grids(
     calibrators: Sequence[str] = tuple(CALIBRATORS),
     by_value: bool = True,
 ) -> GridSearch:
-    """Tries every calibrator on the whole network, and the grids that cost the logits least value by value; the best on the held-out images wins.
+    """Tries every calibrator on the whole network, and the grids that cost the logits least value
+    by value; the best on the held-out images wins.
 
     Args:
         network: in float.
@@ -71,11 +87,18 @@ def search_grids(
         calibrators: names of ``ranges.CALIBRATORS``.
         by_value: whether single values may differ from the network's calibrator.
     """
-    candidates = {name: calibrated_grids(placement, statistics, centred, name) for name in calibrators}
+    candidates = {
+        name: calibrated_grids(placement, statistics, centred, name) for name in calibrators
+    }
     if by_value and network.differentiable:
-        candidates["by value"] = _by_value(network, placement, statistics, centred, images, candidates)
+        candidates["by value"] = _by_value(
+            network, placement, statistics, centred, images, candidates
+        )
     judges, expected = held_out[:JUDGING_IMAGES], reference[:JUDGING_IMAGES]
-    tried = {name: fidelity(expected, logits_of(network, judges, placement.edges, grids)) for name, grids in candidates.items()}
+    tried = {
+        name: fidelity(expected, logits_of(network, judges, placement.edges, grids))
+        for name, grids in candidates.items()
+    }
     best = max(tried, key=lambda name: tried[name].sqnr)
     return GridSearch(candidates[best], best, tried)
 

@@ -21,8 +21,9 @@ MOST_RUNS = 1024  # of the whole network: two halves an image and layer
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer is. ``macs_share`` and
-    ``weights_share`` are its parts of the network's MACs and of its layers' weights."""
+    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer
+    is. ``macs_share`` and ``weights_share`` are its parts of the network's MACs and of its
+    layers' weights."""
 
     layer: str
     alone_float: Fidelity
@@ -33,7 +34,9 @@ class LayerSensitivity:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """``layers`` from the costliest to the cheapest (by what keeping it in float gains); ``all_int8`` is the starting point."""
+    """``layers`` from the costliest to the cheapest (by what keeping it in float gains);
+    ``all_int8`` is the starting point.
+    """
 
     layers: tuple[LayerSensitivity, ...]
     all_int8: Fidelity
@@ -41,7 +44,9 @@ class Sensitivity:
 
 
 def images_for(placement: Placement) -> int:
-    """How many images :func:`measure` is worth: fewer for deep networks, whose every layer is another run."""
+    """How many images :func:`measure` is worth: fewer for deep networks, whose every layer is
+    another run.
+    """
     return min(MOST_IMAGES, max(LEAST_IMAGES, MOST_RUNS // len(placement.quantized)))
 
 
@@ -53,7 +58,9 @@ def measure(
     images: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
 ) -> Sensitivity:
-    """Runs every layer alone in float and alone in int8 on held-out images; only what lies behind the layer is computed again."""
+    """Runs every layer alone in float and alone in int8 on held-out images; only what lies behind
+    the layer is computed again.
+    """
     layers = placement.quantized
     in_float = _Side(network.constants, rounds=False)
     in_int8 = _Side(rounded_constants(network, placement, weights), rounds=True)
@@ -63,7 +70,9 @@ def measure(
     try:
         with torch.inference_mode():
             for image in images:
-                everything.append(_swap_each(network, placement, grids, image, in_int8, in_float, without))
+                everything.append(
+                    _swap_each(network, placement, grids, image, in_int8, in_float, without)
+                )
                 _swap_each(network, placement, grids, image, in_float, in_int8, alone)
     finally:
         network.constants = in_float.constants
@@ -98,7 +107,8 @@ def _swap_each(
     other: _Side,
     logits: Mapping[str, list[NDArray[np.float32]]],
 ) -> NDArray[np.float32]:
-    """Runs one image on the ``main`` side; at each int8 layer, also finishes the run with that layer alone on the ``other``.
+    """Runs one image on the ``main`` side; at each int8 layer, also finishes the run with that
+    layer alone on the ``other``.
 
     Returns the main side's logits and appends the others' to ``logits``, by layer.
     """
@@ -116,9 +126,17 @@ def _swap_each(
     for i, step in enumerate(network.steps):
         if step.name in by_name:
             layer = by_name[step.name]
-            swapped = {name: other.constants[name] for name in (layer.weight, layer.bias) if name is not None}
+            swapped = {
+                name: other.constants[name]
+                for name in (layer.weight, layer.bias)
+                if name is not None
+            }
             network.constants = main.constants | swapped
-            logits[layer.name].append(network.resume(values, i, hook_without(layer.name))[network.output].reshape(-1).numpy())
+            logits[layer.name].append(
+                network.resume(values, i, hook_without(layer.name))[network.output]
+                .reshape(-1)
+                .numpy()
+            )
         network.constants = main.constants
         values |= network.apply(i, values, hook_without(None))
         alive = network.alive(i + 1) | {network.output}

@@ -1,13 +1,17 @@
 """Spare channels: those that hold nothing carry copies of the channels that rounding hurts most.
 
-A trained network has dead channels: their weights are zero, and what they hold is the same everywhere. Where channels run side by side from one
-convolution through activations and depthwise convolutions to the next that mixes them, a dead one can compute what its neighbour does, and the mixing layer
-reads each copy with a part of the neighbour's weight: the same function, at no cost. The copies are moved against each other by a fraction of a step, which
-the biases around the grid give and take. So n copies see n staggered grids, whose mean has the resolution of one n times as fine, where a grid that has to
-be symmetric, because its reader pads with zeros, wastes half of its levels behind a ReLU.
+A trained network has dead channels: their weights are zero, and what they hold is the same
+everywhere. Where channels run side by side from one convolution through activations and depthwise
+convolutions to the next that mixes them, a dead one can compute what its neighbour does, and the
+mixing layer reads each copy with a part of the neighbour's weight: the same function, at no cost.
+The copies are moved against each other by a fraction of a step, which the biases around the grid
+give and take. So n copies see n staggered grids, whose mean has the resolution of one n times as
+fine, where a grid that has to be symmetric, because its reader pads with zeros, wastes half of its
+levels behind a ReLU.
 
-Source: Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel Splitting", ICML 2019, arXiv:1901.09504 (Section 3.3
-splits a weight into parts that are rounded apart; here the parts are an activation's, and the channels for them are there already).
+Source: Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel
+Splitting", ICML 2019, arXiv:1901.09504 (Section 3.3 splits a weight into parts that are rounded
+apart; here the parts are an activation's, and the channels for them are there already).
 """
 
 from __future__ import annotations
@@ -32,14 +36,18 @@ Array = NDArray[np.float64]
 
 DEAD = 1e-5  # of the largest norm of a channel's weights in its layer
 WORTH = 0.01  # of the predicted error of the logits: what copies on a lane have to save
-_CHANNELWISE = frozenset(("Relu", "Clip", "LeakyRelu", "Min", "HardSwish", "MaxPool", "AveragePool", "GlobalAveragePool"))
+_CHANNELWISE = frozenset(
+    ("Relu", "Clip", "LeakyRelu", "Min", "HardSwish", "MaxPool", "AveragePool", "GlobalAveragePool")
+)
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Channels side by side: ``makers`` (the convolution that writes them, then depthwise ones) to ``reader``, which mixes them.
+    """Channels side by side: ``makers`` (the convolution that writes them, then depthwise ones) to
+    ``reader``, which mixes them.
 
-    ``values`` are all between, in order; ``by_channel`` are the activations' constants with one number a channel.
+    ``values`` are all between, in order; ``by_channel`` are the activations' constants with one
+    number a channel.
     """
 
     makers: tuple[Layer, ...]
@@ -50,7 +58,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Shared:
-    """What was done to one lane: ``sources`` by the spare channel, and the predicted error of the logits against none (1 = no gain)."""
+    """What was done to one lane: ``sources`` by the spare channel, and the predicted error of the
+    logits against none (1 = no gain).
+    """
 
     value: str
     sources: Mapping[int, int]
@@ -66,25 +76,36 @@ def find_lanes(model: ir.Model, placement: Placement) -> tuple[Lane, ...]:
         layer = layers.get(str(node.name))
         if layer is not None and layer.op_type == "Conv" and layer.groups == 1:
             lane = _follow(node, layer, layers)
-            own = lane is not None and all(weights.count(name) == 1 for maker in lane.makers for name in (maker.weight, maker.bias))
+            own = lane is not None and all(
+                weights.count(name) == 1
+                for maker in lane.makers
+                for name in (maker.weight, maker.bias)
+            )
             if lane is not None and own and weights.count(lane.reader.weight) == 1:
                 lanes.append(lane)
     return tuple(lanes)
 
 
 def share_spare_channels(
-    model: ir.Model, placement: Placement, grids: Mapping[str, Grid], images: Sequence[NDArray[np.float32]]
+    model: ir.Model,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    images: Sequence[NDArray[np.float32]],
 ) -> tuple[ir.Model, tuple[Shared, ...]]:
-    """Returns a graph that computes the same function with copies where there was nothing, and what was done lane by lane.
+    """Returns a graph that computes the same function with copies where there was nothing, and what
+    was done lane by lane.
 
     Args:
         model: the float graph.
         placement: its layers and quantized values.
-        grids: of the quantized values; copies are moved against each other by a fraction of their step.
+        grids: of the quantized values; copies are moved against each other by a fraction of their
+            step.
         images: on which the channels are priced.
     """
     model = ir.from_proto(ir.to_proto(model))
-    lanes = [(lane, spare) for lane in find_lanes(model, placement) if len(spare := _spare(model, lane))]
+    lanes = [
+        (lane, spare) for lane in find_lanes(model, placement) if len(spare := _spare(model, lane))
+    ]
     network = Network(model)
     prices = price_channels(network, placement, images, grids) if lanes else {}
     total = sum(float(by_channel.sum()) for by_channel in prices.values())
@@ -96,13 +117,22 @@ def share_spare_channels(
         costs = np.sum([prices[value] for value in rounded], axis=0)
         sources, left = assign_copies(costs, spare)
         if sources and costs.sum() - left >= WORTH * total:
-            _copy(model, lane, sources, rounded[0], grids[rounded[0]].scale, _constants(network, lane, images[0]))
+            _copy(
+                model,
+                lane,
+                sources,
+                rounded[0],
+                grids[rounded[0]].scale,
+                _constants(network, lane, images[0]),
+            )
             done.append(Shared(rounded[0], sources, left / float(costs.sum())))
     return model, tuple(done)
 
 
 def assign_copies(costs: Array, spare: Sequence[int]) -> tuple[dict[int, int], float]:
-    """Which channel each spare one copies so that the sum of cost / copies² is least, and that sum."""
+    """Which channel each spare one copies so that the sum of cost / copies² is least, and
+    that sum.
+    """
     copies = np.ones(len(costs))
     sources = {}
     for channel in spare:
@@ -127,7 +157,11 @@ def _follow(node: ir.Node, writer: Layer, layers: Mapping[str, Layer]) -> Lane |
         node = uses[0].node
         layer = layers.get(str(node.name))
         if layer is not None and layer.op_type == "Conv" and layer.groups == 1:
-            return Lane(tuple(makers), layer, tuple(values), tuple(by_channel)) if layer.bias is not None and not layer.padded else None
+            return (
+                Lane(tuple(makers), layer, tuple(values), tuple(by_channel))
+                if layer.bias is not None and not layer.padded
+                else None
+            )
         if layer is None and node.op_type not in _CHANNELWISE:
             return None
         if layer is not None and not _is_depthwise(node, layer):
@@ -143,15 +177,25 @@ def _follow(node: ir.Node, writer: Layer, layers: Mapping[str, Layer]) -> Lane |
 
 def _is_depthwise(node: ir.Node, layer: Layer) -> bool:
     weight = constant(node.inputs[1])
-    return layer.op_type == "Conv" and weight is not None and weight.shape[1] == 1 and weight.shape[0] == layer.groups
+    return (
+        layer.op_type == "Conv"
+        and weight is not None
+        and weight.shape[1] == 1
+        and weight.shape[0] == layer.groups
+    )
 
 
 def _constants_by_channel(node: ir.Node) -> list[str] | None:
-    """The constants of an activation that have one number a channel; None where it reads anything but its own constants."""
+    """The constants of an activation that have one number a channel; None where it reads anything
+    but its own constants.
+    """
     names = []
     for value in node.inputs[1:]:
         tensor = constant(value)
-        if value is not None and (tensor is None or (tensor.size > 1 and (len(value.uses()) > 1 or tuple(tensor.shape[1:]) != (1, 1)))):
+        if value is not None and (
+            tensor is None
+            or (tensor.size > 1 and (len(value.uses()) > 1 or tuple(tensor.shape[1:]) != (1, 1)))
+        ):
             return None
         if value is not None and tensor is not None and tensor.size > 1:
             names.append(str(value.name))
@@ -160,7 +204,9 @@ def _constants_by_channel(node: ir.Node) -> list[str] | None:
 
 def _spare(model: ir.Model, lane: Lane) -> list[int]:
     """The channels whose weights are zero in every maker."""
-    dead: Iterator[NDArray[np.bool_]] = (_is_dead(array_of(model, maker.weight)) for maker in lane.makers)
+    dead: Iterator[NDArray[np.bool_]] = (
+        _is_dead(array_of(model, maker.weight)) for maker in lane.makers
+    )
     return [int(channel) for channel in np.flatnonzero(np.logical_and.reduce(list(dead)))]
 
 
@@ -170,15 +216,32 @@ def _is_dead(weight: Array) -> NDArray[np.bool_]:
 
 
 def _constants(network: Network, lane: Lane, image: NDArray[np.float32]) -> dict[str, Array]:
-    """What the channels of every value hold in the middle of the map: of the dead ones, what they hold everywhere."""
+    """What the channels of every value hold in the middle of the map: of the dead ones, what they
+    hold everywhere.
+    """
     with torch.inference_mode():
         values = network.run(image, keep=lane.values)
-    return {name: values[name][0, :, values[name].shape[2] // 2, values[name].shape[3] // 2].double().numpy() for name in lane.values}
+    return {
+        name: values[name][0, :, values[name].shape[2] // 2, values[name].shape[3] // 2]
+        .double()
+        .numpy()
+        for name in lane.values
+    }
 
 
-def _copy(model: ir.Model, lane: Lane, sources: Mapping[int, int], rounded: str, step: float, held: Mapping[str, Array]) -> None:
+def _copy(
+    model: ir.Model,
+    lane: Lane,
+    sources: Mapping[int, int],
+    rounded: str,
+    step: float,
+    held: Mapping[str, Array],
+) -> None:
     """Writes the copies into the weights; ``rounded`` is the value whose copies are staggered."""
-    groups = {source: [source, *(c for c, s in sources.items() if s == source)] for source in dict.fromkeys(sources.values())}
+    groups = {
+        source: [source, *(c for c, s in sources.items() if s == source)]
+        for source in dict.fromkeys(sources.values())
+    }
     taken = np.arange(len(held[rounded]))
     taken[list(sources)] = list(sources.values())
     moved = np.zeros(len(taken))
@@ -213,7 +276,9 @@ def _copy(model: ir.Model, lane: Lane, sources: Mapping[int, int], rounded: str,
 
 
 def _around(lane: Lane, value: str) -> tuple[Layer, Layer]:
-    """The layer whose bias moves a value, and the one that reads it. Where that is the lane's reader, the copies' moves add up to nothing there."""
+    """The layer whose bias moves a value, and the one that reads it. Where that is the lane's
+    reader, the copies' moves add up to nothing there.
+    """
     position = lane.values.index(value)
     before = [maker for maker in lane.makers if lane.values.index(maker.output) <= position]
     after = [maker for maker in lane.makers if lane.values.index(maker.output) > position]

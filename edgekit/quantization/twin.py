@@ -1,4 +1,6 @@
-"""The int8 network as PyTorch computes it in float: the same rounding as the written graph, none of its speed, all of its knobs."""
+"""The int8 network as PyTorch computes it in float: the same rounding as the written graph, none of
+its speed, all of its knobs.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ LEVELS = 256
 
 @dataclass(frozen=True)
 class Grid:
-    """The representable numbers of an activation: ``scale`` × (-128 … 127), or ``scale`` × (0 … 255) where ``centred``.
+    """The representable numbers of an activation: ``scale`` × (-128 … 127), or ``scale`` × (0 …
+    255) where ``centred``.
 
-    A centred grid is still written as symmetric int8: 128 × ``scale`` is taken off the producer's bias and given back in the consumers'.
+    A centred grid is still written as symmetric int8: 128 × ``scale`` is taken off the producer's
+    bias and given back in the consumers'.
     """
 
     scale: float
@@ -38,15 +42,19 @@ class Grid:
         return self.scale * self.codes[1]
 
     def round(self, x: Tensor) -> Tensor:
-        """The nearest numbers on the grid, ties to even; the gradient is one inside the grid and zero outside."""
+        """The nearest numbers on the grid, ties to even; the gradient is one inside the grid and
+        zero outside.
+        """
         return torch.fake_quantize_per_tensor_affine(x, self.scale, 0, *self.codes)
 
 
 @dataclass(frozen=True)
 class ChannelGrid:
-    """One grid a channel: what one grid for all is to a value whose channels are scaled, seen from the value as it was.
+    """One grid a channel: what one grid for all is to a value whose channels are scaled, seen from
+    the value as it was.
 
-    ``limits`` are the largest magnitudes, by channel (axis 1); ``levels`` how many steps reach them.
+    ``limits`` are the largest magnitudes, by channel (axis 1); ``levels`` how many steps reach
+    them.
     """
 
     limits: Tensor
@@ -61,8 +69,9 @@ class ChannelGrid:
 class Fidelity:
     """How near logits are to the reference's.
 
-    ``sqnr`` is signal over error power in dB; ``agreement`` the share of images with the same first class. On a few dozen images that share is
-    coarse, so ``expected`` estimates it from the margins: for each image the chance that Gaussian logit errors of the size seen on it leave its
+    ``sqnr`` is signal over error power in dB; ``agreement`` the share of images with the same first
+    class. On a few dozen images that share is coarse, so ``expected`` estimates it from the
+    margins: for each image the chance that Gaussian logit errors of the size seen on it leave its
     first class ahead of the next. ``deviation`` is the standard error of ``expected``.
     """
 
@@ -72,14 +81,19 @@ class Fidelity:
     deviation: float
 
     def __str__(self) -> str:
-        return f"{self.sqnr:.1f} dB, agreement {self.agreement:.3f}, expected {self.expected:.3f} ± {self.deviation:.3f}"
+        return (
+            f"{self.sqnr:.1f} dB, agreement {self.agreement:.3f}, expected {self.expected:.3f} "
+            f"± {self.deviation:.3f}"
+        )
 
 
 RIVALS = 5  # classes behind the first that could overtake it
 
 
 def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
-    """Compares logits ``(N, classes)``; any value that is not finite makes every measure the worst there is."""
+    """Compares logits ``(N, classes)``; any value that is not finite makes every measure the worst
+    there is.
+    """
     if not np.isfinite(logits).all():
         return Fidelity(float("-inf"), 0.0, 0.0, 0.0)
     wide = reference.astype(np.float64)
@@ -91,7 +105,9 @@ def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fid
     return Fidelity(sqnr, agreement, float(keeps.mean()), float(keeps.std() / np.sqrt(len(keeps))))
 
 
-def _chance_to_keep(reference: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _chance_to_keep(
+    reference: NDArray[np.float64], errors: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """For each image, the chance that its first class stays first."""
     count = min(RIVALS + 1, reference.shape[1])
     ordered = -np.sort(-reference, axis=1)[:, :count]
@@ -103,7 +119,9 @@ def _chance_to_keep(reference: NDArray[np.float64], errors: NDArray[np.float64])
 
 
 def rounding_hook(edges: Mapping[tuple[str, int], str], grids: Mapping[str, Grid]) -> Hook:
-    """Rounds every input that ``edges`` names onto the grid of its value, once for all its readers. Good for one run."""
+    """Rounds every input that ``edges`` names onto the grid of its value, once for all its readers.
+    Good for one run.
+    """
     done: dict[str, Tensor] = {}
 
     def hook(step: Step, position: int, tensor: Tensor) -> Tensor:
@@ -124,7 +142,9 @@ def logits_of(
     edges: Mapping[tuple[str, int], str] | None = None,
     grids: Mapping[str, Grid] | None = None,
 ) -> NDArray[np.float32]:
-    """The logits ``(N, classes)`` of a network whose activations are rounded as said; its weights are what ``network.constants`` holds."""
+    """The logits ``(N, classes)`` of a network whose activations are rounded as said; its weights
+    are what ``network.constants`` holds.
+    """
     rows = []
     with torch.inference_mode():
         for image in images:

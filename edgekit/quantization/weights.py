@@ -19,8 +19,8 @@ from edgekit.quantization.twin import Grid
 
 @dataclass(frozen=True)
 class Weights:
-    """By the layer's name: ``rounded`` weights of the int8 layers, and the whole ``biases`` of those that were corrected. ``plain`` are the layers
-    whose weights went to the nearest."""
+    """By the layer's name: ``rounded`` weights of the int8 layers, and the whole ``biases`` of
+    those that were corrected. ``plain`` are the layers whose weights went to the nearest."""
 
     rounded: Mapping[str, QuantizedWeight]
     biases: Mapping[str, NDArray[np.float32]]
@@ -38,30 +38,47 @@ def round_weights(
 ) -> Weights:
     """Rounds the weights of every int8 layer; ``network`` keeps its float weights.
 
-    ``adaptive`` leaves layers of very many inputs to ``nearest``: see :func:`edgekit.quantization.moments.fits`.
+    ``adaptive`` leaves layers of very many inputs to ``nearest``: see
+    :func:`edgekit.quantization.moments.fits`.
     """
-    adaptive = [layer for layer in placement.quantized if mode == "adaptive" and moments.fits(layer, network)]
+    adaptive = [
+        layer
+        for layer in placement.quantized
+        if mode == "adaptive" and moments.fits(layer, network)
+    ]
     plain = [layer for layer in placement.quantized if layer not in adaptive]
     rounded = {layer.name: _round(layer, network.constants[layer.weight], None) for layer in plain}
     for part in moments.batches(adaptive, network):
         covariances = moments.covariances(network, placement, grids, part, images)
-        rounded |= {layer.name: _round(layer, network.constants[layer.weight], covariances[layer.name]) for layer in part}
+        rounded |= {
+            layer.name: _round(layer, network.constants[layer.weight], covariances[layer.name])
+            for layer in part
+        }
     names = tuple(layer.name for layer in plain)
     if not correct_bias:
         return Weights(rounded, {}, names)
     errors = {
-        layer.name: torch.from_numpy(rounded[layer.name].dequantized()) - network.constants[layer.weight] for layer in placement.quantized
+        layer.name: torch.from_numpy(rounded[layer.name].dequantized())
+        - network.constants[layer.weight]
+        for layer in placement.quantized
     }
     shifts = bias.weight_shifts(network, placement, grids, errors, images)
     biases = {}
     for layer in placement.quantized:
-        old = network.constants[layer.bias].numpy() if layer.bias is not None else np.zeros_like(shifts[layer.name])
+        old = (
+            network.constants[layer.bias].numpy()
+            if layer.bias is not None
+            else np.zeros_like(shifts[layer.name])
+        )
         biases[layer.name] = (old - shifts[layer.name]).astype(np.float32)
     return Weights(rounded, biases, names)
 
 
-def rounded_constants(network: Network, placement: Placement, weights: Weights) -> dict[str, Tensor]:
-    """The network's constants with the int8 weights and corrected biases of the placement's int8 layers in their places.
+def rounded_constants(
+    network: Network, placement: Placement, weights: Weights
+) -> dict[str, Tensor]:
+    """The network's constants with the int8 weights and corrected biases of the placement's int8
+    layers in their places.
 
     A corrected layer that had no bias is left without: the graph gets one, this twin does not.
     """
@@ -80,8 +97,14 @@ def _round(layer: Layer, weight: Tensor, covariance: Tensor | None) -> Quantized
         rows = moved.reshape(1, moved.shape[0], -1)
     importance = None if covariance is None else covariance.diagonal(dim1=-2, dim2=-1)
     step = rounding.steps(rows, importance)
-    levels = rounding.nearest(rows, step) if covariance is None else rounding.adaptive(rows, step, covariance)
+    levels = (
+        rounding.nearest(rows, step)
+        if covariance is None
+        else rounding.adaptive(rows, step, covariance)
+    )
     values = levels.reshape(moved.shape).movedim(0, layer.channel_axis)
     return QuantizedWeight(
-        np.ascontiguousarray(values.numpy().astype(np.int8)), step.reshape(-1).numpy().astype(np.float32), layer.channel_axis
+        np.ascontiguousarray(values.numpy().astype(np.int8)),
+        step.reshape(-1).numpy().astype(np.float32),
+        layer.channel_axis,
     )

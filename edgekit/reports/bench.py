@@ -1,4 +1,6 @@
-"""The report of a bench: who took part, whether each computes what it should, and how long each takes."""
+"""The report of a bench: who took part, whether each computes what it should, and how long each
+takes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class Proof:
-    """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty where it holds, ``version`` the runtime's."""
+    """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty where it
+    holds, ``version`` the runtime's.
+    """
 
     name: str
     bundle: str
@@ -50,7 +54,9 @@ class Shipped:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """``engine_only`` is None where no candidate runs on a GPU; ``throughput`` holds images a second with several streams, by candidate."""
+    """``engine_only`` is None where no candidate runs on a GPU; ``throughput`` holds images a
+    second with several streams, by candidate.
+    """
 
     batch: int
     threads: int
@@ -67,7 +73,9 @@ class BenchReport:
     @property
     def failures(self) -> tuple[str, ...]:
         """Where parity failed, candidate by candidate."""
-        return tuple(f"{proof.name}: {failure}" for proof in self.proofs for failure in proof.failures)
+        return tuple(
+            f"{proof.name}: {failure}" for proof in self.proofs for failure in proof.failures
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""

@@ -19,13 +19,25 @@ def render(report: BenchReport) -> Group:
         parts += [Text(), _latency(report, measured), Text(_caption(report, measured), style="dim")]
     if report.throughput:
         parts.append(Text())
-    parts += [Text(f"{name}: {rate:.0f} images a second in {report.streams} streams") for name, rate in report.throughput.items()]
+    parts += [
+        Text(f"{name}: {rate:.0f} images a second in {report.streams} streams")
+        for name, rate in report.throughput.items()
+    ]
     for shipped in report.verdicts:
         best = f"ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "ship neither"
-        parts += [Text(), Text.assemble((best, "bold"), f" of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}")]
+        parts += [
+            Text(),
+            Text.assemble(
+                (best, "bold"),
+                f" of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}",
+            ),
+        ]
     if report.left_out or report.advice:
         parts.append(Text())
-    parts += [Text.assemble(("– ", "yellow"), f"{name} is left out: {reason}") for name, reason in report.left_out.items()]
+    parts += [
+        Text.assemble(("– ", "yellow"), f"{name} is left out: {reason}")
+        for name, reason in report.left_out.items()
+    ]
     for advice in report.advice:
         parts.append(Text.assemble(("! ", "yellow"), advice.message))
         if advice.fix:
@@ -38,7 +50,11 @@ def _parity(report: BenchReport) -> Grid:
     rows = grid(table.PROOF, left=(0, 4))
     for proof in report.proofs:
         verdict = Text("fail", style="bold red") if proof.failures else Text("pass", style="green")
-        rows.add_row(f"{proof.name} {proof.version or ''}".strip(), *table.parity_cells(proof.parity), verdict)
+        rows.add_row(
+            f"{proof.name} {proof.version or ''}".strip(),
+            *table.parity_cells(proof.parity),
+            verdict,
+        )
     return rows
 
 
@@ -63,8 +79,10 @@ def _comparison(row: LatencyRow, reference: str, failed: set[str]) -> str:
 def _caption(report: BenchReport, measured: Table) -> str:
     floor = measured.noise_floor
     return (
-        f"{measured.what}; batch {report.batch}, {report.threads} CPU threads; ratio to {measured.reference} with its 95 % interval; "
-        f"noise floor (reference against itself) {floor.value:.3f} [{floor.low:.3f}, {floor.high:.3f}]"
+        f"{measured.what}; batch {report.batch}, {report.threads} CPU threads; ratio to "
+        f"{measured.reference} with its 95 % interval; "
+        f"noise floor (reference against itself) {floor.value:.3f} [{floor.low:.3f}, "
+        f"{floor.high:.3f}]"
     )
 
 

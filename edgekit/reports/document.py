@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.advice import Advice
-from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry, NetworkEntry, WeightsEntry
+from edgekit.bundle.manifest import (
+    CalibrationEntry,
+    ImagesEntry,
+    KeptEntry,
+    NetworkEntry,
+    WeightsEntry,
+)
 from edgekit.comparison import Rung
 from edgekit.latency.statistics import Ratio, Summary
 from edgekit.machine.environment import Environment
@@ -17,8 +23,8 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for the reference itself, and in a bench where
-    parity failed on either side)."""
+    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for
+    the reference itself, and in a bench where parity failed on either side)."""
 
     name: str
     summary: Summary
@@ -28,7 +34,9 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class Latency:
-    """End to end on this machine's CPU, candidates in turns; ``noise_floor`` is the reference against itself."""
+    """End to end on this machine's CPU, candidates in turns; ``noise_floor`` is the reference
+    against itself.
+    """
 
     reference: str
     batch: int
@@ -39,7 +47,9 @@ class Latency:
 
 @dataclass(frozen=True)
 class Report:
-    """``seconds`` of the whole export, ``peak_megabytes`` the largest resident size of the process; ``path`` is None where a gate failed."""
+    """``seconds`` of the whole export, ``peak_megabytes`` the largest resident size of the process;
+    ``path`` is None where a gate failed.
+    """
 
     network: NetworkEntry
     weights: WeightsEntry
@@ -71,8 +81,20 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""
-        ladder = [{**plain(rung), "top1_interval": rung.parity and rung.parity.interval, "verdict": rung.verdict} for rung in self.ladder]
-        return {**plain(self), "ladder": ladder, "failures": list(self.failures), "next": list(self.next_commands)}
+        ladder = [
+            {
+                **plain(rung),
+                "top1_interval": rung.parity and rung.parity.interval,
+                "verdict": rung.verdict,
+            }
+            for rung in self.ladder
+        ]
+        return {
+            **plain(self),
+            "ladder": ladder,
+            "failures": list(self.failures),
+            "next": list(self.next_commands),
+        }
 
 
 def shown(path: Path) -> str:

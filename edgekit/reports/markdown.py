@@ -9,7 +9,9 @@ from edgekit.reports.document import Report
 
 
 def markdown(report: Report) -> str:
-    """A page that reads without the tool: what was made of what, the ladder, latency, warnings, environment."""
+    """A page that reads without the tool: what was made of what, the ladder, latency, warnings,
+    environment.
+    """
     lines = [f"# {report.network.name}, {report.precision}", ""]
     lines += _facts(report)
     lines += ["", "## Parity ladder", "", _images(report), ""]
@@ -18,32 +20,71 @@ def markdown(report: Report) -> str:
         lines += ["", *(f"- {line}" for line in caveats)]
     lines += ["", *(f"- {rung.name}: run by {rung.checked_with}" for rung in report.ladder)]
     if report.calibration is not None:
-        lines += ["", "## INT8", "", *(f"- {line}" for line in table.calibration_lines(report.calibration, report.kept))]
+        lines += [
+            "",
+            "## INT8",
+            "",
+            *(f"- {line}" for line in table.calibration_lines(report.calibration, report.kept)),
+        ]
     elif report.kept:
-        lines += ["", "## Layers in FP32", "", *_table(("layer", "operator", "why"), ((k.name, k.op_type, k.reason) for k in report.kept))]
+        lines += [
+            "",
+            "## Layers in FP32",
+            "",
+            *_table(
+                ("layer", "operator", "why"), ((k.name, k.op_type, k.reason) for k in report.kept)
+            ),
+        ]
     if report.latency is not None:
-        lines += ["", "## Latency", "", *_table(table.LATENCY, map(table.latency_row, report.latency.rows))]
+        lines += [
+            "",
+            "## Latency",
+            "",
+            *_table(table.LATENCY, map(table.latency_row, report.latency.rows)),
+        ]
         lines += ["", table.latency_caption(report.latency) + "."]
     else:
         lines += ["", "## Latency", "", "Not measured."]
     if report.advice:
-        lines += ["", "## Mind", "", *(f"- {a.message}" + (f" – {a.fix}" if a.fix else "") for a in report.advice)]
-    lines += ["", "## Environment", "", *(f"- {line}" for line in table.environment_lines(report.environment))]
-    lines += ["", "Tools: " + ", ".join(f"{name} {version}" for name, version in report.tools.items()) + ".", ""]
+        lines += [
+            "",
+            "## Mind",
+            "",
+            *(f"- {a.message}" + (f" – {a.fix}" if a.fix else "") for a in report.advice),
+        ]
+    lines += [
+        "",
+        "## Environment",
+        "",
+        *(f"- {line}" for line in table.environment_lines(report.environment)),
+    ]
+    lines += [
+        "",
+        "Tools: " + ", ".join(f"{name} {version}" for name, version in report.tools.items()) + ".",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def _images(report: Report) -> str:
-    where = f"Every rung against the first, on {report.images.count} photos ({report.images.source})"
+    where = (
+        f"Every rung against the first, on {report.images.count} photos ({report.images.source})"
+    )
     judging = report.calibration and report.calibration.judging.count
-    return f"{where}; those of INT8 on the {judging} of them that nothing was taken from." if judging else f"{where}."
+    return (
+        f"{where}; those of INT8 on the {judging} of them that nothing was taken from."
+        if judging
+        else f"{where}."
+    )
 
 
 def _facts(report: Report) -> list[str]:
     w = report.weights
-    source = {"random": f"random, seed {w.seed}", "factory": "as the factory built them", "graph": f"the graph's own ({w.file})"}.get(
-        w.source, f"{w.file}"
-    )
+    source = {
+        "random": f"random, seed {w.seed}",
+        "factory": "as the factory built them",
+        "graph": f"the graph's own ({w.file})",
+    }.get(w.source, f"{w.file}")
     facts = [f"- Network: {report.network.name} ({report.network.origin})", f"- Weights: {source}"]
     if w.sha256:
         facts.append(f"- Weights' sha256: `{w.sha256}`")

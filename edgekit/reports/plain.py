@@ -12,11 +12,15 @@ from pydantic import BaseModel
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and models to dicts, paths to strings; json has no NaN or infinity, so those become the strings ``nan``, ``inf`` and ``-inf``."""
+    """Dataclasses and models to dicts, paths to strings; json has no NaN or infinity, so those
+    become the strings ``nan``, ``inf`` and ``-inf``.
+    """
     if isinstance(value, BaseModel):
         return plain(value.model_dump())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -31,7 +31,11 @@ def parity_cells(p: Parity) -> tuple[str, str, str]:
     sqnr = "exact" if math.isinf(p.sqnr) and p.sqnr > 0 else f"{p.sqnr:.1f}"
     low, high = p.interval
     ties = "" if not p.ties else f", {p.ties} tie" if p.ties == 1 else f", {p.ties} ties"
-    return sqnr, f"{p.max_abs:.1e}", f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties}) [{100 * low:.1f}, {100 * high:.1f}]"
+    return (
+        sqnr,
+        f"{p.max_abs:.1e}",
+        f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties}) [{100 * low:.1f}, {100 * high:.1f}]",
+    )
 
 
 def latency_row(row: LatencyRow) -> tuple[str, ...]:
@@ -54,8 +58,10 @@ def ratio(value: Ratio) -> str:
 def latency_caption(latency: Latency) -> str:
     floor = latency.noise_floor
     return (
-        f"batch {latency.batch}, {latency.threads} CPU threads, ratio to {latency.reference} with its 95 % interval; "
-        f"noise floor (reference against itself) {floor.value:.2f} [{floor.low:.2f}, {floor.high:.2f}]"
+        f"batch {latency.batch}, {latency.threads} CPU threads, ratio to {latency.reference} with "
+        f"its 95 % interval; "
+        f"noise floor (reference against itself) {floor.value:.2f} [{floor.low:.2f}, "
+        f"{floor.high:.2f}]"
     )
 
 
@@ -70,12 +76,16 @@ def caveat_lines(ladder: Sequence[Rung]) -> list[str]:
 
 def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) -> list[str]:
     """How INT8 came about, from which photos, and which judged it."""
-    photos = "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
+    photos = (
+        "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
+    )
     choosing, judging = calibration.choosing, calibration.judging
     judged = "judged" if calibration.judged else "are too few to judge"
     lines = [
-        f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, rounding {calibration.rounding}",
-        f"{choosing.count} others ({choosing.source}) chose: on them SQNR {calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, "
+        f"rounding {calibration.rounding}",
+        f"{choosing.count} others ({choosing.source}) chose: on them SQNR {calibration.sqnr:.1f} "
+        f"dB, top-1 agreement {calibration.agreement:.1%}",
         f"{judging.count} others ({judging.source}), from which nothing was taken, {judged}",
     ]
     return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
@@ -84,18 +94,26 @@ def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) 
 def environment_lines(environment: Environment) -> list[str]:
     """The machine in a few lines; what it does not tell is left out."""
     cpu = environment.cpu
-    where = ", ".join(filter(None, (environment.container, "virtual machine" if environment.virtual else None)))
+    where = ", ".join(
+        filter(None, (environment.container, "virtual machine" if environment.virtual else None))
+    )
     limits = f" of {cpu.cores}" if len(cpu.affinity) != cpu.cores else ""
     lines = [
         f"machine   {environment.machine or 'unknown'}" + (f" ({where})" if where else ""),
-        f"cpu       {cpu.model or cpu.architecture}, {len(cpu.affinity)}{limits} cores: {' '.join(cpu.flags) or 'no SIMD flags told'}",
-        f"system    {environment.os or 'unknown'}, kernel {environment.kernel or 'unknown'}, Python {environment.python}",
+        f"cpu       {cpu.model or cpu.architecture}, {len(cpu.affinity)}{limits} cores: "
+        f"{' '.join(cpu.flags) or 'no SIMD flags told'}",
+        f"system    {environment.os or 'unknown'}, kernel {environment.kernel or 'unknown'}, "
+        f"Python {environment.python}",
     ]
     if environment.memory_mb:
         lines.append(f"memory    {environment.memory_mb / 1000:.1f} GB")
     if (jetson := environment.jetson) is not None:
-        locked = {True: ", GPU clock locked", False: ", GPU clock not locked", None: ""}[jetson.gpu_clock_locked]
-        lines.append(f"jetson    L4T {jetson.l4t}, power mode {jetson.power_mode or 'unknown'}{locked}")
+        locked = {True: ", GPU clock locked", False: ", GPU clock not locked", None: ""}[
+            jetson.gpu_clock_locked
+        ]
+        lines.append(
+            f"jetson    L4T {jetson.l4t}, power mode {jetson.power_mode or 'unknown'}{locked}"
+        )
     for gpu in environment.gpus:
         sm = f", sm_{gpu.compute_capability.replace('.', '')}" if gpu.compute_capability else ""
         memory = f", {gpu.memory_mb / 1000:.1f} GB" if gpu.memory_mb else ""
@@ -104,9 +122,15 @@ def environment_lines(environment: Environment) -> list[str]:
 
 
 def clock_lines(environment: Environment) -> list[str]:
-    """Clocks, load and temperatures before a measurement and after it; what the machine does not tell is left out."""
+    """Clocks, load and temperatures before a measurement and after it; what the machine does not
+    tell is left out.
+    """
     moments = [("before", environment.before), ("after", environment.after)]
-    return [f"{name:<10}{', '.join(told)}" for name, moment in moments if moment is not None and (told := _moment(moment))]
+    return [
+        f"{name:<10}{', '.join(told)}"
+        for name, moment in moments
+        if moment is not None and (told := _moment(moment))
+    ]
 
 
 def _moment(now: Snapshot) -> list[str]:

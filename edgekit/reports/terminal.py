@@ -19,7 +19,11 @@ def render(report: Report) -> Group:
     if report.calibration is not None:
         parts += [Text(), *map(Text, table.calibration_lines(report.calibration, report.kept))]
     if report.latency is not None:
-        parts += [Text(), _latency(report), Text(table.latency_caption(report.latency), style="dim")]
+        parts += [
+            Text(),
+            _latency(report),
+            Text(table.latency_caption(report.latency), style="dim"),
+        ]
     if report.advice:
         parts.append(Text())
     for advice in report.advice:
@@ -29,7 +33,11 @@ def render(report: Report) -> Group:
     if report.path is not None:
         parts += [
             Text(),
-            Text.assemble(("bundle ", "bold"), shown(report.path), f"   {report.seconds:.1f} s, peak {report.peak_megabytes:.0f} MB"),
+            Text.assemble(
+                ("bundle ", "bold"),
+                shown(report.path),
+                f"   {report.seconds:.1f} s, peak {report.peak_megabytes:.0f} MB",
+            ),
         ]
         parts += [Text(f"  {command}", style="cyan") for command in report.next_commands]
     return Group(*parts)
@@ -37,10 +45,13 @@ def render(report: Report) -> Group:
 
 def _title(report: Report) -> Text:
     weights = report.weights.file or report.weights.source
-    trained = f"{weights}" if report.weights.trained else f"random weights, seed {report.weights.seed}"
+    trained = (
+        f"{weights}" if report.weights.trained else f"random weights, seed {report.weights.seed}"
+    )
     return Text.assemble(
         (report.network.name, "bold"),
-        f" {report.precision}, {report.input}; {trained}; {report.images.count} photos ({report.images.source})\n",
+        f" {report.precision}, {report.input}; {trained}; {report.images.count} photos "
+        f"({report.images.source})\n",
     )
 
 

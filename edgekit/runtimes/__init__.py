@@ -1,4 +1,6 @@
-"""Ways to run and build artifacts; each runtime's package is imported only by its own file, and only when it is used."""
+"""Ways to run and build artifacts; each runtime's package is imported only by its own file, and
+only when it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,28 @@ from edgekit.runtimes.base import Availability, Runtime, Session, SessionOptions
 if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import Builder
 
-__all__ = ["Availability", "Runtime", "Session", "SessionOptions", "availability", "builders", "find", "known", "run_batches"]
+__all__ = [
+    "Availability",
+    "Runtime",
+    "Session",
+    "SessionOptions",
+    "availability",
+    "builders",
+    "find",
+    "known",
+    "run_batches",
+]
 
 
 def known() -> Mapping[str, Runtime]:
     """Every runtime that runs a bundle, by name: those of graphs first, then those of engines."""
     from edgekit.runtimes import onnxruntime, onnxruntime_gpu
 
-    graphs: tuple[Runtime, ...] = (onnxruntime.OnnxRuntime(), onnxruntime_gpu.ONNXRUNTIME_CUDA, onnxruntime_gpu.ONNXRUNTIME_TENSORRT)
+    graphs: tuple[Runtime, ...] = (
+        onnxruntime.OnnxRuntime(),
+        onnxruntime_gpu.ONNXRUNTIME_CUDA,
+        onnxruntime_gpu.ONNXRUNTIME_TENSORRT,
+    )
     return {runtime.name: runtime for runtime in graphs} | dict(builders())
 
 
@@ -45,4 +61,6 @@ def availability() -> Mapping[str, Availability]:
     """What every runtime says of itself on this machine; torch runs networks, not bundles."""
     from edgekit.runtimes import torch
 
-    return {"torch": torch.available()} | {name: runtime.available() for name, runtime in known().items()}
+    return {"torch": torch.available()} | {
+        name: runtime.available() for name, runtime in known().items()
+    }

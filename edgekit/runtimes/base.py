@@ -1,4 +1,6 @@
-"""What edgekit asks of a runtime. A new one is a file in this folder and a line in ``runtimes/__init__.py``."""
+"""What edgekit asks of a runtime. A new one is a file in this folder and a line in
+``runtimes/__init__.py``.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,21 @@ class SessionOptions:
 def default_threads() -> int:
     """Half of the cores this process may use, at least one.
 
-    Two of them usually share one core's arithmetic; and where another process wants a core too, threads that wait for each other in every layer cost many
-    times what they gain.
+    Two of them usually share one core's arithmetic; and where another process wants a core too,
+    threads that wait for each other in every layer cost many times what they gain.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, cores // 2)
 
 
 class Session(Protocol):
     """A loaded network.
 
-    ``run`` is one synchronous inference. For the clock, ``bind`` puts the feeds in place once, ``enqueue`` starts an inference on them and
-    ``synchronize`` waits for it; a runtime never times itself.
+    ``run`` is one synchronous inference. For the clock, ``bind`` puts the feeds in place once,
+    ``enqueue`` starts an inference on them and ``synchronize`` waits for it; a runtime never times
+    itself.
     """
 
     @property
@@ -65,7 +70,12 @@ class Session(Protocol):
     def enqueue(self) -> None: ...
     def synchronize(self) -> None: ...
     def __enter__(self) -> Session: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 class Runtime(Protocol):
@@ -80,7 +90,8 @@ class Runtime(Protocol):
 def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Array, int]]:
     """Images ``(N, …)`` as an input takes them: one at a time, or as many as its static batch.
 
-    A static batch larger than what is left is filled up by repeating the last image; the number says how many are real.
+    A static batch larger than what is left is filled up by repeating the last image; the number
+    says how many are real.
     """
     size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
     return ((as_input(spec, batch), count) for batch, count in in_batches(images, size))
@@ -93,21 +104,31 @@ def as_input(spec: TensorSpec, images: NDArray[np.float32]) -> Array:
 
 
 def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """``size`` images at a time; the last batch is filled up by repeating its last image, and the number says how many are real."""
+    """``size`` images at a time; the last batch is filled up by repeating its last image, and the
+    number says how many are real.
+    """
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
-        filled = chunk if len(chunk) == size else np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+        filled = (
+            chunk
+            if len(chunk) == size
+            else np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+        )
         yield filled, len(chunk)
 
 
 def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N, classes, 1, 1)`` as ``(N, classes)``.
+    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N,
+    classes, 1, 1)`` as ``(N, classes)``.
 
     Raises:
         BadNetwork: the session returns no numbers, or not one row an image.
     """
     spec, output = session.inputs[0], session.outputs[0].name
-    rows = [rows_of(session.run({spec.name: batch})[output], count) for batch, count in batches(spec, images)]
+    rows = [
+        rows_of(session.run({spec.name: batch})[output], count)
+        for batch, count in batches(spec, images)
+    ]
     if len({row.shape[1:] for row in rows}) > 1:
         raise BadNetwork("the network returns another shape for another image", hint=LOGITS_ALONE)
     whole = np.concatenate(rows).astype(np.float32)
@@ -121,8 +142,14 @@ def rows_of(output: object, count: int) -> Array:
         BadNetwork: it is no array of real numbers, or has fewer rows.
     """
     if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
-        what = f"{output.dtype} numbers" if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
+        what = (
+            f"{output.dtype} numbers"
+            if isinstance(output, np.ndarray)
+            else f"a {type(output).__name__}"
+        )
         raise BadNetwork(f"the network returns {what}", hint=LOGITS_ALONE)
     if not output.ndim or len(output) < count:
-        raise BadNetwork(f"the network returns shape {output.shape} for {count} images", hint=LOGITS_ALONE)
+        raise BadNetwork(
+            f"the network returns shape {output.shape} for {count} images", hint=LOGITS_ALONE
+        )
     return output[:count]

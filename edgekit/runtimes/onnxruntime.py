@@ -33,7 +33,9 @@ _DTYPES = {
 
 
 class OnnxRuntime:
-    """``as_written`` computes node by node what the graph says, without fusions: slower, and the same whatever values are read beside the outputs."""
+    """``as_written`` computes node by node what the graph says, without fusions: slower, and the
+    same whatever values are read beside the outputs.
+    """
 
     name = "onnxruntime"
 
@@ -63,12 +65,14 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
         if artifact.precision == "int8" and saturates_u8s8():
-            # Its fast int8 kernels add pairs of products in 16 bits. The slower ones are exact; they want weights whose zero points are written out.
+            # Its fast int8 kernels add pairs of products in 16 bits. The slower ones are exact;
+            # they want weights whose zero points are written out.
             settings.add_session_config_entry(EXACT_INT8, "1")
         if self._as_written:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this optimizer it computes what the graph says.
+            # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this
+            # optimizer it computes what the graph says.
             session = ort.InferenceSession(
                 str(artifact.path),
                 settings,
@@ -78,7 +82,8 @@ class OnnxRuntime:
         except Exception as error:
             raise BadNetwork(
                 f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}",
-                hint="check the file's size against the original; a newer onnxruntime knows more operators: pip install -U onnxruntime",
+                hint="check the file's size against the original; a newer onnxruntime knows more "
+                "operators: pip install -U onnxruntime",
             ) from error
         return OnnxRuntimeSession(session)
 
@@ -120,7 +125,12 @@ class OnnxRuntimeSession:
     def __enter__(self) -> OnnxRuntimeSession:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._watch.close()
         del self._session
 
@@ -140,7 +150,9 @@ def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
 
 
 def installed_version(*packages: str) -> str | None:
-    """The version of the first of ``packages`` that is installed; ``onnxruntime`` and ``onnxruntime-gpu`` are the same module."""
+    """The version of the first of ``packages`` that is installed; ``onnxruntime`` and
+    ``onnxruntime-gpu`` are the same module.
+    """
     for package in packages:
         try:
             return version(package)

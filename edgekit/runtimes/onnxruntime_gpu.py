@@ -1,6 +1,7 @@
 """ONNX Runtime on an NVIDIA GPU, through its CUDA or its TensorRT provider, or not at all.
 
-Left to itself ONNX Runtime computes on the CPU, silently, where a provider cannot be loaded or does not take a node. Here both are errors.
+Left to itself ONNX Runtime computes on the CPU, silently, where a provider cannot be loaded or does
+not take a node. Here both are errors.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 
 INSTALL_HINT = "pip install 'edgekit[gpu]'"
 NO_FALLBACK = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h
-# In onnxruntime's own words: a node was left to the CPU, or the provider's libraries could not be loaded.
-_NOT_ALL_NODES, _NOT_LOADED = "fallback to CPU EP has been explicitly disabled", "GPU requirements page"
+# In onnxruntime's own words: a node was left to the CPU, or the provider's libraries could not be
+# loaded.
+_NOT_ALL_NODES, _NOT_LOADED = (
+    "fallback to CPU EP has been explicitly disabled",
+    "GPU requirements page",
+)
 _NVIDIA = ("libcu", "libnv")
 
 
@@ -40,10 +45,14 @@ class OnnxRuntimeGpu:
     library: str
 
     def available(self) -> Availability:
-        """Looks at files and at the driver; creates no CUDA context and does not import onnxruntime."""
+        """Looks at files and at the driver; creates no CUDA context and does not import
+        onnxruntime.
+        """
         package = find_spec("onnxruntime")
         if package is None or not package.submodule_search_locations:
-            return Availability(False, reason="onnxruntime is not installed", install_hint=INSTALL_HINT)
+            return Availability(
+                False, reason="onnxruntime is not installed", install_hint=INSTALL_HINT
+            )
         version = installed_version("onnxruntime-gpu", "onnxruntime")
         file = self._file(Path(package.submodule_search_locations[0]))
         if file is None:
@@ -51,25 +60,40 @@ class OnnxRuntimeGpu:
                 False,
                 version,
                 f"the onnxruntime installed here has no {self.provider}",
-                "pip uninstall onnxruntime, then pip install --force-reinstall onnxruntime-gpu: both are the same module, the last one wins",
+                "pip uninstall onnxruntime, then pip install --force-reinstall onnxruntime-gpu: "
+                "both are the same module, the last one wins",
             )
         if problem := no_gpu():
-            return Availability(False, version, problem, "use a machine with an NVIDIA GPU and its driver")
-        wanted = [name for name in needed(file) if name.startswith(_NVIDIA) and not name.startswith("libcuda.")]
+            return Availability(
+                False, version, problem, "use a machine with an NVIDIA GPU and its driver"
+            )
+        wanted = [
+            name
+            for name in needed(file)
+            if name.startswith(_NVIDIA) and not name.startswith("libcuda.")
+        ]
         if missing := Libraries().missing(wanted):
-            return Availability(False, version, f"{self.provider} needs {', '.join(missing)}, not found here", _hint_for(missing))
+            return Availability(
+                False,
+                version,
+                f"{self.provider} needs {', '.join(missing)}, not found here",
+                _hint_for(missing),
+            )
         return Availability(True, version)
 
     def load(self, artifact: Artifact, options: SessionOptions) -> OnnxRuntimeGpuSession:
         """Opens an ONNX file on the GPU, every node of it.
 
         Raises:
-            EnvironmentLacks: the provider cannot be used here, or does not take the whole graph; the message says what was found.
+            EnvironmentLacks: the provider cannot be used here, or does not take the whole graph;
+                the message says what was found.
             BadNetwork: onnxruntime refuses the graph; the message is its own.
         """
         state = self.available()
         if not state.ok:
-            raise EnvironmentLacks(f"{self.name} cannot run here: {state.reason}", hint=state.install_hint)
+            raise EnvironmentLacks(
+                f"{self.name} cannot run here: {state.reason}", hint=state.install_hint
+            )
         import onnxruntime as ort
 
         _preload(ort)
@@ -78,28 +102,41 @@ class OnnxRuntimeGpu:
         settings.add_session_config_entry(NO_FALLBACK, "1")
         chosen = [(self.provider, self.options(artifact))]
         try:
-            session = ort.InferenceSession(str(artifact.path), settings, providers=chosen, enable_fallback=0)
+            session = ort.InferenceSession(
+                str(artifact.path), settings, providers=chosen, enable_fallback=0
+            )
         except Exception as error:
             if _NOT_ALL_NODES in str(error) or _NOT_LOADED in str(error):
                 raise EnvironmentLacks(
-                    f"{self.provider} does not take every node of {artifact.path.name}, or could not be loaded; the rest would run on the CPU",
-                    hint="`edgekit doctor` says what it needs; --runtime onnxruntime runs the bundle on the CPU on purpose",
+                    f"{self.provider} does not take every node of {artifact.path.name}, or could "
+                    f"not be loaded; the rest would run on the CPU",
+                    hint="`edgekit doctor` says what it needs; --runtime onnxruntime runs the "
+                    "bundle on the CPU on purpose",
                 ) from error
-            raise BadNetwork(f"onnxruntime cannot load {artifact.path.name} on {self.provider}: {first_line(error)}") from error
+            raise BadNetwork(
+                f"onnxruntime cannot load {artifact.path.name} on {self.provider}: "
+                f"{first_line(error)}"
+            ) from error
         found = session.get_providers()
         if found[:1] != [self.provider]:
             raise EnvironmentLacks(
                 f"{self.name} was asked for, and onnxruntime fell back to {', '.join(found)}",
-                hint="the CUDA, cuDNN or TensorRT libraries that it was built for are missing here; `edgekit doctor` names them",
+                hint="the CUDA, cuDNN or TensorRT libraries that it was built for are missing "
+                "here; `edgekit doctor` names them",
             )
         return OnnxRuntimeGpuSession(session)
 
     def options(self, artifact: Artifact) -> dict[str, str]:
-        """The provider's options for a graph: FP32 stays FP32 (no TF32), and TensorRT may use the precisions that the graph asks for."""
+        """The provider's options for a graph: FP32 stays FP32 (no TF32), and TensorRT may use the
+        precisions that the graph asks for.
+        """
         if self.provider == "CUDAExecutionProvider":
             return {"use_tf32": "0"}
         half = artifact.precision != "fp32"
-        return {"trt_fp16_enable": str(int(half)), "trt_int8_enable": str(int(artifact.precision == "int8"))}
+        return {
+            "trt_fp16_enable": str(int(half)),
+            "trt_int8_enable": str(int(artifact.precision == "int8")),
+        }
 
     def _file(self, package: Path) -> Path | None:
         for name in (f"lib{self.library}.so", f"{self.library}.dll"):
@@ -108,12 +145,18 @@ class OnnxRuntimeGpu:
         return None
 
 
-ONNXRUNTIME_CUDA = OnnxRuntimeGpu("onnxruntime-cuda", "CUDAExecutionProvider", "onnxruntime_providers_cuda")
-ONNXRUNTIME_TENSORRT = OnnxRuntimeGpu("onnxruntime-tensorrt", "TensorrtExecutionProvider", "onnxruntime_providers_tensorrt")
+ONNXRUNTIME_CUDA = OnnxRuntimeGpu(
+    "onnxruntime-cuda", "CUDAExecutionProvider", "onnxruntime_providers_cuda"
+)
+ONNXRUNTIME_TENSORRT = OnnxRuntimeGpu(
+    "onnxruntime-tensorrt", "TensorrtExecutionProvider", "onnxruntime_providers_tensorrt"
+)
 
 
 class OnnxRuntimeGpuSession(OnnxRuntimeSession):
-    """``run`` copies in, runs and copies out; what ``bind`` put on the device stays there, so that ``enqueue`` and ``synchronize`` copy nothing."""
+    """``run`` copies in, runs and copies out; what ``bind`` put on the device stays there, so that
+    ``enqueue`` and ``synchronize`` copy nothing.
+    """
 
     on_device = True
 
@@ -128,7 +171,9 @@ class OnnxRuntimeGpuSession(OnnxRuntimeSession):
 
         self._binding = self._session.io_binding()
         for name, array in feeds.items():
-            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self._device, 0))
+            self._binding.bind_ortvalue_input(
+                name, ort.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+            )
         for spec in self.outputs:
             self._binding.bind_output(spec.name, self._device)
         self._unsynchronized = ort.RunOptions()
@@ -143,7 +188,9 @@ class OnnxRuntimeGpuSession(OnnxRuntimeSession):
 
 
 def _preload(ort: Any) -> None:
-    """Loads the CUDA libraries that pip installed, where this onnxruntime can (1.21 and later); it prints what it misses, which ``load`` says better."""
+    """Loads the CUDA libraries that pip installed, where this onnxruntime can (1.21 and later); it
+    prints what it misses, which ``load`` says better.
+    """
     if hasattr(ort, "preload_dlls"):
         with redirect_stdout(StringIO()):
             ort.preload_dlls()
@@ -151,7 +198,14 @@ def _preload(ort: Any) -> None:
 
 def _hint_for(missing: tuple[str, ...]) -> str:
     tensorrt = [name for name in missing if name.startswith(("libnvinfer", "libnvonnxparser"))]
-    hints = [f"install the TensorRT that this onnxruntime was built for: it loads {tensorrt[0]}"] if tensorrt else []
+    hints = (
+        [f"install the TensorRT that this onnxruntime was built for: it loads {tensorrt[0]}"]
+        if tensorrt
+        else []
+    )
     if len(tensorrt) < len(missing):
-        hints.append("pip install 'onnxruntime-gpu[cuda,cudnn]' brings the CUDA and cuDNN that it was built for")
+        hints.append(
+            "pip install 'onnxruntime-gpu[cuda,cudnn]' brings the CUDA and cuDNN that it was built "
+            "for"
+        )
     return "; ".join(hints)

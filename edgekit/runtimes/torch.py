@@ -25,9 +25,13 @@ def available() -> Availability:
 
 
 class TorchSession:
-    """An ``nn.Module`` with one image input and one output of logits, run in evaluation mode under ``inference_mode``."""
+    """An ``nn.Module`` with one image input and one output of logits, run in evaluation mode under
+    ``inference_mode``.
+    """
 
-    def __init__(self, module: nn.Module, input: TensorSpec, output: TensorSpec, options: SessionOptions) -> None:
+    def __init__(
+        self, module: nn.Module, input: TensorSpec, output: TensorSpec, options: SessionOptions
+    ) -> None:
         import torch
 
         torch.set_num_threads(options.cpu_threads)
@@ -56,5 +60,10 @@ class TorchSession:
     def __enter__(self) -> TorchSession:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Nothing to release."""

@@ -21,7 +21,8 @@ def build(path: Path, function: str) -> nn.Module:
     """Calls ``function`` of a Python file, which may import what lies beside it.
 
     Raises:
-        BadNetwork: the file cannot be imported, or the function is missing, raises, or returns no module.
+        BadNetwork: the file cannot be imported, or the function is missing, raises, or returns no
+            module.
     """
     from torch import nn
 
@@ -32,7 +33,8 @@ def build(path: Path, function: str) -> nn.Module:
             module = factory()
     if not isinstance(module, nn.Module):
         raise BadNetwork(
-            f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module", hint="return the network itself"
+            f"{path.name}:{function} returned {type(module).__name__}, not a torch.nn.Module",
+            hint="return the network itself",
         )
     return module
 
@@ -53,12 +55,22 @@ def _import_factory(path: Path, function: str) -> Callable[[], Any]:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up
-    with blaming(f"{path.name} cannot be imported:", lambda error: _theirs(error, path)), timed(path.name):
+    with (
+        blaming(f"{path.name} cannot be imported:", lambda error: _theirs(error, path)),
+        timed(path.name),
+    ):
         spec.loader.exec_module(module)
     factory = getattr(module, function, None)
     if not callable(factory):
-        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name]
-        raise BadNetwork(f"{path.name} has no function {function}", hint=f"it has {', '.join(public)}" if public else None)
+        public = [
+            n
+            for n, v in vars(module).items()
+            if callable(v) and not n.startswith("_") and getattr(v, "__module__", "") == spec.name
+        ]
+        raise BadNetwork(
+            f"{path.name} has no function {function}",
+            hint=f"it has {', '.join(public)}" if public else None,
+        )
     return factory  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,27 @@
-"""The device table: which JetPack and chip a machine has, which TensorRT that brings, and what goes wrong there."""
+"""The device table: which JetPack and chip a machine has, which TensorRT that brings, and what goes
+wrong there.
+"""
 
-from edgekit.targets.lookup import Target, board_of, chip_of, jetpack_of, line_of, parse_version, show_version, target_of
-from edgekit.targets.table import BOARDS, CHIPS, JETPACKS, TENSORRT_LINES, Board, Chip, JetPack, TensorRTLine
+from edgekit.targets.lookup import (
+    Target,
+    board_of,
+    chip_of,
+    jetpack_of,
+    line_of,
+    parse_version,
+    show_version,
+    target_of,
+)
+from edgekit.targets.table import (
+    BOARDS,
+    CHIPS,
+    JETPACKS,
+    TENSORRT_LINES,
+    Board,
+    Chip,
+    JetPack,
+    TensorRTLine,
+)
 from edgekit.targets.traps import Trap, missing_dla_compiler, traps_for
 
 __all__ = [

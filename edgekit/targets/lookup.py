@@ -6,12 +6,24 @@ import re
 from dataclasses import dataclass
 
 from edgekit.machine.environment import Environment
-from edgekit.targets.table import BOARDS, CHIPS, JETPACKS, TENSORRT_LINES, Board, Chip, JetPack, TensorRTLine, Version
+from edgekit.targets.table import (
+    BOARDS,
+    CHIPS,
+    JETPACKS,
+    TENSORRT_LINES,
+    Board,
+    Chip,
+    JetPack,
+    TensorRTLine,
+    Version,
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A Jetson; a part that the table does not know is None. ``l4t`` is its release of Jetson Linux."""
+    """A Jetson; a part that the table does not know is None. ``l4t`` is its release of Jetson
+    Linux.
+    """
 
     l4t: str
     board: Board | None
@@ -39,15 +51,21 @@ def show_version(version: Version) -> str:
 
 
 def jetpack_of(l4t: str) -> JetPack | None:
-    """The JetPack of a release of Jetson Linux (``36.4.3``), or for an unlisted one the last before it of the same major release; None for others."""
+    """The JetPack of a release of Jetson Linux (``36.4.3``), or for an unlisted one the last before
+    it of the same major release; None for others.
+    """
     release = parse_version(l4t)
     known = [row for row in JETPACKS if row.l4t[:1] == release[:1] and row.l4t <= release]
     return max(known, key=lambda row: row.l4t, default=None)
 
 
 def board_of(model: str) -> Board | None:
-    """The module that a device tree's model names, such as ``NVIDIA Jetson Orin Nano Developer Kit``."""
-    return next((board for board in BOARDS if all(word in model.lower() for word in board.words)), None)
+    """The module that a device tree's model names, such as ``NVIDIA Jetson Orin Nano Developer
+    Kit``.
+    """
+    return next(
+        (board for board in BOARDS if all(word in model.lower() for word in board.words)), None
+    )
 
 
 def chip_of(sm: int) -> Chip | None:
@@ -56,7 +74,9 @@ def chip_of(sm: int) -> Chip | None:
 
 
 def target_of(environment: Environment, sm: int | None = None) -> Target | None:
-    """The Jetson that an environment describes; None where it is none. ``sm`` is what the driver says, for boards whose name tells nothing."""
+    """The Jetson that an environment describes; None where it is none. ``sm`` is what the driver
+    says, for boards whose name tells nothing.
+    """
     if environment.jetson is None:
         return None
     board = board_of(environment.machine or "")

@@ -14,7 +14,9 @@ Dialect = Literal["weak", "strong"]
 
 @dataclass(frozen=True)
 class Chip:
-    """A system on chip by its Tegra name; ``sm`` is 87 for sm_87. ``int8``: whether TensorRT has INT8 kernels for its GPU."""
+    """A system on chip by its Tegra name; ``sm`` is 87 for sm_87. ``int8``: whether TensorRT has
+    INT8 kernels for its GPU.
+    """
 
     tegra: str
     name: str
@@ -23,8 +25,9 @@ class Chip:
     int8: bool
 
 
-# Tegra names and SM: jetson-containers' and jetson_stats' tables. INT8: TensorRT's support matrices ("Hardware and Precision") list 5.3 and 6.2 without,
-# 7.2 and 8.7 with; sm_110 since CUDA 13: JetPack 7's.
+# Tegra names and SM: jetson-containers' and jetson_stats' tables. INT8: TensorRT's support matrices
+# ("Hardware and Precision") list 5.3 and 6.2 without, 7.2 and 8.7 with; sm_110 since CUDA 13:
+# JetPack 7's.
 TEGRA210 = Chip("tegra210", "Tegra X1", 53, fp16=True, int8=False)
 TEGRA186 = Chip("tegra186", "Tegra X2", 62, fp16=True, int8=False)
 TEGRA194 = Chip("tegra194", "Xavier", 72, fp16=True, int8=True)
@@ -35,7 +38,9 @@ CHIPS = (TEGRA210, TEGRA186, TEGRA194, TEGRA234, TEGRA264)
 
 @dataclass(frozen=True)
 class Board:
-    """A module; ``words`` are those of the device tree's model that tell it. ``dla_cores`` counts the most that a module of the name has."""
+    """A module; ``words`` are those of the device tree's model that tell it. ``dla_cores`` counts
+    the most that a module of the name has.
+    """
 
     name: str
     words: tuple[str, ...]
@@ -43,8 +48,9 @@ class Board:
     dla_cores: int
 
 
-# DLA: NVIDIA's Deep-Learning-Accelerator-SW and the modules' data sheets. The 8 GB Orin NX has one core. Thor has none (TensorRT 11.4.1, migration page).
-# The first row whose words are all in the model counts: "Jetson Orin Nano" comes before "Jetson Nano".
+# DLA: NVIDIA's Deep-Learning-Accelerator-SW and the modules' data sheets. The 8 GB Orin NX has one
+# core. Thor has none (TensorRT 11.4.1, migration page). The first row whose words are all in the
+# model counts: "Jetson Orin Nano" comes before "Jetson Nano".
 BOARDS = (
     Board("Jetson AGX Thor", ("thor",), TEGRA264, 0),
     Board("Jetson AGX Orin", ("agx", "orin"), TEGRA234, 2),
@@ -61,7 +67,9 @@ BOARDS = (
 
 @dataclass(frozen=True)
 class JetPack:
-    """A release, from the Jetson Linux ``l4t`` on that it came with; ``python`` is the system's, for which JetPack builds the tensorrt module."""
+    """A release, from the Jetson Linux ``l4t`` on that it came with; ``python`` is the system's,
+    for which JetPack builds the tensorrt module.
+    """
 
     version: str
     l4t: Version
@@ -73,35 +81,100 @@ class JetPack:
 
 
 _OLD, _XAVIER_ORIN = (TEGRA210, TEGRA186, TEGRA194), (TEGRA194, TEGRA234)
-_ARCHIVE, _L4T = "developer.nvidia.com/embedded/jetpack-archive", "dusty-nv/jetson-containers, jetson_containers/l4t_version.py"
+_ARCHIVE, _L4T = (
+    "developer.nvidia.com/embedded/jetpack-archive",
+    "dusty-nv/jetson-containers, jetson_containers/l4t_version.py",
+)
 
 JETPACKS = (
     JetPack("4.6", (32, 6, 1), (8, 0, 1), (10, 2), (3, 6), _OLD, "gist.github.com/Tiryoh/2b5dc1f8"),
-    JetPack("4.6.1", (32, 7, 1), (8, 2, 1), (10, 2), (3, 6), _OLD, "developer.nvidia.com/jetpack-sdk-461"),
+    JetPack(
+        "4.6.1",
+        (32, 7, 1),
+        (8, 2, 1),
+        (10, 2),
+        (3, 6),
+        _OLD,
+        "developer.nvidia.com/jetpack-sdk-461",
+    ),
     JetPack("4.6.2", (32, 7, 2), (8, 2, 1), (10, 2), (3, 6), _OLD, _L4T),
     JetPack("4.6.3", (32, 7, 3), (8, 2, 1), (10, 2), (3, 6), _OLD, _L4T),
     JetPack("4.6.4", (32, 7, 4), (8, 2, 1), (10, 2), (3, 6), _OLD, _L4T),
     JetPack("4.6.5", (32, 7, 5), (8, 2, 1), (10, 2), (3, 6), _OLD, _L4T),
-    JetPack("5.0.2", (35, 1), (8, 4, 1), (11, 4), (3, 8), _XAVIER_ORIN, "developer.nvidia.com/embedded/jetpack-sdk-502"),
-    JetPack("5.1", (35, 2, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, "NVIDIA/TensorRT issue 2737"),
+    JetPack(
+        "5.0.2",
+        (35, 1),
+        (8, 4, 1),
+        (11, 4),
+        (3, 8),
+        _XAVIER_ORIN,
+        "developer.nvidia.com/embedded/jetpack-sdk-502",
+    ),
+    JetPack(
+        "5.1", (35, 2, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, "NVIDIA/TensorRT issue 2737"
+    ),
     JetPack("5.1.1", (35, 3, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _L4T),
     JetPack("5.1.2", (35, 4, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _L4T),
     JetPack("5.1.3", (35, 5), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
     JetPack("5.1.4", (35, 6), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
     JetPack("5.1.5", (35, 6, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
-    JetPack("6.0", (36, 2), (8, 6, 2), (12, 2), (3, 10), (TEGRA234,), "pytorch/TensorRT issue 3049"),
-    JetPack("6.1", (36, 4), (10, 3), (12, 6), (3, 10), (TEGRA234,), "docs.pytorch.org/TensorRT, getting started on JetPack 6.1"),
-    JetPack("6.2", (36, 4, 3), (10, 3), (12, 6), (3, 10), (TEGRA234,), "pytorch/TensorRT pull request 3453"),
+    JetPack(
+        "6.0", (36, 2), (8, 6, 2), (12, 2), (3, 10), (TEGRA234,), "pytorch/TensorRT issue 3049"
+    ),
+    JetPack(
+        "6.1",
+        (36, 4),
+        (10, 3),
+        (12, 6),
+        (3, 10),
+        (TEGRA234,),
+        "docs.pytorch.org/TensorRT, getting started on JetPack 6.1",
+    ),
+    JetPack(
+        "6.2",
+        (36, 4, 3),
+        (10, 3),
+        (12, 6),
+        (3, 10),
+        (TEGRA234,),
+        "pytorch/TensorRT pull request 3453",
+    ),
     JetPack("6.2.1", (36, 4, 4), (10, 3), (12, 6), (3, 10), (TEGRA234,), _ARCHIVE),
-    JetPack("7.0", (38, 2), (10, 13), (13, 0), (3, 12), (TEGRA264,), "developer.nvidia.com/embedded/jetpack/downloads/archive-7.0"),
-    JetPack("7.1", (38, 4), (10, 13, 3), (13, 0), (3, 12), (TEGRA264,), "developer.nvidia.com/embedded/jetpack/downloads/archive-7.1"),
-    JetPack("7.2", (39, 2), (10, 16, 2), (13, 2), (3, 12), (TEGRA234, TEGRA264), "roboflow/inference pull request 2531"),
+    JetPack(
+        "7.0",
+        (38, 2),
+        (10, 13),
+        (13, 0),
+        (3, 12),
+        (TEGRA264,),
+        "developer.nvidia.com/embedded/jetpack/downloads/archive-7.0",
+    ),
+    JetPack(
+        "7.1",
+        (38, 4),
+        (10, 13, 3),
+        (13, 0),
+        (3, 12),
+        (TEGRA264,),
+        "developer.nvidia.com/embedded/jetpack/downloads/archive-7.1",
+    ),
+    JetPack(
+        "7.2",
+        (39, 2),
+        (10, 16, 2),
+        (13, 2),
+        (3, 12),
+        (TEGRA234, TEGRA264),
+        "roboflow/inference pull request 2531",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class TensorRTLine:
-    """Releases from ``first`` on that read ONNX alike: what every one of them reads, and how precision gets in."""
+    """Releases from ``first`` on that read ONNX alike: what every one of them reads, and how
+    precision gets in.
+    """
 
     first: Version
     dialect: Dialect
@@ -109,7 +182,8 @@ class TensorRTLine:
     source: str
 
 
-# 10.9 and later read more than 20, 11 more than 22; 22 is the highest that edgekit writes. What 8.4 reads beyond 8.2 could not be verified.
+# 10.9 and later read more than 20, 11 more than 22; 22 is the highest that edgekit writes. What 8.4
+# reads beyond 8.2 could not be verified.
 TENSORRT_LINES = (
     TensorRTLine((8, 0), "weak", 13, "onnx/onnx-tensorrt, docs/operators.md of 8.0, 8.2"),
     TensorRTLine((8, 5), "weak", 17, "onnx/onnx-tensorrt, docs/operators.md of 8.5"),

@@ -14,7 +14,9 @@ PYTHON = (3, 10)
 FIRST_ON_JETPACK_7 = (11, 4, 1)
 LAST_LINKED_TO_DLA, DLA_AGAIN = (10, 7), (11, 4, 1)
 
-_MIGRATION = "docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-jetson.html"
+_MIGRATION = (
+    "docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-jetson.html"
+)
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,36 @@ class Trap:
 
 def traps_for(target: Target, tensorrt_version: str | None = None) -> tuple[Trap, ...]:
     """The traps of a Jetson with a TensorRT, JetPack's own where none is given."""
-    version = parse_version(tensorrt_version) if tensorrt_version else target.jetpack.tensorrt if target.jetpack else ()
+    version = (
+        parse_version(tensorrt_version)
+        if tensorrt_version
+        else target.jetpack.tensorrt
+        if target.jetpack
+        else ()
+    )
     return tuple(trap for rule in _RULES if (trap := rule(target, version)))
 
 
 def missing_dla_compiler(target: Target, tensorrt_version: str | None) -> Trap | None:
-    """The trap of a Jetson where ``libnvdla_compiler.so`` is missing or empty: TensorRT up to 10.7 for chips with DLA is linked against it."""
-    version = parse_version(tensorrt_version) if tensorrt_version else target.jetpack.tensorrt if target.jetpack else ()
+    """The trap of a Jetson where ``libnvdla_compiler.so`` is missing or empty: TensorRT up to 10.7
+    for chips with DLA is linked against it.
+    """
+    version = (
+        parse_version(tensorrt_version)
+        if tensorrt_version
+        else target.jetpack.tensorrt
+        if target.jetpack
+        else ()
+    )
     has_dla = target.chip is None or target.chip.int8
     if not has_dla or not version or version[:2] > LAST_LINKED_TO_DLA:
         return None
     return Trap(
         "no-dla-compiler",
-        "libnvdla_compiler.so is missing or empty, and `import tensorrt` fails without it, also where no DLA is used",
-        "apt install nvidia-l4t-dla-compiler on the host (JetPack 6); in a container start it with --runtime nvidia; "
+        "libnvdla_compiler.so is missing or empty, and `import tensorrt` fails without it, also "
+        "where no DLA is used",
+        "apt install nvidia-l4t-dla-compiler on the host (JetPack 6); in a container start it with "
+        "--runtime nvidia; "
         "the host of JetPack 7.2 ships none, there use an image with TensorRT 10.16",
         "dusty-nv/jetson-inference issue 1920; blakeblackshear/frigate pull request 23582",
     )
@@ -53,7 +71,8 @@ def _no_sm87_kernels(target: Target, version: Version) -> Trap | None:
         return None
     return Trap(
         "no-sm87-kernels",
-        "TensorRT 10.13 has no kernels for sm_87: builds on Orin end with `Target GPU SM 87 is not supported`",
+        "TensorRT 10.13 has no kernels for sm_87: builds on Orin end with `Target GPU SM 87 is not "
+        "supported`",
         "use the TensorRT of your JetPack: 10.3 on 6.1 and 6.2, 10.16 on 7.2",
         "NVIDIA-ISAAC-ROS/isaac-ros-cli issue 22",
     )
@@ -78,7 +97,9 @@ def _opset(target: Target, version: Version) -> Trap | None:
     return Trap(
         "opset",
         f"TensorRT {show_version(version[:2])} reads ONNX up to opset {line.highest_opset}",
-        f"edgekit export … --opset {line.highest_opset}" if below else f"keep --opset at {DEFAULT_OPSET}, the default",
+        f"edgekit export … --opset {line.highest_opset}"
+        if below
+        else f"keep --opset at {DEFAULT_OPSET}, the default",
         line.source,
     )
 
@@ -88,37 +109,58 @@ def _too_old_to_build(target: Target, version: Version) -> Trap | None:
         return None
     return Trap(
         "tensorrt-too-old",
-        f"edgekit builds engines with TensorRT {show_version(OLDEST_BUILT)} and later, this is {show_version(version)}",
-        "update JetPack where the module allows it (6.0 and later on Orin), or run the bundle with --runtime onnxruntime",
+        f"edgekit builds engines with TensorRT {show_version(OLDEST_BUILT)} and later, this is "
+        f"{show_version(version)}",
+        "update JetPack where the module allows it (6.0 and later on Orin), or run the bundle with "
+        "--runtime onnxruntime",
         "edgekit",
     )
 
 
 def _not_of_this_jetpack(target: Target, version: Version) -> Trap | None:
-    """TensorRT comes with JetPack; from 7.2.2 on, 11.4.1 and later may take its place on AGX Orin and Thor."""
+    """TensorRT comes with JetPack; from 7.2.2 on, 11.4.1 and later may take its place on AGX Orin
+    and Thor.
+    """
     jetpack = target.jetpack
     if jetpack is None or not version or version[:2] == jetpack.tensorrt[:2]:
         return None
     if version >= FIRST_ON_JETPACK_7 and jetpack.l4t >= (39, 2):
-        if target.board is not None and ("thor" in target.board.words or "agx" in target.board.words):
+        if target.board is not None and (
+            "thor" in target.board.words or "agx" in target.board.words
+        ):
             return None
-        message = f"TensorRT {show_version(version)} names AGX Orin and Thor alone among the Jetsons"
+        message = (
+            f"TensorRT {show_version(version)} names AGX Orin and Thor alone among the Jetsons"
+        )
     elif version >= (11,):
         message = f"TensorRT {show_version(version)} does not support JetPack {jetpack.version}"
     else:
-        message = f"TensorRT {show_version(version)} is not the one of JetPack {jetpack.version}, {show_version(jetpack.tensorrt)}"
+        message = (
+            f"TensorRT {show_version(version)} is not the one of JetPack {jetpack.version}, "
+            f"{show_version(jetpack.tensorrt)}"
+        )
     return Trap(
-        "tensorrt-not-of-jetpack", message, f"install JetPack's own, {show_version(jetpack.tensorrt)}, or a JetPack that has it", _MIGRATION
+        "tensorrt-not-of-jetpack",
+        message,
+        f"install JetPack's own, {show_version(jetpack.tensorrt)}, or a JetPack that has it",
+        _MIGRATION,
     )
 
 
 def _no_dla(target: Target, version: Version) -> Trap | None:
-    if target.board is None or not target.board.dla_cores or version[:2] <= LAST_LINKED_TO_DLA or version >= DLA_AGAIN:
+    if (
+        target.board is None
+        or not target.board.dla_cores
+        or version[:2] <= LAST_LINKED_TO_DLA
+        or version >= DLA_AGAIN
+    ):
         return None
     return Trap(
         "no-dla",
-        f"TensorRT {show_version(version)} cannot use the DLA cores of {target.board.name}: 10.7 was the last to, until {show_version(DLA_AGAIN)}",
-        "build for the GPU; for DLA use JetPack 6 (TensorRT 10.3), or TensorRT 11.4.1 on AGX Orin with JetPack 7.2.2",
+        f"TensorRT {show_version(version)} cannot use the DLA cores of {target.board.name}: 10.7 "
+        f"was the last to, until {show_version(DLA_AGAIN)}",
+        "build for the GPU; for DLA use JetPack 6 (TensorRT 10.3), or TensorRT 11.4.1 on AGX Orin "
+        "with JetPack 7.2.2",
         _MIGRATION,
     )
 
@@ -129,7 +171,8 @@ def _python_too_old(target: Target, version: Version) -> Trap | None:
     python = show_version(target.jetpack.python)
     return Trap(
         "python-too-old",
-        f"JetPack {target.jetpack.version} builds its tensorrt module for Python {python}; edgekit needs {show_version(PYTHON)}",
+        f"JetPack {target.jetpack.version} builds its tensorrt module for Python {python}; edgekit "
+        f"needs {show_version(PYTHON)}",
         "build the engine with JetPack's trtexec from the bundle's model.onnx",
         "dusty-nv/jetson-containers, jetson_containers/l4t_version.py (Ubuntu release by JetPack)",
     )

@@ -1,4 +1,6 @@
-"""``edgekit bench``: bundles and runtimes measured in turns in one process, after each has shown that it computes what the export did."""
+"""``edgekit bench``: bundles and runtimes measured in turns in one process, after each has shown
+that it computes what the export did.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from edgekit.reports.bench import BenchReport, Proof, Shipped, Table
 from edgekit.reports.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
-from edgekit.tasks.candidates import TORCH, Candidate, Subject, common_batch, open_bundles, open_candidate, subjects
+from edgekit.tasks.candidates import (
+    TORCH,
+    Candidate,
+    Subject,
+    common_batch,
+    open_bundles,
+    open_candidate,
+    subjects,
+)
 from edgekit.tasks.sessions import open_session
 
 END_TO_END = "end to end: copy in, run, copy out"
@@ -30,7 +40,9 @@ ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure. Without ``runtimes`` every one that is here, torch left out; ``seconds`` is each candidate's share of the clock."""
+    """What to measure. Without ``runtimes`` every one that is here, torch left out; ``seconds`` is
+    each candidate's share of the clock.
+    """
 
     bundles: tuple[Path, ...]
     runtimes: tuple[str, ...] = ()
@@ -44,7 +56,8 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
     """Measures what was asked for. The first candidate is the reference.
 
     Raises:
-        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not allow.
+        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not
+            allow.
         EnvironmentLacks: a runtime that cannot run here.
         BadNetwork: a runtime that refuses a graph.
     """
@@ -52,17 +65,27 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
     options = SessionOptions(request.threads)
     bundles = open_bundles(request.bundles)
     batch = common_batch(bundles, request.batch)
-    chosen, left_out = subjects(bundles, request.runtimes or tuple(name for name, runtime in known().items() if runtime.available().ok))
+    chosen, left_out = subjects(
+        bundles,
+        request.runtimes
+        or tuple(name for name, runtime in known().items() if runtime.available().ok),
+    )
     _check_streams(request.streams, chosen)
     with ExitStack() as stack:
         with show.step("parity"):
             candidates, gone = _open(chosen, batch, options, stack)
         left_out |= gone
         if not candidates and not left_out:
-            raise EnvironmentLacks("no runtime is here", hint="pip install 'edgekit[cpu]'; `edgekit doctor` lists what is missing")
+            raise EnvironmentLacks(
+                "no runtime is here",
+                hint="pip install 'edgekit[cpu]'; `edgekit doctor` lists what is missing",
+            )
         if not candidates:
             why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-            raise InputError(f"nothing is left to measure ({why})", hint="name another runtime; `edgekit doctor` lists those that are here")
+            raise InputError(
+                f"nothing is left to measure ({why})",
+                hint="name another runtime; `edgekit doctor` lists those that are here",
+            )
         environment = describe()
         with show.step("latency"):
             runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}
@@ -70,7 +93,9 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         engines, cautions = _measure_engines(candidates, whole, batch, request.seconds, show)
         verdicts = tuple(_verdicts(candidates, engines, whole))
         environment = environment.finished()
-    throughput = _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
+    throughput = (
+        _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
+    )
     failed = {c.subject.name for c in candidates if c.failures}
     return BenchReport(
         batch=batch,
@@ -90,10 +115,15 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
 def _check_streams(streams: int, chosen: Sequence[Subject]) -> None:
     without = sorted({subject.runtime for subject in chosen} - set(builders()))
     if streams > 1 and without:
-        raise InputError(f"{without[0]} has no streams", hint=f"leave --streams away, or use --runtime {' or '.join(builders())} alone")
+        raise InputError(
+            f"{without[0]} has no streams",
+            hint=f"leave --streams away, or use --runtime {' or '.join(builders())} alone",
+        )
 
 
-def _open(chosen: Sequence[Subject], batch: int, options: SessionOptions, stack: ExitStack) -> tuple[list[Candidate], dict[str, str]]:
+def _open(
+    chosen: Sequence[Subject], batch: int, options: SessionOptions, stack: ExitStack
+) -> tuple[list[Candidate], dict[str, str]]:
     """The candidates; and the networks whose weights turn out to be gone."""
     candidates, gone = [], {}
     for subject in chosen:
@@ -106,12 +136,23 @@ def _open(chosen: Sequence[Subject], batch: int, options: SessionOptions, stack:
     return candidates, gone
 
 
-def _measure(runs: Mapping[str, clock.Candidate], seconds: float, progress: Progress) -> clock.Measurement:
-    return clock.measure(runs, reference=next(iter(runs)), seconds=seconds, on_block=lambda done, total: progress.advance(done, total))
+def _measure(
+    runs: Mapping[str, clock.Candidate], seconds: float, progress: Progress
+) -> clock.Measurement:
+    return clock.measure(
+        runs,
+        reference=next(iter(runs)),
+        seconds=seconds,
+        on_block=lambda done, total: progress.advance(done, total),
+    )
 
 
 def _measure_engines(
-    candidates: Sequence[Candidate], whole: clock.Measurement, batch: int, seconds: float, progress: Progress
+    candidates: Sequence[Candidate],
+    whole: clock.Measurement,
+    batch: int,
+    seconds: float,
+    progress: Progress,
 ) -> tuple[clock.Measurement | None, list[Advice]]:
     """The candidates on a GPU once more, without copies."""
     on_gpu = {c.subject.name: c for c in candidates if phases.on_gpu(c.session)}
@@ -119,7 +160,11 @@ def _measure_engines(
         return None, []
     feeds = {name: batches_of(c.session, c.images, batch)[0] for name, c in on_gpu.items()}
     with progress.step("latency of the engines alone"):
-        measurement = _measure({name: phases.engine_only(c.session, feeds[name]) for name, c in on_gpu.items()}, seconds, progress)
+        measurement = _measure(
+            {name: phases.engine_only(c.session, feeds[name]) for name, c in on_gpu.items()},
+            seconds,
+            progress,
+        )
     found = []
     for name, c in on_gpu.items():
         compute, end_to_end = (m.timings[name].summary.median for m in (measurement, whole))
@@ -128,16 +173,26 @@ def _measure_engines(
 
 
 def _throughput(
-    candidates: Sequence[Candidate], request: BenchRequest, batch: int, options: SessionOptions, progress: Progress
+    candidates: Sequence[Candidate],
+    request: BenchRequest,
+    batch: int,
+    options: SessionOptions,
+    progress: Progress,
 ) -> dict[str, float]:
     """Images a second of each candidate with all streams busy."""
     with ExitStack() as stack, progress.step("throughput"):
         sessions = {}
         for c in candidates:
-            session = open_session(c.subject.bundle, c.subject.runtime, options, batch=batch, streams=request.streams)
+            session = open_session(
+                c.subject.bundle, c.subject.runtime, options, batch=batch, streams=request.streams
+            )
             sessions[c.subject.name] = stack.enter_context(session)
             session.bind(batches_of(session, c.images, batch)[0])
-        found = rates(sessions, seconds=request.seconds, on_block=lambda done, total: progress.advance(done, total))
+        found = rates(
+            sessions,
+            seconds=request.seconds,
+            on_block=lambda done, total: progress.advance(done, total),
+        )
     return {name: rate * batch for name, rate in found.items()}
 
 
@@ -146,7 +201,14 @@ def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -
     rows = []
     for name, timing in measurement.timings.items():
         comparable = name != reference and not {name, reference} & set(failed)
-        rows.append(LatencyRow(name, timing.summary, measurement.ratio(name) if comparable else None, timing.warm_up.settled))
+        rows.append(
+            LatencyRow(
+                name,
+                timing.summary,
+                measurement.ratio(name) if comparable else None,
+                timing.warm_up.settled,
+            )
+        )
     return Table(what, reference, tuple(rows), measurement.noise_floor)
 
 
@@ -166,8 +228,12 @@ def _proofs(candidates: Sequence[Candidate]) -> Iterator[Proof]:
         )
 
 
-def _verdicts(candidates: Sequence[Candidate], engines: clock.Measurement | None, whole: clock.Measurement) -> Iterator[Shipped]:
-    """One for each runtime and network of which just one FP16 and one INT8 bundle take part; by the engines alone where they were measured."""
+def _verdicts(
+    candidates: Sequence[Candidate], engines: clock.Measurement | None, whole: clock.Measurement
+) -> Iterator[Shipped]:
+    """One for each runtime and network of which just one FP16 and one INT8 bundle take part; by the
+    engines alone where they were measured.
+    """
     groups: dict[tuple[str, str, str | None], dict[str, list[Candidate]]] = {}
     for c in candidates:
         m = c.subject.bundle.manifest
@@ -180,7 +246,9 @@ def _verdicts(candidates: Sequence[Candidate], engines: clock.Measurement | None
         names = [found[0].subject.name for found in pair]
         measured = engines if engines is not None and set(names) <= set(engines.timings) else whole
         contenders = [
-            Contender(measured.timings[name].blocks, found[0].failures, phases.reformats(found[0].session))
+            Contender(
+                measured.timings[name].blocks, found[0].failures, phases.reformats(found[0].session)
+            )
             for name, found in zip(names, pair, strict=True)
         ]
         yield Shipped(runtime, network, verdict(*contenders))
@@ -189,4 +257,7 @@ def _verdicts(candidates: Sequence[Candidate], engines: clock.Measurement | None
 def _mixed(candidates: Sequence[Candidate]) -> Iterator[Advice]:
     networks = sorted({c.subject.bundle.manifest.network.name for c in candidates})
     if len(networks) > 1:
-        yield Advice(f"these are different networks ({', '.join(networks)}): a ratio compares them, not only their precision or runtime")
+        yield Advice(
+            f"these are different networks ({', '.join(networks)}): a ratio compares them, not "
+            f"only their precision or runtime"
+        )

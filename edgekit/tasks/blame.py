@@ -1,4 +1,6 @@
-"""What the user named, opened side by side: two of bundle, ``.onnx`` file and network, and photos for both."""
+"""What the user named, opened side by side: two of bundle, ``.onnx`` file and network, and photos
+for both.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,13 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class BlameRequest:
-    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes them, which are traced in FP32 with their own weights, and
-    at the other side's image size.
+    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes
+    them, which are traced in FP32 with their own weights, and at the other side's image size.
 
-    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled photos where neither side is one. ``mean`` and ``std`` are
-    the preprocessing of a graph that says none. ``bound`` is in dB. ``runtime`` computes the candidate; the reference is computed by ONNX Runtime.
+    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled
+    photos where neither side is one. ``mean`` and ``std`` are the preprocessing of a graph that
+    says none. ``bound`` is in dB. ``runtime`` computes the candidate; the reference is computed by
+    ONNX Runtime.
     """
 
     reference: str
@@ -51,7 +55,8 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
     """Opens both sides and compares their values.
 
     Raises:
-        InputError: one of them is nothing that can be read, they cannot be compared, or there is no such runtime.
+        InputError: one of them is nothing that can be read, they cannot be compared, or there is no
+            such runtime.
         EnvironmentLacks: the runtime cannot run here.
     """
     require(find(request.runtime))
@@ -70,7 +75,9 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
 
 @dataclass(frozen=True)
 class _Side:
-    """A graph, with the bundle that it lies in if it does; or a network that is still to be traced."""
+    """A graph, with the bundle that it lies in if it does; or a network that is still to
+    be traced.
+    """
 
     graph: Path | None = None
     bundle: Bundle | None = None
@@ -78,10 +85,18 @@ class _Side:
 
     @property
     def input(self) -> InputSpec | None:
-        """The preprocessing, where somebody said it: the bundle, the network, or the bundle that a graph was taken from."""
+        """The preprocessing, where somebody said it: the bundle, the network, or the bundle that a
+        graph was taken from.
+        """
         if self.bundle is not None:
             return self.bundle.manifest.input.spec()
-        return self.network.input if self.network is not None else None if self.graph is None else _stamped(self.graph)
+        return (
+            self.network.input
+            if self.network is not None
+            else None
+            if self.graph is None
+            else _stamped(self.graph)
+        )
 
 
 def _stamped(graph: Path) -> InputSpec | None:
@@ -91,16 +106,22 @@ def _stamped(graph: Path) -> InputSpec | None:
     try:
         return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
     except ValidationError as error:
-        raise BadNetwork(f"{graph}: what it says of its input cannot be read: {first_fault(error, 'json')}", hint=EXPORT_AGAIN) from error
+        raise BadNetwork(
+            f"{graph}: what it says of its input cannot be read: {first_fault(error, 'json')}",
+            hint=EXPORT_AGAIN,
+        ) from error
 
 
 def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:
     names = (request.reference, request.candidate)
     found = [_open_file(request.reference, CPU), _open_file(request.candidate, request.runtime)]
-    known = next((side.input for side in found if side is not None and side.input is not None), None)
+    known = next(
+        (side.input for side in found if side is not None and side.input is not None), None
+    )
     size = None if known is None else (known.height, known.width)
     return [
-        side or _Side(network=open_network(NetworkRequest(name, size=size), step.fetched)) for name, side in zip(names, found, strict=True)
+        side or _Side(network=open_network(NetworkRequest(name, size=size), step.fetched))
+        for name, side in zip(names, found, strict=True)
     ]
 
 
@@ -115,26 +136,47 @@ def _open_file(name: str, runtime: str) -> _Side | None:
     if path.suffix.lower() == ".onnx":
         return _Side(path, Bundle.open(path.parent) if (path.parent / MANIFEST).is_file() else None)
     if len(path.parts) > 1 and ".py" not in path.name:
-        raise BadBundle(f"{name} does not exist", hint="give a bundle's folder, an .onnx file, or the name of a network")
+        raise BadBundle(
+            f"{name} does not exist",
+            hint="give a bundle's folder, an .onnx file, or the name of a network",
+        )
     return None
 
 
 def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
-    """The images as both sides take them, and what the user should know of how they were made; the candidate's own come first."""
+    """The images as both sides take them, and what the user should know of how they were made; the
+    candidate's own come first.
+    """
     folder = request.images
-    if folder is None and (bundle := next((side.bundle for side in reversed(sides) if side.bundle is not None), None)) is not None:
+    if (
+        folder is None
+        and (
+            bundle := next(
+                (side.bundle for side in reversed(sides) if side.bundle is not None), None
+            )
+        )
+        is not None
+    ):
         return bundle.golden().inputs[:MAX_IMAGES], []
     notes: list[str] = []
     spec = next((side.input for side in reversed(sides) if side.input is not None), None)
     if spec is None:
-        spec, _, notes = input_of_graph(NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std), for_export=False)
+        spec, _, notes = input_of_graph(
+            NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std),
+            for_export=False,
+        )
     listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
     pixels = prepared.stack()
-    return pixels, [*notes, *(f"image passed over: {reason}" for reason in prepared.skipped.values())]
+    return pixels, [
+        *notes,
+        *(f"image passed over: {reason}" for reason in prepared.skipped.values()),
+    ]
 
 
-def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]) -> tuple[Taps, Taps]:
+def _taps(
+    sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]
+) -> tuple[Taps, Taps]:
     """Both sides as graphs. What is traced takes the other's batch."""
     found: dict[int, GraphValues] = {}
     batch: int | None = 1
@@ -144,7 +186,9 @@ def _taps(sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[n
         path = side.graph
         if side.network is not None:
             traced = steps.trace(side.network, folder / "traced.onnx", batch)
-            path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[: steps.PROBE_IMAGES])[0].path
+            path = steps.simplify(
+                traced, folder / "simplified.onnx", OPSET, images[: steps.PROBE_IMAGES]
+            )[0].path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch
@@ -165,5 +209,11 @@ def _read(path: Path, folder: Path, runtime: str, batch: int) -> GraphValues:
     if runtime in builders():
         from edgekit.layerwise.engine_values import MarkedEngines
 
-        return GraphTaps(artifact, folder, MarkedEngines(builders()[runtime], folder, batch), on_cpu=False, local=False)
+        return GraphTaps(
+            artifact,
+            folder,
+            MarkedEngines(builders()[runtime], folder, batch),
+            on_cpu=False,
+            local=False,
+        )
     return GraphTaps(artifact, folder, find(runtime), on_cpu=False)

@@ -1,4 +1,6 @@
-"""Engines into a bundle: built or taken from there, audited, proven on the golden images where a GPU is, written whole or not at all."""
+"""Engines into a bundle: built or taken from there, audited, proven on the golden images where a
+GPU is, written whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ from edgekit.runtimes.tensorrt.library import Library, Target
 
 @dataclass(frozen=True)
 class Built:
-    """An engine of a bundle. ``reused``: it was there already; ``ran``: a GPU here proved it on the golden images."""
+    """An engine of a bundle. ``reused``: it was there already; ``ran``: a GPU here proved it on the
+    golden images.
+    """
 
     engine: Engine
     artifact: Artifact
@@ -51,12 +55,19 @@ def build_engine(bundle: Bundle, builder: Builder, config: BuildConfig) -> Artif
 
 
 def build(
-    bundle: Bundle, builder: Builder, config: BuildConfig, *, force: bool = False, on_phase: OnPhase = lambda done, total, what: None
+    bundle: Bundle,
+    builder: Builder,
+    config: BuildConfig,
+    *,
+    force: bool = False,
+    on_phase: OnPhase = lambda done, total, what: None,
 ) -> Built:
-    """Adds an engine to a sound bundle's ``engines/``, with a json beside it that says what it was built for.
+    """Adds an engine to a sound bundle's ``engines/``, with a json beside it that says what it was
+    built for.
 
-    An engine that is there with the same graph, library, version, GPU and options is taken, unless ``force``. A new one is kept only if its layers compute
-    in what the bundle promises and, where the GPU is here, it meets the bundle's gate on the golden images.
+    An engine that is there with the same graph, library, version, GPU and options is taken, unless
+    ``force``. A new one is kept only if its layers compute in what the bundle promises and, where
+    the GPU is here, it meets the bundle's gate on the golden images.
 
     Raises:
         BadBundle: the bundle is damaged.
@@ -68,7 +79,11 @@ def build(
     target = library.target(config.capability)
     graph = bundle.strong_artifact if library.dialect == "strong" else bundle.artifact
     options = Options(
-        profiles=config.profiles, opt_level=config.opt_level, workspace=config.workspace, dla_core=config.dla_core, io=config.io
+        profiles=config.profiles,
+        opt_level=config.opt_level,
+        workspace=config.workspace,
+        dla_core=config.dla_core,
+        io=config.io,
     )
     name = engine_name(library, target, graph, options)
     final = bundle.path / ENGINES / name
@@ -89,7 +104,9 @@ def build(
 
 
 def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: Target) -> Built:
-    """An engine that is there; one that was built elsewhere, and that a GPU here can run, is proven now."""
+    """An engine that is there; one that was built elsewhere, and that a GPU here can run, is proven
+    now.
+    """
     record = found.record
     if target.is_here and record.golden is None:
         record = _proven(bundle, builder, found)
@@ -98,7 +115,12 @@ def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: Target) -> B
             file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _keep(bundle, workshop, found.path.name, (file,))
     engine = Engine(found.path, record)
-    return Built(engine, engine.artifact(bundle), _audited(record, bundle.manifest, found.path.name), reused=True)
+    return Built(
+        engine,
+        engine.artifact(bundle),
+        _audited(record, bundle.manifest, found.path.name),
+        reused=True,
+    )
 
 
 def _place(bundle: Bundle) -> Path:
@@ -113,13 +135,18 @@ def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
     result = audit_of(record, manifest)
     if result.failures:
         raise GateFailed(
-            f"{name}: {'; '.join(result.failures)}", hint="it was not added to the bundle; --opt-level 5 searches longer for kernels"
+            f"{name}: {'; '.join(result.failures)}",
+            hint="it was not added to the bundle; --opt-level 5 searches longer for kernels",
         )
     return result
 
 
-def audit_of(record: EngineRecord, manifest: Manifest | None, times: Mapping[str, float] | None = None) -> Audit:
-    """Whether an engine's layers compute in what its bundle promises; ``times`` are milliseconds by layer."""
+def audit_of(
+    record: EngineRecord, manifest: Manifest | None, times: Mapping[str, float] | None = None
+) -> Audit:
+    """Whether an engine's layers compute in what its bundle promises; ``times`` are milliseconds by
+    layer.
+    """
     excuse = None
     if record.dialect == "weak":
         excuse = "by the builder's choice"
@@ -127,8 +154,20 @@ def audit_of(record: EngineRecord, manifest: Manifest | None, times: Mapping[str
         excuse = "as the graph says, which has no form for strong typing: export it again for one"
     kept: Collection[str] = ()
     if manifest is not None:
-        kept = _kept_in_fp32(manifest) if record.dialect == "strong" and excuse is None else [kept.name for kept in manifest.kept]
-    return audit(record.layers, record.precision, kept, record.quantized, of=record.layers_of, excuse=excuse, times=times)
+        kept = (
+            _kept_in_fp32(manifest)
+            if record.dialect == "strong" and excuse is None
+            else [kept.name for kept in manifest.kept]
+        )
+    return audit(
+        record.layers,
+        record.precision,
+        kept,
+        record.quantized,
+        of=record.layers_of,
+        excuse=excuse,
+        times=times,
+    )
 
 
 def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
@@ -136,7 +175,9 @@ def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
     return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
 
 
-def _record(library: Library, plan: Plan, graph: Artifact, options: Options, path: Path) -> EngineRecord:
+def _record(
+    library: Library, plan: Plan, graph: Artifact, options: Options, path: Path
+) -> EngineRecord:
     return EngineRecord(
         runtime=library.name,
         version=library.version,
@@ -170,7 +211,10 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
         layers, notes = session.layers(), session.notes
     if failures := lost(parity, bundle.manifest, elsewhere=True):
-        raise GateFailed(f"{engine.path.name} on the golden images: {'; '.join(failures)}", hint="the engine was not kept")
+        raise GateFailed(
+            f"{engine.path.name} on the golden images: {'; '.join(failures)}",
+            hint="the engine was not kept",
+        )
     check = GoldenCheck(
         images=parity.images,
         flips=parity.flips,
@@ -178,18 +222,26 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
         max_abs=parity.max_abs,
     )
     return engine.record.model_copy(
-        update={"layers_of": "engine", "layers": layers, "golden": check, "notes": (*engine.record.notes, *notes)}
+        update={
+            "layers_of": "engine",
+            "layers": layers,
+            "golden": check,
+            "notes": (*engine.record.notes, *notes),
+        }
     )
 
 
 def _keep(bundle: Bundle, workshop: Sibling, name: str, files: Sequence[Path]) -> None:
     """Moves an engine, its record, or both into ``engines/`` and lists them in the manifest.
 
-    The manifest's exchange is the commit: what an interruption leaves before it is not listed, so that the bundle is sound at every moment, and is
-    removed here the next time at the latest.
+    The manifest's exchange is the commit: what an interruption leaves before it is not listed, so
+    that the bundle is sound at every moment, and is removed here the next time at the latest.
     """
     (bundle.path / ENGINES).mkdir(exist_ok=True)
-    pair = {path: bundle.path / path for path in (f"{ENGINES}/{name}", f"{ENGINES}/{record_path(Path(name)).name}")}
+    pair = {
+        path: bundle.path / path
+        for path in (f"{ENGINES}/{name}", f"{ENGINES}/{record_path(Path(name)).name}")
+    }
     moves = {file: bundle.path / ENGINES / file.name for file in files}
     with locked(bundle.path):
         current = Bundle.open(bundle.path)
@@ -200,7 +252,14 @@ def _keep(bundle: Bundle, workshop: Sibling, name: str, files: Sequence[Path]) -
         try:
             for file, target in moves.items():
                 file.replace(target)
-            _relist(current, workshop, {path: FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size) for path, file in pair.items()})
+            _relist(
+                current,
+                workshop,
+                {
+                    path: FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
+                    for path, file in pair.items()
+                },
+            )
         except BaseException:
             _sweep(Bundle.open(bundle.path).leftovers())
             raise
@@ -212,8 +271,14 @@ def _sweep(leftovers: Iterable[Path]) -> None:
 
 
 def _relist(bundle: Bundle, workshop: Sibling, entries: Mapping[str, FileEntry | None]) -> Bundle:
-    """Rewrites the manifest with some files' entries replaced, or left out where None, in one step."""
-    files = {name: entry for name, entry in {**bundle.manifest.files, **entries}.items() if entry is not None}
+    """Rewrites the manifest with some files' entries replaced, or left out where None, in
+    one step.
+    """
+    files = {
+        name: entry
+        for name, entry in {**bundle.manifest.files, **entries}.items()
+        if entry is not None
+    }
     manifest = bundle.manifest.model_copy(update={"files": dict(sorted(files.items()))})
     partial = workshop.path / MANIFEST
     partial.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")

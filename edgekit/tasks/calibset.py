@@ -19,7 +19,9 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """``sha256`` is of names and contents; ``duplicates`` maps a file to the one it repeats byte for byte, ``corrupt`` to the reason."""
+    """``sha256`` is of names and contents; ``duplicates`` maps a file to the one it repeats byte
+    for byte, ``corrupt`` to the reason.
+    """
 
     path: Path
     count: int
@@ -57,7 +59,10 @@ def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> Calib
         else:
             first[digest] = path
     if not first:
-        raise BadImage(f"none of {len(listed.paths)} photos in {folder} can be read: {next(iter(corrupt.values()))}")
+        raise BadImage(
+            f"none of {len(listed.paths)} photos in {folder} can be read: "
+            f"{next(iter(corrupt.values()))}"
+        )
     chosen = ImageFolder(folder, tuple(first.values())).spread(count)
     with Staging(out, force=force) as staging:
         for path in chosen.paths:
@@ -67,8 +72,12 @@ def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> Calib
         digests = {path: digest for digest, path in first.items()}
         photos = {name(path): digests[path] for path in chosen.paths}
         ignored = tuple(name(path) for path in listed.ignored)
-        result = CalibrationSet(staging.final, len(photos), chosen.sha256(), photos, duplicates, corrupt, ignored)
-        facts = {key: value for key, value in plain(result).items() if key not in ("path", "photos")}
+        result = CalibrationSet(
+            staging.final, len(photos), chosen.sha256(), photos, duplicates, corrupt, ignored
+        )
+        facts = {
+            key: value for key, value in plain(result).items() if key not in ("path", "photos")
+        }
         text = json.dumps({"edgekit": edgekit.__version__, **facts, "files": photos}, indent=1)
         (staging.path / MANIFEST).write_text(text + "\n", encoding="utf-8")
         return replace(result, path=staging.commit())

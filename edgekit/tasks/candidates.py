@@ -1,4 +1,6 @@
-"""What a bench compares: every bundle in every runtime, and PyTorch where the network can be had again, each with its parity."""
+"""What a bench compares: every bundle in every runtime, and PyTorch where the network can be had
+again, each with its parity.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ TORCH = "torch"
 
 @dataclass(frozen=True)
 class Subject:
-    """What can be measured: a bundle in a runtime, or the network that it was made from in PyTorch, in FP32."""
+    """What can be measured: a bundle in a runtime, or the network that it was made from in PyTorch,
+    in FP32.
+    """
 
     name: str
     bundle: Bundle
@@ -39,7 +43,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subject, open and ready. ``failures`` say how far it is from what the bundle promises; no speed-up is claimed with any."""
+    """A subject, open and ready. ``failures`` say how far it is from what the bundle promises; no
+    speed-up is claimed with any.
+    """
 
     subject: Subject
     session: Session
@@ -57,7 +63,10 @@ def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
     bundles = [Bundle.open(path) for path in paths]
     places = [bundle.path.resolve() for bundle in bundles]
     if twice := next((path for path in places if places.count(path) > 1), None):
-        raise InputError(f"{twice} is given twice", hint="the first candidate is measured against itself anyway: see the noise floor")
+        raise InputError(
+            f"{twice} is given twice",
+            hint="the first candidate is measured against itself anyway: see the noise floor",
+        )
     for bundle in bundles:
         bundle.check_whole()
     return bundles
@@ -69,7 +78,11 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
     Raises:
         InputError: a graph of another static batch.
     """
-    static = {bundle.path: size for bundle in bundles if isinstance(size := bundle.manifest.input.shape[0], int)}
+    static = {
+        bundle.path: size
+        for bundle in bundles
+        if isinstance(size := bundle.manifest.input.shape[0], int)
+    }
     batch = asked or next(iter(static.values()), 1)
     for path, size in static.items():
         if size != batch:
@@ -81,8 +94,11 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
     return batch
 
 
-def subjects(bundles: Sequence[Bundle], runtimes: Sequence[str]) -> tuple[list[Subject], dict[str, str]]:
-    """The subjects in the order of the runtimes, then of the bundles; and those that are left out, with the reason.
+def subjects(
+    bundles: Sequence[Bundle], runtimes: Sequence[str]
+) -> tuple[list[Subject], dict[str, str]]:
+    """The subjects in the order of the runtimes, then of the bundles; and those that are left out,
+    with the reason.
 
     Raises:
         InputError: a runtime that nobody knows.
@@ -97,13 +113,19 @@ def subjects(bundles: Sequence[Bundle], runtimes: Sequence[str]) -> tuple[list[S
             chosen += found
             continue
         if runtime not in known():
-            raise InputError(f"unknown runtime {runtime!r}", hint=f"one of {', '.join((TORCH, *known()))}")
+            raise InputError(
+                f"unknown runtime {runtime!r}", hint=f"one of {', '.join((TORCH, *known()))}"
+            )
         require(find(runtime))
-        chosen += [Subject(f"{runtime} {labels[bundle.path]}", bundle, runtime) for bundle in bundles]
+        chosen += [
+            Subject(f"{runtime} {labels[bundle.path]}", bundle, runtime) for bundle in bundles
+        ]
     return chosen, left_out
 
 
-def _torch_subjects(bundles: Sequence[Bundle], labels: Mapping[Path, str]) -> tuple[list[Subject], dict[str, str]]:
+def _torch_subjects(
+    bundles: Sequence[Bundle], labels: Mapping[Path, str]
+) -> tuple[list[Subject], dict[str, str]]:
     """One for each network, whatever the precisions of its bundles."""
     state = torch.available()
     if not state.ok:
@@ -115,12 +137,20 @@ def _torch_subjects(bundles: Sequence[Bundle], labels: Mapping[Path, str]) -> tu
         if reason := _why_not_torch(m):
             left_out[f"torch {labels[bundle.path]}"] = reason
         else:
-            networks.setdefault((m.network.name, m.weights.sha256, m.weights.seed, m.input.height, m.input.width), bundle)
+            networks.setdefault(
+                (m.network.name, m.weights.sha256, m.weights.seed, m.input.height, m.input.width),
+                bundle,
+            )
     alone = len(networks) == 1
-    return [Subject(TORCH if alone else f"torch {labels[bundle.path]}", bundle, TORCH) for bundle in networks.values()], left_out
+    return [
+        Subject(TORCH if alone else f"torch {labels[bundle.path]}", bundle, TORCH)
+        for bundle in networks.values()
+    ], left_out
 
 
-def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack: ExitStack) -> Candidate:
+def open_candidate(
+    subject: Subject, batch: int, options: SessionOptions, stack: ExitStack
+) -> Candidate:
     """Opens a subject and compares it, in batches of ``batch``, with the bundle's golden outputs.
 
     Raises:
@@ -137,7 +167,11 @@ def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack:
     stack.enter_context(session)
     outputs = _outputs(session, golden.inputs, batch)
     if outputs.shape != golden.outputs.shape:
-        raise BadBundle(f"{bundle.path} returns shape {outputs.shape}; its golden outputs are {golden.outputs.shape}", hint=EXPORT_AGAIN)
+        raise BadBundle(
+            f"{bundle.path} returns shape {outputs.shape}; its golden outputs are "
+            f"{golden.outputs.shape}",
+            hint=EXPORT_AGAIN,
+        )
     parity = compare(golden.outputs, outputs)
     failures = (
         DEFAULT_GATES["fp32"].failures(parity)
@@ -150,24 +184,37 @@ def open_candidate(subject: Subject, batch: int, options: SessionOptions, stack:
 def _outputs(session: Session, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
     spec, output = session.inputs[0], session.outputs[0].name
     spec = replace(spec, shape=(batch, *spec.shape[1:]))
-    return np.concatenate([rows_of(session.run({spec.name: feed})[output], count) for feed, count in batches(spec, images)]).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [
+            rows_of(session.run({spec.name: feed})[output], count)
+            for feed, count in batches(spec, images)
+        ]
+    ).astype(np.float32)
 
 
 def _labels(bundles: Sequence[Bundle]) -> dict[Path, str]:
-    """What tells bundles apart: the precision where there is one, else the folder's name, or the whole path where names repeat."""
+    """What tells bundles apart: the precision where there is one, else the folder's name, or the
+    whole path where names repeat.
+    """
     if len(bundles) == 1:
         return {bundles[0].path: bundles[0].manifest.precision}
     names = [bundle.path.resolve().name for bundle in bundles]
-    return {bundle.path: name if names.count(name) == 1 else str(bundle.path) for bundle, name in zip(bundles, names, strict=True)}
+    return {
+        bundle.path: name if names.count(name) == 1 else str(bundle.path)
+        for bundle, name in zip(bundles, names, strict=True)
+    }
 
 
 def _why_not_torch(manifest: Manifest) -> str | None:
-    """Why the network of a bundle cannot be had in PyTorch again; None where it can, so far as the manifest tells."""
+    """Why the network of a bundle cannot be had in PyTorch again; None where it can, so far as the
+    manifest tells.
+    """
     network, weights = manifest.network, manifest.weights
     if network.origin != "zoo":
-        return f"{network.name} is not of the zoo ({network.origin}), so that the bundle cannot bring it back"
+        return (
+            f"{network.name} is not of the zoo ({network.origin}), so that the bundle cannot "
+            f"bring it back"
+        )
     if weights.source not in ("pretrained", "random"):
         return f"its weights came from {weights.file or weights.source}, which is not in the bundle"
     return None
@@ -183,7 +230,8 @@ def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
     network = open_network(NetworkRequest(m.network.name, weights, (m.input.height, m.input.width)))
     if network.weights.sha256 != m.weights.sha256:
         raise BadWeights(
-            f"{m.network.name} comes with other weights now than those of {bundle.path}", hint="export it again, or leave torch away"
+            f"{m.network.name} comes with other weights now than those of {bundle.path}",
+            hint="export it again, or leave torch away",
         )
     assert network.module is not None
     shape = ("batch", *m.input.shape[1:])

@@ -28,7 +28,9 @@ class Classified:
     classes: tuple[Guess, ...]
 
 
-def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str = CPU) -> list[Classified]:
+def classify(
+    bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str = CPU
+) -> list[Classified]:
     """The ``top`` likeliest classes of each photo, best first, computed by the runtime of a name.
 
     Raises:
@@ -39,14 +41,21 @@ def classify(bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str 
     """
     bundle.check_exported()
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
-    pixels = np.stack([preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos])
+    pixels = np.stack(
+        [preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos]
+    )
     with open_session(bundle, runtime, SessionOptions()) as session:
         outputs = scores(session, pixels, bundle.manifest.output.classes)
     shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
     results = []
     for photo, row in zip(photos, shares, strict=True):
         best = np.argsort(-row, kind="stable")[:top]
-        results.append(Classified(photo, tuple(Guess(int(i), labels[i] if labels else None, float(row[i])) for i in best)))
+        results.append(
+            Classified(
+                photo,
+                tuple(Guess(int(i), labels[i] if labels else None, float(row[i])) for i in best),
+            )
+        )
     return results
 
 

@@ -10,13 +10,23 @@ from edgekit.machine.accelerators import Accelerators, accelerators
 from edgekit.machine.environment import VNNI, X86, Environment, describe
 from edgekit.runtimes import Availability, availability
 from edgekit.runtimes.tensorrt.library import NUMPY_1, wants_numpy_1
-from edgekit.targets import Target, Trap, missing_dla_compiler, parse_version, show_version, target_of, traps_for
+from edgekit.targets import (
+    Target,
+    Trap,
+    missing_dla_compiler,
+    parse_version,
+    show_version,
+    target_of,
+    traps_for,
+)
 from edgekit.targets.table import Version
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``target`` is the Jetson and its row of the device table, None elsewhere; ``traps`` are those of the target, with their sources."""
+    """``target`` is the Jetson and its row of the device table, None elsewhere; ``traps`` are those
+    of the target, with their sources.
+    """
 
     environment: Environment
     runtimes: Mapping[str, Availability]
@@ -31,11 +41,19 @@ def diagnose() -> Diagnosis:
     return judge(describe(), availability(), accelerators())
 
 
-def judge(environment: Environment, runtimes: Mapping[str, Availability], found: Accelerators) -> Diagnosis:
-    """Findings, each with what would mend it: the machine's first, then its software's, then the traps of its target."""
+def judge(
+    environment: Environment, runtimes: Mapping[str, Availability], found: Accelerators
+) -> Diagnosis:
+    """Findings, each with what would mend it: the machine's first, then its software's, then the
+    traps of its target.
+    """
     target = target_of(environment, found.sm)
     traps = traps_for(target, found.tensorrt) if target is not None else ()
-    if target is not None and not found.dla_compiler and (trap := missing_dla_compiler(target, found.tensorrt)):
+    if (
+        target is not None
+        and not found.dla_compiler
+        and (trap := missing_dla_compiler(target, found.tensorrt))
+    ):
         traps = (*traps, trap)
     findings = [finding for rule in _MACHINE for finding in rule(environment)]
     findings += [finding for rule in _SOFTWARE for finding in rule(environment, found)]
@@ -51,7 +69,8 @@ def judge(environment: Environment, runtimes: Mapping[str, Availability], found:
 def _int8(environment: Environment) -> Iterator[Advice]:
     if environment.cpu.architecture in X86 and not VNNI & set(environment.cpu.flags):
         yield Advice(
-            "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit asks for its exact ones, which are slower",
+            "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit "
+            "asks for its exact ones, which are slower",
             "time INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
         )
 
@@ -60,17 +79,24 @@ def _cores(environment: Environment) -> Iterator[Advice]:
     cpu, load = environment.cpu, environment.before.load
     if cpu.quota is not None and cpu.quota < len(cpu.affinity):
         yield Advice(
-            f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be uneven", "raise its CPU limit to measure"
+            f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be "
+            f"uneven",
+            "raise its CPU limit to measure",
         )
     if load is not None and load > len(cpu.affinity):
         yield Advice(
-            f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too high", "wait until the machine is idle"
+            f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too "
+            f"high",
+            "wait until the machine is idle",
         )
 
 
 def _jetson_clocks(environment: Environment) -> Iterator[Advice]:
     if environment.jetson is not None and environment.jetson.gpu_clock_locked is False:
-        yield Advice("the GPU's clock is not locked: latencies will vary with what ran before", "sudo jetson_clocks, before measuring")
+        yield Advice(
+            "the GPU's clock is not locked: latencies will vary with what ran before",
+            "sudo jetson_clocks, before measuring",
+        )
 
 
 # ---- its software
@@ -81,12 +107,14 @@ def _driver(environment: Environment, found: Accelerators) -> Iterator[Advice]:
         if environment.gpus or environment.jetson is not None:
             yield Advice(
                 "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it",
-                "in a container, start it with --gpus all (--runtime nvidia on Jetson); elsewhere install the driver",
+                "in a container, start it with --gpus all (--runtime nvidia on Jetson); elsewhere "
+                "install the driver",
             )
     elif found.driver.problem:
         yield Advice(
             f"the NVIDIA driver finds no GPU: {found.driver.problem}",
-            "reboot after a driver update; in a container, start it with --gpus all (--runtime nvidia on Jetson)",
+            "reboot after a driver update; in a container, start it with --gpus all (--runtime "
+            "nvidia on Jetson)",
         )
 
 
@@ -97,8 +125,10 @@ def _cuda(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     for package, version in found.cuda_packages.items():
         if parse_version(version)[:1] > parse_version(found.driver.version)[:1]:
             yield Advice(
-                f"{package} {version} is newer than the driver serves, CUDA {found.driver.version}: it fails with cudaErrorInsufficientDriver (35)",
-                f"update the driver, or install packages for CUDA {found.driver.version.partition('.')[0]}",
+                f"{package} {version} is newer than the driver serves, CUDA "
+                f"{found.driver.version}: it fails with cudaErrorInsufficientDriver (35)",
+                f"update the driver, or install packages for CUDA "
+                f"{found.driver.version.partition('.')[0]}",
             )
 
 
@@ -107,29 +137,43 @@ def _tensorrt(environment: Environment, found: Accelerators) -> Iterator[Advice]
     if libraries and not found.has_tensorrt_module:
         yield Advice(
             f"TensorRT {', '.join(libraries)} is installed, but this Python has no module tensorrt",
-            "make the virtual environment with --system-site-packages, from the Python that JetPack or the package was built for",
+            "make the virtual environment with --system-site-packages, from the Python that "
+            "JetPack or the package was built for",
         )
     versions = {f"libnvinfer at {files[0]}": version for version, files in libraries.items()}
     if found.tensorrt_module is not None:
         versions["the Python module"] = found.tensorrt_module
     first, *others = versions.items() if versions else [("", "")]
-    if other := next((other for other in others if not _agree(parse_version(first[1]), parse_version(other[1]))), None):
+    if other := next(
+        (other for other in others if not _agree(parse_version(first[1]), parse_version(other[1]))),
+        None,
+    ):
         yield Advice(
-            f"two versions of TensorRT are on the path: {first[0]} is {first[1]}, {other[0]} is {other[1]}",
-            "remove one: engines of one version do not open in the other, and the loader decides which library a module gets",
+            f"two versions of TensorRT are on the path: {first[0]} is {first[1]}, {other[0]} is "
+            f"{other[1]}",
+            "remove one: engines of one version do not open in the other, and the loader decides "
+            "which library a module gets",
         )
 
 
 def _numpy(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     module, numpy = found.tensorrt_module, environment.packages.get("numpy")
-    if module is not None and numpy is not None and wants_numpy_1(parse_version(module), parse_version(numpy)):
+    if (
+        module is not None
+        and numpy is not None
+        and wants_numpy_1(parse_version(module), parse_version(numpy))
+    ):
         yield Advice(
-            f"the bindings of TensorRT {module} were made for NumPy 1 and give garbage with NumPy {numpy}, without an error", NUMPY_1
+            f"the bindings of TensorRT {module} were made for NumPy 1 and give garbage with NumPy "
+            f"{numpy}, without an error",
+            NUMPY_1,
         )
 
 
 def _agree(one: Version, other: Version) -> bool:
-    """Whether two versions may be the same: as far as both tell, and not beyond the third number, which is where packages differ."""
+    """Whether two versions may be the same: as far as both tell, and not beyond the third number,
+    which is where packages differ.
+    """
     length = min(len(one), len(other), 3)
     return one[:length] == other[:length]
 
@@ -137,19 +181,30 @@ def _agree(one: Version, other: Version) -> bool:
 def _onnxruntime(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     if {"onnxruntime", "onnxruntime-gpu"} <= set(found.distributions):
         yield Advice(
-            "onnxruntime and onnxruntime-gpu are both installed: they are one module, and the last one installed took the other's files",
+            "onnxruntime and onnxruntime-gpu are both installed: they are one module, and the last "
+            "one installed took the other's files",
             "pip uninstall onnxruntime onnxruntime-gpu, then install the one you want",
         )
 
 
 def _unlisted(target: Target) -> Advice:
     if target.jetpack is None:
-        return Advice(f"Jetson Linux {target.l4t} is not in edgekit's device table: its traps are not known", "report it, with this output")
+        return Advice(
+            f"Jetson Linux {target.l4t} is not in edgekit's device table: its traps are not known",
+            "report it, with this output",
+        )
     return Advice(
-        f"Jetson Linux {target.l4t} is not in edgekit's device table; JetPack {target.jetpack.version} "
+        f"Jetson Linux {target.l4t} is not in edgekit's device table; JetPack "
+        f"{target.jetpack.version} "
         f"({show_version(target.jetpack.l4t)}) is the last before it and stands for it"
     )
 
 
 _MACHINE: tuple[Callable[[Environment], Iterator[Advice]], ...] = (_int8, _cores, _jetson_clocks)
-_SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (_driver, _cuda, _tensorrt, _numpy, _onnxruntime)
+_SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (
+    _driver,
+    _cuda,
+    _tensorrt,
+    _numpy,
+    _onnxruntime,
+)

@@ -1,4 +1,6 @@
-"""An engine looked into: its record, its layers, and the time of each where the GPU that it was built for is here."""
+"""An engine looked into: its record, its layers, and the time of each where the GPU that it was
+built for is here.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,14 @@ def inspect(engine: Engine) -> Inspection:
             reason = None
         except EdgekitError as error:
             reason = error.message
-    return Inspection(engine.path, record, record.layers, audit_of(record, bundle.manifest if bundle else None, times), times, reason)
+    return Inspection(
+        engine.path,
+        record,
+        record.layers,
+        audit_of(record, bundle.manifest if bundle else None, times),
+        times,
+        reason,
+    )
 
 
 def _measure(engine: Engine, bundle: Bundle) -> tuple[EngineRecord, dict[str, float]]:
@@ -61,7 +70,9 @@ def _measure(engine: Engine, bundle: Bundle) -> tuple[EngineRecord, dict[str, fl
         spec = session.inputs[0]
         images, _ = next(batches(spec, bundle.golden().inputs))
         times = layer_times(session, {spec.name: images})
-        return engine.record.model_copy(update={"layers": session.layers(), "layers_of": "engine"}), times
+        return engine.record.model_copy(
+            update={"layers": session.layers(), "layers_of": "engine"}
+        ), times
 
 
 def _bundle_of(engine: Path) -> Bundle | None:

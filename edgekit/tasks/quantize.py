@@ -22,8 +22,9 @@ from edgekit.sources.networks import NetworkRequest, open_network
 
 @dataclass(frozen=True)
 class QuantizedFile:
-    """``parity`` of the written graph with the FP32 one on the photos that nothing was taken from and nothing chosen by; ``judged`` is False where they
-    were too few to pass the gate, and ``caveat`` says by how little it was met."""
+    """``parity`` of the written graph with the FP32 one on the photos that nothing was taken from
+    and nothing chosen by; ``judged`` is False where they were too few to pass the gate, and
+    ``caveat`` says by how little it was met."""
 
     path: Path
     sha256: str
@@ -52,7 +53,8 @@ def quantize_file(
     """Prepares, simplifies and quantizes a graph; the file appears when it is whole.
 
     Raises:
-        InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be used.
+        InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be
+            used.
         GateFailed: the gate was not met by the photos that judge; no file is written.
     """
     check_writable("--out", out)
@@ -69,16 +71,26 @@ def quantize_file(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
             traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)
-            simplified, notes = steps.simplify(traced, Path(folder) / "simplified.onnx", 17, calibration.choosers[: steps.PROBE_IMAGES])
+            simplified, notes = steps.simplify(
+                traced,
+                Path(folder) / "simplified.onnx",
+                17,
+                calibration.choosers[: steps.PROBE_IMAGES],
+            )
         with step("quantize"):
             config = steps.quantization(required, calibrator, rounding)
             final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
         with step("judge"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
             ladder = steps.Ladder.over(reference, images.pixels[images.places(calibration.judges)])
-            ladder.climb("int8", final.artifact, step.seconds, required, judges=range(len(ladder.images)))
+            ladder.climb(
+                "int8", final.artifact, step.seconds, required, judges=range(len(ladder.images))
+            )
         rung = ladder.rungs[-1]
         if rung.failures:
-            raise GateFailed("; ".join(rung.failures), hint="give more photos like those the network will see, or relax --gate")
+            raise GateFailed(
+                "; ".join(rung.failures),
+                hint="give more photos like those the network will see, or relax --gate",
+            )
         assert final.calibration is not None and rung.parity is not None
         result = QuantizedFile(
             out,

@@ -17,20 +17,31 @@ CPU = "onnxruntime"
 
 
 def graph_for(bundle: Bundle, runtime: str, *, proven: bool = False) -> Artifact:
-    """The graph of a bundle that a runtime computes fastest; with ``proven`` the one that parity was proven on and engines are built from."""
+    """The graph of a bundle that a runtime computes fastest; with ``proven`` the one that parity
+    was proven on and engines are built from.
+    """
     return bundle.cpu_artifact if runtime == CPU and not proven else bundle.artifact
 
 
 def open_session(
-    bundle: Bundle, runtime: str, options: SessionOptions, *, proven: bool = False, batch: int = 1, streams: int = 1
+    bundle: Bundle,
+    runtime: str,
+    options: SessionOptions,
+    *,
+    proven: bool = False,
+    batch: int = 1,
+    streams: int = 1,
 ) -> Session:
-    """Opens a bundle in the runtime of a name; where that needs an engine, one is built into the bundle, or taken if it is there.
+    """Opens a bundle in the runtime of a name; where that needs an engine, one is built into the
+    bundle, or taken if it is there.
 
-    A graph of dynamic batch is built for ``batch``. With more than one of ``streams`` the session is for throughput alone.
+    A graph of dynamic batch is built for ``batch``. With more than one of ``streams`` the session
+    is for throughput alone.
 
     Raises:
         InputError: no such runtime, or one that has no streams.
-        BadBundle: the graph is not the one that was exported, or takes and gives something else than the manifest says.
+        BadBundle: the graph is not the one that was exported, or takes and gives something else
+            than the manifest says.
         EnvironmentLacks: the runtime cannot run here.
         BadNetwork: the runtime refuses the graph.
     """
@@ -38,7 +49,10 @@ def open_session(
     require(chosen)
     if runtime not in builders():
         if streams > 1:
-            raise InputError(f"{runtime} has no streams", hint=f"leave --streams away, or use --runtime {' or '.join(builders())}")
+            raise InputError(
+                f"{runtime} has no streams",
+                hint=f"leave --streams away, or use --runtime {' or '.join(builders())}",
+            )
         graph = graph_for(bundle, runtime, proven=proven)
         bundle.check(graph.path.name)
         session = chosen.load(graph, options)
@@ -49,7 +63,11 @@ def open_session(
 
     builder = builders()[runtime]
     dynamic = not isinstance(bundle.manifest.input.shape[0], int)
-    engine = build_engine(Bundle.open(bundle.path), builder, BuildConfig(profiles=((batch, batch, batch),) if dynamic else ()))
+    engine = build_engine(
+        Bundle.open(bundle.path),
+        builder,
+        BuildConfig(profiles=((batch, batch, batch),) if dynamic else ()),
+    )
     return builder.load_streams(engine, streams) if streams > 1 else builder.load(engine, options)
 
 
@@ -71,7 +89,9 @@ def scores(session: Session, images: NDArray[np.float32], classes: int) -> NDArr
     outputs = run_batches(session, images)
     if outputs.shape != (len(images), classes):
         raise BadNetwork(
-            f"the graph returns shape {outputs.shape} for {len(images)} images; the manifest says {classes} classes", hint=EXPORT_AGAIN
+            f"the graph returns shape {outputs.shape} for {len(images)} images; the manifest says "
+            f"{classes} classes",
+            hint=EXPORT_AGAIN,
         )
     return outputs
 
@@ -81,10 +101,19 @@ def _check_interface(session: Session, graph: Artifact) -> None:
     Raises:
         BadBundle: the session's input or output is not the one that the manifest tells.
     """
-    for what, found, told in (("takes", session.inputs, graph.inputs), ("gives", session.outputs, graph.outputs)):
-        if len(found) != 1 or found[0].name != told[0].name or (what == "takes" and found[0].shape[1:] != told[0].shape[1:]):
+    for what, found, told in (
+        ("takes", session.inputs, graph.inputs),
+        ("gives", session.outputs, graph.outputs),
+    ):
+        if (
+            len(found) != 1
+            or found[0].name != told[0].name
+            or (what == "takes" and found[0].shape[1:] != told[0].shape[1:])
+        ):
             raise BadBundle(
-                f"{graph.path} {what} {', '.join(map(str, found)) or 'nothing'}; the manifest says {told[0]}", hint=EXPORT_AGAIN
+                f"{graph.path} {what} {', '.join(map(str, found)) or 'nothing'}; the manifest says "
+                f"{told[0]}",
+                hint=EXPORT_AGAIN,
             )
 
 
@@ -95,4 +124,6 @@ def require(runtime: Runtime) -> None:
     """
     state = runtime.available()
     if not state.ok:
-        raise EnvironmentLacks(f"{runtime.name} cannot run here: {state.reason}", hint=state.install_hint)
+        raise EnvironmentLacks(
+            f"{runtime.name} cannot run here: {state.reason}", hint=state.install_hint
+        )

@@ -1,4 +1,6 @@
-"""Proof that travels: hashes, then parity with the reference outputs in the bundle. No torch and no onnx needed."""
+"""Proof that travels: hashes, then parity with the reference outputs in the bundle. No torch and no
+onnx needed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from edgekit.tasks.sessions import CPU, open_session, run_golden
 class Verification:
     """``damage`` names files that are not what was exported; parity is not measured then.
 
-    ``parity`` is that of ``model.onnx``; ``cpu_form`` that of the form of an INT8 graph which the CPU runs, where the bundle has one and the CPU was asked.
+    ``parity`` is that of ``model.onnx``; ``cpu_form`` that of the form of an INT8 graph which the
+    CPU runs, where the bundle has one and the CPU was asked.
     """
 
     files: int
@@ -53,5 +56,8 @@ def verify(bundle: Bundle, runtime: str = CPU) -> Verification:
     cpu_form = None
     if runtime == CPU and CPU_MODEL in bundle.manifest.files:
         cpu_form = prove(proven=False)
-        failures += tuple(f"{CPU_MODEL}: {failure}" for failure in lost(cpu_form, bundle.manifest, elsewhere=False))
+        failures += tuple(
+            f"{CPU_MODEL}: {failure}"
+            for failure in lost(cpu_form, bundle.manifest, elsewhere=False)
+        )
     return Verification(files, (), runtime, parity, cpu_form, failures)

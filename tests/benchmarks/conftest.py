@@ -1,4 +1,6 @@
-"""The GPU benchmark's own modules, which import each other by name as its scripts do, and bundles of a small network that ``prepare.py`` made."""
+"""The GPU benchmark's own modules, which import each other by name as its scripts do, and bundles
+of a small network that ``prepare.py`` made.
+"""
 
 from __future__ import annotations
 

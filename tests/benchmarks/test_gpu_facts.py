@@ -1,4 +1,6 @@
-"""``benchmarks/gpu/facts.py`` without a GPU: its probes compute what ONNX Runtime says, and an answer that does not come costs no other."""
+"""``benchmarks/gpu/facts.py`` without a GPU: its probes compute what ONNX Runtime says, and an
+answer that does not come costs no other.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,22 @@ from edgekit.runtimes.tensorrt import library
 from ..runtimes.tensorrt.doubles import WEAK, Scenario, install, plug_gpu
 
 
-def test_every_form_of_the_probe_computes_the_same_numbers(gpu: SimpleNamespace, tmp_path: Path) -> None:
+def test_every_form_of_the_probe_computes_the_same_numbers(
+    gpu: SimpleNamespace, tmp_path: Path
+) -> None:
     probes = {form: gpu.probes.write_probe(tmp_path, form) for form in gpu.probes.FORMS}
     for form, probe in probes.items():
-        session = onnxruntime.InferenceSession(str(probe.artifact.path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(probe.artifact.path), providers=["CPUExecutionProvider"]
+        )
         (scores,) = session.run([probe.output], dict(probe.feeds))
         assert np.ptp(probe.expected) > 1.0
         np.testing.assert_allclose(scores, probe.expected, rtol=1e-5, atol=1e-4, err_msg=form)
 
 
-def test_without_a_gpu_nothing_is_asked(gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_without_a_gpu_nothing_is_asked(
+    gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert gpu.facts.main(["--out", str(tmp_path / "facts.json")]) == 3
     assert "error: tensorrt" in capsys.readouterr().err
     assert not (tmp_path / "facts.json").exists()
@@ -37,26 +45,57 @@ def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
     install(monkeypatch, WEAK, Scenario())
     monkeypatch.setattr(library, "installed_version", lambda packages: None)
     out = tmp_path / "facts.json"
-    assert gpu.facts.main(["--network", "resnet18", "--bundles", str(tmp_path), "--out", str(out), "--seconds-left", "600"]) == 0
+    assert (
+        gpu.facts.main(
+            [
+                "--network",
+                "resnet18",
+                "--bundles",
+                str(tmp_path),
+                "--out",
+                str(out),
+                "--seconds-left",
+                "600",
+            ]
+        )
+        == 0
+    )
     told = json.loads(out.read_text())
     assert told["machine"]["sm"] == "sm90"
     # The processes that are asked have no double of TensorRT: each says so for itself.
     assert "error" in told["boundary types"]
-    assert {"weights of int8", "timing cache", "damaged engine", "captured graph", "engines of resnet18", "io types of resnet18"} < set(
-        told
-    )
+    assert {
+        "weights of int8",
+        "timing cache",
+        "damaged engine",
+        "captured graph",
+        "engines of resnet18",
+        "io types of resnet18",
+    } < set(told)
 
 
-def test_what_is_answered_is_not_asked_again(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_answered_is_not_asked_again(
+    gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
     install(monkeypatch, WEAK, Scenario())
     monkeypatch.setattr(library, "installed_version", lambda packages: None)
     out = tmp_path / "facts.json"
-    out.write_text(json.dumps({"boundary types": {"answer": 1}, "timing cache": {"error": "no answer"}}))
+    out.write_text(
+        json.dumps({"boundary types": {"answer": 1}, "timing cache": {"error": "no answer"}})
+    )
     asked: list[str] = []
-    monkeypatch.setattr(gpu.facts, "_asked", lambda name, arguments, left: asked.append(name) or {"answer": 2})
+    monkeypatch.setattr(
+        gpu.facts, "_asked", lambda name, arguments, left: asked.append(name) or {"answer": 2}
+    )
     assert gpu.facts.main(["--network", "--out", str(out)]) == 0
-    assert asked == ["weights of int8", "float outputs", "captured graph", "timing cache", "damaged engine"]
+    assert asked == [
+        "weights of int8",
+        "float outputs",
+        "captured graph",
+        "timing cache",
+        "damaged engine",
+    ]
     told = json.loads(out.read_text())
     assert told["boundary types"] == {"answer": 1}
     assert told["timing cache"]["answer"] == 2

@@ -1,4 +1,6 @@
-"""The way to PyTorch's process: what it is started with, and what becomes of it when it fails, dies or is silent."""
+"""The way to PyTorch's process: what it is started with, and what becomes of it when it fails, dies
+or is silent.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,14 @@ def python(program: str) -> str:
 ANSWERING = "import sys, os, json\nfor line in sys.stdin: print(json.dumps({answer}), flush=True)"
 
 
-def test_another_python_is_started_without_this_ones_paths(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_started_without_this_ones_paths(
+    gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
     monkeypatch.setenv("KEPT", "yes")
-    program = ANSWERING.format(answer="{key: os.environ.get(key) for key in ('LD_LIBRARY_PATH', 'PYTHONPATH', 'KEPT')}")
+    program = ANSWERING.format(
+        answer="{key: os.environ.get(key) for key in ('LD_LIBRARY_PATH', 'PYTHONPATH', 'KEPT')}"
+    )
     with gpu.link.TorchSide(python(program)) as side:
         assert side.about == {"LD_LIBRARY_PATH": None, "PYTHONPATH": None, "KEPT": "yes"}
     assert not side.alive
@@ -37,7 +43,10 @@ def test_a_python_that_is_not_there(gpu: SimpleNamespace) -> None:
 
 
 def test_a_python_without_torch_says_why(gpu: SimpleNamespace) -> None:
-    with pytest.raises(EnvironmentLacks, match=r"PyTorch cannot run here: PyTorch's process ended \(1\): no torch in here"):
+    with pytest.raises(
+        EnvironmentLacks,
+        match=r"PyTorch cannot run here: PyTorch's process ended \(1\): no torch in here",
+    ):
         gpu.link.TorchSide(python("import sys; sys.exit('no torch in here')"))
 
 
@@ -51,7 +60,9 @@ def test_an_order_that_fails_does_not_end_the_process(gpu: SimpleNamespace) -> N
 
 
 def test_one_that_is_silent_is_ended(gpu: SimpleNamespace) -> None:
-    program = "import sys\nsys.stdin.readline(); print('{}', flush=True)\nfor line in sys.stdin: pass"
+    program = (
+        "import sys\nsys.stdin.readline(); print('{}', flush=True)\nfor line in sys.stdin: pass"
+    )
     with gpu.link.TorchSide(python(program)) as side:
         with pytest.raises(gpu.link.TorchFailed, match="no answer to candidate within 0 s"):
             side.order("candidate", wait=0.0)
@@ -65,8 +76,12 @@ def test_the_zoos_network_runs_as_it_is_told(gpu: SimpleNamespace, tmp_path: Pat
 
     side = gpu.torch_side.Side("cpu")
     golden = str(tmp_path / "golden.npz")
-    np.savez(golden, inputs=np.random.default_rng(0).normal(size=(16, 1, 28, 28)).astype(np.float32))
-    assert side.answer({"do": "open", "network": "lenet5", "golden": golden, "batch": 3}) == {"parameters": 61706}
+    np.savez(
+        golden, inputs=np.random.default_rng(0).normal(size=(16, 1, 28, 28)).astype(np.float32)
+    )
+    assert side.answer({"do": "open", "network": "lenet5", "golden": golden, "batch": 3}) == {
+        "parameters": 61706
+    }
     made = side.answer({"do": "candidate", "kind": "eager fp16"})
     assert made["sqnr"] > 40 and made["seconds"] > 0
     candidate = side.candidates["eager fp16"]
@@ -83,7 +98,11 @@ def test_orders_in_answers_out(gpu: SimpleNamespace) -> None:
     from io import StringIO
 
     answers = StringIO()
-    gpu.torch_side.serve(StringIO('{"do": "hello"}\nnonsense\n{"do": "device", "kind": "none", "i": 0}\n'), answers, "cpu")
+    gpu.torch_side.serve(
+        StringIO('{"do": "hello"}\nnonsense\n{"do": "device", "kind": "none", "i": 0}\n'),
+        answers,
+        "cpu",
+    )
     hello, nonsense, missing = map(json.loads, answers.getvalue().splitlines())
     assert hello["torch"].startswith("2.") and hello["gpu"] is None
     assert nonsense["error"].startswith("JSONDecodeError") and "Traceback" in nonsense["trace"]

@@ -23,13 +23,25 @@ def test_untrained_bundles_say_so_and_ask_for_decibels(prepared: Path) -> None:
         bundle = Bundle.open(prepared / f"lenet5-{precision}")
         manifest = bundle.manifest
         assert bundle.damage() == []
-        assert (manifest.precision, manifest.network.name, manifest.input.shape[0]) == (precision, "lenet5", "batch")
-        assert (manifest.weights.trained, manifest.weights.source, manifest.weights.seed) == (False, "file", 0)
+        assert (manifest.precision, manifest.network.name, manifest.input.shape[0]) == (
+            precision,
+            "lenet5",
+            "batch",
+        )
+        assert (manifest.weights.trained, manifest.weights.source, manifest.weights.seed) == (
+            False,
+            "file",
+            0,
+        )
         assert manifest.gate.agreement is None
         assert verify(bundle).ok
     reached = {rung.name: rung.sqnr for rung in manifest.parity}
     assert manifest.golden.sqnr is not None
-    assert manifest.gate.sqnr == round(min(manifest.golden.sqnr, *(reached[name] for name in reached if name.startswith("int8"))) - 3, 1)
+    assert manifest.gate.sqnr == round(
+        min(manifest.golden.sqnr, *(reached[name] for name in reached if name.startswith("int8")))
+        - 3,
+        1,
+    )
     assert Bundle.open(prepared / "lenet5-fp16").manifest.gate.sqnr == 40
     assert Bundle.open(prepared / "lenet5-fp32").manifest.gate.sqnr == DEFAULT_GATES["fp32"].sqnr
 
@@ -43,29 +55,42 @@ def test_they_hold_what_an_engine_is_built_from(prepared: Path) -> None:
 def test_what_is_there_is_kept(gpu: SimpleNamespace, bundles: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()}
     gpu.prepare.prepare("lenet5", trained=False, out=bundles)
-    assert {path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()
+    } == before
 
 
-def test_parts_make_sound_bundles_again(gpu: SimpleNamespace, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_make_sound_bundles_again(
+    gpu: SimpleNamespace, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu.prepare, "PART_BYTES", 100_000)
     parts = gpu.prepare.pack("lenet5", prepared, tmp_path / "parts")
     assert len(parts) > 1
     assert [part.name for part in parts] == [f"lenet5.tar.{i:02}" for i in range(len(parts))]
     assert all(part.stat().st_size <= 100_000 for part in parts)
     with tarfile.open(fileobj=BytesIO(b"".join(part.read_bytes() for part in parts))) as tar:
-        assert [entry.name for entry in tar if entry.islnk()] == [f"lenet5-{precision}/{GOLDEN}" for precision in PRECISIONS[1:]]
+        assert [entry.name for entry in tar if entry.islnk()] == [
+            f"lenet5-{precision}/{GOLDEN}" for precision in PRECISIONS[1:]
+        ]
         tar.extractall(tmp_path / "there", filter="data")
     for precision in PRECISIONS:
         assert Bundle.open(tmp_path / "there" / f"lenet5-{precision}").damage() == []
 
 
-def test_engines_stay_where_they_were_built(gpu: SimpleNamespace, bundles: Path, tmp_path: Path) -> None:
+def test_engines_stay_where_they_were_built(
+    gpu: SimpleNamespace, bundles: Path, tmp_path: Path
+) -> None:
     bundle = Bundle.open(bundles / "lenet5-fp16")
     engine = bundle.path / "engines" / "here.engine"
     engine.parent.mkdir()
     engine.write_bytes(b"plan")
-    listed = {**bundle.manifest.files, "engines/here.engine": FileEntry(sha256=sha256_of(engine), bytes=4)}
-    (bundle.path / MANIFEST).write_text(bundle.manifest.model_copy(update={"files": listed}).model_dump_json())
+    listed = {
+        **bundle.manifest.files,
+        "engines/here.engine": FileEntry(sha256=sha256_of(engine), bytes=4),
+    }
+    (bundle.path / MANIFEST).write_text(
+        bundle.manifest.model_copy(update={"files": listed}).model_dump_json()
+    )
     (part,) = gpu.prepare.pack("lenet5", bundles, tmp_path / "parts")
     with tarfile.open(part) as tar:
         assert not [name for name in tar.getnames() if "engines" in name]
@@ -81,7 +106,9 @@ def test_golden_images_of_two_kinds_are_refused(gpu: SimpleNamespace, bundles: P
     golden = dict(np.load(file))
     file.unlink()
     np.savez_compressed(file, **{**golden, "inputs": golden["inputs"] + 1})
-    manifest = Bundle.open(file.parent).manifest.model_copy(update={"files": inventory(file.parent)})
+    manifest = Bundle.open(file.parent).manifest.model_copy(
+        update={"files": inventory(file.parent)}
+    )
     (file.parent / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
     with pytest.raises(ValueError, match="different golden images"):
         gpu.prepare.check("lenet5", bundles)

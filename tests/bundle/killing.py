@@ -1,4 +1,5 @@
-"""Kills a process before each of its calls that change the disk, one after the other, and looks at what is left.
+"""Kills a process before each of its calls that change the disk, one after the other, and looks at
+what is left.
 
 Run as a program, because every kill is of a forked child and pytest's own process has threads:
 
@@ -19,13 +20,33 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.bundle import ENGINES, GOLDEN, MANIFEST, MODEL, Bundle, Golden, inventory, save_golden, staging
+from edgekit.bundle import (
+    ENGINES,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    Bundle,
+    Golden,
+    inventory,
+    save_golden,
+    staging,
+)
 from edgekit.bundle.manifest import SCHEMA_VERSION
 from edgekit.bundle.staging import Sibling, Staging, recover
 from edgekit.errors import BadBundle
 from edgekit.tasks.build import _keep
 
-CALLS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "exchange"}
+CALLS = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "exchange",
+}
 NAME = "tensorrt-10.3.0-sm87-fp16-01234567-89abcdef"
 
 
@@ -33,8 +54,19 @@ def write_bundle(folder: Path, graph: bytes) -> None:
     """A bundle by its manifest; its graph is any bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(graph)
-    save_golden(folder / GOLDEN, Golden(np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 2), np.float32), ("cat.jpg",)))
-    entry = {"name": "input", "shape": [1, 1, 4, 4], "dtype": "float32", "channels": 1, "height": 4, "width": 4, "layout": "NCHW"}
+    save_golden(
+        folder / GOLDEN,
+        Golden(np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 2), np.float32), ("cat.jpg",)),
+    )
+    entry = {
+        "name": "input",
+        "shape": [1, 1, 4, 4],
+        "dtype": "float32",
+        "channels": 1,
+        "height": 4,
+        "width": 4,
+        "layout": "NCHW",
+    }
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "edgekit": "0.1.0",
@@ -54,8 +86,12 @@ def write_bundle(folder: Path, graph: bytes) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def kill_everywhere(root: Path, prepare: Callable[[], None], act: Callable[[], None], look: Callable[[], None]) -> int:
-    """``prepare`` and ``act`` in a fresh ``root`` until no call is left to be killed at; ``look`` at what each kill left. Returns the number of kills."""
+def kill_everywhere(
+    root: Path, prepare: Callable[[], None], act: Callable[[], None], look: Callable[[], None]
+) -> int:
+    """``prepare`` and ``act`` in a fresh ``root`` until no call is left to be killed at; ``look``
+    at what each kill left. Returns the number of kills.
+    """
     for number in range(1, 10_000):
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
@@ -129,7 +165,9 @@ def kill_exports(root: Path, *, old: bool, exchanges: bool) -> int:
         except BadBundle:
             assert not old
         recover(final)  # the next one that writes there
-        assert not final.parent.exists() or list(final.parent.iterdir()) == ([final] if final.exists() else [])
+        assert not final.parent.exists() or list(final.parent.iterdir()) == (
+            [final] if final.exists() else []
+        )
         assert final.exists() or not old
         assert not final.exists() or Bundle.open(final).damage() == []
 
@@ -141,7 +179,10 @@ def kill_exports(root: Path, *, old: bool, exchanges: bool) -> int:
 
 def build(bundle: Path, text: bytes, *, record_only: bool = False) -> None:
     with Sibling(bundle.resolve()) as workshop:
-        files = [workshop.path / f"{NAME}{suffix}" for suffix in ((".json",) if record_only else (".engine", ".json"))]
+        files = [
+            workshop.path / f"{NAME}{suffix}"
+            for suffix in ((".json",) if record_only else (".engine", ".json"))
+        ]
         for file in files:
             file.write_bytes(text)
         _keep(Bundle.open(bundle), workshop, f"{NAME}.engine", files)
@@ -152,7 +193,11 @@ def kill_builds(root: Path, *, old: bool, record_only: bool = False) -> int:
 
     def engines() -> list[bytes]:
         listed = Bundle.open(bundle).manifest.files
-        return [(bundle / name).read_bytes() for name in sorted(listed) if name.startswith(f"{ENGINES}/")]
+        return [
+            (bundle / name).read_bytes()
+            for name in sorted(listed)
+            if name.startswith(f"{ENGINES}/")
+        ]
 
     def prepare() -> None:
         write_bundle(bundle, b"graph")
@@ -163,20 +208,26 @@ def kill_builds(root: Path, *, old: bool, record_only: bool = False) -> int:
         assert Bundle.open(bundle).damage() == [], "a moment in which verify would call it damaged"
         new = [b"old", b"new"] if record_only else [b"new", b"new"]
         assert engines() in ([], new, *([[b"old", b"old"]] if old else []))
-        export_over = Staging(bundle, force=True)  # what was left does not keep --force from replacing it
+        export_over = Staging(
+            bundle, force=True
+        )  # what was left does not keep --force from replacing it
         assert export_over.final == bundle
         build(bundle, b"next")
         assert engines() == [b"next", b"next"]
         assert list(root.iterdir()) == [bundle]
         assert Bundle.open(bundle).damage() == [] and Bundle.open(bundle).leftovers() == []
 
-    return kill_everywhere(root, prepare, lambda: build(bundle, b"new", record_only=record_only), look)
+    return kill_everywhere(
+        root, prepare, lambda: build(bundle, b"new", record_only=record_only), look
+    )
 
 
 CASES: dict[str, Callable[[Path], int]] = {
     "export": lambda root: kill_exports(root, old=False, exchanges=True),
     "export over a bundle": lambda root: kill_exports(root, old=True, exchanges=True),
-    "export over a bundle without exchange": lambda root: kill_exports(root, old=True, exchanges=False),
+    "export over a bundle without exchange": lambda root: kill_exports(
+        root, old=True, exchanges=False
+    ),
     "build": lambda root: kill_builds(root, old=False),
     "build over an engine": lambda root: kill_builds(root, old=True),
     "record of an engine": lambda root: kill_builds(root, old=True, record_only=True),

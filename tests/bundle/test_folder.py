@@ -15,7 +15,9 @@ from edgekit.bundle.manifest import SCHEMA_VERSION
 from edgekit.errors import BadBundle
 
 GIVEN = Golden(
-    np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4), np.array([[1, 2, 3], [3, 2, 1]], np.float32), ("cat.jpg", "Käfer.jpg")
+    np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4),
+    np.array([[1, 2, 3], [3, 2, 1]], np.float32),
+    ("cat.jpg", "Käfer.jpg"),
 )
 
 
@@ -27,7 +29,12 @@ def bundle(tmp_path: Path) -> Path:
     (folder / MODEL).write_bytes(b"a graph")
     (folder / LABELS).write_text("cat\nbeetle\ndog\n")
     save_golden(folder / GOLDEN, GIVEN)
-    preprocessing = {"resize": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+    preprocessing = {
+        "resize": 1.0,
+        "interpolation": "bilinear",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "edgekit": "0.1.0",
@@ -91,7 +98,9 @@ def test_a_graph_that_was_exchanged(bundle: Path) -> None:
     (bundle / MODEL).write_bytes(b"A graph")  # as long as the other
     opened = Bundle.open(bundle)
     assert opened.damage() == ["model.onnx is not the file that was exported"]
-    with pytest.raises(BadBundle, match=r"is damaged: model\.onnx is not the file that was exported"):
+    with pytest.raises(
+        BadBundle, match=r"is damaged: model\.onnx is not the file that was exported"
+    ):
         opened.check(MODEL)
     (bundle / MODEL).unlink()
     with pytest.raises(BadBundle, match=r"is damaged: model\.onnx is missing"):
@@ -105,14 +114,21 @@ def test_a_graph_that_was_exchanged(bundle: Path) -> None:
         lambda f: f.write_bytes(b"no archive"),
         lambda f: f.write_bytes(f.read_bytes()[:200]),
         lambda f: np.savez(f, inputs=GIVEN.inputs),
-        lambda f: np.savez(f, inputs=np.array([{"a": 1}], dtype=object), outputs=GIVEN.outputs, names=np.array(["x"])),
+        lambda f: np.savez(
+            f,
+            inputs=np.array([{"a": 1}], dtype=object),
+            outputs=GIVEN.outputs,
+            names=np.array(["x"]),
+        ),
     ],
     ids=["empty", "text", "cut", "without outputs", "objects"],
 )
 def test_golden_images_that_cannot_be_read(bundle: Path, spoil: Callable[[Path], object]) -> None:
     """Whatever a file holds, that the manifest lists it is not enough."""
     spoil(bundle / GOLDEN)
-    with pytest.raises(BadBundle, match=r"is damaged: golden\.npz is not the file that was exported"):
+    with pytest.raises(
+        BadBundle, match=r"is damaged: golden\.npz is not the file that was exported"
+    ):
         Bundle.open(bundle).golden()
     relist(bundle)
     with pytest.raises(BadBundle, match=r"golden\.npz is not what manifest\.json says: "):
@@ -136,7 +152,9 @@ def test_labels(bundle: Path) -> None:
 
 def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
     (bundle / MANIFEST).write_text('{"schema_version": 99, "everything": "else"}')
-    with pytest.raises(BadBundle, match=f"is of schema 99; this edgekit reads {SCHEMA_VERSION}") as caught:
+    with pytest.raises(
+        BadBundle, match=f"is of schema 99; this edgekit reads {SCHEMA_VERSION}"
+    ) as caught:
         Bundle.open(bundle)
     assert caught.value.hint == "use the edgekit that wrote it"
 

@@ -25,7 +25,9 @@ KILLING = Path(__file__).with_name("killing.py")
 
 def _fill(staging: Staging, text: str) -> None:
     (staging.path / "model.onnx").write_text(text)
-    (staging.path / "manifest.json").write_text(json.dumps({"edgekit": "0", "files": {"model.onnx": {}}}))
+    (staging.path / "manifest.json").write_text(
+        json.dumps({"edgekit": "0", "files": {"model.onnx": {}}})
+    )
     (staging.scratch / "traced.onnx").write_text("not for the bundle")
 
 
@@ -36,7 +38,10 @@ def _write(final: Path, text: str, *, force: bool = False) -> None:
 
 
 def _is_whole(final: Path, text: str) -> bool:
-    return sorted(p.name for p in final.iterdir()) == ["manifest.json", "model.onnx"] and (final / "model.onnx").read_text() == text
+    return (
+        sorted(p.name for p in final.iterdir()) == ["manifest.json", "model.onnx"]
+        and (final / "model.onnx").read_text() == text
+    )
 
 
 @pytest.fixture
@@ -95,7 +100,16 @@ def test_a_link_is_followed_and_stays(final: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", [None, "", "[]", "{}", '{"name": "extension", "files": {}}', '{"edgekit": "0", "files": 3}', '{"edgekit": "0"']
+    "manifest",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        '{"name": "extension", "files": {}}',
+        '{"edgekit": "0", "files": 3}',
+        '{"edgekit": "0"',
+    ],
 )
 def test_force_never_replaces_what_is_no_bundle(final: Path, manifest: str | None) -> None:
     final.mkdir(parents=True)
@@ -158,7 +172,9 @@ def test_two_replacements_at_once_do_not_mix(final: Path) -> None:
     assert list(final.parent.iterdir()) == [final]
 
 
-def test_another_that_wins_by_a_hair_is_not_overwritten(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_that_wins_by_a_hair_is_not_overwritten(
+    final: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rename = Path.rename
 
     def race(self: Path, target: Path) -> Path:
@@ -168,14 +184,19 @@ def test_another_that_wins_by_a_hair_is_not_overwritten(final: Path, monkeypatch
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", race)
-    with pytest.raises(BadBundle, match="appeared meanwhile: another export wrote it"), Staging(final) as staging:
+    with (
+        pytest.raises(BadBundle, match="appeared meanwhile: another export wrote it"),
+        Staging(final) as staging,
+    ):
         _fill(staging, "new")
         staging.commit()
     assert (final / "model.onnx").read_text() == "theirs"
     assert list(final.parent.iterdir()) == [final]
 
 
-def test_an_interrupt_between_the_renames_puts_the_old_back(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_between_the_renames_puts_the_old_back(
+    final: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(staging, "exchange", lambda one, other: False)  # a file system that cannot
     _write(final, "old")
     rename = Path.rename
@@ -210,7 +231,12 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_killed_before_any_call_that_changes_the_disk(case: str, tmp_path: Path) -> None:
     """The old or the new is whole in its place at every moment; the next command cleans up."""
-    done = subprocess.run([sys.executable, str(KILLING), case, str(tmp_path / "root")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(KILLING), case, str(tmp_path / "root")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 
@@ -227,7 +253,10 @@ with Staging(Path(sys.argv[1])) as staging:
 
 def test_orphans_of_another_name_are_left_alone(final: Path) -> None:
     other = final.with_name(final.name + ".v2")
-    assert subprocess.run([sys.executable, "-c", HALF, str(other)], check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", HALF, str(other)], check=False).returncode
+        == -signal.SIGKILL
+    )
     _write(final, "new")
     assert not other.exists()
     assert len(list(final.parent.glob(f".{glob_name(other)}.*"))) == 1
@@ -257,7 +286,9 @@ def test_one_that_lives_is_no_orphan(final: Path) -> None:
         (errno.EROFS, InputError, "cannot be written: Read-only file system"),
     ],
 )
-def test_a_write_that_fails(final: Path, code: int, expected: type[EdgekitError], message: str) -> None:
+def test_a_write_that_fails(
+    final: Path, code: int, expected: type[EdgekitError], message: str
+) -> None:
     with pytest.raises(expected, match=message) as caught, Staging(final) as staging:
         _fill(staging, "new")
         raise OSError(code, os.strerror(code), str(staging.path / "model.onnx"))
@@ -270,7 +301,11 @@ def test_an_error_elsewhere_is_not_blamed_on_the_folder(final: Path) -> None:
         Path(final.parent / "photo.jpg").read_bytes()
 
 
-@pytest.mark.parametrize("make", [lambda p: p.parent.write_text("a file"), lambda p: p.parent.symlink_to(p.parent)], ids=["file", "loop"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: p.parent.write_text("a file"), lambda p: p.parent.symlink_to(p.parent)],
+    ids=["file", "loop"],
+)
 def test_a_parent_that_is_no_folder(final: Path, make: Callable[[Path], object]) -> None:
     make(final)
     with pytest.raises(InputError, match="cannot be written"), Staging(final):

@@ -40,7 +40,9 @@ def edgekit(capsys: pytest.CaptureFixture[str]) -> EdgekitCall:
 
 @pytest.fixture
 def refused(edgekit: EdgekitCall, tmp_path: Path) -> Callable[..., Result]:
-    """Exports in vain to ``tmp_path/out/bundle``; checks that no traceback is shown and that nothing is left behind."""
+    """Exports in vain to ``tmp_path/out/bundle``; checks that no traceback is shown and that
+    nothing is left behind.
+    """
 
     def call(network: object, *arguments: object) -> Result:
         out = tmp_path / "out"
@@ -87,7 +89,9 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LeNet-5 with its weights in INT8: every file that a bundle can have."""
     folder = tmp_path_factory.mktemp("lenet") / "bundle"
-    request = ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False, rounding="nearest")
+    request = ExportRequest(
+        NetworkRequest("lenet5"), "int8", folder, bench=False, rounding="nearest"
+    )
     assert export(request).failures == ()
     return folder
 

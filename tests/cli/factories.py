@@ -11,7 +11,9 @@ class Tiny(nn.Module):
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()
+        )
         self.head = nn.Linear(16, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +30,9 @@ class Wide(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU()
+        )
         self.head = nn.Linear(32, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,7 +94,9 @@ def breaks_in_forward() -> nn.Module:
 
 
 def lazy() -> nn.Module:
-    return nn.Sequential(nn.LazyConv2d(8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(8))
+    return nn.Sequential(
+        nn.LazyConv2d(8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(8)
+    )
 
 
 def not_finite() -> nn.Module:

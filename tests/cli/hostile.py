@@ -26,7 +26,12 @@ GOLDEN = "golden.npz"
 
 def relist(bundle: Path) -> None:
     """Makes the manifest list the files as they are, so that hashes are right."""
-    edit(bundle, lambda m: m.update(files={name: entry.model_dump() for name, entry in inventory(bundle).items()}))
+    edit(
+        bundle,
+        lambda m: m.update(
+            files={name: entry.model_dump() for name, entry in inventory(bundle).items()}
+        ),
+    )
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -60,10 +65,14 @@ def flip(file: Path) -> None:
 
 
 def golden(bundle: Path, **changes: Callable[[Any], Any]) -> None:
-    """Rewrites arrays of ``golden.npz``; an array that becomes None is left out. The manifest lists the result."""
+    """Rewrites arrays of ``golden.npz``; an array that becomes None is left out. The manifest lists
+    the result.
+    """
     with np.load(bundle / GOLDEN) as data:
         arrays = {**data, **{name: change(data[name]) for name, change in changes.items()}}
-    np.savez(bundle / GOLDEN, **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(
+        bundle / GOLDEN, **{name: array for name, array in arrays.items() if array is not None}
+    )
     relist(bundle)
 
 
@@ -105,13 +114,21 @@ def special(path: Path, kind: str) -> Path:
     return path
 
 
-SPECIAL = {"fifo": "is a FIFO", "device": "is a device", "socket": "is a socket", "folder": "is a folder", "loop": "Too many levels"}
+SPECIAL = {
+    "fifo": "is a FIFO",
+    "device": "is a device",
+    "socket": "is a socket",
+    "folder": "is a folder",
+    "loop": "Too many levels",
+}
 
 
 # ---- graphs
 
 
-def value(name: str, shape: Sequence[int | str | None] | None, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+def value(
+    name: str, shape: Sequence[int | str | None] | None, kind: int = TensorProto.FLOAT
+) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
@@ -131,7 +148,9 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def classifier(shape: Sequence[int | str | None] = (1, 1, 28, 28), classes: int | None = 4, **changes: Any) -> onnx.ModelProto:
+def classifier(
+    shape: Sequence[int | str | None] = (1, 1, 28, 28), classes: int | None = 4, **changes: Any
+) -> onnx.ModelProto:
     """Mean over the image, then a product: a classifier of one channel."""
     channels = next((side for side in shape[1:2] if isinstance(side, int)), 1) or 1
     nodes = [
@@ -139,7 +158,12 @@ def classifier(shape: Sequence[int | str | None] = (1, 1, 28, 28), classes: int 
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("MatMul", ["f", "w"], ["y"]),
     ]
-    built = model(nodes, [value("x", shape)], [value("y", [shape[0], classes])], [weights("w", channels, classes or 0)])
+    built = model(
+        nodes,
+        [value("x", shape)],
+        [value("y", [shape[0], classes])],
+        [weights("w", channels, classes or 0)],
+    )
     for name, change in changes.items():
         getattr(built, name).CopyFrom(change)
     return built
@@ -148,9 +172,16 @@ def classifier(shape: Sequence[int | str | None] = (1, 1, 28, 28), classes: int 
 def endless() -> onnx.ModelProto:
     """A Loop whose condition never turns false, behind a sound classifier."""
     body = helper.make_graph(
-        [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Identity", ["v_in"], ["v_out"])],
+        [
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+            helper.make_node("Identity", ["v_in"], ["v_out"]),
+        ],
         "body",
-        [value("i", [], TensorProto.INT64), value("go_in", [], TensorProto.BOOL), value("v_in", [1, 4])],
+        [
+            value("i", [], TensorProto.INT64),
+            value("go_in", [], TensorProto.BOOL),
+            value("v_in", [1, 4]),
+        ],
         [value("go_out", [], TensorProto.BOOL), value("v_out", [1, 4])],
     )
     nodes = [

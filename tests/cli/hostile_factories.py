@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """A convolution and a classifier of 4 classes; ``change`` is what the network does to its logits, told how often it was called."""
+    """A convolution and a classifier of 4 classes; ``change`` is what the network does to its
+    logits, told how often it was called.
+    """
 
-    def __init__(self, change: Callable[[Tensor, int], object] = lambda logits, calls: logits, classes: int = 4) -> None:
+    def __init__(
+        self,
+        change: Callable[[Tensor, int], object] = lambda logits, calls: logits,
+        classes: int = 4,
+    ) -> None:
         super().__init__()
         self.conv, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, classes)
         self.change, self.calls = change, 0

@@ -1,4 +1,6 @@
-"""Options that do not apply, empty ones, and places that cannot be written or read: every row ends with 2, in words, and before the work begins."""
+"""Options that do not apply, empty ones, and places that cannot be written or read: every row ends
+with 2, in words, and before the work begins.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,32 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("export", NET, "--half-io"), "--half-io is for FP16, and this export is FP32"),
     (("export", NET, "--half-io", "--int8"), "--half-io is for FP16, and this export is INT8"),
     (("export", NET, "--calib", "photos"), "--calib is for INT8, and this export is FP32"),
-    (("export", NET, "--calib", "random", "--fp16"), "--calib is for INT8, and this export is FP16"),
-    (("export", NET, "--calib-images", "64"), "--calib-images is for INT8, and this export is FP32"),
-    (("export", NET, "--calib-images", "512", "--fp16"), "--calib-images is for INT8, and this export is FP16"),
+    (
+        ("export", NET, "--calib", "random", "--fp16"),
+        "--calib is for INT8, and this export is FP16",
+    ),
+    (
+        ("export", NET, "--calib-images", "64"),
+        "--calib-images is for INT8, and this export is FP32",
+    ),
+    (
+        ("export", NET, "--calib-images", "512", "--fp16"),
+        "--calib-images is for INT8, and this export is FP16",
+    ),
     (("export", NET, "--calibrator", "max"), "--calibrator is for INT8, and this export is FP32"),
-    (("export", NET, "--calibrator", "auto", "--fp16"), "--calibrator is for INT8, and this export is FP16"),
+    (
+        ("export", NET, "--calibrator", "auto", "--fp16"),
+        "--calibrator is for INT8, and this export is FP16",
+    ),
     (("export", NET, "--rounding", "nearest"), "--rounding is for INT8, and this export is FP32"),
-    (("export", NET, "--rounding", "adaptive", "--precision", "fp16"), "--rounding is for INT8, and this export is FP16"),
-    (("export", NET, "--compute-capability", "sm86"), "--compute-capability says for which GPU an engine is built"),
+    (
+        ("export", NET, "--rounding", "adaptive", "--precision", "fp16"),
+        "--rounding is for INT8, and this export is FP16",
+    ),
+    (
+        ("export", NET, "--compute-capability", "sm86"),
+        "--compute-capability says for which GPU an engine is built",
+    ),
     (("export", NET, "--weights", "pretrained"), "a factory has no pretrained weights"),
     (("export", "net.onnx", "--weights", "w.pth"), "--weights does not apply to an .onnx"),
     # what is empty
@@ -103,7 +123,13 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), OPTIONS, ids=range(len(OPTIONS)))
-def test_options(edgekit: EdgekitCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str) -> None:
+def test_options(
+    edgekit: EdgekitCall,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = edgekit(*arguments)
     assert (result.code, result.out) == (2, ""), result
@@ -122,14 +148,23 @@ PHOTOS: list[tuple[str, Callable[[Path], object], str]] = [
     ("none.jpg", lambda p: None, "no such file"),
     (LONG, lambda p: None, "File name too long"),
     ("file/photo.jpg", lambda p: p.parent.write_text("a file"), "Not a directory"),
-    *((f"{kind}.jpg", lambda p, kind=kind: special(p, kind), message) for kind, message in SPECIAL.items()),
+    *(
+        (f"{kind}.jpg", lambda p, kind=kind: special(p, kind), message)
+        for kind, message in SPECIAL.items()
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "make", "message"), PHOTOS, ids=[name[:9] for name, *_ in PHOTOS])
 @pytest.mark.parametrize("many", [False, True], ids=["alone", "last"])
 def test_photos(
-    edgekit: EdgekitCall, exported: Path, tmp_path: Path, name: str, make: Callable[[Path], object], message: str, many: bool
+    edgekit: EdgekitCall,
+    exported: Path,
+    tmp_path: Path,
+    name: str,
+    make: Callable[[Path], object],
+    message: str,
+    many: bool,
 ) -> None:
     make(tmp_path / name)
     result = edgekit("run", exported, *([CAT] if many else []), tmp_path / name)
@@ -141,7 +176,9 @@ def test_photos(
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing", "empty"])
 @pytest.mark.parametrize("option", ["--images", "--calib", "calib"])
 def test_folders_of_photos(edgekit: EdgekitCall, tmp_path: Path, option: str, kind: str) -> None:
-    """A FIFO, a device and the like stand where the folder should, or lie in it under a photo's name."""
+    """A FIFO, a device and the like stand where the folder should, or lie in it under a photo's
+    name.
+    """
     folder = tmp_path / "photos"
     out = ("--out", tmp_path / "out")
     for place in ([folder] if kind not in ("folder", "empty") else []) + [folder / "photo.jpg"]:
@@ -191,7 +228,9 @@ def test_places(edgekit: EdgekitCall, tmp_path: Path, verb: str, place: str, mes
 
 
 @pytest.mark.parametrize(("place", "message"), PLACES, ids=[place[:11] for place, _ in PLACES])
-def test_places_for_a_picture(edgekit: EdgekitCall, exported: Path, tmp_path: Path, place: str, message: str) -> None:
+def test_places_for_a_picture(
+    edgekit: EdgekitCall, exported: Path, tmp_path: Path, place: str, message: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     if place.partition(".")[0] in SPECIAL:
         special(tmp_path / place, place.partition(".")[0])
@@ -203,7 +242,9 @@ def test_places_for_a_picture(edgekit: EdgekitCall, exported: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "file"])
 def test_places_for_a_bundle(edgekit: EdgekitCall, photos: Path, tmp_path: Path, kind: str) -> None:
-    """What is no bundle is not replaced, with ``--force`` or without; an empty folder may be filled, so this one is not."""
+    """What is no bundle is not replaced, with ``--force`` or without; an empty folder may be
+    filled, so this one is not.
+    """
     out = tmp_path / "out"
     if kind == "file":
         out.write_text("mine")
@@ -212,14 +253,20 @@ def test_places_for_a_bundle(edgekit: EdgekitCall, photos: Path, tmp_path: Path,
     if kind == "folder":
         special(out / "manifest.json", "fifo")
     for force in ((), ("--force",)):
-        result = edgekit("export", NET, "--size", 32, "--images", photos, "--no-bench", "--out", out, *force)
+        result = edgekit(
+            "export", NET, "--size", 32, "--images", photos, "--no-bench", "--out", out, *force
+        )
         assert (result.code, result.out) == (2, ""), result
         assert "hint: " in result.err
         assert os.path.lexists(out)
 
 
-def test_a_file_that_may_not_be_written(edgekit: EdgekitCall, tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)  # tests may run as root, who may write anything
+def test_a_file_that_may_not_be_written(
+    edgekit: EdgekitCall, tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        os, "access", lambda _, mode: mode != os.W_OK
+    )  # tests may run as root, who may write anything
     shutil.copy(exported / "model.onnx", tmp_path / "out.onnx")
     result = edgekit("quantize", "net.onnx", "--out", tmp_path / "out.onnx", "--force")
     assert result.code == 2

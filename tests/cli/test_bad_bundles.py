@@ -1,4 +1,6 @@
-"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells damage), in words, and at once."""
+"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells
+damage), in words, and at once.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,10 @@ def bundle(lenet_copy: Path) -> Path:
 # ---- what the golden images are
 
 GOLDENS: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
-    ({"inputs": lambda a: a[:, :, :27]}, "inputs are of shape (16, 1, 27, 28), and not (16, 1, 28, 28)"),
+    (
+        {"inputs": lambda a: a[:, :, :27]},
+        "inputs are of shape (16, 1, 27, 28), and not (16, 1, 28, 28)",
+    ),
     ({"inputs": lambda a: a[:, 0]}, "inputs are of shape (16, 28, 28)"),
     ({"inputs": lambda a: a[:8]}, "inputs are of shape (8, 1, 28, 28)"),
     ({"inputs": lambda a: a[:0]}, "inputs are of shape (0, 1, 28, 28)"),
@@ -62,19 +67,31 @@ GOLDENS: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
     ({"inputs": lambda a: np.full_like(a, np.inf)}, "inputs are NaN or infinite"),
     ({"inputs": lambda a: np.float32(1)}, "inputs are of shape ()"),
     ({"inputs": lambda a: np.array(["x"])}, "inputs are of shape (1,)"),
-    ({"inputs": lambda a: None}, "it cannot be read: \"There is no item named 'inputs.npy' in the archive\""),
+    (
+        {"inputs": lambda a: None},
+        "it cannot be read: \"There is no item named 'inputs.npy' in the archive\"",
+    ),
     ({"outputs": lambda a: a[:, :9]}, "outputs are of shape (16, 9), and not (16, 10)"),
     ({"outputs": lambda a: np.repeat(a, 2, 1)}, "outputs are of shape (16, 20), and not (16, 10)"),
     ({"outputs": lambda a: a[:15]}, "outputs are of shape (15, 10), and not (16, 10)"),
     ({"outputs": lambda a: a[..., None]}, "outputs are of shape (16, 10, 1), and not (16, 10)"),
     ({"outputs": lambda a: a.astype(np.float16)}, "outputs are of type float16"),
     ({"outputs": lambda a: a.astype(np.int64)}, "outputs are of type int64"),
-    ({"outputs": lambda a: np.where(np.eye(16, 10, dtype=bool), np.nan, a)}, "outputs are NaN or infinite"),
-    ({"outputs": lambda a: None}, "it cannot be read: \"There is no item named 'outputs.npy' in the archive\""),
+    (
+        {"outputs": lambda a: np.where(np.eye(16, 10, dtype=bool), np.nan, a)},
+        "outputs are NaN or infinite",
+    ),
+    (
+        {"outputs": lambda a: None},
+        "it cannot be read: \"There is no item named 'outputs.npy' in the archive\"",
+    ),
     ({"names": lambda a: a[:3]}, "names are of shape (3,), and not (16,)"),
     ({"names": lambda a: np.arange(16)}, "names are of type int64"),
     ({"names": lambda a: np.array(["x" * 5000] * 16)}, "names are of type <U5000"),
-    ({"names": lambda a: None}, "it cannot be read: \"There is no item named 'names.npy' in the archive\""),
+    (
+        {"names": lambda a: None},
+        "it cannot be read: \"There is no item named 'names.npy' in the archive\"",
+    ),
 ]
 
 
@@ -84,7 +101,12 @@ def test_golden_images_of_something_else(
 ) -> None:
     """The manifest lists the file as it is; it is not what the manifest says it is."""
     golden(bundle, **changes)
-    check(edgekit, (VERIFY, BENCH, BLAME)[len(message) % 3], bundle, f"golden.npz is not what manifest.json says: {message}")
+    check(
+        edgekit,
+        (VERIFY, BENCH, BLAME)[len(message) % 3],
+        bundle,
+        f"golden.npz is not what manifest.json says: {message}",
+    )
 
 
 HUGE = "(16, 1, 1000000, 1000000)"
@@ -95,13 +117,19 @@ ARCHIVES: list[tuple[bytes, str]] = [
     (zipped(inputs=b""), "golden.npz is not what manifest.json says"),
     (zipped(inputs=b"\x93NUMPY"), "golden.npz is not what manifest.json says"),
     (zipped(inputs=b"\x93NUMPY\x09\x00" + bytes(100)), "golden.npz is not what manifest.json says"),
-    (zipped(inputs=b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535), "golden.npz is not what manifest.json says"),
+    (
+        zipped(inputs=b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535),
+        "golden.npz is not what manifest.json says",
+    ),
     (zipped(inputs=npy_of(HUGE)), f"inputs are of shape {HUGE}"),
     (zipped(inputs=npy_of("(-16, 1, 28, 28)")), "inputs are of shape (-16, 1, 28, 28)"),
     (zipped(inputs=npy_of("('a',)")), "golden.npz is not what manifest.json says"),
     (zipped(inputs=npy_of("(16, 1, 28, 28)", "|O")), "inputs are of type object"),
     (zipped(inputs=npy_of("(16, 1, 28, 28)", "<f9")), "golden.npz is not what manifest.json says"),
-    (zipped(inputs=npy_of("(16, 1, 28, 28)", "nonsense")), "golden.npz is not what manifest.json says"),
+    (
+        zipped(inputs=npy_of("(16, 1, 28, 28)", "nonsense")),
+        "golden.npz is not what manifest.json says",
+    ),
     (zipped(inputs=npy_of("(16, 1, 28, 28)")), "golden.npz is not what manifest.json says"),
     (npy_of("(16, 1, 28, 28)"), "it cannot be read: File is not a zip file"),
     (b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.", "it cannot be read: File is not a zip file"),
@@ -118,15 +146,35 @@ def test_golden_archives(edgekit: EdgekitCall, bundle: Path, data: bytes, messag
 # ---- a byte that flipped, a file that is gone or no file at all
 
 OPENED = {
-    RUN: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN, "labels.txt", "report.json", "report.md", "sensitivity.json"),
-    BENCH: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN, "labels.txt", "report.json", "report.md", "sensitivity.json"),
+    RUN: (
+        "model.onnx",
+        "model.cpu.onnx",
+        "model.strong.onnx",
+        GOLDEN,
+        "labels.txt",
+        "report.json",
+        "report.md",
+        "sensitivity.json",
+    ),
+    BENCH: (
+        "model.onnx",
+        "model.cpu.onnx",
+        "model.strong.onnx",
+        GOLDEN,
+        "labels.txt",
+        "report.json",
+        "report.md",
+        "sensitivity.json",
+    ),
     BUILD: ("model.onnx", "model.cpu.onnx", "model.strong.onnx", GOLDEN),
     BLAME: ("model.onnx", GOLDEN),
     "sensitivity": ("sensitivity.json",),
 }
 
 
-@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, names in OPENED.items() for name in names])
+@pytest.mark.parametrize(
+    ("verb", "name"), [(verb, name) for verb, names in OPENED.items() for name in names]
+)
 def test_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
     flip(bundle / name)
     check(edgekit, verb, bundle, f"is damaged: {name} is not the file that was exported")
@@ -138,7 +186,10 @@ def test_verify_tells_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, name: s
     check(edgekit, VERIFY, bundle, f"✗ {name} is not the file that was exported", 1)
 
 
-@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb in (RUN, BENCH) for name in ("model.cpu.onnx", GOLDEN, "labels.txt")])
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [(verb, name) for verb in (RUN, BENCH) for name in ("model.cpu.onnx", GOLDEN, "labels.txt")],
+)
 def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
     (bundle / name).unlink()
     check(edgekit, verb, bundle, f"is damaged: {name} is missing")
@@ -157,9 +208,16 @@ def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name
         ("sensitivity", "sensitivity.json"),
     ],
 )
-def test_a_file_that_is_none(edgekit: EdgekitCall, bundle: Path, verb: str, name: str, kind: str) -> None:
+def test_a_file_that_is_none(
+    edgekit: EdgekitCall, bundle: Path, verb: str, name: str, kind: str
+) -> None:
     special(bundle / name, kind)
-    check(edgekit, verb, bundle, SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is no bundle")
+    check(
+        edgekit,
+        verb,
+        bundle,
+        SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is no bundle",
+    )
 
 
 @pytest.mark.parametrize(("name", "proven"), [("model.cpu.onnx", False), ("model.onnx", True)])
@@ -177,19 +235,39 @@ JSONS: list[tuple[bytes, str]] = [
     (b"{}", "layers: Field required"),
     (b"[]", "Input should be an object"),
     (b'{"layers": [], "all_int8": {}, "images": 1}', "all_int8.sqnr: Field required"),
-    (b'{"layers": [{}], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}', "layers.0.layer: Field required"),
-    (b'{"layers": "many", "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}', "layers: Input should be a valid"),
-    (b'{"layers": [], "all_int8": {"sqnr": "high", "agreement": 1}, "images": 1}', "all_int8.sqnr: Input should be a valid number"),
-    (b'{"layers": [], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 0}', "images: Input should be greater than or equal to 1"),
+    (
+        b'{"layers": [{}], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}',
+        "layers.0.layer: Field required",
+    ),
+    (
+        b'{"layers": "many", "all_int8": {"sqnr": 1, "agreement": 1}, "images": 1}',
+        "layers: Input should be a valid",
+    ),
+    (
+        b'{"layers": [], "all_int8": {"sqnr": "high", "agreement": 1}, "images": 1}',
+        "all_int8.sqnr: Input should be a valid number",
+    ),
+    (
+        b'{"layers": [], "all_int8": {"sqnr": 1, "agreement": 1}, "images": 0}',
+        "images: Input should be greater than or equal to 1",
+    ),
     (b"\xff\xfe", "Invalid JSON"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), JSONS, ids=range(len(JSONS)))
-def test_a_sensitivity_table_that_is_none(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
+def test_a_sensitivity_table_that_is_none(
+    edgekit: EdgekitCall, bundle: Path, text: bytes, message: str
+) -> None:
     (bundle / "sensitivity.json").write_bytes(text)
     relist(bundle)
-    check(edgekit, "sensitivity", bundle, f"sensitivity.json cannot be read: {message if message[0].islower() else 'json: ' + message}")
+    check(
+        edgekit,
+        "sensitivity",
+        bundle,
+        f"sensitivity.json cannot be read: "
+        f"{message if message[0].islower() else 'json: ' + message}",
+    )
 
 
 LABELS: list[tuple[bytes, str]] = [
@@ -201,7 +279,9 @@ LABELS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("text", "message"), LABELS, ids=range(len(LABELS)))
-def test_labels_of_another_network(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
+def test_labels_of_another_network(
+    edgekit: EdgekitCall, bundle: Path, text: bytes, message: str
+) -> None:
     (bundle / "labels.txt").write_bytes(text)
     relist(bundle)
     check(edgekit, RUN, bundle, message)
@@ -216,18 +296,26 @@ GRAPHS: list[tuple[str, bytes | onnx.ModelProto, str]] = [
     (BENCH, b"text", "onnxruntime cannot load model.cpu.onnx"),
     (BLAME, b"", "model.onnx is empty"),
     (BLAME, b"text", "model.onnx is not an ONNX file, or is truncated"),
-    (RUN, classifier(), "takes x: float32[1, 1, 28, 28]; the manifest says input: float32[1, 1, 28, 28]"),
+    (
+        RUN,
+        classifier(),
+        "takes x: float32[1, 1, 28, 28]; the manifest says input: float32[1, 1, 28, 28]",
+    ),
     (VERIFY, classifier((1, 3, 8, 8)), "takes x: float32[1, 3, 8, 8]; the manifest says"),
     (BENCH, classifier(("n", 1, 28, 28)), "takes x: float32[n, 1, 28, 28]; the manifest says"),
 ]
 
 
 @pytest.mark.parametrize(("verb", "graph", "message"), GRAPHS, ids=range(len(GRAPHS)))
-def test_graphs_of_another_network(edgekit: EdgekitCall, bundle: Path, verb: str, graph: bytes | onnx.ModelProto, message: str) -> None:
+def test_graphs_of_another_network(
+    edgekit: EdgekitCall, bundle: Path, verb: str, graph: bytes | onnx.ModelProto, message: str
+) -> None:
     if verb == BUILD:
         pytest.importorskip("tensorrt_rtx")
     for name in ("model.onnx", "model.cpu.onnx", "model.strong.onnx"):
-        (bundle / name).write_bytes(graph if isinstance(graph, bytes) else graph.SerializeToString())
+        (bundle / name).write_bytes(
+            graph if isinstance(graph, bytes) else graph.SerializeToString()
+        )
     relist(bundle)
     check(edgekit, verb, bundle, message)
 
@@ -242,18 +330,36 @@ def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: i
     graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
     (bundle / "model.cpu.onnx").write_bytes(graph.SerializeToString())
     relist(bundle)
-    check(edgekit, RUN, bundle, f"the graph returns shape (1, {classes}) for 1 images; the manifest says 10 classes")
-    check(edgekit, VERIFY, bundle, f"the graph returns shape (16, {classes}) for 16 images; the manifest says 10 classes")
+    check(
+        edgekit,
+        RUN,
+        bundle,
+        f"the graph returns shape (1, {classes}) for 1 images; the manifest says 10 classes",
+    )
+    check(
+        edgekit,
+        VERIFY,
+        bundle,
+        f"the graph returns shape (16, {classes}) for 16 images; the manifest says 10 classes",
+    )
     check(edgekit, BENCH, bundle, f"returns shape (16, {classes}); its golden outputs are (16, 10)")
 
 
 def test_verify_proves_the_form_that_a_cpu_runs(edgekit: EdgekitCall, bundle: Path) -> None:
-    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench`` compute are others."""
+    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench``
+    compute are others.
+    """
     proof = json.loads(edgekit("verify", bundle, "--json").out)
-    assert proof["parity"]["images"] == proof["cpu_form"]["images"] == 16 and proof["failures"] == []
+    assert (
+        proof["parity"]["images"] == proof["cpu_form"]["images"] == 16 and proof["failures"] == []
+    )
     graph = onnx.load(bundle / "model.cpu.onnx")
-    scale = next(tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
-    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.5), scale.name))
+    scale = next(
+        tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT
+    )
+    scale.CopyFrom(
+        numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.5), scale.name)
+    )
     onnx.save(graph, bundle / "model.cpu.onnx")
     relist(bundle)
     result = edgekit("verify", bundle)
@@ -299,7 +405,9 @@ RECORDS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), RECORDS, ids=range(len(RECORDS)))
-def test_what_an_engine_was_built_for(edgekit: EdgekitCall, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_what_an_engine_was_built_for(
+    edgekit: EdgekitCall, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     (tmp_path / "net.engine").write_bytes(b"plan")
     (tmp_path / "net.json").write_text(json.dumps(RECORD))
     assert edgekit("inspect", tmp_path / "net.engine").code == 0
@@ -309,7 +417,9 @@ def test_what_an_engine_was_built_for(edgekit: EdgekitCall, tmp_path: Path, chan
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
 @pytest.mark.parametrize("name", ["net.engine", "net.json"])
-def test_engines_that_are_no_files(edgekit: EdgekitCall, tmp_path: Path, name: str, kind: str) -> None:
+def test_engines_that_are_no_files(
+    edgekit: EdgekitCall, tmp_path: Path, name: str, kind: str
+) -> None:
     (tmp_path / "net.engine").write_bytes(b"plan")
     (tmp_path / "net.json").write_text(json.dumps(RECORD))
     if kind == "missing":
@@ -333,9 +443,18 @@ def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Pat
 
 @pytest.mark.parametrize("verb", ALL)
 @pytest.mark.parametrize(
-    ("name", "message"), [("none", "none"), (LONG, "File name too long"), ("file", "file"), ("empty", "empty"), ("fifo", "fifo")]
+    ("name", "message"),
+    [
+        ("none", "none"),
+        (LONG, "File name too long"),
+        ("file", "file"),
+        ("empty", "empty"),
+        ("fifo", "fifo"),
+    ],
 )
-def test_what_is_no_bundle(edgekit: EdgekitCall, tmp_path: Path, verb: str, name: str, message: str) -> None:
+def test_what_is_no_bundle(
+    edgekit: EdgekitCall, tmp_path: Path, verb: str, name: str, message: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     special(tmp_path / "fifo", "fifo")

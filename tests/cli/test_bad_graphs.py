@@ -16,13 +16,29 @@ from .hostile import LONG, classifier, endless, external, model, refusal, value,
 IMAGE, FLOAT = [1, 1, 28, 28], TensorProto.FLOAT
 
 
-def _one(op: str, *, kind: int = TensorProto.FLOAT, shape: Any = (1, 784), image: Any = IMAGE, **attributes: Any) -> onnx.ModelProto:
-    return model([helper.make_node(op, ["x"], ["y"], **attributes)], [value("x", image)], [value("y", shape, kind)])
+def _one(
+    op: str,
+    *,
+    kind: int = TensorProto.FLOAT,
+    shape: Any = (1, 784),
+    image: Any = IMAGE,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    return model(
+        [helper.make_node(op, ["x"], ["y"], **attributes)],
+        [value("x", image)],
+        [value("y", shape, kind)],
+    )
 
 
-def _nodes(*nodes: str, gives: Sequence[str] = ("y",), opset: int = 17, constants: Any = (), **takes: int) -> onnx.ModelProto:
+def _nodes(
+    *nodes: str, gives: Sequence[str] = ("y",), opset: int = 17, constants: Any = (), **takes: int
+) -> onnx.ModelProto:
     """Nodes written as ``Flatten x y``; inputs of an image's shape, by name and type."""
-    made = [helper.make_node(op, inputs.split(","), [output]) for op, inputs, output in map(str.split, nodes)]
+    made = [
+        helper.make_node(op, inputs.split(","), [output])
+        for op, inputs, output in map(str.split, nodes)
+    ]
     return model(
         made,
         [value(name, IMAGE, kind) for name, kind in takes.items()],
@@ -45,14 +61,26 @@ GRAPHS: list[tuple[onnx.ModelProto | bytes, str]] = [
     (classifier((1, 1, 28, 28), 0), "has shape [1,0], which is no class at all"),
     (classifier((1, 5, 28, 28)), "has no axis of 1 or 3 channels"),
     (classifier((2, 1, 28, 28)), "net.onnx was exported for batch 2"),
-    (classifier((1, 1, 10**6, 28)), "net.onnx takes 1000000 × 28 pixels; edgekit takes at most 4096 × 4096"),
-    (classifier((1, 1, 28, 5000)), "net.onnx takes 28 × 5000 pixels; edgekit takes at most 4096 × 4096"),
+    (
+        classifier((1, 1, 10**6, 28)),
+        "net.onnx takes 1000000 × 28 pixels; edgekit takes at most 4096 × 4096",
+    ),
+    (
+        classifier((1, 1, 28, 5000)),
+        "net.onnx takes 28 × 5000 pixels; edgekit takes at most 4096 × 4096",
+    ),
     (classifier((1, 1, "h", "w")), "net.onnx leaves its image size open"),
     (_one("Flatten", image=[1, 28, 28]), "is no image: its shape is [1,28,28]"),
     (_one("Flatten", image=[784]), "is no image: its shape is [784]"),
     (_one("Flatten", image=[]), "is no image: its shape is []"),
-    (_one("Identity", shape=IMAGE), "has shape [1,1,28,28]; a classifier returns (images, classes)"),
-    (_one("ReduceMean", shape=[], keepdims=0), "has shape []; a classifier returns (images, classes)"),
+    (
+        _one("Identity", shape=IMAGE),
+        "has shape [1,1,28,28]; a classifier returns (images, classes)",
+    ),
+    (
+        _one("ReduceMean", shape=[], keepdims=0),
+        "has shape []; a classifier returns (images, classes)",
+    ),
     (_one("ReduceMean", shape=None, keepdims=0), "net.onnx is malformed"),
     (_one("Shape", shape=[4], kind=TensorProto.INT64), "which are no scores of classes"),
     (_one("Nowhere"), "net.onnx is malformed"),
@@ -60,7 +88,10 @@ GRAPHS: list[tuple[onnx.ModelProto | bytes, str]] = [
     (_nodes("Flatten x y", x=TensorProto.DOUBLE), "is DOUBLE"),
     (_nodes("Flatten x y", x=TensorProto.UINT8), "is UINT8"),
     (_nodes("Add x,z y", x=FLOAT, z=FLOAT), "has 2 inputs (x, z)"),
-    (model([helper.make_node("Constant", [], ["y"], value_float=1.0)], [], [value("y", [])]), "has 0 inputs (none)"),
+    (
+        model([helper.make_node("Constant", [], ["y"], value_float=1.0)], [], [value("y", [])]),
+        "has 0 inputs (none)",
+    ),
     (_nodes("Flatten x y", "Flatten x z", gives=("y", "z"), x=FLOAT), "has 2 outputs (y, z)"),
     (_nodes("Flatten x y", gives=(), x=FLOAT), "net.onnx has 0 outputs"),
     (_nodes("Flatten z y", x=FLOAT), "net.onnx is malformed"),
@@ -79,7 +110,14 @@ GRAPHS: list[tuple[onnx.ModelProto | bytes, str]] = [
 
 @pytest.mark.parametrize(("graph", "message"), GRAPHS, ids=range(len(GRAPHS)))
 @pytest.mark.parametrize("verb", ["export", "quantize", "blame"])
-def test_graphs(edgekit: EdgekitCall, tmp_path: Path, photos: Path, verb: str, graph: onnx.ModelProto | bytes, message: str) -> None:
+def test_graphs(
+    edgekit: EdgekitCall,
+    tmp_path: Path,
+    photos: Path,
+    verb: str,
+    graph: onnx.ModelProto | bytes,
+    message: str,
+) -> None:
     file = tmp_path / "net.onnx"
     file.write_bytes(graph if isinstance(graph, bytes) else graph.SerializeToString())
     rest: dict[str, tuple[object, ...]] = {
@@ -95,7 +133,9 @@ def test_graphs(edgekit: EdgekitCall, tmp_path: Path, photos: Path, verb: str, g
 
 
 @pytest.mark.parametrize("verb", ["export", "quantize", "blame"])
-def test_a_graph_that_never_ends(edgekit: EdgekitCall, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def test_a_graph_that_never_ends(
+    edgekit: EdgekitCall, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
     monkeypatch.setenv("EDGEKIT_TIME_LIMIT", "0.3")
     file = tmp_path / "net.onnx"
     onnx.save(endless(), file)
@@ -110,7 +150,9 @@ def test_a_graph_that_never_ends(edgekit: EdgekitCall, tmp_path: Path, photos: P
 
 
 @pytest.mark.parametrize("stamp", ["", "null", "{}", '{"name": "x", "shape": []}', "[" * 5000])
-def test_a_graph_that_says_nonsense_of_its_input(edgekit: EdgekitCall, tmp_path: Path, photos: Path, stamp: str) -> None:
+def test_a_graph_that_says_nonsense_of_its_input(
+    edgekit: EdgekitCall, tmp_path: Path, photos: Path, stamp: str
+) -> None:
     graph = classifier()
     helper.set_model_props(graph, {"edgekit.input": stamp})
     onnx.save(graph, tmp_path / "net.onnx")

@@ -1,4 +1,6 @@
-"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and nothing left behind."""
+"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and nothing left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,10 @@ def test_a_pickle_that_would_run_code_does_not(refused: Refused, tmp_path: Path)
     result = refused("lenet", "--weights", file)
     assert result.code == 2
     assert "reading it would run code, which is refused" in result.err
-    assert "hint: where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)" in result.err
+    assert (
+        "hint: where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)"
+        in result.err
+    )
     assert not target.exists()
 
 
@@ -110,7 +115,9 @@ def test_a_bare_pickle_that_would_run_code_does_not(refused: Refused, tmp_path: 
     assert not target.exists()
 
 
-def test_no_network_and_no_weights_names_both_ways_on(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_and_no_weights_names_both_ways_on(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     result = refused("resnet18")
@@ -162,7 +169,9 @@ def test_labels(refused: Refused, tmp_path: Path) -> None:
 
 
 def test_a_gate_that_fails_writes_no_bundle(refused: Refused, photos: Path) -> None:
-    result = refused(f"{FACTORIES}:build", "--size", 32, "--images", photos, "--fp16", "--gate", "sqnr=900")
+    result = refused(
+        f"{FACTORIES}:build", "--size", 32, "--images", photos, "--fp16", "--gate", "sqnr=900"
+    )
     assert result.code == 1
     assert re.search(r"gate failed: .*SQNR \d+\.\d dB is under 900 dB", result.err)
     assert "hint: no bundle was written; --gate says what to accept" in result.err
@@ -175,10 +184,17 @@ def _bomb(path: Path, side: int = 30_000) -> Path:
     """A PNG of a few bytes that declares side × side pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -188,7 +204,10 @@ LENET = ("lenet", "--weights", "random")
 def test_image_folders_that_are_none(refused: Refused, tmp_path: Path) -> None:
     result = refused(*LENET, "--images", tmp_path / "none")
     assert result.code == 2
-    assert "none does not exist\n       (step images failed after network)\n\nhint: --images takes a folder of photos" in result.err
+    assert (
+        "none does not exist\n       (step images failed after network)\n\nhint: --images takes a "
+        "folder of photos" in result.err
+    )
 
     (tmp_path / "file").touch()
     result = refused(*LENET, "--images", tmp_path / "file")
@@ -212,12 +231,17 @@ def test_image_folders_that_are_none(refused: Refused, tmp_path: Path) -> None:
         (lambda p: p.write_text("I am a text"), "x.jpg: not an image that Pillow can read"),
         (lambda p: p.touch(), "x.jpg: not an image that Pillow can read"),
         (_bomb, "x.jpg: over the limit of 178 megapixels"),
-        (lambda p: Image.new("RGB", (1, 1)).save(p), "x.jpg: 1 × 1 pixels is too small; at least 8 × 8 are needed"),
+        (
+            lambda p: Image.new("RGB", (1, 1)).save(p),
+            "x.jpg: 1 × 1 pixels is too small; at least 8 × 8 are needed",
+        ),
         (lambda p: Image.new("L", (8, 4000)).save(p), "x.jpg: 8 × 4000 pixels is too long a strip"),
     ],
     ids=["torn", "text", "empty", "bomb", "pixel", "strip"],
 )
-def test_a_folder_of_bad_images_alone(refused: Refused, tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_a_folder_of_bad_images_alone(
+    refused: Refused, tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     make(folder / "x.jpg")
@@ -226,7 +250,9 @@ def test_a_folder_of_bad_images_alone(refused: Refused, tmp_path: Path, make: Ca
     assert f"error: none of 1 images can be read: {message}" in result.err
 
 
-def test_bad_images_among_good_ones_are_passed_over_and_told(edgekit: EdgekitCall, photos: Path, tmp_path: Path) -> None:
+def test_bad_images_among_good_ones_are_passed_over_and_told(
+    edgekit: EdgekitCall, photos: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     with Image.open(next(photos.iterdir())) as photo:
         photo.convert("CMYK").save(folder / "press.jpg")
@@ -237,11 +263,16 @@ def test_bad_images_among_good_ones_are_passed_over_and_told(edgekit: EdgekitCal
     _bomb(folder / "bomb.png")
 
     out = tmp_path / "bundle"
-    result = edgekit("export", f"{FACTORIES}:build", "--size", 32, "--no-bench", "--images", folder, "--out", out)
+    result = edgekit(
+        "export", f"{FACTORIES}:build", "--size", 32, "--no-bench", "--images", folder, "--out", out
+    )
     assert result.code == 0, result.err
     assert "100.0% (8/8)" in result.out
     assert "image passed over: bomb.png: over the limit" in result.out
-    assert "image passed over: pixel.png: " in result.out and "image passed over: torn.jpg: " in result.out
+    assert (
+        "image passed over: pixel.png: " in result.out
+        and "image passed over: torn.jpg: " in result.out
+    )
     assert "readme.txt" in result.out
     assert edgekit("verify", out).code == 0
 
@@ -249,7 +280,9 @@ def test_bad_images_among_good_ones_are_passed_over_and_told(edgekit: EdgekitCal
 # ---- the output folder
 
 
-def test_a_parent_that_is_a_file(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file(
+    edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("mine")
     result = edgekit(*tiny, "--out", tmp_path / "file" / "bundle")
     assert result.code == 2
@@ -258,7 +291,9 @@ def test_a_parent_that_is_a_file(edgekit: EdgekitCall, tiny: tuple[object, ...],
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_folder_one_is_in(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_one_is_in(
+    edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for out in (".", "/"):
         result = edgekit(*tiny, "--out", out, "--force")
@@ -266,7 +301,9 @@ def test_the_folder_one_is_in(edgekit: EdgekitCall, tiny: tuple[object, ...], tm
         assert "is the folder you are in, which cannot be replaced" in result.err
 
 
-def test_a_name_that_is_too_long(edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_name_that_is_too_long(
+    edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path
+) -> None:
     for length in (250, 300):
         result = edgekit(*tiny, "--out", tmp_path / ("a" * length))
         assert result.code == 2
@@ -274,7 +311,9 @@ def test_a_name_that_is_too_long(edgekit: EdgekitCall, tiny: tuple[object, ...],
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_bundle_needs_force(edgekit: EdgekitCall, tiny: tuple[object, ...], bundle: Path) -> None:
+def test_an_existing_bundle_needs_force(
+    edgekit: EdgekitCall, tiny: tuple[object, ...], bundle: Path
+) -> None:
     before = (bundle / "manifest.json").read_bytes()
     result = edgekit(*tiny, "--out", bundle)
     assert result.code == 2
@@ -286,7 +325,9 @@ def test_an_existing_bundle_needs_force(edgekit: EdgekitCall, tiny: tuple[object
     assert edgekit("verify", bundle).code == 0
 
 
-def test_force_replaces_nothing_but_bundles(edgekit: EdgekitCall, tiny: tuple[object, ...], bundle: Path, tmp_path: Path) -> None:
+def test_force_replaces_nothing_but_bundles(
+    edgekit: EdgekitCall, tiny: tuple[object, ...], bundle: Path, tmp_path: Path
+) -> None:
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "manifest.json").write_text('{"name": "a browser extension"}')
@@ -298,12 +339,26 @@ def test_force_replaces_nothing_but_bundles(edgekit: EdgekitCall, tiny: tuple[ob
     (bundle / "notes.txt").write_text("measured on Tuesday")
     result = edgekit(*tiny, "--out", bundle, "--force")
     assert result.code == 2
-    assert f"error: {bundle} holds files that edgekit did not write, notes.txt for one" in result.err
+    assert (
+        f"error: {bundle} holds files that edgekit did not write, notes.txt for one" in result.err
+    )
     assert (bundle / "notes.txt").read_text() == "measured on Tuesday"
 
 
-def test_a_failure_keeps_the_bundle_that_was_to_be_replaced(edgekit: EdgekitCall, bundle: Path, photos: Path) -> None:
-    result = edgekit("export", f"{FACTORIES}:not_finite", "--size", 32, "--images", photos, "--out", bundle, "--force")
+def test_a_failure_keeps_the_bundle_that_was_to_be_replaced(
+    edgekit: EdgekitCall, bundle: Path, photos: Path
+) -> None:
+    result = edgekit(
+        "export",
+        f"{FACTORIES}:not_finite",
+        "--size",
+        32,
+        "--images",
+        photos,
+        "--out",
+        bundle,
+        "--force",
+    )
     assert result.code == 2
     assert "the network's own outputs are NaN or infinite on real photos" in result.err
     assert [p.name for p in bundle.parent.iterdir()] == ["bundle"]

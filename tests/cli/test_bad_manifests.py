@@ -18,7 +18,10 @@ def bundle(lenet_copy: Path) -> Path:
 
 # ---- the manifest, field by field
 
-NO_SHAPE, NO_INPUT = "manifest.json cannot be read: input.shape", "manifest.json cannot be read: input: "
+NO_SHAPE, NO_INPUT = (
+    "manifest.json cannot be read: input.shape",
+    "manifest.json cannot be read: input: ",
+)
 FIELDS: list[tuple[str, Any, str]] = [
     ("input.shape", [], "input.shape: Tuple should have at least 4 items"),
     ("input.shape", [1], "input.shape: Tuple should have at least 4 items"),
@@ -29,9 +32,21 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("input.shape", [1.5, 1, 28, 28], NO_SHAPE),
     ("input.shape", ["", 1, 28, 28], NO_SHAPE),
     ("input.shape", [None, 1, 28, 28], NO_SHAPE),
-    ("input.shape", [1, 1, 28, 27], NO_INPUT + "the shape (1, 1, 28, 27) is not that of an image of (1, 28, 28)"),
-    ("input.shape", [1, 28, 28, 1], NO_INPUT + "the shape (1, 28, 28, 1) is not that of an image of (1, 28, 28)"),
-    ("input.shape", [1, "channels", 28, 28], NO_INPUT + "the shape (1, 'channels', 28, 28) is not that of an image"),
+    (
+        "input.shape",
+        [1, 1, 28, 27],
+        NO_INPUT + "the shape (1, 1, 28, 27) is not that of an image of (1, 28, 28)",
+    ),
+    (
+        "input.shape",
+        [1, 28, 28, 1],
+        NO_INPUT + "the shape (1, 28, 28, 1) is not that of an image of (1, 28, 28)",
+    ),
+    (
+        "input.shape",
+        [1, "channels", 28, 28],
+        NO_INPUT + "the shape (1, 'channels', 28, 28) is not that of an image",
+    ),
     ("input.shape", "1x1x28x28", NO_SHAPE),
     ("input.shape", None, NO_SHAPE),
     ("input.dtype", "float64", "input.dtype: String should match pattern"),
@@ -47,7 +62,11 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("input.height", 10**30, "manifest.json cannot be read: input"),
     ("input.height", 28.5, "input.height: Input should be a valid integer"),
     ("input.height", None, "input.height: Input should be a valid integer"),
-    ("input.height", 27, NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (1, 27, 28)"),
+    (
+        "input.height",
+        27,
+        NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (1, 27, 28)",
+    ),
     ("input.width", 0, NO_INPUT + "28 × 0 pixels are outside 1 … 4096"),
     ("input.width", 1_000_000, NO_INPUT + "28 × 1000000 pixels are outside 1 … 4096"),
     ("input.width", "wide", "input.width: Input should be a valid integer"),
@@ -58,7 +77,11 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("input.resize", float("inf"), "input.resize: Input should be a finite number"),
     ("input.resize", 0.5, NO_INPUT + "resize 0.5 is outside 1 … 4"),
     ("input.resize", "1.1 times", "input.resize: Input should be a valid number"),
-    ("input.interpolation", "magic", NO_INPUT + "interpolation 'magic' is none of nearest, bilinear"),
+    (
+        "input.interpolation",
+        "magic",
+        NO_INPUT + "interpolation 'magic' is none of nearest, bilinear",
+    ),
     ("input.interpolation", None, "input.interpolation: Input should be a valid string"),
     ("input.mean", [], NO_INPUT + "1 channels need as many means and stds, not 0 and 1"),
     ("input.mean", [float("nan")], NO_INPUT + "mean (nan,) and std"),
@@ -69,7 +92,11 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("input.std", [1e-320], NO_INPUT + "mean"),
     ("input.std", [float("inf")], NO_INPUT + "mean"),
     ("input.std", [0.5, 0.5], NO_INPUT + "1 channels need as many means and stds, not 1 and 2"),
-    ("input.layout", "NHWC", NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (28, 28, 1)"),
+    (
+        "input.layout",
+        "NHWC",
+        NO_INPUT + "the shape (1, 1, 28, 28) is not that of an image of (28, 28, 1)",
+    ),
     ("input.layout", "CHWN", NO_INPUT + "layout 'CHWN' is none of NCHW, NHWC"),
     ("input.name", DROPPED, "input.name: Field required"),
     ("input.name", 7, "input.name: Input should be a valid string"),
@@ -115,13 +142,28 @@ FIELDS: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("where", "value", "message"), FIELDS, ids=[f"{where}-{i}" for i, (where, *_) in enumerate(FIELDS)])
-def test_a_field_of_the_manifest(edgekit: EdgekitCall, bundle: Path, where: str, value: Any, message: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    FIELDS,
+    ids=[f"{where}-{i}" for i, (where, *_) in enumerate(FIELDS)],
+)
+def test_a_field_of_the_manifest(
+    edgekit: EdgekitCall, bundle: Path, where: str, value: Any, message: str
+) -> None:
     put(bundle, where, value)
     check(edgekit, ALL[len(where) % len(ALL)], bundle, message)
 
 
-NAMES = ["../model.onnx", "/etc/passwd", "a/../../b", "", "a\0b", LONG, f"engines/{LONG}.engine", "ü" * 200]
+NAMES = [
+    "../model.onnx",
+    "/etc/passwd",
+    "a/../../b",
+    "",
+    "a\0b",
+    LONG,
+    f"engines/{LONG}.engine",
+    "ü" * 200,
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
@@ -133,14 +175,19 @@ def test_a_file_that_no_bundle_holds(edgekit: EdgekitCall, bundle: Path, name: s
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"sha256": "0", "bytes": -1}, "files.model.onnx.bytes: Input should be greater than or equal to 0"),
+        (
+            {"sha256": "0", "bytes": -1},
+            "files.model.onnx.bytes: Input should be greater than or equal to 0",
+        ),
         ({"sha256": 0, "bytes": 1}, "files.model.onnx.sha256: Input should be a valid string"),
         ({"sha256": "0"}, "files.model.onnx.bytes: Field required"),
         (None, "files.model.onnx: Input should be an object"),
         ({"sha256": "0", "bytes": 1}, "is damaged: model.onnx is not the file that was exported"),
     ],
 )
-def test_an_entry_of_a_file(edgekit: EdgekitCall, bundle: Path, entry: object, message: str) -> None:
+def test_an_entry_of_a_file(
+    edgekit: EdgekitCall, bundle: Path, entry: object, message: str
+) -> None:
     edit(bundle, lambda m: m["files"].update({"model.onnx": entry}))
     check(edgekit, RUN, bundle, message)
 
@@ -163,6 +210,8 @@ TEXTS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("text", "message"), TEXTS, ids=range(len(TEXTS)))
-def test_a_manifest_that_is_no_manifest(edgekit: EdgekitCall, bundle: Path, text: bytes, message: str) -> None:
+def test_a_manifest_that_is_no_manifest(
+    edgekit: EdgekitCall, bundle: Path, text: bytes, message: str
+) -> None:
     (bundle / "manifest.json").write_bytes(text)
     check(edgekit, ALL[len(text) % len(ALL)], bundle, message)

@@ -1,4 +1,6 @@
-"""Factories, checkpoints and graphs that are no classifiers: every row ends with 2, in words, and at once."""
+"""Factories, checkpoints and graphs that are no classifiers: every row ends with 2, in words, and
+at once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ Refused = Callable[..., Result]
 
 RETURNED, LATE = "{name} returns a", "the network "
 FACTORY_ROWS: list[tuple[str, str]] = [
-    ("complex_logits", "returns a cpu strided complex64 tensor; a classifier returns float32 logits"),
+    (
+        "complex_logits",
+        "returns a cpu strided complex64 tensor; a classifier returns float32 logits",
+    ),
     ("no_classes", "returns a tensor of shape (1, 0); a classifier returns (images, classes)"),
     ("no_rows", "returns a tensor of shape (0, 4); a classifier returns (images, classes)"),
     ("scalar", "returns a tensor of shape (); a classifier returns (images, classes)"),
@@ -41,7 +46,10 @@ FACTORY_ROWS: list[tuple[str, str]] = [
     ("a_dict", "returns a dict, not one tensor of logits"),
     ("an_array", "returns a ndarray, not one tensor of logits"),
     ("nothing", "returns a NoneType, not one tensor of logits"),
-    ("one_more_axis", "returns a tensor of shape (1, 1, 4); a classifier returns (images, classes)"),
+    (
+        "one_more_axis",
+        "returns a tensor of shape (1, 1, 4); a classifier returns (images, classes)",
+    ),
     ("mute", "cannot run on one image (1, 3, 16, 16): Mute\n"),
     ("exits", "cannot run on one image (1, 3, 16, 16): SystemExit: 0"),
     ("base", "cannot run on one image (1, 3, 16, 16): Base: of its own"),
@@ -56,17 +64,32 @@ FACTORY_ROWS: list[tuple[str, str]] = [
     ("later_nan", "the network's own outputs are NaN or infinite on real photos"),
     ("constant", "the network returns the same for every photo, so parity would prove nothing"),
     ("one_class_more_each_time", "the network returns another shape for another image"),
-    ("double_weights", ": RuntimeError: Input type (float) and bias type (double) should be the same"),
-    ("half_weights", ": RuntimeError: Input type (float) and bias type (c10::Half) should be the same"),
-    ("one_output_class_zero", "returns a tensor of shape (1, 0); a classifier returns (images, classes)"),
+    (
+        "double_weights",
+        ": RuntimeError: Input type (float) and bias type (double) should be the same",
+    ),
+    (
+        "half_weights",
+        ": RuntimeError: Input type (float) and bias type (c10::Half) should be the same",
+    ),
+    (
+        "one_output_class_zero",
+        "returns a tensor of shape (1, 0); a classifier returns (images, classes)",
+    ),
     ("raises_mute", "hostile_factories.py:raises_mute raised Mute (line "),
     ("raises_base", "hostile_factories.py:raises_base raised Base: of its own (line "),
     ("raises_in_a_ring", "hostile_factories.py:raises_in_a_ring raised ValueError: one (line "),
-    ("recursion", "hostile_factories.py:recursion raised RecursionError: maximum recursion depth exceeded"),
+    (
+        "recursion",
+        "hostile_factories.py:recursion raised RecursionError: maximum recursion depth exceeded",
+    ),
     ("a_class", "hostile_factories.py:a_class returned type, not a torch.nn.Module"),
     ("five", "hostile_factories.py:five returned int, not a torch.nn.Module"),
     ("generator", "hostile_factories.py:generator returned generator, not a torch.nn.Module"),
-    ("warning_as_error", "hostile_factories.py:warning_as_error raised UserWarning: something is old"),
+    (
+        "warning_as_error",
+        "hostile_factories.py:warning_as_error raised UserWarning: something is old",
+    ),
     ("absent", "hostile_factories.py has no function absent"),
 ]
 
@@ -87,7 +110,9 @@ def test_factories(refused: Refused, photos: Path, name: str, message: str) -> N
         ("loops", "hostile_factories.py:loops"),
     ],
 )
-def test_factories_that_never_end(refused: Refused, photos: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str) -> None:
+def test_factories_that_never_end(
+    refused: Refused, photos: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
     monkeypatch.setenv("EDGEKIT_TIME_LIMIT", "0.3")
     result = refused(f"{FACTORIES}:{name}", "--size", 16, "--images", photos)
     refusal(result, f"{what} did not end within 0.3 s")
@@ -95,7 +120,9 @@ def test_factories_that_never_end(refused: Refused, photos: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf", "1e300", "½"])
-def test_a_time_limit_that_is_none(refused: Refused, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_time_limit_that_is_none(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("EDGEKIT_TIME_LIMIT", text)
     refusal(refused(f"{FACTORIES}:loops", "--size", 16), f"EDGEKIT_TIME_LIMIT={text} is no time")
 
@@ -105,7 +132,10 @@ SOURCES: list[tuple[bytes, str]] = [
     (b"def build(:", "cannot be imported: SyntaxError"),
     (b"\xff\xfe\x00", "cannot be imported: SyntaxError"),
     (b"\x00", "cannot be imported: SyntaxError"),
-    (b"import surely_nowhere", "cannot be imported: ModuleNotFoundError: No module named 'surely_nowhere'"),
+    (
+        b"import surely_nowhere",
+        "cannot be imported: ModuleNotFoundError: No module named 'surely_nowhere'",
+    ),
     (b"raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
     (b"raise BaseException('own')", "cannot be imported: BaseException: own"),
     (b"build = 3", "has no function build"),
@@ -116,7 +146,9 @@ SOURCES: list[tuple[bytes, str]] = [
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("source", "message"), SOURCES, ids=range(len(SOURCES)))
-def test_files_of_factories(edgekit: EdgekitCall, tmp_path: Path, source: bytes, message: str) -> None:
+def test_files_of_factories(
+    edgekit: EdgekitCall, tmp_path: Path, source: bytes, message: str
+) -> None:
     (tmp_path / "net.py").write_bytes(source)
     result = edgekit("export", f"{tmp_path / 'net.py'}:build", "--out", tmp_path / "out")
     assert result.code == 2, result.err
@@ -132,7 +164,9 @@ def _state(**changes: Any) -> dict[str, Any]:
 
 def _ring() -> dict[str, Any]:
     ring: dict[str, Any] = {}
-    ring.update(dict.fromkeys(("state_dict", "model", "ema", "module", "net", "network", "model_ema"), ring))
+    ring.update(
+        dict.fromkeys(("state_dict", "model", "ema", "module", "net", "network", "model_ema"), ring)
+    )
     return ring
 
 
@@ -169,7 +203,9 @@ CHECKPOINTS: list[tuple[Callable[[], object], str]] = [
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("content", "message"), CHECKPOINTS, ids=range(len(CHECKPOINTS)))
-def test_checkpoints(refused: Refused, tmp_path: Path, content: Callable[[], object], message: str) -> None:
+def test_checkpoints(
+    refused: Refused, tmp_path: Path, content: Callable[[], object], message: str
+) -> None:
     torch.save(content(), tmp_path / "w.pth")
     result = refused("lenet", "--weights", tmp_path / "w.pth")
     assert result.code == 2, result.err
@@ -184,14 +220,24 @@ BYTES: list[tuple[str, bytes, str]] = [
     ("w.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "cannot be read as a checkpoint"),
     ("w.safetensors", b"", "is empty"),
     ("w.safetensors", b"text", "is truncated, or not a safetensors file"),
-    ("w.safetensors", (2**60).to_bytes(8, "little") + b"{}", "is truncated, or not a safetensors file"),
+    (
+        "w.safetensors",
+        (2**60).to_bytes(8, "little") + b"{}",
+        "is truncated, or not a safetensors file",
+    ),
     ("w.safetensors", (2).to_bytes(8, "little") + b"{}", "holds no state dict"),
-    ("w.safetensors", (4).to_bytes(8, "little") + b"\xff\xff\xff\xff", "is truncated, or not a safetensors file"),
+    (
+        "w.safetensors",
+        (4).to_bytes(8, "little") + b"\xff\xff\xff\xff",
+        "is truncated, or not a safetensors file",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "data", "message"), BYTES, ids=range(len(BYTES)))
-def test_bytes_that_are_no_checkpoint(refused: Refused, tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_bytes_that_are_no_checkpoint(
+    refused: Refused, tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(data)
     result = refused("lenet", "--weights", tmp_path / name)
     assert result.code == 2, result.err
@@ -199,7 +245,9 @@ def test_bytes_that_are_no_checkpoint(refused: Refused, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
-@pytest.mark.parametrize("what", ["graph", "external data", "weights", "safetensors", "labels", "factory"])
+@pytest.mark.parametrize(
+    "what", ["graph", "external data", "weights", "safetensors", "labels", "factory"]
+)
 def test_files_that_are_none(edgekit: EdgekitCall, tmp_path: Path, what: str, kind: str) -> None:
     """Nothing waits for a FIFO or reads a device to its end."""
     names = {
@@ -221,16 +269,27 @@ def test_files_that_are_none(edgekit: EdgekitCall, tmp_path: Path, what: str, ki
         "labels": ("lenet", "--weights", "random", "--labels", file),
         "factory": (f"{file}:build",),
     }
-    result = edgekit("export", *arguments.get(what, (tmp_path / "net.onnx",)), "--out", tmp_path / "out")
-    refusal(result, {**SPECIAL, "missing": "no such file"}[kind] if what != "external data" else "its external data is missing or damaged")
+    result = edgekit(
+        "export", *arguments.get(what, (tmp_path / "net.onnx",)), "--out", tmp_path / "out"
+    )
+    refusal(
+        result,
+        {**SPECIAL, "missing": "no such file"}[kind]
+        if what != "external data"
+        else "its external data is missing or damaged",
+    )
 
 
 def test_a_gate_that_is_told_twice(refused: Refused) -> None:
-    refusal(refused("lenet", "--gate", "sqnr=1,sqnr=2"), "--gate sqnr=1,sqnr=2: sqnr is given twice")
+    refusal(
+        refused("lenet", "--gate", "sqnr=1,sqnr=2"), "--gate sqnr=1,sqnr=2: sqnr is given twice"
+    )
 
 
 def test_photos_whose_names_are_no_utf8(edgekit: EdgekitCall, tmp_path: Path, photos: Path) -> None:
-    """An old camera's names are no reason to refuse a photo; they are written as what their bytes are."""
+    """An old camera's names are no reason to refuse a photo; they are written as what their bytes
+    are.
+    """
     folder = tmp_path / "photos"
     folder.mkdir()
     for i, photo in enumerate(sorted(photos.iterdir())):
@@ -242,6 +301,12 @@ def test_photos_whose_names_are_no_utf8(edgekit: EdgekitCall, tmp_path: Path, ph
     assert edgekit("verify", out).code == 0
     with np.load(out / "golden.npz") as data:
         assert data["names"][0] == "stra\\xdfe0.jpg"
-    refusal(edgekit("export", "lenet5", "--out", tmp_path / "\udce4"), "the path is no UTF-8, which runtimes cannot open")
+    refusal(
+        edgekit("export", "lenet5", "--out", tmp_path / "\udce4"),
+        "the path is no UTF-8, which runtimes cannot open",
+    )
     shutil.copytree(out, tmp_path / "\udce4")
-    refusal(edgekit("run", tmp_path / "\udce4", next(photos.iterdir())), "the path is no UTF-8, which runtimes cannot open")
+    refusal(
+        edgekit("run", tmp_path / "\udce4", next(photos.iterdir())),
+        "the path is no UTF-8, which runtimes cannot open",
+    )

@@ -1,4 +1,6 @@
-"""A machine without torch, onnx and onnxruntime: everything but the export itself is there, and says what is missing."""
+"""A machine without torch, onnx and onnxruntime: everything but the export itself is there, and
+says what is missing.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,18 @@ import subprocess
 import sys
 import textwrap
 
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "onnxsim", "tensorrt", "tensorrt_rtx", "safetensors", "ml_dtypes")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "onnxscript",
+    "onnxsim",
+    "tensorrt",
+    "tensorrt_rtx",
+    "safetensors",
+    "ml_dtypes",
+)
 
 HIDE = f"""
 import sys
@@ -23,7 +36,12 @@ from edgekit.cli.app import execute
 
 
 def _python(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_every_module_imports_on_a_bare_machine() -> None:
@@ -68,7 +86,9 @@ for arguments in (["--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["doctor",
 
 def test_what_is_missing_is_named_with_its_extra() -> None:
     done = _python(
-        HIDE + 'print([execute(a) for a in (["export", "lenet", "--weights", "random"], ["zoo", "show", "lenet"], ["export", "x.onnx"])])'
+        HIDE
+        + 'print([execute(a) for a in (["export", "lenet", "--weights", "random"], ["zoo", "show", '
+        '"lenet"], ["export", "x.onnx"])])'
     )
     assert done.stdout == "[3, 3, 3]\n"
     assert done.stderr.count("hint: pip install 'edgekit[export]'") == 3

@@ -44,7 +44,9 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """LeNet-5 with its trained weights, which come with the package, in FP16 and INT8."""
     folder = tmp_path_factory.mktemp("lenet")
     for precision in ("fp16", "int8"):
-        request = ExportRequest(NetworkRequest("lenet5"), precision, folder / precision, bench=False)  # type: ignore[arg-type]
+        request = ExportRequest(
+            NetworkRequest("lenet5"), precision, folder / precision, bench=False
+        )  # type: ignore[arg-type]
         assert export(request).failures == ()
     return {precision: folder / precision for precision in ("fp16", "int8")}
 
@@ -75,12 +77,26 @@ def test_one_bundle_in_what_is_here(edgekit: EdgekitCall, bundle: Path, tmp_path
     report = json.loads(result.out)
     assert json.loads((tmp_path / "bench.json").read_text()) == report
     assert list(report) == [
-        *("batch", "threads", "proofs", "end_to_end", "engine_only", "streams", "throughput", "verdicts"),
+        *(
+            "batch",
+            "threads",
+            "proofs",
+            "end_to_end",
+            "engine_only",
+            "streams",
+            "throughput",
+            "verdicts",
+        ),
         *("left_out", "advice", "environment", "failures"),
     ]
     assert (report["batch"], report["streams"], report["engine_only"]) == (1, 1, None)
     (proof,) = report["proofs"]
-    assert (proof["name"], proof["runtime"], proof["precision"], proof["failures"]) == ("onnxruntime fp16", "onnxruntime", "fp16", [])
+    assert (proof["name"], proof["runtime"], proof["precision"], proof["failures"]) == (
+        "onnxruntime fp16",
+        "onnxruntime",
+        "fp16",
+        [],
+    )
     assert proof["version"] == onnxruntime.__version__
     assert proof["parity"]["images"] == 6
     (row,) = report["end_to_end"]["rows"]
@@ -92,10 +108,25 @@ def test_one_bundle_in_what_is_here(edgekit: EdgekitCall, bundle: Path, tmp_path
     assert report["environment"]["before"] and report["environment"]["after"]
 
 
-def test_precisions_against_torch_with_a_verdict(edgekit: EdgekitCall, lenet: dict[str, Path]) -> None:
-    arguments = ("bench", lenet["fp16"], lenet["int8"], "--runtime", "torch,onnxruntime", "--threads", 1, *QUICK)
+def test_precisions_against_torch_with_a_verdict(
+    edgekit: EdgekitCall, lenet: dict[str, Path]
+) -> None:
+    arguments = (
+        "bench",
+        lenet["fp16"],
+        lenet["int8"],
+        "--runtime",
+        "torch,onnxruntime",
+        "--threads",
+        1,
+        *QUICK,
+    )
     report = json.loads(edgekit(*arguments, "--json").out)
-    assert [proof["name"] for proof in report["proofs"]] == ["torch", "onnxruntime fp16", "onnxruntime int8"]
+    assert [proof["name"] for proof in report["proofs"]] == [
+        "torch",
+        "onnxruntime fp16",
+        "onnxruntime int8",
+    ]
     torch, half, quantized = report["proofs"]
     assert (torch["precision"], torch["parity"]["max_abs"]) == ("fp32", 0.0)
     assert half["parity"]["sqnr"] > quantized["parity"]["sqnr"] > 10
@@ -111,12 +142,17 @@ def test_precisions_against_torch_with_a_verdict(edgekit: EdgekitCall, lenet: di
     shown = edgekit(*arguments)
     assert shown.code == 0
     assert "torch 2." in shown.out and "100.0% (16/16)" in shown.out
-    assert "end to end: copy in, run, copy out; batch 1, 1 CPU threads; ratio to torch with its 95 % interval; noise floor" in shown.out
+    assert (
+        "end to end: copy in, run, copy out; batch 1, 1 CPU threads; ratio to torch with its 95 % "
+        "interval; noise floor" in shown.out
+    )
     assert "of lenet5 with onnxruntime:" in shown.out
     assert "\nbefore    " in shown.out and "\nafter     " in shown.out
 
 
-def test_the_verdict_ships_what_meets_its_gate(edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path) -> None:
+def test_the_verdict_ships_what_meets_its_gate(
+    edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
+) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
     _reverse_golden(broken)
     result = edgekit("bench", lenet["fp16"], broken, *QUICK)
@@ -124,9 +160,18 @@ def test_the_verdict_ships_what_meets_its_gate(edgekit: EdgekitCall, lenet: dict
     assert "ship FP16 of lenet5 with onnxruntime: INT8 misses its gate: SQNR" in result.out
 
 
-def test_a_dynamic_batch_is_measured_at_the_one_asked_for(edgekit: EdgekitCall, photos: Path, tmp_path: Path) -> None:
+def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
+    edgekit: EdgekitCall, photos: Path, tmp_path: Path
+) -> None:
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
-    assert export(ExportRequest(network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False)).failures == ()
+    assert (
+        export(
+            ExportRequest(
+                network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False
+            )
+        ).failures
+        == ()
+    )
     report = json.loads(edgekit("bench", tmp_path / "dynamic", "--batch", 4, *QUICK, "--json").out)
     assert report["batch"] == 4
     assert report["proofs"][0]["parity"]["images"] == 6
@@ -136,7 +181,9 @@ def test_a_dynamic_batch_is_measured_at_the_one_asked_for(edgekit: EdgekitCall, 
 # ---- parity before speed
 
 
-def test_no_speed_up_of_what_computes_something_else(edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path) -> None:
+def test_no_speed_up_of_what_computes_something_else(
+    edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
+) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
     _reverse_golden(broken)
     for first, second in ((lenet["fp16"], broken), (broken, lenet["fp16"])):
@@ -153,10 +200,17 @@ def test_no_speed_up_of_what_computes_something_else(edgekit: EdgekitCall, lenet
 # ---- torch
 
 
-def test_torch_is_left_out_where_the_network_cannot_be_had_again(edgekit: EdgekitCall, bundle: Path) -> None:
-    report = json.loads(edgekit("bench", bundle, "--runtime", "torch,onnxruntime", *QUICK, "--json").out)
+def test_torch_is_left_out_where_the_network_cannot_be_had_again(
+    edgekit: EdgekitCall, bundle: Path
+) -> None:
+    report = json.loads(
+        edgekit("bench", bundle, "--runtime", "torch,onnxruntime", *QUICK, "--json").out
+    )
     assert report["end_to_end"]["reference"] == "onnxruntime fp16"
-    assert report["left_out"] == {"torch fp16": "factories is not of the zoo (factory), so that the bundle cannot bring it back"}
+    assert report["left_out"] == {
+        "torch fp16": "factories is not of the zoo (factory), so that the bundle cannot bring it "
+        "back"
+    }
     alone = edgekit("bench", bundle, "--runtime", "torch", *QUICK)
     assert alone.code == 2
     assert "error: nothing is left to measure (torch fp16: factories is not of the zoo" in alone.err
@@ -166,11 +220,18 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(edgekit: Edgeki
     ("weights", "reason"),
     [
         ({"sha256": "0" * 64}, "lenet5 comes with other weights now than those of"),
-        ({"source": "file", "file": "mine.pth"}, "its weights came from mine.pth, which is not in the bundle"),
+        (
+            {"source": "file", "file": "mine.pth"},
+            "its weights came from mine.pth, which is not in the bundle",
+        ),
     ],
 )
 def test_torch_is_left_out_where_the_weights_are_gone(
-    edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path, weights: dict[str, str], reason: str
+    edgekit: EdgekitCall,
+    lenet: dict[str, Path],
+    tmp_path: Path,
+    weights: dict[str, str],
+    reason: str,
 ) -> None:
     bundle = Path(shutil.copytree(lenet["fp16"], tmp_path / "fp16"))
     _edit(bundle, lambda m: m["weights"].update(weights))
@@ -179,14 +240,21 @@ def test_torch_is_left_out_where_the_weights_are_gone(
     assert "is left out: " + reason in result.out
 
 
-def test_torch_that_is_not_installed_is_missing_here(edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_that_is_not_installed_is_missing_here(
+    edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(candidates.torch, "find_spec", lambda name: None)
     result = edgekit("bench", bundle, "--runtime", "torch,onnxruntime")
     assert result.code == 3
-    assert "error: torch cannot run here: not installed\n\nhint: pip install 'edgekit[export]'" in result.err
+    assert (
+        "error: torch cannot run here: not installed\n\nhint: pip install 'edgekit[export]'"
+        in result.err
+    )
 
 
-def test_a_machine_without_any_runtime(edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_any_runtime(
+    edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(onnxruntime_of_cpus, "find_spec", lambda name: None)
     result = edgekit("bench", bundle)
     assert result.code == 3
@@ -196,26 +264,46 @@ def test_a_machine_without_any_runtime(edgekit: EdgekitCall, bundle: Path, monke
 # ---- a GPU, as far as a CPU can stand in for one
 
 
-def test_a_gpu_runtime_is_measured_with_and_without_copies(edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_runtime_is_measured_with_and_without_copies(
+    edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ONNX Runtime's device session on the CPU's memory."""
 
-    def load(self: OnnxRuntimeGpu, artifact: Artifact, options: SessionOptions) -> OnnxRuntimeGpuSession:
-        return OnnxRuntimeGpuSession(onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"]), "cpu")
+    def load(
+        self: OnnxRuntimeGpu, artifact: Artifact, options: SessionOptions
+    ) -> OnnxRuntimeGpuSession:
+        return OnnxRuntimeGpuSession(
+            onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"]),
+            "cpu",
+        )
 
     monkeypatch.setattr(OnnxRuntimeGpu, "available", lambda self: Availability(True, "1.0"))
     monkeypatch.setattr(OnnxRuntimeGpu, "load", load)
-    arguments = ("bench", bundle, "--runtime", "onnxruntime,onnxruntime-cuda,onnxruntime-tensorrt", *QUICK)
+    arguments = (
+        "bench",
+        bundle,
+        "--runtime",
+        "onnxruntime,onnxruntime-cuda,onnxruntime-tensorrt",
+        *QUICK,
+    )
     report = json.loads(edgekit(*arguments, "--json").out)
-    assert [row["name"] for row in report["end_to_end"]["rows"]] == [f"{p['runtime']} fp16" for p in report["proofs"]]
+    assert [row["name"] for row in report["end_to_end"]["rows"]] == [
+        f"{p['runtime']} fp16" for p in report["proofs"]
+    ]
     engines = report["engine_only"]
-    assert [row["name"] for row in engines["rows"]] == ["onnxruntime-cuda fp16", "onnxruntime-tensorrt fp16"]
+    assert [row["name"] for row in engines["rows"]] == [
+        "onnxruntime-cuda fp16",
+        "onnxruntime-tensorrt fp16",
+    ]
     assert engines["reference"] == "onnxruntime-cuda fp16"
     assert engines["rows"][1]["ratio"] is not None
     assert "engine only: inputs and outputs stay on the GPU" in edgekit(*arguments).out
 
 
 class EngineDouble(OnnxRuntimeSession):
-    """A TensorRT session as far as a bench can tell: ONNX Runtime computes, and the device's events say ``ms`` in turn."""
+    """A TensorRT session as far as a bench can tell: ONNX Runtime computes, and the device's events
+    say ``ms`` in turn.
+    """
 
     notes = ("no CUDA graph was captured",)
 
@@ -231,7 +319,9 @@ class EngineDouble(OnnxRuntimeSession):
 
 
 class BuilderDouble:
-    """Stands for TensorRT's builder: its engines are the graphs themselves. ``ms`` is what the device's events say, by precision."""
+    """Stands for TensorRT's builder: its engines are the graphs themselves. ``ms`` is what the
+    device's events say, by precision.
+    """
 
     name = "tensorrt"
 
@@ -249,7 +339,9 @@ class BuilderDouble:
         return bundle.artifact
 
     def load(self, artifact: Artifact, options: SessionOptions) -> EngineDouble:
-        session = onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(artifact.path), providers=["CPUExecutionProvider"]
+        )
         return EngineDouble(session, self.ms.get(artifact.precision, (2.0,)))
 
     def load_streams(self, artifact: Artifact, streams: int) -> EngineDouble:
@@ -268,8 +360,22 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> BuilderDouble:
 @pytest.mark.parametrize(
     ("fp16", "int8", "medians", "ratio", "ship", "why"),
     [
-        ((200.0, 220.0, 240.0), (50.0, 55.0, 60.0), [220.0, 55.0], 0.25, "int8", "INT8 takes 75.0% less time than FP16"),
-        ((200.0, 220.0, 240.0), (200.0, 220.0, 240.0), [220.0, 220.0], 1.0, "fp16", "no difference was measured here"),
+        (
+            (200.0, 220.0, 240.0),
+            (50.0, 55.0, 60.0),
+            [220.0, 55.0],
+            0.25,
+            "int8",
+            "INT8 takes 75.0% less time than FP16",
+        ),
+        (
+            (200.0, 220.0, 240.0),
+            (200.0, 220.0, 240.0),
+            [220.0, 220.0],
+            1.0,
+            "fp16",
+            "no difference was measured here",
+        ),
     ],
 )
 def test_engines_are_timed_by_the_device_each_with_its_own_clock(
@@ -283,9 +389,15 @@ def test_engines_are_timed_by_the_device_each_with_its_own_clock(
     ship: str,
     why: str,
 ) -> None:
-    """No clock of the host says these times, and only the engine of a row says those of that row; the verdict is by them."""
+    """No clock of the host says these times, and only the engine of a row says those of that row;
+    the verdict is by them.
+    """
     builder.ms = {"fp16": fp16, "int8": int8}
-    report = json.loads(edgekit("bench", lenet["fp16"], lenet["int8"], "--runtime", "tensorrt", *QUICK, "--json").out)
+    report = json.loads(
+        edgekit(
+            "bench", lenet["fp16"], lenet["int8"], "--runtime", "tensorrt", *QUICK, "--json"
+        ).out
+    )
     assert builder.built == [("fp16", BuildConfig()), ("int8", BuildConfig())]
     assert [proof["version"] for proof in report["proofs"]] == ["10.3.0"] * 2
     engines = report["engine_only"]
@@ -302,15 +414,26 @@ def test_a_dynamic_graph_is_built_for_the_batch_measured(
     edgekit: EdgekitCall, photos: Path, tmp_path: Path, builder: BuilderDouble
 ) -> None:
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
-    assert export(ExportRequest(network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False)).failures == ()
-    result = edgekit("bench", tmp_path / "dynamic", "--runtime", "tensorrt", "--batch", 4, "--streams", 2, *QUICK)
+    assert (
+        export(
+            ExportRequest(
+                network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False
+            )
+        ).failures
+        == ()
+    )
+    result = edgekit(
+        "bench", tmp_path / "dynamic", "--runtime", "tensorrt", "--batch", 4, "--streams", 2, *QUICK
+    )
     assert result.code == 0, result.err
     assert [config.profiles for _, config in builder.built] == [((4, 4, 4),)] * 2
     assert builder.streams == [2]
     assert "tensorrt fp32: " in result.out and " images a second in 2 streams" in result.out
 
 
-def test_verify_builds_the_engine_it_proves(edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble) -> None:
+def test_verify_builds_the_engine_it_proves(
+    edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble
+) -> None:
     result = edgekit("verify", lenet["fp16"], "--runtime", "tensorrt")
     assert result.code == 0, result.err
     assert "✓ 16 golden images in tensorrt: max-abs" in result.out
@@ -323,7 +446,12 @@ def test_verify_builds_the_engine_it_proves(edgekit: EdgekitCall, lenet: dict[st
 @pytest.mark.parametrize(
     ("arguments", "code", "message", "hint"),
     [
-        (("--runtime", "tflite"), 2, "unknown runtime 'tflite'", "one of torch, onnxruntime, onnxruntime-cuda"),
+        (
+            ("--runtime", "tflite"),
+            2,
+            "unknown runtime 'tflite'",
+            "one of torch, onnxruntime, onnxruntime-cuda",
+        ),
         (("--runtime", "onnxruntime,,torch"), 2, "a name is empty", "--runtime torch,onnxruntime"),
         (("--runtime", "onnxruntime, onnxruntime"), 2, "one is named twice", "noise floor"),
         (
@@ -332,15 +460,32 @@ def test_verify_builds_the_engine_it_proves(edgekit: EdgekitCall, lenet: dict[st
             "onnxruntime-cuda cannot run here: the onnxruntime installed here has no",
             "pip",
         ),
-        (("--batch", "4"), 2, "has a static batch of 1 and cannot run 4 images at once, as --batch asks", "--batch dynamic"),
+        (
+            ("--batch", "4"),
+            2,
+            "has a static batch of 1 and cannot run 4 images at once, as --batch asks",
+            "--batch dynamic",
+        ),
         (("--batch", "0"), 2, "invalid value for '--batch'", "edgekit bench --help"),
         (("--threads", "0"), 2, "invalid value for '--threads'", "edgekit bench --help"),
         (("--seconds", "nan"), 2, "invalid value for '--seconds'", "edgekit bench --help"),
         (("--streams", "4"), 2, "onnxruntime has no streams", "leave --streams away"),
-        (("--out", "nowhere/bench.json"), 2, "--out nowhere/bench.json: there is no such folder", "mkdir -p nowhere"),
+        (
+            ("--out", "nowhere/bench.json"),
+            2,
+            "--out nowhere/bench.json: there is no such folder",
+            "mkdir -p nowhere",
+        ),
     ],
 )
-def test_refusals(edgekit: EdgekitCall, bundle: Path, arguments: tuple[str, ...], code: int, message: str, hint: str) -> None:
+def test_refusals(
+    edgekit: EdgekitCall,
+    bundle: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    hint: str,
+) -> None:
     result = edgekit("bench", bundle, *arguments)
     assert (result.code, result.out) == (code, "")
     assert message in result.err
@@ -348,15 +493,25 @@ def test_refusals(edgekit: EdgekitCall, bundle: Path, arguments: tuple[str, ...]
     assert "Traceback" not in result.err
 
 
-def test_bundles_that_do_not_go_together(edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_bundles_that_do_not_go_together(
+    edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
+) -> None:
     twice = edgekit("bench", bundle, bundle)
     assert (twice.code, twice.out) == (2, "")
     assert "is given twice" in twice.err
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
-    assert export(ExportRequest(network, "fp32", tmp_path / "two", batch=2, images=photos, bench=False)).failures == ()
+    assert (
+        export(
+            ExportRequest(network, "fp32", tmp_path / "two", batch=2, images=photos, bench=False)
+        ).failures
+        == ()
+    )
     result = edgekit("bench", bundle, tmp_path / "two")
     assert result.code == 2
-    assert "two has a static batch of 2 and cannot run 1 images at once, as the others do" in result.err
+    assert (
+        "two has a static batch of 2 and cannot run 1 images at once, as the others do"
+        in result.err
+    )
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])

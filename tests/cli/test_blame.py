@@ -25,7 +25,9 @@ def damaged(bundle: Path, tmp_path: Path) -> Path:
     model = onnx.load(str(bundle / "model.onnx"))
     tensor = next(t for t in model.graph.initializer if t.name.startswith("features.2.weight"))
     weight = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array((np.rint(weight * 12) / 12).astype(weight.dtype), tensor.name))
+    tensor.CopyFrom(
+        numpy_helper.from_array((np.rint(weight * 12) / 12).astype(weight.dtype), tensor.name)
+    )
     path = tmp_path / "damaged.onnx"
     onnx.save(model, str(path))
     return path
@@ -47,7 +49,10 @@ def test_a_network_and_its_bundle(edgekit: EdgekitCall, bundle: Path, photos: Pa
         assert result.code == 0, result.err
         found = json.loads(result.out)
         names = [layer["name"] for layer in found["layers"]]
-        assert names.index("features.0/Conv") < names.index(LAYER) < names.index("logits") and found["images"] == 6
+        assert (
+            names.index("features.0/Conv") < names.index(LAYER) < names.index("logits")
+            and found["images"] == 6
+        )
         assert all(layer["own"] == "inf" or layer["own"] > 55 for layer in found["layers"])
         assert sorted(layer["rank"] for layer in found["layers"]) == list(range(1, len(names) + 1))
         assert found["failures"] == [] and found["verdict"] and found["worst"]["rank"] == 1
@@ -65,12 +70,19 @@ def test_the_gate(edgekit: EdgekitCall, bundle: Path, damaged: Path) -> None:
     assert edgekit("blame", bundle, damaged, "--gate", "speed=1").code == 2
 
 
-def test_the_limit_keeps_those_that_add_most_in_the_order_of_computing(edgekit: EdgekitCall, bundle: Path, damaged: Path) -> None:
+def test_the_limit_keeps_those_that_add_most_in_the_order_of_computing(
+    edgekit: EdgekitCall, bundle: Path, damaged: Path
+) -> None:
     lines = edgekit("blame", bundle, damaged, "--limit", "3").out.splitlines()
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("adds")) + 1 :]
     rows = [line.split() for line in table[: table.index("")] if "left out" not in line]
-    assert sorted(row[0] for row in rows) == ["1", "2", "3"] and any("layers that add less are left out" in line for line in table)
-    order = [layer["name"] for layer in json.loads(edgekit("blame", bundle, damaged, "--json").out)["layers"]]
+    assert sorted(row[0] for row in rows) == ["1", "2", "3"] and any(
+        "layers that add less are left out" in line for line in table
+    )
+    order = [
+        layer["name"]
+        for layer in json.loads(edgekit("blame", bundle, damaged, "--json").out)["layers"]
+    ]
     assert [order.index(row[1]) for row in rows] == sorted(order.index(row[1]) for row in rows)
 
 
@@ -78,18 +90,28 @@ def test_a_graph_away_from_its_bundle_still_knows_its_preprocessing(
     edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     graph = Path(shutil.copy(bundle / "model.onnx", tmp_path / "alone.onnx"))
-    there, here = (json.loads(edgekit("blame", NETWORK, g, "--images", photos, "--json").out) for g in (bundle, graph))
+    there, here = (
+        json.loads(edgekit("blame", NETWORK, g, "--images", photos, "--json").out)
+        for g in (bundle, graph)
+    )
     assert there["layers"] == here["layers"] and here["cautions"] == there["cautions"]
 
 
-def test_a_graph_that_says_no_preprocessing(edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_graph_that_says_no_preprocessing(
+    edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
+) -> None:
     model = onnx.load(str(bundle / "model.onnx"))
     del model.metadata_props[:]
     path = tmp_path / "bare.onnx"
     onnx.save(model, str(path))
     assumed = edgekit("blame", path, path, "--images", photos)
     assert assumed.code == 0 and "note: preprocessing of bare.onnx is not known" in assumed.out
-    assert "is not known" not in edgekit("blame", path, path, "--images", photos, "--mean", "0,0,0", "--std", "1,1,1").out
+    assert (
+        "is not known"
+        not in edgekit(
+            "blame", path, path, "--images", photos, "--mean", "0,0,0", "--std", "1,1,1"
+        ).out
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""``edgekit build``: engines into bundles, built for real with TensorRT-RTX; what needs a GPU goes through the doubles of TensorRT and CUDA."""
+"""``edgekit build``: engines into bundles, built for real with TensorRT-RTX; what needs a GPU goes
+through the doubles of TensorRT and CUDA.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from edgekit.runtimes.tensorrt.library import Library, Target
 from edgekit.sources.networks import NetworkRequest
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
-from ..runtimes.tensorrt.doubles import RTX, STRONG_10, STRONG_11, WEAK, LayerSpec, Scenario, install, plug_gpu, quantized_layers
+from ..runtimes.tensorrt.doubles import (
+    RTX,
+    STRONG_10,
+    STRONG_11,
+    WEAK,
+    LayerSpec,
+    Scenario,
+    install,
+    plug_gpu,
+    quantized_layers,
+)
 from .conftest import FACTORIES
 
 rtx = pytest.importorskip("tensorrt_rtx")
@@ -32,18 +44,29 @@ def no_gpu(monkeypatch, tmp_path):
 
 def exported_with(photos, folder, **request) -> Path:
     network = NetworkRequest(f"{FACTORIES}:{request.pop('factory', 'build')}", size=(32, 32))
-    assert export(ExportRequest(network, out=folder, images=photos, bench=False, **request)).failures == ()
+    assert (
+        export(ExportRequest(network, out=folder, images=photos, bench=False, **request)).failures
+        == ()
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def int8_bundle(tmp_path_factory):
-    return exported_with(None, tmp_path_factory.mktemp("int8") / "bundle", precision="int8", factory="wide", rounding="nearest")
+    return exported_with(
+        None,
+        tmp_path_factory.mktemp("int8") / "bundle",
+        precision="int8",
+        factory="wide",
+        rounding="nearest",
+    )
 
 
 @pytest.fixture(scope="module")
 def dynamic_bundle(photos, tmp_path_factory):
-    return exported_with(photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision="fp16", batch=None)
+    return exported_with(
+        photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision="fp16", batch=None
+    )
 
 
 @pytest.fixture
@@ -57,7 +80,9 @@ def dynamic(dynamic_bundle, tmp_path):
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 # ---- ahead of time, without a GPU
@@ -70,8 +95,12 @@ def test_an_engine_ahead_of_time(edgekit, bundle):
     assert "network: fp16 " in result.out and "(100%)" in result.out
     assert "these are the types that the builder was given" in result.out
     assert "built, not run: sm86 is not a GPU of this machine" in result.out
-    engine, record = (name for name in files(bundle) if name not in before and name.startswith("engines/"))
-    assert engine.startswith(f"engines/tensorrt-rtx-{rtx.__version__}-sm86-fp16-") and record == engine.replace(".engine", ".json")
+    engine, record = (
+        name for name in files(bundle) if name not in before and name.startswith("engines/")
+    )
+    assert engine.startswith(
+        f"engines/tensorrt-rtx-{rtx.__version__}-sm86-fp16-"
+    ) and record == engine.replace(".engine", ".json")
     assert engine in result.out
     assert Bundle.open(bundle).damage() == []
     assert edgekit("verify", bundle).code == 0
@@ -79,7 +108,9 @@ def test_an_engine_ahead_of_time(edgekit, bundle):
 
 
 def test_the_record_says_what_it_was_built_for(edgekit, bundle):
-    told = json.loads(edgekit("build", bundle, *SM86, "--opt-level", 1, "--workspace", 900, "--json").out)
+    told = json.loads(
+        edgekit("build", bundle, *SM86, "--opt-level", 1, "--workspace", 900, "--json").out
+    )
     record = open_engine(Path(told["engine"])).record
     graph = Bundle.open(bundle).artifact
     assert (record.runtime, record.version, record.dialect, record.sm, record.gpu) == (
@@ -89,11 +120,24 @@ def test_the_record_says_what_it_was_built_for(edgekit, bundle):
         "sm86",
         None,
     )
-    assert (record.graph, record.graph_sha256, record.precision, record.profiles) == ("model.onnx", graph.sha256, "fp16", ((1, 1, 1),))
+    assert (record.graph, record.graph_sha256, record.precision, record.profiles) == (
+        "model.onnx",
+        graph.sha256,
+        "fp16",
+        ((1, 1, 1),),
+    )
     assert record.options == Options(opt_level=1, workspace=900)
     assert (record.layers_of, record.golden) == ("network", None)
-    assert {layer.onnx_layers[0] for layer in record.layers if layer.kind == "convolution"} == {"features.0/Conv", "features.2/Conv"}
-    assert (told["reused"], told["ran"], told["audit"]["of"], told["audit"]["failures"]) == (False, False, "network", [])
+    assert {layer.onnx_layers[0] for layer in record.layers if layer.kind == "convolution"} == {
+        "features.0/Conv",
+        "features.2/Conv",
+    }
+    assert (told["reused"], told["ran"], told["audit"]["of"], told["audit"]["failures"]) == (
+        False,
+        False,
+        "network",
+        [],
+    )
     assert told["megabytes"] == Path(told["engine"]).stat().st_size / 1e6
     assert "layers" not in told
 
@@ -112,7 +156,12 @@ def test_an_engine_that_is_there_is_taken(edgekit, bundle):
 
 
 def test_other_gpus_and_options_are_other_engines(edgekit, bundle):
-    for arguments in (SM86, ("--compute-capability", "sm120"), (*SM86, "--opt-level", 0), (*SM86, "--workspace", 900)):
+    for arguments in (
+        SM86,
+        ("--compute-capability", "sm120"),
+        (*SM86, "--opt-level", 0),
+        (*SM86, "--workspace", 900),
+    ):
         assert edgekit("build", bundle, *arguments).code == 0
     assert len([name for name in files(bundle) if name.endswith(".engine")]) == 4
     assert Bundle.open(bundle).damage() == []
@@ -133,10 +182,17 @@ def test_an_engine_that_takes_codes_says_of_which_step(edgekit, int8):
     step, options = (json.loads(result.out)[key] for key in ("input_step", "options"))
     assert step > 0 and options["io"] == "int8"
     again = edgekit("build", int8, *SM86, "--io", "int8")
-    assert f"its image is int8: round(value / {step:.9g})" in again.out and "there already" in again.out
+    assert (
+        f"its image is int8: round(value / {step:.9g})" in again.out
+        and "there already" in again.out
+    )
     assert len([name for name in files(int8) if name.endswith(".engine")]) == 1
     engine = engines_of(int8)[0].artifact(Bundle.open(int8))
-    assert (engine.inputs[0].dtype, engine.inputs[0].step, engine.outputs[0].dtype) == ("int8", step, "float32")
+    assert (engine.inputs[0].dtype, engine.inputs[0].step, engine.outputs[0].dtype) == (
+        "int8",
+        step,
+        "float32",
+    )
 
 
 def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
@@ -146,7 +202,10 @@ def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
     (int8 / "manifest.json").write_text(json.dumps(manifest))
     result = edgekit("build", int8, *SM86)
     assert result.code == 0, result.err
-    assert "layers compute in FP32, as the graph says, which has no form for strong typing: export it again for one" in result.err
+    assert (
+        "layers compute in FP32, as the graph says, which has no form for strong typing: export it "
+        "again for one" in result.err
+    )
 
 
 def test_a_dynamic_batch(edgekit, dynamic):
@@ -157,7 +216,9 @@ def test_a_dynamic_batch(edgekit, dynamic):
     assert told["profiles"] == [[1, 1, 1], [2, 4, 8]]
     engine = open_engine(Path(told["engine"]))
     assert engine.artifact(Bundle.open(dynamic)).inputs[0].shape == ("batch", 3, 32, 32)
-    single = open_engine(Path(json.loads(edgekit("build", dynamic, *SM86, "--batch", "4", "--json").out)["engine"]))
+    single = open_engine(
+        Path(json.loads(edgekit("build", dynamic, *SM86, "--batch", "4", "--json").out)["engine"])
+    )
     assert single.artifact(Bundle.open(dynamic)).inputs[0].shape == (4, 3, 32, 32)
 
 
@@ -167,21 +228,39 @@ def test_a_dynamic_batch(edgekit, dynamic):
         (
             (),
             3,
-            "no engine can be built for this machine: tensorrt: not installed; tensorrt-rtx: builds engines here",
+            "no engine can be built for this machine: tensorrt: not installed; tensorrt-rtx: "
+            "builds engines here",
             "--compute-capability sm86",
         ),
         (("--runtime", "tensorrt"), 3, "tensorrt is not installed", "edgekit[gpu]"),
         (("--runtime", "tflite"), 2, "--runtime tflite is unknown", "tensorrt, tensorrt-rtx"),
-        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for?", "--compute-capability sm75"),
-        (("--compute-capability", "sm90"), 2, "TensorRT-RTX does not build for sm90", "it builds for sm75"),
-        ((*SM86, "--batch", "4"), 2, "model.onnx was exported with a batch of 1", "--batch dynamic"),
+        (
+            ("--runtime", "tensorrt-rtx"),
+            2,
+            "which GPU is the engine for?",
+            "--compute-capability sm75",
+        ),
+        (
+            ("--compute-capability", "sm90"),
+            2,
+            "TensorRT-RTX does not build for sm90",
+            "it builds for sm75",
+        ),
+        (
+            (*SM86, "--batch", "4"),
+            2,
+            "model.onnx was exported with a batch of 1",
+            "--batch dynamic",
+        ),
         ((*SM86, "--batch", "many"), 2, "--batch many is no batch", "--batch 1,4,8"),
         ((*SM86, "--opt-level", "6"), 2, "invalid value for '--opt-level'", "edgekit build --help"),
         ((*SM86, "--workspace", "1"), 2, "within the workspace", "a larger --workspace"),
         ((*SM86, "--dla-core", "0"), 3, "finds no DLA here", "leave --dla-core away"),
     ],
 )
-def test_what_cannot_be_built_leaves_the_bundle_as_it_was(edgekit, bundle, monkeypatch, arguments, code, message, hint):
+def test_what_cannot_be_built_leaves_the_bundle_as_it_was(
+    edgekit, bundle, monkeypatch, arguments, code, message, hint
+):
     before = {name: (bundle / name).read_bytes() for name in files(bundle)}
     result = edgekit("build", bundle, *arguments)
     assert (result.code, result.out) == (code, "")
@@ -208,11 +287,16 @@ def test_ctrl_c_leaves_no_half_engine(edgekit, bundle, monkeypatch):
     monkeypatch.setattr(LiveProgress, "advance", interrupt)
     result = edgekit("build", bundle, *SM86)
     assert result.code == 130
-    assert files(bundle) == before and [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+    assert (
+        files(bundle) == before
+        and [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+    )
 
 
 @pytest.mark.parametrize("forced", [False, True])
-def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(edgekit, bundle, monkeypatch, forced):
+def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(
+    edgekit, bundle, monkeypatch, forced
+):
     if forced:
         assert edgekit("build", bundle, *SM86).code == 0
     replace = Path.replace
@@ -236,15 +320,22 @@ def test_an_engine_is_named_for_all_that_it_depends_on(bundle):
     graph = Bundle.open(bundle).artifact
     there = Library("tensorrt", object(), "10.3.0")
     base = engine_name(there, Target("sm87", "Orin"), graph, Options())
-    assert base.startswith(f"tensorrt-10.3.0-sm87-fp16-{graph.sha256[:8]}-") and base.endswith(".engine")
+    assert base.startswith(f"tensorrt-10.3.0-sm87-fp16-{graph.sha256[:8]}-") and base.endswith(
+        ".engine"
+    )
     others = {
-        engine_name(Library("tensorrt", object(), "10.3.1"), Target("sm87", "Orin"), graph, Options()),
+        engine_name(
+            Library("tensorrt", object(), "10.3.1"), Target("sm87", "Orin"), graph, Options()
+        ),
         engine_name(there, Target("sm86", "Orin"), graph, Options()),
         engine_name(there, Target("sm87", "Orin NX"), graph, Options()),
         engine_name(there, Target("sm87", "Orin"), graph, Options(dla_core=0)),
         engine_name(there, Target("sm87", "Orin"), graph, Options(profiles=((1, 1, 1),))),
         engine_name(
-            there, Target("sm87", "Orin"), Bundle.open(bundle).artifact.__class__(**{**vars(graph), "sha256": "0" * 64}), Options()
+            there,
+            Target("sm87", "Orin"),
+            Bundle.open(bundle).artifact.__class__(**{**vars(graph), "sha256": "0" * 64}),
+            Options(),
         ),
     }
     assert len(others) == 6 and base not in others
@@ -265,10 +356,22 @@ WIDE_LAYERS = [
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """A machine with a GPU and TensorRT, whose engines compute ``bundle``'s graph, plus ``error`` on every logit."""
+    """A machine with a GPU and TensorRT, whose engines compute ``bundle``'s graph, plus ``error``
+    on every logit.
+    """
 
-    def plug(bundle, version=STRONG_10, error=0.0, layers=HALF_LAYERS, network=(), gpu=("8.7", "Orin NX"), **scenario):
-        session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
+    def plug(
+        bundle,
+        version=STRONG_10,
+        error=0.0,
+        layers=HALF_LAYERS,
+        network=(),
+        gpu=("8.7", "Orin NX"),
+        **scenario,
+    ):
+        session = onnxruntime.InferenceSession(
+            str(bundle / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
         manifest = Bundle.open(bundle).manifest
         shape = tuple(-1 if isinstance(dim, str) else dim for dim in manifest.input.shape)
         plug_gpu(monkeypatch, *gpu)
@@ -280,7 +383,9 @@ def on_gpu(monkeypatch):
                 shape=shape,
                 names=(manifest.input.name, manifest.output.name),
                 row=(manifest.output.classes,),
-                compute=lambda x: session.run(None, {manifest.input.name: x})[0] + np.float32(error),
+                compute=lambda x: (
+                    session.run(None, {manifest.input.name: x})[0] + np.float32(error)
+                ),
                 inspector=json.dumps({"Layers": layers}),
                 plans=[b"one plan", b"another"],
                 accepts_cache=[True] * 4,
@@ -301,8 +406,15 @@ def test_an_engine_here_is_proven_on_the_golden_images(edgekit, bundle, on_gpu, 
     assert "engine: fp16 1 layers (100%)" in result.out
     assert "golden images: max-abs" in result.out and "0 flips" in result.out
     record = open_engine(next((bundle / "engines").glob("*.engine"))).record
-    assert (record.gpu, record.layers_of, record.dialect) == ("Orin NX", "engine", "weak" if version == WEAK else "strong")
-    assert record.golden is not None and record.golden.images == Bundle.open(bundle).manifest.golden.images
+    assert (record.gpu, record.layers_of, record.dialect) == (
+        "Orin NX",
+        "engine",
+        "weak" if version == WEAK else "strong",
+    )
+    assert (
+        record.golden is not None
+        and record.golden.images == Bundle.open(bundle).manifest.golden.images
+    )
     assert [layer.name for layer in record.layers] == ["features.0/Conv"]
     assert Bundle.open(bundle).damage() == []
 
@@ -331,11 +443,22 @@ def test_an_engine_of_several_batches_is_proven_on_the_least(edgekit, dynamic, o
     assert f"✓ {Bundle.open(dynamic).manifest.golden.images} golden images" in result.out
 
 
-INT8_LAYERS = [{"Name": "features.0/Conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}, "Inputs": [], "Outputs": []}]
+INT8_LAYERS = [
+    {
+        "Name": "features.0/Conv",
+        "LayerType": "CaskConvolution",
+        "Weights": {"Type": "Int8"},
+        "Inputs": [],
+        "Outputs": [],
+    }
+]
 
 
 def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
-    for version, graph, flags in ((WEAK, "model.onnx", ["INT8", "FP16"]), (STRONG_10, "model.strong.onnx", [])):
+    for version, graph, flags in (
+        (WEAK, "model.onnx", ["INT8", "FP16"]),
+        (STRONG_10, "model.strong.onnx", []),
+    ):
         trt = on_gpu(int8, version, layers=INT8_LAYERS, network=quantized_layers("features.0/Conv"))
         result = edgekit("build", int8)
         assert result.code == 0, result.err
@@ -344,10 +467,18 @@ def test_the_weak_dialect_reads_the_graph_of_fp32_scales(edgekit, int8, on_gpu):
 
 def test_an_int8_engine_with_a_quantized_layer_in_fp16_is_not_kept(edgekit, int8, on_gpu):
     half = {**INT8_LAYERS[0], "Name": "features.2/Conv", "Weights": {"Type": "Half"}}
-    on_gpu(int8, WEAK, layers=[*INT8_LAYERS, half], network=quantized_layers("features.0/Conv", "features.2/Conv"))
+    on_gpu(
+        int8,
+        WEAK,
+        layers=[*INT8_LAYERS, half],
+        network=quantized_layers("features.0/Conv", "features.2/Conv"),
+    )
     result = edgekit("build", int8)
     assert result.code == 1
-    assert "1 of 2 layers that the graph quantizes do not compute in INT8: features.2/Conv (fp16)" in result.err
+    assert (
+        "1 of 2 layers that the graph quantizes do not compute in INT8: features.2/Conv (fp16)"
+        in result.err
+    )
     assert not (int8 / "engines").exists()
 
 
@@ -355,10 +486,19 @@ def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, in
     manifest = json.loads((int8 / "manifest.json").read_text())
     manifest["kept"] = [
         {"name": "features.2/Conv", "op_type": "", "precision": "fp32", "reason": "overflows"},
-        {"name": "head/Gemm", "op_type": "", "precision": "float", "reason": "int8 kernels want 16"},
+        {
+            "name": "head/Gemm",
+            "op_type": "",
+            "precision": "float",
+            "reason": "int8 kernels want 16",
+        },
     ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))
-    network = (*quantized_layers("features.0/Conv"), LayerSpec("features.2/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY"))
+    network = (
+        *quantized_layers("features.0/Conv"),
+        LayerSpec("features.2/Conv"),
+        LayerSpec("head/Gemm", "MATRIX_MULTIPLY"),
+    )
     trt = on_gpu(int8, WEAK, layers=INT8_LAYERS, network=network)
     assert edgekit("build", int8).code == 0
     assert [name for name, _, _ in trt.called("set_output_type")] == ["features.2/Conv"]
@@ -373,23 +513,36 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
     )
     result = edgekit("build", bundle, "--dla-core", 0)
     assert result.code == 0, result.err
-    assert "DLA core 0: 1 of 2 layers, the rest on the GPU\n  DLA  features.0/Conv\n  GPU  head/Gemm\n" in result.out
+    assert (
+        "DLA core 0: 1 of 2 layers, the rest on the GPU\n  DLA  features.0/Conv\n  GPU  head/Gemm\n"
+        in result.out
+    )
 
 
 def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, on_gpu):
-    """Built for real and without a GPU; opened by the double of the same library, whose engine gives what the graph gives, but for ``error``."""
+    """Built for real and without a GPU; opened by the double of the same library, whose engine
+    gives what the graph gives, but for ``error``.
+    """
     assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
     on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=0.001).__version__ = rtx.__version__
     told = json.loads(edgekit("build", bundle, "--json").out)
     assert (told["reused"], told["ran"]) == (True, True)
     record = open_engine(Path(told["engine"])).record
     assert record.golden is not None and record.golden.max_abs == pytest.approx(0.001, rel=0.2)
-    assert (record.golden.images, record.golden.flips) == (Bundle.open(bundle).manifest.golden.images, 0)
-    assert (record.layers_of, [layer.name for layer in record.layers]) == ("engine", ["features.0/Conv"])
+    assert (record.golden.images, record.golden.flips) == (
+        Bundle.open(bundle).manifest.golden.images,
+        0,
+    )
+    assert (record.layers_of, [layer.name for layer in record.layers]) == (
+        "engine",
+        ["features.0/Conv"],
+    )
     assert Bundle.open(bundle).damage() == []
 
 
-def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(edgekit, bundle, on_gpu):
+def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(
+    edgekit, bundle, on_gpu
+):
     engine = Path(json.loads(edgekit("build", bundle, *SM86, "--json").out)["engine"])
     on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=5.0).__version__ = rtx.__version__
     result = edgekit("build", bundle)
@@ -401,15 +554,31 @@ def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(edge
 def test_a_timing_cache_lies_beside_the_weights(edgekit, bundle, on_gpu, tmp_path):
     on_gpu(bundle)
     assert edgekit("build", bundle).code == 0
-    assert [path.name for path in (tmp_path / "cache" / "timing").iterdir()] == ["tensorrt-10.3.0-sm87-orin-nx.cache"]
+    assert [path.name for path in (tmp_path / "cache" / "timing").iterdir()] == [
+        "tensorrt-10.3.0-sm87-orin-nx.cache"
+    ]
 
 
 def exporting(photos, folder, *more) -> tuple[str, ...]:
-    return ("export", f"{FACTORIES}:build", "--size", "32", "--fp16", "--images", str(photos), "--no-bench", "--out", str(folder), *more)
+    return (
+        "export",
+        f"{FACTORIES}:build",
+        "--size",
+        "32",
+        "--fp16",
+        "--images",
+        str(photos),
+        "--no-bench",
+        "--out",
+        str(folder),
+        *more,
+    )
 
 
 def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
-    done = edgekit(*exporting(photos, tmp_path / "bundle", "--runtime", "tensorrt-rtx", *SM86, "--json"))
+    done = edgekit(
+        *exporting(photos, tmp_path / "bundle", "--runtime", "tensorrt-rtx", *SM86, "--json")
+    )
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["engine"]["sm"] == "sm86"
@@ -429,7 +598,9 @@ def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
         (SM86, 2, "--runtime tensorrt-rtx"),
     ],
 )
-def test_export_refuses_an_engine_before_the_long_work(edgekit, photos, tmp_path, more, code, words):
+def test_export_refuses_an_engine_before_the_long_work(
+    edgekit, photos, tmp_path, more, code, words
+):
     done = edgekit(*exporting(photos, tmp_path / "bundle", *more))
     assert done.code == code
     assert words in done.err
@@ -438,6 +609,17 @@ def test_export_refuses_an_engine_before_the_long_work(edgekit, photos, tmp_path
 
 
 def test_export_builds_a_dynamic_batch_for_one_to_eight(edgekit, photos, tmp_path):
-    done = edgekit(*exporting(photos, tmp_path / "bundle", "--batch", "dynamic", "--runtime", "tensorrt-rtx", *SM86, "--json"))
+    done = edgekit(
+        *exporting(
+            photos,
+            tmp_path / "bundle",
+            "--batch",
+            "dynamic",
+            "--runtime",
+            "tensorrt-rtx",
+            *SM86,
+            "--json",
+        )
+    )
     assert done.code == 0, done.err
     assert json.loads(done.out)["engine"]["profiles"] == [[1, 1, 8]]

@@ -1,4 +1,6 @@
-"""``edgekit inspect``: engines without a GPU by what lies beside them, with one (doubles) by asking and timing them; and engines from elsewhere."""
+"""``edgekit inspect``: engines without a GPU by what lies beside them, with one (doubles) by asking
+and timing them; and engines from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LAYERS = [
         "Name": name,
         "LayerType": kind,
         "Inputs": [{"Name": "x", "Dimensions": [1, 3, 32, 32], "Format/Datatype": read}],
-        "Outputs": [{"Name": "y", "Dimensions": [1, 8], "Format/Datatype": "Row major linear FP16 format"}],
+        "Outputs": [
+            {"Name": "y", "Dimensions": [1, 8], "Format/Datatype": "Row major linear FP16 format"}
+        ],
     }
     for name, kind, read in (
         ("first", "Reformat", "Row major linear FP32"),
@@ -45,7 +49,9 @@ def proven(edgekit, bundle, monkeypatch) -> Path:
     """An engine of the doubles' TensorRT, on a machine with its GPU."""
     golden = Bundle.open(bundle).golden()
     manifest = Bundle.open(bundle).manifest
-    answers = {row.tobytes(): logits for row, logits in zip(golden.inputs, golden.outputs, strict=True)}
+    answers = {
+        row.tobytes(): logits for row, logits in zip(golden.inputs, golden.outputs, strict=True)
+    }
     plug_gpu(monkeypatch, "8.7", "Orin NX")
     install(
         monkeypatch,
@@ -54,7 +60,9 @@ def proven(edgekit, bundle, monkeypatch) -> Path:
             shape=(1, 3, 32, 32),
             names=(manifest.input.name, manifest.output.name),
             row=(manifest.output.classes,),
-            compute=lambda x: answers.get(x[0].tobytes(), np.zeros(manifest.output.classes, np.float32))[None],
+            compute=lambda x: answers.get(
+                x[0].tobytes(), np.zeros(manifest.output.classes, np.float32)
+            )[None],
             inspector=json.dumps({"Layers": LAYERS, "Bindings": ["x", "y"]}),
         ),
         CudaDouble(),
@@ -93,10 +101,16 @@ def test_with_its_gpu_an_engine_is_asked_and_timed(edgekit, proven):
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert "on sm87 (Orin NX)" in lines[1]
-    assert lines[3] == "engine: fp16 1 layers (100%) 75% of layer time, 1 reformats, 25% of layer time"
-    assert " 25.0%  fp16   Reformat  first  [Row major linear FP32 → Row major linear FP16 format]" in lines
     assert (
-        " 75.0%  fp16   CaskConvolution  second  [Channel major FP16 format where channel % 8 == 0 → Row major linear FP16 format]" in lines
+        lines[3] == "engine: fp16 1 layers (100%) 75% of layer time, 1 reformats, 25% of layer time"
+    )
+    assert (
+        " 25.0%  fp16   Reformat  first  [Row major linear FP32 → Row major linear FP16 format]"
+        in lines
+    )
+    assert (
+        " 75.0%  fp16   CaskConvolution  second  [Channel major FP16 format where channel % 8 == 0 "
+        "→ Row major linear FP16 format]" in lines
     )
     told = json.loads(edgekit("inspect", proven, "--json").out)[0]
     assert (told["times"], told["why_not_timed"]) == ({"first": 0.25, "second": 0.75}, None)
@@ -106,7 +120,10 @@ def test_an_engine_of_another_version_is_not_opened_but_shown(edgekit, proven, m
     record = proven.with_suffix(".json")
     record.write_text(record.read_text().replace('"version": "10.3.0"', '"version": "10.13.3"'))
     told = json.loads(edgekit("inspect", proven, "--json").out)[0]
-    assert told["why_not_timed"] == f"{proven.name} was built for tensorrt 10.13.3; here is tensorrt 10.3.0"
+    assert (
+        told["why_not_timed"]
+        == f"{proven.name} was built for tensorrt 10.13.3; here is tensorrt 10.3.0"
+    )
     assert told["record"]["layers_of"] == "engine"
 
 
@@ -123,17 +140,36 @@ def test_both_sides_are_named_where_an_engine_does_not_fit(built):
     engine.check_fits("tensorrt-rtx", rtx.__version__, "sm86")
     engine.check_fits("tensorrt-rtx", rtx.__version__, None)
     for runtime, version, sm, message in (
-        ("tensorrt", "10.3.0", "sm86", f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt 10.3.0"),
-        ("tensorrt-rtx", "1.2.0", "sm86", f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt-rtx 1.2.0"),
+        (
+            "tensorrt",
+            "10.3.0",
+            "sm86",
+            f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt 10.3.0",
+        ),
+        (
+            "tensorrt-rtx",
+            "1.2.0",
+            "sm86",
+            f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt-rtx 1.2.0",
+        ),
         ("tensorrt-rtx", rtx.__version__, "sm120", "was built for a GPU of sm86; here is sm120"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             engine.check_fits(runtime, version, sm)
-        assert caught.value.hint == f"edgekit build {built.parent.parent} --runtime tensorrt-rtx builds one for this machine"
+        assert (
+            caught.value.hint
+            == f"edgekit build {built.parent.parent} --runtime tensorrt-rtx builds one for this "
+            f"machine"
+        )
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-1], lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], lambda data: b""]
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+        lambda data: b"",
+    ],
 )
 def test_a_damaged_engine(edgekit, built, damage):
     built.write_bytes(damage(built.read_bytes()))
@@ -156,10 +192,15 @@ def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
     assert edgekit("inspect", built).code == 2
     record.unlink()
     result = edgekit("inspect", built)
-    assert result.code == 2 and f"which says what {built.name} was built for: no such file" in result.err
+    assert (
+        result.code == 2
+        and f"which says what {built.name} was built for: no such file" in result.err
+    )
 
 
 def test_a_bundle_without_engines(edgekit, bundle):
     result = edgekit("inspect", bundle)
     assert result.code == 2
-    assert f"{bundle} holds no engine" in result.err and f"hint: edgekit build {bundle}" in result.err
+    assert (
+        f"{bundle} holds no engine" in result.err and f"hint: edgekit build {bundle}" in result.err
+    )

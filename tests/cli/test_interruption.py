@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM, SIGKILL, a full disk, two exports at once: a whole bundle or none, and nothing beside it."""
+"""Ctrl-C, SIGTERM, SIGKILL, a full disk, two exports at once: a whole bundle or none, and nothing
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ def start(photos: Path, out: Path) -> Start:
     """Starts an export of the small network in a process of its own."""
 
     def call(*arguments: str, factory: str = "build", **options: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "edgekit", "export", f"{FACTORIES}:{factory}", "--size", "32", "--no-bench"]
+        command = [
+            sys.executable,
+            "-m",
+            "edgekit",
+            "export",
+            f"{FACTORIES}:{factory}",
+            "--size",
+            "32",
+            "--no-bench",
+        ]
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             [*command, "--fp16", "--images", str(photos), "--out", str(out), *arguments],
             stdout=subprocess.PIPE,
@@ -40,8 +51,12 @@ def start(photos: Path, out: Path) -> Start:
     return call
 
 
-def _signal_at(process: subprocess.Popen[str], step: str, number: signal.Signals) -> tuple[str, str]:
-    """Sends a signal when the process says that it begins a step; returns the rest of what it wrote."""
+def _signal_at(
+    process: subprocess.Popen[str], step: str, number: signal.Signals
+) -> tuple[str, str]:
+    """Sends a signal when the process says that it begins a step; returns the rest of what it
+    wrote.
+    """
     assert process.stderr is not None
     for line in process.stderr:
         if line == f"{step} …\n":
@@ -52,17 +67,25 @@ def _signal_at(process: subprocess.Popen[str], step: str, number: signal.Signals
     return process.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_an_interrupted_trace_leaves_nothing(start: Start, out: Path, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_an_interrupted_trace_leaves_nothing(
+    start: Start, out: Path, number: signal.Signals, code: int
+) -> None:
     process = start()
     printed, said = _signal_at(process, "trace", number)
     assert process.returncode == code
-    assert said.removeprefix("trace …\n") == "interrupted; nothing half-made was left behind\n"  # caught while it printed, it prints again
+    assert (
+        said.removeprefix("trace …\n") == "interrupted; nothing half-made was left behind\n"
+    )  # caught while it printed, it prints again
     assert printed == ""
     assert list(out.parent.iterdir()) == []
 
 
-def test_an_interrupted_replacement_keeps_the_bundle(start: Start, bundle: Path, edgekit: EdgekitCall) -> None:
+def test_an_interrupted_replacement_keeps_the_bundle(
+    start: Start, bundle: Path, edgekit: EdgekitCall
+) -> None:
     process = start("--out", str(bundle), "--force")
     _signal_at(process, "half", signal.SIGINT)
     assert process.returncode == 130
@@ -111,7 +134,9 @@ def test_two_exports_to_one_place_do_not_mix(start: Start, out: Path, edgekit: E
     processes = [start(), start()]
     said = [process.communicate()[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 2], said
-    loser = next(text for process, text in zip(processes, said, strict=True) if process.returncode == 2)
+    loser = next(
+        text for process, text in zip(processes, said, strict=True) if process.returncode == 2
+    )
     assert f"error: {out} " in loser
     assert "hint: --force replaces it" in loser
     assert list(out.parent.iterdir()) == [out]

@@ -46,29 +46,43 @@ def test_a_sound_bundle(edgekit: EdgekitCall, bundle: Path) -> None:
     [
         (lambda b: _flip(b / "model.onnx"), "✗ model.onnx is not the file that was exported"),
         (lambda b: _flip(b / "golden.npz"), "✗ golden.npz is not the file that was exported"),
-        (lambda b: (b / "model.onnx").write_bytes(b""), "✗ model.onnx is not the file that was exported"),
+        (
+            lambda b: (b / "model.onnx").write_bytes(b""),
+            "✗ model.onnx is not the file that was exported",
+        ),
         (lambda b: (b / "model.onnx").unlink(), "✗ model.onnx is missing"),
         (lambda b: (b / "golden.npz").unlink(), "✗ golden.npz is missing"),
         (lambda b: (b / "extra.bin").write_text("x"), "✗ extra.bin is not in the manifest"),
         (lambda b: (b / "gone.bin").symlink_to("nowhere"), "✗ gone.bin is not in the manifest"),
     ],
 )
-def test_a_damaged_bundle(edgekit: EdgekitCall, bundle: Path, damage: Callable[[Path], object], told: str) -> None:
+def test_a_damaged_bundle(
+    edgekit: EdgekitCall, bundle: Path, damage: Callable[[Path], object], told: str
+) -> None:
     damage(bundle)
     result = edgekit("verify", bundle)
     assert result.code == 1
     assert result.out == told + "\n"
     assert result.err == "\nhint: copy the bundle again, or export it again\n"
-    assert json.loads(edgekit("verify", bundle, "--json").out)["damage"] == [told.removeprefix("✗ ")]
+    assert json.loads(edgekit("verify", bundle, "--json").out)["damage"] == [
+        told.removeprefix("✗ ")
+    ]
 
 
-def test_files_that_agree_and_a_graph_that_does_not_compute_it(edgekit: EdgekitCall, bundle: Path) -> None:
-    """Outputs of another network under a manifest that lists them: hashes are right, parity is not."""
+def test_files_that_agree_and_a_graph_that_does_not_compute_it(
+    edgekit: EdgekitCall, bundle: Path
+) -> None:
+    """Outputs of another network under a manifest that lists them: hashes are right,
+    parity is not.
+    """
     from edgekit.artifact import sha256_of
 
     golden = dict(np.load(bundle / "golden.npz"))
     np.savez_compressed(bundle / "golden.npz", **{**golden, "outputs": golden["outputs"][:, ::-1]})
-    entry = {"sha256": sha256_of(bundle / "golden.npz"), "bytes": (bundle / "golden.npz").stat().st_size}
+    entry = {
+        "sha256": sha256_of(bundle / "golden.npz"),
+        "bytes": (bundle / "golden.npz").stat().st_size,
+    }
     _edit(bundle, lambda m: m["files"].update({"golden.npz": entry}))
     result = edgekit("verify", bundle)
     assert result.code == 1
@@ -85,9 +99,21 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(edgekit: EdgekitC
             "manifest.json cannot be read: manifest.json: Invalid JSON",
             "export the network again",
         ),
-        (lambda b: (b / "manifest.json").write_bytes(b"\xff\x00"), "manifest.json cannot be read", "export the network again"),
-        (lambda b: (b / "manifest.json").write_text("[1]"), "manifest.json cannot be read", "export the network again"),
-        (lambda b: _edit(b, lambda m: m.pop("input")), "manifest.json cannot be read: input: Field required", "export the network again"),
+        (
+            lambda b: (b / "manifest.json").write_bytes(b"\xff\x00"),
+            "manifest.json cannot be read",
+            "export the network again",
+        ),
+        (
+            lambda b: (b / "manifest.json").write_text("[1]"),
+            "manifest.json cannot be read",
+            "export the network again",
+        ),
+        (
+            lambda b: _edit(b, lambda m: m.pop("input")),
+            "manifest.json cannot be read: input: Field required",
+            "export the network again",
+        ),
         (
             lambda b: _edit(b, lambda m: m["input"].update(mean=[0.5])),
             "manifest.json cannot be read: input: 3 channels",
@@ -98,7 +124,11 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(edgekit: EdgekitC
             "manifest.json cannot be read: input: mean",
             "export the network again",
         ),
-        (lambda b: _edit(b, lambda m: m["files"].pop("model.onnx")), "manifest.json lists no model.onnx", "export the network again"),
+        (
+            lambda b: _edit(b, lambda m: m["files"].pop("model.onnx")),
+            "manifest.json lists no model.onnx",
+            "export the network again",
+        ),
         (
             lambda b: _edit(b, lambda m: m.update(schema_version=99, novelty=1)),
             "is of schema 99; this edgekit reads",
@@ -108,7 +138,12 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(edgekit: EdgekitC
 )
 @pytest.mark.parametrize("verb", ["verify", "run", "build"])
 def test_a_manifest_that_cannot_be_read(
-    edgekit: EdgekitCall, bundle: Path, verb: str, change: Callable[[Path], object], message: str, hint: str | None
+    edgekit: EdgekitCall,
+    bundle: Path,
+    verb: str,
+    change: Callable[[Path], object],
+    message: str,
+    hint: str | None,
 ) -> None:
     change(bundle)
     result = edgekit(verb, bundle, *([CAT] if verb == "run" else []))

@@ -1,4 +1,6 @@
-"""``--runtime`` of ``edgekit run`` and ``edgekit verify``, and what another runtime than the export's has to reach."""
+"""``--runtime`` of ``edgekit run`` and ``edgekit verify``, and what another runtime than the
+export's has to reach.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ CAT = Path(bundled_photos()[0])
 @pytest.mark.parametrize("verb", ["run", "verify"])
 def test_a_runtime_by_its_name(edgekit: EdgekitCall, bundle: Path, verb: str) -> None:
     photo = [CAT] if verb == "run" else []
-    assert edgekit(verb, bundle, *photo, "--runtime", "onnxruntime").out == edgekit(verb, bundle, *photo).out
+    assert (
+        edgekit(verb, bundle, *photo, "--runtime", "onnxruntime").out
+        == edgekit(verb, bundle, *photo).out
+    )
 
     result = edgekit(verb, bundle, *photo, "--runtime", "tflite")
     assert (result.code, result.out) == (2, "")
@@ -31,7 +36,9 @@ def test_a_runtime_by_its_name(edgekit: EdgekitCall, bundle: Path, verb: str) ->
 
 @pytest.mark.parametrize("verb", ["run", "verify"])
 @pytest.mark.parametrize("runtime", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
-def test_a_gpu_provider_that_is_not_here(edgekit: EdgekitCall, bundle: Path, verb: str, runtime: str) -> None:
+def test_a_gpu_provider_that_is_not_here(
+    edgekit: EdgekitCall, bundle: Path, verb: str, runtime: str
+) -> None:
     result = edgekit(verb, bundle, *([CAT] if verb == "run" else []), "--runtime", runtime)
     assert (result.code, result.out) == (3, "")
     assert f"error: {runtime} cannot run here: the onnxruntime installed here has no" in result.err
@@ -39,7 +46,10 @@ def test_a_gpu_provider_that_is_not_here(edgekit: EdgekitCall, bundle: Path, ver
 
 
 def test_the_runtime_is_in_the_result(edgekit: EdgekitCall, bundle: Path) -> None:
-    assert json.loads(edgekit("verify", bundle, "--runtime", "onnxruntime", "--json").out)["runtime"] == "onnxruntime"
+    assert (
+        json.loads(edgekit("verify", bundle, "--runtime", "onnxruntime", "--json").out)["runtime"]
+        == "onnxruntime"
+    )
 
 
 def _parity(sqnr: float, agreeing: int = 16) -> Parity:
@@ -58,9 +68,13 @@ def _parity(sqnr: float, agreeing: int = 16) -> Parity:
         ),
     ],
 )
-def test_another_runtime_has_to_meet_the_gate(exported: Path, sqnr: float, here: tuple[str, ...], elsewhere: tuple[str, ...]) -> None:
+def test_another_runtime_has_to_meet_the_gate(
+    exported: Path, sqnr: float, here: tuple[str, ...], elsewhere: tuple[str, ...]
+) -> None:
     manifest = Bundle.open(exported).manifest
-    manifest = manifest.model_copy(update={"golden": manifest.golden.model_copy(update={"sqnr": 51.0})})
+    manifest = manifest.model_copy(
+        update={"golden": manifest.golden.model_copy(update={"sqnr": 51.0})}
+    )
     assert manifest.gate.sqnr == 40
     assert lost(_parity(sqnr), manifest, elsewhere=False) == here
     found = lost(_parity(sqnr), manifest, elsewhere=True)
@@ -71,14 +85,21 @@ def test_another_runtime_has_to_meet_the_gate(exported: Path, sqnr: float, here:
 def test_without_a_gate_on_sqnr_another_runtime_has_to_match_the_export(exported: Path) -> None:
     manifest = Bundle.open(exported).manifest
     gate = manifest.gate.model_copy(update={"sqnr": None})
-    manifest = manifest.model_copy(update={"gate": gate, "golden": manifest.golden.model_copy(update={"sqnr": 20.0})})
+    manifest = manifest.model_copy(
+        update={"gate": gate, "golden": manifest.golden.model_copy(update={"sqnr": 20.0})}
+    )
     assert lost(_parity(17.5), manifest, elsewhere=True) == ()
-    assert lost(_parity(16.5), manifest, elsewhere=True) == ("SQNR is 16.5 dB; at least 17.0 dB are needed to match the export",)
+    assert lost(_parity(16.5), manifest, elsewhere=True) == (
+        "SQNR is 16.5 dB; at least 17.0 dB are needed to match the export",
+    )
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_flips_and_numbers_that_are_none_fail_everywhere(exported: Path, elsewhere: bool) -> None:
     manifest = Bundle.open(exported).manifest
-    assert "4 of 16 golden images flip" in lost(_parity(99, agreeing=12), manifest, elsewhere=elsewhere)[0]
+    assert (
+        "4 of 16 golden images flip"
+        in lost(_parity(99, agreeing=12), manifest, elsewhere=elsewhere)[0]
+    )
     broken = dataclasses.replace(_parity(99), nonfinite=3)
     assert lost(broken, manifest, elsewhere=elsewhere) == ("3 outputs are NaN or infinite",)

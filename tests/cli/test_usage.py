@@ -52,8 +52,16 @@ def test_version(edgekit: EdgekitCall) -> None:
         (("export", "lenet", "extra"), "got unexpected extra argument", "edgekit export --help"),
         (("export", "lenet", "--opset", "12"), "--opset 12 is not supported", "13 to 22"),
         (("export", "lenet", "--opset", "23"), "--opset 23 is not supported", "13 to 22"),
-        (("export", "lenet", "--opset", "new"), "invalid value for '--opset'", "edgekit export --help"),
-        (("export", "lenet", "--fp16", "--precision", "fp32"), "--fp16 and --precision fp32 contradict each other", "give one of them"),
+        (
+            ("export", "lenet", "--opset", "new"),
+            "invalid value for '--opset'",
+            "edgekit export --help",
+        ),
+        (
+            ("export", "lenet", "--fp16", "--precision", "fp32"),
+            "--fp16 and --precision fp32 contradict each other",
+            "give one of them",
+        ),
         (("export", "lenet", "--precision", "fp8"), "--precision fp8 is unknown", "fp32"),
         (("export", "lenet", "--size", "big"), "--size big is no size", "--size 224"),
         (("export", "lenet", "--size", "²"), "--size ² is no size", "--size 224"),
@@ -63,23 +71,56 @@ def test_version(edgekit: EdgekitCall) -> None:
         (("export", "lenet", "--batch", "0"), "--batch 0 is no batch", "--batch dynamic"),
         (("export", "lenet", "--batch", "-1"), "--batch -1 is no batch", "--batch dynamic"),
         (("export", "lenet", "--batch", "²"), "--batch ² is no batch", "--batch dynamic"),
-        (("export", "lenet", "--mean", "grey"), "--mean grey: these are no numbers", "--mean 0.485,0.456,0.406"),
-        (("export", "lenet", "--std", "nan"), "--std nan: these are no finite numbers", "--std 0.485,0.456,0.406"),
-        (("export", "lenet", "--gate", "speed=9"), "--gate: unknown key 'speed'", "keys are relative, sqnr, agreement"),
-        (("export", "lenet", "--gate", "sqnr=loud"), "--gate: 'loud' is not a number", "--gate agreement=0.97"),
-        (("export", "lenet", "--gate", "agreement=97"), "--gate: agreement 97 is not a share", "write 0.97 for 97 %"),
+        (
+            ("export", "lenet", "--mean", "grey"),
+            "--mean grey: these are no numbers",
+            "--mean 0.485,0.456,0.406",
+        ),
+        (
+            ("export", "lenet", "--std", "nan"),
+            "--std nan: these are no finite numbers",
+            "--std 0.485,0.456,0.406",
+        ),
+        (
+            ("export", "lenet", "--gate", "speed=9"),
+            "--gate: unknown key 'speed'",
+            "keys are relative, sqnr, agreement",
+        ),
+        (
+            ("export", "lenet", "--gate", "sqnr=loud"),
+            "--gate: 'loud' is not a number",
+            "--gate agreement=0.97",
+        ),
+        (
+            ("export", "lenet", "--gate", "agreement=97"),
+            "--gate: agreement 97 is not a share",
+            "write 0.97 for 97 %",
+        ),
         (("zoo", "show"), "zoo show: which network?", "edgekit zoo show mobilenetv2"),
         (("zoo", "hide"), "zoo hide: there is no such action", "edgekit zoo show mobilenetv2"),
         (("zoo", "show", "mobilnetv2"), "unknown network 'mobilnetv2'", "did you mean mobilenetv2"),
         (("run", "nowhere", "cat.jpg"), "nowhere is no folder", "a bundle is the folder"),
         (("run", "nowhere"), "missing argument 'photos'", "edgekit run --help"),
-        (("run", "nowhere", "cat.jpg", "--top", "0"), "invalid value for '--top'", "edgekit run --help"),
+        (
+            ("run", "nowhere", "cat.jpg", "--top", "0"),
+            "invalid value for '--top'",
+            "edgekit run --help",
+        ),
         (("verify", "nowhere"), "nowhere is no folder", "a bundle is the folder"),
-        (("build", "nowhere", "--runtime", "tflite"), "--runtime tflite is unknown", "tensorrt-rtx"),
+        (
+            ("build", "nowhere", "--runtime", "tflite"),
+            "--runtime tflite is unknown",
+            "tensorrt-rtx",
+        ),
     ],
 )
 def test_wrong_arguments(
-    edgekit: EdgekitCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str, hint: str | None
+    edgekit: EdgekitCall,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+    hint: str | None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = edgekit(*arguments)
@@ -108,7 +149,10 @@ def test_a_bug_is_70_in_words(edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(zoo, "_variants", broken)
     result = edgekit("zoo")
     assert result.code == 70
-    assert result.err.startswith("bug: KeyError: 'of [ours]'\n\nhint: this is a fault of edgekit's own; run again with --debug")
+    assert result.err.startswith(
+        "bug: KeyError: 'of [ours]'\n\nhint: this is a fault of edgekit's own; run again with "
+        "--debug"
+    )
     assert "Traceback" not in result.err
 
     result = edgekit("zoo", "--debug")
@@ -128,18 +172,44 @@ def test_debug_shows_where_the_users_error_was_found(edgekit: EdgekitCall) -> No
     ("error", "code", "message"),
     [
         (MemoryError(), 3, "there is not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 3, "there is not enough memory"),
-        (ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"), 3, "this needs onnxruntime, which is not installed"),
-        (ImportError("libcudart.so.12: cannot open", name="torch._C"), 3, "this needs torch, which cannot be imported: libcudart.so.12"),
-        (ModuleNotFoundError("No module named 'edgekit.ghost'", name="edgekit.ghost"), 70, "bug: ModuleNotFoundError"),
-        (PermissionError(13, "Permission denied", "secret.jpg"), 3, "secret.jpg: Permission denied"),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            3,
+            "there is not enough memory",
+        ),
+        (
+            ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"),
+            3,
+            "this needs onnxruntime, which is not installed",
+        ),
+        (
+            ImportError("libcudart.so.12: cannot open", name="torch._C"),
+            3,
+            "this needs torch, which cannot be imported: libcudart.so.12",
+        ),
+        (
+            ModuleNotFoundError("No module named 'edgekit.ghost'", name="edgekit.ghost"),
+            70,
+            "bug: ModuleNotFoundError",
+        ),
+        (
+            PermissionError(13, "Permission denied", "secret.jpg"),
+            3,
+            "secret.jpg: Permission denied",
+        ),
         (FileNotFoundError(2, "No such file", "ours"), 70, "bug: FileNotFoundError"),
         (KeyboardInterrupt(), 130, "interrupted; nothing half-made was left behind"),
         (app.Terminated(15), 143, "interrupted"),
     ],
 )
 def test_what_the_machine_lacks_is_no_bug(
-    edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+    edgekit: EdgekitCall,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    message: str,
 ) -> None:
     def fail() -> list[object]:
         raise error
@@ -151,9 +221,22 @@ def test_what_the_machine_lacks_is_no_bug(
     assert "Traceback" not in result.err
 
 
-def test_json_is_json_whatever_a_factory_prints(edgekit: EdgekitCall, photos: Path, tmp_path: Path) -> None:
+def test_json_is_json_whatever_a_factory_prints(
+    edgekit: EdgekitCall, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "é"
-    result = edgekit("export", f"{FACTORIES}:chatty", "--size", 32, "--no-bench", "--images", photos, "--out", out, "--json")
+    result = edgekit(
+        "export",
+        f"{FACTORIES}:chatty",
+        "--size",
+        32,
+        "--no-bench",
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--json",
+    )
     assert result.code == 0, result.err
     report = json.loads(result.out)
     assert [rung["name"] for rung in report["ladder"]] == ["torch", "onnx", "simplified"]
@@ -163,7 +246,13 @@ def test_json_is_json_whatever_a_factory_prints(edgekit: EdgekitCall, photos: Pa
 
 def _shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     script = script.replace("edgekit", f"{sys.executable} -m edgekit")
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 def test_the_reader_of_a_pipe_may_leave() -> None:
@@ -173,7 +262,9 @@ def test_the_reader_of_a_pipe_may_leave() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="only Linux has a device that is always full"
+)
 def test_stdout_on_a_full_disk() -> None:
     done = _shell("edgekit zoo --json > /dev/full")
     assert done.returncode == 3

@@ -34,7 +34,9 @@ total                                                                      11,68
 """
 
 
-def test_the_list_is_aligned_and_fits_100_columns(edgekit: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_list_is_aligned_and_fits_100_columns(
+    edgekit: Callable[..., tuple[int, str, str]],
+) -> None:
     code, out, err = edgekit("zoo")
     lines = out.splitlines()
     assert (code, err) == (0, "")
@@ -49,11 +51,31 @@ def test_the_list_is_aligned_and_fits_100_columns(edgekit: Callable[..., tuple[i
         assert row[header.index("weights") - 1] == " " != row[header.index("weights")]
 
 
-def test_the_list_says_what_the_catalogue_says(edgekit: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_list_says_what_the_catalogue_says(
+    edgekit: Callable[..., tuple[int, str, str]],
+) -> None:
     _, out, _ = edgekit("zoo")
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith("  ")}
-    assert rows["resnet50"] == ["resnet50", "25.56", "M", "4,089", "M", "224", "76.13", "torchvision"]
-    assert rows["efficientnet_lite0"] == ["efficientnet_lite0", "4.65", "M", "385", "M", "224", "–", "package"]
+    assert rows["resnet50"] == [
+        "resnet50",
+        "25.56",
+        "M",
+        "4,089",
+        "M",
+        "224",
+        "76.13",
+        "torchvision",
+    ]
+    assert rows["efficientnet_lite0"] == [
+        "efficientnet_lite0",
+        "4.65",
+        "M",
+        "385",
+        "M",
+        "224",
+        "–",
+        "package",
+    ]
     assert rows["shufflenetv1_g2_025"][-2:] == ["–", "–"]
     assert rows["lenet5"][-2:] == [f"*{WEIGHTS['lenet5'].top1:.2f}", "edgekit"]
     assert "* lenet5: on Fashion-MNIST's test images, measured by this project" in out
@@ -90,7 +112,16 @@ def test_show_prints_the_stages(edgekit: Callable[..., tuple[int, str, str]]) ->
     assert out == RESNET18
 
 
-@pytest.mark.parametrize("name", ["alexnet", "mobilenetv3_small_minimalistic", "efficientnet_b7", "shufflenetv1_g8_200", "googlenet_nobn"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet",
+        "mobilenetv3_small_minimalistic",
+        "efficientnet_b7",
+        "shufflenetv1_g8_200",
+        "googlenet_nobn",
+    ],
+)
 def test_show_fits_100_columns(name: str, edgekit: Callable[..., tuple[int, str, str]]) -> None:
     _, out, _ = edgekit("zoo", "show", name)
     assert max(map(len, out.splitlines())) <= 100
@@ -106,7 +137,13 @@ def test_show_as_json(edgekit: Callable[..., tuple[int, str, str]]) -> None:
     assert (code, err) == (0, "")
     assert list(found) == [*KEYS, "transform", "stages"]
     assert list(found["transform"]) == ["size", "resize", "interpolation", "mean", "std"]
-    assert found["stages"][0] == {"name": "features.0", "kind": "Conv2d", "shape": [6, 28, 28], "params": 156, "macs": 117600}
+    assert found["stages"][0] == {
+        "name": "features.0",
+        "kind": "Conv2d",
+        "shape": [6, 28, 28],
+        "params": 156,
+        "macs": 117600,
+    }
     assert found["stages"][-1]["shape"] == [10]
     assert sum(stage["macs"] for stage in found["stages"]) == found["macs"]
 
@@ -122,7 +159,12 @@ def test_show_as_json(edgekit: Callable[..., tuple[int, str, str]]) -> None:
         (("show", "resnet18", "resnet50"), "unexpected extra argument", "--help"),
     ],
 )
-def test_wrong_use_is_told(arguments: tuple[str, ...], message: str, hint: str, edgekit: Callable[..., tuple[int, str, str]]) -> None:
+def test_wrong_use_is_told(
+    arguments: tuple[str, ...],
+    message: str,
+    hint: str,
+    edgekit: Callable[..., tuple[int, str, str]],
+) -> None:
     code, out, err = edgekit("zoo", *arguments)
     assert (code, out) == (2, "")
     assert message in err
@@ -130,7 +172,10 @@ def test_wrong_use_is_told(arguments: tuple[str, ...], message: str, hint: str, 
 
 
 def test_the_list_needs_no_torch() -> None:
-    code = "import sys; from edgekit.cli.app import execute; code = execute(['zoo']); sys.exit(code or 'torch' in sys.modules)"
+    code = (
+        "import sys; from edgekit.cli.app import execute; code = execute(['zoo']); "
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "mobilenetv2" in done.stdout

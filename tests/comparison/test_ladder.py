@@ -1,4 +1,6 @@
-"""Gates: what passes, what fails and in which words, and how they are read from the command line."""
+"""Gates: what passes, what fails and in which words, and how they are read from the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,13 @@ def with_flips(flips, ties=0, images=78):
 def test_what_is_asked_is_met_or_named():
     gate = Gate(relative=1e-4, sqnr=40, agreement=0.99)
     assert gate.failures(PERFECT) == ()
-    assert gate.failures(replace(PERFECT, relative=2e-4)) == ("max-abs is 2.0e-04 of the range, over 1e-04",)
+    assert gate.failures(replace(PERFECT, relative=2e-4)) == (
+        "max-abs is 2.0e-04 of the range, over 1e-04",
+    )
     assert gate.failures(replace(PERFECT, sqnr=39.96)) == ("SQNR 40.0 dB is under 40 dB",)
-    assert gate.failures(with_flips(2)) == ("top-1 agreement 97.4% is under 99.0% (2 of 78 images flip)",)
+    assert gate.failures(with_flips(2)) == (
+        "top-1 agreement 97.4% is under 99.0% (2 of 78 images flip)",
+    )
 
 
 def test_a_gate_that_asks_nothing_passes_all_but_nan():
@@ -35,11 +41,19 @@ def test_a_gate_that_asks_nothing_passes_all_but_nan():
 
 def test_nan_numbers_fail():
     nan = float("nan")
-    assert len(Gate(relative=1e-4, sqnr=40).failures(replace(PERFECT, relative=nan, sqnr=nan, nonfinite=1))) == 3
+    assert (
+        len(
+            Gate(relative=1e-4, sqnr=40).failures(
+                replace(PERFECT, relative=nan, sqnr=nan, nonfinite=1)
+            )
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
-    ("images", "agreement", "allowed"), [(78, 0.99, 1), (78, 1.0, 0), (100, 0.99, 1), (101, 0.99, 2), (64, 0.95, 4), (10, 0.0, 10)]
+    ("images", "agreement", "allowed"),
+    [(78, 0.99, 1), (78, 1.0, 0), (100, 0.99, 1), (101, 0.99, 2), (64, 0.95, 4), (10, 0.0, 10)],
 )
 def test_flips_come_whole(images, agreement, allowed):
     gate = Gate(agreement=agreement)
@@ -65,7 +79,15 @@ def test_ties_do_not_count_as_flips():
     ],
 )
 def test_the_ladders_row_says_ties(parity, cell):
-    assert ladder_row(Rung("fp16", "onnxruntime", 1.0, 7.0, parity)) == ("fp16", "1.0", "7.00", "0.0e+00", "exact", cell, "pass")
+    assert ladder_row(Rung("fp16", "onnxruntime", 1.0, 7.0, parity)) == (
+        "fp16",
+        "1.0",
+        "7.00",
+        "0.0e+00",
+        "exact",
+        cell,
+        "pass",
+    )
 
 
 def test_verdicts():
@@ -81,22 +103,39 @@ def test_default_gates():
 
 
 def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
-    """Over all that benchmarks/fp32_rounding.py measured, but where torch itself is not as near to double precision as the gate asks.
+    """Over all that benchmarks/fp32_rounding.py measured, but where torch itself is not as near to
+    double precision as the gate asks.
 
     Networks that hardly amplify hardly feel FP16 weights either: there they may pass.
     """
     gate = DEFAULT_GATES["fp32"]
-    rows = json.loads((ROOT / "benchmarks" / "results" / "fp32_rounding.json").read_text(encoding="utf-8"))["rows"]
-    assert {row["name"] for row in rows} >= {"lenet5", "googlenet", "resnet152", "mobilenetv2", "efficientnet_b0", "efficientnet_b7"}
+    rows = json.loads(
+        (ROOT / "benchmarks" / "results" / "fp32_rounding.json").read_text(encoding="utf-8")
+    )["rows"]
+    assert {row["name"] for row in rows} >= {
+        "lenet5",
+        "googlenet",
+        "resnet152",
+        "mobilenetv2",
+        "efficientnet_b0",
+        "efficientnet_b7",
+    }
     runs = [(row["name"], run) for row in rows for run in row["runs"]]
     decided = [(name, run) for name, run in runs if run["exact"]["torch"]["sqnr"] >= gate.sqnr]
     assert len(runs) - len(decided) <= 2
     for name, run in decided:
         for way, gap in run["gate"].items():
-            assert gap["sqnr"] >= gate.sqnr + 10 and gap["relative"] <= gate.relative / 5 and gap["flips"] == 0, (name, way)
+            assert (
+                gap["sqnr"] >= gate.sqnr + 10
+                and gap["relative"] <= gate.relative / 5
+                and gap["flips"] == 0
+            ), (name, way)
         amplifies = min(gap["sqnr"] for gap in run["gate"].values()) < 100
         for fault, gap in run["faults"].items():
-            assert gap["sqnr"] < gate.sqnr - 10 or (fault == "weights in FP16" and not amplifies), (name, fault)
+            assert gap["sqnr"] < gate.sqnr - 10 or (fault == "weights in FP16" and not amplifies), (
+                name,
+                fault,
+            )
 
 
 def test_a_gate_is_read_over_the_default():
@@ -127,17 +166,27 @@ def test_a_gate_that_cannot_be_read(text, message):
 
 def test_a_gate_met_by_count_alone_says_by_how_little():
     gate = Gate(agreement=0.95)
-    words = "agreement 95.0% is met by count (76 of 78); the lower bound of its 95 % interval is 91.1%, 3.9 points below"
+    words = (
+        "agreement 95.0% is met by count (76 of 78); the lower bound of its 95 % interval is "
+        "91.1%, 3.9 points below"
+    )
     assert gate.caveat(with_flips(2)) == words
     assert gate.caveat(with_flips(5)) is None, "missed altogether, which is a failure"
     assert gate.caveat(with_flips(0)) is None, "78 of 78 bear 95 % out"
     assert Gate(sqnr=40.0).caveat(with_flips(0)) is None
-    rungs = [Rung(name, "onnxruntime", 1.0, 7.0, with_flips(2), (), words) for name in ("int8", "int8 for CPUs")]
-    assert caveat_lines([Rung("onnx", "onnxruntime", 1.0, 7.0, PERFECT), *rungs]) == [f"int8, int8 for CPUs: {words}"]
+    rungs = [
+        Rung(name, "onnxruntime", 1.0, 7.0, with_flips(2), (), words)
+        for name in ("int8", "int8 for CPUs")
+    ]
+    assert caveat_lines([Rung("onnx", "onnxruntime", 1.0, 7.0, PERFECT), *rungs]) == [
+        f"int8, int8 for CPUs: {words}"
+    ]
 
 
 def test_too_few_judges_refuse_but_do_not_pass():
     few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
     assert (
-        few.verdict == "not judged" and replace(few, failures=("SQNR",)).verdict == "fail" and replace(few, judged=True).verdict == "pass"
+        few.verdict == "not judged"
+        and replace(few, failures=("SQNR",)).verdict == "fail"
+        and replace(few, judged=True).verdict == "pass"
     )

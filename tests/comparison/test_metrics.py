@@ -26,7 +26,11 @@ def test_a_known_answer():
     reference = np.array([[3.0, 0.0, 4.0], [0.0, 1.0, 0.0]], np.float32)
     candidate = np.array([[3.0, 0.0, 4.5], [0.0, 1.0, 1.5]], np.float32)
     parity = compare(reference, candidate)
-    assert parity.max_abs == 1.5 and parity.mean_abs == pytest.approx(2.0 / 6) and parity.relative == pytest.approx(1.5 / 4)
+    assert (
+        parity.max_abs == 1.5
+        and parity.mean_abs == pytest.approx(2.0 / 6)
+        and parity.relative == pytest.approx(1.5 / 4)
+    )
     assert parity.sqnr == pytest.approx(10 * np.log10(26 / 2.5))
     assert parity.cosine == pytest.approx((9 + 18 + 1) / np.sqrt(26 * (9 + 20.25 + 1 + 2.25)))
     assert (parity.top1, parity.top5, parity.flips, parity.ties) == (0.5, 1.0, 1, 0)
@@ -38,12 +42,16 @@ def test_agreement_is_scikit_learns(scale):
     candidate = reference + scale * normal(200, 30, seed=1)
     parity, first = compare(reference, candidate), reference.argmax(axis=1)
     for k, found in ((1, parity.top1), (5, parity.top5)):
-        assert found == pytest.approx(top_k_accuracy_score(first, candidate, k=k, labels=np.arange(30)))
+        assert found == pytest.approx(
+            top_k_accuracy_score(first, candidate, k=k, labels=np.arange(30))
+        )
     assert parity.agreeing + parity.flips + parity.ties == 200
 
 
 def test_fewer_than_five_classes():
-    parity = compare(np.array([[1.0, 0.0, -1.0]], np.float32), np.array([[-1.0, 0.0, 1.0]], np.float32))
+    parity = compare(
+        np.array([[1.0, 0.0, -1.0]], np.float32), np.array([[-1.0, 0.0, 1.0]], np.float32)
+    )
     assert (parity.top1, parity.top5) == (0.0, 1.0)
 
 
@@ -53,8 +61,17 @@ def test_what_is_not_finite_is_counted_and_never_agrees(bad):
     candidate = reference.copy()
     candidate[1, 3] = bad
     parity = compare(reference, candidate)
-    assert parity.nonfinite == 1 and parity.top1 == 0.75 and parity.top5 == 0.75 and parity.ties == 0 and parity.flips == 1
-    assert all(np.isnan(v) for v in (parity.max_abs, parity.mean_abs, parity.relative, parity.cosine, parity.sqnr))
+    assert (
+        parity.nonfinite == 1
+        and parity.top1 == 0.75
+        and parity.top5 == 0.75
+        and parity.ties == 0
+        and parity.flips == 1
+    )
+    assert all(
+        np.isnan(v)
+        for v in (parity.max_abs, parity.mean_abs, parity.relative, parity.cosine, parity.sqnr)
+    )
 
 
 def test_reference_of_zeros():
@@ -65,7 +82,10 @@ def test_reference_of_zeros():
     assert (other.relative, other.cosine, other.sqnr) == (1.0, 0.0, float("-inf"))
 
 
-@pytest.mark.parametrize(("a", "b"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((0, 3), (0, 3)), ((2, 3, 1), (2, 3, 1)), ((3,), (3,))])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((0, 3), (0, 3)), ((2, 3, 1), (2, 3, 1)), ((3,), (3,))],
+)
 def test_shapes_that_cannot_be_compared(a, b):
     with pytest.raises(ValueError, match="cannot compare"):
         compare(np.zeros(a, np.float32), np.zeros(b, np.float32))
@@ -86,7 +106,9 @@ def test_the_numbers_are_taken_in_float64():
 
 def swap(first, second, others=-5.0):
     """One image whose two best classes change places."""
-    return np.array([[first, second, others]], np.float32), np.array([[second, first, others]], np.float32)
+    return np.array([[first, second, others]], np.float32), np.array(
+        [[second, first, others]], np.float32
+    )
 
 
 @pytest.mark.parametrize(

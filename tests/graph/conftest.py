@@ -28,7 +28,9 @@ def op() -> Callable[..., NodeProto]:
 
     def node(op_type: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
         names = ["" if name == "-" else name for name in inputs.split()]
-        return helper.make_node(op_type, names, outputs.split(), name=outputs.split()[0], **attributes)
+        return helper.make_node(
+            op_type, names, outputs.split(), name=outputs.split()[0], **attributes
+        )
 
     return node
 
@@ -47,15 +49,26 @@ def make(tmp_path: Path) -> Callable[..., Artifact]:
     ) -> Artifact:
         nonlocal count
         count += 1
-        types = dict.fromkeys(outputs.split(), TensorProto.FLOAT) if isinstance(outputs, str) else dict(outputs)
+        types = (
+            dict.fromkeys(outputs.split(), TensorProto.FLOAT)
+            if isinstance(outputs, str)
+            else dict(outputs)
+        )
         proto = helper.make_graph(
             list(nodes),
             "small",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(x))],
             [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()],
-            [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()],
+            [
+                numpy_helper.from_array(np.asarray(array), name)
+                for name, array in (constants or {}).items()
+            ],
         )
-        model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset < 19 else 10)
+        model = helper.make_model(
+            proto,
+            opset_imports=[helper.make_opsetid("", opset)],
+            ir_version=8 if opset < 19 else 10,
+        )
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
         path = tmp_path / f"small{count}.onnx"
         onnx.save(model, str(path))
@@ -84,7 +97,9 @@ def ops() -> Callable[[Artifact], list[str]]:
 @pytest.fixture
 def noise() -> Callable[..., np.ndarray]:
     """Normal numbers of a shape, the same for the same shape and seed."""
-    return lambda *shape, seed=0, scale=1.0: (scale * np.random.default_rng([seed, *shape]).normal(size=shape)).astype(np.float32)
+    return lambda *shape, seed=0, scale=1.0: (
+        scale * np.random.default_rng([seed, *shape]).normal(size=shape)
+    ).astype(np.float32)
 
 
 @pytest.fixture
@@ -94,7 +109,11 @@ def floats() -> Callable[[Artifact], list[str]]:
     def names(artifact: Artifact) -> list[str]:
         graph = load(artifact.path).graph
         made = (v for n in graph for v in n.outputs if not v.is_graph_output())
-        return sorted(str(v.name) for v in (*made, *graph.initializers.values()) if v.dtype == ir.DataType.FLOAT)
+        return sorted(
+            str(v.name)
+            for v in (*made, *graph.initializers.values())
+            if v.dtype == ir.DataType.FLOAT
+        )
 
     return names
 
@@ -104,8 +123,17 @@ def half(noise):
     """Halves a graph on images, checks it as strictly as onnx can, and returns the result."""
 
     def convert(artifact, images=None, *, keep=(), keep_io=True):
-        images = noise(*(2 if isinstance(d, str) else d for d in artifact.inputs[0].shape)) if images is None else images
-        result = halve(artifact, artifact.path.with_suffix(".half.onnx"), HalfConfig(keep_io, keep), observe(artifact, images))
+        images = (
+            noise(*(2 if isinstance(d, str) else d for d in artifact.inputs[0].shape))
+            if images is None
+            else images
+        )
+        result = halve(
+            artifact,
+            artifact.path.with_suffix(".half.onnx"),
+            HalfConfig(keep_io, keep),
+            observe(artifact, images),
+        )
         onnx.checker.check_model(str(result.artifact.path), full_check=True)
         return result
 
@@ -117,7 +145,10 @@ def twin():
     def write(result):
         written = rounding_twin(result.artifact, result.artifact.path.with_suffix(".twin.onnx"))
         onnx.checker.check_model(str(written.path), full_check=True)
-        assert (written.inputs, written.outputs) == (result.artifact.inputs, result.artifact.outputs)
+        assert (written.inputs, written.outputs) == (
+            result.artifact.inputs,
+            result.artifact.outputs,
+        )
         return written
 
     return write
@@ -132,6 +163,8 @@ def close(run, twin):
         given = x if result.artifact.inputs[0].dtype == "float32" else x.astype(np.float16)
         scale = np.abs(expected).max()
         for graph in (result.artifact, twin(result)):
-            np.testing.assert_allclose(run(graph, given).astype(np.float32), expected, atol=rtol * scale)
+            np.testing.assert_allclose(
+                run(graph, given).astype(np.float32), expected, atol=rtol * scale
+            )
 
     return compare

@@ -1,4 +1,6 @@
-"""Typed FP16 graphs: valid, typed to the last tensor, close to the FP32 graph, and FP32 where half precision would overflow or flush."""
+"""Typed FP16 graphs: valid, typed to the last tensor, close to the FP32 graph, and FP32 where half
+precision would overflow or flush.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,32 @@ OPERATORS = {
     "clip with one bound": (("Clip x - high y",), {"high": 0.5}, {}),
     "clip with the other": (("Clip x low y",), {"low": -0.5}, {}),
     "pad": (("Pad x p fill y",), {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "fill": 0.25}, {}),
-    "resize": (("Resize x - scales y",), {"scales": np.array([1, 1, 2, 2], np.float32)}, {"Resize": {"mode": "linear"}}),
-    "global pooling": (("GlobalAveragePool x p", "Flatten p f", "Gemm f w b y"), {"w": (3, 5), "b": (5,)}, {}),
+    "resize": (
+        ("Resize x - scales y",),
+        {"scales": np.array([1, 1, 2, 2], np.float32)},
+        {"Resize": {"mode": "linear"}},
+    ),
+    "global pooling": (
+        ("GlobalAveragePool x p", "Flatten p f", "Gemm f w b y"),
+        {"w": (3, 5), "b": (5,)},
+        {},
+    ),
     "matrix product": (("MatMul x w h", "Add h b y"), {"w": (8, 5), "b": (5,)}, {}),
     "lrn": (("LRN x y",), {}, {"LRN": {"size": 3}}),
     "where": (("Greater x zero c", "Where c x zero y"), {"zero": 0.0}, {}),
     "max pooling": (("MaxPool x y",), {}, {"MaxPool": {"kernel_shape": [2, 2]}}),
-    "normalisation": (("BatchNormalization x g b b g y",), {"g": np.array([1, 2, 3], np.float32), "b": (3,)}, {}),
+    "normalisation": (
+        ("BatchNormalization x g b b g y",),
+        {"g": np.array([1, 2, 3], np.float32), "b": (3,)},
+        {},
+    ),
     "prelu": (("PRelu x s y",), {"s": (3, 1, 1)}, {}),
     "h-swish": (("HardSwish x y",), {}, {}),
-    "slice and transpose": (("Slice x i j h", "Transpose h y"), {"i": np.array([0, 1, 2, 0]), "j": np.array([2, 3, 8, 5])}, {}),
+    "slice and transpose": (
+        ("Slice x i j h", "Transpose h y"),
+        {"i": np.array([0, 1, 2, 0]), "j": np.array([2, 3, 8, 5])},
+        {},
+    ),
 }
 
 
@@ -52,7 +70,10 @@ def operator(make, op, noise):
             if kind == "Split" and opset >= 18:
                 extra["num_outputs"] = 3
             nodes.append(op(kind, " ".join(rest[:-outputs]), " ".join(rest[-outputs:]), **extra))
-        arrays = {k: noise(*v) if isinstance(v, tuple) else np.float32(v) if isinstance(v, float) else v for k, v in constants.items()}
+        arrays = {
+            k: noise(*v) if isinstance(v, tuple) else np.float32(v) if isinstance(v, float) else v
+            for k, v in constants.items()
+        }
         return make(*nodes, constants=arrays, x=(batch, 3, 8, 8), opset=opset)
 
     return build
@@ -65,11 +86,16 @@ def test_operators_become_fp16(operator, half, close, noise, name, opset, keep_i
     result = half(graph, keep_io=keep_io)
     assert result.kept == ()
     assert floats(result.artifact) in ([], ["scales"])
-    assert {result.artifact.inputs[0].dtype, result.artifact.outputs[0].dtype} == {"float32" if keep_io else "float16"}
+    assert {result.artifact.inputs[0].dtype, result.artifact.outputs[0].dtype} == {
+        "float32" if keep_io else "float16"
+    }
     close(graph, result, noise(2, 3, 8, 8, seed=9))
 
 
-@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
+@pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None,
+    reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'",
+)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_tensorrt_builds_the_fp16_graph_as_it_is_typed(operator, half, tmp_path, name):
     result = half(operator(name, 17), keep_io=False)
@@ -85,8 +111,15 @@ def test_a_dynamic_batch_stays_dynamic(operator, half, close, noise):
 
 def test_only_one_cast_in_and_one_out(make, op, half, noise):
     constants = {"w": noise(3, 3, 1, 1), "u": noise(3, 3, 1, 1, seed=1)}
-    nodes = (op("Conv", "x w", "a"), op("Conv", "x u", "b"), op("Add", "a b", "c"), op("Mul", "c a", "y"))
-    kinds = [node.op_type for node in load(half(make(*nodes, constants=constants)).artifact.path).graph]
+    nodes = (
+        op("Conv", "x w", "a"),
+        op("Conv", "x u", "b"),
+        op("Add", "a b", "c"),
+        op("Mul", "c a", "y"),
+    )
+    kinds = [
+        node.op_type for node in load(half(make(*nodes, constants=constants)).artifact.path).graph
+    ]
     assert kinds == ["Cast", "Conv", "Conv", "Add", "Mul", "Cast"]
 
 
@@ -104,7 +137,11 @@ def test_integers_and_booleans_keep_their_types(make, op, half, close, noise, fl
     graph = make(*nodes, constants=constants, x=("n", 3, 4, 4))
     result = half(graph)
     types = {v.name: v.dtype for n in load(result.artifact.path).graph for v in n.outputs}
-    assert (types["s"], types["g"], types["f"]) == (ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.FLOAT16)
+    assert (types["s"], types["g"], types["f"]) == (
+        ir.DataType.INT64,
+        ir.DataType.BOOL,
+        ir.DataType.FLOAT16,
+    )
     assert floats(result.artifact) == []
     # x is kept away from 0.5, where rounding it decides
     x = noise(2, 3, 4, 4)
@@ -113,8 +150,12 @@ def test_integers_and_booleans_keep_their_types(make, op, half, close, noise, fl
 
 def test_constant_nodes_and_a_constant_of_some_shape(make, op, half, close, noise):
     two = op("Constant", "", "c", value=helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]))
-    ones = op("ConstantOfShape", "s", "o", value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
-    graph = make(two, op("Shape", "x", "s"), ones, op("Mul", "x c", "m"), op("Add", "m o", "y"), x=("n", 3))
+    ones = op(
+        "ConstantOfShape", "s", "o", value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    )
+    graph = make(
+        two, op("Shape", "x", "s"), ones, op("Mul", "x c", "m"), op("Add", "m o", "y"), x=("n", 3)
+    )
     result = half(graph)
     assert reasons(result) == {"o": "the operator has no FP16 form"}
     close(graph, result, noise(2, 3))
@@ -133,25 +174,40 @@ def test_layers_keep_their_means(make, op, half, noise, transposed):
         w, e = (w.T, exact.T) if transposed else (w, exact)
         return np.abs(images.mean(axis=0) @ (w - e) + (b - constants["b"]))
 
-    assert shift(weight, bias).sum() < shift(exact.astype(np.float16), constants["b"].astype(np.float16)).sum() / 3
+    assert (
+        shift(weight, bias).sum()
+        < shift(exact.astype(np.float16), constants["b"].astype(np.float16)).sum() / 3
+    )
 
 
 @pytest.mark.parametrize("attributes", [{"alpha": 2.0}, {"beta": 0.5}])
 def test_scaled_layers_are_rounded_plainly(make, op, half, noise, attributes):
     weight = noise(20, 6)
-    graph = make(op("Gemm", "x w b", "y", **attributes), constants={"w": weight, "b": noise(6)}, x=("n", 20))
-    rounded = load(half(graph, noise(4, 20) + 2).artifact.path).graph.initializers["w|fp16"].const_value.numpy()
+    graph = make(
+        op("Gemm", "x w b", "y", **attributes), constants={"w": weight, "b": noise(6)}, x=("n", 20)
+    )
+    rounded = (
+        load(half(graph, noise(4, 20) + 2).artifact.path)
+        .graph.initializers["w|fp16"]
+        .const_value.numpy()
+    )
     np.testing.assert_array_equal(rounded, weight.astype(np.float16))
 
 
 def test_weights_that_two_layers_share_are_rounded_once_and_plainly(make, op, half, close, noise):
     weight = noise(3, 3, 3, 3)
-    nodes = (op("Conv", "x w", "a", pads=[1, 1, 1, 1]), op("Relu", "a", "b"), op("Conv", "b w", "y"))
+    nodes = (
+        op("Conv", "x w", "a", pads=[1, 1, 1, 1]),
+        op("Relu", "a", "b"),
+        op("Conv", "b w", "y"),
+    )
     graph = make(*nodes, constants={"w": weight})
     result = half(graph)
     initializers = load(result.artifact.path).graph.initializers
     assert list(initializers) == ["w|fp16"]
-    np.testing.assert_array_equal(initializers["w|fp16"].const_value.numpy(), weight.astype(np.float16))
+    np.testing.assert_array_equal(
+        initializers["w|fp16"].const_value.numpy(), weight.astype(np.float16)
+    )
     close(graph, result, noise(1, 3, 8, 8))
 
 
@@ -159,10 +215,25 @@ def test_grouped_and_depthwise_means_are_those_of_their_own_channels(make, op, h
     images = np.abs(noise(8, 6, 5, 5)) * np.array([1, -6, 0.1, -5, 8, 3], np.float32)[:, None, None]
     for groups in (2, 3, 6):
         weight = noise(12, 6 // groups, 3, 3, seed=groups)
-        graph = make(op("Conv", "x w", "y", group=groups), constants={"w": weight}, x=("n", 6, 5, 5))
-        rounded = load(half(graph, images).artifact.path).graph.initializers["w|fp16"].const_value.numpy().astype(np.float64)
-        means = images.mean(axis=(0, 2, 3)).reshape(groups, 1, -1).repeat(12 // groups, axis=1).reshape(12, -1, 1, 1)
-        shift, plain = (np.abs(((w - weight) * means).sum(axis=(1, 2, 3))).sum() for w in (rounded, weight.astype(np.float16)))
+        graph = make(
+            op("Conv", "x w", "y", group=groups), constants={"w": weight}, x=("n", 6, 5, 5)
+        )
+        rounded = (
+            load(half(graph, images).artifact.path)
+            .graph.initializers["w|fp16"]
+            .const_value.numpy()
+            .astype(np.float64)
+        )
+        means = (
+            images.mean(axis=(0, 2, 3))
+            .reshape(groups, 1, -1)
+            .repeat(12 // groups, axis=1)
+            .reshape(12, -1, 1, 1)
+        )
+        shift, plain = (
+            np.abs(((w - weight) * means).sum(axis=(1, 2, 3))).sum()
+            for w in (rounded, weight.astype(np.float16))
+        )
         assert shift < plain / 2
 
 

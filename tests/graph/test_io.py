@@ -1,4 +1,6 @@
-"""ONNX files in and out: every way in which one can be broken has its message, and nothing is written that cannot be read."""
+"""ONNX files in and out: every way in which one can be broken has its message, and nothing is
+written that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ def test_a_file_that_is_no_graph(tmp_path):
     for name, content, message in (
         ("empty.onnx", b"", "is empty"),
         ("text.onnx", b"not a graph, but words", "is not an ONNX file"),
-        ("nothing.onnx", onnx.ModelProto().SerializeToString() + b"\x08\x08", "holds no ONNX graph"),
+        (
+            "nothing.onnx",
+            onnx.ModelProto().SerializeToString() + b"\x08\x08",
+            "holds no ONNX graph",
+        ),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -63,7 +69,13 @@ def outside(sound, tmp_path):
     """The graph with its weights in a file beside it."""
     path = tmp_path / "outside" / "graph.onnx"
     path.parent.mkdir()
-    onnx.save(onnx.load(str(sound.path)), str(path), save_as_external_data=True, location="graph.data", size_threshold=0)
+    onnx.save(
+        onnx.load(str(sound.path)),
+        str(path),
+        save_as_external_data=True,
+        location="graph.data",
+        size_threshold=0,
+    )
     return path
 
 
@@ -87,7 +99,9 @@ def test_external_data_that_is_missing_or_short(outside):
 def test_external_data_outside_the_folder_is_not_read(outside, tmp_path):
     proto = onnx.load(str(outside), load_external_data=False)
     (tmp_path / "secret").write_bytes(b"\0" * 4320)
-    next(e for e in proto.graph.initializer[0].external_data if e.key == "location").value = "../secret"
+    next(
+        e for e in proto.graph.initializer[0].external_data if e.key == "location"
+    ).value = "../secret"
     outside.write_bytes(proto.SerializeToString())
     with pytest.raises(BadNetwork, match="external data is missing or damaged"):
         load(outside)
@@ -104,7 +118,10 @@ def test_a_graph_over_the_limit_is_refused_and_nothing_written(sound, tmp_path, 
 
 
 def test_an_artifact_says_what_the_graph_takes_and_gives(sound, tmp_path):
-    assert [str(spec) for spec in (*sound.inputs, *sound.outputs)] == ["x: float32[n, 3, 8, 8]", "y: float32[n, 40, 6, 6]"]
+    assert [str(spec) for spec in (*sound.inputs, *sound.outputs)] == [
+        "x: float32[n, 3, 8, 8]",
+        "y: float32[n, 40, 6, 6]",
+    ]
     child = save(load(sound.path), tmp_path / "child.onnx", "fp16", sound)
     assert (child.format, child.precision, child.parent) == ("onnx", "fp16", sound.sha256)
     assert child.sha256 == sound.sha256  # the same graph, the same bytes
@@ -114,18 +131,32 @@ def test_an_artifact_says_what_the_graph_takes_and_gives(sound, tmp_path):
 def test_a_stamp_is_in_the_metadata_and_moves_nothing(sound, tmp_path, run, noise):
     stamped = stamp(sound, tmp_path / "stamped.onnx", {"network": "small", "precision": "fp32"})
     proto = onnx.load(str(stamped.path))
-    assert {p.key: p.value for p in proto.metadata_props} == {"edgekit.network": "small", "edgekit.precision": "fp32"}
-    assert stamp(sound, tmp_path / "other.onnx", {"precision": "fp32", "network": "small"}).sha256 == stamped.sha256
+    assert {p.key: p.value for p in proto.metadata_props} == {
+        "edgekit.network": "small",
+        "edgekit.precision": "fp32",
+    }
+    assert (
+        stamp(sound, tmp_path / "other.onnx", {"precision": "fp32", "network": "small"}).sha256
+        == stamped.sha256
+    )
     np.testing.assert_array_equal(run(stamped, noise(1, 3, 8, 8)), run(sound, noise(1, 3, 8, 8)))
 
 
 def test_constants_are_initializers_and_constant_nodes(make, op, noise):
     two = op("Constant", "", "c", value=helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]))
-    graph = load(make(two, op("Mul", "x c", "h"), op("Add", "h w", "y"), constants={"w": noise(1, 3, 1, 1)}).path).graph
+    graph = load(
+        make(
+            two, op("Mul", "x c", "h"), op("Add", "h w", "y"), constants={"w": noise(1, 3, 1, 1)}
+        ).path
+    ).graph
     mul, add = (node for node in graph if node.op_type != "Constant")
     assert constant(mul.inputs[1]).numpy() == 2.0
     assert constant(add.inputs[1]).numpy().shape == (1, 3, 1, 1)
-    assert constant(add.inputs[0]) is None and constant(graph.inputs[0]) is None and constant(None) is None
+    assert (
+        constant(add.inputs[0]) is None
+        and constant(graph.inputs[0]) is None
+        and constant(None) is None
+    )
 
 
 def test_the_opset_is_that_of_onnxs_own_operators(make, op):

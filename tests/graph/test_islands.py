@@ -1,4 +1,6 @@
-"""FP32 islands where half precision would overflow or flush, and the twin that shows on a CPU what a GPU would do."""
+"""FP32 islands where half precision would overflow or flush, and the twin that shows on a CPU what
+a GPU would do.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,39 @@ def reasons(result):
 
 def test_activations_that_would_overflow_stay_fp32(make, op, half, close, noise, run, floats):
     constants = {"big": np.float32(1e5), "small": np.float32(1e-2), "w": noise(3, 3, 1, 1)}
-    nodes = (op("Conv", "x w", "a"), op("Mul", "a big", "b"), op("Relu", "b", "c"), op("Mul", "c small", "d"), op("Mul", "d small", "y"))
+    nodes = (
+        op("Conv", "x w", "a"),
+        op("Mul", "a big", "b"),
+        op("Relu", "b", "c"),
+        op("Mul", "c small", "d"),
+        op("Mul", "d small", "y"),
+    )
     graph = make(*nodes, constants=constants)
     result = half(graph)
     assert set(reasons(result)) == {"b", "c", "d"}
-    assert "overflows" in reasons(result)["b"] and "near FP16's limit of 65504" in reasons(result)["c"]
+    assert (
+        "overflows" in reasons(result)["b"] and "near FP16's limit of 65504" in reasons(result)["c"]
+    )
     assert {"b", "c"} <= set(floats(result.artifact)) and "a" not in floats(result.artifact)
     close(graph, result, noise(1, 3, 8, 8, seed=4))
 
 
-def test_the_twin_shows_the_overflow_that_onnx_runtime_hides(make, op, half, twin, run, noise, tmp_path):
+def test_the_twin_shows_the_overflow_that_onnx_runtime_hides(
+    make, op, half, twin, run, noise, tmp_path
+):
     constants = {"w": 300 * np.ones((3, 3, 1, 1), np.float32), "small": np.float32(1e-2)}
-    nodes = (op("Conv", "x w", "a"), op("Conv", "a w", "b"), op("Mul", "b small", "c"), op("Mul", "c small", "y"))
+    nodes = (
+        op("Conv", "x w", "a"),
+        op("Conv", "a w", "b"),
+        op("Mul", "b small", "c"),
+        op("Mul", "c small", "y"),
+    )
     graph = make(*nodes, constants=constants)
     images = np.abs(noise(1, 3, 8, 8)) + 0.5
     assert run(graph, images).max() > 50  # b reaches 1e5 and more
-    bare = halve(graph, tmp_path / "bare.onnx", HalfConfig(), observe(graph, images / 100))  # images too dim to see it
+    bare = halve(
+        graph, tmp_path / "bare.onnx", HalfConfig(), observe(graph, images / 100)
+    )  # images too dim to see it
     assert bare.kept == ()
     assert np.isfinite(run(bare.artifact, images)).all()
     assert np.isinf(run(twin(bare), images)).any()
@@ -51,11 +70,17 @@ def test_headroom_is_kept(make, op, half):
 
 def test_values_below_the_normal_numbers_stay_fp32(make, op, half, close, noise):
     graph = make(
-        op("Mul", "x tiny", "a"), op("Mul", "a huge", "y"), constants={"tiny": np.float32(1e-4), "huge": np.float32(1e4)}, x=(1, 4)
+        op("Mul", "x tiny", "a"),
+        op("Mul", "a huge", "y"),
+        constants={"tiny": np.float32(1e-4), "huge": np.float32(1e4)},
+        x=(1, 4),
     )
     dim = np.array([[1e-2, 2e-2, -3e-2, 4e-2]], np.float32)
     result = half(graph, dim)
-    assert "below FP16's normal numbers" in reasons(result)["a"] and set(reasons(result)) == {"a", "y"}
+    assert "below FP16's normal numbers" in reasons(result)["a"] and set(reasons(result)) == {
+        "a",
+        "y",
+    }
     close(graph, result, dim)
 
 
@@ -75,26 +100,49 @@ def test_squares_of_a_response_norm_stay_in_range(make, op, half):
 
 def test_weights_that_overflow_or_flush_stay_fp32(make, op, half, close, noise):
     nodes = (op("Conv", "x w", "h"), op("Conv", "h u", "y"))
-    large = make(*nodes, constants={"w": noise(3, 3, 1, 1), "u": np.full((3, 3, 1, 1), 7e4, np.float32)})
+    large = make(
+        *nodes, constants={"w": noise(3, 3, 1, 1), "u": np.full((3, 3, 1, 1), 7e4, np.float32)}
+    )
     assert "weight 7e+04 overflows" in reasons(half(large))["y"]
-    small = make(*nodes, constants={"w": noise(3, 3, 1, 1) * np.float32(1e-6), "u": noise(3, 3, 1, 1) * np.float32(1e6)})
+    small = make(
+        *nodes,
+        constants={
+            "w": noise(3, 3, 1, 1) * np.float32(1e-6),
+            "u": noise(3, 3, 1, 1) * np.float32(1e6),
+        },
+    )
     result = half(small)
     assert "flush" in reasons(result)["h"]
     close(small, result, noise(1, 3, 8, 8))
 
 
 def test_a_bias_of_next_to_nothing_makes_no_island(make, op, half, close, noise):
-    graph = make(op("Conv", "x w b", "y"), constants={"w": noise(4, 3, 3, 3), "b": np.full(4, 1e-9, np.float32)})
+    graph = make(
+        op("Conv", "x w b", "y"),
+        constants={"w": noise(4, 3, 3, 3), "b": np.full(4, 1e-9, np.float32)},
+    )
     result = half(graph)
     assert result.kept == ()
     close(graph, result, noise(1, 3, 8, 8))
 
 
 def test_a_divisors_guard_does_not_become_zero(make, op, half, run, twin):
-    guarded = make(op("Abs", "x", "a"), op("Add", "a e", "d"), op("Div", "x d", "y"), constants={"e": np.float32(1e-8)}, x=(1, 4))
+    guarded = make(
+        op("Abs", "x", "a"),
+        op("Add", "a e", "d"),
+        op("Div", "x d", "y"),
+        constants={"e": np.float32(1e-8)},
+        x=(1, 4),
+    )
     result = half(guarded, np.array([[0, 1, 2, 3]], np.float32))
     assert "flush" in reasons(result)["d"]
-    clipped = make(op("Abs", "x", "a"), op("Clip", "a e", "d"), op("Div", "x d", "y"), constants={"e": np.float32(1e-12)}, x=(1, 4))
+    clipped = make(
+        op("Abs", "x", "a"),
+        op("Clip", "a e", "d"),
+        op("Div", "x d", "y"),
+        constants={"e": np.float32(1e-12)},
+        x=(1, 4),
+    )
     assert "flush" in reasons(half(clipped, np.array([[0, 1, 2, 3]], np.float32)))["d"]
 
 
@@ -106,9 +154,17 @@ def test_bounds_beyond_the_range_bound_nothing(make, op, half, close, noise):
         close(graph, result, noise(1, 3, 8, 8))
 
 
-@pytest.mark.parametrize("kind", ["ReduceL2", "ReduceLogSum", "LpPool", "GlobalLpPool", "LpNormalization"])
+@pytest.mark.parametrize(
+    "kind", ["ReduceL2", "ReduceLogSum", "LpPool", "GlobalLpPool", "LpNormalization"]
+)
 def test_what_tensorrt_computes_in_fp32_is_said_to_be(make, op, half, close, noise, kind):
-    axes = {"axes": [1]} if kind.startswith("Reduce") else {"kernel_shape": [2, 2]} if kind == "LpPool" else {}
+    axes = (
+        {"axes": [1]}
+        if kind.startswith("Reduce")
+        else {"kernel_shape": [2, 2]}
+        if kind == "LpPool"
+        else {}
+    )
     graph = make(op("Sigmoid", "x", "h"), op(kind, "h", "i", **axes), op("Neg", "i", "y"))
     result = half(graph)
     assert reasons(result) == {"i": "TensorRT computes it in FP32"}
@@ -134,7 +190,11 @@ def test_a_value_without_a_type_is_an_error(make, op, noise, tmp_path):
 
 def test_the_twin_rounds_every_operator(make, op, half, twin, noise):
     graph = make(
-        op("Exp", "x", "a"), op("Log", "a", "b"), op("Mul", "b b", "c"), op("Reshape", "c s", "y"), constants={"s": np.array([-1])}
+        op("Exp", "x", "a"),
+        op("Log", "a", "b"),
+        op("Mul", "b b", "c"),
+        op("Reshape", "c s", "y"),
+        constants={"s": np.array([-1])},
     )
     rounded = twin(half(graph))
     x = noise(1, 3, 8, 8)
@@ -156,5 +216,8 @@ def test_the_twin_of_half_inputs_and_two_outputs(make, op, half, twin, run, nois
     x = noise(1, 3, 8, 8).astype(np.float16)
     with OnnxRuntime().load(twin(result), SessionOptions(threads=1)) as session:
         found = session.run({"x": x})
-    assert {name: array.dtype for name, array in found.items()} == {"y": np.float16, "z": np.float16}
+    assert {name: array.dtype for name, array in found.items()} == {
+        "y": np.float16,
+        "z": np.float16,
+    }
     np.testing.assert_array_equal(found["y"], np.maximum(x, 0))

@@ -32,7 +32,9 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """One of everything that makes naming hard: a module used twice, tied weights, functions at the top, a bare parameter."""
+    """One of everything that makes naming hard: a module used twice, tied weights, functions at the
+    top, a bare parameter.
+    """
 
     def __init__(self):
         super().__init__()
@@ -81,7 +83,13 @@ def listed(artifact):
 def test_nodes_are_called_after_their_modules(traced):
     found = listed(traced)
     assert found[0] == "stem/Conv"
-    assert {"blocks.0.conv/Conv", "blocks.1.conv/Conv", "blocks.0.gate.1/Conv", "blocks.1.gate.2/HardSigmoid", "head/Gemm"} <= set(found)
+    assert {
+        "blocks.0.conv/Conv",
+        "blocks.1.conv/Conv",
+        "blocks.0.gate.1/Conv",
+        "blocks.1.gate.2/HardSigmoid",
+        "head/Gemm",
+    } <= set(found)
 
 
 def test_a_module_used_twice_counts(traced):
@@ -104,19 +112,38 @@ def test_functions_at_the_top_are_called_after_their_operator(traced):
 def test_every_node_and_value_has_one_name_and_values_their_nodes(traced):
     graph = load(traced.path).graph
     nodes = [node.name for node in graph]
-    values = [value.name for value in (*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs))]
+    values = [
+        value.name
+        for value in (
+            *graph.inputs,
+            *graph.initializers.values(),
+            *(v for node in graph for v in node.outputs),
+        )
+    ]
     assert len(set(nodes)) == len(nodes) and len(set(values)) == len(values)
-    inner = [(node.name, node.outputs[0].name) for node in graph if not node.outputs[0].is_graph_output()]
+    inner = [
+        (node.name, node.outputs[0].name) for node in graph if not node.outputs[0].is_graph_output()
+    ]
     assert all(node == value for node, value in inner)
-    assert {v.name for v in graph.inputs} == {"input"} and [v.name for v in graph.outputs] == ["logits"]
+    assert {v.name for v in graph.inputs} == {"input"} and [v.name for v in graph.outputs] == [
+        "logits"
+    ]
 
 
 def test_weights_keep_their_state_dicts_names(traced):
     initializers = load(traced.path).graph.initializers
     state = Network().state_dict()
-    for name in ("stem.weight", "stem.bias", "blocks.1.conv.weight", "blocks.1.conv.bias", "head.weight"):
+    for name in (
+        "stem.weight",
+        "stem.bias",
+        "blocks.1.conv.weight",
+        "blocks.1.conv.bias",
+        "head.weight",
+    ):
         assert name in initializers, name
-    assert tuple(initializers["blocks.1.conv.weight"].shape) == tuple(state["blocks.1.conv.weight"].shape)
+    assert tuple(initializers["blocks.1.conv.weight"].shape) == tuple(
+        state["blocks.1.conv.weight"].shape
+    )
 
 
 def test_nothing_of_this_machine_is_written(traced):
@@ -136,8 +163,20 @@ def test_names_survive_simplification(traced, simplified):
     found = listed(simplified)
     assert len(set(found)) == len(found)
     kept = set(found) & set(listed(traced))
-    assert {"stem/Conv", "blocks.0.conv/Conv", "left/Conv", "right/Conv", "act/HardSwish_2", "Concat", "head/Gemm"} <= kept
-    assert {"pool/GlobalAveragePool", "pool/GlobalAveragePool_2", "blocks.0.gate.0/GlobalAveragePool"} <= set(found)
+    assert {
+        "stem/Conv",
+        "blocks.0.conv/Conv",
+        "left/Conv",
+        "right/Conv",
+        "act/HardSwish_2",
+        "Concat",
+        "head/Gemm",
+    } <= kept
+    assert {
+        "pool/GlobalAveragePool",
+        "pool/GlobalAveragePool_2",
+        "blocks.0.gate.0/GlobalAveragePool",
+    } <= set(found)
     values = [value.name for node in load(simplified.path).graph for value in node.outputs]
     assert len(set(values)) == len(values)
 
@@ -171,16 +210,29 @@ def hashes(folder):
 def test_another_process_writes_the_same_bytes(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    environment = {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "PYTHONHASHSEED": "7",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+    }
     program = f"{SCRIPT}\nprint(hashes(Path(sys.argv[1])))"
-    done = subprocess.run([sys.executable, "-c", program, str(other)], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(other)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     here: dict[str, Any] = {}
     exec(SCRIPT, here)
     assert here["hashes"](tmp_path).split() == done.stdout.split()
 
 
 def test_a_foreign_graphs_nodes_get_names_and_keep_those_they_have(make, op):
-    path = make(op("Relu", "x", "a"), op("Relu", "a", "b"), op("Neg", "b", "c"), op("Neg", "c", "y")).path
+    path = make(
+        op("Relu", "x", "a"), op("Relu", "a", "b"), op("Neg", "b", "c"), op("Neg", "c", "y")
+    ).path
     proto = onnx.load(str(path))
     for node, name in zip(proto.graph.node, ("mine", "", "mine", ""), strict=True):
         node.name = name

@@ -13,15 +13,27 @@ from edgekit.graph.observe import Extremes, observe
 @pytest.mark.parametrize("batch", [1, 2, "n"])
 def test_extremes_and_means_are_numpys(make, op, noise, opset, batch):
     constants = {"w": noise(4, 3, 1, 1), "v": noise(4, 5)}
-    nodes = (op("Conv", "x w", "c"), op("GlobalAveragePool", "c", "p"), op("Flatten", "p", "f"), op("Gemm", "f v", "y"))
+    nodes = (
+        op("Conv", "x w", "c"),
+        op("GlobalAveragePool", "c", "p"),
+        op("Flatten", "p", "f"),
+        op("Gemm", "f v", "y"),
+    )
     images = noise(6, 3, 8, 8, seed=5)
     seen = observe(make(*nodes, constants=constants, x=(batch, 3, 8, 8), opset=opset), images)
     convolved = np.einsum("nchw,oc->nohw", images, constants["w"][:, :, 0, 0])
     pooled = convolved.mean(axis=(2, 3))
-    for name, expected in {"x": images, "c": convolved, "f": pooled, "y": pooled @ constants["v"]}.items():
+    for name, expected in {
+        "x": images,
+        "c": convolved,
+        "f": pooled,
+        "y": pooled @ constants["v"],
+    }.items():
         assert seen.extremes[name].low == pytest.approx(expected.min(), rel=1e-5)
         assert seen.extremes[name].high == pytest.approx(expected.max(), rel=1e-5)
-    assert seen.extremes["c"].total == pytest.approx(np.abs(convolved).sum(axis=(2, 3)).max(), rel=1e-5)
+    assert seen.extremes["c"].total == pytest.approx(
+        np.abs(convolved).sum(axis=(2, 3)).max(), rel=1e-5
+    )
     assert seen.extremes["x"].total == 0.0
     assert set(seen.means) == {"x", "f"}
     np.testing.assert_allclose(seen.means["x"], images.mean(axis=(0, 2, 3)), atol=1e-6)
@@ -34,7 +46,13 @@ def test_magnitude_is_the_larger_end():
 
 
 def test_other_numbers_of_dimensions(make, op, noise):
-    one = make(op("Conv", "x w", "c"), op("GlobalAveragePool", "c", "y"), constants={"w": noise(4, 3, 2)}, x=(1, 3, 9), opset=18)
+    one = make(
+        op("Conv", "x w", "c"),
+        op("GlobalAveragePool", "c", "y"),
+        constants={"w": noise(4, 3, 2)},
+        x=(1, 3, 9),
+        opset=18,
+    )
     sequences = noise(3, 3, 9)
     seen = observe(one, sequences)
     np.testing.assert_allclose(seen.means["x"], sequences.mean(axis=(0, 2)), atol=1e-6)
@@ -42,12 +60,19 @@ def test_other_numbers_of_dimensions(make, op, noise):
 
 
 def test_integers_and_computed_weights_are_left_out(make, op, noise):
-    nodes = (op("ArgMax", "x", "i", axis=1), op("Cast", "i", "f", to=TensorProto.FLOAT), op("Transpose", "x", "t"), op("Gemm", "x t", "h"))
+    nodes = (
+        op("ArgMax", "x", "i", axis=1),
+        op("Cast", "i", "f", to=TensorProto.FLOAT),
+        op("Transpose", "x", "t"),
+        op("Gemm", "x t", "h"),
+    )
     seen = observe(make(*nodes, op("Add", "h f", "y"), x=(3, 4)), noise(3, 4))
     assert set(seen.extremes) == {"x", "f", "t", "h", "y"}
     assert seen.means == {}
 
 
 def test_a_transposed_input_has_no_mean_by_channel(make, op, noise):
-    seen = observe(make(op("Gemm", "x w", "y", transA=1), constants={"w": noise(2, 5)}, x=(2, 4)), noise(2, 4))
+    seen = observe(
+        make(op("Gemm", "x w", "y", transA=1), constants={"w": noise(2, 5)}, x=(2, 4)), noise(2, 4)
+    )
     assert seen.means == {}

@@ -1,4 +1,6 @@
-"""Opsets up and down: ONNX Runtime computes the same before and after, and what cannot be written is named."""
+"""Opsets up and down: ONNX Runtime computes the same before and after, and what cannot be written
+is named.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,23 @@ def ints(*numbers):
 # ---- down
 
 
-@pytest.mark.parametrize("kind", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+    ],
+)
 @pytest.mark.parametrize("axes", [(2, 3), (-1,), (1,)])
 def test_axes_become_an_attribute(make, op, same, kind, axes):
-    (node,) = same(make(op(kind, "x a", "y", keepdims=0), constants={"a": ints(*axes)}, opset=18), 17)
+    (node,) = same(
+        make(op(kind, "x a", "y", keepdims=0), constants={"a": ints(*axes)}, opset=18), 17
+    )
     assert tuple(node.attributes["axes"].as_ints()) == axes
 
 
@@ -67,18 +82,47 @@ def test_a_reduction_over_everything_needs_no_axes(make, op, same):
 
 def test_computed_axes_and_axes_that_may_be_none_are_refused(make, op, convert):
     nodes = (op("Add", "one one", "a"), op("ReduceMean", "x a", "h"), op("Reshape", "h flat", "y"))
-    with pytest.raises(BadNetwork, match=r"h \(ReduceMean\) cannot be written at opset 17: its axes are computed"):
+    with pytest.raises(
+        BadNetwork, match=r"h \(ReduceMean\) cannot be written at opset 17: its axes are computed"
+    ):
         convert(make(*nodes, constants={"one": ints(1), "flat": ints(-1)}, opset=18), 17)
-    nothing = make(op("ReduceMean", "x a", "y", noop_with_empty_axes=1), constants={"a": ints()}, opset=18)
+    nothing = make(
+        op("ReduceMean", "x a", "y", noop_with_empty_axes=1), constants={"a": ints()}, opset=18
+    )
     with pytest.raises(BadNetwork, match="noop_with_empty_axes is younger"):
         convert(nothing, 17)
 
 
 def test_equal_parts_need_no_number(make, op, same):
-    nodes = same(make(op("Split", "x", "a b", axis=1, num_outputs=2), op("Sub", "a b", "y"), x=(1, 6, 2, 2), opset=18), 17)
+    nodes = same(
+        make(
+            op("Split", "x", "a b", axis=1, num_outputs=2),
+            op("Sub", "a b", "y"),
+            x=(1, 6, 2, 2),
+            opset=18,
+        ),
+        17,
+    )
     assert "num_outputs" not in nodes[0].attributes
-    same(make(op("Split", "x", "a b", axis=-1, num_outputs=2), op("Sub", "a b", "y"), x=(1, 6, 2, 2), opset=20), 13)
-    same(make(op("Split", "x s", "a b", axis=1), op("Mul", "a b", "y"), constants={"s": ints(1, 1)}, x=(1, 2, 2, 2), opset=18), 13)
+    same(
+        make(
+            op("Split", "x", "a b", axis=-1, num_outputs=2),
+            op("Sub", "a b", "y"),
+            x=(1, 6, 2, 2),
+            opset=20,
+        ),
+        13,
+    )
+    same(
+        make(
+            op("Split", "x s", "a b", axis=1),
+            op("Mul", "a b", "y"),
+            constants={"s": ints(1, 1)},
+            x=(1, 2, 2, 2),
+            opset=18,
+        ),
+        13,
+    )
 
 
 def test_unequal_parts_are_written_out(make, op, same, convert):
@@ -88,13 +132,25 @@ def test_unequal_parts_are_written_out(make, op, same, convert):
         (node,) = same(graph, 17)
         assert constant(node.inputs[1]).numpy().tolist() == sizes
     with pytest.raises(BadNetwork, match="into 2 parts of what size is not known"):
-        convert(make(op("Split", "x", "y z", axis=1, num_outputs=2), x=(1, "n", 2, 2), opset=18), 17)
+        convert(
+            make(op("Split", "x", "y z", axis=1, num_outputs=2), x=(1, "n", 2, 2), opset=18), 17
+        )
 
 
 def test_padding_goes_down_but_around_does_not(make, op, same, convert):
-    same(make(op("Pad", "x p", "y", mode="reflect"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 13)
+    same(
+        make(
+            op("Pad", "x p", "y", mode="reflect"),
+            constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)},
+            opset=19,
+        ),
+        13,
+    )
     chosen = make(
-        op("Pad", "x p - a", "h"), op("Reshape", "h s", "y"), constants={"p": ints(1, 2, 3, 4), "a": ints(-1, 2), "s": ints(-1)}, opset=18
+        op("Pad", "x p - a", "h"),
+        op("Reshape", "h s", "y"),
+        constants={"p": ints(1, 2, 3, 4), "a": ints(-1, 2), "s": ints(-1)},
+        opset=18,
     )
     node, _ = same(chosen, 17)
     assert constant(node.inputs[1]).numpy().tolist() == [0, 0, 2, 1, 0, 0, 4, 3]
@@ -103,7 +159,14 @@ def test_padding_goes_down_but_around_does_not(make, op, same, convert):
     with pytest.raises(BadNetwork, match="pads computed axes"):
         convert(computed, 17)
     with pytest.raises(BadNetwork, match="wraps around"):
-        convert(make(op("Pad", "x p", "y", mode="wrap"), constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)}, opset=19), 18)
+        convert(
+            make(
+                op("Pad", "x p", "y", mode="wrap"),
+                constants={"p": ints(0, 0, 1, 1, 0, 0, 2, 1)},
+                opset=19,
+            ),
+            18,
+        )
 
 
 @pytest.mark.parametrize("target", [13, 14, 17, 18])
@@ -121,7 +184,14 @@ def test_operators_that_only_gained_types_or_defaults_go_down(make, op, same, no
         op("Conv", "x w", "c", pads=[1, 1, 1, 1]),
         op("BatchNormalization", "c g b b g", "n", training_mode=0),
         op("Clip", "n low high", "l"),
-        op("Resize", "l - scales", "r", mode="linear", antialias=0, keep_aspect_ratio_policy="stretch"),
+        op(
+            "Resize",
+            "l - scales",
+            "r",
+            mode="linear",
+            antialias=0,
+            keep_aspect_ratio_policy="stretch",
+        ),
         op("AveragePool", "r", "p", kernel_shape=[2, 2], strides=[2, 2], dilations=[1, 1]),
         op("Cast", "p", "q", to=TensorProto.FLOAT, saturate=1),
         op("Reshape", "q shape", "f", allowzero=0),
@@ -132,13 +202,30 @@ def test_operators_that_only_gained_types_or_defaults_go_down(make, op, same, no
 
 def test_attributes_that_say_something_new_are_refused(make, op, convert):
     dilated = make(op("AveragePool", "x", "y", kernel_shape=[2, 2], dilations=[2, 2]), opset=19)
-    with pytest.raises(BadNetwork, match=r"y \(AveragePool\) cannot be written at opset 18: its attribute dilations is younger"):
+    with pytest.raises(
+        BadNetwork,
+        match=r"y \(AveragePool\) cannot be written at opset 18: its attribute dilations is "
+        r"younger",
+    ):
         convert(dilated, 18)
     scales = {"s": np.array([1, 1, 2, 2], np.float32)}
     with pytest.raises(BadNetwork, match="attribute antialias is younger"):
-        convert(make(op("Resize", "x - s", "y", mode="linear", antialias=1), constants=scales, opset=18), 17)
+        convert(
+            make(
+                op("Resize", "x - s", "y", mode="linear", antialias=1), constants=scales, opset=18
+            ),
+            17,
+        )
     symmetric = make(
-        op("Resize", "x - s", "y", mode="linear", coordinate_transformation_mode="half_pixel_symmetric"), constants=scales, opset=19
+        op(
+            "Resize",
+            "x - s",
+            "y",
+            mode="linear",
+            coordinate_transformation_mode="half_pixel_symmetric",
+        ),
+        constants=scales,
+        opset=19,
     )
     with pytest.raises(BadNetwork, match="half_pixel_symmetric"):
         convert(symmetric, 18)
@@ -157,13 +244,22 @@ def test_hard_swish_before_opset_14(make, op, same):
     assert len({node.name for node in nodes}) == 3
 
 
-@pytest.mark.parametrize(("kind", "since", "attributes"), [("Gelu", 20, {}), ("Gelu", 20, {"approximate": "tanh"}), ("Mish", 18, {})])
+@pytest.mark.parametrize(
+    ("kind", "since", "attributes"),
+    [("Gelu", 20, {}), ("Gelu", 20, {"approximate": "tanh"}), ("Mish", 18, {})],
+)
 @pytest.mark.parametrize("target", [13, 17])
-def test_younger_activations_are_written_in_older_words(make, op, same, kind, since, attributes, target):
+def test_younger_activations_are_written_in_older_words(
+    make, op, same, kind, since, attributes, target
+):
     nodes = same(make(op("Neg", "x", "n"), op(kind, "n", "y", **attributes), opset=since), target)
     assert kind not in [node.op_type for node in nodes]
     assert len({node.name for node in nodes}) == len(nodes)
-    assert all(value.dtype is not None and value.shape is not None for node in nodes for value in node.outputs)
+    assert all(
+        value.dtype is not None and value.shape is not None
+        for node in nodes
+        for value in node.outputs
+    )
 
 
 @pytest.mark.parametrize(("source", "target"), [(21, 20), (21, 17), (22, 13)])
@@ -171,14 +267,30 @@ def test_younger_activations_are_written_in_older_words(make, op, same, kind, si
 def test_group_normalization_is_that_of_instances(make, op, same, noise, source, target, groups):
     constants = {"s": noise(6, seed=1), "b": noise(6, seed=2), "whole": ints(2, 6, 4, 5)}
     normed = op("GroupNormalization", "x s b", "h", num_groups=groups, epsilon=1e-3)
-    nodes = same(make(normed, op("Reshape", "h whole", "y"), constants=constants, x=(2, 6, 4, 5), opset=source), target)
-    assert [node.op_type for node in nodes] == ["Reshape", "InstanceNormalization", "Reshape", "Mul", "Add", "Reshape"]
+    nodes = same(
+        make(
+            normed, op("Reshape", "h whole", "y"), constants=constants, x=(2, 6, 4, 5), opset=source
+        ),
+        target,
+    )
+    assert [node.op_type for node in nodes] == [
+        "Reshape",
+        "InstanceNormalization",
+        "Reshape",
+        "Mul",
+        "Add",
+        "Reshape",
+    ]
 
 
 def test_younger_operators_are_named(make, op, convert):
-    graph = make(op("LayerNormalization", "x s", "y"), constants={"s": np.ones(8, np.float32)}, opset=17)
+    graph = make(
+        op("LayerNormalization", "x s", "y"), constants={"s": np.ones(8, np.float32)}, opset=17
+    )
     with pytest.raises(
-        BadNetwork, match=r"y \(LayerNormalization\) cannot be written at opset 13: LayerNormalization is younger"
+        BadNetwork,
+        match=r"y \(LayerNormalization\) cannot be written at opset 13: LayerNormalization is "
+        r"younger",
     ) as caught:
         convert(graph, 13)
     assert caught.value.hint == "choose a higher --opset"
@@ -202,13 +314,20 @@ def branching(tmp_path):
     nodes = [
         helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
         helper.make_node("Greater", ["s", "zero"], ["c"]),
-        helper.make_node("If", ["c"], ["y"], name="choose", then_branch=branch("Relu"), else_branch=branch("Neg")),
+        helper.make_node(
+            "If", ["c"], ["y"], name="choose", then_branch=branch("Relu"), else_branch=branch("Neg")
+        ),
     ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xy")
     zero = onnx.numpy_helper.from_array(np.float32(0), "zero")
     path = tmp_path / "if.onnx"
     onnx.save(
-        helper.make_model(helper.make_graph(nodes, "if", [x], [y], [zero]), opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path
+        helper.make_model(
+            helper.make_graph(nodes, "if", [x], [y], [zero]),
+            opset_imports=[helper.make_opsetid("", 18)],
+            ir_version=8,
+        ),
+        path,
     )
     return path
 
@@ -230,7 +349,14 @@ def test_opsets_out_of_range_are_refused(make, op, convert, target):
 
 
 def test_bounds_and_axes_as_attributes_become_inputs(make, op, same):
-    nodes = same(make(op("Clip", "x", "c", min=-0.5, max=0.5), op("ReduceMean", "c", "y", axes=[2, 3]), opset=10), 18)
+    nodes = same(
+        make(
+            op("Clip", "x", "c", min=-0.5, max=0.5),
+            op("ReduceMean", "c", "y", axes=[2, 3]),
+            opset=10,
+        ),
+        18,
+    )
     clip, mean = (node for node in nodes if node.op_type in ("Clip", "ReduceMean"))
     assert not clip.attributes and "axes" not in mean.attributes
 
@@ -261,7 +387,14 @@ class Old(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU6(), nn.Dropout(), nn.MaxPool2d(2))
+        self.body = nn.Sequential(
+            nn.ZeroPad2d(1),
+            nn.Conv2d(3, 8, 3, 2),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(),
+            nn.Dropout(),
+            nn.MaxPool2d(2),
+        )
         self.head = nn.Linear(8, 10)
 
     def forward(self, x):
@@ -273,17 +406,27 @@ def test_graphs_of_torchs_old_exporter_go_up(tmp_path, same, source):
     path = tmp_path / "old.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(Old().eval(), torch.zeros(1, 3, 16, 16), str(path), opset_version=source, dynamo=False)
+        torch.onnx.export(
+            Old().eval(), torch.zeros(1, 3, 16, 16), str(path), opset_version=source, dynamo=False
+        )
     artifact = save(load(path), path, "fp32")
     assert opset_of(load(path)) == source
     same(artifact, 17)
 
 
-@pytest.fixture(scope="module", params=[("shufflenetv2_x0_5", 64), ("mobilenetv3_small", 64), ("googlenet", 64)], ids=lambda p: p[0])
+@pytest.fixture(
+    scope="module",
+    params=[("shufflenetv2_x0_5", 64), ("mobilenetv3_small", 64), ("googlenet", 64)],
+    ids=lambda p: p[0],
+)
 def network(request, tmp_path_factory) -> Artifact:
     name, size = request.param
     torch.manual_seed(0)
-    return trace(create_model(name), tmp_path_factory.mktemp(name) / "traced.onnx", TraceConfig((3, size, size)))
+    return trace(
+        create_model(name),
+        tmp_path_factory.mktemp(name) / "traced.onnx",
+        TraceConfig((3, size, size)),
+    )
 
 
 @pytest.mark.parametrize("target", [13, 17, 20, 22])

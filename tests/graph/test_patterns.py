@@ -1,4 +1,6 @@
-"""Operators put together again: one node where ONNX has one, the same outputs in ONNX Runtime, and nothing where a number is off."""
+"""Operators put together again: one node where ONNX has one, the same outputs in ONNX Runtime, and
+nothing where a number is off.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,22 @@ def check(run, ops, noise):
 
 # ---- hard-swish
 
-NUMBERS = {"three": np.float32(3), "zero": np.float32(0), "top": np.float32(6), "six": np.float32(6), "sixth": np.float32(1 / 6)}
+NUMBERS = {
+    "three": np.float32(3),
+    "zero": np.float32(0),
+    "top": np.float32(6),
+    "six": np.float32(6),
+    "sixth": np.float32(1 / 6),
+}
 RELU6 = (("Add", "x three", "a"), ("Clip", "a zero top", "c"))
 VARIANTS = {
     "(x clip) / 6": (*RELU6, ("Mul", "x c", "m"), ("Div", "m six", "y")),
-    "(clip x) / 6": (("Add", "three x", "a"), ("Clip", "a zero top", "c"), ("Mul", "c x", "m"), ("Div", "m six", "y")),
+    "(clip x) / 6": (
+        ("Add", "three x", "a"),
+        ("Clip", "a zero top", "c"),
+        ("Mul", "c x", "m"),
+        ("Div", "m six", "y"),
+    ),
     "(x clip) 1/6": (*RELU6, ("Mul", "x c", "m"), ("Mul", "m sixth", "y")),
     "1/6 (x clip)": (*RELU6, ("Mul", "x c", "m"), ("Mul", "sixth m", "y")),
     "x (clip / 6)": (*RELU6, ("Div", "c six", "d"), ("Mul", "x d", "y")),
@@ -47,28 +60,50 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hard_swish_in_pieces_is_one_node(make, op, check, variant):
-    assert check(make(*(op(*node) for node in VARIANTS[variant]), constants=NUMBERS)) == ["HardSwish"]
+    assert check(make(*(op(*node) for node in VARIANTS[variant]), constants=NUMBERS)) == [
+        "HardSwish"
+    ]
 
 
 def test_hard_swish_by_hard_sigmoid(make, op, check):
-    assert check(make(op("HardSigmoid", "x", "h", alpha=1 / 6, beta=0.5), op("Mul", "x h", "y"))) == ["HardSwish"]
+    assert check(
+        make(op("HardSigmoid", "x", "h", alpha=1 / 6, beta=0.5), op("Mul", "x h", "y"))
+    ) == ["HardSwish"]
     for attributes in ({}, {"alpha": 1 / 6, "beta": 0.4}, {"alpha": 0.17, "beta": 0.5}):
-        assert check(make(op("HardSigmoid", "x", "h", **attributes), op("Mul", "x h", "y"))) == ["HardSigmoid", "Mul"]
+        assert check(make(op("HardSigmoid", "x", "h", **attributes), op("Mul", "x h", "y"))) == [
+            "HardSigmoid",
+            "Mul",
+        ]
 
 
 @pytest.mark.parametrize("off", [{"three": 2}, {"zero": -1}, {"top": 5}, {"six": 5}])
 def test_hard_swish_with_another_number_stays(make, op, check, off):
     constants = NUMBERS | {name: np.float32(value) for name, value in off.items()}
-    assert check(make(*(op(*node) for node in VARIANTS["(x clip) / 6"]), constants=constants)) == ["Add", "Clip", "Mul", "Div"]
+    assert check(make(*(op(*node) for node in VARIANTS["(x clip) / 6"]), constants=constants)) == [
+        "Add",
+        "Clip",
+        "Mul",
+        "Div",
+    ]
 
 
 def test_hard_swish_of_two_values_stays(make, op, check):
-    nodes = (op("Neg", "x", "n"), *(op(*node) for node in RELU6), op("Mul", "n c", "m"), op("Div", "m six", "y"))
+    nodes = (
+        op("Neg", "x", "n"),
+        *(op(*node) for node in RELU6),
+        op("Mul", "n c", "m"),
+        op("Div", "m six", "y"),
+    )
     assert check(make(*nodes, constants=NUMBERS)) == ["Neg", "Add", "Clip", "Mul", "Div"]
 
 
 def test_hard_swish_and_its_clip_read_by_another(make, op, check):
-    nodes = (*(op(*node) for node in RELU6), op("Mul", "x c", "m"), op("Div", "m six", "d"), op("Add", "d c", "y"))
+    nodes = (
+        *(op(*node) for node in RELU6),
+        op("Mul", "x c", "m"),
+        op("Div", "m six", "d"),
+        op("Add", "d c", "y"),
+    )
     assert check(make(*nodes, constants=NUMBERS)) == ["Add", "Clip", "HardSwish", "Add"]
 
 
@@ -86,24 +121,49 @@ def test_silu_stays_two_nodes(make, op, check):
 
 def test_matrix_product_and_bias_are_one_layer(make, op, check, noise):
     constants = {"w": noise(5, 4), "b": noise(4)}
-    assert check(make(op("MatMul", "x w", "h"), op("Add", "h b", "y"), constants=constants, x=(2, 5))) == ["Gemm"]
-    assert check(make(op("MatMul", "x w", "h"), op("Add", "b h", "y"), constants=constants, x=("n", 5)), 3, 5) == ["Gemm"]
-    row = make(op("MatMul", "x w", "h"), op("Add", "h b", "y"), constants={"w": noise(5, 4), "b": noise(1, 4)}, x=(2, 5))
+    assert check(
+        make(op("MatMul", "x w", "h"), op("Add", "h b", "y"), constants=constants, x=(2, 5))
+    ) == ["Gemm"]
+    assert check(
+        make(op("MatMul", "x w", "h"), op("Add", "b h", "y"), constants=constants, x=("n", 5)), 3, 5
+    ) == ["Gemm"]
+    row = make(
+        op("MatMul", "x w", "h"),
+        op("Add", "h b", "y"),
+        constants={"w": noise(5, 4), "b": noise(1, 4)},
+        x=(2, 5),
+    )
     assert check(row) == ["Gemm"]
 
 
 def test_matrix_product_without_a_bias_of_its_own(make, op, check, noise):
     assert check(make(op("MatMul", "x w", "y"), constants={"w": noise(5, 4)}, x=(2, 5))) == ["Gemm"]
-    per_row = make(op("MatMul", "x w", "h"), op("Add", "h b", "y"), constants={"w": noise(5, 4), "b": noise(2, 1)}, x=(2, 5))
+    per_row = make(
+        op("MatMul", "x w", "h"),
+        op("Add", "h b", "y"),
+        constants={"w": noise(5, 4), "b": noise(2, 1)},
+        x=(2, 5),
+    )
     assert check(per_row) == ["Gemm", "Add"]
     nodes = (op("MatMul", "x w", "h"), op("Add", "h b", "a"), op("Mul", "a h", "y"))
-    assert check(make(*nodes, constants={"w": noise(5, 4), "b": noise(4)}, x=(2, 5))) == ["Gemm", "Add", "Mul"]
+    assert check(make(*nodes, constants={"w": noise(5, 4), "b": noise(4)}, x=(2, 5))) == [
+        "Gemm",
+        "Add",
+        "Mul",
+    ]
 
 
 def test_other_matrix_products_stay(make, op, check, noise):
-    assert check(make(op("MatMul", "x w", "y"), constants={"w": noise(5, 4)}, x=(2, 3, 5))) == ["MatMul"]
-    assert check(make(op("MatMul", "w x", "y"), constants={"w": noise(4, 2)}, x=(2, 5))) == ["MatMul"]
-    assert check(make(op("Transpose", "x", "t"), op("MatMul", "x t", "y"), x=(2, 5))) == ["Transpose", "MatMul"]
+    assert check(make(op("MatMul", "x w", "y"), constants={"w": noise(5, 4)}, x=(2, 3, 5))) == [
+        "MatMul"
+    ]
+    assert check(make(op("MatMul", "w x", "y"), constants={"w": noise(4, 2)}, x=(2, 5))) == [
+        "MatMul"
+    ]
+    assert check(make(op("Transpose", "x", "t"), op("MatMul", "x t", "y"), x=(2, 5))) == [
+        "Transpose",
+        "MatMul",
+    ]
 
 
 # ---- local response normalisation
@@ -162,7 +222,10 @@ def test_local_response_norm_with_its_padding_apart_or_in_the_pool(make, op, che
 @pytest.mark.parametrize(
     "change",
     [
-        {"pool": (4, 1, 1), "pads": (0, 0, 2, 0, 0, 0, 0, 1, 0, 0)},  # an even window leans the other way in ONNX
+        {
+            "pool": (4, 1, 1),
+            "pads": (0, 0, 2, 0, 0, 0, 0, 1, 0, 0),
+        },  # an even window leans the other way in ONNX
         {"pads": (0, 0, 2, 0, 0, 0, 0, 0, 0, 0)},  # off centre
         {"pool": (3, 3, 1), "pads": (0, 0, 1, 1, 0, 0, 0, 1, 1, 0)},  # over rows as well
         {"fused": True, "count_include_pad": 0},  # the mean of fewer at the edges
@@ -177,7 +240,10 @@ def test_other_norms_stay(make, op, check, change):
 def test_a_norm_across_channels_and_rows_stays(make, op, check):
     nodes, constants = norm_nodes(op)
     nodes[4] = op("Reshape", "m flat", "c")
-    constants |= {"deep": np.array([2, 1, 24, 1, 5], np.int64), "flat": np.array([2, 6, 4, 5], np.int64)}
+    constants |= {
+        "deep": np.array([2, 1, 24, 1, 5], np.int64),
+        "flat": np.array([2, 6, 4, 5], np.int64),
+    }
     assert "LRN" not in check(make(*nodes, constants=constants, x=(2, 6, 4, 5)))
 
 

@@ -27,7 +27,9 @@ def outputs(artifact, images):
 
 @pytest.fixture(scope="module")
 def mobilenet(tmp_path_factory):
-    """The simplified graph, what was observed on 16 photos, 16 others, and the graph's outputs on those."""
+    """The simplified graph, what was observed on 16 photos, 16 others, and the graph's outputs on
+    those.
+    """
     folder = tmp_path_factory.mktemp("mobilenetv2")
     network = open_network(NetworkRequest("mobilenetv2"))
     images = PreparedImages(tuple(photos()[:32]), network.input).stack()
@@ -42,7 +44,9 @@ def parity_of_twin(mobilenet, folder):
     result = half.halve(simple, folder / "half.onnx", half.HalfConfig(), seen)
     assert result.kept == ()
     onnx.checker.check_model(str(result.artifact.path), full_check=True)
-    return compare(expected, outputs(half.rounding_twin(result.artifact, folder / "twin.onnx"), images)), result.artifact
+    return compare(
+        expected, outputs(half.rounding_twin(result.artifact, folder / "twin.onnx"), images)
+    ), result.artifact
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +68,29 @@ def test_keeping_means_gains_over_plain_rounding(mobilenet, halved, tmp_path, mo
 
 def test_no_fp32_tensor_is_left_between_input_and_output(mobilenet, halved):
     graph = load(halved[1].path).graph
-    values = [v for node in graph for v in node.outputs if not v.is_graph_output()] + list(graph.initializers.values())
+    values = [v for node in graph for v in node.outputs if not v.is_graph_output()] + list(
+        graph.initializers.values()
+    )
     types = {v.dtype for v in values}
     assert len(values) > 150 and types <= {ir.DataType.FLOAT16, ir.DataType.INT64}
     assert halved[1].megabytes < 0.51 * mobilenet[0].megabytes
 
 
 def test_weights_are_neighbours_of_the_exact_ones(mobilenet, halved):
-    exact, rounded = (load(artifact.path).graph.initializers for artifact in (mobilenet[0], halved[1]))
+    exact, rounded = (
+        load(artifact.path).graph.initializers for artifact in (mobilenet[0], halved[1])
+    )
     moved = total = 0
     for name, value in exact.items():
         if f"{name}|fp16" not in rounded:
             continue
         a, b = value.const_value.numpy(), rounded[f"{name}|fp16"].const_value.numpy()
         nearest = a.astype(np.float16)
-        assert (np.abs(b.astype(np.float64) - a) <= np.spacing(np.abs(nearest)).astype(np.float64)).all(), name
+        assert (
+            np.abs(b.astype(np.float64) - a) <= np.spacing(np.abs(nearest)).astype(np.float64)
+        ).all(), name
         moved, total = moved + int((b != nearest).sum()), total + a.size
-    assert total == 3_504_872 - 17_056 + 2  # every parameter, a norm's two being one bias now, and the bounds of ReLU6
+    assert (
+        total == 3_504_872 - 17_056 + 2
+    )  # every parameter, a norm's two being one bias now, and the bounds of ReLU6
     assert 0 < moved < 0.1 * total

@@ -1,4 +1,6 @@
-"""Rounding weights to FP16: neighbours only, channels keep their means, single layers and the real MobileNetV2."""
+"""Rounding weights to FP16: neighbours only, channels keep their means, single layers and the real
+MobileNetV2.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,17 @@ def shifts(rounded, weight, mean, bias=None):
 
 
 def is_neighbour(rounded, weight):
-    """Whether each number is one of the two FP16 numbers around the exact one, or that one itself."""
+    """Whether each number is one of the two FP16 numbers around the exact one, or that one
+    itself.
+    """
     near = weight.astype(np.float16)
     with np.errstate(over="ignore"):
-        down = np.where(near.astype(np.float32) > weight, np.nextafter(near, np.float16(-np.inf)), near).astype(np.float32)
-        up = np.where(near.astype(np.float32) < weight, np.nextafter(near, np.float16(np.inf)), near).astype(np.float32)
+        down = np.where(
+            near.astype(np.float32) > weight, np.nextafter(near, np.float16(-np.inf)), near
+        ).astype(np.float32)
+        up = np.where(
+            near.astype(np.float32) < weight, np.nextafter(near, np.float16(np.inf)), near
+        ).astype(np.float32)
     return (rounded == down) | (rounded == up)
 
 
@@ -60,7 +68,9 @@ def test_rounding_costs_little_besides_the_mean(noise):
 def test_fp16_numbers_and_zeros_stay(noise):
     exact = nearest(noise(4, 20))
     exact[:, ::3] = 0.0
-    np.testing.assert_array_equal(round_keeping_mean(exact, noise(4, seed=1) * 100, np.ones((1, 20))), exact)
+    np.testing.assert_array_equal(
+        round_keeping_mean(exact, noise(4, seed=1) * 100, np.ones((1, 20))), exact
+    )
     sparse = noise(4, 20)
     sparse[:, ::3] = 0.0
     assert not round_keeping_mean(sparse, None, np.ones((1, 20)))[:, ::3].any()
@@ -69,7 +79,8 @@ def test_fp16_numbers_and_zeros_stay(noise):
 def test_means_broadcast_over_the_kernel(noise):
     weight, mean = noise(6, 5, 3, 3), np.abs(noise(1, 5, 1, 1))
     np.testing.assert_array_equal(
-        round_keeping_mean(weight, None, mean), round_keeping_mean(weight, None, np.broadcast_to(mean, weight.shape))
+        round_keeping_mean(weight, None, mean),
+        round_keeping_mean(weight, None, np.broadcast_to(mean, weight.shape)),
     )
 
 
@@ -81,4 +92,6 @@ def test_nothing_becomes_infinite_at_the_end_of_the_range():
 
 def test_without_a_mean_it_is_plain_rounding(noise):
     weight = noise(4, 9)
-    np.testing.assert_array_equal(round_keeping_mean(weight, None, np.zeros((1, 9))), nearest(weight))
+    np.testing.assert_array_equal(
+        round_keeping_mean(weight, None, np.zeros((1, 9))), nearest(weight)
+    )

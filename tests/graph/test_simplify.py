@@ -1,4 +1,6 @@
-"""Simplifying: each step is checked, a step that would break the graph is left out and said, and nothing wrong is shipped."""
+"""Simplifying: each step is checked, a step that would break the graph is left out and said, and
+nothing wrong is shipped.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,19 @@ def test_the_graph_is_simple_and_computes_the_same(network, images, tmp_path, op
 
 
 def test_products_of_three_axes_keep_their_form_and_their_names(make, op, noise, tmp_path):
-    """A Gemm takes matrices: what a transformer's linear layers would become is a reshape, a product and a reshape, none of which has a name."""
-    nodes = (op("MatMul", "x w", "h"), op("Add", "h c", "i"), op("Relu", "i", "j"), op("MatMul", "j v", "y"))
+    """A Gemm takes matrices: what a transformer's linear layers would become is a reshape, a
+    product and a reshape, none of which has a name.
+    """
+    nodes = (
+        op("MatMul", "x w", "h"),
+        op("Add", "h c", "i"),
+        op("Relu", "i", "j"),
+        op("MatMul", "j v", "y"),
+    )
     graph = make(*nodes, constants={"w": noise(6, 8), "c": noise(8), "v": noise(8, 4)}, x=(1, 5, 6))
-    result, notes = simplify.simplify(graph, tmp_path / "simple.onnx", SimplifyConfig(), noise(2, 5, 6))
+    result, notes = simplify.simplify(
+        graph, tmp_path / "simple.onnx", SimplifyConfig(), noise(2, 5, 6)
+    )
     assert notes == []
     assert [(node.name, node.op_type) for node in load(result.path).graph] == [
         ("h", "MatMul"),
@@ -71,13 +82,18 @@ def test_products_of_three_axes_keep_their_form_and_their_names(make, op, noise,
     [
         ("raise RuntimeError('no luck')", "failed (RuntimeError: no luck)"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL, perhaps for lack of memory"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "was ended by SIGKILL, perhaps for lack of memory",
+        ),
         ("while True: pass", "did not end within 0.5 s"),
         ("pass", "failed (it says nothing)"),
         ("import sys; open(sys.argv[2], 'w').write('no graph')", "failed on this graph"),
     ],
 )
-def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_path, ops, run, monkeypatch, child, why):
+def test_without_onnxsim_the_canonical_form_does_the_same(
+    network, images, tmp_path, ops, run, monkeypatch, child, why
+):
     """Whatever ends onnxsim's process, the export goes on."""
     if "while" in child:
         monkeypatch.setenv("EDGEKIT_TIME_LIMIT", "0.5")
@@ -91,7 +107,9 @@ def test_without_onnxsim_the_canonical_form_does_the_same(network, images, tmp_p
 def bent(model: ir.Model) -> ir.Model:
     """The graph with one weight moved, but little."""
     model = ir.from_proto(ir.to_proto(model))
-    weight = next(v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4)
+    weight = next(
+        v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4
+    )
     numbers = weight.const_value.numpy().copy()
     numbers[0, 0, 0, 0] += 0.05
     weight.const_value = ir.tensor(numbers, name=weight.name)
@@ -100,9 +118,14 @@ def bent(model: ir.Model) -> ir.Model:
 
 @pytest.mark.parametrize(
     ("step", "bend", "name"),
-    [("_onnxsim", lambda source, target: bent(load(source)), "onnxsim"), ("_canonical", bent, "the canonical form")],
+    [
+        ("_onnxsim", lambda source, target: bent(load(source)), "onnxsim"),
+        ("_canonical", bent, "the canonical form"),
+    ],
 )
-def test_a_step_that_moves_the_outputs_is_left_out_and_said(network, images, tmp_path, run, monkeypatch, step, bend, name):
+def test_a_step_that_moves_the_outputs_is_left_out_and_said(
+    network, images, tmp_path, run, monkeypatch, step, bend, name
+):
     monkeypatch.setattr(simplify, step, bend)
     result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
     assert notes == [f"{name} would have changed what the graph computes and was left out"]
@@ -124,12 +147,20 @@ def test_a_step_that_breaks_the_graph_is_left_out(network, images, tmp_path, mon
 def test_a_step_that_makes_nan_is_left_out(network, images, tmp_path, monkeypatch):
     def poisoned(source, target):
         model = bent(load(source))
-        weight = next(v for v in model.graph.initializers.values() if v.shape is not None and len(v.shape) == 4)
-        weight.const_value = ir.tensor(np.full(weight.const_value.shape, np.nan, np.float32), name=weight.name)
+        weight = next(
+            v
+            for v in model.graph.initializers.values()
+            if v.shape is not None and len(v.shape) == 4
+        )
+        weight.const_value = ir.tensor(
+            np.full(weight.const_value.shape, np.nan, np.float32), name=weight.name
+        )
         return model
 
     monkeypatch.setattr(simplify, "_onnxsim", poisoned)
-    assert len(simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)[1]) == 1
+    assert (
+        len(simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)[1]) == 1
+    )
 
 
 def test_an_opset_that_changes_the_outputs_is_an_error(network, images, tmp_path, monkeypatch):
@@ -140,14 +171,25 @@ def test_an_opset_that_changes_the_outputs_is_an_error(network, images, tmp_path
 
 
 def test_an_operator_younger_than_the_opset_is_named(make, op, noise, tmp_path):
-    graph = make(op("LayerNormalization", "x s", "h"), op("Neg", "h", "y"), constants={"s": noise(8)}, opset=20)
-    with pytest.raises(BadNetwork, match=r"\(LayerNormalization\) cannot be written at opset 13: LayerNormalization is younger"):
+    graph = make(
+        op("LayerNormalization", "x s", "h"),
+        op("Neg", "h", "y"),
+        constants={"s": noise(8)},
+        opset=20,
+    )
+    with pytest.raises(
+        BadNetwork,
+        match=r"\(LayerNormalization\) cannot be written at opset 13: LayerNormalization is "
+        r"younger",
+    ):
         simplify.simplify(graph, tmp_path / "simple.onnx", SimplifyConfig(13), noise(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("target", [13, 18, 22])
 def test_the_opset_is_the_one_asked_for(network, images, tmp_path, run, target):
-    result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(target), images)
+    result, notes = simplify.simplify(
+        network, tmp_path / "simple.onnx", SimplifyConfig(target), images
+    )
     assert notes == [] and opset_of(load(result.path)) == target
     np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
 
@@ -160,4 +202,6 @@ def test_the_input_is_not_touched(network, images, tmp_path):
 
 def test_a_graph_whose_outputs_are_not_finite_is_refused(make, op, noise, tmp_path):
     with pytest.raises(BadNetwork, match="computes something else"):
-        simplify.simplify(make(op("Log", "x", "y")), tmp_path / "simple.onnx", SimplifyConfig(), noise(1, 3, 8, 8))
+        simplify.simplify(
+            make(op("Log", "x", "y")), tmp_path / "simple.onnx", SimplifyConfig(), noise(1, 3, 8, 8)
+        )

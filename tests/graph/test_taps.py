@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit.artifact import Carrier
 from edgekit.errors import BadNetwork
 from edgekit.graph.alignment import Alignment, alignments, record
 from edgekit.graph.forms.fp16 import HalfConfig
@@ -12,7 +13,6 @@ from edgekit.graph.forms.strongly_typed import strengthen
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.layerwise.graph_values import GraphTaps
-from edgekit.layerwise.taps import Carrier
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
@@ -35,7 +35,15 @@ def quantized(make, op, noise):
         op("Conv", "b/DequantizeLinear v", "c"),
         op("Add", "b c", "y"),
     )
-    return make(*nodes, constants={"w": noise(4, 3, 1, 1), "v": noise(4, 4, 1, 1), "s": np.float32(0.03), "z": np.int8(0)})
+    return make(
+        *nodes,
+        constants={
+            "w": noise(4, 3, 1, 1),
+            "v": noise(4, 4, 1, 1),
+            "s": np.float32(0.03),
+            "z": np.int8(0),
+        },
+    )
 
 
 def test_a_value_is_what_its_readers_get(quantized, taps):
@@ -48,7 +56,11 @@ def test_a_value_is_what_its_readers_get(quantized, taps):
         "c": "c",
         "y": "y",
     }
-    assert found["a"].op_type == "Conv" and found["input"].op_type == "Input" and found["y"].shape == (1, 4, 8, 8)
+    assert (
+        found["a"].op_type == "Conv"
+        and found["input"].op_type == "Input"
+        and found["y"].shape == (1, 4, 8, 8)
+    )
 
 
 def test_the_codes_of_a_value_carry_it_too(quantized, taps):
@@ -90,12 +102,21 @@ def test_values_that_are_put_in_take_the_place_of_what_was_computed(quantized, t
         assert {spec.name for spec in session.inputs} == {"b|given", "c|given"}
         found = session.run({"b|given": b, "c|given": deq})
     np.testing.assert_allclose(found["y"], b + deq, rtol=1e-6)
-    np.testing.assert_allclose(found["b/DequantizeLinear"], np.clip(np.rint(b / np.float32(0.03)), -128, 127) * np.float32(0.03), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["b/DequantizeLinear"],
+        np.clip(np.rint(b / np.float32(0.03)), -128, 127) * np.float32(0.03),
+        rtol=1e-6,
+    )
 
 
 def test_the_strong_form_keeps_every_name(quantized, taps, noise, tmp_path):
     names = set(taps(quantized).taps)
-    result = strengthen(quantized, tmp_path / "strong.onnx", HalfConfig(keep=("c",)), observe(quantized, noise(1, 3, 8, 8)))
+    result = strengthen(
+        quantized,
+        tmp_path / "strong.onnx",
+        HalfConfig(keep=("c",)),
+        observe(quantized, noise(1, 3, 8, 8)),
+    )
     opened = taps(result.artifact)
     assert set(opened.taps) == names and opened.caution is not None and opened.output == "y"
     assert taps(quantized).caution is None
@@ -121,8 +142,12 @@ def test_types_that_a_file_leaves_out_are_inferred(make, op, taps, noise):
     graph = make(op("Conv", "x w", "a"), op("Relu", "a", "y"), constants={"w": noise(4, 3, 1, 1)})
     model = load(graph.path)
     for node in model.graph:
-        node.outputs[0].shape = None if not node.outputs[0].is_graph_output() else node.outputs[0].shape
-        node.outputs[0].type = None if not node.outputs[0].is_graph_output() else node.outputs[0].type
+        node.outputs[0].shape = (
+            None if not node.outputs[0].is_graph_output() else node.outputs[0].shape
+        )
+        node.outputs[0].type = (
+            None if not node.outputs[0].is_graph_output() else node.outputs[0].type
+        )
     bare = save(model, graph.path.with_name("bare.onnx"), "fp32")
     assert taps(bare).taps["a"].shape == (1, 4, 8, 8)
 
@@ -136,7 +161,10 @@ def test_an_input_that_is_rounded_is_called_after_what_rounds_it(make, op, taps)
         constants={"s": np.float32(0.03), "z": np.int8(0)},
     )
     assert (taps(halved).taps["input"].tensor, taps(halved).taps["input"].op_type) == ("f", "Cast")
-    assert (taps(quantized).taps["input"].tensor, taps(quantized).taps["input"].op_type) == ("d", "QuantizeLinear")
+    assert (taps(quantized).taps["input"].tensor, taps(quantized).taps["input"].op_type) == (
+        "d",
+        "QuantizeLinear",
+    )
 
 
 def test_no_graph(taps, quantized):
@@ -154,7 +182,9 @@ def test_alignment_goes_there_and_back(noise):
     there = Alignment(gain, 1.5).from_reference(x)
     np.testing.assert_allclose(there, x * gain[:, None, None] - 1.5, rtol=1e-6)
     np.testing.assert_allclose(Alignment(gain, 1.5).to_reference(there), x, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(Alignment(gain).from_reference(x[:, :, 0, 0]), x[:, :, 0, 0] * gain, rtol=1e-6)
+    np.testing.assert_allclose(
+        Alignment(gain).from_reference(x[:, :, 0, 0]), x[:, :, 0, 0] * gain, rtol=1e-6
+    )
 
 
 def test_what_is_recorded_is_read_back_from_the_file(quantized):
@@ -164,6 +194,14 @@ def test_what_is_recorded_is_read_back_from_the_file(quantized):
     record(model, ("b",), shift=0.25)
     record(model, ("c",), shift=0.25)
     found = alignments(load(save(model, quantized.path, "int8").path))
-    assert set(found) == {"a", "b", "c"} and (found["a"].shift, found["b"].shift, found["c"].shift) == (0.0, 0.25, 0.25)
-    assert (found["a"].gain == gain).all() and (found["b"].gain == gain).all() and found["c"].gain is None
+    assert set(found) == {"a", "b", "c"} and (
+        found["a"].shift,
+        found["b"].shift,
+        found["c"].shift,
+    ) == (0.0, 0.25, 0.25)
+    assert (
+        (found["a"].gain == gain).all()
+        and (found["b"].gain == gain).all()
+        and found["c"].gain is None
+    )
     assert alignments(load(quantized.path).__class__(model.graph, ir_version=8)) == {}

@@ -1,4 +1,6 @@
-"""Tracing: what comes out computes what the module computes, and what cannot be captured is said."""
+"""Tracing: what comes out computes what the module computes, and what cannot be captured
+is said.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 class Small(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU6(), nn.Dropout(0.5))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU6(), nn.Dropout(0.5)
+        )
         self.head = nn.Linear(8, 4)
 
     def forward(self, x):
@@ -33,7 +37,9 @@ def test_the_graph_computes_what_the_module_computes(tmp_path, noise, batch, cap
     artifact = trace(module, tmp_path / "traced.onnx", TraceConfig((3, 17, 13), batch))
     images = noise(5, 3, 17, 13)
     with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session, torch.inference_mode():
-        np.testing.assert_allclose(run_batches(session, images), module.eval()(torch.from_numpy(images)).numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            run_batches(session, images), module.eval()(torch.from_numpy(images)).numpy(), atol=1e-5
+        )
     assert [str(s) for s in artifact.inputs] == [f"input: float32[{batch or 'batch'}, 3, 17, 13]"]
     assert [str(s) for s in artifact.outputs] == [f"logits: float32[{batch or 'batch'}, 4]"]
     assert opset_of(load(artifact.path)) == NATIVE_OPSET
@@ -42,7 +48,11 @@ def test_the_graph_computes_what_the_module_computes(tmp_path, noise, batch, cap
 
 
 def test_logging_is_as_before(tmp_path):
-    trace(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
+    trace(
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 2)),
+        tmp_path / "traced.onnx",
+        TraceConfig((3, 2, 2)),
+    )
     assert logging.root.manager.disable == logging.NOTSET
 
 
@@ -80,7 +90,9 @@ def test_data_dependent_branches_are_refused(tmp_path):
 def test_several_outputs_or_inputs_are_refused(tmp_path):
     with pytest.raises(BadNetwork, match=r"1 and 2|one output|cannot be exported"):
         trace(TwoOutputs(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
-    with pytest.raises(BadNetwork, match=r"TwoInputs cannot be exported: TypeError: .*missing.*'y'"):
+    with pytest.raises(
+        BadNetwork, match=r"TwoInputs cannot be exported: TypeError: .*missing.*'y'"
+    ):
         trace(TwoInputs(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
 
 
@@ -88,11 +100,17 @@ def test_the_modules_own_error_is_named_in_one_line(tmp_path):
     with pytest.raises(BadNetwork) as caught:
         trace(Failing(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2)))
     assert caught.value.message == "Failing cannot be exported: RuntimeError: no such luck"
-    assert caught.value.hint == "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) out"
+    assert (
+        caught.value.hint
+        == "edgekit takes FP32 classifiers: one image in, one tensor of scores (images, classes) "
+        "out"
+    )
 
 
 def test_a_module_that_fixes_its_batch_is_not_passed_off_as_dynamic(tmp_path):
     with pytest.raises(BadNetwork, match="fixes the batch") as caught:
         trace(FixedBatch(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2), None))
     assert caught.value.hint == "try --batch 1, or take the batch from the input's shape"
-    assert trace(FixedBatch(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2), 2)).inputs[0].shape == (2, 3, 2, 2)
+    assert trace(FixedBatch(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2), 2)).inputs[
+        0
+    ].shape == (2, 3, 2, 2)

@@ -67,7 +67,9 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> Non
 def test_floating_point_is_scaled_by_the_range_it_is_in(tmp_path: Path, top: float) -> None:
     values = (RAMP / 65535 * 0.9 * top).astype(np.float32)  # a photo whose brightest is not white
     path = _saved(Image.fromarray(values), tmp_path / "x.tif")
-    np.testing.assert_array_equal(_pixels(path, channels=1), np.round(values.astype(np.float64) / top * 255).astype(np.uint8))
+    np.testing.assert_array_equal(
+        _pixels(path, channels=1), np.round(values.astype(np.float64) / top * 255).astype(np.uint8)
+    )
 
 
 def test_nan_is_black(tmp_path: Path) -> None:
@@ -81,16 +83,24 @@ def test_nan_is_black(tmp_path: Path) -> None:
 def test_transparency_is_dropped(photo: Image.Image, tmp_path: Path) -> None:
     see_through = photo.copy()
     see_through.putalpha(Image.linear_gradient("L").resize(photo.size))
-    np.testing.assert_array_equal(_pixels(_saved(see_through, tmp_path / "x.png")), np.asarray(photo))
+    np.testing.assert_array_equal(
+        _pixels(_saved(see_through, tmp_path / "x.png")), np.asarray(photo)
+    )
     grey = see_through.convert("LA")
-    np.testing.assert_array_equal(_pixels(_saved(grey, tmp_path / "y.png"), channels=1), np.asarray(grey)[..., 0])
+    np.testing.assert_array_equal(
+        _pixels(_saved(grey, tmp_path / "y.png"), channels=1), np.asarray(grey)[..., 0]
+    )
 
 
 @pytest.mark.parametrize("transparency", [None, 3, bytes(range(64))])
-def test_a_palette_is_looked_up_without_a_word(photo: Image.Image, tmp_path: Path, transparency: object) -> None:
+def test_a_palette_is_looked_up_without_a_word(
+    photo: Image.Image, tmp_path: Path, transparency: object
+) -> None:
     palette = photo.quantize(64)
     options = {} if transparency is None else {"transparency": transparency}
-    np.testing.assert_array_equal(_pixels(_saved(palette, tmp_path / "x.png", **options)), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(
+        _pixels(_saved(palette, tmp_path / "x.png", **options)), np.asarray(palette.convert("RGB"))
+    )
 
 
 def test_one_bit_is_black_and_white(photo: Image.Image, tmp_path: Path) -> None:
@@ -106,7 +116,9 @@ def test_cmyk_is_converted(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_turned_as_its_exif_says(photo: Image.Image, tmp_path: Path, orientation: int) -> None:
+def test_a_photo_is_turned_as_its_exif_says(
+    photo: Image.Image, tmp_path: Path, orientation: int
+) -> None:
     stored = np.asarray(photo)
     turned = {
         1: stored,
@@ -120,17 +132,25 @@ def test_a_photo_is_turned_as_its_exif_says(photo: Image.Image, tmp_path: Path, 
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(_pixels(_saved(photo, tmp_path / "x.png", exif=exif)), turned[orientation])
+    np.testing.assert_array_equal(
+        _pixels(_saved(photo, tmp_path / "x.png", exif=exif)), turned[orientation]
+    )
 
 
-@pytest.mark.parametrize("exif", [b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff", b"\x00" * 20])
-def test_broken_exif_does_not_spoil_a_photo(photo: Image.Image, tmp_path: Path, exif: bytes) -> None:
+@pytest.mark.parametrize(
+    "exif", [b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff", b"\x00" * 20]
+)
+def test_broken_exif_does_not_spoil_a_photo(
+    photo: Image.Image, tmp_path: Path, exif: bytes
+) -> None:
     assert _pixels(_saved(photo, tmp_path / "x.jpg", exif=exif)).shape == (48, 64, 3)
 
 
 def test_of_an_animation_the_first_frame_is_taken(photo: Image.Image, tmp_path: Path) -> None:
     first = photo.quantize(32)
-    path = _saved(first, tmp_path / "x.gif", save_all=True, append_images=[Image.new("P", photo.size)])
+    path = _saved(
+        first, tmp_path / "x.gif", save_all=True, append_images=[Image.new("P", photo.size)]
+    )
     np.testing.assert_array_equal(_pixels(path), np.asarray(first.convert("RGB")))
 
 
@@ -138,13 +158,37 @@ def test_what_cannot_be_read_says_why(photo: Image.Image, tmp_path: Path) -> Non
     cases: list[tuple[str, Callable[[Path], object], str]] = [
         ("none.jpg", lambda p: None, r"none.jpg: no such file"),
         ("empty.jpg", lambda p: p.touch(), r"^empty.jpg: not an image that Pillow can read"),
-        ("text.jpg", lambda p: p.write_text("a text"), r"^text.jpg: not an image that Pillow can read"),
+        (
+            "text.jpg",
+            lambda p: p.write_text("a text"),
+            r"^text.jpg: not an image that Pillow can read",
+        ),
         ("folder.jpg", lambda p: p.mkdir(), r"folder.jpg: is a folder, not a regular file"),
-        ("torn.jpg", lambda p: p.write_bytes(_encoded(photo, "JPEG")[:-200]), r"^torn.jpg: corrupt image \(image file is truncated"),
-        ("torn.png", lambda p: p.write_bytes(_encoded(photo, "PNG")[:-300]), r"^torn.png: corrupt image"),
-        ("pixel.png", lambda p: Image.new("L", (1, 1)).save(p), r"^pixel.png: 1 × 1 pixels is too small; at least 8 × 8 are needed"),
-        ("thin.png", lambda p: Image.new("L", (100, 7)).save(p), r"^thin.png: 100 × 7 pixels is too small"),
-        ("strip.png", lambda p: Image.new("L", (8, 257)).save(p), r"^strip.png: 8 × 257 pixels is too long a strip"),
+        (
+            "torn.jpg",
+            lambda p: p.write_bytes(_encoded(photo, "JPEG")[:-200]),
+            r"^torn.jpg: corrupt image \(image file is truncated",
+        ),
+        (
+            "torn.png",
+            lambda p: p.write_bytes(_encoded(photo, "PNG")[:-300]),
+            r"^torn.png: corrupt image",
+        ),
+        (
+            "pixel.png",
+            lambda p: Image.new("L", (1, 1)).save(p),
+            r"^pixel.png: 1 × 1 pixels is too small; at least 8 × 8 are needed",
+        ),
+        (
+            "thin.png",
+            lambda p: Image.new("L", (100, 7)).save(p),
+            r"^thin.png: 100 × 7 pixels is too small",
+        ),
+        (
+            "strip.png",
+            lambda p: Image.new("L", (8, 257)).save(p),
+            r"^strip.png: 8 × 257 pixels is too long a strip",
+        ),
     ]
     for name, make, message in cases:
         make(tmp_path / name)
@@ -152,21 +196,34 @@ def test_what_cannot_be_read_says_why(photo: Image.Image, tmp_path: Path) -> Non
             open_image(tmp_path / name)
 
 
-@pytest.mark.parametrize(("width", "height"), [(13_400, 13_400), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
-def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, width: int, height: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "height"), [(13_400, 13_400), (30_000, 30_000), (2**31 - 1, 2**31 - 1)]
+)
+def test_a_decompression_bomb_is_refused_by_its_header(
+    tmp_path: Path, width: int, height: int
+) -> None:
     """A PNG of a few bytes; its pixels are never decoded."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b""))
+    (tmp_path / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(bytes(99)))
+        + chunk(b"IEND", b"")
+    )
     with pytest.raises(BadImage, match=r"^bomb.png: .*over the limit of 178 megapixels"):
         open_image(tmp_path / "bomb.png")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
-def test_damage_anywhere_gives_pixels_or_a_bad_image(photo: Image.Image, tmp_path: Path, kind: str) -> None:
+def test_damage_anywhere_gives_pixels_or_a_bad_image(
+    photo: Image.Image, tmp_path: Path, kind: str
+) -> None:
     """Bytes overwritten and cut at seeded places: never another exception, never a warning."""
     whole, random = _encoded(photo, kind), np.random.default_rng(0)
     refused = 0

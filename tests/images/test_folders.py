@@ -37,7 +37,11 @@ def test_images_are_listed_by_name_and_the_rest_is_told(folder: Path) -> None:
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
-    for make, message in (("none", "none does not exist"), ("file", "file is not a folder"), ("empty", "empty holds no images")):
+    for make, message in (
+        ("none", "none does not exist"),
+        ("file", "file is not a folder"),
+        ("empty", "empty holds no images"),
+    ):
         if make == "file":
             (tmp_path / make).touch()
         elif make == "empty":
@@ -94,7 +98,10 @@ def test_what_cannot_be_read_is_passed_over_with_its_reason(folder: Path) -> Non
     prepared = PreparedImages(ImageFolder.open(folder).paths, SPEC)
     names = [path.name for path, _ in prepared]
     assert names == ["b.jpg", "A.JPG"]
-    assert {p.name: reason for p, reason in prepared.skipped.items()}.keys() == {"a-torn.jpg", "z.png"}
+    assert {p.name: reason for p, reason in prepared.skipped.items()}.keys() == {
+        "a-torn.jpg",
+        "z.png",
+    }
     assert prepared.skipped[folder / "z.png"].startswith("z.png: 1 × 1 pixels is too small")
 
 

@@ -14,7 +14,18 @@ from edgekit.calib import photos
 from edgekit.images import InputSpec, preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SHAPES = [(256, 256), (320, 213), (213, 320), (1000, 37), (41, 977), (64, 48), (8, 8), (333, 500), (257, 256), (224, 224)]
+SHAPES = [
+    (256, 256),
+    (320, 213),
+    (213, 320),
+    (1000, 37),
+    (41, 977),
+    (64, 48),
+    (8, 8),
+    (333, 500),
+    (257, 256),
+    (224, 224),
+]
 
 
 def _photo(size: tuple[int, int], index: int = 0) -> Image.Image:
@@ -23,7 +34,12 @@ def _photo(size: tuple[int, int], index: int = 0) -> Image.Image:
 
 
 def _torchvision(
-    image: Image.Image, resize: int, crop: int, interpolation: str, mean: tuple[float, ...], std: tuple[float, ...]
+    image: Image.Image,
+    resize: int,
+    crop: int,
+    interpolation: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> np.ndarray:
     return (
         transforms.Compose(
@@ -49,7 +65,18 @@ def test_equals_torchvision(size: tuple[int, int], interpolation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resize", "crop"), [(256, 224), (272, 240), (292, 260), (309, 280), (326, 300), (480, 480), (232, 224), (32, 28), (299, 299)]
+    ("resize", "crop"),
+    [
+        (256, 224),
+        (272, 240),
+        (292, 260),
+        (309, 280),
+        (326, 300),
+        (480, 480),
+        (232, 224),
+        (32, 28),
+        (299, 299),
+    ],
 )
 def test_equals_torchvision_at_every_size_of_the_zoo(resize: int, crop: int) -> None:
     image = _photo((401, 300), 3)
@@ -61,14 +88,18 @@ def test_equals_torchvision_at_every_size_of_the_zoo(resize: int, crop: int) -> 
 def test_grey_equals_torchvision() -> None:
     image = _photo((300, 200)).convert("L")
     ours = preprocess(image, InputSpec(1, 28, 28, 32 / 28, mean=(0.1307,), std=(0.3081,)))
-    np.testing.assert_array_equal(ours, _torchvision(image, 32, 28, "bilinear", (0.1307,), (0.3081,)))
+    np.testing.assert_array_equal(
+        ours, _torchvision(image, 32, 28, "bilinear", (0.1307,), (0.3081,))
+    )
 
 
 @pytest.mark.parametrize("photo", photos()[::13], ids=lambda p: Path(p).stem)
 def test_equals_torchvision_on_photos_as_they_are(photo: Path) -> None:
     with Image.open(photo) as opened:
         image = opened.convert("RGB")
-    np.testing.assert_array_equal(preprocess(image, InputSpec()), _torchvision(image, 256, 224, "bilinear", MEAN, STD))
+    np.testing.assert_array_equal(
+        preprocess(image, InputSpec()), _torchvision(image, 256, 224, "bilinear", MEAN, STD)
+    )
 
 
 def test_a_channels_last_network_gets_the_same_pixels() -> None:

@@ -14,7 +14,16 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from edgekit.calib import photos as bundled_photos
-from edgekit.images.roles import NEAR, SHARES, Photo, near_groups, read_photo, read_photos, split, unlike
+from edgekit.images.roles import (
+    NEAR,
+    SHARES,
+    Photo,
+    near_groups,
+    read_photo,
+    read_photos,
+    split,
+    unlike,
+)
 
 Edit = Callable[[Image.Image], Image.Image]
 
@@ -38,7 +47,9 @@ def encoded(kind: str, quality: int) -> Edit:
 
 
 def scaled(factor: float) -> Edit:
-    return lambda image: image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    return lambda image: image.resize(
+        (round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC
+    )
 
 
 def cropped(share: float) -> Edit:
@@ -70,7 +81,9 @@ def test_different_photos_are_far_apart(bundled: tuple[Photo, ...]) -> None:
 def test_copies_of_a_photo_are_near(edit: str, bundled: tuple[Photo, ...], tmp_path: Path) -> None:
     for photo in bundled:
         with Image.open(photo.path) as image:
-            EDITS[edit](image.convert("RGB")).convert("RGB").save(tmp_path / f"{photo.path.stem}.png")
+            EDITS[edit](image.convert("RGB")).convert("RGB").save(
+                tmp_path / f"{photo.path.stem}.png"
+            )
     copies = [read_photo(tmp_path / f"{photo.path.stem}.png") for photo in bundled]
     assert max(map(distance, bundled, copies)) <= NEAR
     roles = split((*bundled, *copies), SHARES)
@@ -82,19 +95,27 @@ def test_copies_of_a_photo_are_near(edit: str, bundled: tuple[Photo, ...], tmp_p
 
 def test_every_photo_has_one_role_in_about_the_shares(bundled: tuple[Photo, ...]) -> None:
     roles = split(bundled, SHARES)
-    assert sorted(photo.path for photos in roles.values() for photo in photos) == list(bundled_photos())
+    assert sorted(photo.path for photos in roles.values() for photo in photos) == list(
+        bundled_photos()
+    )
     for role, share in SHARES.items():
         assert len(roles[role]) == pytest.approx(share * len(bundled), abs=1), role
 
 
-def test_names_order_and_other_files_do_not_matter(bundled: tuple[Photo, ...], tmp_path: Path) -> None:
-    role_of = {photo.sha256: role for role, photos in split(bundled, SHARES).items() for photo in photos}
+def test_names_order_and_other_files_do_not_matter(
+    bundled: tuple[Photo, ...], tmp_path: Path
+) -> None:
+    role_of = {
+        photo.sha256: role for role, photos in split(bundled, SHARES).items() for photo in photos
+    }
     chosen = random.Random(0).sample(bundled, 40)
     for i, photo in enumerate(chosen):
         shutil.copy(photo.path, tmp_path / f"{i}.jpg")
     renamed = split(read_photos(sorted(tmp_path.iterdir()))[0], SHARES)
     assert sum(map(len, renamed.values())) == 40
-    assert all(role_of[photo.sha256] == role for role, photos in renamed.items() for photo in photos)
+    assert all(
+        role_of[photo.sha256] == role for role, photos in renamed.items() for photo in photos
+    )
 
 
 def test_photos_that_lead_to_each_other_stay_together(bundled: tuple[Photo, ...]) -> None:
@@ -113,4 +134,6 @@ def test_photos_that_lead_to_each_other_stay_together(bundled: tuple[Photo, ...]
 def test_what_does_not_decode_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
     photos, skipped = read_photos([tmp_path / "torn.jpg", bundled_photos()[0]])
-    assert [photo.path for photo in photos] == [bundled_photos()[0]] and list(skipped) == [tmp_path / "torn.jpg"]
+    assert [photo.path for photo in photos] == [bundled_photos()[0]] and list(skipped) == [
+        tmp_path / "torn.jpg"
+    ]

@@ -19,7 +19,11 @@ def timing(*medians: float, warm: WarmUp = WARM) -> Timing:
     return Timing(warm, tuple((median,) * 3 for median in medians))
 
 
-QUIET = Measurement("torch", {"torch": timing(10, 10, 10, 10, 10), "onnx": timing(5, 5, 5, 5, 5)}, timing(10, 10, 10, 10, 10))
+QUIET = Measurement(
+    "torch",
+    {"torch": timing(10, 10, 10, 10, 10), "onnx": timing(5, 5, 5, 5, 5)},
+    timing(10, 10, 10, 10, 10),
+)
 
 
 def calm(tmp_path, *, load: float | None = 0.5):
@@ -27,12 +31,16 @@ def calm(tmp_path, *, load: float | None = 0.5):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\nprocessor : 1\n")
     environment = describe(tmp_path, lambda command: None)
-    return replace(environment, before=replace(environment.before, load=load)).finished(tmp_path, lambda command: None)
+    return replace(environment, before=replace(environment.before, load=load)).finished(
+        tmp_path, lambda command: None
+    )
 
 
 @pytest.mark.parametrize(("cv", "warned"), [(0.025, False), (0.026, True)])
 def test_unstable(cv, warned):
-    caution = cautions.unstable({"torch": Summary(1, 1, 1, 1, 0.01, 10), "onnx": Summary(1, 1, 1, 1, cv, 10)})
+    caution = cautions.unstable(
+        {"torch": Summary(1, 1, 1, 1, 0.01, 10), "onnx": Summary(1, 1, 1, 1, cv, 10)}
+    )
     assert bool(caution) == warned
     if caution:
         assert caution.message == "latencies vary: onnx by 2.6% of the mean (above 2.5%)"
@@ -86,7 +94,9 @@ def test_everything_wrong_at_once(tmp_path):
     assert environment.after is not None
     hot = GpuState(900, 5000, 80, 95, ("idle", "hardware thermal slowdown"))
     environment = replace(environment, after=replace(environment.after, gpus=(hot,)))
-    found = cautions.of_measurement(replace(QUIET, timings={**QUIET.timings, "onnx": moving}), environment)
+    found = cautions.of_measurement(
+        replace(QUIET, timings={**QUIET.timings, "onnx": moving}), environment
+    )
     assert [caution.message for caution in found] == [
         "not settled by the warm-up: onnx after 40 runs in 5.0 s",
         "latencies vary: onnx by 20.2% of the mean (above 2.5%)",

@@ -52,8 +52,11 @@ def test_warm_up_needs_two_windows_of_a_slow_network():
 
 def test_warm_up_waits_until_the_latency_stops_falling():
     machine = Machine()
-    # Falls to 10 ms within 110 runs: the third window of 50 still sees a difference, the fourth none.
-    done = warm_up(machine.candidate("a", lambda run: 10 + max(0, 110 - run) / 10), 60, machine.clock)
+    # Falls to 10 ms within 110 runs: the third window of 50 still sees a difference, the fourth
+    # none.
+    done = warm_up(
+        machine.candidate("a", lambda run: 10 + max(0, 110 - run) / 10), 60, machine.clock
+    )
     assert (done.runs, done.settled) == (200, True)
 
 
@@ -72,18 +75,31 @@ def test_warm_up_of_a_very_slow_network_is_cut_short_and_says_so():
 
 def test_candidates_take_turns_there_and_back():
     machine = Machine()
-    candidates = {"torch": machine.candidate("torch", steady(10)), "onnx": machine.candidate("onnx", steady(5))}
+    candidates = {
+        "torch": machine.candidate("torch", steady(10)),
+        "onnx": machine.candidate("onnx", steady(5)),
+    }
     seen: list[tuple[int, int]] = []
-    measure(candidates, reference="torch", seconds=0.5, on_block=lambda *at: seen.append(at), clock=machine.clock)
+    measure(
+        candidates,
+        reference="torch",
+        seconds=0.5,
+        on_block=lambda *at: seen.append(at),
+        clock=machine.clock,
+    )
     turns = [name for name, _ in groupby(name for name, _ in machine.log)]
-    # The warm-ups, then torch onnx (torch) | (torch) onnx torch | …: the reference's two turns meet where a block ends.
+    # The warm-ups, then torch onnx (torch) | (torch) onnx torch | …: the reference's two turns meet
+    # where a block ends.
     assert turns == ["torch", "onnx", *["torch", "onnx"] * 5, "torch"]
     assert seen == [(done, 5) for done in range(6)]
 
 
 def test_known_latencies_come_back():
     machine = Machine()
-    candidates = {"torch": machine.candidate("torch", steady(10)), "onnx": machine.candidate("onnx", steady(5))}
+    candidates = {
+        "torch": machine.candidate("torch", steady(10)),
+        "onnx": machine.candidate("onnx", steady(5)),
+    }
     measurement = measure(candidates, reference="torch", seconds=0.5, clock=machine.clock)
     assert measurement.timings["onnx"].blocks == ((5.0,) * 20,) * 5
     assert measurement.timings["torch"].blocks == measurement.again.blocks == ((10.0,) * 10,) * 5
@@ -103,14 +119,18 @@ def test_the_first_run_of_a_turn_is_not_kept():
         cold, last[0] = last[0] != name, name
         return 50 if cold else 2
 
-    candidates = {name: machine.candidate(name, lambda _, name=name: caches(name)) for name in ("a", "b")}
+    candidates = {
+        name: machine.candidate(name, lambda _, name=name: caches(name)) for name in ("a", "b")
+    }
     measurement = measure(candidates, reference="a", seconds=0.1, clock=machine.clock)
     assert set(measurement.timings["b"].samples) == {2.0}
 
 
 def test_every_turn_runs_on_the_same_inputs():
     machine = Machine()
-    measure({"a": machine.candidate("a", steady(10))}, reference="a", seconds=0.25, clock=machine.clock)
+    measure(
+        {"a": machine.candidate("a", steady(10))}, reference="a", seconds=0.25, clock=machine.clock
+    )
     inputs = [i for _, i in machine.log[100:]]
     assert inputs == [0, 1, 2, 3, 4, 5] * 10
 
@@ -128,7 +148,9 @@ def test_a_slow_network_still_gets_its_blocks_and_runs():
 def test_a_steady_drift_favours_nobody():
     machine = Machine()
     # The machine grows slower by a tenth every second, for all alike.
-    candidates = {name: machine.candidate(name, lambda _: 1 + machine.now / 1e10) for name in ("a", "b")}
+    candidates = {
+        name: machine.candidate(name, lambda _: 1 + machine.now / 1e10) for name in ("a", "b")
+    }
     measurement = measure(candidates, reference="a", blocks=6, seconds=3, clock=machine.clock)
     assert measurement.ratio("b").value == pytest.approx(1, abs=0.005)
     assert not measurement.ratio("b").faster
@@ -158,7 +180,11 @@ def test_a_candidate_that_fails_is_heard():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"reference": "b"}, "not among"), ({"reference": "a", "blocks": 4}, "at least 5"), ({"reference": "a", "min_runs": 0}, "1 run")],
+    [
+        ({"reference": "b"}, "not among"),
+        ({"reference": "a", "blocks": 4}, "at least 5"),
+        ({"reference": "a", "min_runs": 0}, "1 run"),
+    ],
 )
 def test_nonsense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -166,7 +192,9 @@ def test_nonsense_is_refused(arguments, message):
 
 
 def test_the_real_clock_counts_milliseconds():
-    measurement = measure({"a": lambda i: sum(range(1000))}, reference="a", seconds=0.02, max_warm_up=0.05)
+    measurement = measure(
+        {"a": lambda i: sum(range(1000))}, reference="a", seconds=0.02, max_warm_up=0.05
+    )
     assert all(len(block) >= 3 for block in measurement.timings["a"].blocks)
     assert 0 < measurement.timings["a"].summary.median < 1000
 
@@ -180,7 +208,10 @@ def test_what_a_device_says_counts_and_not_the_host_s_time():
         return 2.0
 
     measured = measure(
-        {"host": machine.candidate("host", steady(4)), "device": DeviceRun(device)}, reference="host", seconds=0.5, clock=machine.clock
+        {"host": machine.candidate("host", steady(4)), "device": DeviceRun(device)},
+        reference="host",
+        seconds=0.5,
+        clock=machine.clock,
     )
     assert set(measured.timings["device"].samples) == {2.0}
     assert measured.ratio("device").value == pytest.approx(0.5)

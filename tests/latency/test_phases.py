@@ -16,12 +16,16 @@ from edgekit.runtimes.base import Array
 
 
 class GpuDouble:
-    """A session that takes the milliseconds it is told for each phase; work enqueued is done when somebody waits."""
+    """A session that takes the milliseconds it is told for each phase; work enqueued is done when
+    somebody waits.
+    """
 
     inputs = (TensorSpec("x", (1, 3), "float32"),)
     outputs = (TensorSpec("y", (1, 4), "float32"),)
 
-    def __init__(self, *, copy_in: float = 0.0, enqueue: float = 0.01, compute: float = 1.0) -> None:
+    def __init__(
+        self, *, copy_in: float = 0.0, enqueue: float = 0.01, compute: float = 1.0
+    ) -> None:
         self.took = {"copy_in": copy_in, "enqueue": enqueue, "compute": compute}
         self.now, self.pending, self.calls = 0.0, 0.0, list[str]()
 
@@ -47,7 +51,12 @@ class GpuDouble:
     def __enter__(self) -> GpuDouble:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Nothing to release."""
 
 
@@ -88,7 +97,12 @@ def test_which_sessions_are_on_a_gpu() -> None:
 
 
 def _told(session: GpuDouble, end_to_end: float) -> list[str]:
-    return [caution.message for caution in cautions("trt", session, FEEDS, session.took["compute"], end_to_end, session.clock)]
+    return [
+        caution.message
+        for caution in cautions(
+            "trt", session, FEEDS, session.took["compute"], end_to_end, session.clock
+        )
+    ]
 
 
 def test_a_sound_engine_gets_its_notes_alone() -> None:
@@ -97,7 +111,10 @@ def test_a_sound_engine_gets_its_notes_alone() -> None:
 
 def test_enqueueing_that_takes_most_of_the_time() -> None:
     told = _told(EventsDouble(enqueue=0.9, compute=1.0), 1.1)
-    assert told[0] == "trt: enqueueing takes 0.900 ms against 1.000 ms of GPU time: the CPU holds the GPU up"
+    assert (
+        told[0]
+        == "trt: enqueueing takes 0.900 ms against 1.000 ms of GPU time: the CPU holds the GPU up"
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,9 @@ def test_enqueueing_that_takes_most_of_the_time() -> None:
         (1.5, 4.0, "copying in 1.500 ms and copying out 1.500 ms"),
     ],
 )
-def test_copies_that_take_as_long_as_computing(copy_in: float, end_to_end: float, named: str) -> None:
+def test_copies_that_take_as_long_as_computing(
+    copy_in: float, end_to_end: float, named: str
+) -> None:
     told = _told(EventsDouble(copy_in=copy_in), end_to_end)
     assert told[0].startswith(f"trt: {named}")
 
@@ -129,6 +148,11 @@ def test_rates_count_what_is_done_in_turns() -> None:
             one.synchronize()
 
     blocks: list[tuple[int, int]] = []
-    found = rates({"one": one, "four": Shared()}, seconds=1.0, on_block=lambda *done: blocks.append(done), clock=one.clock)
+    found = rates(
+        {"one": one, "four": Shared()},
+        seconds=1.0,
+        on_block=lambda *done: blocks.append(done),
+        clock=one.clock,
+    )
     assert found == {"one": pytest.approx(1000), "four": pytest.approx(250)}
     assert blocks == [(i, 5) for i in range(1, 6)]

@@ -65,7 +65,9 @@ def test_ratio_with_five_blocks_spans_all_of_them():
     assert ratio == Ratio(pytest.approx(0.5), pytest.approx(0.475), pytest.approx(0.55))
     assert ratio.faster
     assert not ratio.slower
-    assert ratio.inverse == Ratio(pytest.approx(2), pytest.approx(1 / 0.55), pytest.approx(1 / 0.475))
+    assert ratio.inverse == Ratio(
+        pytest.approx(2), pytest.approx(1 / 0.55), pytest.approx(1 / 0.475)
+    )
 
 
 def test_ratio_takes_each_block_by_its_median():
@@ -101,7 +103,9 @@ def test_ratio_interval_covers_the_truth_and_is_repeatable():
     assert ratio_by_block(blocks[:, None].tolist(), [[1.0]] * 10) == ratio
 
 
-@pytest.mark.parametrize(("a", "b"), [([[1.0]], [[1.0]]), ([[1.0]] * 2, [[1.0]] * 3), ([[1.0], []], [[1.0]] * 2)])
+@pytest.mark.parametrize(
+    ("a", "b"), [([[1.0]], [[1.0]]), ([[1.0]] * 2, [[1.0]] * 3), ([[1.0], []], [[1.0]] * 2)]
+)
 def test_ratio_refuses_what_it_cannot_pair(a, b):
     with pytest.raises(ValueError, match="block"):
         ratio_by_block(a, b)

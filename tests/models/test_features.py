@@ -11,8 +11,13 @@ from edgekit.models import Variant, create_model, variants
 from edgekit.models.features import FeatureExtractor, count_macs, stage_table
 
 EVERY = pytest.mark.parametrize("variant", variants().values(), ids=lambda variant: variant.name)
-SMALLEST = {variant.builder: variant for variant in sorted(variants().values(), key=lambda v: v.macs, reverse=True)}
-ONE_OF_EACH = pytest.mark.parametrize("variant", SMALLEST.values(), ids=lambda variant: variant.name)
+SMALLEST = {
+    variant.builder: variant
+    for variant in sorted(variants().values(), key=lambda v: v.macs, reverse=True)
+}
+ONE_OF_EACH = pytest.mark.parametrize(
+    "variant", SMALLEST.values(), ids=lambda variant: variant.name
+)
 
 
 def shape_only(variant: Variant, **config: int) -> nn.Module:
@@ -31,7 +36,15 @@ def test_catalogue_states_parameters_and_macs(variant: Variant) -> None:
     assert params(model) == variant.params
     assert count_macs(model, variant.transform.size) == variant.macs
     with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, variant.in_channels, variant.transform.size, variant.transform.size, device="meta"))
+        model(
+            torch.empty(
+                1,
+                variant.in_channels,
+                variant.transform.size,
+                variant.transform.size,
+                device="meta",
+            )
+        )
     assert counter.get_total_flops() == 2 * variant.macs
 
 
@@ -51,10 +64,14 @@ def test_stage_table_accounts_for_everything(variant: Variant) -> None:
 def test_feature_maps_have_the_channels_and_strides_they_claim(variant: Variant) -> None:
     extractor = FeatureExtractor(shape_only(variant))
     small, large = (
-        extractor(torch.empty(1, variant.in_channels, size, size, device="meta")) for size in (256, 256 + 32 * extractor.reductions[-1])
+        extractor(torch.empty(1, variant.in_channels, size, size, device="meta"))
+        for size in (256, 256 + 32 * extractor.reductions[-1])
     )
     assert tuple(f.shape[1] for f in small) == extractor.channels
-    growth = tuple(32 * extractor.reductions[-1] / (b.shape[-1] - a.shape[-1]) for a, b in zip(small, large, strict=True))
+    growth = tuple(
+        32 * extractor.reductions[-1] / (b.shape[-1] - a.shape[-1])
+        for a, b in zip(small, large, strict=True)
+    )
     assert growth == extractor.reductions
     assert sorted(set(extractor.reductions)) == list(extractor.reductions)
 
@@ -142,7 +159,9 @@ def test_measuring_changes_nothing() -> None:
 def test_features_only_shares_the_weights() -> None:
     model = create_model("resnet18")
     extractor = FeatureExtractor(model)
-    assert {id(p) for p in extractor.parameters()} == {id(p) for k, p in model.named_parameters() if k.startswith(("conv", "bn", "layer"))}
+    assert {id(p) for p in extractor.parameters()} == {
+        id(p) for k, p in model.named_parameters() if k.startswith(("conv", "bn", "layer"))
+    }
     assert isinstance(create_model("resnet18", features_only=True), FeatureExtractor)
 
 

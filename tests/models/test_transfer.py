@@ -42,8 +42,12 @@ def test_a_transfer_that_breaks_off_is_taken_up(server: Server) -> None:
     assert [asked for _, asked in server.asked] == [None, f"bytes={len(BODY) // 2}-"]
 
 
-def test_a_transfer_that_always_breaks_off_fails_and_keeps_its_part(server: Server, cache: Path, refused: Refused) -> None:
-    assert f"closed after {len(BODY) // 2} of {len(BODY)} bytes" in refused(server.weights("always"))
+def test_a_transfer_that_always_breaks_off_fails_and_keeps_its_part(
+    server: Server, cache: Path, refused: Refused
+) -> None:
+    assert f"closed after {len(BODY) // 2} of {len(BODY)} bytes" in refused(
+        server.weights("always")
+    )
     assert len(server.asked) == transfer.ATTEMPTS
     assert _left(cache) == {f"{FILE}.part"}
     assert download.fetch(server.weights("whole")).read_bytes() == BODY
@@ -108,7 +112,9 @@ def test_a_port_that_nothing_listens_on(server: Server, refused: Refused) -> Non
         assert "no connection: [Errno" in refused(server.weights("whole", url=url))
 
 
-def test_a_host_that_does_not_answer_is_given_up_at_the_limit(server: Server, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+def test_a_host_that_does_not_answer_is_given_up_at_the_limit(
+    server: Server, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.3)
     with _full_backlog() as address:
         url = f"http://{address[0]}:{address[1]}/{FILE}"
@@ -117,7 +123,9 @@ def test_a_host_that_does_not_answer_is_given_up_at_the_limit(server: Server, mo
 
 @contextlib.contextmanager
 def _full_backlog() -> Iterator[tuple[str, int]]:
-    """A listener that accepts nobody and whose queue is full, so that the next connection waits for ever."""
+    """A listener that accepts nobody and whose queue is full, so that the next connection waits for
+    ever.
+    """
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -140,7 +148,9 @@ def test_a_name_server_that_does_not_answer_is_given_up_at_the_limit(
     monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     try:
-        assert "no connection: timed out" in refused(server.weights("whole", url=f"http://weights.invalid/{FILE}"))
+        assert "no connection: timed out" in refused(
+            server.weights("whole", url=f"http://weights.invalid/{FILE}")
+        )
     finally:
         answered.set()
 
@@ -150,10 +160,14 @@ def test_an_unknown_host(server: Server, monkeypatch: pytest.MonkeyPatch, refuse
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    assert "Name or service not known" in refused(server.weights("whole", url=f"http://weights.invalid/{FILE}"))
+    assert "Name or service not known" in refused(
+        server.weights("whole", url=f"http://weights.invalid/{FILE}")
+    )
 
 
-def test_a_proxy_is_asked_for_the_whole_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_asked_for_the_whole_address(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -163,9 +177,22 @@ def test_a_proxy_is_asked_for_the_whole_address(server: Server, monkeypatch: pyt
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_certificates_are_checked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+def test_certificates_are_checked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=weights", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=weights",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
     subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -18,7 +18,11 @@ from edgekit.models.pretrained.weights import WEIGHTS, Weights
 
 
 def _of(project: str) -> list[tuple[str, Weights]]:
-    return [(name, weights) for name, weights in WEIGHTS.items() if weights.source.startswith(f"{project}:")]
+    return [
+        (name, weights)
+        for name, weights in WEIGHTS.items()
+        if weights.source.startswith(f"{project}:")
+    ]
 
 
 def _identifier(weights: Weights) -> str:
@@ -37,11 +41,15 @@ def test_every_row_can_be_fetched_and_checked() -> None:
 
 
 def test_rows_belong_to_variants_and_state_their_transform() -> None:
-    """Where several trainings of one network differ in preprocessing, the row tells that of its own file."""
+    """Where several trainings of one network differ in preprocessing, the row tells that of its own
+    file.
+    """
     others = {"mobilenetv2_050", "mobilenetv2_140", "efficientnet_lite3", "efficientnet_lite4"}
     catalog = variants()
     assert WEIGHTS.keys() <= catalog.keys()
-    assert {name for name, weights in WEIGHTS.items() if weights.transform != catalog[name].transform} <= others
+    assert {
+        name for name, weights in WEIGHTS.items() if weights.transform != catalog[name].transform
+    } <= others
 
 
 @pytest.mark.parametrize(("name", "weights"), _of("torchvision"))
@@ -57,8 +65,12 @@ def test_torchvision_rows_repeat_its_metadata(name: str, weights: Weights) -> No
     transform = weights.transform
     assert ([transform.size], [transform.resize]) == (evaluation.crop_size, evaluation.resize_size)
     assert transform.interpolation == evaluation.interpolation.value
-    if name == "googlenet":  # its network goes on with x · std / 0.5 + (mean − 0.5) / 0.5, and ours does not
-        assert torchvision.models.googlenet(transform_input=True, init_weights=False).transform_input
+    if (
+        name == "googlenet"
+    ):  # its network goes on with x · std / 0.5 + (mean − 0.5) / 0.5, and ours does not
+        assert torchvision.models.googlenet(
+            transform_input=True, init_weights=False
+        ).transform_input
         assert set(transform.mean) == set(transform.std) == {0.5}
     else:
         assert (list(transform.mean), list(transform.std)) == (evaluation.mean, evaluation.std)
@@ -98,14 +110,22 @@ def test_pytorchcv_rows_repeat_its_metadata(name: str, weights: Weights) -> None
     row = rows[_identifier(weights)]
     file = f"{_identifier(weights)}-{row['error_value']}-{row['checksum'][:8]}.pth"
     assert weights.sha1 == row["checksum"]
-    assert weights.url == f"https://github.com/osmr/imgclsmob/releases/download/{row['repo_release_tag']}/{file}.zip"
+    assert (
+        weights.url
+        == f"https://github.com/osmr/imgclsmob/releases/download/{row['repo_release_tag']}/{file}.zip"
+    )
     assert weights.file == file
     readme = str(importlib.metadata.metadata("pytorchcv").get_payload())
     stated = re.search(rf"\| ([0-9.]+) \| ([0-9.]+) \|.*/{re.escape(file)}\.log", readme)
     assert stated is not None
-    assert (weights.top1, weights.top5) == pytest.approx((100 - float(stated[1]), 100 - float(stated[2])))
+    assert (weights.top1, weights.top5) == pytest.approx(
+        (100 - float(stated[1]), 100 - float(stated[2]))
+    )
 
 
 def test_the_table_reads_without_torch() -> None:
-    code = "import sys, edgekit.models.pretrained.weights, edgekit.models.pretrained.download; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, edgekit.models.pretrained.weights, edgekit.models.pretrained.download; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,7 +24,16 @@ from edgekit.models.lrn import LocalResponseNorm
 from edgekit.models.resnet import ResNet
 from edgekit.models.vgg import VGG
 
-FAST = ["alexnet", "vgg11", "vgg11_bn", "googlenet", "resnet18", "resnet34", "resnet50", "resnext50_32x4d"]
+FAST = [
+    "alexnet",
+    "vgg11",
+    "vgg11_bn",
+    "googlenet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnext50_32x4d",
+]
 SLOW = [
     *("vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "resnet101", "resnet152"),
     *("wide_resnet50_2", "wide_resnet101_2", "resnext101_32x8d", "resnext101_64x4d"),
@@ -66,7 +75,9 @@ def torchvision_twin(name: str, ours: nn.Module, **config: object) -> nn.Module:
         config = {"aux_logits": False, "init_weights": True, **config}
     with torch.device("meta"):
         theirs: nn.Module = torchvision.models.get_model(name, weights=None, **config)
-    theirs.load_state_dict({key: value.clone() for key, value in ours.state_dict().items()}, strict=True, assign=True)
+    theirs.load_state_dict(
+        {key: value.clone() for key, value in ours.state_dict().items()}, strict=True, assign=True
+    )
     return theirs
 
 
@@ -76,7 +87,9 @@ def training_step(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     return (output,) if isinstance(output, Tensor) else tuple(output)
 
 
-@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
 @torch.no_grad()
 def test_torchvision_computes_the_same(name: str) -> None:
     torch.manual_seed(0)
@@ -131,10 +144,14 @@ class PlainConv(nn.Module):
 
 @torch.no_grad()
 def test_googlenet_of_the_paper() -> None:
-    """torchvision's network, rebuilt without batch norm, with Table 1's kernels and Figure 3's normalisations."""
+    """torchvision's network, rebuilt without batch norm, with Table 1's kernels and Figure 3's
+    normalisations.
+    """
     torch.manual_seed(0)
     inception = partial(TorchvisionInception, conv_block=PlainConv)
-    theirs = torchvision.models.GoogLeNet(aux_logits=False, init_weights=True, blocks=[PlainConv, inception, nn.Identity])
+    theirs = torchvision.models.GoogLeNet(
+        aux_logits=False, init_weights=True, blocks=[PlainConv, inception, nn.Identity]
+    )
     for module in theirs.modules():
         if isinstance(module, TorchvisionInception):
             conv = module.branch3[1].conv
@@ -167,7 +184,9 @@ def test_naive_inception_concatenates_along_the_channels() -> None:
     expected = torch.cat([*branches, F.max_pool2d(x, 3, 1, 1)], 1)
     assert_equal(block(x), expected)
     naive, reduced = create_model("googlenet", naive=True), create_model("googlenet")
-    assert sum(p.numel() for p in naive.parameters()) > 10 * sum(p.numel() for p in reduced.parameters())
+    assert sum(p.numel() for p in naive.parameters()) > 10 * sum(
+        p.numel() for p in reduced.parameters()
+    )
     assert_live(naive.eval()(images(64)))
 
 
@@ -200,7 +219,11 @@ def test_alexnet_of_2012() -> None:
     a = conv(12, conv(10, conv(8, a, padding=1), 2, padding=1), 2, padding=1)
     a = F.max_pool2d(a, 3, 2).flatten(1)
     for i in (1, 4, 6):
-        a = F.linear(a if i == 1 else F.relu(a), weights[f"classifier.{i}.weight"], weights[f"classifier.{i}.bias"])
+        a = F.linear(
+            a if i == 1 else F.relu(a),
+            weights[f"classifier.{i}.weight"],
+            weights[f"classifier.{i}.bias"],
+        )
     logits = model.eval()(x)
     assert_live(logits)
     assert_equal(logits, a)
@@ -219,7 +242,9 @@ def test_alexnet_of_pytorchcv_computes_the_same() -> None:
 
 @torch.no_grad()
 def test_lrn_exports_as_one_node_that_onnxruntime_and_tensorrt_take(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), LocalResponseNorm(5, alpha=0.3, beta=0.6, k=1.5)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), LocalResponseNorm(5, alpha=0.3, beta=0.6, k=1.5)
+    ).eval()
     x = images(16) * 4
     path = tmp_path / "lrn.onnx"
     with warnings.catch_warnings():
@@ -234,7 +259,9 @@ def test_lrn_exports_as_one_node_that_onnxruntime_and_tensorrt_take(tmp_path: Pa
 
     trt = pytest.importorskip("tensorrt_rtx")
     logger = trt.Logger(trt.Logger.ERROR)
-    network = trt.Builder(logger).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = trt.Builder(logger).create_network(
+        1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    )
     assert trt.OnnxParser(network, logger).parse_from_file(str(path))
     assert trt.LayerType.LRN in [network.get_layer(i).type for i in range(network.num_layers)]
 
@@ -257,13 +284,18 @@ def test_lenet_of_1998() -> None:
         return 1.7159 * torch.tanh(2 / 3 * a)
 
     def subsample(layer: nn.Module, a: Tensor) -> Tensor:
-        total = a[:, :, 0::2, 0::2] + a[:, :, 1::2, 0::2] + a[:, :, 0::2, 1::2] + a[:, :, 1::2, 1::2]
+        total = (
+            a[:, :, 0::2, 0::2] + a[:, :, 1::2, 0::2] + a[:, :, 0::2, 1::2] + a[:, :, 1::2, 1::2]
+        )
         return total * layer.weight + layer.bias  # type: ignore[operator]
 
     x = images(32, channels=1)
     s2 = squash(subsample(model.s2, squash(F.conv2d(x, model.c1.weight, model.c1.bias))))
     kernels = iter(model.c3.weight)
-    maps = [sum(F.conv2d(s2[:, i : i + 1], next(kernels)[None, None]) for i in inputs) for inputs in C3_INPUTS]
+    maps = [
+        sum(F.conv2d(s2[:, i : i + 1], next(kernels)[None, None]) for i in inputs)
+        for inputs in C3_INPUTS
+    ]
     assert model.c3.bias is not None
     c3 = torch.cat(maps, 1) + model.c3.bias[:, None, None]  # type: ignore[arg-type]
     s4 = squash(subsample(model.s4, squash(c3)))
@@ -273,9 +305,19 @@ def test_lenet_of_1998() -> None:
     assert_live(logits)
     assert_equal(logits, F.linear(f6, model.output.weight, model.output.bias))
 
-    counts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in model.named_children()}
+    counts = {
+        name: sum(p.numel() for p in layer.parameters()) for name, layer in model.named_children()
+    }
     counts.pop("output")
-    assert counts == {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48120, "f6": 10164, "squash": 0}
+    assert counts == {
+        "c1": 156,
+        "s2": 12,
+        "c3": 1516,
+        "s4": 32,
+        "c5": 48120,
+        "f6": 10164,
+        "squash": 0,
+    }
     assert sum(counts.values()) == 60_000
     assert all(sum(i in inputs for inputs in C3_INPUTS) == 10 for i in range(6))
 
@@ -286,10 +328,16 @@ def test_lenet_of_today() -> None:
     model = LeNet5().eval()
     w = model.state_dict()
     x = images(28, channels=1)
-    a = F.max_pool2d(F.relu(F.conv2d(x, w["features.0.weight"], w["features.0.bias"], padding=2)), 2)
-    a = F.max_pool2d(F.relu(F.conv2d(a, w["features.3.weight"], w["features.3.bias"])), 2).flatten(1)
+    a = F.max_pool2d(
+        F.relu(F.conv2d(x, w["features.0.weight"], w["features.0.bias"], padding=2)), 2
+    )
+    a = F.max_pool2d(F.relu(F.conv2d(a, w["features.3.weight"], w["features.3.bias"])), 2).flatten(
+        1
+    )
     for i in (0, 2, 5):
-        a = F.linear(a if i == 0 else F.relu(a), w[f"classifier.{i}.weight"], w[f"classifier.{i}.bias"])
+        a = F.linear(
+            a if i == 0 else F.relu(a), w[f"classifier.{i}.weight"], w[f"classifier.{i}.bias"]
+        )
     logits = model(x)
     assert_live(logits)
     assert_equal(logits, a)
@@ -297,7 +345,9 @@ def test_lenet_of_today() -> None:
 
 @pytest.mark.parametrize("build", [LeNet5, LeNet5Original])
 @torch.no_grad()
-def test_lenet_takes_28_pixels_or_the_same_padded_to_32(build: type[LeNet5] | type[LeNet5Original]) -> None:
+def test_lenet_takes_28_pixels_or_the_same_padded_to_32(
+    build: type[LeNet5] | type[LeNet5Original],
+) -> None:
     small, large = build(28).eval(), build(32).eval()
     large.load_state_dict(small.state_dict())
     x = images(28, channels=1)
@@ -333,13 +383,20 @@ def test_transform_is_the_checkpoints(name: str) -> None:
 
 @torch.no_grad()
 def test_googlenets_transform_is_the_checkpoints() -> None:
-    """ImageNet's normalisation undone inside the network is the catalogue's normalisation to -1..1."""
+    """ImageNet's normalisation undone inside the network is the catalogue's normalisation
+    to -1..1.
+    """
     variant = find("googlenet")
     assert variant is not None
     weights = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.transforms()
     pixels = torch.rand(2, 3, 64, 64)
     imagenet = torchvision.transforms.functional.normalize(pixels, weights.mean, weights.std)
-    direct = torchvision.transforms.functional.normalize(pixels, list(variant.transform.mean), list(variant.transform.std))
-    network, transforming = create_model("googlenet").eval(), create_model("googlenet", transform_input=True).eval()
+    direct = torchvision.transforms.functional.normalize(
+        pixels, list(variant.transform.mean), list(variant.transform.std)
+    )
+    network, transforming = (
+        create_model("googlenet").eval(),
+        create_model("googlenet", transform_input=True).eval(),
+    )
     transforming.load_state_dict(network.state_dict())
     assert_equal(network(direct), transforming(imagenet))

@@ -49,7 +49,9 @@ def test_the_bundled_photos_serve_all_three_roles() -> None:
 def test_one_folder_given_twice_is_split_as_well(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "mine", bundled_photos()[10:70])
     (tmp_path / "link").symlink_to(folder)
-    ranged, chose, judged = roles_of(open_calibration(str(folder), SPEC, ImageFolder.open(tmp_path / "link")))
+    ranged, chose, judged = roles_of(
+        open_calibration(str(folder), SPEC, ImageFolder.open(tmp_path / "link"))
+    )
     assert ranged | chose | judged == tensors(bundled_photos()[10:70])
     of_all = roles_of(open_calibration(None, SPEC, ImageFolder.bundled()))
     assert all(here <= there for here, there in zip((ranged, chose, judged), of_all, strict=True))
@@ -62,7 +64,9 @@ def test_of_two_folders_the_second_judges_but_for_what_is_like_the_first(tmp_pat
         image.resize((200, 200 * image.height // image.width)).save(others / "like_one_of_mine.png")
     shutil.copy(bundled_photos()[4], others / "the_same_as_one_of_mine.jpg")
     ranged, chose, judged = roles_of(open_calibration(str(mine), SPEC, ImageFolder.open(others)))
-    assert ranged | chose == tensors(bundled_photos()[:40]) and judged == tensors(bundled_photos()[50:70])
+    assert ranged | chose == tensors(bundled_photos()[:40]) and judged == tensors(
+        bundled_photos()[50:70]
+    )
     assert len(ranged) > len(chose) > 0
 
 
@@ -78,16 +82,25 @@ def test_images_alone_judge_what_the_bundled_photos_made(tmp_path: Path) -> None
 def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
     calibration = open_calibration("random:3", SPEC, ImageFolder.bundled())
     ranged, chose, judged = roles_of(calibration)
-    assert calibration.random and chose | judged == tensors(bundled_photos()) and not ranged & tensors(bundled_photos())
+    assert (
+        calibration.random
+        and chose | judged == tensors(bundled_photos())
+        and not ranged & tensors(bundled_photos())
+    )
 
 
 def test_too_few_judges_are_said(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[: ENOUGH_JUDGES - 1])
     others = folder_of(tmp_path / "others", bundled_photos()[30:60])
     few = open_calibration(str(others), SPEC, ImageFolder.open(mine))
-    assert len(few.judges) == ENOUGH_JUDGES - 1 and any("not judged" in advice.message for advice in few.advice)
+    assert len(few.judges) == ENOUGH_JUDGES - 1 and any(
+        "not judged" in advice.message for advice in few.advice
+    )
     shutil.copy(bundled_photos()[ENOUGH_JUDGES], mine)
-    assert not any("not judged" in advice.message for advice in open_calibration(str(others), SPEC, ImageFolder.open(mine)).advice)
+    assert not any(
+        "not judged" in advice.message
+        for advice in open_calibration(str(others), SPEC, ImageFolder.open(mine)).advice
+    )
 
 
 def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
@@ -102,7 +115,11 @@ def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
             shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
         open_calibration(str(same), SPEC, ImageFolder.open(same))
     with pytest.raises(InputError, match="2 photos are too few"):
-        open_calibration(str(folder_of(tmp_path / "two", bundled_photos()[:2])), SPEC, ImageFolder.open(tmp_path / "two"))
+        open_calibration(
+            str(folder_of(tmp_path / "two", bundled_photos()[:2])),
+            SPEC,
+            ImageFolder.open(tmp_path / "two"),
+        )
 
 
 def test_the_key_tells_lists_and_preprocessings_apart(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ SEEN = {
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Bundle]:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Report, Bundle]:
     out = tmp_path_factory.mktemp("export") / "bundle"
     report = export(ExportRequest(NetworkRequest(request.param), "fp16", out, bench=False))
     return report, Bundle.open(out)
@@ -46,15 +48,27 @@ def test_every_rung_meets_its_gate_on_the_bundled_photos(exported: tuple[Report,
     assert report.failures == () and report.images.count == len(photos())
     half = report.ladder[-1].parity
     assert half is not None and half.sqnr >= 40 and half.top1 >= 0.99
-    assert all(rung.parity is not None and rung.parity.relative <= 1e-4 for rung in report.ladder[1:3])
+    assert all(
+        rung.parity is not None and rung.parity.relative <= 1e-4 for rung in report.ladder[1:3]
+    )
 
 
 def test_the_bundle_holds_what_the_design_says(exported: tuple[Report, Bundle]) -> None:
     _, bundle = exported
     names = {p.name for p in bundle.path.iterdir()}
-    assert names == {"manifest.json", "model.onnx", "golden.npz", "labels.txt", "report.json", "report.md"}
+    assert names == {
+        "manifest.json",
+        "model.onnx",
+        "golden.npz",
+        "labels.txt",
+        "report.json",
+        "report.md",
+    }
     assert set(bundle.manifest.files) == names - {"manifest.json"}
-    assert bundle.manifest.weights.source == "pretrained" and len(str(bundle.manifest.weights.sha256)) == 64
+    assert (
+        bundle.manifest.weights.source == "pretrained"
+        and len(str(bundle.manifest.weights.sha256)) == 64
+    )
     metadata = {p.key: p.value for p in onnx.load(str(bundle.path / "model.onnx")).metadata_props}
     assert metadata["edgekit.network"] == bundle.manifest.network.name
     assert json.loads(metadata["edgekit.input"])["mean"] == list(bundle.manifest.input.mean)
@@ -64,8 +78,13 @@ def test_the_graph_is_fp16_inside_and_float_outside(exported: tuple[Report, Bund
     _, bundle = exported
     model = onnx.load(str(bundle.path / "model.onnx"))
     onnx.checker.check_model(model, full_check=True)
-    assert {t.data_type for t in model.graph.initializer} <= {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
-    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.FLOAT] * 2
+    assert {t.data_type for t in model.graph.initializer} <= {
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.INT64,
+    }
+    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [
+        onnx.TensorProto.FLOAT
+    ] * 2
     assert model.opset_import[0].version == 17 and model.ir_version == 8
 
 
@@ -99,7 +118,9 @@ def test_golden_outputs_are_the_references(exported: tuple[Report, Bundle]) -> N
 
 
 @pytest.mark.parametrize("capability", ["sm86", "sm120"])
-def test_tensorrt_rtx_builds_a_plan(exported: tuple[Report, Bundle], capability: str, tmp_path: Path) -> None:
+def test_tensorrt_rtx_builds_a_plan(
+    exported: tuple[Report, Bundle], capability: str, tmp_path: Path
+) -> None:
     _, bundle = exported
     plan = TENSORRT_RTX.build(bundle.artifact, tmp_path / "plan.engine", BuildConfig(capability))
     assert plan.path.read_bytes()[:4] == b"vtrt"[::-1] or b"vtrt" in plan.path.read_bytes()[:64]
@@ -107,7 +128,12 @@ def test_tensorrt_rtx_builds_a_plan(exported: tuple[Report, Bundle], capability:
 
 
 def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
-    request = ExportRequest(NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)), "fp16", tmp_path / "b", bench=False)
+    request = ExportRequest(
+        NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
+        "fp16",
+        tmp_path / "b",
+        bench=False,
+    )
     report = export(request)
     assert any("random" in advice.message for advice in report.advice)
     assert Bundle.open(tmp_path / "b").manifest.weights.trained is False
@@ -116,7 +142,12 @@ def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
 def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     graphs = []
     for name in ("one", "two"):
-        request = ExportRequest(NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)), "fp16", tmp_path / name, bench=False)
+        request = ExportRequest(
+            NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
+            "fp16",
+            tmp_path / name,
+            bench=False,
+        )
         export(request)
         graphs.append((tmp_path / name / "model.onnx").read_bytes())
     assert graphs[0] == graphs[1]
@@ -127,7 +158,13 @@ def test_dynamic_and_static_batches(tmp_path: Path) -> None:
     answers = []
     for batch in (1, 3, None):
         out = tmp_path / str(batch)
-        request = ExportRequest(NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)), "fp32", out, batch=batch, bench=False)
+        request = ExportRequest(
+            NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
+            "fp32",
+            out,
+            batch=batch,
+            bench=False,
+        )
         export(request)
         bundle = Bundle.open(out)
         assert bundle.manifest.input.shape[0] == (batch or "batch")
@@ -137,11 +174,16 @@ def test_dynamic_and_static_batches(tmp_path: Path) -> None:
 
 
 def test_latency_is_measured_against_torch(tmp_path: Path) -> None:
-    request = ExportRequest(NetworkRequest("mobilenetv2_035", weights="random:3", size=(32, 32)), "fp16", tmp_path / "b")
+    request = ExportRequest(
+        NetworkRequest("mobilenetv2_035", weights="random:3", size=(32, 32)), "fp16", tmp_path / "b"
+    )
     latency = export(request).latency
     assert latency is not None and latency.reference == "torch"
     assert [row.name for row in latency.rows] == ["torch", "onnxruntime fp32", "onnxruntime fp16"]
-    assert all(row.summary.count >= 25 and 0 < row.summary.median <= row.summary.p90 <= row.summary.p99 for row in latency.rows)
+    assert all(
+        row.summary.count >= 25 and 0 < row.summary.median <= row.summary.p90 <= row.summary.p99
+        for row in latency.rows
+    )
     assert latency.rows[0].ratio is None and all(row.ratio is not None for row in latency.rows[1:])
 
 
@@ -152,16 +194,26 @@ def test_a_missed_gate_leaves_no_bundle(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_made_from_a_broken_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def simplify(traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]) -> tuple[Artifact, list[Advice]]:
+def test_nothing_is_made_from_a_broken_rung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def simplify(
+        traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]
+    ) -> tuple[Artifact, list[Advice]]:
         model = onnx.load(traced.path)
         weight = model.graph.initializer[0]
-        weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+        weight.CopyFrom(
+            onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name)
+        )
         onnx.save(model, path)
         return replace(traced, path=path, sha256=sha256_of(path)), []
 
     monkeypatch.setattr(steps, "simplify", simplify)
     network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
     report = export(ExportRequest(network, "int8", tmp_path / "b", bench=False))
-    assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [("torch", False), ("onnx", False), ("simplified", True)]
+    assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [
+        ("torch", False),
+        ("onnx", False),
+        ("simplified", True),
+    ]
     assert report.path is None and list(tmp_path.iterdir()) == []

@@ -59,15 +59,19 @@ def photos(digits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session")
 def mobilenet(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The simplified graph of a small MobileNetV2 trained for a few seconds: its channels have the unlike ranges of a trained network.
+    """The simplified graph of a small MobileNetV2 trained for a few seconds: its channels have the
+    unlike ranges of a trained network.
 
-    It is the same on every processor: NumPy draws the numbers, and in double precision the order of sums moves no weight by more than float32's rounding.
+    It is the same on every processor: NumPy draws the numbers, and in double precision the order of
+    sums moves no weight by more than float32's rounding.
     """
     generator = np.random.default_rng(0)
     model, labels = TinyMobileNet().double(), torch.from_numpy(np.asarray(load_digits().target))
     with torch.no_grad():
         for weight in (parameter for parameter in model.parameters() if parameter.ndim > 1):
-            weight.copy_(torch.from_numpy(generator.normal(0, np.sqrt(2 / weight[0].numel()), weight.shape)))
+            weight.copy_(
+                torch.from_numpy(generator.normal(0, np.sqrt(2 / weight[0].numel()), weight.shape))
+            )
         model.classifier.bias.zero_()
     images = torch.from_numpy(digits).double()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=1e-2)
@@ -85,7 +89,9 @@ def mobilenet(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def skewed(mobilenet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The same function with channels of the residual streams up to 50 times wider than their neighbours, as batch norms fold to in real networks."""
+    """The same function with channels of the residual streams up to 50 times wider than their
+    neighbours, as batch norms fold to in real networks.
+    """
     model = load(mobilenet.path)
     generator = np.random.default_rng(0)
     for group in find_groups(model, placed(model)):
@@ -99,12 +105,18 @@ def placed(model: ir.Model, kept: frozenset[str] = frozenset()) -> Placement:
     network = Network(model)
     shape = tuple(int(size) for size in model.graph.inputs[0].shape)  # type: ignore[union-attr]
     with torch.inference_mode():
-        values = network.run(torch.ones(shape[1:]), keep=[name for step in network.steps for name in step.outputs])
-    return place(model, {name: tuple(t.shape) for name, t in values.items()} | {network.input: shape}, kept)
+        values = network.run(
+            torch.ones(shape[1:]), keep=[name for step in network.steps for name in step.outputs]
+        )
+    return place(
+        model, {name: tuple(t.shape) for name, t in values.items()} | {network.input: shape}, kept
+    )
 
 
 def graph(text: str) -> ir.Model:
-    """A model of opset 17 from onnx's text form: ``(float[1,16,8,8] x) => (…) { … }``; nodes are called after their outputs."""
+    """A model of opset 17 from onnx's text form: ``(float[1,16,8,8] x) => (…) { … }``; nodes are
+    called after their outputs.
+    """
     proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\nnet {text}')
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     for node in model.graph:
@@ -115,12 +127,17 @@ def graph(text: str) -> ir.Model:
 
 
 def with_weights(model: ir.Model, seed: int = 0, **shapes: tuple[int, ...]) -> ir.Model:
-    """Fills the initializers named in ``shapes`` (declared as graph inputs in the text) with small random numbers."""
+    """Fills the initializers named in ``shapes`` (declared as graph inputs in the text) with small
+    random numbers.
+    """
     generator = np.random.default_rng(seed)
     for name, shape in shapes.items():
         value = next(v for v in model.graph.inputs if v.name == name)
         model.graph.inputs.remove(value)
-        value.const_value = ir.tensor((generator.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32), name=name)
+        value.const_value = ir.tensor(
+            (generator.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32),
+            name=name,
+        )
         model.graph.register_initializer(value)
     return model
 

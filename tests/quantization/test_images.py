@@ -10,7 +10,9 @@ from edgekit.quantization.images import MOST_QUARTERED, quarters, split
 
 
 def numbered(count: int) -> np.ndarray:
-    return np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 8, 8), np.float32)
+    return np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones(
+        (1, 1, 8, 8), np.float32
+    )
 
 
 def test_every_third_is_held_out_where_none_are_given() -> None:
@@ -23,7 +25,11 @@ def test_every_third_is_held_out_where_none_are_given() -> None:
 def test_those_that_are_given_count_but_are_not_observed() -> None:
     parts = split(numbered(6), numbered(10)[6:])
     assert [image[0, 0, 0] for image in parts.held_out] == [6, 7, 8, 9]
-    assert [image[0, 0, 0] for image in parts.stream()] == [image[0, 0, 0] for image in parts.search] == [0, 1, 2, 3, 4, 5]
+    assert (
+        [image[0, 0, 0] for image in parts.stream()]
+        == [image[0, 0, 0] for image in parts.search]
+        == [0, 1, 2, 3, 4, 5]
+    )
     with pytest.raises(InputError, match="7 calibration images are too few"):
         split(numbered(6), numbered(1) + 9)
 
@@ -35,5 +41,7 @@ def test_quarters_are_the_corners_enlarged(size: tuple[int, int]) -> None:
     image[:, -(height // 2) :, -(width // 2) :] = 5.0
     views = quarters([image])
     assert [view.shape for view in views] == [image.shape] * 4
-    assert all(float(np.ptp(view)) < 1e-5 for view in views) and [round(float(view.mean()), 3) for view in views] == [0, 0, 0, 5]
+    assert all(float(np.ptp(view)) < 1e-5 for view in views) and [
+        round(float(view.mean()), 3) for view in views
+    ] == [0, 0, 0, 5]
     assert len(quarters([image] * (MOST_QUARTERED + 3))) == 4 * MOST_QUARTERED

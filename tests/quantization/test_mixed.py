@@ -15,14 +15,30 @@ def reaching(sqnr: float) -> Fidelity:
     return Fidelity(sqnr, 0.5, 0.5, 0.0)
 
 
-def chosen(alone: Mapping[str, float], gains: Mapping[str, float], gate: Gate = UNMET, limits: Limits | None = None) -> Fallback:
-    """What is chosen where layers reach ``alone`` dB by themselves, each 5 % of the network, and add ``gains`` to 20 dB when kept together."""
-    rows = [LayerSensitivity(name, reaching(sqnr), reaching(sqnr), 0.05, 0.05) for name, sqnr in alone.items()]
+def chosen(
+    alone: Mapping[str, float],
+    gains: Mapping[str, float],
+    gate: Gate = UNMET,
+    limits: Limits | None = None,
+) -> Fallback:
+    """What is chosen where layers reach ``alone`` dB by themselves, each 5 % of the network, and
+    add ``gains`` to 20 dB when kept together.
+    """
+    rows = [
+        LayerSensitivity(name, reaching(sqnr), reaching(sqnr), 0.05, 0.05)
+        for name, sqnr in alone.items()
+    ]
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
         return reaching(20 + sum(gains[name] for name in kept))
 
-    return choose(Sensitivity(tuple(rows), reaching(20), 8), reaching(20), evaluate, gate, limits or Limits(1.0, 1.0))
+    return choose(
+        Sensitivity(tuple(rows), reaching(20), 8),
+        reaching(20),
+        evaluate,
+        gate,
+        limits or Limits(1.0, 1.0),
+    )
 
 
 def test_a_layer_that_gains_nothing_beside_the_others_stays_int8() -> None:
@@ -35,23 +51,44 @@ def test_no_more_are_taken_than_the_gate_asks_or_the_limits_allow() -> None:
     alone, gains = {"a": 23, "b": 22, "c": 21}, {"a": 2, "b": 2, "c": 2}
     assert [k.layer for k in chosen(alone, gains, Gate(0.0, 23.5)).kept] == ["a", "b"]
     assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06)).kept] == []
-    assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06, weights=1.0)).kept] == ["a"]
+    assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06, weights=1.0)).kept] == [
+        "a"
+    ]
 
 
 def counting(agreement: float, expected: float, sqnr: float = 20.0) -> Fidelity:
     return Fidelity(sqnr, agreement, expected, 0.01)
 
 
-def kept_until(gate: Gate, all_int8: Fidelity, after: Callable[[int], Fidelity], layers: int = 30) -> Fallback:
-    """What is chosen among equal layers, each 1 % of the network, where ``after`` tells what so many in float reach."""
-    rows = [LayerSensitivity(f"{i:02}", reaching(20.5), reaching(20), 0.01, 0.001) for i in range(layers)]
-    return choose(Sensitivity(tuple(rows), reaching(20), 8), all_int8, lambda kept: after(len(kept)), gate, Limits())
+def kept_until(
+    gate: Gate, all_int8: Fidelity, after: Callable[[int], Fidelity], layers: int = 30
+) -> Fallback:
+    """What is chosen among equal layers, each 1 % of the network, where ``after`` tells what so
+    many in float reach.
+    """
+    rows = [
+        LayerSensitivity(f"{i:02}", reaching(20.5), reaching(20), 0.01, 0.001)
+        for i in range(layers)
+    ]
+    return choose(
+        Sensitivity(tuple(rows), reaching(20), 8),
+        all_int8,
+        lambda kept: after(len(kept)),
+        gate,
+        Limits(),
+    )
 
 
 def test_what_is_counted_decides_where_more_is_expected() -> None:
-    """The margins promise 0.99 from the start; the count says 0.92, and 0.95 from five layers on."""
+    """The margins promise 0.99 from the start; the count says 0.92, and 0.95 from five
+    layers on.
+    """
     gate = Gate(agreement=0.95)
-    fallback = kept_until(gate, counting(0.92, 0.99), lambda kept: counting(0.92 if kept < 5 else 0.95, 0.99, 20 + kept))
+    fallback = kept_until(
+        gate,
+        counting(0.92, 0.99),
+        lambda kept: counting(0.92 if kept < 5 else 0.95, 0.99, 20 + kept),
+    )
     assert len(fallback.kept) == 5 and fallback.met
     never = kept_until(gate, counting(0.92, 0.99), lambda kept: counting(0.92, 0.99, 20 + kept))
     assert len(never.kept) == 10 and not never.met, "a tenth of the MACs"
@@ -63,25 +100,37 @@ def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
     assert len(fallback.kept) == 3 and fallback.met
     short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + 0.0025 * kept))
     assert len(short.kept) == 10 and short.met, "the count meets the gate, though not safely"
-    dull = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + LEAST_RISE / 2 * kept))
+    dull = kept_until(
+        gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + LEAST_RISE / 2 * kept)
+    )
     assert dull.kept == () and dull.met, "no layer is worth its MACs"
 
 
 def test_no_layer_returns_that_would_break_the_count() -> None:
-    fallback = kept_until(Gate(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100))
+    fallback = kept_until(
+        Gate(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100)
+    )
     assert fallback.kept == () and fallback.met
 
 
 def test_layers_are_tried_until_the_gate_is_met() -> None:
     """However many gained nothing before."""
     tried: list[str] = []
-    rows = [LayerSensitivity(f"{i:02}", reaching(20.0), reaching(20), 0.01, 0.001) for i in range(40)]
+    rows = [
+        LayerSensitivity(f"{i:02}", reaching(20.0), reaching(20), 0.01, 0.001) for i in range(40)
+    ]
 
     def evaluate(kept: frozenset[str]) -> Fidelity:
         tried.extend(kept)
         return counting(0.96, 0.99, 21) if "35" in kept else counting(0.92, 0.99)
 
-    fallback = choose(Sensitivity(tuple(rows), reaching(20), 8), counting(0.92, 0.99), evaluate, Gate(0.95), Limits())
+    fallback = choose(
+        Sensitivity(tuple(rows), reaching(20), 8),
+        counting(0.92, 0.99),
+        evaluate,
+        Gate(0.95),
+        Limits(),
+    )
     assert [k.layer for k in fallback.kept] == ["35"] and fallback.met and len(tried) == 36
 
 
@@ -93,6 +142,10 @@ def test_the_wish_for_safety_ends_where_layer_after_layer_gains_nothing() -> Non
         calls.append(len(kept))
         return met
 
-    rows = [LayerSensitivity(f"{i:02}", reaching(21.0), reaching(20), 0.01, 0.001) for i in range(40)]
-    fallback = choose(Sensitivity(tuple(rows), reaching(20), 8), met, evaluate, Gate(0.95), Limits())
+    rows = [
+        LayerSensitivity(f"{i:02}", reaching(21.0), reaching(20), 0.01, 0.001) for i in range(40)
+    ]
+    fallback = choose(
+        Sensitivity(tuple(rows), reaching(20), 8), met, evaluate, Gate(0.95), Limits()
+    )
     assert fallback.kept == () and fallback.met and len(calls) == MOST_FRUITLESS

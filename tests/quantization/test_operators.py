@@ -22,7 +22,12 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {"group": 2, "strides": [2, 1], "pads": [1, 0, 2, 1], "output_padding": [1, 0]},
     ),
     ("ConvTranspose", "x w", {"w": (4, 3, 3, 3)}, {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-    ("ConvTranspose", "x w", {"w": (4, 3, 2, 4)}, {"strides": [2, 2], "auto_pad": "SAME_LOWER", "dilations": [2, 1]}),
+    (
+        "ConvTranspose",
+        "x w",
+        {"w": (4, 3, 2, 4)},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER", "dilations": [2, 1]},
+    ),
     ("ConvTranspose", "x w", {"w": (4, 3, 3, 3)}, {"strides": [2, 2], "output_shape": [14, 12]}),
     ("LayerNormalization", "x s b", {"s": (6,), "b": (6,)}, {"epsilon": 1e-3}),
     ("LayerNormalization", "x s", {"s": (8, 6)}, {"axis": 2}),
@@ -40,7 +45,20 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("PRelu", "x s", {"s": (4, 1, 1)}, {}),
     *(
         (name, "x", {}, {})
-        for name in ("Elu", "Selu", "Celu", "Softplus", "Softsign", "Gelu", "Mish", "Erf", "Exp", "Neg", "Abs", "Reciprocal")
+        for name in (
+            "Elu",
+            "Selu",
+            "Celu",
+            "Softplus",
+            "Softsign",
+            "Gelu",
+            "Mish",
+            "Erf",
+            "Exp",
+            "Neg",
+            "Abs",
+            "Reciprocal",
+        )
     ),
     ("Gelu", "x", {}, {"approximate": "tanh"}),
     ("Elu", "x", {}, {"alpha": 0.5}),
@@ -52,7 +70,12 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Shape", "x", {}, {}),
     ("Shape", "x", {}, {"start": 1, "end": -1}),
     ("ConstantOfShape", "e", {"e": [2, 3]}, {}),
-    ("ConstantOfShape", "e", {"e": [2, 3]}, {"value": numpy_helper.from_array(np.array([7], np.int64))}),
+    (
+        "ConstantOfShape",
+        "e",
+        {"e": [2, 3]},
+        {"value": numpy_helper.from_array(np.array([7], np.int64))},
+    ),
     ("Equal", "x x", {}, {}),
     ("Floor", "x", {}, {}),
     ("Ceil", "x", {}, {}),
@@ -61,33 +84,68 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "inputs", "constants", "attributes"), CASES, ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)])
-def test_an_operator_is_onnx_runtimes(kind: str, inputs: str, constants: dict[str, Any], attributes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "inputs", "constants", "attributes"),
+    CASES,
+    ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)],
+)
+def test_an_operator_is_onnx_runtimes(
+    kind: str, inputs: str, constants: dict[str, Any], attributes: dict[str, Any]
+) -> None:
     random = np.random.default_rng(0)
     arrays = {}
     for name, given in constants.items():
         whole = isinstance(given, list)
         arrays[name] = (
-            np.array(given, np.int64) if whole else np.asarray(given if np.ndim(given) == 0 else random.normal(size=given), np.float32)
+            np.array(given, np.int64)
+            if whole
+            else np.asarray(given if np.ndim(given) == 0 else random.normal(size=given), np.float32)
         )
-    model, x = _one(kind, inputs, arrays, attributes, (1, 4, 8, 6)), random.normal(size=(1, 4, 8, 6)).astype(np.float32)
-    expected = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    model, x = (
+        _one(kind, inputs, arrays, attributes, (1, 4, 8, 6)),
+        random.normal(size=(1, 4, 8, 6)).astype(np.float32),
+    )
+    expected = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    ).run(None, {"x": x})[0]
     network = Network(ir.from_proto(model))
     assert network.differentiable
     with torch.inference_mode():
-        np.testing.assert_allclose(network.run(x[0], keep=["y"])["y"].numpy(), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            network.run(x[0], keep=["y"])["y"].numpy(), expected, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_a_reshape_that_holds_the_batch_is_that_of_one_image() -> None:
-    """Windows of four images come first; a sequence that happens to begin with another number does not."""
-    for target, expected in (([16, 4, -1], (4, 4, 12)), ([4, -1], (1, 192)), ([-1, 6], (32, 6)), ([0, 192], (1, 192))):
+    """Windows of four images come first; a sequence that happens to begin with another number does
+    not.
+    """
+    for target, expected in (
+        ([16, 4, -1], (4, 4, 12)),
+        ([4, -1], (1, 192)),
+        ([-1, 6], (32, 6)),
+        ([0, 192], (1, 192)),
+    ):
         model = _one("Reshape", "x s", {"s": np.array(target, np.int64)}, {}, (4, 4, 8, 6))
-        assert Network(ir.from_proto(model)).run(np.zeros((4, 8, 6), np.float32))["y"].shape == expected
+        assert (
+            Network(ir.from_proto(model)).run(np.zeros((4, 8, 6), np.float32))["y"].shape
+            == expected
+        )
     model = _one("Reshape", "x s", {"s": np.array([1, 17, 4], np.int64)}, {}, (1, 17, 2, 2))
-    assert Network(ir.from_proto(model)).resume({"x": torch.zeros(17, 1, 4)}, 0)["y"].shape == (1, 17, 4)
+    assert Network(ir.from_proto(model)).resume({"x": torch.zeros(17, 1, 4)}, 0)["y"].shape == (
+        1,
+        17,
+        4,
+    )
 
 
-def _one(kind: str, inputs: str, arrays: dict[str, Any], attributes: dict[str, Any], shape: tuple[int, ...]) -> onnx.ModelProto:
+def _one(
+    kind: str,
+    inputs: str,
+    arrays: dict[str, Any],
+    attributes: dict[str, Any],
+    shape: tuple[int, ...],
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         [helper.make_node(kind, inputs.split(), ["y"], name="y", **attributes)],
         "one",

@@ -15,13 +15,19 @@ def reads(placement: Placement) -> set[tuple[str, int]]:
 
 
 def test_nothing_between_a_convolution_and_its_activation() -> None:
-    model = graph(f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Relu(a) y = Conv(b, w) }}")
+    model = graph(
+        f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Relu(a) y "
+        f"= Conv(b, w) }}"
+    )
     placement = placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)))
     assert placement.edges == {("a", 0): "x", ("y", 0): "b"}
 
 
 def test_a_residual_add_reads_its_identity_only() -> None:
-    model = graph(f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Conv(a, w) y = Add(b, a) }}")
+    model = graph(
+        f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Conv(a, "
+        f"w) y = Add(b, a) }}"
+    )
     placement = placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)))
     assert ("y", 1) in reads(placement) and ("y", 0) not in reads(placement)
     assert placement.edges["y", 1] == placement.edges["b", 0] == "a"
@@ -29,34 +35,52 @@ def test_a_residual_add_reads_its_identity_only() -> None:
 
 def test_of_two_convolutions_the_projection_shortcut_is_quantized() -> None:
     text = (
-        f"(float[1,16,8,8] x, {W} u, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, u) b = Conv(a, v) s = Conv(x, w) y = Add(b, s) }}"
+        f"(float[1,16,8,8] x, {W} u, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, u) b = "
+        f"Conv(a, v) s = Conv(x, w) y = Add(b, s) }}"
     )
-    placement = placed(with_weights(graph(text), u=(16, 16, 1, 1), v=(16, 16, 1, 1), w=(16, 16, 1, 1)))
+    placement = placed(
+        with_weights(graph(text), u=(16, 16, 1, 1), v=(16, 16, 1, 1), w=(16, 16, 1, 1))
+    )
     assert ("y", 1) in reads(placement) and ("y", 0) not in reads(placement)
 
 
 def test_an_add_behind_a_float_convolution_stays_float() -> None:
-    model = graph(f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Conv(a, w) y = Add(b, a) }}")
-    placement = placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)), kept=frozenset({"b"}))
+    model = graph(
+        f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {{ a = Conv(x, v) b = Conv(a, "
+        f"w) y = Add(b, a) }}"
+    )
+    placement = placed(
+        with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)), kept=frozenset({"b"})
+    )
     assert reads(placement) == {("a", 0)}
 
 
-@pytest.mark.parametrize(("behind", "int8"), [("y = Conv(s, w)", True), ("r = Relu(s) y = Conv(r, w)", True), ("y = Softplus(s)", False)])
+@pytest.mark.parametrize(
+    ("behind", "int8"),
+    [("y = Conv(s, w)", True), ("r = Relu(s) y = Conv(r, w)", True), ("y = Softplus(s)", False)],
+)
 def test_a_sum_without_a_convolution_is_int8_where_it_is_read_so(behind: str, int8: bool) -> None:
     """In a transformer a norm reads it, and rounding both summands would only cost."""
-    model = graph(f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) {{ a = Sigmoid(x) b = Tanh(x) s = Add(a, b) {behind} }}")
+    model = graph(
+        f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) {{ a = Sigmoid(x) b = Tanh(x) s = "
+        f"Add(a, b) {behind} }}"
+    )
     placement = placed(with_weights(model, w=(16, 16, 1, 1)))
     assert ({("s", 0), ("s", 1)} <= reads(placement)) == int8
 
 
 def test_an_add_of_a_constant_is_no_residual() -> None:
-    model = graph(f"(float[1,16,8,8] x, {W} w, float[1,16,1,1] c) => (float[1,16,8,8] y) {{ a = Conv(x, w) y = Add(a, c) }}")
+    model = graph(
+        f"(float[1,16,8,8] x, {W} w, float[1,16,1,1] c) => (float[1,16,8,8] y) {{ a = Conv(x, w) y "
+        f"= Add(a, c) }}"
+    )
     assert reads(placed(with_weights(model, w=(16, 16, 1, 1), c=(1, 16, 1, 1)))) == {("a", 0)}
 
 
 def test_pooling_is_int8_in_and_out_and_flatten_carries_the_scale() -> None:
     model = graph(
-        "(float[1,16,8,8] x, float[32,16] w) => (float[1,32] y) { p = GlobalAveragePool(x) f = Flatten(p) y = Gemm<transB=1>(f, w) }"
+        "(float[1,16,8,8] x, float[32,16] w) => (float[1,32] y) { p = GlobalAveragePool(x) f = "
+        "Flatten(p) y = Gemm<transB=1>(f, w) }"
     )
     placement = placed(with_weights(model, w=(32, 16)))
     assert placement.edges == {("p", 0): "x", ("f", 0): "p", ("y", 0): "f"}
@@ -65,10 +89,14 @@ def test_pooling_is_int8_in_and_out_and_flatten_carries_the_scale() -> None:
 
 def test_max_pool_keeps_the_scale() -> None:
     model = graph(
-        f"(float[1,16,8,8] x, {W} w) => (float[1,16,4,4] y) {{ p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Conv(p, w) }}"
+        f"(float[1,16,8,8] x, {W} w) => (float[1,16,4,4] y) {{ p = MaxPool<kernel_shape=[2,2], "
+        f"strides=[2,2]>(x) y = Conv(p, w) }}"
     )
     placement = placed(with_weights(model, w=(16, 16, 1, 1)))
-    assert placement.edges == {("p", 0): "x", ("y", 0): "p"} and placement.ties["x"] == placement.ties["p"]
+    assert (
+        placement.edges == {("p", 0): "x", ("y", 0): "p"}
+        and placement.ties["x"] == placement.ties["p"]
+    )
 
 
 def test_concatenated_values_share_one_scale() -> None:
@@ -76,14 +104,17 @@ def test_concatenated_values_share_one_scale() -> None:
         f"(float[1,16,8,8] x, {W} u, {W} v, float[16,32,1,1] w) => (float[1,16,8,8] y) "
         "{ a = Conv(x, u) b = Conv(x, v) c = Concat<axis=1>(a, b) y = Conv(c, w) }"
     )
-    placement = placed(with_weights(graph(text), u=(16, 16, 1, 1), v=(16, 16, 1, 1), w=(16, 32, 1, 1)))
+    placement = placed(
+        with_weights(graph(text), u=(16, 16, 1, 1), v=(16, 16, 1, 1), w=(16, 32, 1, 1))
+    )
     assert {("c", 0), ("c", 1), ("y", 0)} <= reads(placement)
     assert placement.ties["a"] == placement.ties["b"] == placement.ties["c"]
 
 
 def test_channel_shuffle_carries_the_scale_through() -> None:
     text = (
-        f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) <int64[5] s = {{1,4,4,8,8}}, int64[4] t = {{1,16,8,8}}> "
+        f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) <int64[5] s = {{1,4,4,8,8}}, int64[4] "
+        f"t = {{1,16,8,8}}> "
         "{ a = Reshape(x, s) b = Transpose<perm=[0,2,1,3,4]>(a) c = Reshape(b, t) y = Conv(c, w) }"
     )
     placement = placed(with_weights(graph(text), w=(16, 16, 1, 1)))
@@ -109,18 +140,32 @@ def test_squeeze_excite_multiplies_in_int8_and_leaves_its_sigmoid() -> None:
 )
 def test_silu_and_hard_swish_stay_whole(activation: str) -> None:
     constants = "<float three = {3.0}, float zero = {0.0}, float six = {6.0}>"
-    model = graph(f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {constants} {{ a = Conv(x, v) {activation} y = Conv(b, w) }}")
-    assert reads(placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)))) == {("a", 0), ("y", 0)}
+    model = graph(
+        f"(float[1,16,8,8] x, {W} v, {W} w) => (float[1,16,8,8] y) {constants} {{ a = Conv(x, v) "
+        f"{activation} y = Conv(b, w) }}"
+    )
+    assert reads(placed(with_weights(model, v=(16, 16, 1, 1), w=(16, 16, 1, 1)))) == {
+        ("a", 0),
+        ("y", 0),
+    }
 
 
 @pytest.mark.parametrize(
     ("shape", "group", "int8"),
-    [((16, 1, 3, 3), 16, True), ((12, 1, 3, 3), 12, False), ((16, 1, 1, 1), 16, False), ((8, 16, 1, 1), 1, False)],
+    [
+        ((16, 1, 3, 3), 16, True),
+        ((12, 1, 3, 3), 12, False),
+        ((16, 1, 1, 1), 16, False),
+        ((8, 16, 1, 1), 1, False),
+    ],
 )
-def test_layers_without_an_int8_kernel_stay_float(shape: tuple[int, ...], group: int, int8: bool) -> None:
+def test_layers_without_an_int8_kernel_stay_float(
+    shape: tuple[int, ...], group: int, int8: bool
+) -> None:
     channels = shape[1] * group
     model = graph(
-        f"(float[1,{channels},8,8] x, float[{','.join(map(str, shape))}] w) => (float[1,{shape[0]},m,n] y) "
+        f"(float[1,{channels},8,8] x, float[{','.join(map(str, shape))}] w) => "
+        f"(float[1,{shape[0]},m,n] y) "
         f"{{ a = Relu(x) y = Conv<group={group}>(a, w) }}"
     )
     (layer,) = placed(with_weights(model, w=shape)).layers
@@ -133,18 +178,24 @@ def test_the_first_convolution_may_have_three_channels() -> None:
 
 
 def test_unknown_operators_stay_float_and_are_listed() -> None:
-    model = graph(f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) {{ a = Sinh(x) y = Conv(a, w) }}")
+    model = graph(
+        f"(float[1,16,8,8] x, {W} w) => (float[1,16,8,8] y) {{ a = Sinh(x) y = Conv(a, w) }}"
+    )
     assert placed(with_weights(model, w=(16, 16, 1, 1))).unknown == ("Sinh",)
 
 
 def test_a_kept_layer_reads_float_and_so_does_what_served_it_alone() -> None:
     model = graph(
-        "(float[1,16,8,8] x, float[32,16] w) => (float[1,32] y) { p = GlobalAveragePool(x) f = Flatten(p) y = Gemm<transB=1>(f, w) }"
+        "(float[1,16,8,8] x, float[32,16] w) => (float[1,32] y) { p = GlobalAveragePool(x) f = "
+        "Flatten(p) y = Gemm<transB=1>(f, w) }"
     )
     assert not reads(placed(with_weights(model, w=(32, 16)), frozenset({"y"})))
 
 
 def test_the_first_convolution_may_read_a_transposed_image() -> None:
-    model = graph("(float[1,8,8,3] x, float[16,3,3,3] w) => (float[1,16,6,6] y) { a = Transpose<perm=[0,3,1,2]>(x) y = Conv(a, w) }")
+    model = graph(
+        "(float[1,8,8,3] x, float[16,3,3,3] w) => (float[1,16,6,6] y) { a = "
+        "Transpose<perm=[0,3,1,2]>(x) y = Conv(a, w) }"
+    )
     (layer,) = placed(with_weights(model, w=(16, 3, 3, 3))).layers
     assert layer.reason is None

@@ -1,4 +1,6 @@
-"""INT8 bundles on x86 CPUs without VNNI, whose fast int8 kernels saturate: here the CPU's flags are a double, the kernels are real."""
+"""INT8 bundles on x86 CPUs without VNNI, whose fast int8 kernels saturate: here the CPU's flags are
+a double, the kernels are real.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ FORMS = (MODEL, CPU_MODEL, STRONG_MODEL)
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """LeNet-5 with its trained weights, in INT8."""
     folder = tmp_path_factory.mktemp("lenet") / "int8"
-    assert export(ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False)).failures == ()
+    assert (
+        export(ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False)).failures == ()
+    )
     return Bundle.open(folder)
 
 
@@ -34,7 +38,9 @@ def _outputs(bundle: Bundle, name: str) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_computes_the_same_whatever_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_every_form_computes_the_same_whatever_the_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     assert name in bundle.manifest.files
     monkeypatch.setattr(cpu, "saturates_u8s8", lambda: False)
     fast = _outputs(bundle, name)
@@ -48,7 +54,9 @@ def _settings(bundle: Bundle, name: str) -> onnxruntime.SessionOptions:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_only_a_cpu_that_saturates_takes_the_exact_kernels(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_only_a_cpu_that_saturates_takes_the_exact_kernels(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(cpu, "saturates_u8s8", lambda: True)
     assert _settings(bundle, name).get_session_config_entry(cpu.EXACT_INT8) == "1"
     monkeypatch.setattr(cpu, "saturates_u8s8", lambda: False)
@@ -58,28 +66,44 @@ def test_only_a_cpu_that_saturates_takes_the_exact_kernels(bundle: Bundle, monke
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_quantizer_and_dequantizer_names_its_zero_points(bundle: Bundle, name: str) -> None:
-    """One a scale, and without them the exact kernels and the parser of TensorRT 8 refuse the graph."""
+    """One a scale, and without them the exact kernels and the parser of TensorRT 8 refuse the
+    graph.
+    """
     graph = onnx.load(str(bundle.path / name)).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert nodes
     for node in nodes:
         scale, zero = (stored[i] for i in node.input[1:])
-        assert zero.dims == scale.dims and (name == CPU_MODEL or not onnx.numpy_helper.to_array(zero).any()), node.name
+        assert zero.dims == scale.dims and (
+            name == CPU_MODEL or not onnx.numpy_helper.to_array(zero).any()
+        ), node.name
 
 
 @pytest.mark.skipif(platform.machine() not in X86, reason="the option is one of x86")
 def test_what_the_exact_kernels_do_to_weights_without_zero_points(bundle: Bundle) -> None:
     """Why even a zero is written out; once this fails, it is for TensorRT alone."""
     model = onnx.load(str(bundle.path / CPU_MODEL))
-    int8 = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
-    weights = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in int8]
+    int8 = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8
+    }
+    weights = [
+        node
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in int8
+    ]
     assert weights
     for node in weights:
         del node.input[2]
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4
     settings.add_session_config_entry(cpu.EXACT_INT8, "1")
-    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail, match="x_zero_point must be null or 1D"):
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    with pytest.raises(
+        onnxruntime.capi.onnxruntime_pybind11_state.Fail, match="x_zero_point must be null or 1D"
+    ):
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        )
         session.run(None, {session.get_inputs()[0].name: bundle.golden().inputs[:1]})

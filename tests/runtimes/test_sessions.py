@@ -27,10 +27,14 @@ WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
 def linear(path, batch="n", dtype=TensorProto.FLOAT) -> Artifact:
     """``y = x Wᵀ``."""
     nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)]
-    x, y = (helper.make_tensor_value_info(n, dtype, [batch, size]) for n, size in (("x", 3), ("y", 4)))
+    x, y = (
+        helper.make_tensor_value_info(n, dtype, [batch, size]) for n, size in (("x", 3), ("y", 4))
+    )
     weight = numpy_helper.from_array(WEIGHT.astype(helper.tensor_dtype_to_np_dtype(dtype)), "w")
     model = helper.make_model(
-        helper.make_graph(nodes, "linear", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        helper.make_graph(nodes, "linear", [x], [y], [weight]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
     )
     onnx.save(model, str(path))
     return Artifact(path, "onnx", "fp32", (), (), "")
@@ -43,7 +47,10 @@ def session(request, tmp_path):
     module = nn.Linear(3, 4, bias=False)
     module.weight.data = torch.from_numpy(WEIGHT.copy())
     return TorchSession(
-        module.train(), TensorSpec("x", ("n", 3), "float32"), TensorSpec("y", ("n", 4), "float32"), SessionOptions(threads=1)
+        module.train(),
+        TensorSpec("x", ("n", 3), "float32"),
+        TensorSpec("y", ("n", 4), "float32"),
+        SessionOptions(threads=1),
     )
 
 
@@ -53,7 +60,10 @@ X = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
 def test_a_session_runs_and_says_what_it_takes_and_gives(session):
     with session as opened:
         assert opened is session
-        assert [str(s) for s in (*session.inputs, *session.outputs)] == ["x: float32[n, 3]", "y: float32[n, 4]"]
+        assert [str(s) for s in (*session.inputs, *session.outputs)] == [
+            "x: float32[n, 3]",
+            "y: float32[n, 4]",
+        ]
         feeds = {"x": X.copy()}
         outputs = session.run(feeds)
         np.testing.assert_allclose(outputs["y"], X @ WEIGHT.T)
@@ -73,13 +83,16 @@ def test_the_clocks_calls_run_the_network(session):
 def test_sessions_have_the_protocols_methods(kind):
     for name, method in vars(Session).items():
         if inspect.isfunction(method) and name not in ("__init__", "__subclasshook__"):
-            assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(method).parameters), name
+            assert list(inspect.signature(getattr(kind, name)).parameters) == list(
+                inspect.signature(method).parameters
+            ), name
 
 
 def test_onnx_runtime_has_the_runtimes_methods():
     for name in ("available", "load"):
         assert (
-            inspect.signature(getattr(OnnxRuntime, name)).parameters.keys() == inspect.signature(getattr(Runtime, name)).parameters.keys()
+            inspect.signature(getattr(OnnxRuntime, name)).parameters.keys()
+            == inspect.signature(getattr(Runtime, name)).parameters.keys()
         )
     assert OnnxRuntime().name == "onnxruntime"
 
@@ -103,7 +116,9 @@ def test_a_file_that_it_cannot_load(tmp_path):
         OnnxRuntime().load(Artifact(path, "onnx", "fp32", (), (), ""), SessionOptions())
     assert "\n" not in caught.value.message
     with pytest.raises(BadNetwork, match=r"cannot load absent\.onnx"):
-        OnnxRuntime().load(Artifact(tmp_path / "absent.onnx", "onnx", "fp32", (), (), ""), SessionOptions())
+        OnnxRuntime().load(
+            Artifact(tmp_path / "absent.onnx", "onnx", "fp32", (), (), ""), SessionOptions()
+        )
 
 
 def test_an_operator_that_it_does_not_know(tmp_path):
@@ -129,7 +144,11 @@ def test_feeds_that_do_not_fit(tmp_path):
 def test_without_the_package_it_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setattr(onnxruntime, "find_spec", lambda name: None)
     found = OnnxRuntime().available()
-    assert (found.ok, found.reason, found.install_hint) == (False, "not installed", "pip install 'edgekit[cpu]'")
+    assert (found.ok, found.reason, found.install_hint) == (
+        False,
+        "not installed",
+        "pip install 'edgekit[cpu]'",
+    )
     with pytest.raises(EnvironmentLacks) as caught:
         OnnxRuntime().load(linear(tmp_path / "linear.onnx"), SessionOptions())
     assert caught.value.hint == "pip install 'edgekit[cpu]'"
@@ -144,11 +163,15 @@ def test_the_number_of_threads_is_obeyed(tmp_path):
 
 def test_by_default_half_of_the_cores_work(tmp_path):
     with OnnxRuntime().load(linear(tmp_path / "linear.onnx"), SessionOptions()) as session:
-        assert session._session.get_session_options().intra_op_num_threads == max(1, len(os.sched_getaffinity(0)) // 2)
+        assert session._session.get_session_options().intra_op_num_threads == max(
+            1, len(os.sched_getaffinity(0)) // 2
+        )
 
 
 def test_half_inputs_are_told_by_name(tmp_path):
-    with OnnxRuntime().load(linear(tmp_path / "half.onnx", dtype=TensorProto.FLOAT16), SessionOptions()) as session:
+    with OnnxRuntime().load(
+        linear(tmp_path / "half.onnx", dtype=TensorProto.FLOAT16), SessionOptions()
+    ) as session:
         assert (session.inputs[0].dtype, session.outputs[0].dtype) == ("float16", "float16")
         assert run_batches(session, X).dtype == np.float32
 
@@ -170,14 +193,20 @@ def test_a_static_batch_is_filled_with_the_last_image(count):
 
 def test_a_dynamic_batch_takes_images_one_by_one():
     made = list(batches(TensorSpec("x", ("n", 2), "float16"), np.ones((3, 2), np.float32)))
-    assert [(batch.shape, real, batch.dtype) for batch, real in made] == [((1, 2), 1, np.float16)] * 3
+    assert [(batch.shape, real, batch.dtype) for batch, real in made] == [
+        ((1, 2), 1, np.float16)
+    ] * 3
 
 
 @pytest.mark.parametrize("batch", ["n", 1, 2, 4])
 def test_all_images_are_run_whatever_the_batch(tmp_path, batch):
     images = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    with OnnxRuntime().load(linear(tmp_path / "linear.onnx", batch), SessionOptions(threads=1)) as session:
-        np.testing.assert_allclose(run_batches(session, images), images @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+    with OnnxRuntime().load(
+        linear(tmp_path / "linear.onnx", batch), SessionOptions(threads=1)
+    ) as session:
+        np.testing.assert_allclose(
+            run_batches(session, images), images @ WEIGHT.T, rtol=1e-5, atol=1e-5
+        )
 
 
 # ---- what is there
@@ -185,7 +214,14 @@ def test_all_images_are_run_whatever_the_batch(tmp_path, batch):
 
 def test_every_runtime_answers_for_this_machine():
     found = availability()
-    assert list(found) == ["torch", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"]
+    assert list(found) == [
+        "torch",
+        "onnxruntime",
+        "onnxruntime-cuda",
+        "onnxruntime-tensorrt",
+        "tensorrt",
+        "tensorrt-rtx",
+    ]
     assert found["torch"].ok and found["torch"].version == version("torch")
     assert found["onnxruntime"].ok and found["onnxruntime"].version == version("onnxruntime")
     for answer in found.values():

@@ -1,4 +1,6 @@
-"""What the user named: a network of the zoo, a factory of their own, and the ways in which it is none."""
+"""What the user named: a network of the zoo, a factory of their own, and the ways in which it is
+none.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,11 @@ def test_a_file_says_its_hash(tmp_path: Path) -> None:
     state = _state(NetworkRequest("lenet", "random:5"))
     torch.save(state, tmp_path / "mine.pth")
     network = open_network(NetworkRequest("lenet", str(tmp_path / "mine.pth")))
-    assert (network.weights.source, network.weights.trained, network.weights.file) == ("file", True, "mine.pth")
+    assert (network.weights.source, network.weights.trained, network.weights.file) == (
+        "file",
+        True,
+        "mine.pth",
+    )
     assert network.weights.sha256 is not None
     assert len(network.weights.sha256) == 64
     assert network.module is not None
@@ -88,7 +94,9 @@ def test_a_file_says_its_hash(tmp_path: Path) -> None:
 
 
 def test_size_mean_and_std_are_the_users() -> None:
-    spec = open_network(NetworkRequest("mobilenetv2_035", "random", (48, 64), (0.1,) * 3, (0.2,) * 3)).input
+    spec = open_network(
+        NetworkRequest("mobilenetv2_035", "random", (48, 64), (0.1,) * 3, (0.2,) * 3)
+    ).input
     assert (spec.height, spec.width, spec.mean, spec.std) == (48, 64, (0.1,) * 3, (0.2,) * 3)
 
 
@@ -97,7 +105,11 @@ def test_size_mean_and_std_are_the_users() -> None:
 
 def test_a_factory(write: Write) -> None:
     network = open_network(NetworkRequest(f"{write(WORKS)}:build", size=(32, 48)))
-    assert (network.entry.name, network.entry.origin, network.weights.source) == ("mynet", "factory", "factory")
+    assert (network.entry.name, network.entry.origin, network.weights.source) == (
+        "mynet",
+        "factory",
+        "factory",
+    )
     assert network.input.shape(1) == (1, 3, 32, 48)
     assert network.labels is None
     assert network.notes[0].startswith("preprocessing of mynet.py:build is not known")
@@ -106,7 +118,9 @@ def test_a_factory(write: Write) -> None:
 def test_a_factory_may_import_what_lies_beside_it_when_it_likes(write: Write) -> None:
     write("classes = 5", "beside_it.py")
     late = WORKS.replace(
-        "    return", "    import beside_it\n    assert beside_it.classes == 5\n    import sys\n    sys.path.clear()\n    return"
+        "    return",
+        "    import beside_it\n    assert beside_it.classes == 5\n    import sys\n    "
+        "sys.path.clear()\n    return",
     )
     before = list(sys.path)
     try:
@@ -117,7 +131,9 @@ def test_a_factory_may_import_what_lies_beside_it_when_it_likes(write: Write) ->
 
 
 def test_a_grey_factory(write: Write) -> None:
-    spec = open_network(NetworkRequest(f"{write(WORKS.replace('Conv2d(3', 'Conv2d(1'))}:build", size=(28, 28))).input
+    spec = open_network(
+        NetworkRequest(f"{write(WORKS.replace('Conv2d(3', 'Conv2d(1'))}:build", size=(28, 28))
+    ).input
     assert (spec.channels, spec.mean, spec.std) == (1, (0.5,), (0.5,))
 
 
@@ -129,14 +145,21 @@ def test_a_lazy_factory_takes_colour() -> None:
 
 
 def test_a_factory_of_a_thousand_classes_has_imagenets_names(write: Write) -> None:
-    network = open_network(NetworkRequest(f"{write(WORKS.replace('Linear(4, 5)', 'Linear(4, 1000)'))}:build", size=(32, 32)))
+    network = open_network(
+        NetworkRequest(
+            f"{write(WORKS.replace('Linear(4, 5)', 'Linear(4, 1000)'))}:build", size=(32, 32)
+        )
+    )
     assert network.labels is not None
     assert len(network.labels) == 1000
 
 
 def test_a_checkpoint_into_a_factory(write: Write, tmp_path: Path) -> None:
     name = f"{write(WORKS)}:build"
-    state = {key: torch.ones_like(value) for key, value in _state(NetworkRequest(name, size=(32, 32))).items()}
+    state = {
+        key: torch.ones_like(value)
+        for key, value in _state(NetworkRequest(name, size=(32, 32))).items()
+    }
     torch.save(state, tmp_path / "mine.pth")
     loaded = _state(NetworkRequest(name, str(tmp_path / "mine.pth"), (32, 32)))
     assert all(bool((value == 1).all()) for value in loaded.values())
@@ -145,14 +168,50 @@ def test_a_checkpoint_into_a_factory(write: Write, tmp_path: Path) -> None:
 
 
 FACTORY_ERRORS: list[tuple[str, type[EdgekitError], str, str | None]] = [
-    ("raises", BadNetwork, r"factories.py:raises raised ValueError: the weights are on another disk \(line \d+\)", None),
+    (
+        "raises",
+        BadNetwork,
+        r"factories.py:raises raised ValueError: the weights are on another disk \(line \d+\)",
+        None,
+    ),
     ("exits", BadNetwork, "factories.py:exits raised SystemExit: 0", None),
-    ("needs_argument", BadNetwork, "factories.py:needs_argument raised TypeError: .*missing 1 required positional argument", None),
-    ("state_dict", BadNetwork, "factories.py:state_dict returned dict, not a torch.nn.Module", "return the network itself"),
-    ("returns_none", BadNetwork, "factories.py:returns_none returned NoneType, not a torch.nn.Module", "return the network itself"),
-    ("two_outputs", BadNetwork, "two_outputs returns a tuple, not one tensor of logits", "return the logits alone"),
-    ("feature_map", BadNetwork, r"feature_map returns a tensor of shape \(1, 8, 30, 30\); a classifier returns \(images, classes\)", None),
-    ("five_channels", BadNetwork, "the first convolution takes 5 channels; images have 1 or 3", None),
+    (
+        "needs_argument",
+        BadNetwork,
+        "factories.py:needs_argument raised TypeError: .*missing 1 required positional argument",
+        None,
+    ),
+    (
+        "state_dict",
+        BadNetwork,
+        "factories.py:state_dict returned dict, not a torch.nn.Module",
+        "return the network itself",
+    ),
+    (
+        "returns_none",
+        BadNetwork,
+        "factories.py:returns_none returned NoneType, not a torch.nn.Module",
+        "return the network itself",
+    ),
+    (
+        "two_outputs",
+        BadNetwork,
+        "two_outputs returns a tuple, not one tensor of logits",
+        "return the logits alone",
+    ),
+    (
+        "feature_map",
+        BadNetwork,
+        r"feature_map returns a tensor of shape \(1, 8, 30, 30\); a classifier returns \(images, "
+        r"classes\)",
+        None,
+    ),
+    (
+        "five_channels",
+        BadNetwork,
+        "the first convolution takes 5 channels; images have 1 or 3",
+        None,
+    ),
     (
         "breaks_in_forward",
         BadNetwork,
@@ -160,12 +219,21 @@ FACTORY_ERRORS: list[tuple[str, type[EdgekitError], str, str | None]] = [
         "--size sets height and width",
     ),
     ("nowhere", BadNetwork, "factories.py has no function nowhere", "it has Tiny, build, "),
-    ("not_callable", BadNetwork, "factories.py has no function not_callable", "it has Tiny, build, "),
+    (
+        "not_callable",
+        BadNetwork,
+        "factories.py has no function not_callable",
+        "it has Tiny, build, ",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("function", "error", "message", "hint"), FACTORY_ERRORS, ids=[row[0] for row in FACTORY_ERRORS])
-def test_a_factory_that_gives_no_network(function: str, error: type[EdgekitError], message: str, hint: str | None) -> None:
+@pytest.mark.parametrize(
+    ("function", "error", "message", "hint"), FACTORY_ERRORS, ids=[row[0] for row in FACTORY_ERRORS]
+)
+def test_a_factory_that_gives_no_network(
+    function: str, error: type[EdgekitError], message: str, hint: str | None
+) -> None:
     with pytest.raises(error, match=message) as caught:
         open_network(NetworkRequest(f"{FACTORIES}:{function}", size=(32, 32)))
     assert caught.value.exit_code == 2
@@ -178,7 +246,8 @@ def test_a_factory_that_gives_no_network(function: str, error: type[EdgekitError
         ("def build(:\n", r"mynet.py cannot be imported: SyntaxError: .*\(mynet.py, line 1\)"),
         (
             "import nothing_of_that_name\n",
-            "mynet.py cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' .line 1",
+            "mynet.py cannot be imported: ModuleNotFoundError: No module named "
+            "'nothing_of_that_name' .line 1",
         ),
         ("x = 1\nraise SystemExit(3)\n", r"mynet.py cannot be imported: SystemExit: 3 \(line 2\)"),
         ("\x00", "mynet.py cannot be imported: (SyntaxError|ValueError): source code"),

@@ -6,7 +6,18 @@ import itertools
 
 import pytest
 
-from edgekit.targets import BOARDS, CHIPS, JETPACKS, TENSORRT_LINES, board_of, chip_of, jetpack_of, line_of, parse_version, show_version
+from edgekit.targets import (
+    BOARDS,
+    CHIPS,
+    JETPACKS,
+    TENSORRT_LINES,
+    board_of,
+    chip_of,
+    jetpack_of,
+    line_of,
+    parse_version,
+    show_version,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +37,9 @@ from edgekit.targets import BOARDS, CHIPS, JETPACKS, TENSORRT_LINES, board_of, c
         ("39.2.0", "7.2", "10.16.2", "13.2"),
     ],
 )
-def test_a_release_of_jetson_linux_tells_the_jetpack(l4t: str, jetpack: str, tensorrt: str, cuda: str) -> None:
+def test_a_release_of_jetson_linux_tells_the_jetpack(
+    l4t: str, jetpack: str, tensorrt: str, cuda: str
+) -> None:
     row = jetpack_of(l4t)
     assert row is not None
     assert row.version == jetpack
@@ -34,7 +47,9 @@ def test_a_release_of_jetson_linux_tells_the_jetpack(l4t: str, jetpack: str, ten
     assert parse_version(show_version(row.cuda)) == parse_version(cuda)
 
 
-@pytest.mark.parametrize(("l4t", "jetpack"), [("36.4.7", "6.2.1"), ("35.6.2", "5.1.5"), ("36.5.0", "6.2.1")])
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"), [("36.4.7", "6.2.1"), ("35.6.2", "5.1.5"), ("36.5.0", "6.2.1")]
+)
 def test_an_unlisted_release_is_at_least_the_last_before_it(l4t: str, jetpack: str) -> None:
     row = jetpack_of(l4t)
     assert row is not None
@@ -50,9 +65,21 @@ def test_releases_outside_the_table_are_unknown(l4t: str) -> None:
     ("model", "name", "sm", "dla", "int8"),
     [
         ("NVIDIA Jetson AGX Orin Developer Kit", "Jetson AGX Orin", 87, 2, True),
-        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "Jetson Orin NX", 87, 2, True),
+        (
+            "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
+            "Jetson Orin NX",
+            87,
+            2,
+            True,
+        ),
         ("NVIDIA Jetson Orin Nano Developer Kit", "Jetson Orin Nano", 87, 0, True),
-        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "Jetson Orin Nano", 87, 0, True),
+        (
+            "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+            "Jetson Orin Nano",
+            87,
+            0,
+            True,
+        ),
         ("NVIDIA Jetson Xavier NX Developer Kit", "Jetson Xavier NX", 72, 2, True),
         ("Jetson-AGX", "Jetson AGX Xavier", 72, 2, True),
         ("NVIDIA Jetson TX2 Developer Kit", "Jetson TX2", 62, 0, False),
@@ -112,7 +139,9 @@ def test_rows_fit_together() -> None:
         assert line_of(row.tensorrt) is not None, row.version
         assert row.chips
         assert row.source
-        assert row.l4t == parse_version(show_version(row.l4t)), "a zero at the end would never be equal"
+        assert row.l4t == parse_version(show_version(row.l4t)), (
+            "a zero at the end would never be equal"
+        )
     for chip in CHIPS:
         assert chip_of(chip.sm) is chip
         assert any(chip in row.chips for row in JETPACKS)

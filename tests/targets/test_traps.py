@@ -10,7 +10,11 @@ from edgekit.machine.environment import describe
 from edgekit.targets import Target, board_of, jetpack_of, missing_dla_compiler, target_of, traps_for
 
 ORIN, ORIN_NANO = "NVIDIA Jetson AGX Orin Developer Kit", "NVIDIA Jetson Orin Nano Developer Kit"
-NANO, XAVIER, THOR = "NVIDIA Jetson Nano Developer Kit", "NVIDIA Jetson Xavier NX Developer Kit", "NVIDIA Jetson AGX Thor Developer Kit"
+NANO, XAVIER, THOR = (
+    "NVIDIA Jetson Nano Developer Kit",
+    "NVIDIA Jetson Xavier NX Developer Kit",
+    "NVIDIA Jetson AGX Thor Developer Kit",
+)
 
 
 def target(model: str, l4t: str) -> Target:
@@ -62,15 +66,23 @@ def test_traps_say_what_helps() -> None:
         (NANO, "32.7.4", "8.2.1", False),
     ],
 )
-def test_the_missing_dla_compiler_breaks_the_import_up_to_10_7(model: str, l4t: str, tensorrt: str | None, trapped: bool) -> None:
+def test_the_missing_dla_compiler_breaks_the_import_up_to_10_7(
+    model: str, l4t: str, tensorrt: str | None, trapped: bool
+) -> None:
     trap = missing_dla_compiler(target(model, l4t), tensorrt)
     assert (trap is not None) is trapped
     assert trap is None or "nvidia-l4t-dla-compiler" in trap.fix
 
 
 # First lines of /etc/nv_tegra_release as published in forums and issues.
-R32 = "# R32 (release), REVISION: 7.1, GCID: 29689809, BOARD: t186ref, EABI: aarch64, DATE: Wed Feb  2 21:33:23 UTC 2022\n"
-R36 = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
+R32 = (
+    "# R32 (release), REVISION: 7.1, GCID: 29689809, BOARD: t186ref, EABI: aarch64, DATE: Wed "
+    "Feb  2 21:33:23 UTC 2022\n"
+)
+R36 = (
+    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed "
+    "Jan  8 01:49:37 UTC 2025\n"
+)
 
 
 def _machine(root: Path, model: str | None, release: str | None) -> Path:
@@ -86,7 +98,12 @@ def test_the_target_of_a_recorded_jetson(tmp_path: Path) -> None:
     found = target_of(describe(_machine(tmp_path, ORIN_NANO, R36), lambda command: None))
     assert found is not None
     assert found.board is not None and found.jetpack is not None and found.chip is not None
-    assert (found.l4t, found.board.name, found.jetpack.version, found.chip.sm) == ("36.4.3", "Jetson Orin Nano", "6.2", 87)
+    assert (found.l4t, found.board.name, found.jetpack.version, found.chip.sm) == (
+        "36.4.3",
+        "Jetson Orin Nano",
+        "6.2",
+        87,
+    )
     assert found.in_table
 
 
@@ -102,13 +119,20 @@ def test_a_carrier_board_of_an_unknown_name_is_told_by_its_gpu(tmp_path: Path) -
 
 
 def test_a_release_newer_than_the_table(tmp_path: Path) -> None:
-    found = target_of(describe(_machine(tmp_path, ORIN, R36.replace("4.3", "4.7")), lambda command: None))
+    found = target_of(
+        describe(_machine(tmp_path, ORIN, R36.replace("4.3", "4.7")), lambda command: None)
+    )
     assert found is not None and found.jetpack is not None
     assert (found.jetpack.version, found.in_table) == ("6.2.1", False)
-    unknown = target_of(describe(_machine(tmp_path, ORIN, R36.replace("R36", "R41")), lambda command: None))
+    unknown = target_of(
+        describe(_machine(tmp_path, ORIN, R36.replace("R36", "R41")), lambda command: None)
+    )
     assert unknown is not None and unknown.jetpack is None
     assert traps_for(unknown) == ()
 
 
 def test_what_is_no_jetson_has_no_target(tmp_path: Path) -> None:
-    assert target_of(describe(_machine(tmp_path, "Raspberry Pi 5", None), lambda command: None)) is None
+    assert (
+        target_of(describe(_machine(tmp_path, "Raspberry Pi 5", None), lambda command: None))
+        is None
+    )

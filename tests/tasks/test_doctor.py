@@ -25,10 +25,12 @@ PC_FILES = {
 }
 # As NVIDIA's forums show /etc/nv_tegra_release and `nvpmodel -q` of an Orin Nano with JetPack 6.2.
 ORIN_FILES = {
-    "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n\n",
+    "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU implementer\t: "
+    "0x41\nCPU part\t: 0xd42\n\n",
     "proc/loadavg": "0.52 0.40 0.30 1/400 999\n",
     "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
-    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n",
+    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: "
+    "aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n",
     "sys/class/devfreq/17000000.gpu/min_freq": "306000000\n",
     "sys/class/devfreq/17000000.gpu/max_freq": "624750000\n",
 }
@@ -49,10 +51,23 @@ def nvidia_smi(command: Sequence[str]) -> str | None:
     """What nvidia-smi of driver 550 answers for an RTX 3060."""
     if command[0] != "nvidia-smi":
         return None
-    cells = {"name": "NVIDIA GeForce RTX 3060", "driver_version": "550.54.14", "compute_cap": "8.6", "memory.total": "12288"}
-    cells |= {"clocks.max.sm": "2100", "power.limit": "170.00", "clocks.sm": "210", "clocks.mem": "405", "power.draw": "14.02"}
+    cells = {
+        "name": "NVIDIA GeForce RTX 3060",
+        "driver_version": "550.54.14",
+        "compute_cap": "8.6",
+        "memory.total": "12288",
+    }
+    cells |= {
+        "clocks.max.sm": "2100",
+        "power.limit": "170.00",
+        "clocks.sm": "210",
+        "clocks.mem": "405",
+        "power.draw": "14.02",
+    }
     cells |= {"temperature.gpu": "41", "clocks_event_reasons.active": "0x0000000000000001"}
-    return ", ".join(cells[name] for name in command[1].removeprefix("--query-gpu=").split(",")) + "\n"
+    return (
+        ", ".join(cells[name] for name in command[1].removeprefix("--query-gpu=").split(",")) + "\n"
+    )
 
 
 def nvpmodel(command: Sequence[str]) -> str | None:
@@ -64,7 +79,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine from its files, with an NVIDIA GPU where it is no Jetson."""
 
     def plant(files: Mapping[str, str]) -> Environment:
-        monkeypatch.setattr("platform.machine", lambda: "aarch64" if "etc/nv_tegra_release" in files else "x86_64")
+        monkeypatch.setattr(
+            "platform.machine", lambda: "aarch64" if "etc/nv_tegra_release" in files else "x86_64"
+        )
         for path, text in files.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
@@ -89,15 +106,29 @@ def test_a_sound_pc_has_no_findings(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("tensorrt", "numpy", "is_found"),
-    [("8.6.1", "2.1.0", True), ("8.6.1", "1.26.4", False), ("10.3.0", "2.1.0", False), (None, "2.1.0", False)],
+    [
+        ("8.6.1", "2.1.0", True),
+        ("8.6.1", "1.26.4", False),
+        ("10.3.0", "2.1.0", False),
+        (None, "2.1.0", False),
+    ],
 )
-def test_numpy_2_beside_the_bindings_of_tensorrt_8(machine: Machine, tensorrt: str | None, numpy: str, is_found: bool) -> None:
+def test_numpy_2_beside_the_bindings_of_tensorrt_8(
+    machine: Machine, tensorrt: str | None, numpy: str, is_found: bool
+) -> None:
     environment = dataclasses.replace(machine(PC_FILES), packages={"numpy": numpy})
     distributions = {} if tensorrt is None else {"tensorrt": tensorrt}
     found = judge(
-        environment, RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060, distributions=distributions, has_tensorrt_module=True)
+        environment,
+        RUNTIMES,
+        dataclasses.replace(
+            NOTHING, driver=RTX3060, distributions=distributions, has_tensorrt_module=True
+        ),
     )
-    said = f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and give garbage with NumPy {numpy}, without an error → pip install 'numpy<2'"
+    said = (
+        f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and give garbage with NumPy "
+        f"{numpy}, without an error → pip install 'numpy<2'"
+    )
     assert (said in _messages(found)) == is_found
 
 
@@ -106,15 +137,20 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(machine: Machine, tensorrt: s
     [
         (
             {"driver": None},
-            "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it → in a container, start it with --gpus all",
+            "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it → in a "
+            "container, start it with --gpus all",
         ),
         (
             {"driver": CudaDriver("12.4", (), "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)")},
             "finds no GPU: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803) → reboot",
         ),
         (
-            {"driver": dataclasses.replace(RTX3060, version="11.4"), "cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"}},
-            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver serves, CUDA 11.4: it fails with cudaErrorInsufficientDriver (35) → update",
+            {
+                "driver": dataclasses.replace(RTX3060, version="11.4"),
+                "cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"},
+            },
+            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver serves, CUDA 11.4: it fails "
+            "with cudaErrorInsufficientDriver (35) → update",
         ),
         (
             {"distributions": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}},
@@ -122,7 +158,8 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(machine: Machine, tensorrt: s
         ),
         (
             {"tensorrt_libraries": {"10.3.0": (Path("/usr/lib/libnvinfer.so.10.3.0"),)}},
-            "TensorRT 10.3.0 is installed, but this Python has no module tensorrt → make the virtual environment with --system-site-packages",
+            "TensorRT 10.3.0 is installed, but this Python has no module tensorrt → make the "
+            "virtual environment with --system-site-packages",
         ),
         (
             {
@@ -130,19 +167,28 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(machine: Machine, tensorrt: s
                 "distributions": {"tensorrt": "11.4.1"},
                 "tensorrt_libraries": {"8.6.2": (Path("/usr/lib/libnvinfer.so.8.6.2"),)},
             },
-            "two versions of TensorRT are on the path: libnvinfer at /usr/lib/libnvinfer.so.8.6.2 is 8.6.2, the Python module is 11.4.1 → remove one",
+            "two versions of TensorRT are on the path: libnvinfer at /usr/lib/libnvinfer.so.8.6.2 "
+            "is 8.6.2, the Python module is 11.4.1 → remove one",
         ),
         (
             {
                 "has_tensorrt_module": True,
-                "tensorrt_libraries": {"10": (Path("/venv/libnvinfer.so.10"),), "8.6.2": (Path("/usr/lib/libnvinfer.so.8.6.2"),)},
+                "tensorrt_libraries": {
+                    "10": (Path("/venv/libnvinfer.so.10"),),
+                    "8.6.2": (Path("/usr/lib/libnvinfer.so.8.6.2"),),
+                },
             },
-            "two versions of TensorRT are on the path: libnvinfer at /venv/libnvinfer.so.10 is 10, libnvinfer at /usr/lib/libnvinfer.so.8.6.2 is 8.6.2",
+            "two versions of TensorRT are on the path: libnvinfer at /venv/libnvinfer.so.10 is 10, "
+            "libnvinfer at /usr/lib/libnvinfer.so.8.6.2 is 8.6.2",
         ),
     ],
 )
-def test_what_is_wrong_with_its_software(machine: Machine, changes: dict[str, object], told: str) -> None:
-    found = judge(machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, **{"driver": RTX3060, **changes}))  # type: ignore[arg-type]
+def test_what_is_wrong_with_its_software(
+    machine: Machine, changes: dict[str, object], told: str
+) -> None:
+    found = judge(
+        machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, **{"driver": RTX3060, **changes})
+    )  # type: ignore[arg-type]
     assert told in _messages(found)
     assert len(found.findings) == 1
 
@@ -150,7 +196,9 @@ def test_what_is_wrong_with_its_software(machine: Machine, changes: dict[str, ob
 @pytest.mark.parametrize(
     "changes",
     [
-        {"cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"}},  # minor versions of one major serve each other
+        {
+            "cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"}
+        },  # minor versions of one major serve each other
         {
             "has_tensorrt_module": True,
             "distributions": {"tensorrt-cu12": "10.3.0.26"},
@@ -164,7 +212,9 @@ def test_what_is_wrong_with_its_software(machine: Machine, changes: dict[str, ob
     ],
 )
 def test_what_is_right_with_it(machine: Machine, changes: dict[str, object]) -> None:
-    found = judge(machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, **{"driver": RTX3060, **changes}))  # type: ignore[arg-type]
+    found = judge(
+        machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, **{"driver": RTX3060, **changes})
+    )  # type: ignore[arg-type]
     assert found.findings == ()
 
 
@@ -176,7 +226,11 @@ def test_a_cpu_without_vnni_is_told_that_int8_is_exact_and_slow(machine: Machine
 
 
 def test_a_busy_machine_and_a_small_container(machine: Machine) -> None:
-    files = {**PC_FILES, "proc/loadavg": "4.00 1 1 1/1 1\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}
+    files = {
+        **PC_FILES,
+        "proc/loadavg": "4.00 1 1 1/1 1\n",
+        "sys/fs/cgroup/cpu.max": "50000 100000\n",
+    }
     told = _messages(judge(machine(files), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060)))
     assert "load average 4 on 1 cores" in told
     assert "the container grants 0.5 of 1 cores" in told
@@ -192,7 +246,9 @@ def test_an_orin_nano_with_its_own_tensorrt(machine: Machine) -> None:
     assert (found.target.board.name, found.target.jetpack.version) == ("Jetson Orin Nano", "6.2")
     assert found.traps == ()
     assert (
-        _messages(found) == "the GPU's clock is not locked: latencies will vary with what ran before → sudo jetson_clocks, before measuring"
+        _messages(found)
+        == "the GPU's clock is not locked: latencies will vary with what ran before → sudo "
+        "jetson_clocks, before measuring"
     )
 
 
@@ -200,28 +256,46 @@ def test_an_orin_nano_with_its_own_tensorrt(machine: Machine) -> None:
     ("changes", "keys"),
     [
         ({"dla_compiler": False}, ["no-dla-compiler"]),
-        ({"distributions": {"tensorrt": "10.13.3"}, "tensorrt_libraries": {}}, ["no-sm87-kernels", "tensorrt-not-of-jetpack"]),
+        (
+            {"distributions": {"tensorrt": "10.13.3"}, "tensorrt_libraries": {}},
+            ["no-sm87-kernels", "tensorrt-not-of-jetpack"],
+        ),
         ({"distributions": {}, "has_tensorrt_module": False, "tensorrt_libraries": {}}, []),
     ],
 )
-def test_traps_of_an_orin_nano_are_findings(machine: Machine, changes: dict[str, object], keys: list[str]) -> None:
+def test_traps_of_an_orin_nano_are_findings(
+    machine: Machine, changes: dict[str, object], keys: list[str]
+) -> None:
     found = judge(machine(ORIN_FILES), RUNTIMES, dataclasses.replace(ORIN, **changes))  # type: ignore[arg-type]
     assert [trap.key for trap in found.traps] == keys
-    assert all(trap.message in _messages(found) and trap.fix in _messages(found) for trap in found.traps)
+    assert all(
+        trap.message in _messages(found) and trap.fix in _messages(found) for trap in found.traps
+    )
 
 
 def test_a_jetson_in_a_container_without_its_driver(machine: Machine) -> None:
-    told = _messages(judge(machine(ORIN_FILES), RUNTIMES, dataclasses.replace(NOTHING, dla_compiler=True)))
+    told = _messages(
+        judge(machine(ORIN_FILES), RUNTIMES, dataclasses.replace(NOTHING, dla_compiler=True))
+    )
     assert "libcuda.so.1 is not found" in told
     assert "--runtime nvidia on Jetson" in told
 
 
 def test_releases_that_the_table_does_not_list(machine: Machine) -> None:
-    newer = {**ORIN_FILES, "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("4.3", "4.7")}
-    assert "JetPack 6.2.1 (36.4.4) is the last before it and stands for it" in _messages(judge(machine(newer), RUNTIMES, ORIN))
-    unknown = {**ORIN_FILES, "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("R36", "R41")}
-    assert "Jetson Linux 41.4.3 is not in edgekit's device table: its traps are not known" in _messages(
-        judge(machine(unknown), RUNTIMES, ORIN)
+    newer = {
+        **ORIN_FILES,
+        "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("4.3", "4.7"),
+    }
+    assert "JetPack 6.2.1 (36.4.4) is the last before it and stands for it" in _messages(
+        judge(machine(newer), RUNTIMES, ORIN)
+    )
+    unknown = {
+        **ORIN_FILES,
+        "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("R36", "R41"),
+    }
+    assert (
+        "Jetson Linux 41.4.3 is not in edgekit's device table: its traps are not known"
+        in _messages(judge(machine(unknown), RUNTIMES, ORIN))
     )
 
 
@@ -232,10 +306,14 @@ def test_releases_that_the_table_does_not_list(machine: Machine) -> None:
 def on_an_orin(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = machine(ORIN_FILES)
     monkeypatch.setattr(doctor, "describe", lambda: environment)
-    monkeypatch.setattr(doctor, "accelerators", lambda: dataclasses.replace(ORIN, dla_compiler=False))
+    monkeypatch.setattr(
+        doctor, "accelerators", lambda: dataclasses.replace(ORIN, dla_compiler=False)
+    )
 
 
-def test_the_command_shows_the_machine_its_row_and_its_traps(on_an_orin: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_the_machine_its_row_and_its_traps(
+    on_an_orin: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert execute(["doctor"]) == 0
     told = capsys.readouterr().out
     for line in (

@@ -16,7 +16,9 @@ from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
 
-SMALL = 72  # pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of padding
+# pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of
+# padding
+SMALL = 72
 
 
 def is_dense(variant: Variant) -> bool:
@@ -25,39 +27,53 @@ def is_dense(variant: Variant) -> bool:
 
 
 def narrowed(variant: Variant, photos: NDArray[np.float32]) -> nn.Module:
-    """AlexNet or VGG, untrained, with dense layers of 64 and, so that photos may be small, without the pooling in front, which does nothing at its own size."""
+    """AlexNet or VGG, untrained, with dense layers of 64 and, so that photos may be small, without
+    the pooling in front, which does nothing at its own size.
+    """
     torch.manual_seed(0)
     network = create_model(variant.name).eval()
     network.avgpool = nn.Identity()
     with torch.inference_mode():
         features = network.features(torch.from_numpy(photos[:1])).numel()
     dense = [i for i, module in enumerate(network.classifier) if isinstance(module, nn.Linear)]
-    for i, (given, made) in zip(dense, ((features, 64), (64, 64), (64, variant.num_classes)), strict=True):
+    for i, (given, made) in zip(
+        dense, ((features, 64), (64, 64), (64, variant.num_classes)), strict=True
+    ):
         network.classifier[i] = nn.Linear(given, made)
     settle_statistics(network, torch.from_numpy(photos))
     return network
 
 
 def _size(variant: Variant) -> int:
-    """LeNet's is fixed, and the classifiers of AlexNet and VGG read a map of 6 × 6 or 7 × 7 pixels."""
+    """LeNet's is fixed, and the classifiers of AlexNet and VGG read a map of 6 × 6 or 7 ×
+    7 pixels.
+    """
     return variant.transform.size if variant.family in ("lenet", "alexnet", "vgg") else SMALL
 
 
 @pytest.fixture(scope="session")
 def images() -> Callable[..., NDArray[np.float32]]:
-    """So many different photos, ``(count, channels, size, size)``, at the smallest sensible size unless one is given."""
+    """So many different photos, ``(count, channels, size, size)``, at the smallest sensible size
+    unless one is given.
+    """
 
     def prepare(variant: Variant, count: int, size: int | None = None) -> NDArray[np.float32]:
         t, size = variant.transform, size or _size(variant)
-        spec = InputSpec(variant.in_channels, size, size, t.resize / t.size, t.interpolation, t.mean, t.std)
-        return PreparedImages(ImageFolder(Path(), tuple(photos())).spread(count).paths, spec).stack()
+        spec = InputSpec(
+            variant.in_channels, size, size, t.resize / t.size, t.interpolation, t.mean, t.std
+        )
+        return PreparedImages(
+            ImageFolder(Path(), tuple(photos())).spread(count).paths, spec
+        ).stack()
 
     return prepare
 
 
 @pytest.fixture(scope="session")
 def untrained(images: Callable[..., NDArray[np.float32]]) -> Callable[[Variant], nn.Module]:
-    """A network with seeded random weights and the batch-norm statistics of photos, in evaluation mode."""
+    """A network with seeded random weights and the batch-norm statistics of photos, in evaluation
+    mode.
+    """
 
     def build(variant: Variant) -> nn.Module:
         torch.manual_seed(0)

@@ -1,4 +1,6 @@
-"""An INT8 graph as these tests read it: from the file alone, by onnx, with nothing of what placed the quantizers."""
+"""An INT8 graph as these tests read it: from the file alone, by onnx, with nothing of what placed
+the quantizers.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,17 @@ MOVERS = ("MaxPool", "Reshape", "Transpose", "Flatten", "Split", "Slice", "Conca
 
 
 class Graph:
-    """Nodes by what they make and by what they read; constants as arrays; shapes for a batch of one."""
+    """Nodes by what they make and by what they read; constants as arrays; shapes for a batch of
+    one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.proto = onnx.load(path)
         self.nodes = list(self.proto.graph.node)
-        self.constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in self.proto.graph.initializer}
+        self.constants = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in self.proto.graph.initializer
+        }
         self.producer = {name: node for node in self.nodes for name in node.output}
         self.image = self.proto.graph.input[0].name
 
@@ -44,7 +51,10 @@ class Graph:
         proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
         del proto.graph.value_info[:]
         known = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
-        return {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in (*known.input, *known.value_info, *known.output)}
+        return {
+            v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+            for v in (*known.input, *known.value_info, *known.output)
+        }
 
     def of(self, *op_types: str) -> Iterator[NodeProto]:
         return (node for node in self.nodes if node.op_type in op_types)
@@ -67,12 +77,18 @@ class Graph:
 
     def scale(self, value: str) -> float:
         """Of a value that is read as int8, or that a quantizer reads."""
-        node = self.producer[value] if self.is_int8(value) else next(r for r in self.readers[value] if r.op_type == QUANTIZE)
+        node = (
+            self.producer[value]
+            if self.is_int8(value)
+            else next(r for r in self.readers[value] if r.op_type == QUANTIZE)
+        )
         return float(self.constants[node.input[1]])
 
     def behind_quantizer(self, value: str) -> str:
         """The value that was quantized to become this one, or the value itself."""
-        return self.producer[self.producer[value].input[0]].input[0] if self.is_int8(value) else value
+        return (
+            self.producer[self.producer[value].input[0]].input[0] if self.is_int8(value) else value
+        )
 
     def weight(self, layer: NodeProto) -> NDArray[np.generic]:
         """As stored: codes where it is int8."""
@@ -82,10 +98,14 @@ class Graph:
     def macs(self, layer: NodeProto) -> int:
         """Multiply-accumulates for one image."""
         shape = self.weight(layer).shape
-        return prod(shape) * (prod(self.shapes[layer.output[0]][2:]) if layer.op_type == "Conv" else 1)
+        return prod(shape) * (
+            prod(self.shapes[layer.output[0]][2:]) if layer.op_type == "Conv" else 1
+        )
 
     def gates(self) -> Iterator[tuple[NodeProto, bool]]:
-        """Every product of a value and a sigmoid, and whether the sigmoid is of that same value: SiLU; else it is squeeze-and-excitation's."""
+        """Every product of a value and a sigmoid, and whether the sigmoid is of that same value:
+        SiLU; else it is squeeze-and-excitation's.
+        """
         for node in self.of("Mul"):
             sources = [self.behind_quantizer(name) for name in self.computed(node)]
             for value, gate in (sources, sources[::-1]) if len(sources) == 2 else ():

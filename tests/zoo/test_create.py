@@ -1,4 +1,6 @@
-"""``create_model`` as a user meets it: its arguments, its feature maps, what it imports, what it says when it is wrong."""
+"""``create_model`` as a user meets it: its arguments, its feature maps, what it imports, what it
+says when it is wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from torch import nn
 from edgekit.models import Variant, create_model, find, near_matches, variants
 
 LIGHTEST = {v.builder: v for v in sorted(variants().values(), key=lambda v: v.params, reverse=True)}
-ONE_OF_EACH = pytest.mark.parametrize("variant", LIGHTEST.values(), ids=lambda variant: variant.name)
+ONE_OF_EACH = pytest.mark.parametrize(
+    "variant", LIGHTEST.values(), ids=lambda variant: variant.name
+)
 MODULES = sorted({v.family for v in variants().values()})
 
 
-@pytest.mark.parametrize("spelling", ["mobilenetv2", "mobilenet_v2", "MobileNet-V2", "mobilenetv2_100"])
+@pytest.mark.parametrize(
+    "spelling", ["mobilenetv2", "mobilenet_v2", "MobileNet-V2", "mobilenetv2_100"]
+)
 def test_spellings_are_one_name(spelling: str) -> None:
     assert find(spelling) is variants()["mobilenetv2"]
 
@@ -69,8 +75,12 @@ def test_no_classes_and_no_channels_are_refused(wrong: dict[str, int]) -> None:
 
 @ONE_OF_EACH
 @torch.inference_mode()
-def test_feature_maps_of_a_photo(variant: Variant, images: Callable[[Variant, int], NDArray[np.float32]]) -> None:
-    """One map a stride, finest first, with the channels it claims, alive and different for different photos."""
+def test_feature_maps_of_a_photo(
+    variant: Variant, images: Callable[[Variant, int], NDArray[np.float32]]
+) -> None:
+    """One map a stride, finest first, with the channels it claims, alive and different for
+    different photos.
+    """
     torch.manual_seed(0)
     extractor = create_model(variant.name, features_only=True).eval()
     photos = torch.from_numpy(images(variant, 2))
@@ -80,9 +90,13 @@ def test_feature_maps_of_a_photo(variant: Variant, images: Callable[[Variant, in
     assert [m.shape[:2] for m in maps] == [(2, c) for c in channels]
     side = photos.shape[-1]
     for feature, reduction in zip(maps, reductions, strict=True):
-        assert abs(feature.shape[-1] - side / reduction) <= {"lenet": 8, "alexnet": 6}.get(variant.family, 1)  # unpadded borders
+        assert abs(feature.shape[-1] - side / reduction) <= {"lenet": 8, "alexnet": 6}.get(
+            variant.family, 1
+        )  # unpadded borders
         assert feature.isfinite().all()
-        assert float((feature[0] - feature[1]).abs().max()) > 0.01 * float(feature.max() - feature.min())
+        assert float((feature[0] - feature[1]).abs().max()) > 0.01 * float(
+            feature.max() - feature.min()
+        )
 
 
 def test_another_class_count_keeps_everything_else() -> None:
@@ -90,18 +104,30 @@ def test_another_class_count_keeps_everything_else() -> None:
     ten = create_model("resnet18", num_classes=10)
     torch.manual_seed(0)
     thousand = create_model("resnet18")
-    shapes = {key: (a.shape, thousand.state_dict()[key].shape) for key, a in ten.state_dict().items()}
+    shapes = {
+        key: (a.shape, thousand.state_dict()[key].shape) for key, a in ten.state_dict().items()
+    }
     assert {key for key, (a, b) in shapes.items() if a != b} == {"fc.weight", "fc.bias"}
     assert shapes["fc.weight"] == ((10, 512), (1000, 512))
 
 
 def test_pretrained_with_another_class_count_says_that_the_classifier_is_fresh() -> None:
     shipped = create_model("lenet5", pretrained=True)
-    with pytest.warns(UserWarning, match="lenet5: weights for 10 classes, the network has 4: its classifier is freshly initialised"):
+    with pytest.warns(
+        UserWarning,
+        match="lenet5: weights for 10 classes, the network has 4: its classifier is freshly "
+        "initialised",
+    ):
         model = create_model("lenet5", pretrained=True, num_classes=4)
     assert isinstance(model, nn.Module)
-    equal = {key: value.shape == other.shape and torch.equal(value, other) for (key, value), other in _pairs(shipped, model)}
-    assert {key for key, same in equal.items() if not same} == {"classifier.5.weight", "classifier.5.bias"}
+    equal = {
+        key: value.shape == other.shape and torch.equal(value, other)
+        for (key, value), other in _pairs(shipped, model)
+    }
+    assert {key for key, same in equal.items() if not same} == {
+        "classifier.5.weight",
+        "classifier.5.bias",
+    }
 
 
 def _pairs(a: nn.Module, b: nn.Module) -> list[tuple[tuple[str, torch.Tensor], torch.Tensor]]:

@@ -1,8 +1,11 @@
-"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, halve, build a plan.
+"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, halve, build a
+plan.
 
-One variant of every structure is taken here: each builder, each kind of block, each number of groups, each activation, and for scaled networks the
-smallest. What differs from those in width or in the number of like blocks alone is left to ``benchmarks/zoo_export.py``, which takes every variant at
-its own input size; ``test_tables.py`` checks that its results are there for all of them and pass. AlexNet's and VGG's dense layers are narrowed.
+One variant of every structure is taken here: each builder, each kind of block, each number of
+groups, each activation, and for scaled networks the smallest. What differs from those in width or
+in the number of like blocks alone is left to ``benchmarks/zoo_export.py``, which takes every
+variant at its own input size; ``test_tables.py`` checks that its results are there for all of them
+and pass. AlexNet's and VGG's dense layers are narrowed.
 """
 
 from __future__ import annotations
@@ -34,17 +37,45 @@ from tests.zoo import recorded
 from tests.zoo.conftest import SMALL, is_dense, narrowed
 
 FAST = [
-    *("lenet5", "lenet5_1998", "googlenet", "googlenet_nobn", "resnet18", "resnet50", "resnext50_32x4d"),
-    *("mobilenetv1_025", "mobilenetv2_035", "mobilenetv3_small_035", "mobilenetv3_small_minimalistic", "mobilenetv3_large_035"),
-    *("shufflenetv1_g1_025", "shufflenetv1_g2_025", "shufflenetv1_g3_025", "shufflenetv1_g4_025", "shufflenetv1_g8_025"),
+    *(
+        "lenet5",
+        "lenet5_1998",
+        "googlenet",
+        "googlenet_nobn",
+        "resnet18",
+        "resnet50",
+        "resnext50_32x4d",
+    ),
+    *(
+        "mobilenetv1_025",
+        "mobilenetv2_035",
+        "mobilenetv3_small_035",
+        "mobilenetv3_small_minimalistic",
+        "mobilenetv3_large_035",
+    ),
+    *(
+        "shufflenetv1_g1_025",
+        "shufflenetv1_g2_025",
+        "shufflenetv1_g3_025",
+        "shufflenetv1_g4_025",
+        "shufflenetv1_g8_025",
+    ),
     *("shufflenetv2_x0_5", "efficientnet_b0", "efficientnet_lite0", "efficientnetv2_b0"),
 ]
 SLOW = [
     *("alexnet", "alexnet_lrn", "vgg11", "vgg11_bn", "resnet34", "mobilenetv3_large_minimalistic"),
-    *("efficientnet_b1", "efficientnet_b5", "efficientnet_lite3", "efficientnetv2_b1", "efficientnetv2_s"),
+    *(
+        "efficientnet_b1",
+        "efficientnet_b5",
+        "efficientnet_lite3",
+        "efficientnetv2_b1",
+        "efficientnetv2_s",
+    ),
 ]
 IMAGES = 4
-SLACK_DB = 3.0  # untrained networks amplify single roundings, which differ between two ways to compute
+SLACK_DB = (
+    3.0  # untrained networks amplify single roundings, which differ between two ways to compute
+)
 
 
 @dataclass(frozen=True)
@@ -63,26 +94,37 @@ class Exported:
 
     def run(self, artifact: Artifact, batch: int) -> NDArray[np.float32]:
         with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
-            runs = [session.run({"input": self.images[i : i + batch]})["logits"] for i in range(0, len(self.images), batch)]
+            runs = [
+                session.run({"input": self.images[i : i + batch]})["logits"]
+                for i in range(0, len(self.images), batch)
+            ]
         return np.concatenate(runs)
 
     @property
     def least_sqnr(self) -> float:
-        """What torch's own FP16 reaches, which depends on how deep and how wide the network is, less the slack."""
+        """What torch's own FP16 reaches, which depends on how deep and how wide the network is,
+        less the slack.
+        """
         return compare(self.expected, self.torch_fp16).sqnr - SLACK_DB
 
 
 def in_half(network: nn.Module, photos: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits of torch's FP16 kernels; it has none for local response normalisation, which stays FP32."""
+    """Logits of torch's FP16 kernels; it has none for local response normalisation, which stays
+    FP32.
+    """
     halved = copy.deepcopy(network).half()
     for module in halved.modules():
         if isinstance(module, nn.LocalResponseNorm):
-            module.register_forward_pre_hook(lambda _module, inputs: tuple(x.float() for x in inputs))
+            module.register_forward_pre_hook(
+                lambda _module, inputs: tuple(x.float() for x in inputs)
+            )
             module.register_forward_hook(lambda _module, _inputs, output: output.half())
     return halved(torch.from_numpy(photos).half()).float().numpy()
 
 
-@pytest.fixture(scope="module", params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.fixture(
+    scope="module", params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
 def exported(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -98,33 +140,56 @@ def exported(
         torch_fp16 = in_half(network, photos)
     traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
     simplified, notes = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
-    half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, photos)).artifact
+    half = halve(
+        simplified, folder / "half.onnx", HalfConfig(), observe(simplified, photos)
+    ).artifact
     twin = rounding_twin(half, folder / "twin.onnx")
-    yield Exported(variant, photos, expected, torch_fp16, traced, simplified, half, twin, tuple(notes))
+    yield Exported(
+        variant, photos, expected, torch_fp16, traced, simplified, half, twin, tuple(notes)
+    )
     shutil.rmtree(folder)
 
 
 def test_the_graph_is_simplified_and_typed(exported: Exported) -> None:
     assert exported.notes == ()
     fp32, fp16 = onnx.load(exported.simplified.path), onnx.load(exported.half.path)
-    assert {"BatchNormalization", "Identity", "Dropout", "Constant"}.isdisjoint(node.op_type for node in fp32.graph.node)
-    weights = [t for t in fp16.graph.initializer if len(t.dims) > 1 and t.data_type == onnx.TensorProto.FLOAT]
+    assert {"BatchNormalization", "Identity", "Dropout", "Constant"}.isdisjoint(
+        node.op_type for node in fp32.graph.node
+    )
+    weights = [
+        t
+        for t in fp16.graph.initializer
+        if len(t.dims) > 1 and t.data_type == onnx.TensorProto.FLOAT
+    ]
     assert weights == []
     assert exported.half.megabytes < 0.55 * exported.simplified.megabytes + 0.05
 
 
 def test_the_recorded_row_is_of_this_code(exported: Exported) -> None:
-    """What does not depend on the photos or their size: how many nodes are left, and how large the files are."""
+    """What does not depend on the photos or their size: how many nodes are left, and how large the
+    files are.
+    """
     row = recorded.EXPORTS[exported.variant.name]
-    assert row["nodes"] == len(onnx.load(exported.simplified.path, load_external_data=False).graph.node)
-    for form, artifact in () if is_dense(exported.variant) else (("fp32", exported.simplified), ("fp16", exported.half)):
+    assert row["nodes"] == len(
+        onnx.load(exported.simplified.path, load_external_data=False).graph.node
+    )
+    for form, artifact in (
+        ()
+        if is_dense(exported.variant)
+        else (("fp32", exported.simplified), ("fp16", exported.half))
+    ):
         assert artifact.megabytes == pytest.approx(row["megabytes"][form], rel=0.01, abs=0.01), form
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fp32_agrees_with_torch_at_any_batch(exported: Exported, batch: int) -> None:
     for artifact in (exported.traced, exported.simplified):
-        assert DEFAULT_GATES["fp32"].failures(compare(exported.expected, exported.run(artifact, batch))) == ()
+        assert (
+            DEFAULT_GATES["fp32"].failures(
+                compare(exported.expected, exported.run(artifact, batch))
+            )
+            == ()
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -140,6 +205,8 @@ def test_onnxruntime_loads_the_fp16_graph(exported: Exported) -> None:
 
 def test_tensorrt_rtx_builds_a_plan(exported: Exported, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    plan = TENSORRT_RTX.build(exported.half, tmp_path / "engine.plan", BuildConfig("sm86", profiles=((1, 1, 8),)))
+    plan = TENSORRT_RTX.build(
+        exported.half, tmp_path / "engine.plan", BuildConfig("sm86", profiles=((1, 1, 8),))
+    )
     assert plan.path.stat().st_size > 0.3 * exported.half.path.stat().st_size
     plan.path.unlink()

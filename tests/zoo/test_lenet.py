@@ -29,7 +29,13 @@ ROW = WEIGHTS["lenet5"]
 def labelled() -> tuple[list[Image.Image], NDArray[np.int64]]:
     """The first 256 test images of Fashion-MNIST (fashion_mnist.LICENSE) and their labels."""
     sheet = Image.open(HERE / "fashion_mnist.png")
-    labels = np.array([int(digit) for digit in (HERE / "fashion_mnist.txt").read_text(encoding="utf-8") if digit.isdigit()])
+    labels = np.array(
+        [
+            int(digit)
+            for digit in (HERE / "fashion_mnist.txt").read_text(encoding="utf-8")
+            if digit.isdigit()
+        ]
+    )
     corners = [(SIDE * (i % COLUMNS), SIDE * (i // COLUMNS)) for i in range(len(labels))]
     return [sheet.crop((x, y, x + SIDE, y + SIDE)) for x, y in corners], labels
 
@@ -43,11 +49,15 @@ def test_the_sample_is_what_it_says() -> None:
 
 @torch.inference_mode()
 def test_accuracy_on_labelled_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least what was measured on all 10,000, less three standard deviations of a share of 256."""
+    """At least what was measured on all 10,000, less three standard deviations of a share
+    of 256.
+    """
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
     model = create_model("lenet5", pretrained=True).eval()
     images, labels = labelled()
-    spec = InputSpec(1, SIDE, SIDE, 1.0, ROW.transform.interpolation, ROW.transform.mean, ROW.transform.std)
+    spec = InputSpec(
+        1, SIDE, SIDE, 1.0, ROW.transform.interpolation, ROW.transform.mean, ROW.transform.std
+    )
     logits = model(torch.from_numpy(np.stack([preprocess(image, spec) for image in images])))
     accuracy = float((logits.argmax(1).numpy() == labels).mean())
     assert ROW.top1 is not None
@@ -56,7 +66,11 @@ def test_accuracy_on_labelled_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_repeats_what_the_training_measured() -> None:
-    result = json.loads((HERE.parents[1] / "benchmarks" / "results" / "train_lenet.json").read_text(encoding="utf-8"))
+    result = json.loads(
+        (HERE.parents[1] / "benchmarks" / "results" / "train_lenet.json").read_text(
+            encoding="utf-8"
+        )
+    )
     assert ROW.top1 == pytest.approx(100 * result["test_accuracy"])
     assert result["test_accuracy"] >= 0.90
     assert result["test_images"] == 10_000
@@ -65,14 +79,20 @@ def test_the_table_repeats_what_the_training_measured() -> None:
     assert len(ROW.labels) == 10
 
 
-def test_the_weights_need_no_cache_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_need_no_cache_and_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     assert fetch(ROW, offline=True) == SHIPPED / ROW.file
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_bundle_names_clothes(tmp_path: Path) -> None:
-    report = export(ExportRequest(NetworkRequest("lenet5", offline=True), "fp16", tmp_path / "bundle", bench=False))
+    report = export(
+        ExportRequest(
+            NetworkRequest("lenet5", offline=True), "fp16", tmp_path / "bundle", bench=False
+        )
+    )
     assert report.failures == ()
     assert report.weights.trained
     bundle = Bundle.open(tmp_path / "bundle")

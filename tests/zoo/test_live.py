@@ -1,4 +1,6 @@
-"""Untrained networks must still answer to what they see: parity of dead activations would prove nothing."""
+"""Untrained networks must still answer to what they see: parity of dead activations would prove
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,22 @@ from torch import nn
 from edgekit.models import Variant, variants
 
 HEAVY = 50e6  # parameters
-EVERY = [pytest.param(v, id=v.name, marks=[pytest.mark.slow] if v.params > HEAVY else []) for v in variants().values()]
+EVERY = [
+    pytest.param(v, id=v.name, marks=[pytest.mark.slow] if v.params > HEAVY else [])
+    for v in variants().values()
+]
 
 
 @pytest.mark.parametrize("variant", EVERY)
 @torch.inference_mode()
 def test_activations_live_through_the_last_layer(
-    variant: Variant, images: Callable[[Variant, int], NDArray[np.float32]], untrained: Callable[[Variant], nn.Module]
+    variant: Variant,
+    images: Callable[[Variant, int], NDArray[np.float32]],
+    untrained: Callable[[Variant], nn.Module],
 ) -> None:
-    """Two photos give logits that differ by at least 1 % of their spread; nothing overflows, explodes or is lost in FP16."""
+    """Two photos give logits that differ by at least 1 % of their spread; nothing overflows,
+    explodes or is lost in FP16.
+    """
     logits = untrained(variant)(torch.from_numpy(images(variant, 2)))
     assert logits.shape == (2, variant.num_classes)
     assert logits.isfinite().all()

@@ -1,4 +1,6 @@
-"""``settle_statistics`` gives untrained networks the batch-norm statistics of real images, and changes nothing else."""
+"""``settle_statistics`` gives untrained networks the batch-norm statistics of real images, and
+changes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_every_batch_norm_sees_zero_mean_and_unit_variance(photos: torch.Tensor)
     seen: list[tuple[float, float]] = []
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(lambda _module, _inputs, y: seen.append((float(y.mean()), float(y.var()))))
+            module.register_forward_hook(
+                lambda _module, _inputs, y: seen.append((float(y.mean()), float(y.var())))
+            )
     with torch.no_grad():
         model.eval()(photos)
     assert len(seen) > 40
@@ -42,13 +46,21 @@ def test_weights_modes_and_momenta_stay(photos: torch.Tensor) -> None:
     model.features.eval()
     before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
     settle_statistics(model, photos)
-    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert {key.rpartition(".")[2] for key in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+    moved = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert {key.rpartition(".")[2] for key in moved} == {
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
     assert [m.training for m in model.modules()] == modes
     assert {m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
 
 
-def test_rounding_no_longer_decides_a_deep_network(images: Callable[[Variant, int], NDArray[np.float32]]) -> None:
+def test_rounding_no_longer_decides_a_deep_network(
+    images: Callable[[Variant, int], NDArray[np.float32]],
+) -> None:
     """EfficientNet-B5 in single and double precision, before and after."""
     variant = variants()["efficientnet_b5"]
     photos = torch.from_numpy(images(variant, 8))

@@ -1,4 +1,6 @@
-"""The tables of README.md and docs/zoo.md are those of the catalogue; every variant has been exported, and passed."""
+"""The tables of README.md and docs/zoo.md are those of the catalogue; every variant has been
+exported, and passed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from edgekit.models import create_model, variants
 from tests.zoo.kernels import too_narrow
 from tests.zoo.recorded import EXPORTS, INT8, ROOT
 
-FP16 = 20.0  # dB; untrained networks amplify rounding, the more so the deeper: test_export.py asks as much as torch's own FP16 reaches
+# dB; untrained networks amplify rounding, the more so the deeper: test_export.py asks as much as
+# torch's own FP16 reaches
+FP16 = 20.0
 EVERY_ROW = pytest.mark.parametrize("row", EXPORTS.values(), ids=lambda row: row["name"])
 
 
@@ -31,7 +35,9 @@ def make_zoo() -> ModuleType:
 @pytest.mark.parametrize("name", ["README.md", "docs/zoo.md"])
 def test_tables_are_up_to_date(name: str, make_zoo: ModuleType) -> None:
     path = ROOT / name
-    assert path.read_text(encoding="utf-8") == make_zoo.rendered()[path], "run python docs/make_zoo.py"
+    assert path.read_text(encoding="utf-8") == make_zoo.rendered()[path], (
+        "run python docs/make_zoo.py"
+    )
 
 
 def test_readme_counts_every_network(make_zoo: ModuleType) -> None:
@@ -42,7 +48,13 @@ def test_readme_counts_every_network(make_zoo: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<!-- zoo:begin -->", "<!-- zoo:end --><!-- zoo:begin -->", "<!-- zoo:begin -->" * 2 + "<!-- zoo:end -->"]
+    "text",
+    [
+        "",
+        "<!-- zoo:begin -->",
+        "<!-- zoo:end --><!-- zoo:begin -->",
+        "<!-- zoo:begin -->" * 2 + "<!-- zoo:end -->",
+    ],
 )
 def test_markers_that_do_not_pair_are_refused(text: str, make_zoo: ModuleType) -> None:
     with pytest.raises(ValueError, match="zoo:begin"):
@@ -56,7 +68,9 @@ def test_what_is_around_a_table_stays(make_zoo: ModuleType) -> None:
 
 def test_every_variant_has_been_exported() -> None:
     assert list(EXPORTS) == list(variants())
-    assert [row["size"] for row in EXPORTS.values()] == [variant.transform.size for variant in variants().values()]
+    assert [row["size"] for row in EXPORTS.values()] == [
+        variant.transform.size for variant in variants().values()
+    ]
 
 
 @EVERY_ROW
@@ -68,13 +82,17 @@ def test_every_export_passed(row: dict[str, Any]) -> None:
     assert row["plan_error"] is None
     assert row["megabytes"]["plan"] > 0
     parameters = 4e-6 * variants()[row["name"]].params
-    assert row["megabytes"]["fp32"] == pytest.approx(parameters, rel=0.03, abs=0.15)  # less norms' statistics, with the graph itself
+    assert row["megabytes"]["fp32"] == pytest.approx(
+        parameters, rel=0.03, abs=0.15
+    )  # less norms' statistics, with the graph itself
     assert row["megabytes"]["fp16"] < 0.55 * row["megabytes"]["fp32"] + 0.05
 
 
 @EVERY_ROW
 def test_no_more_nodes_than_onnxslim_leaves(row: dict[str, Any]) -> None:
-    """torchvision writes ShuffleNetV2's mean as one ReduceMean; ours is GlobalAveragePool and Flatten, which docs/zoo.md explains."""
+    """torchvision writes ShuffleNetV2's mean as one ReduceMean; ours is GlobalAveragePool and
+    Flatten, which docs/zoo.md explains.
+    """
     if row["slim_nodes"] is None:
         pytest.skip("torchvision does not have it")
     assert row["nodes"] <= row["slim_nodes"] + row["name"].startswith("shufflenetv2")
@@ -82,7 +100,9 @@ def test_no_more_nodes_than_onnxslim_leaves(row: dict[str, Any]) -> None:
 
 def test_every_variant_has_been_taken_to_int8() -> None:
     assert list(INT8) == list(variants())
-    assert [row["size"] for row in INT8.values()] == [variant.transform.size for variant in variants().values()]
+    assert [row["size"] for row in INT8.values()] == [
+        variant.transform.size for variant in variants().values()
+    ]
 
 
 @pytest.mark.parametrize("row", INT8.values(), ids=lambda row: row["name"])
@@ -94,4 +114,6 @@ def test_every_form_of_int8_runs_and_builds(row: dict[str, Any]) -> None:
     assert sum(row["float_layers"].values()) == len(narrow)
     assert (row["macs_in_int8"] == 1) == (not narrow)
     weights, stored = row["megabytes"]["fp32"], row["megabytes"]["int8"]
-    assert stored < 0.3 * weights + 0.3 or row["macs_in_int8"] < 0.9  # a byte a weight, and names, scales and nodes
+    assert (
+        stored < 0.3 * weights + 0.3 or row["macs_in_int8"] < 0.9
+    )  # a byte a weight, and names, scales and nodes

@@ -1,4 +1,6 @@
-"""``edgekit bench``: what is faster, measured in turns and only where it still computes the same."""
+"""``edgekit bench``: what is faster, measured in turns and only where it still computes
+the same.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +18,47 @@ def command(
     bundles: list[Path] = typer.Argument(help="One bundle's folder or more.", show_default=False),
     runtime: str | None = typer.Option(
         None,
-        help="One or more of torch and what `edgekit doctor` lists, with commas; the first is the reference. "
+        help="One or more of torch and what `edgekit doctor` lists, with commas; the first is the "
+        "reference. "
         "By default all that are here, without torch.",
         show_default=False,
     ),
     batch: int | None = typer.Option(
-        None, min=1, max=1024, help="Images at once; by default the bundles' static batch, or 1.", show_default=False
+        None,
+        min=1,
+        max=1024,
+        help="Images at once; by default the bundles' static batch, or 1.",
+        show_default=False,
     ),
-    threads: int | None = typer.Option(None, min=1, max=1024, help="CPU threads; by default half of the cores.", show_default=False),
-    seconds: float = typer.Option(3.0, min=0.1, max=600, help="How long each candidate is measured; 15 runs at least."),
-    streams: int = typer.Option(1, min=1, max=64, help="For engines: the throughput with so many streams as well."),
-    out_file: Path | None = typer.Option(None, "--out", help="Write the json here as well.", show_default=False),
+    threads: int | None = typer.Option(
+        None, min=1, max=1024, help="CPU threads; by default half of the cores.", show_default=False
+    ),
+    seconds: float = typer.Option(
+        3.0, min=0.1, max=600, help="How long each candidate is measured; 15 runs at least."
+    ),
+    streams: int = typer.Option(
+        1, min=1, max=64, help="For engines: the throughput with so many streams as well."
+    ),
+    out_file: Path | None = typer.Option(
+        None, "--out", help="Write the json here as well.", show_default=False
+    ),
     json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Measure bundles and runtimes in turns, after each has shown its parity.
 
-    Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3 where a runtime cannot run here.
+    Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3
+    where a runtime cannot run here.
     """
     from edgekit.tasks.bench import BenchRequest, bench
 
     chosen = _runtimes(runtime)
     if out_file is not None:
         check_writable("--out", out_file)
-    report = bench(BenchRequest(tuple(bundles), chosen, batch, threads, seconds, streams), LiveProgress(quiet=json))
+    report = bench(
+        BenchRequest(tuple(bundles), chosen, batch, threads, seconds, streams),
+        LiveProgress(quiet=json),
+    )
     document = report.to_json()
     if out_file is not None:
         out_file.write_text(jsonlib.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -52,7 +71,10 @@ def command(
     if report.failures:
         for failure in report.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")
-        err.print("\n[cyan]hint[/]: `edgekit verify --runtime NAME` says more; no speed-up is told of what computes something else")
+        err.print(
+            "\n[cyan]hint[/]: `edgekit verify --runtime NAME` says more; no speed-up is told of "
+            "what computes something else"
+        )
         raise typer.Exit(1)
 
 
@@ -66,6 +88,7 @@ def _runtimes(text: str | None) -> tuple[str, ...]:
         raise InputError(f"--runtime {text}: a name is empty", hint="--runtime torch,onnxruntime")
     if len(set(names)) < len(names):
         raise InputError(
-            f"--runtime {text}: one is named twice", hint="the reference is measured against itself anyway: see the noise floor"
+            f"--runtime {text}: one is named twice",
+            hint="the reference is measured against itself anyway: see the noise floor",
         )
     return names

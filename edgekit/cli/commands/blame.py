@@ -18,17 +18,35 @@ if TYPE_CHECKING:
 
 
 def command(
-    reference: str = typer.Argument(help="What is right: a bundle, an .onnx file, or a network as export takes it.", show_default=False),
+    reference: str = typer.Argument(
+        help="What is right: a bundle, an .onnx file, or a network as export takes it.",
+        show_default=False,
+    ),
     candidate: str = typer.Argument(help="What is asked about: the same.", show_default=False),
     images: Path | None = typer.Option(
-        None, help="Folder of photos; a bundle's golden images by default, or the bundled photos.", show_default=False
+        None,
+        help="Folder of photos; a bundle's golden images by default, or the bundled photos.",
+        show_default=False,
     ),
-    mean: str | None = typer.Option(None, help="Preprocessing of .onnx files that no bundle made: three numbers.", show_default=False),
+    mean: str | None = typer.Option(
+        None,
+        help="Preprocessing of .onnx files that no bundle made: three numbers.",
+        show_default=False,
+    ),
     std: str | None = typer.Option(None, help="The same.", show_default=False),
-    runtime: str = typer.Option("onnxruntime", help="What computes the candidate; `edgekit doctor` lists the runtimes that are here."),
-    limit: int = typer.Option(20, min=1, help="How many layers to list: those that add most error."),
+    runtime: str = typer.Option(
+        "onnxruntime",
+        help="What computes the candidate; `edgekit doctor` lists the runtimes that are here.",
+    ),
+    limit: int = typer.Option(
+        20, min=1, help="How many layers to list: those that add most error."
+    ),
     bound: float = typer.Option(20.0, help="Name the first value whose SQNR is under so many dB."),
-    gate: str = typer.Option("", help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.", show_default=False),
+    gate: str = typer.Option(
+        "",
+        help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.",
+        show_default=False,
+    ),
     json: bool = typer.Option(False, "--json", help="Every layer as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -42,7 +60,15 @@ def command(
     required = parse_gate(gate, Gate())
     if bound != bound:
         raise InputError("--bound nan is no number", hint="--bound 20")
-    request = BlameRequest(reference, candidate, images, parse_numbers("--mean", mean), parse_numbers("--std", std), bound, runtime)
+    request = BlameRequest(
+        reference,
+        candidate,
+        images,
+        parse_numbers("--mean", mean),
+        parse_numbers("--std", std),
+        bound,
+        runtime,
+    )
     with redirect_stdout(sys.stderr):  # a user's factory may print
         found = find_blame(request, LiveProgress(quiet=json))
     failures = required.failures(found.output) if gate else ()
@@ -62,22 +88,39 @@ def _show(found: Blame, limit: int) -> None:
 
     out.print(escape(found.verdict), style="bold")
     if found.below is not None and found.nonfinite is None:
-        out.print(f"{escape(found.below.name)} is the first under {found.bound:g} dB: {decibels(found.below.sqnr)}")
+        out.print(
+            f"{escape(found.below.name)} is the first under {found.bound:g} dB: "
+            f"{decibels(found.below.sqnr)}"
+        )
     listed = [layer for layer in found.layers if layer.rank <= limit]
     width = max(len("layer"), *(len(layer.name) for layer in listed))
     out.print(
-        f"\n{'adds':>4}  {'layer':<{width}}  {'operator':<18}{'before':>11}{'behind':>11}{'its own':>11}{'max-abs':>10}", style="bold"
+        f"\n{'adds':>4}  {'layer':<{width}}  "
+        f"{'operator':<18}{'before':>11}{'behind':>11}{'its own':>11}{'max-abs':>10}",
+        style="bold",
     )
     for layer in listed:
         out.print(_row(layer, width))
     if len(listed) < len(found.layers):
-        out.print(f"      {len(found.layers) - len(listed)} layers that add less are left out (--limit)", style="dim")
+        out.print(
+            f"      {len(found.layers) - len(listed)} layers that add less are left out (--limit)",
+            style="dim",
+        )
     p = found.output
-    end = f"{p.nonfinite} numbers are not finite" if p.nonfinite else f"SQNR {decibels(p.sqnr)}, top-1 agreement {p.top1:.1%}"
+    end = (
+        f"{p.nonfinite} numbers are not finite"
+        if p.nonfinite
+        else f"SQNR {decibels(p.sqnr)}, top-1 agreement {p.top1:.1%}"
+    )
     out.print(f"\noutputs: {end}, on {found.images} images")
-    for what, names in (("the reference", found.only_reference), ("the candidate", found.only_candidate)):
+    for what, names in (
+        ("the reference", found.only_reference),
+        ("the candidate", found.only_candidate),
+    ):
         if names:
-            out.print(f"{len(names)} values are in {what} alone, {escape(names[0])} for one", style="dim")
+            out.print(
+                f"{len(names)} values are in {what} alone, {escape(names[0])} for one", style="dim"
+            )
     for caution in found.cautions:
         out.print(f"note: {escape(caution)}", style="dim")
 
@@ -86,5 +129,7 @@ def _row(layer: LayerBlame, width: int) -> str:
     from edgekit.layerwise.blame import decibels
 
     own = "–" if layer.own is None else decibels(layer.own)
-    numbers = f"{decibels(layer.before):>11}{decibels(layer.sqnr):>11}{own:>11}{layer.max_abs:>10.1e}"
+    numbers = (
+        f"{decibels(layer.before):>11}{decibels(layer.sqnr):>11}{own:>11}{layer.max_abs:>10.1e}"
+    )
     return f"{layer.rank:>4}  {escape(f'{layer.name:<{width}}')}  {layer.op_type:<18}{numbers}"

@@ -21,32 +21,54 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str | None = typer.Option(
         None,
-        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever can run here by default.",
+        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever "
+        "can run here by default.",
         show_default=False,
     ),
     compute_capability: str | None = typer.Option(
-        None, help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by default.", show_default=False
+        None,
+        help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by "
+        "default.",
+        show_default=False,
     ),
     batch: str | None = typer.Option(
-        None, help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.", show_default=False
+        None,
+        help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.",
+        show_default=False,
     ),
     opt_level: int | None = typer.Option(
-        None, min=0, max=5, help="How long kernels are searched for, 0 to 5; 3 by default.", show_default=False
+        None,
+        min=0,
+        max=5,
+        help="How long kernels are searched for, 0 to 5; 3 by default.",
+        show_default=False,
     ),
     workspace: int | None = typer.Option(
-        None, min=1, help="Scratch memory of kernels in MB; what the GPU has by default.", show_default=False
+        None,
+        min=1,
+        help="Scratch memory of kernels in MB; what the GPU has by default.",
+        show_default=False,
     ),
-    dla_core: int | None = typer.Option(None, min=0, help="Put what can run there on this Deep Learning Accelerator.", show_default=False),
+    dla_core: int | None = typer.Option(
+        None,
+        min=0,
+        help="Put what can run there on this Deep Learning Accelerator.",
+        show_default=False,
+    ),
     io: str = typer.Option(
-        "fp32", help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to leave them as the graph has them."
+        "fp32",
+        help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to "
+        "leave them as the graph has them.",
     ),
     force: bool = typer.Option(False, "--force", help="Build again what is there already."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the golden images where a GPU is here.
+    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the
+    golden images where a GPU is here.
 
-    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate; it is not kept then.
+    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate;
+    it is not kept then.
     """
     from edgekit.bundle import Bundle
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -55,16 +77,35 @@ def command(
     asked = named_builder(runtime) if runtime is not None else None
     opened = Bundle.open(bundle)
     config = BuildConfig(
-        compute_capability, parse_profiles(batch), opt_level, workspace, dla_core, timing_cache=timing_folder(), io=parse_io(io)
+        compute_capability,
+        parse_profiles(batch),
+        opt_level,
+        workspace,
+        dla_core,
+        timing_cache=timing_folder(),
+        io=parse_io(io),
     )
-    built = build_with(asked or _fitting_builder(compute_capability), opened, config, LiveProgress(quiet=json), force=force)
+    built = build_with(
+        asked or _fitting_builder(compute_capability),
+        opened,
+        config,
+        LiveProgress(quiet=json),
+        force=force,
+    )
     if json:
         print_json(plainly(built))
     else:
         show(built)
 
 
-def build_with(builder: Builder, bundle: Bundle, config: BuildConfig, progress: Progress, *, force: bool = False) -> Built:
+def build_with(
+    builder: Builder,
+    bundle: Bundle,
+    config: BuildConfig,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> Built:
     from edgekit.tasks.build import build
 
     with progress.step("build"):
@@ -92,7 +133,8 @@ def named_builder(name: str) -> Builder:
 
 
 def _fitting_builder(capability: str | None) -> Builder:
-    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for another machine.
+    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for
+    another machine.
 
     Raises:
         EnvironmentLacks: neither can run here, and no GPU was named.
@@ -107,7 +149,8 @@ def _fitting_builder(capability: str | None) -> Builder:
         if state.ok:
             return builder
     raise EnvironmentLacks(
-        "no engine can be built for this machine: " + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
+        "no engine can be built for this machine: "
+        + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
         hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
     )
 
@@ -117,7 +160,8 @@ def show(built: Built) -> None:
 
     record = built.engine.record
     out.print(
-        f"{escape(str(built.engine.path))}  {built.engine.megabytes:.1f} MB  {record.precision}  {record.runtime} {record.version} {record.sm}"
+        f"{escape(str(built.engine.path))}  {built.engine.megabytes:.1f} MB  {record.precision}  "
+        f"{record.runtime} {record.version} {record.sm}"
     )
     if record.input_step is not None:
         out.print(f"its image is int8: round(value / {record.input_step:.9g}), from -128 to 127")
@@ -127,13 +171,19 @@ def show(built: Built) -> None:
         out.print(escape(line))
     if record.dla:
         on = [placed.layer for placed in record.dla if placed.on_dla]
-        out.print(f"DLA core {record.options.dla_core}: {len(on)} of {len(record.dla)} layers, the rest on the GPU")
+        out.print(
+            f"DLA core {record.options.dla_core}: {len(on)} of {len(record.dla)} layers, the rest "
+            f"on the GPU"
+        )
         for placed in record.dla:
             out.print(f"  {'DLA' if placed.on_dla else 'GPU'}  {escape(placed.layer)}")
     if record.golden is not None:
         g = record.golden
         sqnr = "no difference" if g.sqnr is None else f"SQNR {g.sqnr:.1f} dB"
-        out.print(f"[green]✓[/] {g.images} golden images: max-abs {g.max_abs:.2e}, {sqnr}, {g.flips} flips")
+        out.print(
+            f"[green]✓[/] {g.images} golden images: max-abs {g.max_abs:.2e}, {sqnr}, {g.flips} "
+            f"flips"
+        )
     else:
         out.print(f"built, not run: {record.sm} is not a GPU of this machine")
     for note in (*built.audit.notes, *record.notes):

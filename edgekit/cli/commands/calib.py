@@ -12,7 +12,9 @@ from edgekit.cli.console import LiveProgress, escape, out, print_json
 def command(
     folder: Path = typer.Argument(help="A folder of photos.", show_default=False),
     out_folder: Path = typer.Option(..., "--out", help="Where the set goes.", show_default=False),
-    images: int = typer.Option(512, min=8, help="How many photos at most, spread evenly over the folder."),
+    images: int = typer.Option(
+        512, min=8, help="How many photos at most, spread evenly over the folder."
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing set."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),

@@ -16,7 +16,9 @@ def command(
     json: bool = typer.Option(False, "--json", help="The findings as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Say which runtimes are here, which not, what this machine is, and what is known to go wrong on it."""
+    """Say which runtimes are here, which not, what this machine is, and what is known to go wrong
+    on it.
+    """
     from edgekit.reports.plain import plain
     from edgekit.reports.table import environment_lines
     from edgekit.tasks.doctor import diagnose
@@ -48,7 +50,10 @@ def _accelerators(found: Diagnosis) -> list[str]:
     lines += [f"          {name} {version}" for name, version in here.cuda_packages.items()]
     if here.tensorrt_module is not None:
         lines.append(f"tensorrt  module {here.tensorrt_module}")
-    lines += [f"tensorrt  libnvinfer {version} at {files[0]}" for version, files in here.tensorrt_libraries.items()]
+    lines += [
+        f"tensorrt  libnvinfer {version} at {files[0]}"
+        for version, files in here.tensorrt_libraries.items()
+    ]
     return lines
 
 
@@ -64,13 +69,24 @@ def _target(found: Diagnosis) -> list[str]:
         cores = f"{target.board.dla_cores} DLA cores" if target.board.dla_cores else "no DLA"
         lines.append(f"board     {target.board.name}, {cores}")
     if target.chip is not None:
-        precisions = ", ".join(["FP32", *(["FP16"] if target.chip.fp16 else []), *(["INT8"] if target.chip.int8 else [])])
-        lines.append(f"chip      {target.chip.name} ({target.chip.tegra}), sm_{target.chip.sm}: {precisions}")
+        precisions = ", ".join(
+            [
+                "FP32",
+                *(["FP16"] if target.chip.fp16 else []),
+                *(["INT8"] if target.chip.int8 else []),
+            ]
+        )
+        lines.append(
+            f"chip      {target.chip.name} ({target.chip.tegra}), sm_{target.chip.sm}: {precisions}"
+        )
     if (jetpack := target.jetpack) is not None:
         line = line_of(jetpack.tensorrt)
-        opset = f", {line.dialect} typing, opset up to {line.highest_opset}" if line is not None else ""
+        opset = (
+            f", {line.dialect} typing, opset up to {line.highest_opset}" if line is not None else ""
+        )
         lines.append(
-            f"jetpack   {jetpack.version}: TensorRT {show_version(jetpack.tensorrt)}{opset}, CUDA {show_version(jetpack.cuda)}, "
+            f"jetpack   {jetpack.version}: TensorRT {show_version(jetpack.tensorrt)}{opset}, CUDA "
+            f"{show_version(jetpack.cuda)}, "
             f"Python {show_version(jetpack.python)}"
         )
     return lines

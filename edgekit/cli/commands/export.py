@@ -12,7 +12,14 @@ import typer
 
 from edgekit.cli.commands.build import build_with, named_builder, plainly, show, timing_folder
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.options import check_calibrator, check_opset, check_rounding, parse_batch, parse_numbers, parse_size
+from edgekit.cli.options import (
+    check_calibrator,
+    check_opset,
+    check_rounding,
+    parse_batch,
+    parse_numbers,
+    parse_size,
+)
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,44 +31,87 @@ DYNAMIC = ((1, 1, 8),)  # least, best, most batch of an engine that export build
 
 
 def command(
-    network: str = typer.Argument(help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.", show_default=False),
-    fp16: bool = typer.Option(False, "--fp16", help="Typed FP16 graph; short for --precision fp16."),
-    int8: bool = typer.Option(False, "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8."),
-    precision: str | None = typer.Option(None, help="fp32 (default), fp16 or int8.", show_default=False),
-    weights: str | None = typer.Option(
-        None, help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.", show_default=False
+    network: str = typer.Argument(
+        help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.",
+        show_default=False,
     ),
-    size: str | None = typer.Option(None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False),
+    fp16: bool = typer.Option(
+        False, "--fp16", help="Typed FP16 graph; short for --precision fp16."
+    ),
+    int8: bool = typer.Option(
+        False, "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8."
+    ),
+    precision: str | None = typer.Option(
+        None, help="fp32 (default), fp16 or int8.", show_default=False
+    ),
+    weights: str | None = typer.Option(
+        None,
+        help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.",
+        show_default=False,
+    ),
+    size: str | None = typer.Option(
+        None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False
+    ),
     batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
-    opset: int = typer.Option(17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."),
-    images: Path | None = typer.Option(None, help="Folder of photos for parity; the bundled ones by default.", show_default=False),
+    opset: int = typer.Option(
+        17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."
+    ),
+    images: Path | None = typer.Option(
+        None, help="Folder of photos for parity; the bundled ones by default.", show_default=False
+    ),
     labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
     mean: str | None = typer.Option(
-        None, help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.", show_default=False
+        None,
+        help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.",
+        show_default=False,
     ),
-    std: str | None = typer.Option(None, help="Preprocessing standard deviation, likewise.", show_default=False),
+    std: str | None = typer.Option(
+        None, help="Preprocessing standard deviation, likewise.", show_default=False
+    ),
     out_folder: Path | None = typer.Option(
-        None, "--out", help="The bundle's folder; build/NETWORK-PRECISION by default.", show_default=False
+        None,
+        "--out",
+        help="The bundle's folder; build/NETWORK-PRECISION by default.",
+        show_default=False,
     ),
-    gate: str = typer.Option("", help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.", show_default=False),
+    gate: str = typer.Option(
+        "",
+        help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.",
+        show_default=False,
+    ),
     half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
     calib: str | None = typer.Option(
-        None, help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.", show_default=False
+        None,
+        help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.",
+        show_default=False,
     ),
     calib_images: int | None = typer.Option(
-        None, min=8, help="For INT8: how many calibration images at most; 512 by default.", show_default=False
+        None,
+        min=8,
+        help="For INT8: how many calibration images at most; 512 by default.",
+        show_default=False,
     ),
     calibrator: str | None = typer.Option(
-        None, help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999.", show_default=False
+        None,
+        help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, "
+        "99.9999.",
+        show_default=False,
     ),
-    rounding: str | None = typer.Option(None, help="For INT8: rounding of the weights, adaptive (default) or nearest.", show_default=False),
+    rounding: str | None = typer.Option(
+        None,
+        help="For INT8: rounding of the weights, adaptive (default) or nearest.",
+        show_default=False,
+    ),
     runtime: str | None = typer.Option(
         None,
-        help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to 8; `edgekit build` does others.",
+        help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
+        "8; `edgekit build` does others.",
         show_default=False,
     ),
     compute_capability: str | None = typer.Option(
-        None, help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.", show_default=False
+        None,
+        help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.",
+        show_default=False,
     ),
     no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
     offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
@@ -71,14 +121,32 @@ def command(
 ) -> None:
     """Trace, simplify, convert and prove a network; write the bundle.
 
-    Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where something is missing here.
+    Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
+    something is missing here.
     """
     from edgekit.sources.networks import NetworkRequest
 
     chosen = _precision(fp16, int8, precision)
     _check_applies(chosen, "fp16", {"--half-io": half_io or None})
-    _check_applies(chosen, "int8", {"--calib": calib, "--calib-images": calib_images, "--calibrator": calibrator, "--rounding": rounding})
-    asked = NetworkRequest(network, weights, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std), labels, offline)
+    _check_applies(
+        chosen,
+        "int8",
+        {
+            "--calib": calib,
+            "--calib-images": calib_images,
+            "--calibrator": calibrator,
+            "--rounding": rounding,
+        },
+    )
+    asked = NetworkRequest(
+        network,
+        weights,
+        parse_size(size),
+        parse_numbers("--mean", mean),
+        parse_numbers("--std", std),
+        labels,
+        offline,
+    )
     batch_size = parse_batch(batch)
     check_opset(opset)
     engine = _engine(runtime, compute_capability, dynamic=batch_size is None)
@@ -113,26 +181,38 @@ def command(
 
         built = build_with(engine[0], Bundle.open(report.path), engine[1], LiveProgress(quiet=json))
     if json:
-        print_json(report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)})
+        print_json(
+            report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)}
+        )
     elif built is not None:
         show(built)
     if report.failures:
         err.print("[red]gate failed[/]: " + escape("; ".join(report.failures)))
-        err.print("\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example --gate agreement=0.95,sqnr=30")
+        err.print(
+            "\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example "
+            "--gate agreement=0.95,sqnr=30"
+        )
         raise typer.Exit(1)
 
 
-def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> tuple[Builder, BuildConfig] | None:
+def _engine(
+    runtime: str | None, capability: str | None, *, dynamic: bool
+) -> tuple[Builder, BuildConfig] | None:
     """What builds the engine, asked before the long work begins whether it can."""
     if runtime is None:
         if capability is not None:
-            raise InputError("--compute-capability says for which GPU an engine is built", hint="give --runtime tensorrt-rtx as well")
+            raise InputError(
+                "--compute-capability says for which GPU an engine is built",
+                hint="give --runtime tensorrt-rtx as well",
+            )
         return None
     from edgekit.runtimes.tensorrt import BuildConfig
 
     builder = named_builder(runtime)
     builder.library().target(capability)
-    return builder, BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=timing_folder())
+    return builder, BuildConfig(
+        capability, DYNAMIC if dynamic else (), timing_cache=timing_folder()
+    )
 
 
 def _check_applies(chosen: Precision, wanted: Precision, options: Mapping[str, object]) -> None:
@@ -143,7 +223,8 @@ def _check_applies(chosen: Precision, wanted: Precision, options: Mapping[str, o
     for option, value in options.items():
         if value is not None and chosen != wanted:
             raise InputError(
-                f"{option} is for {wanted.upper()}, and this export is {chosen.upper()}", hint=f"give --{wanted}, or leave {option} away"
+                f"{option} is for {wanted.upper()}, and this export is {chosen.upper()}",
+                hint=f"give --{wanted}, or leave {option} away",
             )
 
 
@@ -151,7 +232,11 @@ def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:
     known: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     if precision is not None and precision not in known:
         raise InputError(f"--precision {precision} is unknown", hint=f"one of {', '.join(known)}")
-    asked = {"--fp16": "fp16" if fp16 else None, "--int8": "int8" if int8 else None, f"--precision {precision}": precision}
+    asked = {
+        "--fp16": "fp16" if fp16 else None,
+        "--int8": "int8" if int8 else None,
+        f"--precision {precision}": precision,
+    }
     given = {flag: name for flag, name in asked.items() if name is not None}
     if len(set(given.values())) > 1:
         raise InputError(f"{' and '.join(given)} contradict each other", hint="give one of them")

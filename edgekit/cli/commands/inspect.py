@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 def command(
-    engine: Path = typer.Argument(help="An .engine file, or a bundle for all of its engines.", show_default=False),
+    engine: Path = typer.Argument(
+        help="An .engine file, or a bundle for all of its engines.", show_default=False
+    ),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Show layers, formats and precisions, and each layer's share of the time where this machine's GPU can run the engine."""
+    """Show layers, formats and precisions, and each layer's share of the time where this machine's
+    GPU can run the engine.
+    """
     from edgekit.bundle.engines import engines_of
     from edgekit.reports.plain import plain
     from edgekit.tasks.inspect import inspect
@@ -38,25 +42,39 @@ def command(
 
 
 def describe_audit(audit: Audit) -> Iterator[str]:
-    """Layers by precision, in words; and whether that is of the engine or of what the builder was given."""
+    """Layers by precision, in words; and whether that is of the engine or of what the builder was
+    given.
+    """
     parts = [
-        f"{share.precision if share.precision != 'other' else 'other types'} {share.layers} layers ({share.share:.0%})"
+        f"{share.precision if share.precision != 'other' else 'other types'} {share.layers} layers "
+        f"({share.share:.0%})"
         + (f" {share.time:.0%} of layer time" if share.time is not None else "")
         for share in audit.shares
     ]
     if audit.reformats:
-        time = f", {audit.reformat_time:.0%} of layer time" if audit.reformat_time is not None else ""
-        parts.append(f"{audit.reformats} {'reformats' if audit.of == 'engine' else 'Q, DQ and casts before fusion'}{time}")
+        time = (
+            f", {audit.reformat_time:.0%} of layer time" if audit.reformat_time is not None else ""
+        )
+        parts.append(
+            f"{audit.reformats} "
+            f"{'reformats' if audit.of == 'engine' else 'Q, DQ and casts before fusion'}{time}"
+        )
     yield f"{audit.of}: {', '.join(parts) or 'it tells no layers'}"
     if audit.of == "network":
-        yield "these are the types that the builder was given; which kernels run can be asked only where a GPU opens the engine"
+        yield (
+            "these are the types that the builder was given; which kernels run can be asked only "
+            "where a GPU opens the engine"
+        )
 
 
 def _lines(result: Inspection) -> Iterator[str]:
     record = result.record
     yield f"{result.path}  {record.bytes / 1e6:.1f} MB  {record.precision}"
     where = f"{record.sm} ({record.gpu})" if record.gpu else record.sm
-    yield f"for {record.runtime} {record.version} on {where}, from {record.graph} {record.graph_sha256[:8]}"
+    yield (
+        f"for {record.runtime} {record.version} on {where}, from {record.graph} "
+        f"{record.graph_sha256[:8]}"
+    )
     yield f"batches {', '.join(_batch(profile) for profile in record.profiles)}"
     yield from describe_audit(result.audit)
     if result.why_not_timed:
@@ -73,7 +91,10 @@ def _lines(result: Inspection) -> Iterator[str]:
 def _row(layer: EngineLayer, times: dict[str, float] | None) -> str:
     total = sum(times.values()) if times else 0.0
     share = f"{times.get(layer.name, 0.0) / total:6.1%}  " if times and total else ""
-    formats = " → ".join(", ".join(dict.fromkeys(tensor.format for tensor in side)) or "–" for side in (layer.inputs, layer.outputs))
+    formats = " → ".join(
+        ", ".join(dict.fromkeys(tensor.format for tensor in side)) or "–"
+        for side in (layer.inputs, layer.outputs)
+    )
     return f"{share}{layer.precision:5}  {layer.kind}  {layer.name}  [{formats}]"
 
 

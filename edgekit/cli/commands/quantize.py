@@ -13,14 +13,28 @@ from edgekit.errors import InputError
 
 def command(
     model: Path = typer.Argument(help="An FP32 .onnx of any producer.", show_default=False),
-    out_file: Path = typer.Option(..., "--out", help="The INT8 .onnx to write.", show_default=False),
-    calib: str | None = typer.Option(None, help="Folder of photos, or random[:seed]; the bundled photos by default.", show_default=False),
+    out_file: Path = typer.Option(
+        ..., "--out", help="The INT8 .onnx to write.", show_default=False
+    ),
+    calib: str | None = typer.Option(
+        None,
+        help="Folder of photos, or random[:seed]; the bundled photos by default.",
+        show_default=False,
+    ),
     calib_images: int = typer.Option(512, min=8, help="How many calibration images at most."),
-    calibrator: str = typer.Option("auto", help="auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."),
+    calibrator: str = typer.Option(
+        "auto", help="auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."
+    ),
     rounding: str = typer.Option("adaptive", help="Rounding of the weights, adaptive or nearest."),
-    size: str | None = typer.Option(None, help="Input size in pixels where the graph leaves it open.", show_default=False),
-    mean: str | None = typer.Option(None, help="Preprocessing mean of pixels in 0..1, one a channel.", show_default=False),
-    std: str | None = typer.Option(None, help="Preprocessing standard deviation, likewise.", show_default=False),
+    size: str | None = typer.Option(
+        None, help="Input size in pixels where the graph leaves it open.", show_default=False
+    ),
+    mean: str | None = typer.Option(
+        None, help="Preprocessing mean of pixels in 0..1, one a channel.", show_default=False
+    ),
+    std: str | None = typer.Option(
+        None, help="Preprocessing standard deviation, likewise.", show_default=False
+    ),
     gate: str = typer.Option("", help="What the result has to meet: agreement=0.95,sqnr=20."),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
@@ -33,8 +47,17 @@ def command(
     from edgekit.tasks.quantize import quantize_file
 
     if model.suffix.lower() != ".onnx":
-        raise InputError(f"{model} is no .onnx", hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories")
-    request = NetworkRequest(str(model), None, parse_size(size), parse_numbers("--mean", mean), parse_numbers("--std", std))
+        raise InputError(
+            f"{model} is no .onnx",
+            hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories",
+        )
+    request = NetworkRequest(
+        str(model),
+        None,
+        parse_size(size),
+        parse_numbers("--mean", mean),
+        parse_numbers("--std", std),
+    )
     result = quantize_file(
         request,
         out_file,
@@ -49,12 +72,21 @@ def command(
     if json:
         print_json(plain(result))
         return
-    out.print(f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of quantizers")
+    out.print(
+        f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of "
+        f"quantizers"
+    )
     sqnr, _, agreement = parity_cells(result.parity)
-    out.print(f"on {result.parity.images} photos from which nothing was taken: SQNR {sqnr} dB, top-1 agreement {escape(agreement)}")
+    out.print(
+        f"on {result.parity.images} photos from which nothing was taken: SQNR {sqnr} dB, top-1 "
+        f"agreement {escape(agreement)}"
+    )
     if result.caveat is not None:
         out.print(f"  {result.caveat}")
     for entry in result.kept:
         out.print(f"  float: {escape(entry.name)} – {escape(entry.reason)}")
     for advice in result.advice:
-        err.print(f"[yellow]![/] {escape(advice.message)}" + (f" – {escape(advice.fix)}" if advice.fix else ""))
+        err.print(
+            f"[yellow]![/] {escape(advice.message)}"
+            + (f" – {escape(advice.fix)}" if advice.fix else "")
+        )

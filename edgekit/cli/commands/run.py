@@ -13,7 +13,9 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     photos: list[Path] = typer.Argument(help="One photo or more.", show_default=False),
     top: int = typer.Option(5, min=1, help="How many classes to name."),
-    runtime: str = typer.Option("onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."),
+    runtime: str = typer.Option(
+        "onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."
+    ),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -25,7 +27,13 @@ def command(
     if json:
         print_json(
             [
-                {"photo": str(r.photo), "classes": [{"index": c.index, "name": c.name, "probability": c.probability} for c in r.classes]}
+                {
+                    "photo": str(r.photo),
+                    "classes": [
+                        {"index": c.index, "name": c.name, "probability": c.probability}
+                        for c in r.classes
+                    ],
+                }
                 for r in results
             ]
         )

@@ -14,7 +14,9 @@ from edgekit.files import check_writable
 def command(
     bundle: Path = typer.Argument(help="An INT8 bundle's folder.", show_default=False),
     top: int = typer.Option(20, min=1, help="How many layers to list."),
-    picture: Path | None = typer.Option(None, help="Write a picture of all layers (.svg).", show_default=False),
+    picture: Path | None = typer.Option(
+        None, help="Write a picture of all layers (.svg).", show_default=False
+    ),
     json: bool = typer.Option(False, "--json", help="The table as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -27,7 +29,8 @@ def command(
     table = opened.sensitivity()
     if table is None:
         raise BadBundle(
-            f"{bundle} holds no sensitivity table", hint=f"it is {opened.manifest.precision}; `edgekit export --int8` measures one"
+            f"{bundle} holds no sensitivity table",
+            hint=f"it is {opened.manifest.precision}; `edgekit export --int8` measures one",
         )
     if picture is not None:
         from edgekit.reports.picture import sensitivity_svg
@@ -39,8 +42,17 @@ def command(
         print_json(plain(table))
         return
     base = table.all_int8
-    out.print(f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} images that choose", style="bold")
-    out.print(f"{'layer':<40}{'gain if float':>15}{'alone in int8':>16}{'of MACs':>10}", style="bold")
+    out.print(
+        f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} "
+        f"images that choose",
+        style="bold",
+    )
+    out.print(
+        f"{'layer':<40}{'gain if float':>15}{'alone in int8':>16}{'of MACs':>10}", style="bold"
+    )
     for row in table.layers[:top]:
         gain = row.alone_float.sqnr - base.sqnr
-        out.print(f"{escape(row.layer):<40}{gain:>+12.2f} dB{row.alone_int8.sqnr:>13.1f} dB{row.macs_share:>10.1%}")
+        out.print(
+            f"{escape(row.layer):<40}{gain:>+12.2f} dB{row.alone_int8.sqnr:>13.1f} "
+            f"dB{row.macs_share:>10.1%}"
+        )

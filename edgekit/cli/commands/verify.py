@@ -11,7 +11,9 @@ from edgekit.cli.console import err, escape, out, print_json
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    runtime: str = typer.Option("onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."),
+    runtime: str = typer.Option(
+        "onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."
+    ),
     json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -32,7 +34,8 @@ def command(
         for form, p in (("", result.parity), (" in the form for CPUs", result.cpu_form)):
             if p is not None:
                 out.print(
-                    f"{mark} {p.images} golden images in {result.runtime}{form}: max-abs {p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, "
+                    f"{mark} {p.images} golden images in {result.runtime}{form}: max-abs "
+                    f"{p.max_abs:.2e}, SQNR {p.sqnr:.1f} dB, "
                     f"top-1 agreement {p.top1:.1%}"
                 )
     if not result.ok:

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 IMAGENET = "ImageNet-1k"
 NAME, PARAMS, MACS, SIZE, TOP1 = 32, 10, 11, 6, 8  # widths of the list's columns
-STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = 20, 40, 12, 13, 13  # and of the stage table's; 98 in all
+STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = (
+    20,
+    40,
+    12,
+    13,
+    13,
+)  # and of the stage table's; 98 in all
 
 
 def command(
-    action: str | None = typer.Argument(None, help="`show`, with a NAME behind it, for the stages of one network.", show_default=False),
+    action: str | None = typer.Argument(
+        None,
+        help="`show`, with a NAME behind it, for the stages of one network.",
+        show_default=False,
+    ),
     name: str | None = typer.Argument(None, help="A network.", show_default=False),
     json: bool = typer.Option(False, "--json", help="The table as json on stdout."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
@@ -32,7 +42,11 @@ def command(
     elif action == "show" and name:
         _show(name, json)
     else:
-        asked = "zoo show: which network?" if action == "show" else f"zoo {action}: there is no such action"
+        asked = (
+            "zoo show: which network?"
+            if action == "show"
+            else f"zoo {action}: there is no such action"
+        )
         raise InputError(asked, hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
 
 
@@ -43,7 +57,9 @@ def _variants() -> list[Variant]:
 
 
 def _row(variant: Variant) -> dict[str, Any]:
-    """What the table and ``--json`` say of a variant; ``top1`` and ``top5`` are percent on ``dataset``, the last five None without weights."""
+    """What the table and ``--json`` say of a variant; ``top1`` and ``top5`` are percent on
+    ``dataset``, the last five None without weights.
+    """
     from edgekit.models.pretrained.weights import WEIGHTS
 
     weights = WEIGHTS.get(variant.name)
@@ -66,22 +82,33 @@ def _row(variant: Variant) -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    header = f"{'network':<{NAME}}{'params':>{PARAMS}}{'MACs':>{MACS}}{'size':>{SIZE}}{'top-1':>{TOP1}}  weights"
+    name, params, macs = f"{'network':<{NAME}}", f"{'params':>{PARAMS}}", f"{'MACs':>{MACS}}"
+    header = f"{name}{params}{macs}{'size':>{SIZE}}{'top-1':>{TOP1}}  weights"
     out.print(header, style="bold")
     for family, members in groupby(rows, key=lambda row: row["family"]):
         listed = list(members)
         papers = ", ".join(dict.fromkeys(row["paper"] for row in listed))
         out.print(f"{family}  {papers}", style="dim")
         for row in listed:
-            params, macs = _millions(row["parameters"], 2), _millions(row["macs"], 0 if row["macs"] >= 10e6 else 2)
+            params, macs = (
+                _millions(row["parameters"], 2),
+                _millions(row["macs"], 0 if row["macs"] >= 10e6 else 2),
+            )
             source = (row["weights"] or "–").partition(":")[0]
-            line = f"{'  ' + row['name']:<{NAME}}{params:>{PARAMS}}{macs:>{MACS}}{row['size']:>{SIZE}}{_top1(row):>{TOP1}}  {source}"
+            counts = f"{params:>{PARAMS}}{macs:>{MACS}}{row['size']:>{SIZE}}{_top1(row):>{TOP1}}"
+            line = f"{'  ' + row['name']:<{NAME}}{counts}  {source}"
             out.print(escape(line))
     out.print("\nMACs: multiply-accumulates for one image of size × size pixels", style="dim")
-    out.print("top-1: percent on ImageNet-1k's validation images, as published with the weights", style="dim")
+    out.print(
+        "top-1: percent on ImageNet-1k's validation images, as published with the weights",
+        style="dim",
+    )
     for row in rows:
         if row["dataset"] and row["dataset"] != IMAGENET:
-            out.print(f"* {row['name']}: on {row['dataset']}'s test images, measured by this project", style="dim")
+            out.print(
+                f"* {row['name']}: on {row['dataset']}'s test images, measured by this project",
+                style="dim",
+            )
     out.print("\n`edgekit zoo show NAME` prints a network's stages", style="dim")
 
 
@@ -110,7 +137,10 @@ def _show(name: str, json: bool) -> None:
         out.print(f"also {', '.join(variant.aliases)}", style="dim")
     for line in _provenance(row):
         out.print(line, style="dim")
-    out.print(f"\n{'stage':<{STAGE}}{'kind':<{KIND}}{'output':>{SHAPE}}{'params':>{STAGE_PARAMS}}{'MACs':>{STAGE_MACS}}", style="bold")
+    out.print(
+        f"\n{'stage':<{STAGE}}{'kind':<{KIND}}{'output':>{SHAPE}}{'params':>{STAGE_PARAMS}}{'MACs':>{STAGE_MACS}}",
+        style="bold",
+    )
     for stage in (*stages, None):
         out.print(escape(_stage_line(stage, row)), style=None if stage else "bold")
 
@@ -137,9 +167,12 @@ def _provenance(row: dict[str, Any]) -> list[str]:
 
 def _stage_line(stage: StageRow | None, row: dict[str, Any]) -> str:
     """One stage, or the sum of all."""
-    name, kind, shape = (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("total", "", "")
+    name, kind, shape = (
+        (stage.name, stage.kind, "×".join(map(str, stage.shape))) if stage else ("total", "", "")
+    )
     params, macs = (stage.params, stage.macs) if stage else (row["parameters"], row["macs"])
-    return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{params:>{STAGE_PARAMS},}{_millions(macs, 2):>{STAGE_MACS}}"
+    counts = f"{params:>{STAGE_PARAMS},}{_millions(macs, 2):>{STAGE_MACS}}"
+    return f"{name:<{STAGE}}{kind:<{KIND}}{shape:>{SHAPE}}{counts}"
 
 
 def _millions(count: int, decimals: int) -> str:

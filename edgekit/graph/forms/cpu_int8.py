@@ -1,16 +1,22 @@
-"""The same int8 numbers as ONNX Runtime's x86 kernels like them: a rewriting of an int8 graph, made once at export.
+"""The same int8 numbers as ONNX Runtime's x86 kernels like them: a rewriting of an int8 graph, made
+once at export.
 
-The graph that TensorRT reads has signed activations with zero point 0, floating biases and ReLUs in front of quantizers. ONNX Runtime runs its fast
-convolutions only on unsigned activations, between quantizers, with integer biases. Four rules translate; the first three change no rounded number:
+The graph that TensorRT reads has signed activations with zero point 0, floating biases and ReLUs in
+front of quantizers. ONNX Runtime runs its fast convolutions only on unsigned activations, between
+quantizers, with integer biases. Four rules translate; the first three change no rounded number:
 
-1. int8 with zero point 0 is uint8 with zero point 128: every code moves up by 128.
-2. rounding and ReLU commute, since zero is on every grid: the quantizer goes in front, an integer Clip from 128 takes the ReLU's place.
-3. a pointwise convolution or product that no quantizer follows (in front of an Add, or the classifier) is ``MatMulIntegerToFloat``: integer
+1. int8 with zero point 0 is uint8 with zero point 128: every code moves up by 128. 2. rounding and
+ReLU commute, since zero is on every grid: the quantizer goes in front, an integer Clip from 128
+takes the ReLU's place. 3. a pointwise convolution or product that no quantizer follows (in front of
+an Add, or the classifier) is ``MatMulIntegerToFloat``: integer
    products, float results.
-4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid. A sum that lies within half a step of that grid, at most a
-   fortieth of an output's step in the narrow depthwise layers of the zoo, from a tie may so be rounded the other way.
+4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid. A sum that
+lies within half a step of that grid, at most a
+   fortieth of an output's step in the narrow depthwise layers of the zoo, from a tie may so be
+   rounded the other way.
 
-Source for the kernels: onnxruntime, docs "Quantize ONNX models" and MLAS's symmetric convolution, which takes unsigned activations on x86.
+Source for the kernels: onnxruntime, docs "Quantize ONNX models" and MLAS's symmetric convolution,
+which takes unsigned activations on x86.
 """
 
 from __future__ import annotations
@@ -30,7 +36,8 @@ _INT32_LIMIT = 2**30
 
 
 def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
-    """Writes the CPU's form of an int8 graph that ``edgekit.quantization`` made. Needs onnx: it is made where the bundle is, not on the device.
+    """Writes the CPU's form of an int8 graph that ``edgekit.quantization`` made. Needs onnx: it is
+    made where the bundle is, not on the device.
 
     Raises:
         BadNetwork: the file cannot be read.
@@ -58,10 +65,19 @@ def _hoist_quantizers(graph: ir.Graph) -> None:
     for quantize in [node for node in graph if node.op_type == "QuantizeLinear"]:
         value = quantize.inputs[0]
         relu = value.producer() if value is not None else None
-        if value is None or relu is None or relu.op_type != "Relu" or len(value.uses()) != 1 or value.is_graph_output():
+        if (
+            value is None
+            or relu is None
+            or relu.op_type != "Relu"
+            or len(value.uses()) != 1
+            or value.is_graph_output()
+        ):
             continue
         if bounds is None:
-            bounds = [_constant(graph, f"cpu/{name}", np.array(code, np.int8)) for name, code in (("zero", 0), ("top", 127))]
+            bounds = [
+                _constant(graph, f"cpu/{name}", np.array(code, np.int8))
+                for name, code in (("zero", 0), ("top", 127))
+            ]
         quantize.replace_input_with(0, relu.inputs[0])
         codes = quantize.outputs[0]
         clip = ir.node("Clip", [None, *bounds], name=f"{quantize.name}/Clip")
@@ -74,26 +90,38 @@ def _hoist_quantizers(graph: ir.Graph) -> None:
 
 
 def _shift_codes(graph: ir.Graph) -> None:
-    """Rule 1: activations only; weights stay signed, which is what the kernels pair with unsigned activations."""
+    """Rule 1: activations only; weights stay signed, which is what the kernels pair with unsigned
+    activations.
+    """
     import onnx_ir as ir
 
     from edgekit.graph.io import constant
 
     middle = None
     for node in list(graph):
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or constant(node.inputs[0]) is not None:
+        if (
+            node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+            or constant(node.inputs[0]) is not None
+        ):
             continue
         middle = middle or _constant(graph, "cpu/middle", np.array(128, np.uint8))
         node.replace_input_with(2, middle)
         if node.op_type == "QuantizeLinear":
             node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
     for node in graph:
-        if node.op_type == "Clip" and node.name is not None and node.name.endswith("/QuantizeLinear/Clip"):
+        if (
+            node.op_type == "Clip"
+            and node.name is not None
+            and node.name.endswith("/QuantizeLinear/Clip")
+        ):
             node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
     for name, code in (("cpu/zero", 128), ("cpu/top", 255)):
         if name in graph.initializers:
             value = graph.initializers[name]
-            value.const_value, value.type = ir.tensor(np.array(code, np.uint8), name=name), ir.TensorType(ir.DataType.UINT8)
+            value.const_value, value.type = (
+                ir.tensor(np.array(code, np.uint8), name=name),
+                ir.TensorType(ir.DataType.UINT8),
+            )
 
 
 def _multiply_to_float(graph: ir.Graph) -> bool:
@@ -101,14 +129,23 @@ def _multiply_to_float(graph: ir.Graph) -> bool:
     changed = False
     for node in list(graph):
         sources = _int8_sources(node)
-        if sources is None or any(use.node.op_type == "QuantizeLinear" for use in node.outputs[0].uses()):
+        if sources is None or any(
+            use.node.op_type == "QuantizeLinear" for use in node.outputs[0].uses()
+        ):
             continue
         weight = _array(sources[1].inputs[0])
         if node.op_type == "Conv" and _is_pointwise(node, weight):
             _pointwise_to_matmul(graph, node, sources, weight[:, :, 0, 0])
         elif node.op_type == "Gemm":
             transposed = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
-            _product(graph, node, sources, sources[0].inputs[0], weight if transposed else weight.T, node.outputs[0])
+            _product(
+                graph,
+                node,
+                sources,
+                sources[0].inputs[0],
+                weight if transposed else weight.T,
+                node.outputs[0],
+            )
         else:
             continue
         graph.remove(node, safe=True)
@@ -116,11 +153,20 @@ def _multiply_to_float(graph: ir.Graph) -> bool:
     return changed
 
 
-def _pointwise_to_matmul(graph: ir.Graph, node: ir.Node, sources: list[ir.Node], weight: NDArray[np.float32]) -> None:
-    """Channels last, product, channels first again; the transposes cancel against those of the neighbouring kernels."""
+def _pointwise_to_matmul(
+    graph: ir.Graph, node: ir.Node, sources: list[ir.Node], weight: NDArray[np.float32]
+) -> None:
+    """Channels last, product, channels first again; the transposes cancel against those of the
+    neighbouring kernels.
+    """
     import onnx_ir as ir
 
-    last = ir.node("Transpose", [sources[0].inputs[0]], {"perm": [0, 2, 3, 1]}, name=f"{node.name}/ChannelsLast")
+    last = ir.node(
+        "Transpose",
+        [sources[0].inputs[0]],
+        {"perm": [0, 2, 3, 1]},
+        name=f"{node.name}/ChannelsLast",
+    )
     last.outputs[0].name, last.outputs[0].type = last.name, ir.TensorType(ir.DataType.UINT8)
     first = ir.node("Transpose", [None], {"perm": [0, 3, 1, 2]}, name=f"{node.name}/ChannelsFirst")
     first.outputs[0].name = first.name
@@ -130,16 +176,35 @@ def _pointwise_to_matmul(graph: ir.Graph, node: ir.Node, sources: list[ir.Node],
 
 
 def _product(
-    graph: ir.Graph, node: ir.Node, sources: list[ir.Node], codes: ir.Value | None, weight: NDArray[np.float32], replaced_by: ir.Value
+    graph: ir.Graph,
+    node: ir.Node,
+    sources: list[ir.Node],
+    codes: ir.Value | None,
+    weight: NDArray[np.float32],
+    replaced_by: ir.Value,
 ) -> ir.Value:
-    """Puts ``MatMulIntegerToFloat`` in front of ``node`` and ``replaced_by`` (or the product itself) in place of its output."""
+    """Puts ``MatMulIntegerToFloat`` in front of ``node`` and ``replaced_by`` (or the product
+    itself) in place of its output.
+    """
     import onnx_ir as ir
 
     columns = _constant(graph, f"{node.name}/columns", np.ascontiguousarray(weight.T))
     zero = _constant(graph, f"{node.name}/zero", np.zeros((), np.int8))
-    inputs = [codes, columns, sources[0].inputs[1], sources[1].inputs[1], sources[0].inputs[2], zero]
+    inputs = [
+        codes,
+        columns,
+        sources[0].inputs[1],
+        sources[1].inputs[1],
+        sources[0].inputs[2],
+        zero,
+    ]
     inputs += [node.inputs[2]] if len(node.inputs) > 2 else []
-    multiply = ir.node("MatMulIntegerToFloat", inputs, domain="com.microsoft", name=f"{node.name}/MatMulIntegerToFloat")
+    multiply = ir.node(
+        "MatMulIntegerToFloat",
+        inputs,
+        domain="com.microsoft",
+        name=f"{node.name}/MatMulIntegerToFloat",
+    )
     product, old = multiply.outputs[0], node.outputs[0]
     product.name, product.type = multiply.name, ir.TensorType(ir.DataType.FLOAT)
     graph.insert_before(node, multiply)
@@ -166,7 +231,9 @@ def _int8_sources(node: ir.Node) -> list[ir.Node] | None:
     if node.op_type not in ("Conv", "Gemm") or len(node.inputs) < 2:
         return None
     sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
-    found = [source for source in sources if source is not None and source.op_type == "DequantizeLinear"]
+    found = [
+        source for source in sources if source is not None and source.op_type == "DequantizeLinear"
+    ]
     return found if len(found) == 2 else None
 
 
@@ -179,7 +246,9 @@ def _round_biases(graph: ir.Graph) -> None:
         if sources is None or len(node.inputs) < 3:
             continue
         bias, scale = _array(node.inputs[2]).astype(np.float64), float(_array(sources[0].inputs[1]))
-        step = (scale * _make_room(graph, sources[1], np.abs(bias) / (_INT32_LIMIT * scale))).astype(np.float32)
+        step = (
+            scale * _make_room(graph, sources[1], np.abs(bias) / (_INT32_LIMIT * scale))
+        ).astype(np.float32)
         codes = np.rint(bias / step)
         stored = _constant(graph, f"{node.name}/bias/int32", codes.astype(np.int32))
         dequantize = ir.node(
@@ -193,15 +262,21 @@ def _round_biases(graph: ir.Graph) -> None:
             name=f"{node.name}/bias/DequantizeLinear",
         )
         value = dequantize.outputs[0]
-        value.name, value.shape, value.type = dequantize.name, ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
+        value.name, value.shape, value.type = (
+            dequantize.name,
+            ir.Shape(codes.shape),
+            ir.TensorType(ir.DataType.FLOAT),
+        )
         graph.append(dequantize)
         node.replace_input_with(2, value)
 
 
 def _make_room(graph: ir.Graph, source: ir.Node, least: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Raises the scales of a weight to ``least``, by channel, where the accumulator's grid could not hold the bias; returns the scales.
+    """Raises the scales of a weight to ``least``, by channel, where the accumulator's grid could
+    not hold the bias; returns the scales.
 
-    Only channels that are all but dead have so small a scale: what their coarser weights lose is under a millionth of their bias.
+    Only channels that are all but dead have so small a scale: what their coarser weights lose is
+    under a millionth of their bias.
     """
     import onnx_ir as ir
 

@@ -1,11 +1,13 @@
 """An INT8 graph whose weights are floats in front of quantizers: what TensorRT 8 reads.
 
-TensorRT 8 takes no int8 constant ("invalid weights type of Int8"): a weight has to be FP32, a QuantizeLinear and a DequantizeLinear, which its builder folds.
-The codes that its quantizer makes are the ones that were stored: the FP32 product code · scale and its quotient by scale are each within 2⁻²⁴ of exact,
-so that what is rounded lies within 127 · 2⁻²³ of the code. Products below float's normal numbers come back as well: a subnormal scale times a whole number
-is exact.
+TensorRT 8 takes no int8 constant ("invalid weights type of Int8"): a weight has to be FP32, a
+QuantizeLinear and a DequantizeLinear, which its builder folds. The codes that its quantizer makes
+are the ones that were stored: the FP32 product code · scale and its quotient by scale are each
+within 2⁻²⁴ of exact, so that what is rounded lies within 127 · 2⁻²³ of the code. Products below
+float's normal numbers come back as well: a subnormal scale times a whole number is exact.
 
-Source: NVIDIA TensorRT 8.6 Developer Guide, "Explicit Quantization": weights as a constant, Q and DQ with zero points of the scale's shape.
+Source: NVIDIA TensorRT 8.6 Developer Guide, "Explicit Quantization": weights as a constant, Q and
+DQ with zero points of the scale's shape.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def _quantize_at_load(graph: ir.Graph, dequantize: ir.Node, codes: np.ndarray) -
     shape = [1] * codes.ndim
     shape[axis] = -1
     weight = initializer(graph, name, codes.astype(np.float32) * numbers.numpy().reshape(shape))
-    quantize = ir.node("QuantizeLinear", [weight, scale, zero], {"axis": axis}, name=f"{name}/QuantizeLinear")
+    quantize = ir.node(
+        "QuantizeLinear", [weight, scale, zero], {"axis": axis}, name=f"{name}/QuantizeLinear"
+    )
     made = quantize.outputs[0]
     made.name, made.shape, made.type = quantize.name, stored.shape, stored.type
     graph.insert_before(dequantize, quantize)

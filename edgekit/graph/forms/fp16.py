@@ -1,9 +1,13 @@
-"""An FP32 graph to a typed FP16 graph, with FP32 islands where half precision would overflow or flush.
+"""An FP32 graph to a typed FP16 graph, with FP32 islands where half precision would overflow or
+flush.
 
-The types are in the graph, so that TensorRT's strongly typed networks and ONNX Runtime see one and the same precision for every tensor.
+The types are in the graph, so that TensorRT's strongly typed networks and ONNX Runtime see one and
+the same precision for every tensor.
 
-A CPU cannot prove such a graph by running it: ONNX Runtime's CPU provider computes FP16 nodes in FP32 and keeps their results there, so an overflow that a
-GPU would meet stays hidden. :func:`rounding_twin` therefore writes the same computation as an FP32 graph in which every FP16 tensor is rounded to FP16.
+A CPU cannot prove such a graph by running it: ONNX Runtime's CPU provider computes FP16 nodes in
+FP32 and keeps their results there, so an overflow that a GPU would meet stays hidden.
+:func:`rounding_twin` therefore writes the same computation as an FP32 graph in which every FP16
+tensor is rounded to FP16.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ from edgekit.graph.observe import LAYERS, Observation
 
 @dataclass(frozen=True)
 class HalfConfig:
-    """``keep_io``: inputs and outputs stay float32, cast inside; ``keep``: names of nodes that stay FP32 whatever their range."""
+    """``keep_io``: inputs and outputs stay float32, cast inside; ``keep``: names of nodes that stay
+    FP32 whatever their range.
+    """
 
     keep_io: bool = True
     keep: tuple[str, ...] = ()
@@ -50,7 +56,8 @@ def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation)
         seen: what the graph's values do on real images, from :func:`edgekit.graph.observe.observe`.
 
     Raises:
-        BadNetwork: a value whose type the graph does not say, or a name in ``config.keep`` that no node has.
+        BadNetwork: a value whose type the graph does not say, or a name in ``config.keep`` that no
+            node has.
     """
     model = load(artifact.path)
     prepare(model, config.keep)
@@ -69,17 +76,39 @@ def prepare(model: ir.Model, keep: Collection[str]) -> None:
     names = {str(node.name) for node in model.graph}
     missing = next((name for name in keep if name not in names), None)
     if missing is not None:
-        raise BadNetwork(f"no node is called {missing}", hint="nodes are called after their modules: features.0.0/Conv")
+        raise BadNetwork(
+            f"no node is called {missing}",
+            hint="nodes are called after their modules: features.0.0/Conv",
+        )
     for node in model.graph:
-        untyped = next((value for value in node.outputs if value.dtype is None and (value.uses() or value.is_graph_output())), None)
+        untyped = next(
+            (
+                value
+                for value in node.outputs
+                if value.dtype is None and (value.uses() or value.is_graph_output())
+            ),
+            None,
+        )
         if untyped is not None:
-            raise BadNetwork(f"the graph does not say of what type {untyped.name} is ({node.op_type}, {node.name})")
+            raise BadNetwork(
+                f"the graph does not say of what type {untyped.name} is ({node.op_type}, "
+                f"{node.name})"
+            )
 
 
-def _round_weights(model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[np.float64]]) -> None:
-    """Rounds the weights of convolutions and linear layers, where one layer alone reads them, so that channels keep their means."""
+def _round_weights(
+    model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[np.float64]]
+) -> None:
+    """Rounds the weights of convolutions and linear layers, where one layer alone reads them, so
+    that channels keep their means.
+    """
     for node in model.graph:
-        if node.op_type not in LAYERS or node.name in kept or node.inputs[0] is None or node.inputs[0].name not in means:
+        if (
+            node.op_type not in LAYERS
+            or node.name in kept
+            or node.inputs[0] is None
+            or node.inputs[0].name not in means
+        ):
             continue
         value, bias = node.inputs[1], constant(node.inputs[2]) if len(node.inputs) > 2 else None
         tensor = constant(value)
@@ -90,16 +119,22 @@ def _round_weights(model: ir.Model, kept: Collection[str], means: Mapping[str, N
         if bias is not None and bias.size != len(weight):
             continue
         rounded = round_keeping_mean(
-            weight, None if bias is None else bias.numpy().ravel(), _mean_inputs(node, weight, means[str(node.inputs[0].name)])
+            weight,
+            None if bias is None else bias.numpy().ravel(),
+            _mean_inputs(node, weight, means[str(node.inputs[0].name)]),
         )
-        value.const_value = ir.tensor(np.ascontiguousarray(rounded.T if transposed else rounded), name=value.name)
+        value.const_value = ir.tensor(
+            np.ascontiguousarray(rounded.T if transposed else rounded), name=value.name
+        )
 
 
 def _is_scaled(node: ir.Node) -> bool:
     return any(float_attribute(node, name, 1.0) != 1.0 for name in ("alpha", "beta"))
 
 
-def _mean_inputs(node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_inputs(
+    node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The mean of the channel that each weight of ``(outputs, inputs of the group, …)`` reads."""
     if node.op_type == "Gemm":
         return mean[None, :]
@@ -109,9 +144,16 @@ def _mean_inputs(node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.fl
     return per_output.reshape(*per_output.shape, *(1,) * (weight.ndim - 2))
 
 
-def retype(model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[np.float64]], *, keep_io: bool) -> None:
-    """Makes everything FP16 but the nodes named in ``kept``: rounds weights by the ``means`` of what they are multiplied with, gives every
-    floating-point value its type and inserts one Cast where a node reads another type than the value has."""
+def retype(
+    model: ir.Model,
+    kept: Collection[str],
+    means: Mapping[str, NDArray[np.float64]],
+    *,
+    keep_io: bool,
+) -> None:
+    """Makes everything FP16 but the nodes named in ``kept``: rounds weights by the ``means`` of
+    what they are multiplied with, gives every floating-point value its type and inserts one Cast
+    where a node reads another type than the value has."""
     _round_weights(model, kept, means)
     graph, opset = model.graph, opset_of(model)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
@@ -123,16 +165,24 @@ def retype(model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[n
         if node.op_type == "Cast":
             _retype_cast(node, kept)
             continue
-        half_inputs, half_outputs = half_slots(node, opset) if node.name not in kept else (set(), set())
+        half_inputs, half_outputs = (
+            half_slots(node, opset) if node.name not in kept else (set(), set())
+        )
         for i, value in enumerate(node.inputs):
             wanted = ir.DataType.FLOAT16 if i in half_inputs else ir.DataType.FLOAT
-            if value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16) and value.dtype != wanted:
+            if (
+                value is not None
+                and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+                and value.dtype != wanted
+            ):
                 node.replace_input_with(i, _as_type(graph, node, value, wanted, casts))
         for i, output in enumerate(node.outputs):
             if i in half_outputs and output.dtype == ir.DataType.FLOAT:
                 output.dtype = ir.DataType.FLOAT16
     _settle_outputs(graph, ir.DataType.FLOAT if keep_io else ir.DataType.FLOAT16)
-    for name in [n for n, v in graph.initializers.items() if not v.uses() and not v.is_graph_output()]:
+    for name in [
+        n for n, v in graph.initializers.items() if not v.uses() and not v.is_graph_output()
+    ]:
         del graph.initializers[name]
 
 
@@ -145,20 +195,34 @@ def _retype_cast(node: ir.Node, kept: Collection[str]) -> None:
 
 
 def _as_type(
-    graph: ir.Graph, user: ir.Node, value: ir.Value, dtype: ir.DataType, casts: dict[tuple[ir.Value, ir.DataType], ir.Value]
+    graph: ir.Graph,
+    user: ir.Node,
+    value: ir.Value,
+    dtype: ir.DataType,
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value],
 ) -> ir.Value:
     if (value, dtype) not in casts:
         tensor = constant(value)
         suffix = "fp16" if dtype == ir.DataType.FLOAT16 else "fp32"
         if tensor is not None:
-            converted = ir.Value(name=f"{value.name}|{suffix}", shape=value.shape, type=ir.TensorType(dtype))
-            numbers = tensor.numpy().clip(-FP16_MAX, FP16_MAX) if dtype == ir.DataType.FLOAT16 else tensor.numpy()
+            converted = ir.Value(
+                name=f"{value.name}|{suffix}", shape=value.shape, type=ir.TensorType(dtype)
+            )
+            numbers = (
+                tensor.numpy().clip(-FP16_MAX, FP16_MAX)
+                if dtype == ir.DataType.FLOAT16
+                else tensor.numpy()
+            )
             converted.const_value = ir.tensor(numbers.astype(dtype.numpy()), name=converted.name)
             graph.register_initializer(converted)
         else:
             cast = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{value.name}|{suffix}")
             converted = cast.outputs[0]
-            converted.name, converted.shape, converted.type = cast.name, value.shape, ir.TensorType(dtype)
+            converted.name, converted.shape, converted.type = (
+                cast.name,
+                value.shape,
+                ir.TensorType(dtype),
+            )
             graph.insert_before(user, cast)
         casts[value, dtype] = converted
     return casts[value, dtype]
@@ -166,7 +230,10 @@ def _as_type(
 
 def _settle_outputs(graph: ir.Graph, dtype: ir.DataType) -> None:
     for i, value in enumerate(graph.outputs):
-        if value.dtype in (dtype, None) or value.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+        if value.dtype in (dtype, None) or value.dtype not in (
+            ir.DataType.FLOAT,
+            ir.DataType.FLOAT16,
+        ):
             continue
         name = value.name
         value.name = f"{name}|{'fp16' if value.dtype == ir.DataType.FLOAT16 else 'fp32'}"
@@ -178,7 +245,8 @@ def _settle_outputs(graph: ir.Graph, dtype: ir.DataType) -> None:
 
 
 def rounding_twin(artifact: Artifact, path: Path) -> Artifact:
-    """An FP32 graph that computes what an FP16 graph computes on a GPU with FP32 accumulators: every FP16 tensor is rounded to FP16, and overflows to infinity.
+    """An FP32 graph that computes what an FP16 graph computes on a GPU with FP32 accumulators:
+    every FP16 tensor is rounded to FP16, and overflows to infinity.
 
     Inputs and outputs of the twin have the dtypes of the original's.
     """
@@ -203,7 +271,20 @@ def rounding_twin(artifact: Artifact, path: Path) -> Artifact:
 
 
 # Operators that make no new numbers need no rounding.
-_MOVERS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Concat", "Identity", "Relu", "MaxPool", "Gather"}
+_MOVERS = {
+    "Reshape",
+    "Transpose",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Split",
+    "Concat",
+    "Identity",
+    "Relu",
+    "MaxPool",
+    "Gather",
+}
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
@@ -211,7 +292,11 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     name = str(value.name)
     narrow = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT16)}, name=f"{name}|round")
     output = narrow.outputs[0]
-    output.name, output.shape, output.type = narrow.name, value.shape, ir.TensorType(ir.DataType.FLOAT16)
+    output.name, output.shape, output.type = (
+        narrow.name,
+        value.shape,
+        ir.TensorType(ir.DataType.FLOAT16),
+    )
     users = [use for use in value.uses() if use.node is not narrow]
     for use in users:
         use.node.replace_input_with(use.idx, output)
@@ -230,7 +315,11 @@ def _widen(graph: ir.Graph, value: ir.Value) -> None:
         return
     cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)}, name=f"{value.name}|wide")
     output = cast.outputs[0]
-    output.name, output.shape, output.type = cast.name, value.shape, ir.TensorType(ir.DataType.FLOAT)
+    output.name, output.shape, output.type = (
+        cast.name,
+        value.shape,
+        ir.TensorType(ir.DataType.FLOAT),
+    )
     for use in users:
         use.node.replace_input_with(use.idx, output)
     producer = value.producer()

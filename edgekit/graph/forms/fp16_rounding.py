@@ -1,8 +1,9 @@
 """Rounding weights to FP16 so that each output channel keeps its mean.
 
-Rounding to the nearest moves a channel by Σ Δw·x. The inputs of most layers have a large mean (they follow a ReLU), so the errors of the weights, and of
-the bias, add up to a shift that is the same on every image: on MobileNets it is most of what FP16 costs. Rounding a few weights the other way, those
-that lie nearest to the middle and so lose least, makes the shift vanish.
+Rounding to the nearest moves a channel by Σ Δw·x. The inputs of most layers have a large mean (they
+follow a ReLU), so the errors of the weights, and of the bias, add up to a shift that is the same on
+every image: on MobileNets it is most of what FP16 costs. Rounding a few weights the other way,
+those that lie nearest to the middle and so lose least, makes the shift vanish.
 """
 
 from __future__ import annotations
@@ -16,34 +17,51 @@ ROWS = 256  # channels at a time, which bounds the memory for the large layers o
 Floats = NDArray[np.floating]
 
 
-def round_keeping_mean(weight: NDArray[np.float32], bias: NDArray[np.float32] | None, mean_input: Floats) -> NDArray[np.float32]:
+def round_keeping_mean(
+    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, mean_input: Floats
+) -> NDArray[np.float32]:
     """Rounds a layer's weight to FP16 values, kept as float32.
 
     Args:
-        weight: ``(outputs, …)``, each row the weights of one output channel, all within FP16's range.
-        bias: ``(outputs,)``, which will be rounded to the nearest; its error is compensated too. None for no bias.
-        mean_input: the mean of what each weight is multiplied with; the shape of ``weight``, or one that broadcasts to it.
+        weight: ``(outputs, …)``, each row the weights of one output channel, all within FP16's
+            range.
+        bias: ``(outputs,)``, which will be rounded to the nearest; its error is compensated too.
+            None for no bias.
+        mean_input: the mean of what each weight is multiplied with; the shape of ``weight``, or one
+            that broadcasts to it.
 
     Returns:
-        An array like ``weight`` of FP16 numbers, each one of the two neighbours of the weight, or the weight itself where it is such a number.
+        An array like ``weight`` of FP16 numbers, each one of the two neighbours of the weight, or
+        the weight itself where it is such a number.
     """
     shift = np.zeros(len(weight)) if bias is None else _nearest(bias) - bias.astype(np.float64)
     means = np.broadcast_to(mean_input, weight.shape)
-    rows = [_round_rows(weight[i : i + ROWS], means[i : i + ROWS], shift[i : i + ROWS]) for i in range(0, len(weight), ROWS)]
+    rows = [
+        _round_rows(weight[i : i + ROWS], means[i : i + ROWS], shift[i : i + ROWS])
+        for i in range(0, len(weight), ROWS)
+    ]
     return np.concatenate(rows)
 
 
-def _round_rows(weight: NDArray[np.float32], means: Floats, shift: NDArray[np.float64]) -> NDArray[np.float32]:
+def _round_rows(
+    weight: NDArray[np.float32], means: Floats, shift: NDArray[np.float64]
+) -> NDArray[np.float32]:
     exact, factor = (a.reshape(len(weight), -1).astype(np.float64) for a in (weight, means))
     rounded = _nearest(exact)
     error = rounded - exact
     shift = shift + (error * factor).sum(axis=1)
-    other = np.nextafter(rounded.astype(np.float16), np.where(error > 0, -np.inf, np.inf).astype(np.float16)).astype(np.float64)
+    other = np.nextafter(
+        rounded.astype(np.float16), np.where(error > 0, -np.inf, np.inf).astype(np.float16)
+    ).astype(np.float64)
     step = other - rounded
     closeness = np.abs(error) / np.where(step == 0, np.inf, np.abs(step))
     count = min(CANDIDATES, exact.shape[1])
     candidates = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
-    order = np.take_along_axis(candidates, np.argsort(-np.take_along_axis(closeness, candidates, 1), axis=1, kind="stable"), 1)
+    order = np.take_along_axis(
+        candidates,
+        np.argsort(-np.take_along_axis(closeness, candidates, 1), axis=1, kind="stable"),
+        1,
+    )
     channels = np.arange(len(exact))
     movable = error != 0
     for column in order.T:

@@ -1,12 +1,19 @@
-"""An INT8 graph for strongly typed networks: everything outside its Q/DQ becomes FP16, their scales too.
+"""An INT8 graph for strongly typed networks: everything outside its Q/DQ becomes FP16, their scales
+too.
 
-TensorRT 10, 11 and RTX compute what the types in the graph say, so an INT8 graph whose remainder is FP32 runs that remainder in FP32. Here the quantizers
-keep their int8 codes, and what lies between them is made FP16 as :func:`edgekit.graph.forms.fp16.halve` does it. Three things are particular to Q/DQ:
+TensorRT 10, 11 and RTX compute what the types in the graph say, so an INT8 graph whose remainder is
+FP32 runs that remainder in FP32. Here the quantizers keep their int8 codes, and what lies between
+them is made FP16 as :func:`edgekit.graph.forms.fp16.halve` does it. Three things are particular to
+Q/DQ:
 
-1. A scale is rounded to an FP16 number once, and the quantizer and the dequantizers of a value read that same number, whatever type they read it in.
-2. A scale below FP16's normal numbers would lose its digits, and its reciprocal overflows. A weight's is raised to the smallest normal number, and that
-   channel's codes are rounded anew; where they cannot bear it, or where it is an activation's, the layers that read it stay FP32.
-3. A quantizer reads the type that its value has, a dequantizer gives the type that its readers want: no Cast comes between int8 and the layer it feeds.
+1. A scale is rounded to an FP16 number once, and the quantizer and the dequantizers of a value read
+that same number, whatever type they read it in. 2. A scale below FP16's normal numbers would lose
+its digits, and its reciprocal overflows. A weight's is raised to the smallest normal number, and
+that
+   channel's codes are rounded anew; where they cannot bear it, or where it is an activation's, the
+   layers that read it stay FP32.
+3. A quantizer reads the type that its value has, a dequantizer gives the type that its readers
+want: no Cast comes between int8 and the layer it feeds.
 """
 
 from __future__ import annotations
@@ -22,7 +29,13 @@ from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
 from edgekit.graph.edit import initializer, int_attribute
 from edgekit.graph.forms.fp16 import HalfConfig, HalfResult, prepare, retype
-from edgekit.graph.forms.fp16_risk import FP16_MAX, FP16_SMALLEST_NORMAL, WEIGHT_SQNR_DB, KeptNode, nodes_to_keep
+from edgekit.graph.forms.fp16_risk import (
+    FP16_MAX,
+    FP16_SMALLEST_NORMAL,
+    WEIGHT_SQNR_DB,
+    KeptNode,
+    nodes_to_keep,
+)
 from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.graph.observe import Observation
 from edgekit.graph.opset import convert
@@ -35,72 +48,104 @@ Floats = NDArray[np.floating]
 
 
 def strengthen(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation) -> HalfResult:
-    """Writes the strongly typed form of an INT8 graph, at opset 19 or the graph's own where that is newer.
+    """Writes the strongly typed form of an INT8 graph, at opset 19 or the graph's own where that is
+    newer.
 
     Args:
         artifact: an INT8 graph that ``edgekit.quantization`` wrote.
         path: where to write the result.
         config: what stays FP32 by choice.
-        seen: what the INT8 graph's values do on real images, from :func:`edgekit.graph.observe.observe`.
+        seen: what the INT8 graph's values do on real images, from
+            :func:`edgekit.graph.observe.observe`.
 
     Returns:
         The graph, and the nodes outside Q/DQ that stay FP32.
 
     Raises:
-        BadNetwork: no QuantizeLinear in the graph, a value whose type it does not say, a name in ``config.keep`` that no node has, or a graph that
-            cannot be written at opset 19.
+        BadNetwork: no QuantizeLinear in the graph, a value whose type it does not say, a name in
+            ``config.keep`` that no node has, or a graph that cannot be written at opset 19.
     """
     model = load(artifact.path)
     if not any(node.op_type == QUANTIZE for node in model.graph):
-        raise BadNetwork(f"{artifact.path.name} holds no {QUANTIZE}: it is no INT8 graph", hint="quantize it first, or make it FP16")
+        raise BadNetwork(
+            f"{artifact.path.name} holds no {QUANTIZE}: it is no INT8 graph",
+            hint="quantize it first, or make it FP16",
+        )
     if opset_of(model) < OPSET:
         model = convert(model, OPSET)
     prepare(model, config.keep)
     kept = _kept(model, config.keep, seen, _round_scales(model))
     names = {node.name for node in kept}
     _split_dequantizers(model.graph, names)
-    retype(model, names | _wide_quantizers(model.graph, names, keep_io=config.keep_io), seen.means, keep_io=config.keep_io)
+    retype(
+        model,
+        names | _wide_quantizers(model.graph, names, keep_io=config.keep_io),
+        seen.means,
+        keep_io=config.keep_io,
+    )
     written = save(model, path, "int8", artifact)
-    return HalfResult(written, tuple(node for node in kept if node.op_type not in (QUANTIZE, DEQUANTIZE)))
+    return HalfResult(
+        written, tuple(node for node in kept if node.op_type not in (QUANTIZE, DEQUANTIZE))
+    )
 
 
-def _kept(model: ir.Model, asked: Collection[str], seen: Observation, unfit: Mapping[str, str]) -> tuple[KeptNode, ...]:
-    """The nodes that stay FP32: those at risk as in any graph, and those around a scale that is ``unfit`` for FP16."""
+def _kept(
+    model: ir.Model, asked: Collection[str], seen: Observation, unfit: Mapping[str, str]
+) -> tuple[KeptNode, ...]:
+    """The nodes that stay FP32: those at risk as in any graph, and those around a scale that is
+    ``unfit`` for FP16.
+    """
     kept = {node.name: node for node in nodes_to_keep(model, asked, seen.extremes)}
     for node in model.graph:
         name = str(node.name)
         if name in unfit:
             for reader in (node, *(use.node for value in node.outputs for use in value.uses())):
-                kept.setdefault(str(reader.name), KeptNode(str(reader.name), reader.op_type, unfit[name]))
+                kept.setdefault(
+                    str(reader.name), KeptNode(str(reader.name), reader.op_type, unfit[name])
+                )
     return tuple(kept[str(node.name)] for node in model.graph if node.name in kept)
 
 
 def _round_scales(model: ir.Model) -> dict[str, str]:
-    """Rounds every scale to an FP16 number; returns the quantizers and dequantizers whose scale has none that will do, and why."""
+    """Rounds every scale to an FP16 number; returns the quantizers and dequantizers whose scale has
+    none that will do, and why.
+    """
     unfit = {}
     for node in list(model.graph):
         if node.op_type not in (QUANTIZE, DEQUANTIZE):
             continue
         scale, stored = constant(node.inputs[1]), constant(node.inputs[0])
         if scale is None:
-            raise BadNetwork(f"{node.name} computes its scale; in an INT8 graph for TensorRT scales are constants")
+            raise BadNetwork(
+                f"{node.name} computes its scale; in an INT8 graph for TensorRT scales are "
+                f"constants"
+            )
         exact = scale.numpy().astype(np.float32)
         rounded = exact.clip(max=FP16_MAX).astype(np.float16).astype(np.float32)
         if exact.max() > FP16_MAX:
             unfit[str(node.name)] = f"its int8 scale {exact.max():.3g} overflows"
         elif exact.min() >= FP16_SMALLEST_NORMAL:
             _set_constant(node, 1, rounded)
-        elif stored is None or not _raise(model.graph, node, stored.numpy(), exact, rounded.clip(min=FP16_SMALLEST_NORMAL)):
-            unfit[str(node.name)] = f"its int8 scale {exact.min():.1e} is below FP16's normal numbers"
+        elif stored is None or not _raise(
+            model.graph, node, stored.numpy(), exact, rounded.clip(min=FP16_SMALLEST_NORMAL)
+        ):
+            unfit[str(node.name)] = (
+                f"its int8 scale {exact.min():.1e} is below FP16's normal numbers"
+            )
     return unfit
 
 
 def _raise(graph: ir.Graph, node: ir.Node, codes: Codes, exact: Floats, raised: Floats) -> bool:
-    """Gives a weight's dequantizer larger scales and the codes that fit them; False where that would cost the weight its precision."""
+    """Gives a weight's dequantizer larger scales and the codes that fit them; False where that
+    would cost the weight its precision.
+    """
     shape = [1] * codes.ndim
     if exact.size > 1:
         shape[int_attribute(node, "axis", 1)] = exact.size
-    before, grid = codes * exact.reshape(shape).astype(np.float64), raised.reshape(shape).astype(np.float64)
+    before, grid = (
+        codes * exact.reshape(shape).astype(np.float64),
+        raised.reshape(shape).astype(np.float64),
+    )
     moved = np.rint(before / grid)
     signal, noise = (before**2).sum(), ((before - moved * grid) ** 2).sum()
     if signal and noise and 10 * np.log10(signal / noise) < WEIGHT_SQNR_DB:
@@ -119,14 +164,20 @@ def _set_constant(node: ir.Node, i: int, array: Floats) -> None:
 
 
 def _split_dequantizers(graph: ir.Graph, kept: set[str]) -> None:
-    """A dequantizer that FP32 nodes read gives FP32; where FP16 nodes read it too, the FP32 ones get one of their own. Extends ``kept``."""
+    """A dequantizer that FP32 nodes read gives FP32; where FP16 nodes read it too, the FP32 ones
+    get one of their own. Extends ``kept``.
+    """
     for node in [node for node in graph if node.op_type == DEQUANTIZE and node.name not in kept]:
         users = node.outputs[0].uses()
         wide = [use for use in users if use.node.name in kept]
         if len(wide) < len(users) and wide:
             own = ir.node(DEQUANTIZE, node.inputs, node.attributes, name=f"{node.name}|fp32")
             output, old = own.outputs[0], node.outputs[0]
-            output.name, output.shape, output.type = own.name, old.shape, ir.TensorType(ir.DataType.FLOAT)
+            output.name, output.shape, output.type = (
+                own.name,
+                old.shape,
+                ir.TensorType(ir.DataType.FLOAT),
+            )
             graph.insert_after(node, own)
             for use in wide:
                 use.node.replace_input_with(use.idx, output)

@@ -1,4 +1,6 @@
-"""One way to write each thing, so that quantization, TensorRT and blame meet the same graph whoever exported it."""
+"""One way to write each thing, so that quantization, TensorRT and blame meet the same graph whoever
+exported it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Rule = Callable[[ir.Graph, ir.Node], bool]
 
 
 def canonicalize(model: ir.Model) -> None:
-    """Rewrites a graph in place until no rule applies; constants become initializers, identities, local functions and unused nodes go."""
+    """Rewrites a graph in place until no rule applies; constants become initializers, identities,
+    local functions and unused nodes go.
+    """
     tidy = passes.Sequential(
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -47,7 +51,9 @@ def canonicalize(model: ir.Model) -> None:
 
 
 def drop_inference_noops(graph: ir.Graph, node: ir.Node) -> bool:
-    """Dropout does nothing in inference, and neither does pooling single pixels: AlexNet and VGG at their own size keep such a one."""
+    """Dropout does nothing in inference, and neither does pooling single pixels: AlexNet and VGG at
+    their own size keep such a one.
+    """
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return False
     if node.op_type == "Dropout":
@@ -64,11 +70,22 @@ def drop_inference_noops(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
-    """A BatchNormalization behind a convolution that nothing else reads becomes part of its weight and bias."""
-    if node.op_type != "BatchNormalization" or node.inputs[0] is None or int_attribute(node, "training_mode", 0):
+    """A BatchNormalization behind a convolution that nothing else reads becomes part of its weight
+    and bias.
+    """
+    if (
+        node.op_type != "BatchNormalization"
+        or node.inputs[0] is None
+        or int_attribute(node, "training_mode", 0)
+    ):
         return False
     conv = node.inputs[0].producer()
-    if conv is None or conv.op_type != "Conv" or len(node.inputs[0].uses()) != 1 or node.inputs[0].is_graph_output():
+    if (
+        conv is None
+        or conv.op_type != "Conv"
+        or len(node.inputs[0].uses()) != 1
+        or node.inputs[0].is_graph_output()
+    ):
         return False
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return False
@@ -76,17 +93,25 @@ def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
     tensors = [constant(value) for value in node.inputs[1:5]]
     bias_value = conv.inputs[2] if len(conv.inputs) > 2 else None
     bias_tensor = constant(bias_value)
-    if kernel is None or any(t is None for t in tensors) or (bias_value is not None and bias_tensor is None):
+    if (
+        kernel is None
+        or any(t is None for t in tensors)
+        or (bias_value is not None and bias_tensor is None)
+    ):
         return False
     weight = kernel.numpy()
     gamma, beta, mean, variance = (t.numpy().astype(np.float64) for t in tensors if t is not None)
-    bias = bias_tensor.numpy().astype(np.float64) if bias_tensor is not None else np.zeros_like(mean)
+    bias = (
+        bias_tensor.numpy().astype(np.float64) if bias_tensor is not None else np.zeros_like(mean)
+    )
     factor = gamma / np.sqrt(variance + float_attribute(node, "epsilon", 1e-5))
     assert conv.inputs[1] is not None
     stem = (conv.inputs[1].name or conv.name or "conv").removesuffix(".weight")
     scaled = weight.astype(np.float64) * factor.reshape(-1, *(1,) * (weight.ndim - 1))
     folded_weight = initializer(graph, f"{stem}.folded.weight", scaled.astype(weight.dtype))
-    folded_bias = initializer(graph, f"{stem}.folded.bias", (beta + (bias - mean) * factor).astype(weight.dtype))
+    folded_bias = initializer(
+        graph, f"{stem}.folded.bias", (beta + (bias - mean) * factor).astype(weight.dtype)
+    )
     conv.resize_inputs(3)
     conv.replace_input_with(1, folded_weight)
     conv.replace_input_with(2, folded_bias)
@@ -94,47 +119,85 @@ def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
-    """Zero padding in front of a convolution is the convolution's own: an extra layer otherwise, and a barrier to INT8 fusion."""
+    """Zero padding in front of a convolution is the convolution's own: an extra layer otherwise,
+    and a barrier to INT8 fusion.
+    """
     if node.op_type != "Conv" or node.inputs[0] is None:
         return False
     pad = node.inputs[0].producer()
     amounts = None if pad is None else zeros_around(pad)
     auto = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
-    if pad is None or amounts is None or len(amounts) != 8 or any(amounts[:2] + amounts[4:6]) or auto not in ("NOTSET", "VALID"):
+    if (
+        pad is None
+        or amounts is None
+        or len(amounts) != 8
+        or any(amounts[:2] + amounts[4:6])
+        or auto not in ("NOTSET", "VALID")
+    ):
         return False
     extra = amounts[2:4] + amounts[6:8]
     own = ints_attribute(node, "pads", (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
     node.attributes.pop("auto_pad", None)
-    node.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(own, extra, strict=True)])
+    node.attributes["pads"] = ir.AttrInt64s(
+        "pads", [a + b for a, b in zip(own, extra, strict=True)]
+    )
     node.replace_input_with(0, pad.inputs[0])
     return True
 
 
 def mean_to_global_pool(graph: ir.Graph, node: ir.Node) -> bool:
-    """ReduceMean over H and W is GlobalAveragePool (and Flatten where the axes were dropped), which every quantizer and TensorRT 8 know."""
+    """ReduceMean over H and W is GlobalAveragePool (and Flatten where the axes were dropped), which
+    every quantizer and TensorRT 8 know.
+    """
     source = node.inputs[0] if node.op_type == "ReduceMean" else None
-    if source is None or source.shape is None or len(source.shape) != 4 or not takes_floats(node) or _reduced_axes(node) != [2, 3]:
+    if (
+        source is None
+        or source.shape is None
+        or len(source.shape) != 4
+        or not takes_floats(node)
+        or _reduced_axes(node) != [2, 3]
+    ):
         return False
     pooled = ir.node("GlobalAveragePool", [source], name=sibling(graph, node, "GlobalAveragePool"))
     if int_attribute(node, "keepdims", 1):
         replace(graph, node, [pooled])
         return True
     output = pooled.outputs[0]
-    output.name, output.type, output.shape = pooled.name, source.type, ir.Shape([source.shape[0], source.shape[1], 1, 1])
-    replace(graph, node, [pooled, ir.node("Flatten", [output], {"axis": 1}, name=sibling(graph, node, "Flatten"))])
+    output.name, output.type, output.shape = (
+        pooled.name,
+        source.type,
+        ir.Shape([source.shape[0], source.shape[1], 1, 1]),
+    )
+    replace(
+        graph,
+        node,
+        [pooled, ir.node("Flatten", [output], {"axis": 1}, name=sibling(graph, node, "Flatten"))],
+    )
     return True
 
 
 def drop_expand(graph: ir.Graph, node: ir.Node) -> bool:
-    """What is spread over an image only to be multiplied with it need not be: ``x * gate.expand_as(x)`` is how many squeeze-and-excitations are written."""
+    """What is spread over an image only to be multiplied with it need not be: ``x *
+    gate.expand_as(x)`` is how many squeeze-and-excitations are written.
+    """
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2:
         return False
     for position, value in enumerate(node.inputs):
         other, expand = node.inputs[1 - position], None if value is None else value.producer()
-        if expand is None or expand.op_type != "Expand" or value is None or other is None or other.shape is None:
+        if (
+            expand is None
+            or expand.op_type != "Expand"
+            or value is None
+            or other is None
+            or other.shape is None
+        ):
             continue
         small = expand.inputs[0]
-        if small is not None and value.shape == other.shape and _is_within(small.shape, other.shape):
+        if (
+            small is not None
+            and value.shape == other.shape
+            and _is_within(small.shape, other.shape)
+        ):
             node.replace_input_with(position, small)
             return True
     return False
@@ -142,9 +205,15 @@ def drop_expand(graph: ir.Graph, node: ir.Node) -> bool:
 
 def _is_within(small: ir.Shape | None, whole: ir.Shape) -> bool:
     """Whether a shape broadcasts to ``whole`` without making it any larger."""
-    if small is None or len(small) > len(whole) or any(not isinstance(size, int) and size.value is None for size in whole):
+    if (
+        small is None
+        or len(small) > len(whole)
+        or any(not isinstance(size, int) and size.value is None for size in whole)
+    ):
         return False
-    return all(a in (1, b) for a, b in zip(reversed(list(small)), reversed(list(whole)), strict=False))
+    return all(
+        a in (1, b) for a, b in zip(reversed(list(small)), reversed(list(whole)), strict=False)
+    )
 
 
 RULES: tuple[Rule, ...] = (

@@ -1,4 +1,6 @@
-"""Young operators in older words: what an opset lacks, as the nodes that it has, with the values between named and typed."""
+"""Young operators in older words: what an opset lacks, as the nodes that it has, with the values
+between named and typed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def mish(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def gelu(graph: ir.Graph, node: ir.Node) -> None:
-    """Gelu, new in 20, is x · Φ(x), with Φ the normal distribution by its error function or, where ``approximate`` says so, by tanh.
+    """Gelu, new in 20, is x · Φ(x), with Φ the normal distribution by its error function or, where
+    ``approximate`` says so, by tanh.
 
     The factor ½ is on x, as PyTorch's exporters wrote it before, which is what runtimes look for.
     """
@@ -45,7 +48,8 @@ def gelu(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def group_normalization(graph: ir.Graph, node: ir.Node) -> None:
-    """GroupNormalization, whose scales are one a channel since 21 and were one a group from 18 on, is InstanceNormalization of the groups.
+    """GroupNormalization, whose scales are one a channel since 21 and were one a group from 18 on,
+    is InstanceNormalization of the groups.
 
     Raises:
         BadNetwork: the number of channels is not known, or the scales are computed.
@@ -55,12 +59,30 @@ def group_normalization(graph: ir.Graph, node: ir.Node) -> None:
     scale, bias = constant(node.inputs[1]), constant(node.inputs[2])
     channels = x.shape[1] if x.shape is not None and len(x.shape) > 1 else None
     if scale is None or bias is None or not isinstance(channels, int) or x.shape is None:
-        raise BadNetwork(f"{node.name} (GroupNormalization) has computed scales or no fixed number of channels", hint="choose --opset 21")
-    numbers = [t.numpy() if t.size == channels else np.repeat(t.numpy(), channels // groups) for t in (scale, bias)]
+        raise BadNetwork(
+            f"{node.name} (GroupNormalization) has computed scales or no fixed number of channels",
+            hint="choose --opset 21",
+        )
+    numbers = [
+        t.numpy() if t.size == channels else np.repeat(t.numpy(), channels // groups)
+        for t in (scale, bias)
+    ]
     by_channel = [number.reshape(channels, *(1,) * (len(x.shape) - 2)) for number in numbers]
-    rows = write("Reshape", [x, write.constant("groups", np.array([0, groups, -1], np.int64))], shape=[x.shape[0], groups, None])
-    one, zero = (write.constant(name, np.full(groups, n, np.float32)) for name, n in (("one", 1.0), ("zero", 0.0)))
-    normal = write("InstanceNormalization", [rows, one, zero], {"epsilon": float_attribute(node, "epsilon", 1e-5)}, shape=rows.shape)
+    rows = write(
+        "Reshape",
+        [x, write.constant("groups", np.array([0, groups, -1], np.int64))],
+        shape=[x.shape[0], groups, None],
+    )
+    one, zero = (
+        write.constant(name, np.full(groups, n, np.float32))
+        for name, n in (("one", 1.0), ("zero", 0.0))
+    )
+    normal = write(
+        "InstanceNormalization",
+        [rows, one, zero],
+        {"epsilon": float_attribute(node, "epsilon", 1e-5)},
+        shape=rows.shape,
+    )
     back = write("Reshape", [normal, _shape_of(write, x)])
     scaled = write("Mul", [back, write.constant("scale", by_channel[0])])
     write.last("Add", [scaled, write.constant("bias", by_channel[1])])
@@ -72,7 +94,9 @@ def _shape_of(write: _Writer, x: ir.Value) -> ir.Value:
     rest = list(x.shape)[1:]
     if all(isinstance(size, int) for size in rest):
         batch = x.shape[0]
-        return write.constant("shape", np.array([batch if isinstance(batch, int) else -1, *rest], np.int64))
+        return write.constant(
+            "shape", np.array([batch if isinstance(batch, int) else -1, *rest], np.int64)
+        )
     return write("Shape", [x], shape=[len(x.shape)], dtype=ir.DataType.INT64)
 
 
@@ -96,7 +120,10 @@ class _Writer:
     ) -> ir.Value:
         made = self._node_of(op_type, inputs, attributes)
         value = made.outputs[0]
-        value.name, value.type = made.name, ir.TensorType(dtype or self.source.dtype or ir.DataType.FLOAT)
+        value.name, value.type = (
+            made.name,
+            ir.TensorType(dtype or self.source.dtype or ir.DataType.FLOAT),
+        )
         value.shape = self.source.shape if shape is None else ir.Shape(shape)
         self._graph.insert_before(self._node, made)
         return value
@@ -107,8 +134,17 @@ class _Writer:
     def number(self, number: float) -> ir.Value:
         return self.constant("number", np.array(number, np.float32))
 
-    def constant(self, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
+    def constant(
+        self, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+    ) -> ir.Value:
         return initializer(self._graph, f"{self._node.name}.{name}", array)
 
-    def _node_of(self, op_type: str, inputs: Sequence[ir.Value], attributes: Mapping[str, float] | None) -> ir.Node:
-        return ir.node(op_type, list(inputs), dict(attributes or {}), name=sibling(self._graph, self._node, op_type))
+    def _node_of(
+        self, op_type: str, inputs: Sequence[ir.Value], attributes: Mapping[str, float] | None
+    ) -> ir.Node:
+        return ir.node(
+            op_type,
+            list(inputs),
+            dict(attributes or {}),
+            name=sibling(self._graph, self._node, op_type),
+        )

@@ -1,4 +1,6 @@
-"""onnxsim in a process of its own: where it crashes, or takes all memory, that process ends and not the export."""
+"""onnxsim in a process of its own: where it crashes, or takes all memory, that process ends and not
+the export.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,17 @@ from pathlib import Path
 
 from edgekit.limits import time_limit
 
-# Names are lost by it, and a product of three axes becomes a reshape, a product and a reshape. The canonical form writes that of two axes.
+# Names are lost by it, and a product of three axes becomes a reshape, a product and a reshape. The
+# canonical form writes that of two axes.
 LEFT_OUT = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched")
-# Nothing but onnx and onnxsim is imported, from where this process imports them; -I keeps the folder that the user is in out of that.
+# Nothing but onnx and onnxsim is imported, from where this process imports them; -I keeps the
+# folder that the user is in out of that.
 _SCRIPT = """
 import sys
-source, target, left_out, sys.path[:] = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4:]
-sys.modules["torch"] = None  # onnxsim would import it, for nothing that is used here, and it takes seconds
+source, target, left_out = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+sys.path[:] = sys.argv[4:]
+# onnxsim would import torch, for nothing that is used here, and it takes seconds
+sys.modules["torch"] = None
 import onnx, onnxsim
 model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=left_out)
 onnx.save(model, target)
@@ -32,10 +38,23 @@ def simplify(source: Path, target: Path) -> None:
     Raises:
         Failed: it raised something, crashed, was killed, or took longer than the time limit.
     """
-    command = [sys.executable, "-I", "-W", "ignore", "-c", _SCRIPT, str(source), str(target), ",".join(LEFT_OUT), *sys.path]
+    command = [
+        sys.executable,
+        "-I",
+        "-W",
+        "ignore",
+        "-c",
+        _SCRIPT,
+        str(source),
+        str(target),
+        ",".join(LEFT_OUT),
+        *sys.path,
+    ]
     seconds = time_limit()
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise Failed(f"did not end within {seconds:g} s") from error
     if done.returncode < 0:

@@ -1,4 +1,6 @@
-"""Operators that exporters take apart, put together again: one node where ONNX has one, which runtimes have a kernel for."""
+"""Operators that exporters take apart, put together again: one node where ONNX has one, which
+runtimes have a kernel for.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,31 @@ import math
 
 import onnx_ir as ir
 
-from edgekit.graph.edit import initializer, int_attribute, ints_attribute, replace, scalar, sibling, takes_floats, zeros_around
+from edgekit.graph.edit import (
+    initializer,
+    int_attribute,
+    ints_attribute,
+    replace,
+    scalar,
+    sibling,
+    takes_floats,
+    zeros_around,
+)
 from edgekit.graph.io import constant
 
 HARD_SWISH_OPSET = 14
 
 
 def linear(graph: ir.Graph, node: ir.Node) -> bool:
-    """MatMul of ``(N, K)`` with a constant ``(K, M)``, and the constant ``(M,)`` added to it, is Gemm."""
-    if node.op_type != "MatMul" or not takes_floats(node) or node.inputs[0] is None or node.inputs[1] is None:
+    """MatMul of ``(N, K)`` with a constant ``(K, M)``, and the constant ``(M,)`` added to it, is
+    Gemm.
+    """
+    if (
+        node.op_type != "MatMul"
+        or not takes_floats(node)
+        or node.inputs[0] is None
+        or node.inputs[1] is None
+    ):
         return False
     shape, weight = node.inputs[0].shape, constant(node.inputs[1])
     if shape is None or len(shape) != 2 or weight is None or len(weight.shape) != 2:
@@ -28,7 +46,11 @@ def linear(graph: ir.Graph, node: ir.Node) -> bool:
         tensor = constant(bias)
         assert tensor is not None
         last = users[0].node
-        inputs.append(bias if len(tensor.shape) == 1 else initializer(graph, f"{bias.name}.flat", tensor.numpy().ravel()))
+        inputs.append(
+            bias
+            if len(tensor.shape) == 1
+            else initializer(graph, f"{bias.name}.flat", tensor.numpy().ravel())
+        )
     replace(graph, last, [ir.node("Gemm", inputs, name=sibling(graph, node, "Gemm"))])
     return True
 
@@ -41,8 +63,14 @@ def _added(node: ir.Node, slot: int, size: int) -> ir.Value | None:
 
 
 def hard_swish(graph: ir.Graph, node: ir.Node) -> bool:
-    """``x · clip(x + 3, 0, 6) / 6``, in any order of the factors, and ``x · HardSigmoid(x)`` are HardSwish, which is young to opset 14."""
-    if graph.opset_imports.get("", 0) < HARD_SWISH_OPSET or node.op_type not in ("Mul", "Div") or not takes_floats(node):
+    """``x · clip(x + 3, 0, 6) / 6``, in any order of the factors, and ``x · HardSigmoid(x)`` are
+    HardSwish, which is young to opset 14.
+    """
+    if (
+        graph.opset_imports.get("", 0) < HARD_SWISH_OPSET
+        or node.op_type not in ("Mul", "Div")
+        or not takes_floats(node)
+    ):
         return False
     source = _hard_swish_of(node)
     if source is None:
@@ -73,7 +101,10 @@ def _hard_sigmoid_of(value: ir.Value) -> ir.Value | None:
     if node is None:
         return None
     if node.op_type == "HardSigmoid":
-        alpha, beta = (node.attributes[n].as_float() if n in node.attributes else d for n, d in (("alpha", 0.2), ("beta", 0.5)))
+        alpha, beta = (
+            node.attributes[n].as_float() if n in node.attributes else d
+            for n, d in (("alpha", 0.2), ("beta", 0.5))
+        )
         return node.inputs[0] if math.isclose(alpha, 1 / 6, rel_tol=1e-5) and beta == 0.5 else None
     sixth = _divided_by_six(node)
     return None if sixth is None else _clipped(sixth)
@@ -93,7 +124,12 @@ def _divided_by_six(node: ir.Node) -> ir.Value | None:
 def _clipped(value: ir.Value) -> ir.Value | None:
     """The ``x`` of ``clip(x + 3, 0, 6)``."""
     clip = value.producer()
-    if clip is None or clip.op_type != "Clip" or [scalar(v) for v in clip.inputs[1:]] != [0.0, 6.0] or clip.inputs[0] is None:
+    if (
+        clip is None
+        or clip.op_type != "Clip"
+        or [scalar(v) for v in clip.inputs[1:]] != [0.0, 6.0]
+        or clip.inputs[0] is None
+    ):
         return None
     shifted = clip.inputs[0].producer()
     if shifted is None or shifted.op_type != "Add":
@@ -102,11 +138,18 @@ def _clipped(value: ir.Value) -> ir.Value | None:
 
 
 def local_response_norm(graph: ir.Graph, node: ir.Node) -> bool:
-    """``x / (k + alpha · mean of x² over an odd window of channels) ** beta`` of an image ``(N, C, H, W)`` is LRN.
+    """``x / (k + alpha · mean of x² over an odd window of channels) ** beta`` of an image ``(N, C,
+    H, W)`` is LRN.
 
-    PyTorch writes it as nine nodes: the channels become a spatial axis, and a Pad and an AveragePool over it the window.
+    PyTorch writes it as nine nodes: the channels become a spatial axis, and a Pad and an
+    AveragePool over it the window.
     """
-    if node.op_type != "Div" or not takes_floats(node) or node.inputs[0] is None or node.inputs[1] is None:
+    if (
+        node.op_type != "Div"
+        or not takes_floats(node)
+        or node.inputs[0] is None
+        or node.inputs[1] is None
+    ):
         return False
     x = node.inputs[0]
     power = _step(node.inputs[1], "Pow")
@@ -118,13 +161,17 @@ def local_response_norm(graph: ir.Graph, node: ir.Node) -> bool:
             alpha, size = scalar(factor), _window(pooled, x)
             if None not in (alpha, beta, bias, size):
                 attributes = {"size": size, "alpha": alpha, "beta": beta, "bias": bias}
-                replace(graph, node, [ir.node("LRN", [x], attributes, name=sibling(graph, node, "LRN"))])
+                replace(
+                    graph, node, [ir.node("LRN", [x], attributes, name=sibling(graph, node, "LRN"))]
+                )
                 return True
     return False
 
 
 def _window(value: ir.Value, x: ir.Value) -> int | None:
-    """The odd window of channels over which ``value`` is the mean of x², zeros beyond the first and the last."""
+    """The odd window of channels over which ``value`` is the mean of x², zeros beyond the first and
+    the last.
+    """
     back = _step(value, "Squeeze", "Reshape")
     pool = _behind(back, "AveragePool")
     pad = _behind(pool, "Pad")
@@ -132,16 +179,22 @@ def _window(value: ir.Value, x: ir.Value) -> int | None:
     square = _behind(forth, "Mul", "Pow")
     if back is None or pool is None or forth is None or square is None or not _is_square(square, x):
         return None
-    if not _same_dims(value.shape, x.shape, 4) or not _is_channels_as_depth(forth.outputs[0].shape, x.shape):
+    if not _same_dims(value.shape, x.shape, 4) or not _is_channels_as_depth(
+        forth.outputs[0].shape, x.shape
+    ):
         return None
-    kernel, strides, own = (ints_attribute(pool, name, ()) for name in ("kernel_shape", "strides", "pads"))
+    kernel, strides, own = (
+        ints_attribute(pool, name, ()) for name in ("kernel_shape", "strides", "pads")
+    )
     if len(kernel) != 3 or tuple(kernel[1:]) != (1, 1) or any(s != 1 for s in strides):
         return None
     half = kernel[0] // 2  # an even window cannot be centred and keep the number of channels
     if pad is not None:
         centred = zeros_around(pad) == [0, 0, half, 0, 0, 0, 0, half, 0, 0] and not any(own)
     else:  # Pad and AveragePool are one node where a simplifier has been at work
-        centred = list(own) == [half, 0, 0, half, 0, 0] and bool(int_attribute(pool, "count_include_pad", 0))
+        centred = list(own) == [half, 0, 0, half, 0, 0] and bool(
+            int_attribute(pool, "count_include_pad", 0)
+        )
     return kernel[0] if centred else None
 
 
@@ -163,11 +216,17 @@ def _is_square(node: ir.Node, x: ir.Value) -> bool:
 
 
 def _same_dims(a: ir.Shape | None, b: ir.Shape | None, rank: int) -> bool:
-    return a is not None and b is not None and len(a) == len(b) == rank and list(a)[1:] == list(b)[1:]
+    return (
+        a is not None and b is not None and len(a) == len(b) == rank and list(a)[1:] == list(b)[1:]
+    )
 
 
 def _is_channels_as_depth(deep: ir.Shape | None, flat: ir.Shape | None) -> bool:
-    """Whether ``(N, C, H, W)`` was reshaped to ``(N, 1, C, H, W)``; only the batch may be dynamic."""
+    """Whether ``(N, C, H, W)`` was reshaped to ``(N, 1, C, H, W)``; only the batch may be
+    dynamic.
+    """
     if deep is None or flat is None or len(deep) != 5 or len(flat) != 4:
         return False
-    return list(deep)[1:] == [1, *list(flat)[1:]] and all(isinstance(dim, int) for dim in list(flat)[1:])
+    return list(deep)[1:] == [1, *list(flat)[1:]] and all(
+        isinstance(dim, int) for dim in list(flat)[1:]
+    )

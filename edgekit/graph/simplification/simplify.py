@@ -1,4 +1,6 @@
-"""Simplify: onnxsim, then the canonical form, then the opset asked for; each checked against the graph before it."""
+"""Simplify: onnxsim, then the canonical form, then the opset asked for; each checked against the
+graph before it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class SimplifyConfig:
     opset: int = opset.DEFAULT
 
 
-def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]) -> tuple[Artifact, list[str]]:
+def simplify(
+    artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]
+) -> tuple[Artifact, list[str]]:
     """Returns the simplified graph and what had to be left out.
 
     Args:
@@ -36,7 +40,8 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
         probe: a few real images as the graph wants them; outputs on them may not move.
 
     Raises:
-        BadNetwork: the graph cannot be written at the opset, or writing it there changed its outputs.
+        BadNetwork: the graph cannot be written at the opset, or writing it there changed its
+            outputs.
     """
     notes: list[str] = []
     expected = _outputs(artifact, probe)
@@ -49,7 +54,9 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
         try:
             candidate = step()
         except Exception as error:  # noqa: BLE001 - an optional improvement of somebody else's graph
-            why = str(error) if isinstance(error, onnxsim_process.Failed) else "failed on this graph"
+            why = (
+                str(error) if isinstance(error, onnxsim_process.Failed) else "failed on this graph"
+            )
             notes.append(f"{name} {why} and was left out")
             continue
         if _same(save(candidate, path, "fp32"), probe, expected):
@@ -61,7 +68,10 @@ def simplify(artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDAr
     names.strip_metadata(model)
     result = save(model, path, "fp32", artifact)
     if not _same(result, probe, expected):
-        raise BadNetwork(f"at opset {config.opset} the graph computes something else", hint="choose another --opset")
+        raise BadNetwork(
+            f"at opset {config.opset} the graph computes something else",
+            hint="choose another --opset",
+        )
     return result, notes
 
 

@@ -1,4 +1,6 @@
-"""What an operator is called with: a node's attributes, and its inputs with None where an optional one is left out."""
+"""What an operator is called with: a node's attributes, and its inputs with None where an optional
+one is left out.
+"""
 
 from __future__ import annotations
 

@@ -9,12 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekit.quantization.operators.arguments import Attributes, Inputs, Operator, axes_of, given, one, optional, two
+from edgekit.quantization.operators.arguments import (
+    Attributes,
+    Inputs,
+    Operator,
+    axes_of,
+    given,
+    one,
+    optional,
+    two,
+)
 
 
 def _gemm(a: Attributes, i: Inputs) -> Tensor:
     x, weight = two(i)
-    product = (x.T if a.get("transA") else x) @ (weight.T if a.get("transB") else weight) * a.get("alpha", 1.0)
+    product = (
+        (x.T if a.get("transA") else x)
+        @ (weight.T if a.get("transB") else weight)
+        * a.get("alpha", 1.0)
+    )
     bias = optional(i, 2)
     result: Tensor = product if bias is None else product + a.get("beta", 1.0) * bias
     return result
@@ -22,10 +35,14 @@ def _gemm(a: Attributes, i: Inputs) -> Tensor:
 
 def _clip(a: Attributes, i: Inputs) -> Tensor:
     low, high = optional(i, 1), optional(i, 2)
-    return torch.clamp(one(i), None if low is None else low.item(), None if high is None else high.item())
+    return torch.clamp(
+        one(i), None if low is None else low.item(), None if high is None else high.item()
+    )
 
 
-def _reduction(reduced: Callable[[Tensor, tuple[int, ...], bool], Tensor]) -> Callable[[Attributes, Inputs], Tensor]:
+def _reduction(
+    reduced: Callable[[Tensor, tuple[int, ...], bool], Tensor],
+) -> Callable[[Attributes, Inputs], Tensor]:
     def call(a: Attributes, i: Inputs) -> Tensor:
         x, axes = one(i), axes_of(a, i)
         if not axes and a.get("noop_with_empty_axes"):
@@ -56,7 +73,9 @@ OPERATORS: dict[str, Operator] = {
     "Min": lambda a, i: reduce(torch.minimum, given(i)),
     "Max": lambda a, i: reduce(torch.maximum, given(i)),
     "Sigmoid": _each(torch.sigmoid),
-    "HardSigmoid": lambda a, i: torch.clamp(a.get("alpha", 0.2) * one(i) + a.get("beta", 0.5), 0.0, 1.0),
+    "HardSigmoid": lambda a, i: torch.clamp(
+        a.get("alpha", 0.2) * one(i) + a.get("beta", 0.5), 0.0, 1.0
+    ),
     "HardSwish": _each(F.hardswish),
     "LeakyRelu": lambda a, i: F.leaky_relu(one(i), a.get("alpha", 0.01)),
     "Tanh": _each(torch.tanh),
@@ -65,7 +84,9 @@ OPERATORS: dict[str, Operator] = {
     "ReduceMax": _reduction(torch.amax),
     "ReduceMin": _reduction(torch.amin),
     "ReduceSum": _reduction(torch.sum),
-    "ReduceL2": _reduction(lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep)),
+    "ReduceL2": _reduction(
+        lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep)
+    ),
     "PRelu": _prelu,
     "Elu": lambda a, i: F.elu(one(i), a.get("alpha", 1.0)),
     "Selu": _each(F.selu),

@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekit.quantization.operators.arguments import Attributes, Inputs, Operator, axes_of, given, one, optional, two
+from edgekit.quantization.operators.arguments import (
+    Attributes,
+    Inputs,
+    Operator,
+    axes_of,
+    given,
+    one,
+    optional,
+    two,
+)
 
 # ONNX's numbers of types.
 _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
@@ -17,7 +26,10 @@ _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: t
 
 def _reshape(a: Attributes, i: Inputs) -> Tensor:
     x, shape = two(i)
-    wanted = [x.shape[d] if size == 0 and not a.get("allowzero") else int(size) for d, size in enumerate(shape.tolist())]
+    wanted = [
+        x.shape[d] if size == 0 and not a.get("allowzero") else int(size)
+        for d, size in enumerate(shape.tolist())
+    ]
     if wanted and wanted[0] > 0 and wanted[0] % a["_batch"] == 0:  # images, or windows of images
         wanted[0] //= a["_batch"]
     return x.reshape(wanted)
@@ -52,9 +64,13 @@ def _slice(a: Attributes, i: Inputs) -> Tensor:
     axes, steps = optional(i, 3), optional(i, 4)
     axis_list = list(range(len(starts))) if axes is None else axes.tolist()
     step_list = [1] * len(starts) if steps is None else steps.tolist()
-    for axis, start, end, step in zip(axis_list, starts.tolist(), ends.tolist(), step_list, strict=True):
+    for axis, start, end, step in zip(
+        axis_list, starts.tolist(), ends.tolist(), step_list, strict=True
+    ):
         size = x.shape[axis]
-        chosen = range(size)[start if start > -(2**31) else None : end if end < 2**31 - 1 else None : step]
+        chosen = range(size)[
+            start if start > -(2**31) else None : end if end < 2**31 - 1 else None : step
+        ]
         x = x.index_select(axis, torch.tensor(list(chosen)))
     return x
 
@@ -63,7 +79,9 @@ def _pad_node(a: Attributes, i: Inputs) -> Tensor:
     x, amounts = two(i)
     rank, sizes = x.ndim, [int(n) for n in amounts.tolist()]
     fill = optional(i, 2)
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", "constant")]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[
+        a.get("mode", "constant")
+    ]
     pairs = [p for d in reversed(range(rank)) for p in (sizes[d], sizes[rank + d])]
     if mode != "constant":
         return F.pad(x, pairs[:-4], mode=mode)
@@ -90,7 +108,9 @@ def _space_to_depth(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _transposed(x: Tensor, rows: int) -> Tensor:
-    """Channels that count the columns of a matrix of ``rows`` fastest, counting its rows fastest."""
+    """Channels that count the columns of a matrix of ``rows`` fastest, counting its rows
+    fastest.
+    """
     n, c, h, w = x.shape
     return x.reshape(n, rows, c // rows, h, w).transpose(1, 2).reshape(n, c, h, w)
 

@@ -1,4 +1,6 @@
-"""Convolutions, pools and norms: what is computed over windows of a map, or over the whole of it."""
+"""Convolutions, pools and norms: what is computed over windows of a map, or over the
+whole of it.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekit.quantization.operators.arguments import Attributes, Inputs, Operator, given, one, optional, two
+from edgekit.quantization.operators.arguments import (
+    Attributes,
+    Inputs,
+    Operator,
+    given,
+    one,
+    optional,
+    two,
+)
 
 
-def pad(attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float) -> tuple[Tensor, tuple[int, ...]]:
-    """Pads as a convolution's or pool's attributes say; returns the padded input and the symmetric part ``(height, width)`` of the padding."""
+def pad(
+    attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Pads as a convolution's or pool's attributes say; returns the padded input and the symmetric
+    part ``(height, width)`` of the padding.
+    """
     dims = len(kernel)
-    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    strides, dilations = (
+        attributes.get("strides", [1] * dims),
+        attributes.get("dilations", [1] * dims),
+    )
     begin_end = list(attributes.get("pads", [0] * 2 * dims))
     mode = attributes.get("auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         for d in range(dims):
             size = x.shape[2 + d]
-            total = max(0, (-(-size // strides[d]) - 1) * strides[d] + (kernel[d] - 1) * dilations[d] + 1 - size)
+            total = max(
+                0,
+                (-(-size // strides[d]) - 1) * strides[d]
+                + (kernel[d] - 1) * dilations[d]
+                + 1
+                - size,
+            )
             small, large = total // 2, total - total // 2
-            begin_end[d], begin_end[dims + d] = (small, large) if mode == "SAME_UPPER" else (large, small)
+            begin_end[d], begin_end[dims + d] = (
+                (small, large) if mode == "SAME_UPPER" else (large, small)
+            )
     begin, end = begin_end[:dims], begin_end[dims:]
     if any(begin_end):
-        x = F.pad(x, [p for pair in zip(reversed(begin), reversed(end), strict=True) for p in pair], value=fill)
+        x = F.pad(
+            x,
+            [p for pair in zip(reversed(begin), reversed(end), strict=True) for p in pair],
+            value=fill,
+        )
     return x, tuple(begin) if begin == end else (0,) * dims
 
 
@@ -40,27 +69,43 @@ def _conv(a: Attributes, i: Inputs) -> Tensor:
     else:
         x, padding = pad(a, x, weight.shape[2:], 0.0)[0], (0,) * dims
     convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-    result: Tensor = convolve(x, weight, optional(i, 2), strides, padding, dilations, a.get("group", 1))
+    result: Tensor = convolve(
+        x, weight, optional(i, 2), strides, padding, dilations, a.get("group", 1)
+    )
     return result
 
 
 def _conv_transpose(a: Attributes, i: Inputs) -> Tensor:
-    """Unpadded first; what padding takes away is cut off then, since it may differ from side to side."""
+    """Unpadded first; what padding takes away is cut off then, since it may differ from side to
+    side.
+    """
     x, weight = given(i)[:2]
     dims = weight.ndim - 2
-    strides, dilations, more = a.get("strides", [1] * dims), a.get("dilations", [1] * dims), a.get("output_padding", [0] * dims)
+    strides, dilations, more = (
+        a.get("strides", [1] * dims),
+        a.get("dilations", [1] * dims),
+        a.get("output_padding", [0] * dims),
+    )
     convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dims - 1]
-    whole: Tensor = convolve(x, weight, optional(i, 2), strides, 0, more, a.get("group", 1), dilations)
+    whole: Tensor = convolve(
+        x, weight, optional(i, 2), strides, 0, more, a.get("group", 1), dilations
+    )
     begin, end = _cut_off(a, x.shape[2:], whole.shape[2:], strides)
     for d in range(dims):
         whole = whole.narrow(2 + d, begin[d], whole.shape[2 + d] - begin[d] - end[d])
     return whole
 
 
-def _cut_off(a: Attributes, size: Sequence[int], whole: Sequence[int], strides: Sequence[int]) -> tuple[list[int], list[int]]:
-    """What a transposed convolution's padding takes away from the front and the end of each axis."""
+def _cut_off(
+    a: Attributes, size: Sequence[int], whole: Sequence[int], strides: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """What a transposed convolution's padding takes away from the front and the end of
+    each axis.
+    """
     mode, dims = a.get("auto_pad", "NOTSET"), len(size)
-    wanted = a.get("output_shape") or ([n * s for n, s in zip(size, strides, strict=True)] if mode.startswith("SAME") else None)
+    wanted = a.get("output_shape") or (
+        [n * s for n, s in zip(size, strides, strict=True)] if mode.startswith("SAME") else None
+    )
     if wanted is None:
         pads = list(a.get("pads", [0] * 2 * dims)) if mode == "NOTSET" else [0] * 2 * dims
         return pads[:dims], pads[dims:]
@@ -71,11 +116,23 @@ def _cut_off(a: Attributes, size: Sequence[int], whole: Sequence[int], strides: 
 
 def _max_pool(a: Attributes, i: Inputs) -> Tensor:
     x, _ = pad(a, one(i), a["kernel_shape"], float("-inf"))
-    return F.max_pool2d(x, a["kernel_shape"], a.get("strides", [1, 1]), 0, a.get("dilations", [1, 1]), bool(a.get("ceil_mode", 0)))
+    return F.max_pool2d(
+        x,
+        a["kernel_shape"],
+        a.get("strides", [1, 1]),
+        0,
+        a.get("dilations", [1, 1]),
+        bool(a.get("ceil_mode", 0)),
+    )
 
 
 def _average_pool(a: Attributes, i: Inputs) -> Tensor:
-    x, kernel, strides, ceil = one(i), a["kernel_shape"], a.get("strides", [1, 1]), bool(a.get("ceil_mode", 0))
+    x, kernel, strides, ceil = (
+        one(i),
+        a["kernel_shape"],
+        a.get("strides", [1, 1]),
+        bool(a.get("ceil_mode", 0)),
+    )
     padded, _ = pad(a, x, kernel, 0.0)
     mean = F.avg_pool2d(padded, kernel, strides, 0, ceil)
     if padded is x or a.get("count_include_pad", 0):
@@ -85,16 +142,30 @@ def _average_pool(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _lrn(a: Attributes, i: Inputs) -> Tensor:
-    return F.local_response_norm(one(i), a["size"], a.get("alpha", 1e-4), a.get("beta", 0.75), a.get("bias", 1.0))
+    return F.local_response_norm(
+        one(i), a["size"], a.get("alpha", 1e-4), a.get("beta", 0.75), a.get("bias", 1.0)
+    )
 
 
 def _batch_norm(a: Attributes, i: Inputs) -> Tensor:
-    return F.batch_norm(one(i), optional(i, 3), optional(i, 4), optional(i, 1), optional(i, 2), False, 0.0, a.get("epsilon", 1e-5))
+    return F.batch_norm(
+        one(i),
+        optional(i, 3),
+        optional(i, 4),
+        optional(i, 1),
+        optional(i, 2),
+        False,
+        0.0,
+        a.get("epsilon", 1e-5),
+    )
 
 
 def _layer_norm(a: Attributes, i: Inputs) -> Tensor:
     x, scale = given(i)[:2]
-    normal = F.layer_norm(x, x.shape[a.get("axis", -1) % x.ndim :], None, None, a.get("epsilon", 1e-5)) * scale
+    normal = (
+        F.layer_norm(x, x.shape[a.get("axis", -1) % x.ndim :], None, None, a.get("epsilon", 1e-5))
+        * scale
+    )
     bias = optional(i, 2)
     return normal if bias is None else normal + bias
 
@@ -103,7 +174,9 @@ def _instance_norm(a: Attributes, i: Inputs) -> Tensor:
     x, scale, bias = given(i)
     variance, mean = torch.var_mean(x, tuple(range(2, x.ndim)), correction=0, keepdim=True)
     by_channel = (-1, *(1,) * (x.ndim - 2))
-    return (x - mean) / torch.sqrt(variance + a.get("epsilon", 1e-5)) * scale.reshape(by_channel) + bias.reshape(by_channel)
+    return (x - mean) / torch.sqrt(variance + a.get("epsilon", 1e-5)) * scale.reshape(
+        by_channel
+    ) + bias.reshape(by_channel)
 
 
 def _group_norm(a: Attributes, i: Inputs) -> Tensor:

@@ -1,6 +1,8 @@
-"""TensorRT 8.6 to 11 and TensorRT-RTX: graphs to engines, what an engine really computes in, and engines run.
+"""TensorRT 8.6 to 11 and TensorRT-RTX: graphs to engines, what an engine really computes in, and
+engines run.
 
-``library`` finds the package and what it can do, ``builder`` builds, ``inspector`` and ``audit`` say which precision runs, ``session`` runs.
+``library`` finds the package and what it can do, ``builder`` builds, ``inspector`` and ``audit``
+say which precision runs, ``session`` runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The module of TensorRT as the type checker sees it: of its names those that edgekit uses, in the types of the package tensorrt-stubs.
+"""The module of TensorRT as the type checker sees it: of its names those that edgekit uses, in the
+types of the package tensorrt-stubs.
 
-The stubs describe one version, 10.13. What another lacks is asked for at run time, by ``hasattr``; what only TensorRT-RTX has is spelled out here.
+The stubs describe one version, 10.13. What another lacks is asked for at run time, by ``hasattr``;
+what only TensorRT-RTX has is spelled out here.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Module(Protocol):
     Runtime: type[trt.Runtime]
     TensorIOMode: type[trt.TensorIOMode]
     TensorLocation: type[trt.TensorLocation]
-    # Classes that are derived from here. A type checker takes no base class out of a variable, whatever its type.
+    # Classes that are derived from here. A type checker takes no base class out of a variable,
+    # whatever its type.
     ILogger: Any
     IProfiler: Any
     IProgressMonitor: Any

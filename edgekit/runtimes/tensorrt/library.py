@@ -1,9 +1,12 @@
-"""The two packages, TensorRT and TensorRT-RTX: which is there, in what version, for which GPU, and in which dialect it builds.
+"""The two packages, TensorRT and TensorRT-RTX: which is there, in what version, for which GPU, and
+in which dialect it builds.
 
-The dialect is found by asking the module which flags it has, because version strings of JetPack, pip and containers do not agree:
+The dialect is found by asking the module which flags it has, because version strings of JetPack,
+pip and containers do not agree:
 
 - weak (8.6): builder flags say which precisions may be used, and the types in the graph are hints;
-- strong (10, 11, RTX): the types in the graph are the law. 11 knows nothing else, 10 wants a flag for it.
+- strong (10, 11, RTX): the types in the graph are the law. 11 knows nothing else, 10 wants a flag
+for it.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ Dialect = Literal["weak", "strong"]
 
 # What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-NUMPY_1_UP_TO = (8,)  # TensorRT 8's bindings were compiled for NumPy 1, and give garbage with NumPy 2, silently
+NUMPY_1_UP_TO = (
+    8,
+)  # TensorRT 8's bindings were compiled for NumPy 1, and give garbage with NumPy 2, silently
 NUMPY_VERSION = np.__version__
 NUMPY_1 = "pip install 'numpy<2'"
 MAPS = Path("/proc/self/maps")
@@ -50,7 +55,9 @@ class Library:
 
     @property
     def dialect(self) -> Dialect:
-        strong = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(self.trt.BuilderFlag, "FP16")
+        strong = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(
+            self.trt.BuilderFlag, "FP16"
+        )
         return "strong" if strong else "weak"
 
     @property
@@ -65,7 +72,9 @@ class Library:
 
     @property
     def network_flags(self) -> int:
-        """What a network is created with: strong typing where the library knows it, else the explicit batch that 8.x needs to read ONNX."""
+        """What a network is created with: strong typing where the library knows it, else the
+        explicit batch that 8.x needs to read ONNX.
+        """
         flags = self.trt.NetworkDefinitionCreationFlag
         for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH"):
             if hasattr(flags, name):
@@ -83,28 +92,38 @@ class Library:
         if not self.ahead_of_time:
             if found is None:
                 raise EnvironmentLacks(
-                    f"{self.name} builds on the GPU that will run the engine, and there is none here: {no_gpu()}",
+                    f"{self.name} builds on the GPU that will run the engine, and there is none "
+                    f"here: {no_gpu()}",
                     hint="run this on the device; `edgekit doctor` says what is missing",
                 )
             if wanted is not None and _digits(wanted) != str(found.sm):
                 raise InputError(
-                    f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for {wanted}",
+                    f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for "
+                    f"{wanted}",
                     hint="leave --compute-capability away, or use --runtime tensorrt-rtx",
                 )
             return Target(f"sm{found.sm}", found.name)
         if wanted is None:
             if found is None:
-                raise InputError("which GPU is the engine for?", hint=f"--compute-capability {', '.join(RTX_CAPABILITIES)}")
+                raise InputError(
+                    "which GPU is the engine for?",
+                    hint=f"--compute-capability {', '.join(RTX_CAPABILITIES)}",
+                )
             wanted = f"sm{found.sm}"
         sm = f"sm{_digits(wanted)}"
         if sm not in RTX_CAPABILITIES:
-            raise InputError(f"TensorRT-RTX does not build for {wanted}", hint=f"it builds for {', '.join(RTX_CAPABILITIES)}")
+            raise InputError(
+                f"TensorRT-RTX does not build for {wanted}",
+                hint=f"it builds for {', '.join(RTX_CAPABILITIES)}",
+            )
         return Target(sm, found.name if found is not None and sm == f"sm{found.sm}" else None)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A GPU by its architecture, ``sm86``; ``gpu`` is its name where it is the one in this machine."""
+    """A GPU by its architecture, ``sm86``; ``gpu`` is its name where it is the one in this
+    machine.
+    """
 
     sm: str
     gpu: str | None
@@ -115,7 +134,9 @@ class Target:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver with at least one device answers, asked of the driver library itself."""
+    """Whether an NVIDIA driver with at least one device answers, asked of the driver library
+    itself.
+    """
     return no_gpu() is None
 
 
@@ -129,20 +150,26 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
     """Imports a package.
 
     Raises:
-        EnvironmentLacks: it is not installed or cannot be loaded, is older than edgekit serves or does not go with this NumPy, or parts of two versions are
-            on the path.
+        EnvironmentLacks: it is not installed or cannot be loaded, is older than edgekit serves or
+            does not go with this NumPy, or parts of two versions are on the path.
     """
     if find_spec(module) is None:
         raise EnvironmentLacks(f"{name} is not installed", hint=install_hint)
     try:
         trt = importlib.import_module(module)
     except (ImportError, OSError) as error:
-        raise EnvironmentLacks(f"{name} cannot be loaded: {error}", hint=_loading_hint(str(error), install_hint)) from error
+        raise EnvironmentLacks(
+            f"{name} cannot be loaded: {error}", hint=_loading_hint(str(error), install_hint)
+        ) from error
     library = Library(name, trt, str(trt.__version__))
     if not library.ahead_of_time:
         _check_release(library)
     if problem := _two_versions(library, installed_version(packages)):
-        raise EnvironmentLacks(problem, hint="keep one of them: `pip list`, LD_LIBRARY_PATH and `ldconfig -p` show where they come from")
+        raise EnvironmentLacks(
+            problem,
+            hint="keep one of them: `pip list`, LD_LIBRARY_PATH and `ldconfig -p` show where they "
+            "come from",
+        )
     return library
 
 
@@ -158,12 +185,14 @@ def _check_release(library: Library) -> None:
     """
     if library.release < OLDEST_BUILT:
         raise EnvironmentLacks(
-            f"{library.name} {library.version} is older than {'.'.join(map(str, OLDEST_BUILT))}, the first that edgekit serves",
+            f"{library.name} {library.version} is older than {'.'.join(map(str, OLDEST_BUILT))}, "
+            f"the first that edgekit serves",
             hint="update TensorRT or JetPack, or run the bundle with --runtime onnxruntime",
         )
     if wants_numpy_1(library.release, _numbers(NUMPY_VERSION)):
         raise EnvironmentLacks(
-            f"{library.name} {library.version} gives garbage with NumPy 2, and this is {NUMPY_VERSION}: its bindings were made for NumPy 1",
+            f"{library.name} {library.version} gives garbage with NumPy 2, and this is "
+            f"{NUMPY_VERSION}: its bindings were made for NumPy 1",
             hint=NUMPY_1,
         )
 
@@ -178,33 +207,50 @@ def installed_version(packages: tuple[str, ...]) -> str | None:
 
 def _loading_hint(message: str, install_hint: str) -> str:
     if "libnvdla" in message:
-        return "the container lacks Jetson's DLA libraries: start it with --runtime nvidia, or install nvidia-l4t-dla-compiler"
+        return (
+            "the container lacks Jetson's DLA libraries: start it with --runtime nvidia, or "
+            "install nvidia-l4t-dla-compiler"
+        )
     if "libcuda" in message or "libcudart" in message:
         return "install the NVIDIA driver, or start the container with --gpus all"
     return install_hint
 
 
 def _two_versions(library: Library, distribution: str | None) -> str | None:
-    """Says so where the module, its distribution and the shared library that it loaded are not of one version."""
+    """Says so where the module, its distribution and the shared library that it loaded are not of
+    one version.
+    """
     module = _numbers(library.version)
     if distribution is not None and _numbers(distribution) != module:
-        return f"two versions of {library.name} are on the path: the module that Python imports is {library.version}, the installed package {distribution}"
+        return (
+            f"two versions of {library.name} are on the path: the module that Python imports is "
+            f"{library.version}, the installed package {distribution}"
+        )
     loaded = _loaded_libraries()
     if len(loaded) > 1:
         return f"two versions of {library.name} are loaded: {' and '.join(loaded)}"
     for path in loaded:
         if (found := _library_version(path)) is not None and found != module:
-            return f"two versions of {library.name} are on the path: the module is {library.version}, {path} is {'.'.join(map(str, found))}"
+            return (
+                f"two versions of {library.name} are on the path: the module is "
+                f"{library.version}, {path} is {'.'.join(map(str, found))}"
+            )
     return None
 
 
 def _loaded_libraries() -> list[str]:
-    """Where TensorRT's core library was loaded from, by major version; empty where the system does not tell."""
+    """Where TensorRT's core library was loaded from, by major version; empty where the system does
+    not tell.
+    """
     try:
         lines = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    by_major = {match[1]: match[0] for line in lines if (match := re.search(r"/\S*/libnvinfer\.so\.(\d+)[\d.]*", line))}
+    by_major = {
+        match[1]: match[0]
+        for line in lines
+        if (match := re.search(r"/\S*/libnvinfer\.so\.(\d+)[\d.]*", line))
+    }
     return [by_major[major] for major in sorted(by_major, key=int)]
 
 

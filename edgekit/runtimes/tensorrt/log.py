@@ -35,7 +35,9 @@ def make_log(trt: Module) -> Any:
 
 
 def last_words(log: Log) -> str:
-    """Its last errors; its last warning where it gave no error, as TensorRT 8 does when CUDA does not start."""
+    """Its last errors; its last warning where it gave no error, as TensorRT 8 does when CUDA does
+    not start.
+    """
     return "; ".join(log.errors[-2:] or log.warnings[-1:]) or "it gives no reason"
 
 

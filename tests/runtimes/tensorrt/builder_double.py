@@ -1,4 +1,6 @@
-"""Doubles of what makes an engine: builder, network, parser, settings and timing cache. They build nothing, and record what they are asked."""
+"""Doubles of what makes an engine: builder, network, parser, settings and timing cache. They build
+nothing, and record what they are asked.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ class Builder(Surface):
     def build_serialized_network(self, network: Any, config: Any) -> Any:
         double = self._double
         double.calls.append(("build_serialized_network", config._limit))
-        monitor = getattr(config, "progress_monitor", None) if "progress_monitor" in config._members else None
+        monitor = (
+            getattr(config, "progress_monitor", None)
+            if "progress_monitor" in config._members
+            else None
+        )
         if monitor is not None:
             monitor.phase_start("Building engine", None, double.scenario.steps)
             for step in range(double.scenario.steps):
@@ -65,8 +71,14 @@ class Network(Surface):
         object.__setattr__(self, "num_layers", len(specs))
         object.__setattr__(self, "num_inputs", 1)
         object.__setattr__(self, "_is_marked", False)
-        object.__setattr__(self, "_input", Tensor(double, "input", double.scenario.shape, "FLOAT", is_boundary=True))
-        object.__setattr__(self, "_output", Tensor(double, "logits", (1, 10), "FLOAT", is_boundary=True))
+        object.__setattr__(
+            self,
+            "_input",
+            Tensor(double, "input", double.scenario.shape, "FLOAT", is_boundary=True),
+        )
+        object.__setattr__(
+            self, "_output", Tensor(double, "logits", (1, 10), "FLOAT", is_boundary=True)
+        )
         object.__setattr__(self, "num_outputs", 1)
 
     def mark_unfused_tensors_as_debug_tensors(self) -> bool:
@@ -84,7 +96,9 @@ class Network(Surface):
 
     def add_input(self, name: str, dtype: Any, shape: Any) -> Any:
         self._double.calls.append(("add_input", (name, dtype.name, tuple(shape))))
-        object.__setattr__(self, "_added", Tensor(self._double, name, shape, dtype.name, is_boundary=True))
+        object.__setattr__(
+            self, "_added", Tensor(self._double, name, shape, dtype.name, is_boundary=True)
+        )
         return self._added
 
     def remove_tensor(self, tensor: Any) -> None:
@@ -92,14 +106,22 @@ class Network(Surface):
         object.__setattr__(self, "_input", self._added)
 
     def add_cast(self, tensor: Any, dtype: Any) -> Any:
-        """8.6 does not say that an output is of the type of the cast that gives it: here it is FLOAT until it is told otherwise."""
-        return self._add(f"cast of {tensor.name}", "CAST", "FLOAT" if self._double.version == WEAK else dtype.name)
+        """8.6 does not say that an output is of the type of the cast that gives it: here it is
+        FLOAT until it is told otherwise.
+        """
+        return self._add(
+            f"cast of {tensor.name}",
+            "CAST",
+            "FLOAT" if self._double.version == WEAK else dtype.name,
+        )
 
     def add_constant(self, shape: Any, weights: Any) -> Any:
         return self._add(f"constant {float(weights[0]):g}", "CONSTANT", "FLOAT")
 
     def add_dequantize(self, tensor: Any, scale: Any, *told: Any) -> Any:
-        self._double.calls.append(("add_dequantize", (tensor.name, scale.name, *(dtype.name for dtype in told))))
+        self._double.calls.append(
+            ("add_dequantize", (tensor.name, scale.name, *(dtype.name for dtype in told)))
+        )
         return self._add(f"numbers of {tensor.name}", "DEQUANTIZE", "FLOAT")
 
     def unmark_output(self, tensor: Any) -> None:
@@ -118,7 +140,9 @@ class Network(Surface):
 
 
 class Tensor(Surface):
-    """A tensor whose type can be set only where it is an input, or marked as an output, as NvInfer.h of 8.6 says; elsewhere it stays as it is, silently."""
+    """A tensor whose type can be set only where it is an input, or marked as an output, as
+    NvInfer.h of 8.6 says; elsewhere it stays as it is, silently.
+    """
 
     _class = "ITensor"
 
@@ -128,7 +152,14 @@ class Tensor(Surface):
             return
         super().__setattr__(name, value)
 
-    def __init__(self, double: TensorRTDouble, name: str, shape: tuple[int, ...], dtype: str, is_boundary: bool = False) -> None:
+    def __init__(
+        self,
+        double: TensorRTDouble,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        is_boundary: bool = False,
+    ) -> None:
         super().__init__(double)
         object.__setattr__(self, "_is_boundary", is_boundary)
         for key, value in (("name", name), ("shape", shape), ("dtype", double.DataType[dtype])):
@@ -152,7 +183,10 @@ class Layer(Surface):
             object.__setattr__(self, key, value)
         object.__setattr__(self, "_spec", spec)
         names = (f"{spec.name}:{i}" if i else spec.name for i in range(values["num_outputs"]))
-        outputs = [Tensor(double, name, (1,), dtype) for name, dtype in zip(names, spec.dtype.split(","), strict=True)]
+        outputs = [
+            Tensor(double, name, (1,), dtype)
+            for name, dtype in zip(names, spec.dtype.split(","), strict=True)
+        ]
         object.__setattr__(self, "_outputs", outputs)
 
     def get_input(self, i: int) -> Any:
@@ -172,7 +206,11 @@ class ConstantLayer(Layer):
     """A constant, once a layer was cast to one."""
 
     def __getattribute__(self, name: str) -> Any:
-        return object.__getattribute__(self, "_spec").weights if name == "weights" else super().__getattribute__(name)
+        return (
+            object.__getattribute__(self, "_spec").weights
+            if name == "weights"
+            else super().__getattribute__(name)
+        )
 
 
 class Config(Surface):
@@ -210,7 +248,9 @@ class Config(Surface):
     def create_timing_cache(self, stored: bytes) -> Any:
         self._double.calls.append(("create_timing_cache", stored))
         if stored and self._double.scenario.cache_warning:
-            self._log.log(self._double.ILogger.Severity.WARNING, self._double.scenario.cache_warning)
+            self._log.log(
+                self._double.ILogger.Severity.WARNING, self._double.scenario.cache_warning
+            )
         return Cache(self._double)
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
@@ -237,7 +277,9 @@ class Profile(Surface):
 
 
 class OnnxParser(Surface):
-    """Refuses what the scenario says, and what the real parser of 8.6 is known to: its importer reads three inputs of every DequantizeLinear."""
+    """Refuses what the scenario says, and what the real parser of 8.6 is known to: its importer
+    reads three inputs of every DequantizeLinear.
+    """
 
     _class = "OnnxParser"
 
@@ -260,11 +302,17 @@ class OnnxParser(Surface):
 
 
 def _two_inputs(path: Path) -> tuple[tuple[int, str, str, str], ...]:
-    """The first DequantizeLinear without a zero point, and what the real parser says of it; an empty file stands for any graph."""
+    """The first DequantizeLinear without a zero point, and what the real parser says of it; an
+    empty file stands for any graph.
+    """
     nodes = onnx.load(str(path), load_external_data=False).graph.node if path.stat().st_size else ()
-    said = "Invalid Node - {}\nvector::_M_range_check: __n (which is 2) >= this->size() (which is 2)"
+    said = (
+        "Invalid Node - {}\nvector::_M_range_check: __n (which is 2) >= this->size() (which is 2)"
+    )
     wrong = [
-        (i, "", "", said.format(node.name)) for i, node in enumerate(nodes) if node.op_type == "DequantizeLinear" and len(node.input) < 3
+        (i, "", "", said.format(node.name))
+        for i, node in enumerate(nodes)
+        if node.op_type == "DequantizeLinear" and len(node.input) < 3
     ]
     return tuple(wrong[:1])
 
@@ -272,7 +320,9 @@ def _two_inputs(path: Path) -> tuple[tuple[int, str, str, str], ...]:
 class ParserError(Surface):
     _class = "ParserError"
 
-    def __init__(self, double: TensorRTDouble, node: int, name: str, operator: str, description: str) -> None:
+    def __init__(
+        self, double: TensorRTDouble, node: int, name: str, operator: str, description: str
+    ) -> None:
         super().__init__(double)
         object.__setattr__(self, "_told", (node, name, operator, description))
 

@@ -1,4 +1,6 @@
-"""A double of the CUDA runtime as cuda-python offers it: the same calls with the same arguments (read from cuda-bindings 11.8.7, 12.9.4 and 13.1.1)."""
+"""A double of the CUDA runtime as cuda-python offers it: the same calls with the same arguments
+(read from cuda-bindings 11.8.7, 12.9.4 and 13.1.1).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ MODE = enum.IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal"
 class CudaDouble(types.ModuleType):
     """A module ``cuda.bindings.runtime`` whose device is host memory.
 
-    A stream runs nothing before it is synchronized, so what forgets to wait reads old numbers. Its clock advances by what each operation is said to take.
+    A stream runs nothing before it is synchronized, so what forgets to wait reads old numbers. Its
+    clock advances by what each operation is said to take.
     """
 
     def __init__(self, devices: int = 1, error: int = 0, memory: int | None = None) -> None:
@@ -43,7 +46,9 @@ class CudaDouble(types.ModuleType):
         self._handles = 0
 
     def submit(self, stream: int, operation: Callable[[], None], ms: float) -> None:
-        (self.queues[int(stream)] if self.capturing is None else self.capturing).append((operation, ms))
+        (self.queues[int(stream)] if self.capturing is None else self.capturing).append(
+            (operation, ms)
+        )
 
     def _handle(self, value: Any) -> int:
         self._handles += 1
@@ -81,7 +86,9 @@ class CudaDouble(types.ModuleType):
     def cudaFreeHost(self, address: int) -> tuple[Any, ...]:
         return self._release(address)
 
-    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: int) -> tuple[Any, ...]:
+    def cudaMemcpyAsync(
+        self, to: int, source: int, size: int, kind: Any, stream: int
+    ) -> tuple[Any, ...]:
         assert kind in KIND
         self.submit(stream, lambda: ctypes.memmove(to, source, size) and None, 0.1)
         return (ERROR.cudaSuccess,)
@@ -109,7 +116,11 @@ class CudaDouble(types.ModuleType):
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:
         captured, self.capturing = self.capturing, None
-        return (ERROR.cudaErrorStreamCaptureInvalidated, None) if self.spoiled else (ERROR.cudaSuccess, self._handle(captured))
+        return (
+            (ERROR.cudaErrorStreamCaptureInvalidated, None)
+            if self.spoiled
+            else (ERROR.cudaSuccess, self._handle(captured))
+        )
 
     def cudaGraphInstantiateWithFlags(self, graph: int, flags: int) -> tuple[Any, ...]:
         return ERROR.cudaSuccess, self._handle(self.alive[graph])
@@ -144,4 +155,6 @@ class CudaDouble(types.ModuleType):
 
 def view(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     size = int(np.prod(shape)) * dtype.itemsize
-    return np.frombuffer(memoryview((ctypes.c_byte * size).from_address(address)), dtype=dtype).reshape(shape)
+    return np.frombuffer(
+        memoryview((ctypes.c_byte * size).from_address(address)), dtype=dtype
+    ).reshape(shape)

@@ -1,4 +1,5 @@
-"""Doubles of TensorRT 8.6, 10 and 11 and of TensorRT-RTX. What each offers is what the real module of that version offered; see surface.py.
+"""Doubles of TensorRT 8.6, 10 and 11 and of TensorRT-RTX. What each offers is what the real module
+of that version offered; see surface.py.
 
 A name that the version does not have raises AttributeError, as there.
 """
@@ -22,7 +23,19 @@ from edgekit.runtimes.tensorrt.running import loading
 from .builder_double import Builder, ConstantLayer, OnnxParser
 from .cuda_double import CudaDouble
 from .runtime_double import Runtime
-from .surface import LAST_10, RECORDED, RTX, STRONG_10, STRONG_11, VERSIONS, WEAK, DebugTensor, LayerSpec, Scenario, Surface
+from .surface import (
+    LAST_10,
+    RECORDED,
+    RTX,
+    STRONG_10,
+    STRONG_11,
+    VERSIONS,
+    WEAK,
+    DebugTensor,
+    LayerSpec,
+    Scenario,
+    Surface,
+)
 
 __all__ = [
     "LAST_10",
@@ -41,7 +54,9 @@ __all__ = [
 
 
 class TensorRTDouble(types.ModuleType):
-    """A module ``tensorrt`` of a recorded version. ``calls`` holds every method called and every attribute set, in order."""
+    """A module ``tensorrt`` of a recorded version. ``calls`` holds every method called and every
+    attribute set, in order.
+    """
 
     def __init__(self, version: str, scenario: Scenario, cuda: CudaDouble | None = None) -> None:
         super().__init__("tensorrt_rtx" if version == RTX else "tensorrt")
@@ -62,7 +77,9 @@ class TensorRTDouble(types.ModuleType):
         for name in ("IProgressMonitor", "IProfiler", "IDebugListener"):
             if name in recorded["classes"]:
                 setattr(self, name, type(name, (), {}))
-        self.INetworkDefinition = type("INetworkDefinition", (), dict.fromkeys(recorded["classes"]["INetworkDefinition"]))
+        self.INetworkDefinition = type(
+            "INetworkDefinition", (), dict.fromkeys(recorded["classes"]["INetworkDefinition"])
+        )
         self.IConstantLayer = ConstantLayer
         for kind in (Builder, OnnxParser, Runtime):
             setattr(self, kind.__name__, self._maker(kind))
@@ -76,11 +93,17 @@ class TensorRTDouble(types.ModuleType):
 
     def precisions(self) -> dict[str, str]:
         """Which layers of the last network were told what to compute in."""
-        return {layer.name: layer.precision.name for layer in self.networks[-1]._layers if "precision" in vars(layer)}
+        return {
+            layer.name: layer.precision.name
+            for layer in self.networks[-1]._layers
+            if "precision" in vars(layer)
+        }
 
 
 def quantized_layers(*names: str) -> tuple[LayerSpec, ...]:
-    """Convolutions of these names as a quantized graph has them, each with its dequantized operands."""
+    """Convolutions of these names as a quantized graph has them, each with its dequantized
+    operands.
+    """
     return tuple(
         layer
         for name in names
@@ -92,7 +115,9 @@ def quantized_layers(*names: str) -> tuple[LayerSpec, ...]:
     )
 
 
-def plug_gpu(monkeypatch: pytest.MonkeyPatch, capability: str | None = "8.6", name: str = "NVIDIA A10") -> None:
+def plug_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: str | None = "8.6", name: str = "NVIDIA A10"
+) -> None:
     """This machine has that GPU, or none."""
     found = None if capability is None else CudaDriver("12.4", (CudaDevice(name, capability),))
     lack = "no NVIDIA driver" if capability is None else None
@@ -102,9 +127,14 @@ def plug_gpu(monkeypatch: pytest.MonkeyPatch, capability: str | None = "8.6", na
 
 
 def install(
-    monkeypatch: pytest.MonkeyPatch, version: str, scenario: Scenario | None = None, cuda: CudaDouble | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    scenario: Scenario | None = None,
+    cuda: CudaDouble | None = None,
 ) -> TensorRTDouble:
-    """Python imports this double as ``tensorrt``, or as ``tensorrt_rtx`` where it is that, and the CUDA double with it."""
+    """Python imports this double as ``tensorrt``, or as ``tensorrt_rtx`` where it is that, and the
+    CUDA double with it.
+    """
     double = TensorRTDouble(version, scenario or Scenario(), cuda)
     monkeypatch.setitem(sys.modules, double.__name__, double)
     monkeypatch.setattr(library, "installed_version", lambda packages: version)

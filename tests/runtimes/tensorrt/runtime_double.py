@@ -1,4 +1,6 @@
-"""Doubles of what runs an engine: runtime, engine, inspector and context. The engine computes what its scenario says, on the device of the CUDA double."""
+"""Doubles of what runs an engine: runtime, engine, inspector and context. The engine computes what
+its scenario says, on the device of the CUDA double.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,11 @@ class EngineDouble(Surface):
         return self._double.scenario.names[i]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return self._double.TensorIOMode.INPUT if name == self._double.scenario.names[0] else self._double.TensorIOMode.OUTPUT
+        return (
+            self._double.TensorIOMode.INPUT
+            if name == self._double.scenario.names[0]
+            else self._double.TensorIOMode.OUTPUT
+        )
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self._double.DataType[self._double.scenario.type_of(name)]
@@ -55,14 +61,26 @@ class EngineDouble(Surface):
         return shape_of(self._double.scenario, name, self._double.scenario.shape)
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
-        return [(batch, *self._double.scenario.shape[1:]) for batch in self._double.scenario.profiles[index]]
+        return [
+            (batch, *self._double.scenario.shape[1:])
+            for batch in self._double.scenario.profiles[index]
+        ]
 
     def create_runtime_config(self) -> Any:
         return RuntimeConfig(self._double)
 
     def create_execution_context(self, config: Any = None) -> Any:
-        self._double.calls.append(("create_execution_context", config and config.dynamic_shapes_kernel_specialization_strategy.name))
-        return None if self._double.scenario.context_fails else ContextDouble(self._double, self._unfused)
+        self._double.calls.append(
+            (
+                "create_execution_context",
+                config and config.dynamic_shapes_kernel_specialization_strategy.name,
+            )
+        )
+        return (
+            None
+            if self._double.scenario.context_fails
+            else ContextDouble(self._double, self._unfused)
+        )
 
     def create_engine_inspector(self) -> Any:
         return InspectorDouble(self._double)
@@ -75,7 +93,11 @@ class RuntimeConfig(Surface):
 
     def __init__(self, double: TensorRTDouble) -> None:
         super().__init__(double)
-        object.__setattr__(self, "dynamic_shapes_kernel_specialization_strategy", double.DynamicShapesKernelSpecializationStrategy.LAZY)
+        object.__setattr__(
+            self,
+            "dynamic_shapes_kernel_specialization_strategy",
+            double.DynamicShapesKernelSpecializationStrategy.LAZY,
+        )
 
 
 class InspectorDouble(Surface):
@@ -91,7 +113,14 @@ class ContextDouble(Surface):
 
     def __init__(self, double: TensorRTDouble, unfused: tuple[DebugTensor, ...]) -> None:
         super().__init__(double)
-        state = {"_addresses": {}, "_shape": double.scenario.shape, "_profile": 0, "_ran": False, "_unfused": unfused, "_listener": None}
+        state = {
+            "_addresses": {},
+            "_shape": double.scenario.shape,
+            "_profile": 0,
+            "_ran": False,
+            "_unfused": unfused,
+            "_listener": None,
+        }
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
@@ -119,15 +148,26 @@ class ContextDouble(Surface):
         assert cuda is not None
         ran = self._ran
         object.__setattr__(self, "_ran", True)
-        if cuda.capturing is not None and (self._double.scenario.fails_capture or not ran):  # a first run sets up what cannot be captured
+        if cuda.capturing is not None and (
+            self._double.scenario.fails_capture or not ran
+        ):  # a first run sets up what cannot be captured
             cuda.spoiled = True
             return True
-        scenario, shape, addresses = self._double.scenario, tuple(self._shape), dict(self._addresses)
+        scenario, shape, addresses = (
+            self._double.scenario,
+            tuple(self._shape),
+            dict(self._addresses),
+        )
         profiler = getattr(self, "profiler", None) if hasattr(self, "profiler") else None
 
         def infer() -> None:
             x, y = (
-                view(addresses[name], shape_of(scenario, name, shape), np.dtype(TYPES[scenario.type_of(name)])) for name in scenario.names
+                view(
+                    addresses[name],
+                    shape_of(scenario, name, shape),
+                    np.dtype(TYPES[scenario.type_of(name)]),
+                )
+                for name in scenario.names
             )
             y[...] = scenario.compute(x).astype(y.dtype)
             if profiler is not None:
@@ -148,7 +188,9 @@ class ContextDouble(Surface):
         return True
 
     def _tell(self, tensor: DebugTensor, stream: int, dtype: np.dtype[Any]) -> None:
-        """Calls the listener as the bindings do: addresses are integers, what is raised is swallowed, the memory is the library's again afterwards."""
+        """Calls the listener as the bindings do: addresses are integers, what is raised is
+        swallowed, the memory is the library's again afterwards.
+        """
         double, name = self._double, self._double.scenario.names[0]
         x = view(self._addresses[name], tuple(self._shape), dtype)
         told = np.ascontiguousarray(tensor.compute(np.zeros_like(x)))
@@ -161,7 +203,9 @@ class ContextDouble(Surface):
         kind = next(kind for kind, code in TYPES.items() if told.dtype == code)
         place = double.TensorLocation[tensor.location]
         with suppress(Exception):
-            self._listener.process_debug_tensor(memory.ctypes.data, place, double.DataType[kind], told.shape, tensor.name, stream)
+            self._listener.process_debug_tensor(
+                memory.ctypes.data, place, double.DataType[kind], told.shape, tensor.name, stream
+            )
         double.cuda.submit(stream, lambda: memory.view(np.uint8).fill(255), 0.0)
 
 

@@ -1,6 +1,7 @@
 """What the classes and enumerations of each version of TensorRT hold, and what a test lets happen.
 
-``recorded.json`` was read from the packages 8.6.0, 10.3.0, 10.16.1.11 and 11.4.0.106, and from TensorRT-RTX 1.7.1.116.
+``recorded.json`` was read from the packages 8.6.0, 10.3.0, 10.16.1.11 and 11.4.0.106, and from
+TensorRT-RTX 1.7.1.116.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
 
 @dataclass
 class LayerSpec:
-    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` as in DataType, of each of its outputs; ``weights`` of a constant."""
+    """A layer that the double's parser makes: ``kind`` as in LayerType, ``dtype`` as in DataType,
+    of each of its outputs; ``weights`` of a constant.
+    """
 
     name: str
     kind: str = "CONVOLUTION"
@@ -35,7 +38,9 @@ class LayerSpec:
 
 @dataclass
 class DebugTensor:
-    """What a tensor that fusion left is told as: a function of the engine's input, in device or host memory."""
+    """What a tensor that fusion left is told as: a function of the engine's input, in device or
+    host memory.
+    """
 
     name: str
     compute: Callable[[Any], Any]
@@ -44,10 +49,12 @@ class DebugTensor:
 
 @dataclass
 class Scenario:
-    """What happens: ``plans`` is what each build gives, bytes, or the error that it logs; ``dla`` the layers that the DLA takes.
+    """What happens: ``plans`` is what each build gives, bytes, or the error that it logs; ``dla``
+    the layers that the DLA takes.
 
-    ``compute`` is what the engine does with its input, of ``shape``; ``row`` the shape of its output behind the batch, the input's where None.
-    ``unfused`` are the tensors that an engine with debug tensors tells of.
+    ``compute`` is what the engine does with its input, of ``shape``; ``row`` the shape of its
+    output behind the batch, the input's where None. ``unfused`` are the tensors that an engine with
+    debug tensors tells of.
     """
 
     layers: tuple[LayerSpec, ...] = ()
@@ -80,13 +87,17 @@ class Scenario:
 
 
 class Surface:
-    """An object of a recorded class: it has these members and no others, and those that were given a value."""
+    """An object of a recorded class: it has these members and no others, and those that were given
+    a value.
+    """
 
     _class = ""
 
     def __init__(self, double: TensorRTDouble, **values: Any) -> None:
         object.__setattr__(self, "_double", double)
-        object.__setattr__(self, "_members", frozenset(RECORDED[double.version]["classes"][self._class]))
+        object.__setattr__(
+            self, "_members", frozenset(RECORDED[double.version]["classes"][self._class])
+        )
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -96,7 +107,9 @@ class Surface:
         return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._members and name != "__class__":  # that is how the bindings cast a layer to its own kind
+        if (
+            name not in self._members and name != "__class__"
+        ):  # that is how the bindings cast a layer to its own kind
             raise AttributeError(f"{self._class} of {self._double.version} has no {name}")
         self._double.calls.append((f"{self._class}.{name}", value))
         object.__setattr__(self, name, value)

@@ -1,4 +1,6 @@
-"""Engines that take FP16 or INT8: what the network is made into, what a session feeds, and that the codes are those of the graph's own quantizer."""
+"""Engines that take FP16 or INT8: what the network is made into, what a session feeds, and that the
+codes are those of the graph's own quantizer.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ QUANTIZED = (
     LayerSpec("input/QuantizeLinear", "QUANTIZE", "INT8", inputs=("input", "scale")),
     LayerSpec("stem/Conv", inputs=("input/QuantizeLinear",)),
 )
-needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
+needs_rtx = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None,
+    reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'",
+)
 
 
 @pytest.fixture
@@ -53,9 +58,18 @@ def small(tmp_path):
         helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8]),
         helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16]),
     )
-    graph = helper.make_graph(nodes, "small", [x], [y], [onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()])
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [x],
+        [y],
+        [onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
+    )
     path = tmp_path / "small.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        str(path),
+    )
     return save(load(path), path, "int8")
 
 
@@ -77,7 +91,9 @@ def test_int8_images_are_numbers_again_before_the_graphs_own_quantizer(double, m
     plan = TENSORRT.plan(model, BuildConfig(io="int8"))
     assert plan.step == pytest.approx(0.02)
     assert trt.called("add_input") == [("input", "INT8", (1, 3, 8, 8))]
-    assert trt.called("add_dequantize") == [("input", "constant 0.02", *(() if version == WEAK else ("FLOAT",)))]
+    assert trt.called("add_dequantize") == [
+        ("input", "constant 0.02", *(() if version == WEAK else ("FLOAT",)))
+    ]
     assert trt.called("set_input") == [("input/QuantizeLinear", 0, "numbers of input")]
     assert trt.called("remove_tensor") == ["input|graph"]
     assert trt.called("mark_output") == []
@@ -106,7 +122,10 @@ def test_the_graphs_own_types_are_left_alone(double, model):
     ("layers", "message"),
     [
         ((LayerSpec("stem/Conv", inputs=("input",)),), "does not read its whole image as INT8"),
-        ((*QUANTIZED, LayerSpec("skip/Add", inputs=("stem/Conv", "input"))), "does not read its whole image as INT8"),
+        (
+            (*QUANTIZED, LayerSpec("skip/Add", inputs=("stem/Conv", "input"))),
+            "does not read its whole image as INT8",
+        ),
         (QUANTIZED[1:], "scale, is not a constant"),
     ],
 )
@@ -119,26 +138,43 @@ def test_a_graph_that_cannot_take_codes(double, model, layers, message):
 def test_a_session_feeds_codes(monkeypatch, tmp_path):
     (tmp_path / "plan.engine").write_bytes(b"plan")
     plug_gpu(monkeypatch)
-    install(monkeypatch, STRONG_10, Scenario(shape=(2, 4), dtype="INT8", output="FLOAT"), CudaDouble())
+    install(
+        monkeypatch, STRONG_10, Scenario(shape=(2, 4), dtype="INT8", output="FLOAT"), CudaDouble()
+    )
     images = np.array([[0.0, 0.5, -0.26, 9.0], [0.25, 0.75, -9.0, 0.1]], np.float32)
-    inputs, outputs = specs((TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "int8", 0.5)
+    inputs, outputs = specs(
+        (TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "int8", 0.5
+    )
     engine = Artifact(tmp_path / "plan.engine", "engine", "int8", inputs, outputs, "0" * 64)
     with TENSORRT.load(engine, SessionOptions()) as session:
         assert session.inputs == inputs
-        np.testing.assert_array_equal(run_batches(session, images), 2 * np.array([[0, 1, -1, 18], [0, 2, -18, 0]]) + 1)  # ties to even
+        np.testing.assert_array_equal(
+            run_batches(session, images), 2 * np.array([[0, 1, -1, 18], [0, 2, -18, 0]]) + 1
+        )  # ties to even
 
 
 @pytest.mark.parametrize(
-    ("types", "words"), [(("FLOAT", "HALF"), "input x is to be float16"), (("HALF", "FLOAT"), "output y is to be float16")]
+    ("types", "words"),
+    [
+        (("FLOAT", "HALF"), "input x is to be float16"),
+        (("HALF", "FLOAT"), "output y is to be float16"),
+    ],
 )
 def test_an_engine_of_other_types_than_its_record_says(monkeypatch, tmp_path, types, words):
     """Its buffers would be too small, or read as other numbers."""
     (tmp_path / "plan.engine").write_bytes(b"plan")
     plug_gpu(monkeypatch)
-    install(monkeypatch, WEAK, Scenario(shape=(2, 4), dtype=types[0], output=types[1]), CudaDouble())
-    inputs, outputs = specs((TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "fp16", None)
+    install(
+        monkeypatch, WEAK, Scenario(shape=(2, 4), dtype=types[0], output=types[1]), CudaDouble()
+    )
+    inputs, outputs = specs(
+        (TensorSpec("x", (2, 4), "float32"),), (TensorSpec("y", (2, 4), "float32"),), "fp16", None
+    )
     with pytest.raises(InputError, match=words) as caught:
-        TENSORRT.load(Artifact(tmp_path / "plan.engine", "engine", "fp16", inputs, outputs, "0" * 64), SessionOptions())
+        TENSORRT.load(
+            Artifact(tmp_path / "plan.engine", "engine", "fp16", inputs, outputs, "0" * 64),
+            SessionOptions(),
+        )
     assert "--force" in (caught.value.hint or "")
 
 
@@ -147,17 +183,24 @@ def test_an_engine_for_a_dla_is_opened_on_its_core(monkeypatch, tmp_path):
     plug_gpu(monkeypatch)
     for core in (1, None):
         trt = install(monkeypatch, WEAK, Scenario(), CudaDouble())
-        with TENSORRT.load(Artifact(tmp_path / "plan.engine", "engine", "fp16", (), (), "0" * 64, dla_core=core), SessionOptions()):
+        with TENSORRT.load(
+            Artifact(tmp_path / "plan.engine", "engine", "fp16", (), (), "0" * 64, dla_core=core),
+            SessionOptions(),
+        ):
             assert trt.called("Runtime.DLA_core") == ([] if core is None else [1])
 
 
 def test_codes_stay_on_the_grid():
     spec = TensorSpec("x", (1, 4), "int8", 0.5)
-    assert as_input(spec, np.array([[1000.0, -1000.0, 63.6, -64.2]], np.float32)).tolist() == [[127, -128, 127, -128]]
+    assert as_input(spec, np.array([[1000.0, -1000.0, 63.6, -64.2]], np.float32)).tolist() == [
+        [127, -128, 127, -128]
+    ]
 
 
 def test_codes_are_those_of_the_graphs_own_quantizer(small, images):
-    """Quantized, taken back to numbers and quantized again, an image is what the graph's quantizer alone makes of it."""
+    """Quantized, taken back to numbers and quantized again, an image is what the graph's quantizer
+    alone makes of it.
+    """
     codes = as_input(TensorSpec("x", (1, 3, 8, 8), "int8", float(np.float32(0.02))), images)
     with OnnxRuntime(as_written=True).load(small, SessionOptions()) as session:
         again = run_batches(session, codes * np.float32(0.02))
@@ -166,7 +209,10 @@ def test_codes_are_those_of_the_graphs_own_quantizer(small, images):
 
 
 @needs_rtx
-@pytest.mark.parametrize(("io", "types"), [("fp32", ("FLOAT", "FLOAT")), ("fp16", ("HALF", "HALF")), ("int8", ("INT8", "FLOAT"))])
+@pytest.mark.parametrize(
+    ("io", "types"),
+    [("fp32", ("FLOAT", "FLOAT")), ("fp16", ("HALF", "HALF")), ("int8", ("INT8", "FLOAT"))],
+)
 def test_tensorrt_rtx_builds_each(small, tmp_path, io, types):
     library = TENSORRT_RTX.library()
     log = make_log(library.trt)

@@ -28,7 +28,10 @@ from edgekit.runtimes.tensorrt.building.typed import quantized
 from edgekit.runtimes.tensorrt.inspection.audit import audit
 from edgekit.runtimes.tensorrt.log import make_log
 
-needs_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'")
+needs_rtx = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None,
+    reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'",
+)
 
 
 def graph(path, *nodes, **constants) -> Artifact:
@@ -39,7 +42,10 @@ def graph(path, *nodes, **constants) -> Artifact:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])],
         [onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
     )
-    onnx.save(helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(
+        helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        str(path),
+    )
     return save(load(path), path, "fp32")
 
 
@@ -49,11 +55,15 @@ def small(tmp_path):
 
 
 class Everything(nn.Module):
-    """What user networks bring: two sizes of convolution, h-swish, LRN, gates, shuffles, an upsampling, and one stage that overflows FP16."""
+    """What user networks bring: two sizes of convolution, h-swish, LRN, gates, shuffles, an
+    upsampling, and one stage that overflows FP16.
+    """
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.Hardswish())
+        self.stem = nn.Sequential(
+            nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.Hardswish()
+        )
         self.norm = nn.LocalResponseNorm(5)
         self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Hardsigmoid())
@@ -76,7 +86,9 @@ def halved(module, size, folder, batch=1, half_io=False):
     images = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
     traced = trace(module, folder / "traced.onnx", TraceConfig((3, size, size), batch))
     simple, _ = simplify(traced, folder / "simple.onnx", SimplifyConfig(), images)
-    return halve(simple, folder / "half.onnx", HalfConfig(keep_io=not half_io), observe(simple, images))
+    return halve(
+        simple, folder / "half.onnx", HalfConfig(keep_io=not half_io), observe(simple, images)
+    )
 
 
 @pytest.fixture(scope="module", params=["mobilenetv2", "efficientnet_lite0"])
@@ -111,14 +123,19 @@ def test_a_plan_of_everything_with_an_fp32_island(tmp_path, batch, half_io):
     result = halved(Everything(), 32, tmp_path, batch, half_io)
     assert "large/Conv" in {node.name for node in result.kept}
     assert "LRN" in {node.op_type for node in load(result.artifact.path).graph}
-    plan = TENSORRT_RTX.plan(result.artifact, BuildConfig("sm86", () if batch else ((1, 1, 1), (2, 4, 16))))
+    plan = TENSORRT_RTX.plan(
+        result.artifact, BuildConfig("sm86", () if batch else ((1, 1, 1), (2, 4, 16)))
+    )
     assert len(plan.data) > 0
     assert plan.profiles == (((1, 1, 1),) if batch else ((1, 1, 1), (2, 4, 16)))
     kept = {node.name for node in result.kept}
     found = audit(plan.network, "fp16", kept, (), of="network", excuse=None)
     assert found.failures == ()
     assert any(
-        "large/Conv" in failure for failure in audit(plan.network, "fp16", kept - {"large/Conv"}, (), of="network", excuse=None).failures
+        "large/Conv" in failure
+        for failure in audit(
+            plan.network, "fp16", kept - {"large/Conv"}, (), of="network", excuse=None
+        ).failures
     )
 
 
@@ -130,7 +147,9 @@ def test_an_operator_that_it_cannot_read_is_named_with_its_node(tmp_path):
         helper.make_node("Add", ["h", "c"], ["y"], name="last"),
     )
     odd = graph(tmp_path / "odd.onnx", *nodes, c=np.float32(1))
-    with pytest.raises(BadNetwork, match=r"tensorrt-rtx cannot read odd.onnx: .*features\.3/Det \(Det\)"):
+    with pytest.raises(
+        BadNetwork, match=r"tensorrt-rtx cannot read odd.onnx: .*features\.3/Det \(Det\)"
+    ):
         TENSORRT_RTX.build(odd, tmp_path / "plan.engine", BuildConfig("sm86"))
     assert not (tmp_path / "plan.engine").exists()
 
@@ -147,8 +166,12 @@ def mixed(tmp_path):
     """A convolution with INT8 input and weights, its ReLU, and a convolution that stays float."""
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"], name="x/QuantizeLinear"),
-        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"], name="x/DequantizeLinear"),
-        helper.make_node("DequantizeLinear", ["w", "steps", "zeros"], ["dw"], name="w/DequantizeLinear", axis=0),
+        helper.make_node(
+            "DequantizeLinear", ["q", "step", "zero"], ["d"], name="x/DequantizeLinear"
+        ),
+        helper.make_node(
+            "DequantizeLinear", ["w", "steps", "zeros"], ["dw"], name="w/DequantizeLinear", axis=0
+        ),
         helper.make_node("Conv", ["d", "dw"], ["h"], name="int8/Conv", kernel_shape=[1, 1]),
         helper.make_node("Relu", ["h"], ["r"], name="int8/Relu"),
         helper.make_node("Conv", ["r", "v"], ["y"], name="float/Conv", kernel_shape=[1, 1]),
@@ -171,28 +194,38 @@ def mixed(tmp_path):
 def test_int8_is_what_reads_dequantized_tensors(mixed, capability):
     plan = TENSORRT_RTX.plan(mixed, BuildConfig(capability))
     assert len(plan.data) > 0
-    found = {layer.name: (layer.precision, layer.role) for layer in plan.network if layer.onnx_layers and layer.kind != "constant"}
+    found = {
+        layer.name: (layer.precision, layer.role)
+        for layer in plan.network
+        if layer.onnx_layers and layer.kind != "constant"
+    }
     assert found["int8/Conv"] == ("int8", "compute")
     assert found["float/Conv"] == found["int8/Relu"] == ("fp32", "compute")
     assert quantized(plan.network) == ("int8/Conv",)
     assert found["x/QuantizeLinear"][1] == found["w/DequantizeLinear"][1] == "reformat"
-    assert audit(plan.network, "int8", ("float/Conv",), quantized(plan.network), of="network", excuse=None).failures == (
-        "1 layers compute in FP32 that were not to: int8/Relu",
-    )
+    assert audit(
+        plan.network, "int8", ("float/Conv",), quantized(plan.network), of="network", excuse=None
+    ).failures == ("1 layers compute in FP32 that were not to: int8/Relu",)
 
 
 @needs_rtx
 def test_a_dynamic_batch_needs_a_profile(tmp_path):
     dynamic = halved(Everything(), 32, tmp_path, batch=None).artifact
-    with pytest.raises(InputError, match=r"the batch of half\.onnx is dynamic: which batches is the engine for\?"):
+    with pytest.raises(
+        InputError, match=r"the batch of half\.onnx is dynamic: which batches is the engine for\?"
+    ):
         TENSORRT_RTX.plan(dynamic, BuildConfig("sm86"))
 
 
 @needs_rtx
 def test_options_change_the_plan_and_a_small_workspace_is_refused(fp16):
-    quick, thorough = (TENSORRT_RTX.plan(fp16, BuildConfig("sm86", opt_level=level)) for level in (0, 5))
+    quick, thorough = (
+        TENSORRT_RTX.plan(fp16, BuildConfig("sm86", opt_level=level)) for level in (0, 5)
+    )
     assert quick.network == thorough.network
-    with pytest.raises(BadNetwork, match=r"found no kernel for a layer of half\.onnx within the workspace") as caught:
+    with pytest.raises(
+        BadNetwork, match=r"found no kernel for a layer of half\.onnx within the workspace"
+    ) as caught:
         TENSORRT_RTX.plan(fp16, BuildConfig("sm86", workspace=1))
     assert "larger --workspace" in (caught.value.hint or "")
 
@@ -238,7 +271,9 @@ def test_ctrl_c_stops_a_build(fp16):
             thread.join(10)
             assert not thread.is_alive()
     whole = []
-    assert len(TENSORRT_RTX.plan(fp16, BuildConfig("sm86"), lambda *step: whole.append(step)).data) > 0
+    assert (
+        len(TENSORRT_RTX.plan(fp16, BuildConfig("sm86"), lambda *step: whole.append(step)).data) > 0
+    )
     assert len(told) < len(whole)  # it was not only heard once the build was over
 
 

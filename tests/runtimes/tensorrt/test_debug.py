@@ -1,14 +1,15 @@
-"""Values told by an engine while it runs, through doubles of TensorRT and CUDA. That they are told of a GPU's engine so was not tried here."""
+"""Values told by an engine while it runs, through doubles of TensorRT and CUDA. That they are told
+of a GPU's engine so was not tried here.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, Carrier
 from edgekit.errors import BadNetwork
 from edgekit.graph.trace import TraceConfig, trace
-from edgekit.layerwise.taps import Carrier
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX, BuildConfig
 from edgekit.runtimes.tensorrt.running.cuda import Cuda, CudaError
@@ -16,7 +17,17 @@ from edgekit.runtimes.tensorrt.running.debug import make_listener
 from edgekit.sources.networks import NetworkRequest, open_network
 
 from .cuda_double import ERROR, CudaDouble
-from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, DebugTensor, Scenario, install, plug_gpu
+from .doubles import (
+    LAST_10,
+    STRONG_10,
+    STRONG_11,
+    VERSIONS,
+    WEAK,
+    DebugTensor,
+    Scenario,
+    install,
+    plug_gpu,
+)
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4) - 3
 UNFUSED = (
@@ -30,13 +41,20 @@ MARKED = BuildConfig(debug_tensors=True)
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
-    """Builds and opens the double's engine, y = 2x + 1, and checks at the end that everything was given back."""
+    """Builds and opens the double's engine, y = 2x + 1, and checks at the end that everything was
+    given back.
+    """
     used = []
 
     def load(version=LAST_10, config=MARKED, **scenario):
         cuda = CudaDouble()
         plug_gpu(monkeypatch)
-        install(monkeypatch, version, Scenario(**{"shape": (2, 4), "unfused": UNFUSED, **scenario}), cuda)
+        install(
+            monkeypatch,
+            version,
+            Scenario(**{"shape": (2, 4), "unfused": UNFUSED, **scenario}),
+            cuda,
+        )
         graph = Artifact(tmp_path / "x.onnx", "onnx", "fp16", (), (), "")
         session = TENSORRT.load_debug(TENSORRT.build(graph, tmp_path / "plan.engine", config))
         used.append((session, cuda))
@@ -51,7 +69,12 @@ def opened(monkeypatch, tmp_path):
 @pytest.mark.parametrize("version", [LAST_10, STRONG_11])
 def test_what_fusion_left_is_told_and_what_is_wanted_is_read(opened, version):
     session, cuda = opened(version)
-    session.wanted = {"a": Carrier("relu"), "b": Carrier("sum"), "c": Carrier("codes", 0.5), "d": Carrier("y")}
+    session.wanted = {
+        "a": Carrier("relu"),
+        "b": Carrier("sum"),
+        "c": Carrier("codes", 0.5),
+        "d": Carrier("y"),
+    }
     for x in (X, -X):  # the second finds nothing of the first
         found = session.run({"x": x})
         np.testing.assert_array_equal(found["a"], np.maximum(x, 0))
@@ -73,7 +96,12 @@ def test_only_what_is_wanted_is_copied(opened, monkeypatch):
     session, cuda = opened()
     copied, copy = [], cuda.cudaMemcpyAsync
     monkeypatch.setattr(
-        cuda, "cudaMemcpyAsync", lambda to, source, size, kind, stream: (copied.append(size), copy(to, source, size, kind, stream))[1]
+        cuda,
+        "cudaMemcpyAsync",
+        lambda to, source, size, kind, stream: (
+            copied.append(size),
+            copy(to, source, size, kind, stream),
+        )[1],
     )
     session.run({"x": X})
     assert copied == [32, 32]  # the input and the output
@@ -91,7 +119,11 @@ def test_the_first_tensor_of_a_name_counts(opened):
 def test_a_copy_that_fails_is_raised_though_the_library_swallows_it(opened, monkeypatch):
     session, cuda = opened()
     copy = cuda.cudaMemcpyAsync
-    monkeypatch.setattr(cuda, "cudaMemcpyAsync", lambda *given: (ERROR.cudaErrorMemoryAllocation,) if given[2] == 8 else copy(*given))
+    monkeypatch.setattr(
+        cuda,
+        "cudaMemcpyAsync",
+        lambda *given: (ERROR.cudaErrorMemoryAllocation,) if given[2] == 8 else copy(*given),
+    )
     session.wanted = {"c": Carrier("codes", 0.5)}
     with pytest.raises(CudaError, match="cudaMemcpyAsync"):
         session.run({"x": X})
@@ -112,7 +144,9 @@ def test_an_engine_that_was_built_without_them_tells_nothing(opened):
 
 def test_a_session_without_a_listener_is_told_nothing_and_captured(opened, tmp_path):
     _, cuda = opened()
-    with TENSORRT.load(Artifact(tmp_path / "plan.engine", "engine", "fp16", (), (), ""), SessionOptions()) as session:
+    with TENSORRT.load(
+        Artifact(tmp_path / "plan.engine", "engine", "fp16", (), (), ""), SessionOptions()
+    ) as session:
         session.run({"x": X})
         assert session.captured and cuda.launched == ["graph"]
 
@@ -133,7 +167,9 @@ def test_marks_are_built_in_and_change_nothing_else(tmp_path):
     network = open_network(NetworkRequest("lenet5"))
     lenet = trace(network.module, tmp_path / "lenet.onnx", TraceConfig(network.input.shape(1)[1:]))
     plain, marked = (
-        TENSORRT_RTX.build(lenet, tmp_path / f"{debug}.engine", BuildConfig("sm86", debug_tensors=debug)).path.read_bytes()
+        TENSORRT_RTX.build(
+            lenet, tmp_path / f"{debug}.engine", BuildConfig("sm86", debug_tensors=debug)
+        ).path.read_bytes()
         for debug in (False, True)
     )
     assert plain != marked and len(plain) == len(marked)
@@ -149,6 +185,11 @@ def test_the_listener_is_one_that_the_library_takes():
     stream = cuda.cudaStreamCreateWithFlags(1)[1]
     for name in ("a", "b"):
         shape = trt.Dims(values.shape)
-        assert listener.process_debug_tensor(values.ctypes.data, trt.TensorLocation.DEVICE, trt.DataType.HALF, shape, name, stream)
+        assert listener.process_debug_tensor(
+            values.ctypes.data, trt.TensorLocation.DEVICE, trt.DataType.HALF, shape, name, stream
+        )
     np.testing.assert_array_equal(listener.values["a"], values)
-    assert list(listener.values) == ["a"] and [str(spec) for spec in listener.emitted.values()] == ["a: float16[2, 3]", "b: float16[2, 3]"]
+    assert list(listener.values) == ["a"] and [str(spec) for spec in listener.emitted.values()] == [
+        "a: float16[2, 3]",
+        "b: float16[2, 3]",
+    ]

@@ -1,4 +1,6 @@
-"""What each version of TensorRT is asked for: flags, constraints, profiles, caches, memory, DLA. The versions are doubles; see doubles.py."""
+"""What each version of TensorRT is asked for: flags, constraints, profiles, caches, memory, DLA.
+The versions are doubles; see doubles.py.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,17 @@ from edgekit.runtimes.tensorrt import TENSORRT, BuildConfig
 from edgekit.runtimes.tensorrt.building.config import parse_profiles
 from edgekit.runtimes.tensorrt.building.typed import quantized
 
-from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, LayerSpec, Scenario, install, plug_gpu
+from .doubles import (
+    LAST_10,
+    STRONG_10,
+    STRONG_11,
+    VERSIONS,
+    WEAK,
+    LayerSpec,
+    Scenario,
+    install,
+    plug_gpu,
+)
 
 STRONG = (STRONG_10, LAST_10, STRONG_11)
 LAYERS = (
@@ -30,10 +42,17 @@ LAYERS = (
 @pytest.fixture
 def model(tmp_path):
     """A file of two named nodes, for the parser of 8.6 to number."""
-    nodes = [helper.make_node("Relu", ["x"], ["h"], name="fine"), helper.make_node("Det", ["h"], ["y"], name="features.3/Det")]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], name="fine"),
+        helper.make_node("Det", ["h"], ["y"], name="features.3/Det"),
+    ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy")
-    onnx.save(helper.make_model(helper.make_graph(nodes, "small", [x], [y])), str(tmp_path / "model.onnx"))
-    return lambda precision="fp16": Artifact(tmp_path / "model.onnx", "onnx", precision, (), (), "0" * 64)
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "small", [x], [y])), str(tmp_path / "model.onnx")
+    )
+    return lambda precision="fp16": Artifact(
+        tmp_path / "model.onnx", "onnx", precision, (), (), "0" * 64
+    )
 
 
 @pytest.fixture
@@ -45,7 +64,9 @@ def double(monkeypatch):
 # ---- typing
 
 
-@pytest.mark.parametrize(("precision", "flags"), [("fp32", []), ("fp16", ["FP16"]), ("int8", ["INT8", "FP16"])])
+@pytest.mark.parametrize(
+    ("precision", "flags"), [("fp32", []), ("fp16", ["FP16"]), ("int8", ["INT8", "FP16"])]
+)
 def test_the_weak_dialect_allows_precisions_by_flags(double, model, precision, flags):
     trt = double(WEAK)
     plan = TENSORRT.plan(model(precision), BuildConfig())
@@ -60,14 +81,21 @@ def test_the_strong_dialect_sets_no_precision(double, model, version, precision)
     trt = double(version, layers=LAYERS)
     TENSORRT.plan(model(precision), BuildConfig(kept=("large/Conv",)))
     assert trt.called("create_network") == [1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED]
-    assert trt.called("set_flag") == trt.called("ILayer.precision") == trt.called("set_output_type") == []
+    assert (
+        trt.called("set_flag")
+        == trt.called("ILayer.precision")
+        == trt.called("set_output_type")
+        == []
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_engine_tells_its_layers_and_fp32_is_no_tf32(double, model, version):
     trt = double(version)
     TENSORRT.plan(model("fp32"), BuildConfig())
-    assert [verbosity.name for verbosity in trt.called("IBuilderConfig.profiling_verbosity")] == ["DETAILED"]
+    assert [verbosity.name for verbosity in trt.called("IBuilderConfig.profiling_verbosity")] == [
+        "DETAILED"
+    ]
     assert trt.called("clear_flag") == ["TF32"]
     trt = double(version)
     TENSORRT.plan(model("fp16"), BuildConfig())
@@ -77,7 +105,12 @@ def test_every_engine_tells_its_layers_and_fp32_is_no_tf32(double, model, versio
 def test_layers_that_must_stay_fp32_are_held_there(double, model):
     trt = double(WEAK, layers=LAYERS)
     plan = TENSORRT.plan(model(), BuildConfig(kept=("large/Conv", "best/TopK")))
-    assert trt.precisions() == {"features.0/Conv": "HALF", "large/Conv": "FLOAT", "head/Gemm": "HALF", "best/TopK": "FLOAT"}
+    assert trt.precisions() == {
+        "features.0/Conv": "HALF",
+        "large/Conv": "FLOAT",
+        "head/Gemm": "HALF",
+        "best/TopK": "FLOAT",
+    }
     assert trt.called("set_output_type") == [
         ("large/Conv", 0, "FLOAT"),
         ("best/TopK", 0, "FLOAT"),
@@ -87,12 +120,21 @@ def test_layers_that_must_stay_fp32_are_held_there(double, model):
 
 
 def test_the_weak_dialect_is_asked_for_fp16_products_and_for_nothing_else(double, model):
-    """Of the two flags 8.6 allows one. Without a layer to hold, a product that has no FP16 kernel falls back, which the audit then names."""
+    """Of the two flags 8.6 allows one. Without a layer to hold, a product that has no FP16 kernel
+    falls back, which the audit then names.
+    """
     trt = double(WEAK, layers=LAYERS)
     TENSORRT.plan(model(), BuildConfig())
-    assert trt.precisions() == {"features.0/Conv": "HALF", "large/Conv": "HALF", "head/Gemm": "HALF"}
+    assert trt.precisions() == {
+        "features.0/Conv": "HALF",
+        "large/Conv": "HALF",
+        "head/Gemm": "HALF",
+    }
     assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
-    for precision in ("fp32", "int8"):  # of an INT8 graph the quantized products are not to be told otherwise
+    for precision in (
+        "fp32",
+        "int8",
+    ):  # of an INT8 graph the quantized products are not to be told otherwise
         trt = double(WEAK, layers=LAYERS)
         TENSORRT.plan(model(precision), BuildConfig())
         assert trt.precisions() == {}
@@ -102,12 +144,18 @@ def test_a_layer_to_hold_that_is_not_there_is_told(double, model):
     trt = double(WEAK, layers=LAYERS)
     plan = TENSORRT.plan(model(), BuildConfig(kept=("gone/Conv",)))
     assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
-    assert plan.notes == ("1 layers that were to stay FP32 are not in the network as tensorrt reads it: gone/Conv for one",)
+    assert plan.notes == (
+        "1 layers that were to stay FP32 are not in the network as tensorrt reads it: gone/Conv "
+        "for one",
+    )
 
 
 def test_the_network_before_fusion_is_told(double, model):
     double(STRONG_10, layers=LAYERS)
-    assert [(layer.kind, layer.precision, layer.role) for layer in TENSORRT.plan(model(), BuildConfig()).network] == [
+    assert [
+        (layer.kind, layer.precision, layer.role)
+        for layer in TENSORRT.plan(model(), BuildConfig()).network
+    ] == [
         ("convolution", "fp16", "compute"),
         ("convolution", "fp32", "compute"),
         ("shape", "other", "other"),
@@ -117,7 +165,8 @@ def test_the_network_before_fusion_is_told(double, model):
 
 
 @pytest.mark.parametrize(
-    ("read", "precision"), [("x/DequantizeLinear", "int8"), ("x/Flatten", "int8"), ("z/Flatten", "fp32"), ("x", "fp32")]
+    ("read", "precision"),
+    [("x/DequantizeLinear", "int8"), ("x/Flatten", "int8"), ("z/Flatten", "fp32"), ("x", "fp32")],
 )
 def test_a_product_is_int8_where_all_that_it_reads_is_dequantized(double, model, read, precision):
     layers = (
@@ -139,17 +188,25 @@ def test_a_product_is_int8_where_all_that_it_reads_is_dequantized(double, model,
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_operator_that_it_cannot_read_is_named_with_its_layer(double, model, version):
-    double(version, parse_errors=((1, "features.3/Det", "Det", "No importer registered for op: Det"),))
+    double(
+        version, parse_errors=((1, "features.3/Det", "Det", "No importer registered for op: Det"),)
+    )
     with pytest.raises(
-        BadNetwork, match=r"tensorrt cannot read model\.onnx: features\.3/Det \(Det\): No importer registered for op: Det"
+        BadNetwork,
+        match=r"tensorrt cannot read model\.onnx: features\.3/Det \(Det\): No importer registered "
+        r"for op: Det",
     ) as caught:
         TENSORRT.plan(model(), BuildConfig())
     assert "express that layer by others" in (caught.value.hint or "")
 
 
 def test_without_onnx_8_6_can_only_number_the_node(double, model, monkeypatch):
-    double(WEAK, parse_errors=((1, "", "", "no importer"), (-1, "", "", "failed"), (7, "", "", "odd")))
-    with pytest.raises(BadNetwork, match=r"features\.3/Det \(Det\): no importer; node -1: failed; node 7: odd"):
+    double(
+        WEAK, parse_errors=((1, "", "", "no importer"), (-1, "", "", "failed"), (7, "", "", "odd"))
+    )
+    with pytest.raises(
+        BadNetwork, match=r"features\.3/Det \(Det\): no importer; node -1: failed; node 7: odd"
+    ):
         TENSORRT.plan(model(), BuildConfig())
     monkeypatch.setattr("edgekit.runtimes.tensorrt.building.network.find_spec", lambda name: None)
     with pytest.raises(BadNetwork, match="node 1: no importer"):
@@ -165,16 +222,23 @@ def test_a_graph_without_zero_points_is_refused_by_8_6(double, tmp_path, version
         helper.make_node("Add", ["v", "u"], ["y"], name="Add"),
     ]
     constants = {"w": np.ones((3, 3), np.int8), "s": np.float32(0.1), "z": np.int8(0)}
-    weights = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    weights = [
+        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    ]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 3])
-    onnx.save(helper.make_model(helper.make_graph(nodes, "small", [], [output], weights)), str(tmp_path / "model.onnx"))
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "small", [], [output], weights)),
+        str(tmp_path / "model.onnx"),
+    )
     graph = Artifact(tmp_path / "model.onnx", "onnx", "int8", (), (), "0" * 64)
     double(version)
     if version != WEAK:
         assert TENSORRT.plan(graph, BuildConfig()).data == b"plan"
         return
     with pytest.raises(
-        BadNetwork, match=r"stem/w/DequantizeLinear \(DequantizeLinear\): Invalid Node - stem/w/DequantizeLinear\nvector"
+        BadNetwork,
+        match=r"stem/w/DequantizeLinear \(DequantizeLinear\): Invalid Node - "
+        r"stem/w/DequantizeLinear\nvector",
     ) as caught:
         TENSORRT.plan(graph, BuildConfig())
     assert "export the bundle again" in (caught.value.hint or "")
@@ -197,7 +261,9 @@ def test_batches_as_they_are_written(text, profiles):
     assert parse_profiles(text) == profiles
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "four", "1:4", "8:4:1", "1:8:4", "1,,2", "²", "2000", "1.5"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "four", "1:4", "8:4:1", "1:8:4", "1,,2", "²", "2000", "1.5"]
+)
 def test_batches_that_are_none(text):
     with pytest.raises(InputError, match="--batch") as caught:
         parse_profiles(text)
@@ -213,12 +279,16 @@ def test_a_dynamic_batch_gets_a_profile_each(double, model, version):
         {"input": ((2, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))},
     ]
     assert plan.profiles == ((1, 1, 1), (2, 4, 8))
-    assert trt.called("set_preview_feature") == ([("PROFILE_SHARING_0806", True)] if version == WEAK else [])
+    assert trt.called("set_preview_feature") == (
+        [("PROFILE_SHARING_0806", True)] if version == WEAK else []
+    )
 
 
 def test_a_dynamic_batch_without_a_profile(double, model):
     double(STRONG_10, shape=(-1, 3, 8, 8))
-    with pytest.raises(InputError, match=r"the batch of model\.onnx is dynamic: which batches is the engine for\?") as caught:
+    with pytest.raises(
+        InputError, match=r"the batch of model\.onnx is dynamic: which batches is the engine for\?"
+    ) as caught:
         TENSORRT.plan(model(), BuildConfig())
     assert "--batch 1,4,8" in (caught.value.hint or "")
 
@@ -229,7 +299,9 @@ def test_a_static_batch_has_no_profile_and_no_other_batch(double, model):
     assert TENSORRT.plan(model(), BuildConfig(profiles=((4, 4, 4),))).profiles == ((4, 4, 4),)
     assert trt.called("add_optimization_profile") == []
     for asked in (((1, 1, 1),), ((4, 4, 8),), ((4, 4, 4), (8, 8, 8))):
-        with pytest.raises(InputError, match=r"model\.onnx was exported with a batch of 4") as caught:
+        with pytest.raises(
+            InputError, match=r"model\.onnx was exported with a batch of 4"
+        ) as caught:
             TENSORRT.plan(model(), BuildConfig(profiles=asked))
         assert "--batch dynamic" in (caught.value.hint or "")
 
@@ -250,7 +322,11 @@ def test_options_reach_the_builder(double, model):
     assert trt.called("set_memory_pool_limit") == [("WORKSPACE", 512_000_000)]
     trt = double(STRONG_10)
     TENSORRT.plan(model(), BuildConfig())
-    assert trt.called("IBuilderConfig.builder_optimization_level") == trt.called("set_memory_pool_limit") == []
+    assert (
+        trt.called("IBuilderConfig.builder_optimization_level")
+        == trt.called("set_memory_pool_limit")
+        == []
+    )
 
 
 @pytest.mark.parametrize("level", [-1, 6])
@@ -262,12 +338,16 @@ def test_optimization_levels_are_0_to_5(double, model, level):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_dla_takes_what_it_can(double, model, version):
-    trt = double(version, layers=LAYERS, dla_cores=2, dla=frozenset({"features.0/Conv", "large/Conv"}))
+    trt = double(
+        version, layers=LAYERS, dla_cores=2, dla=frozenset({"features.0/Conv", "large/Conv"})
+    )
     plan = TENSORRT.plan(model(), BuildConfig(dla_core=1))
     assert [device.name for device in trt.called("IBuilderConfig.default_device_type")] == ["DLA"]
     assert trt.called("IBuilderConfig.DLA_core") == [1]
     assert "GPU_FALLBACK" in trt.called("set_flag")
-    assert [(placed.layer, placed.on_dla) for placed in plan.dla] == [(spec.name, spec.name in trt.scenario.dla) for spec in LAYERS]
+    assert [(placed.layer, placed.on_dla) for placed in plan.dla] == [
+        (spec.name, spec.name in trt.scenario.dla) for spec in LAYERS
+    ]
 
 
 def test_without_a_dla(double, model):
@@ -291,7 +371,9 @@ def test_before_11_a_dla_takes_no_quantized_graph(double, model, version):
     if version == STRONG_11:
         assert TENSORRT.plan(model("int8"), BuildConfig(dla_core=0)).data == b"plan"
         return
-    with pytest.raises(InputError, match="takes no graph with QuantizeLinear and DequantizeLinear to a DLA") as caught:
+    with pytest.raises(
+        InputError, match="takes no graph with QuantizeLinear and DequantizeLinear to a DLA"
+    ) as caught:
         TENSORRT.plan(model("int8"), BuildConfig(dla_core=0))
     assert "export with --fp16 for the DLA" in (caught.value.hint or "")
     assert trt.called("build_serialized_network") == []
@@ -305,28 +387,45 @@ def test_the_timing_cache_is_kept_by_version_and_gpu(double, model, version, tmp
     folder = tmp_path / "timing"
     trt = double(version)
     plan = TENSORRT.plan(model(), BuildConfig(timing_cache=folder))
-    assert (trt.called("create_timing_cache"), trt.called("set_timing_cache"), plan.notes) == ([b""], [False], ())
+    assert (trt.called("create_timing_cache"), trt.called("set_timing_cache"), plan.notes) == (
+        [b""],
+        [False],
+        (),
+    )
     assert [path.name for path in folder.iterdir()] == [f"tensorrt-{version}-sm87-orin-nx.cache"]
     trt = double(version)
     TENSORRT.plan(model(), BuildConfig(timing_cache=folder))
     assert trt.called("create_timing_cache") == [b"measured"]
 
 
-@pytest.mark.parametrize("scenario", [{"accepts_cache": [False, True]}, {"accepts_cache": [True, True], "cache_warning": "x"}])
+@pytest.mark.parametrize(
+    "scenario",
+    [{"accepts_cache": [False, True]}, {"accepts_cache": [True, True], "cache_warning": "x"}],
+)
 def test_a_timing_cache_of_another_device_is_begun_anew(double, model, tmp_path, scenario):
     path = tmp_path / "tensorrt-10.3.0-sm87-orin-nx.cache"
     path.write_bytes(hashlib.sha256(b"foreign").digest() + b"foreign")
     if scenario.get("cache_warning"):
-        scenario["cache_warning"] = "Failed to deserialize timing cache. Returning an empty timing cache."
+        scenario["cache_warning"] = (
+            "Failed to deserialize timing cache. Returning an empty timing cache."
+        )
     trt = double(STRONG_10, **scenario)
     plan = TENSORRT.plan(model(), BuildConfig(timing_cache=tmp_path))
     assert trt.called("create_timing_cache") == [b"foreign", b""]
-    assert plan.notes == (f"{path.name} is of another device or version; a new timing cache was begun",)
+    assert plan.notes == (
+        f"{path.name} is of another device or version; a new timing cache was begun",
+    )
     assert path.read_bytes() == hashlib.sha256(b"measured").digest() + b"measured"
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda whole: whole[:-1], lambda whole: whole[:-1] + b"!", lambda whole: b"", lambda whole: b"text\n" * 40]
+    "damage",
+    [
+        lambda whole: whole[:-1],
+        lambda whole: whole[:-1] + b"!",
+        lambda whole: b"",
+        lambda whole: b"text\n" * 40,
+    ],
 )
 def test_a_damaged_timing_cache_is_told_although_tensorrt_takes_it(double, model, tmp_path, damage):
     folder = tmp_path / "timing"
@@ -354,7 +453,9 @@ def test_a_build_that_fails_leaves_no_timing_cache(double, model, tmp_path):
 def test_a_builder_that_returns_none_is_quoted(double, model, version):
     double(version, plans=["Could not find any implementation for node large/Conv."])
     with pytest.raises(
-        BadNetwork, match=r"tensorrt built nothing from model\.onnx: Could not find any implementation for node large/Conv\."
+        BadNetwork,
+        match=r"tensorrt built nothing from model\.onnx: Could not find any implementation for "
+        r"node large/Conv\.",
     ):
         TENSORRT.plan(model(), BuildConfig())
     double(version, plans=[""])
@@ -363,7 +464,10 @@ def test_a_builder_that_returns_none_is_quoted(double, model, version):
 
 
 def test_short_of_memory_the_workspace_is_halved(double, model):
-    trt = double(STRONG_10, plans=["[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", b"smaller"])
+    trt = double(
+        STRONG_10,
+        plans=["[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", b"smaller"],
+    )
     plan = TENSORRT.plan(model(), BuildConfig(workspace=1000))
     assert plan.data == b"smaller"
     assert trt.called("build_serialized_network") == [1_000_000_000, 500_000_000]
@@ -379,7 +483,10 @@ def test_short_of_memory_the_workspace_is_halved(double, model):
 )
 def test_after_two_halvings_it_stops(double, model, said):
     trt = double(STRONG_10, plans=[said] * 3)
-    with pytest.raises(EnvironmentLacks, match=r"too little memory to build model\.onnx, even with a workspace of 250 MB") as caught:
+    with pytest.raises(
+        EnvironmentLacks,
+        match=r"too little memory to build model\.onnx, even with a workspace of 250 MB",
+    ) as caught:
         TENSORRT.plan(model(), BuildConfig(workspace=1000))
     assert len(trt.called("build_serialized_network")) == 3
     assert "smaller --batch" in (caught.value.hint or "")
@@ -405,7 +512,11 @@ def test_progress_is_told_where_the_library_tells_it(double, model, version):
     told: list[tuple[int, int, str]] = []
     double(version)
     TENSORRT.plan(model(), BuildConfig(), lambda *step: told.append(step))
-    assert told == ([] if version == WEAK else [(1, 3, "Building engine"), (2, 3, "Building engine"), (3, 3, "Building engine")])
+    assert told == (
+        []
+        if version == WEAK
+        else [(1, 3, "Building engine"), (2, 3, "Building engine"), (3, 3, "Building engine")]
+    )
 
 
 def test_the_library_is_let_go_of_its_monitor(double, model):

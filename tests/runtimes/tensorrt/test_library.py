@@ -1,4 +1,6 @@
-"""Which package is there, in which dialect, for which GPU: found by asking, and every lack named."""
+"""Which package is there, in which dialect, for which GPU: found by asking, and every
+lack named.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,22 @@ def nothing(tmp_path) -> Artifact:
 
 @pytest.mark.parametrize(
     ("version", "dialect", "flags"),
-    [(WEAK, "weak", 0b01), (STRONG_10, "strong", 0b10), (LAST_10, "strong", 0b10), (STRONG_11, "strong", 0b01)],
+    [
+        (WEAK, "weak", 0b01),
+        (STRONG_10, "strong", 0b10),
+        (LAST_10, "strong", 0b10),
+        (STRONG_11, "strong", 0b01),
+    ],
 )
 def test_the_dialect_is_what_the_module_has(monkeypatch, version, dialect, flags):
     install(monkeypatch, version)
     found = TENSORRT.library()
-    assert (found.version, found.dialect, found.network_flags, found.ahead_of_time) == (version, dialect, flags, False)
+    assert (found.version, found.dialect, found.network_flags, found.ahead_of_time) == (
+        version,
+        dialect,
+        flags,
+        False,
+    )
 
 
 def test_a_library_without_any_flag_is_strong(monkeypatch):
@@ -70,7 +82,11 @@ def test_tensorrt_needs_a_gpu(monkeypatch, nothing):
     plug_gpu(monkeypatch, None)
     assert not TENSORRT.available().ok
     assert TENSORRT.available().reason == "needs an NVIDIA GPU (no NVIDIA driver)"
-    with pytest.raises(EnvironmentLacks, match="builds on the GPU that will run the engine, and there is none here: no NVIDIA driver"):
+    with pytest.raises(
+        EnvironmentLacks,
+        match="builds on the GPU that will run the engine, and there is none here: no NVIDIA "
+        "driver",
+    ):
         TENSORRT.plan(nothing, BuildConfig())
     with pytest.raises(EnvironmentLacks, match="needs an NVIDIA GPU to run: no NVIDIA driver"):
         TENSORRT.load(nothing, SessionOptions())
@@ -101,7 +117,10 @@ def test_without_a_gpu_rtx_says_that_it_only_builds(monkeypatch):
     pytest.importorskip("tensorrt_rtx")
     plug_gpu(monkeypatch, None)
     found = TENSORRT_RTX.available()
-    assert (found.ok, found.reason) == (False, "builds engines here; running one needs an NVIDIA GPU (no NVIDIA driver)")
+    assert (found.ok, found.reason) == (
+        False,
+        "builds engines here; running one needs an NVIDIA GPU (no NVIDIA driver)",
+    )
     assert found.version and found.install_hint
     plug_gpu(monkeypatch)
     assert TENSORRT_RTX.available().ok
@@ -142,7 +161,9 @@ def test_a_package_that_cannot_be_loaded(monkeypatch, message, hint):
 
     install(monkeypatch, STRONG_10)
     monkeypatch.setattr(library.importlib, "import_module", broken)
-    with pytest.raises(EnvironmentLacks, match=f"tensorrt cannot be loaded: {message[:12]}") as caught:
+    with pytest.raises(
+        EnvironmentLacks, match=f"tensorrt cannot be loaded: {message[:12]}"
+    ) as caught:
         TENSORRT.library()
     assert hint in (caught.value.hint or "")
 
@@ -151,7 +172,8 @@ def test_a_module_and_a_package_of_two_versions(monkeypatch):
     install(monkeypatch, STRONG_10)
     monkeypatch.setattr(library, "installed_version", lambda packages: "8.6.1.post1")
     with pytest.raises(
-        EnvironmentLacks, match=r"the module that Python imports is 10\.3\.0, the installed package 8\.6\.1\.post1"
+        EnvironmentLacks,
+        match=r"the module that Python imports is 10\.3\.0, the installed package 8\.6\.1\.post1",
     ) as caught:
         TENSORRT.library()
     assert "LD_LIBRARY_PATH" in (caught.value.hint or "")
@@ -167,8 +189,15 @@ def test_numpy_2_does_not_go_with_the_bindings_of_8(monkeypatch, nothing, versio
     if version != WEAK:
         assert TENSORRT.library().version == version
         return
-    for open_it in (TENSORRT.library, lambda: TENSORRT.plan(nothing, BuildConfig()), lambda: TENSORRT.load(nothing, SessionOptions())):
-        with pytest.raises(EnvironmentLacks, match=r"tensorrt 8\.6\.0 gives garbage with NumPy 2, and this is 2\.0\.0") as caught:
+    for open_it in (
+        TENSORRT.library,
+        lambda: TENSORRT.plan(nothing, BuildConfig()),
+        lambda: TENSORRT.load(nothing, SessionOptions()),
+    ):
+        with pytest.raises(
+            EnvironmentLacks,
+            match=r"tensorrt 8\.6\.0 gives garbage with NumPy 2, and this is 2\.0\.0",
+        ) as caught:
             open_it()
         assert caught.value.hint == "pip install 'numpy<2'"
 
@@ -178,7 +207,9 @@ def test_tensorrt_before_8_6_is_not_served(monkeypatch):
     monkeypatch.setattr(library, "installed_version", lambda packages: None)
     for version in ("8.5.2.2", "8.4.1"):
         double.__version__ = version
-        with pytest.raises(EnvironmentLacks, match=r"is older than 8\.6, the first that edgekit serves"):
+        with pytest.raises(
+            EnvironmentLacks, match=r"is older than 8\.6, the first that edgekit serves"
+        ):
             TENSORRT.library()
 
 
@@ -187,7 +218,9 @@ def test_a_runtime_that_is_null_is_no_fault_of_ours(monkeypatch, nothing):
     said = "CUDA initialization failure with error: 35. Please check your CUDA installation"
     plug_gpu(monkeypatch)
     install(monkeypatch, WEAK, Scenario(runtime_warning=said))
-    with pytest.raises(EnvironmentLacks, match=r"tensorrt 8\.6\.0 cannot start here: CUDA initialization failure") as caught:
+    with pytest.raises(
+        EnvironmentLacks, match=r"tensorrt 8\.6\.0 cannot start here: CUDA initialization failure"
+    ) as caught:
         TENSORRT.load(nothing, SessionOptions())
     assert (caught.value.hint or "").startswith("update the NVIDIA driver")
 
@@ -200,7 +233,9 @@ def loaded(monkeypatch, tmp_path):
     """The libraries that this process has mapped."""
 
     def load(*paths):
-        (tmp_path / "maps").write_text("".join(map(MAP.format, (*paths, "/usr/lib/libnvinfer_plugin.so.10", "[heap]"))))
+        (tmp_path / "maps").write_text(
+            "".join(map(MAP.format, (*paths, "/usr/lib/libnvinfer_plugin.so.10", "[heap]")))
+        )
         monkeypatch.setattr(library, "MAPS", tmp_path / "maps")
 
     return load
@@ -209,21 +244,37 @@ def loaded(monkeypatch, tmp_path):
 def test_two_libraries_loaded_at_once(monkeypatch, loaded):
     install(monkeypatch, STRONG_10)
     loaded("/usr/lib/libnvinfer.so.8.6.2", "/usr/lib/libnvinfer.so.8.6.2", "/opt/libnvinfer.so.10")
-    with pytest.raises(EnvironmentLacks, match=r"are loaded: /usr/lib/libnvinfer\.so\.8\.6\.2 and /opt/libnvinfer\.so\.10"):
+    with pytest.raises(
+        EnvironmentLacks,
+        match=r"are loaded: /usr/lib/libnvinfer\.so\.8\.6\.2 and /opt/libnvinfer\.so\.10",
+    ):
         TENSORRT.library()
 
 
 @pytest.mark.parametrize(
-    ("number", "version"), [(8600, (8, 6, 0)), (8502, (8, 5, 2)), (100300, (10, 3, 0)), (101303, (10, 13, 3)), (110401, (11, 4, 1))]
+    ("number", "version"),
+    [
+        (8600, (8, 6, 0)),
+        (8502, (8, 5, 2)),
+        (100300, (10, 3, 0)),
+        (101303, (10, 13, 3)),
+        (110401, (11, 4, 1)),
+    ],
 )
 def test_a_library_of_another_version_than_the_module(monkeypatch, loaded, number, version):
     install(monkeypatch, STRONG_10)
     loaded("/opt/libnvinfer.so.10")
-    monkeypatch.setattr(ctypes, "CDLL", lambda path: types.SimpleNamespace(getInferLibVersion=lambda: number))
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda path: types.SimpleNamespace(getInferLibVersion=lambda: number)
+    )
     if version == (10, 3, 0):
         assert TENSORRT.library().version == "10.3.0"
     else:
-        with pytest.raises(EnvironmentLacks, match=r"the module is 10\.3\.0, /opt/libnvinfer\.so\.10 is " + r"\.".join(map(str, version))):
+        with pytest.raises(
+            EnvironmentLacks,
+            match=r"the module is 10\.3\.0, /opt/libnvinfer\.so\.10 is "
+            + r"\.".join(map(str, version)),
+        ):
             TENSORRT.library()
 
 
@@ -231,7 +282,10 @@ def test_cuda_that_does_not_start(monkeypatch, nothing):
     said = "CUDA initialization failure with error: 35. Please check your CUDA installation"
     install(monkeypatch, WEAK, Scenario(builder_warning=said))
     plug_gpu(monkeypatch)
-    with pytest.raises(EnvironmentLacks, match=r"tensorrt 8\.6\.0 cannot start here: CUDA initialization failure with error: 35") as caught:
+    with pytest.raises(
+        EnvironmentLacks,
+        match=r"tensorrt 8\.6\.0 cannot start here: CUDA initialization failure with error: 35",
+    ) as caught:
         TENSORRT.plan(nothing, BuildConfig())
     assert (caught.value.hint or "").startswith("update the NVIDIA driver")
 

@@ -1,4 +1,6 @@
-"""Engines run through doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and everything given back. No number here is a GPU's."""
+"""Engines run through doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and everything
+given back. No number here is a GPU's.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def engine(tmp_path):
 
 @pytest.fixture
 def opened(monkeypatch, engine):
-    """Opens the double's engine, y = 2x + 1, and checks at the end that everything was given back."""
+    """Opens the double's engine, y = 2x + 1, and checks at the end that everything was
+    given back.
+    """
     used: list[tuple[EngineSession, CudaDouble]] = []
 
     def load(version=LAST_10, memory=None, **scenario):
@@ -55,7 +59,10 @@ def opened(monkeypatch, engine):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_engine_runs(opened, version):
     session, _ = opened(version)
-    assert [str(spec) for spec in (*session.inputs, *session.outputs)] == ["x: float32[2, 4]", "y: float32[2, 4]"]
+    assert [str(spec) for spec in (*session.inputs, *session.outputs)] == [
+        "x: float32[2, 4]",
+        "y: float32[2, 4]",
+    ]
     feeds = {"x": X.copy()}
     np.testing.assert_array_equal(session.run(feeds)["y"], 2 * X + 1)
     np.testing.assert_array_equal(session.run({"x": -X})["y"], 1 - 2 * X)
@@ -98,14 +105,17 @@ def test_where_nothing_can_be_captured_it_says_so_and_runs(opened):
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
     assert not session.captured
     assert session.notes == (
-        "no CUDA graph, inferences are enqueued layer by layer: cudaStreamEndCapture: cudaErrorStreamCaptureInvalidated (901): in words",
+        "no CUDA graph, inferences are enqueued layer by layer: cudaStreamEndCapture: "
+        "cudaErrorStreamCaptureInvalidated (901): in words",
     )
     assert cuda.launched == []
 
 
 @pytest.mark.parametrize("version", [*VERSIONS, RTX])
 def test_kernels_are_compiled_before_a_graph_keeps_them(opened, version):
-    """TensorRT-RTX would begin with slower kernels of every shape, and a graph would launch these for ever."""
+    """TensorRT-RTX would begin with slower kernels of every shape, and a graph would launch these
+    for ever.
+    """
     session, cuda = opened(version)
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
     assert session.captured and cuda.launched == ["graph"]
@@ -117,13 +127,18 @@ def test_rtx_is_asked_whether_an_engine_can_be_captured(opened):
     session, cuda = opened(RTX, is_capturable=False)
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
     assert not session.captured and cuda.launched == []
-    assert session.notes == ("no CUDA graph, inferences are enqueued layer by layer: the library says that this engine cannot be captured",)
+    assert session.notes == (
+        "no CUDA graph, inferences are enqueued layer by layer: the library says that this engine "
+        "cannot be captured",
+    )
 
 
 def test_the_device_tells_how_long_an_inference_took(opened):
     session, _ = opened()
     session.bind({"x": X})
-    assert session.device_ms() == pytest.approx(0.5)  # what the double's kernel takes; the copies of 0.1 ms are left out
+    assert session.device_ms() == pytest.approx(
+        0.5
+    )  # what the double's kernel takes; the copies of 0.1 ms are left out
     timed: DeviceTimed = session
     assert timed.device_ms() == pytest.approx(0.5)
 
@@ -132,7 +147,9 @@ def test_it_has_the_protocols_methods():
     for kind in (EngineSession, EngineStreams):
         for name, method in vars(Session).items():
             if inspect.isfunction(method) and name not in ("__init__", "__subclasshook__"):
-                assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(method).parameters), name
+                assert list(inspect.signature(getattr(kind, name)).parameters) == list(
+                    inspect.signature(method).parameters
+                ), name
 
 
 # ---- dynamic batches
@@ -148,7 +165,9 @@ def test_a_batch_runs_in_the_profile_whose_best_is_nearest(opened):
         before = len(double.called("set_optimization_profile_async"))
         x = np.full((batch, 4), batch, np.float32)
         np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x + 1)
-        assert double.called("set_optimization_profile_async")[before:] == ([] if profile is None else [profile])
+        assert double.called("set_optimization_profile_async")[before:] == (
+            [] if profile is None else [profile]
+        )
     assert cuda.launched == ["graph"] * 5
 
 
@@ -157,13 +176,19 @@ def test_each_shape_is_captured_once(opened):
     for batch in (1, 2, 1, 2, 1):
         session.run({"x": np.zeros((batch, 4), np.float32)})
     assert (
-        sum(isinstance(held, list) and held and isinstance(held[0], tuple) for held in cuda.alive.values()) == 4
+        sum(
+            isinstance(held, list) and held and isinstance(held[0], tuple)
+            for held in cuda.alive.values()
+        )
+        == 4
     )  # two graphs, two of them executable
 
 
 def test_a_batch_that_no_profile_takes(opened):
     session, _ = opened(shape=(-1, 4), profiles=PROFILES)
-    with pytest.raises(InputError, match="the engine takes batches of 1, 2 to 8, 4, and not 9") as caught:
+    with pytest.raises(
+        InputError, match="the engine takes batches of 1, 2 to 8, 4, and not 9"
+    ) as caught:
         session.run({"x": np.zeros((9, 4), np.float32)})
     assert "--batch" in (caught.value.hint or "")
 
@@ -183,7 +208,10 @@ def test_images_are_grouped_as_the_smallest_profile_takes_them(opened):
     [
         ({}, "the engine's inputs are x; given were none"),
         ({"z": X}, "the engine's inputs are x; given were z"),
-        ({"x": X.astype(np.float64)}, r"the engine takes x: float32\[2, 4\]; given was float64\[2, 4\]"),
+        (
+            {"x": X.astype(np.float64)},
+            r"the engine takes x: float32\[2, 4\]; given was float64\[2, 4\]",
+        ),
         ({"x": X[:1]}, r"given was float32\[1, 4\]"),
         ({"x": X[:, :3]}, r"given was float32\[2, 3\]"),
         ({"x": X[0]}, r"given was float32\[4\]"),
@@ -249,11 +277,16 @@ def test_the_engine_tells_its_layers(opened):
 
 
 def test_an_engine_from_elsewhere_is_refused_in_tensorrts_words(monkeypatch, engine):
-    said = "The engine plan file is generated on an incompatible device, expecting compute 8.6 got compute 7.5, please rebuild."
+    said = (
+        "The engine plan file is generated on an incompatible device, expecting compute 8.6 got "
+        "compute 7.5, please rebuild."
+    )
     plug_gpu(monkeypatch)
     install(monkeypatch, WEAK, Scenario(refuses=said), CudaDouble())
     with pytest.raises(
-        InputError, match=r"tensorrt 8\.6\.0 does not take plan\.engine: The engine plan file is generated on an incompatible"
+        InputError,
+        match=r"tensorrt 8\.6\.0 does not take plan\.engine: The engine plan file is generated on "
+        r"an incompatible",
     ) as caught:
         TENSORRT.load(engine, SessionOptions())
     assert "edgekit build" in (caught.value.hint or "")
@@ -262,7 +295,10 @@ def test_an_engine_from_elsewhere_is_refused_in_tensorrts_words(monkeypatch, eng
 def test_a_gpu_without_memory(opened):
     session, cuda = opened(memory=8)
     held = len(cuda.alive)
-    with pytest.raises(EnvironmentLacks, match=r"the GPU has too little memory: cudaMalloc: cudaErrorMemoryAllocation \(2\)"):
+    with pytest.raises(
+        EnvironmentLacks,
+        match=r"the GPU has too little memory: cudaMalloc: cudaErrorMemoryAllocation \(2\)",
+    ):
         session.run({"x": X})
     assert len(cuda.alive) == held
 
@@ -276,7 +312,9 @@ def test_a_context_without_memory(opened):
 def test_a_call_that_fails_is_named(opened, monkeypatch):
     session, cuda = opened()
     monkeypatch.setattr(cuda, "cudaMallocHost", lambda size: (cuda_double_error(100), None))
-    with pytest.raises(EnvironmentLacks, match=r"cudaMallocHost: cudaErrorNoDevice \(100\): in words"):
+    with pytest.raises(
+        EnvironmentLacks, match=r"cudaMallocHost: cudaErrorNoDevice \(100\): in words"
+    ):
         session.run({"x": X})
 
 
@@ -289,7 +327,11 @@ def cuda_double_error(code):
 @pytest.mark.parametrize("name", MODULES)
 def test_both_layouts_of_cuda_python_are_read(monkeypatch, name):
     cuda = CudaDouble()
-    monkeypatch.setattr(cuda_module.importlib, "import_module", lambda wanted: cuda if wanted == name else missing(wanted))
+    monkeypatch.setattr(
+        cuda_module.importlib,
+        "import_module",
+        lambda wanted: cuda if wanted == name else missing(wanted),
+    )
     assert Cuda.open()("cudaGetDeviceCount") == 1
 
 
@@ -307,7 +349,12 @@ def missing(name):
             r"the NVIDIA driver serves CUDA 11\.4, which is older than cuda-python asks for",
             "cuda-python<12",
         ),
-        (CudaDriver("12.4", ()), CudaDouble(error=100), r"CUDA cannot start: cudaGetDeviceCount: cudaErrorNoDevice \(100\)", "doctor"),
+        (
+            CudaDriver("12.4", ()),
+            CudaDouble(error=100),
+            r"CUDA cannot start: cudaGetDeviceCount: cudaErrorNoDevice \(100\)",
+            "doctor",
+        ),
         (CudaDriver("12.4", ()), CudaDouble(devices=0), "CUDA finds no GPU", "doctor"),
     ],
 )
@@ -323,13 +370,19 @@ def test_cuda_python_that_finds_no_driver_library(monkeypatch):
     def fails():
         raise RuntimeError("Failed to dlopen libcuda.so.1")
 
-    monkeypatch.setattr(cuda_module, "_import", lambda: types.SimpleNamespace(cudaGetDeviceCount=fails))
-    with pytest.raises(EnvironmentLacks, match=r"there is no NVIDIA driver here: Failed to dlopen libcuda\.so\.1"):
+    monkeypatch.setattr(
+        cuda_module, "_import", lambda: types.SimpleNamespace(cudaGetDeviceCount=fails)
+    )
+    with pytest.raises(
+        EnvironmentLacks, match=r"there is no NVIDIA driver here: Failed to dlopen libcuda\.so\.1"
+    ):
         Cuda.open()
 
 
 def test_without_cuda_python(monkeypatch):
     monkeypatch.setattr(cuda_module.importlib, "import_module", missing)
-    with pytest.raises(EnvironmentLacks, match="running an engine needs cuda-python, which is not installed") as caught:
+    with pytest.raises(
+        EnvironmentLacks, match="running an engine needs cuda-python, which is not installed"
+    ) as caught:
         Cuda.open()
     assert caught.value.hint == "pip install cuda-python"

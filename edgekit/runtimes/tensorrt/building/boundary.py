@@ -1,6 +1,8 @@
-"""The types in which an engine takes its image and gives its scores: FP16, or for the image the codes of INT8, so that less is copied.
+"""The types in which an engine takes its image and gives its scores: FP16, or for the image the
+codes of INT8, so that less is copied.
 
-The network that was parsed stays as it is. In front of it the library converts what comes in to what the graph takes, and fuses that with what follows.
+The network that was parsed stays as it is. In front of it the library converts what comes in to
+what the graph takes, and fuses that with what follows.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ _INNER = "|graph"  # behind the name of an input or output: the tensor that had 
 
 
 def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) -> float | None:
-    """Changes the types of a parsed network's one input and its outputs, names kept: ``fp16`` for both, or ``int8`` for the input alone.
+    """Changes the types of a parsed network's one input and its outputs, names kept: ``fp16`` for
+    both, or ``int8`` for the input alone.
 
-    ``fp32`` leaves them as the graph has them. Returns the step of an INT8 input: it takes round(image / step), from -128 to 127.
+    ``fp32`` leaves them as the graph has them. Returns the step of an INT8 input: it takes
+    round(image / step), from -128 to 127.
 
     Raises:
         InputError: INT8 was asked for, and the graph does not read its whole input as INT8.
@@ -44,7 +48,9 @@ def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) ->
         _feed(network, image, readers, numbers)
     else:
         if image.dtype == types.FLOAT:
-            numbers = network.add_cast(_new_input(network, image, types.HALF), types.FLOAT).get_output(0)
+            numbers = network.add_cast(
+                _new_input(network, image, types.HALF), types.FLOAT
+            ).get_output(0)
             _feed(network, image, readers, numbers)
         for scores in [network.get_output(i) for i in range(network.num_outputs)]:
             if scores.dtype == types.FLOAT:
@@ -53,41 +59,64 @@ def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) ->
 
 
 def specs(inputs: Specs, outputs: Specs, io: Io, step: float | None) -> tuple[Specs, Specs]:
-    """The inputs and outputs of a graph as an engine of it has them; ``step`` is that of an INT8 input."""
+    """The inputs and outputs of a graph as an engine of it has them; ``step`` is that of an INT8
+    input.
+    """
     if io == "fp16":
-        return tuple(replace(spec, dtype="float16") for spec in inputs), tuple(replace(spec, dtype="float16") for spec in outputs)
-    return (tuple(replace(spec, dtype="int8", step=step) for spec in inputs) if io == "int8" else inputs), outputs
+        return tuple(replace(spec, dtype="float16") for spec in inputs), tuple(
+            replace(spec, dtype="float16") for spec in outputs
+        )
+    return (
+        tuple(replace(spec, dtype="int8", step=step) for spec in inputs) if io == "int8" else inputs
+    ), outputs
 
 
-def _new_input(network: tensorrt.INetworkDefinition, old: tensorrt.ITensor, dtype: tensorrt.DataType) -> tensorrt.ITensor:
+def _new_input(
+    network: tensorrt.INetworkDefinition, old: tensorrt.ITensor, dtype: tensorrt.DataType
+) -> tensorrt.ITensor:
     name = old.name
     old.name = name + _INNER
     return network.add_input(name, dtype, old.shape)
 
 
-def _dequantized(library: Library, network: Any, codes: tensorrt.ITensor, step: float) -> tensorrt.ITensor:
-    """Codes as numbers. Quantized again with the same step they are the same codes, whether or not the library sees it."""
+def _dequantized(
+    library: Library, network: Any, codes: tensorrt.ITensor, step: float
+) -> tensorrt.ITensor:
+    """Codes as numbers. Quantized again with the same step they are the same codes, whether or not
+    the library sees it.
+    """
     scale = network.add_constant((), np.array([step], np.float32)).get_output(0)
     told = (library.trt.DataType.FLOAT,) if library.dialect == "strong" else ()
     result: tensorrt.ITensor = network.add_dequantize(codes, scale, *told).get_output(0)
     return result
 
 
-def _feed(network: tensorrt.INetworkDefinition, old: tensorrt.ITensor, readers: Readers, new: tensorrt.ITensor) -> None:
+def _feed(
+    network: tensorrt.INetworkDefinition,
+    old: tensorrt.ITensor,
+    readers: Readers,
+    new: tensorrt.ITensor,
+) -> None:
     """Gives ``new`` to the readers of ``old``, an input, and takes that away."""
     for layer, position in readers:
         layer.set_input(position, new)
     network.remove_tensor(old)
 
 
-def _halve_output(library: Library, network: tensorrt.INetworkDefinition, scores: tensorrt.ITensor) -> None:
+def _halve_output(
+    library: Library, network: tensorrt.INetworkDefinition, scores: tensorrt.ITensor
+) -> None:
     name = scores.name
     network.unmark_output(scores)
     scores.name = name + _INNER
     halves = network.add_cast(scores, library.trt.DataType.HALF).get_output(0)
     halves.name = name
     network.mark_output(halves)
-    if library.dialect == "weak":  # NvInfer.h of 8.6: the type of a tensor that is neither input nor marked as an output is left as it is
+    if (
+        library.dialect == "weak"
+        # NvInfer.h of 8.6: the type of a tensor that is neither input nor marked as an output is
+        # left as it is
+    ):
         halves.dtype = library.trt.DataType.HALF
 
 
@@ -103,7 +132,9 @@ def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Reade
         if layer.type == kinds.CONSTANT and layer.get_output(0).name == scale:
             layer.__class__ = library.trt.IConstantLayer
             return float(np.asarray(layer.weights, np.float32).reshape(-1)[0])  # type: ignore[attr-defined]
-    raise InputError(f"the step of the graph's INT8 input, {scale}, is not a constant", hint="--io fp16")
+    raise InputError(
+        f"the step of the graph's INT8 input, {scale}, is not a constant", hint="--io fp16"
+    )
 
 
 def _readers(network: tensorrt.INetworkDefinition, tensor: tensorrt.ITensor) -> Readers:

@@ -1,6 +1,7 @@
 """From a typed graph to an engine, and from an engine to a session.
 
-TensorRT-RTX builds for a named compute capability without a GPU; TensorRT builds for the GPU that it finds.
+TensorRT-RTX builds for a named compute capability without a GPU; TensorRT builds for the GPU that
+it finds.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Placement:
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine in memory. ``network`` holds the layers as the library read them, before it fused any; ``step`` is that of an INT8 input."""
+    """An engine in memory. ``network`` holds the layers as the library read them, before it fused
+    any; ``step`` is that of an INT8 input.
+    """
 
     data: bytes
     target: Target
@@ -68,8 +71,14 @@ class Builder:
             return Availability(False, reason="not installed", install_hint=self.install_hint)
         found = installed_version(self.packages)
         if lack := no_gpu():
-            can = "builds engines here; running one needs an NVIDIA GPU" if self.ahead_of_time else "needs an NVIDIA GPU"
-            return Availability(False, found, f"{can} ({lack})", "use a machine with a GPU and its driver")
+            can = (
+                "builds engines here; running one needs an NVIDIA GPU"
+                if self.ahead_of_time
+                else "needs an NVIDIA GPU"
+            )
+            return Availability(
+                False, found, f"{can} ({lack})", "use a machine with a GPU and its driver"
+            )
         return Availability(True, found)
 
     @property
@@ -94,11 +103,15 @@ class Builder:
         return EngineSession(load_engine(self.library(), artifact), Cuda.open())
 
     def load_streams(self, artifact: Artifact, streams: int) -> EngineStreams:
-        """Opens an engine in several streams at once, for throughput; raises as :meth:`load` does."""
+        """Opens an engine in several streams at once, for throughput; raises as
+        :meth:`load` does.
+        """
         return EngineStreams(load_engine(self.library(), artifact), Cuda.open(), streams)
 
     def load_debug(self, artifact: Artifact) -> DebugSession:
-        """Opens an engine that was built with debug tensors, to read values out of it; raises as :meth:`load` does."""
+        """Opens an engine that was built with debug tensors, to read values out of it; raises as
+        :meth:`load` does.
+        """
         return DebugSession(load_engine(self.library(), artifact), Cuda.open())
 
     def build(self, artifact: Artifact, path: Path, config: BuildConfig) -> Artifact:
@@ -107,15 +120,33 @@ class Builder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plan.data)
         inputs, outputs = specs(artifact.inputs, artifact.outputs, config.io, plan.step)
-        return Artifact(path, "engine", artifact.precision, inputs, outputs, sha256_of(path), artifact.sha256, config.dla_core)
+        return Artifact(
+            path,
+            "engine",
+            artifact.precision,
+            inputs,
+            outputs,
+            sha256_of(path),
+            artifact.sha256,
+            config.dla_core,
+        )
 
-    def plan(self, artifact: Artifact, config: BuildConfig, on_phase: OnPhase = lambda done, total, what: None) -> Plan:
-        """Builds an engine in memory. ``on_phase`` is told (done, total, phase), from another thread.
+    def plan(
+        self,
+        artifact: Artifact,
+        config: BuildConfig,
+        on_phase: OnPhase = lambda done, total, what: None,
+    ) -> Plan:
+        """Builds an engine in memory. ``on_phase`` is told (done, total, phase), from another
+        thread.
 
         Raises:
-            EnvironmentLacks: the package, a GPU where one is needed, or its memory is missing, or the driver is too old.
-            InputError: a GPU, batch or type of the input that it cannot build for, or an option that this version does not know.
-            BadNetwork: the parser or the builder refuses the graph; its own last words are in the message.
+            EnvironmentLacks: the package, a GPU where one is needed, or its memory is missing, or
+                the driver is too old.
+            InputError: a GPU, batch or type of the input that it cannot build for, or an option
+                that this version does not know.
+            BadNetwork: the parser or the builder refuses the graph; its own last words are in the
+                message.
         """
         library = self.library()
         target = library.target(config.capability)
@@ -126,22 +157,44 @@ class Builder:
         if config.debug_tensors:
             parsed.network.mark_unfused_tensors_as_debug_tensors()
         settings = builder.create_builder_config()
-        profiles = add_profiles(builder, settings, parsed.network, config.profiles, artifact.path.name)
+        profiles = add_profiles(
+            builder, settings, parsed.network, config.profiles, artifact.path.name
+        )
         configure(library, builder, settings, target, config, artifact.precision)
-        notes = _constrain(library, settings, parsed, artifact.precision, config.kept) if library.dialect == "weak" else []
+        notes = (
+            _constrain(library, settings, parsed, artifact.precision, config.kept)
+            if library.dialect == "weak"
+            else []
+        )
         placed = _placement(settings, parsed.network) if config.dla_core is not None else ()
-        cache = timing.attach(library, settings, target, config.timing_cache, log) if config.timing_cache else None
-        data, more = compile_network(library, builder, parsed.network, settings, log, artifact.path.name, on_phase)
+        cache = (
+            timing.attach(library, settings, target, config.timing_cache, log)
+            if config.timing_cache
+            else None
+        )
+        data, more = compile_network(
+            library, builder, parsed.network, settings, log, artifact.path.name, on_phase
+        )
         if cache is not None:
             timing.store(cache)
             notes += [cache.note] if cache.note else []
-        return Plan(data, target, profiles, network_layers(parsed.network), placed, (*notes, *more), step)
+        return Plan(
+            data, target, profiles, network_layers(parsed.network), placed, (*notes, *more), step
+        )
 
 
 TENSORRT = Builder(
-    "tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "pip install 'edgekit[gpu]', or use the one of your JetPack"
+    "tensorrt",
+    "tensorrt",
+    ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    "pip install 'edgekit[gpu]', or use the one of your JetPack",
 )
-TENSORRT_RTX = Builder("tensorrt-rtx", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx_cu13"), "pip install 'edgekit[rtx]'")
+TENSORRT_RTX = Builder(
+    "tensorrt-rtx",
+    "tensorrt_rtx",
+    ("tensorrt-rtx", "tensorrt_rtx_cu13"),
+    "pip install 'edgekit[rtx]'",
+)
 
 
 def _create(library: Library, log: Any) -> tensorrt.Builder:
@@ -152,22 +205,36 @@ def _create(library: Library, log: Any) -> tensorrt.Builder:
     try:
         return library.trt.Builder(log)
     except TypeError as error:  # what the bindings make of a builder that is null
-        raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {last_words(log)}", hint=driver_hint(log)) from error
+        raise EnvironmentLacks(
+            f"{library.name} {library.version} cannot start here: {last_words(log)}",
+            hint=driver_hint(log),
+        ) from error
 
 
 def _constrain(
-    library: Library, settings: tensorrt.IBuilderConfig, parsed: Parsed, precision: Precision, kept: tuple[str, ...]
+    library: Library,
+    settings: tensorrt.IBuilderConfig,
+    parsed: Parsed,
+    precision: Precision,
+    kept: tuple[str, ...],
 ) -> list[str]:
-    """Holds layers to their precision; says which of ``kept`` the network does not have under their names."""
+    """Holds layers to their precision; says which of ``kept`` the network does not have under their
+    names.
+    """
     found = constrain(library, parsed.network, settings, precision, kept)
     missing = [name for name in kept if name not in found]
     return (
-        [f"{len(missing)} layers that were to stay FP32 are not in the network as {library.name} reads it: {missing[0]} for one"]
+        [
+            f"{len(missing)} layers that were to stay FP32 are not in the network as "
+            f"{library.name} reads it: {missing[0]} for one"
+        ]
         if missing
         else []
     )
 
 
-def _placement(settings: tensorrt.IBuilderConfig, network: tensorrt.INetworkDefinition) -> tuple[Placement, ...]:
+def _placement(
+    settings: tensorrt.IBuilderConfig, network: tensorrt.INetworkDefinition
+) -> tuple[Placement, ...]:
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     return tuple(Placement(layer.name, bool(settings.can_run_on_DLA(layer))) for layer in layers)

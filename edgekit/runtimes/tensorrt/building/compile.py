@@ -1,4 +1,6 @@
-"""The long call: a network to the bytes of an engine, with less workspace where memory is short, and stopped where the user stops it."""
+"""The long call: a network to the bytes of an engine, with less workspace where memory is short,
+and stopped where the user stops it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ START_SECONDS = 1.0  # an interrupt may come while the thread is being started
 OnPhase = Callable[[int, int, str], None]
 
 _NO_MEMORY = re.compile(
-    r"out ?of ?memory|memoryallocation|insufficient memory|failed to allocate|could not allocate|requested amount of (gpu )?memory", re.I
+    r"out ?of ?memory|memoryallocation|insufficient memory|failed to allocate|could not "
+    r"allocate|requested amount of (gpu )?memory",
+    re.I,
 )
 _REQUESTED = re.compile(r"requested (?:size was|amount of (?:gpu )?memory \() ?(\d+) bytes", re.I)
 _SMALL_WORKSPACE = re.compile(r"insufficient workspace|within workspace limit", re.I)
@@ -43,7 +47,8 @@ def compile_network(
     Raises:
         BadNetwork: the builder gives none; its own last words are in the message.
         EnvironmentLacks: the GPU has too little memory, even with a quarter of the workspace.
-        KeyboardInterrupt: at once from TensorRT 10 on; TensorRT 8 cannot be stopped, and the interrupt waits for it.
+        KeyboardInterrupt: at once from TensorRT 10 on; TensorRT 8 cannot be stopped, and the
+            interrupt waits for it.
     """
     pool, notes = library.trt.MemoryPoolType.WORKSPACE, list[str]()
     for attempt in range(HALVINGS + 1):
@@ -52,26 +57,38 @@ def compile_network(
         if plan is not None:
             return bytes(plan), tuple(notes)
         said, limit = " ".join(log.errors[before:]), settings.get_memory_pool_limit(pool)
-        if _SMALL_WORKSPACE.search(said) or any(int(size) > limit for size in _REQUESTED.findall(said)):
+        if _SMALL_WORKSPACE.search(said) or any(
+            int(size) > limit for size in _REQUESTED.findall(said)
+        ):
             raise BadNetwork(
-                f"{library.name} found no kernel for a layer of {name} within the workspace: {last_words(log)}",
+                f"{library.name} found no kernel for a layer of {name} within the workspace: "
+                f"{last_words(log)}",
                 hint="a larger --workspace, or none: TensorRT then takes what the GPU has",
             )
         if not _NO_MEMORY.search(said):
             raise BadNetwork(f"{library.name} built nothing from {name}: {last_words(log)}")
         if attempt < HALVINGS:
             settings.set_memory_pool_limit(pool, limit // 2)
-            notes.append(f"the GPU ran out of memory: built again with a workspace of {limit // 2 // MB} MB")
+            notes.append(
+                f"the GPU ran out of memory: built again with a workspace of {limit // 2 // MB} MB"
+            )
     raise EnvironmentLacks(
-        f"the GPU has too little memory to build {name}, even with a workspace of {settings.get_memory_pool_limit(pool) // MB} MB: {last_words(log)}",
+        f"the GPU has too little memory to build {name}, even with a workspace of "
+        f"{settings.get_memory_pool_limit(pool) // MB} MB: {last_words(log)}",
         hint="end what else runs on the GPU, or build with a smaller --batch",
     )
 
 
 def _run(
-    trt: Module, builder: tensorrt.Builder, network: tensorrt.INetworkDefinition, settings: tensorrt.IBuilderConfig, on_phase: OnPhase
+    trt: Module,
+    builder: tensorrt.Builder,
+    network: tensorrt.INetworkDefinition,
+    settings: tensorrt.IBuilderConfig,
+    on_phase: OnPhase,
 ) -> tensorrt.IHostMemory | None:
-    """Builds in a thread where the library can be told to stop, so that Ctrl-C is heard while it works."""
+    """Builds in a thread where the library can be told to stop, so that Ctrl-C is heard while it
+    works.
+    """
     if not hasattr(trt, "IProgressMonitor"):
         return builder.build_serialized_network(network, settings)
     monitor = _monitor(trt, on_phase)
@@ -127,7 +144,11 @@ def _monitor(trt: Module, on_phase: OnPhase) -> Any:
             """Nothing to tell."""
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if self._outermost is not None and phase_name == self._outermost[0] and not self.stopped:
+            if (
+                self._outermost is not None
+                and phase_name == self._outermost[0]
+                and not self.stopped
+            ):
                 try:
                     on_phase(step + 1, self._outermost[1], phase_name)
                 except BaseException as error:  # noqa: BLE001 - raised once the library has returned

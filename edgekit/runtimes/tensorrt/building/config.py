@@ -17,11 +17,13 @@ Profile = tuple[int, int, int]
 class BuildConfig:
     """How an engine is built; None leaves a choice to the library.
 
-    ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic graph is built for, each least, best, most; a batch of
-    its own (least = best = most) gets kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts what can run there
-    on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes that stay FP32 where the library would choose. ``timing_cache`` is a folder.
-    ``debug_tensors`` lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its image and scores, where ``fp32``
-    leaves them as the graph has them.
+    ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic
+    graph is built for, each least, best, most; a batch of its own (least = best = most) gets
+    kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts
+    what can run there on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes
+    that stay FP32 where the library would choose. ``timing_cache`` is a folder. ``debug_tensors``
+    lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its
+    image and scores, where ``fp32`` leaves them as the graph has them.
     """
 
     capability: str | None = None
@@ -44,7 +46,11 @@ def parse_profiles(text: str | None) -> tuple[Profile, ...]:
     Raises:
         InputError: no numbers, or not in this order.
     """
-    return () if text is None else tuple(dict.fromkeys(_profile(part, text) for part in text.split(",")))
+    return (
+        ()
+        if text is None
+        else tuple(dict.fromkeys(_profile(part, text) for part in text.split(",")))
+    )
 
 
 def parse_io(text: str) -> Io:
@@ -62,9 +68,14 @@ def _profile(part: str, text: str) -> Profile:
     numbers = part.strip().split(":")
     if len(numbers) not in (1, 3) or not all(number.isdecimal() for number in numbers):
         raise InputError(
-            f"--batch {text} is no batch", hint="--batch 1, --batch 1,4,8 for a profile each, or --batch 1:4:8 for least, best, most"
+            f"--batch {text} is no batch",
+            hint="--batch 1, --batch 1,4,8 for a profile each, or --batch 1:4:8 for least, best, "
+            "most",
         )
     least, best, most = map(int, numbers if len(numbers) == 3 else numbers * 3)
     if not 1 <= least <= best <= most <= MOST:
-        raise InputError(f"--batch {text}: batches are 1 to {MOST}, and least ≤ best ≤ most", hint="--batch 1:4:8")
+        raise InputError(
+            f"--batch {text}: batches are 1 to {MOST}, and least ≤ best ≤ most",
+            hint="--batch 1:4:8",
+        )
     return least, best, most

@@ -1,4 +1,6 @@
-"""A graph as TensorRT reads it: parsed, with its profiles, and with its layers' precisions held where the library would choose."""
+"""A graph as TensorRT reads it: parsed, with its profiles, and with its layers' precisions held
+where the library would choose.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> 
     """Reads an ONNX file.
 
     Raises:
-        BadNetwork: the parser refuses it, and the layer and its operator are named; or there is no graph in it.
+        BadNetwork: the parser refuses it, and the layer and its operator are named; or there is no
+            graph in it.
     """
     network = builder.create_network(library.network_flags)
     parser = library.trt.OnnxParser(network, log)
@@ -40,7 +43,9 @@ def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> 
         reason = "; ".join(said) or "it gives no reason"
         raise BadNetwork(f"{library.name} cannot read {path.name}: {reason}", hint=_hint(reason))
     if not network.num_inputs:  # what is empty, or no ONNX, is parsed without a word
-        raise BadNetwork(f"{path.name} holds no graph with an input", hint="export the network again")
+        raise BadNetwork(
+            f"{path.name} holds no graph with an input", hint="export the network again"
+        )
     return Parsed(network, parser)
 
 
@@ -51,17 +56,20 @@ def add_profiles(
     profiles: Sequence[Profile],
     name: str,
 ) -> tuple[Profile, ...]:
-    """One optimization profile a batch that was asked for; returns those that the engine will have, the static batch for a static graph.
+    """One optimization profile a batch that was asked for; returns those that the engine will have,
+    the static batch for a static graph.
 
     Raises:
-        InputError: the batch is dynamic and none was asked for, the graph's own batch is another, or something else than the batch is dynamic.
+        InputError: the batch is dynamic and none was asked for, the graph's own batch is another,
+            or something else than the batch is dynamic.
     """
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     shapes = {tensor.name: tuple(tensor.shape) for tensor in inputs}
     for tensor, shape in shapes.items():
         if -1 in shape[1:]:
             raise InputError(
-                f"{name}: input {tensor} has shape {shape}; only its batch may be dynamic", hint="export it with a fixed --size"
+                f"{name}: input {tensor} has shape {shape}; only its batch may be dynamic",
+                hint="export it with a fixed --size",
             )
     dynamic = {tensor: shape for tensor, shape in shapes.items() if shape[:1] == (-1,)}
     if not dynamic:
@@ -69,7 +77,8 @@ def add_profiles(
     if not profiles:
         raise InputError(
             f"the batch of {name} is dynamic: which batches is the engine for?",
-            hint="--batch 1,4,8 builds for each of them, --batch 1:4:8 for the range with 4 as the best",
+            hint="--batch 1,4,8 builds for each of them, --batch 1:4:8 for the range with 4 as the "
+            "best",
         )
     for least, best, most in profiles:
         profile = builder.create_optimization_profile()
@@ -80,13 +89,20 @@ def add_profiles(
 
 
 def constrain(
-    library: Library, network: tensorrt.INetworkDefinition, settings: tensorrt.IBuilderConfig, precision: Precision, kept: Collection[str]
+    library: Library,
+    network: tensorrt.INetworkDefinition,
+    settings: tensorrt.IBuilderConfig,
+    precision: Precision,
+    kept: Collection[str],
 ) -> tuple[str, ...]:
-    """Says of layers what they compute in, for the weak dialect, whose builder would choose; returns those of ``kept`` that were found.
+    """Says of layers what they compute in, for the weak dialect, whose builder would choose;
+    returns those of ``kept`` that were found.
 
-    Layers of the nodes in ``kept`` compute in FP32 and give FP32. In an FP16 graph the other convolutions and products compute in FP16, so that one that the
-    builder found faster in FP32 does not cost the whole engine. Of the two flags NvInfer.h allows one: the builder has to obey where FP16 would harm a layer,
-    and else falls back where it has no kernel, which the audit then names.
+    Layers of the nodes in ``kept`` compute in FP32 and give FP32. In an FP16 graph the other
+    convolutions and products compute in FP16, so that one that the builder found faster in FP32
+    does not cost the whole engine. Of the two flags NvInfer.h allows one: the builder has to obey
+    where FP16 would harm a layer, and else falls back where it has no kernel, which the audit then
+    names.
     """
     trt, found, is_asked = library.trt, list[str](), False
     floats = (trt.DataType.FLOAT, trt.DataType.HALF)
@@ -115,7 +131,8 @@ def _static(shapes: dict[str, tuple[int, ...]], profiles: Sequence[Profile], nam
     batch = next(iter(shapes.values()))[0]
     if profiles and tuple(profiles) != ((batch, batch, batch),):
         raise InputError(
-            f"{name} was exported with a batch of {batch}, and an engine of it has no other", hint="export it again with --batch dynamic"
+            f"{name} was exported with a batch of {batch}, and an engine of it has no other",
+            hint="export it again with --batch dynamic",
         )
     return batch, batch, batch
 
@@ -133,14 +150,19 @@ def _node(path: Path, index: int) -> str:
     import onnx
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
-    return f"{nodes[index].name} ({nodes[index].op_type})" if index < len(nodes) else f"node {index}"
+    return (
+        f"{nodes[index].name} ({nodes[index].op_type})" if index < len(nodes) else f"node {index}"
+    )
 
 
 def _hint(reason: str) -> str | None:
     if "opset" in reason.lower():
         return "export it again with --opset 17, which every TensorRT from 8.6 on reads"
     if "DequantizeLinear" in reason and "range_check" in reason:
-        return "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle again, its graph was written before edgekit knew that"
+        return (
+            "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle "
+            "again, its graph was written before edgekit knew that"
+        )
     if "no importer" in reason.lower() or "unsupported" in reason.lower():
         return "TensorRT has no such operator: express that layer by others, and export again"
     return None

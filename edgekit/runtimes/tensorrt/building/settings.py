@@ -1,4 +1,6 @@
-"""The builder's settings, as the user's options and the graph's precision ask for them, in the words of the library that is there."""
+"""The builder's settings, as the user's options and the graph's precision ask for them, in the
+words of the library that is there.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
     import tensorrt
 
 FIRST_WITH_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222; Model-Optimizer pull request 1661
-_WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}
+_WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {
+    "fp32": (),
+    "fp16": ("FP16",),
+    "int8": ("INT8", "FP16"),
+}
 
 
 def configure(
@@ -29,7 +35,8 @@ def configure(
     """Sets everything but profiles and the timing cache.
 
     Raises:
-        InputError: an option that this version does not know, or a DLA core that the device has not.
+        InputError: an option that this version does not know, or a DLA core that the device has
+            not.
         EnvironmentLacks: the device or this version has no DLA.
     """
     trt = library.trt
@@ -38,10 +45,16 @@ def configure(
         named.num_compute_capabilities = 1
         named.set_compute_capability(getattr(trt.ComputeCapability, target.sm.upper()), 0)
         flags: Any = trt.BuilderFlag
-        settings.set_flag(flags.REQUIRE_USER_ALLOCATION)  # what allocates while it runs cannot be captured as a CUDA graph
-    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells only names
+        settings.set_flag(
+            flags.REQUIRE_USER_ALLOCATION
+        )  # what allocates while it runs cannot be captured as a CUDA graph
+    settings.profiling_verbosity = (
+        trt.ProfilingVerbosity.DETAILED
+    )  # else the inspector tells only names
     if precision == "fp32":
-        settings.clear_flag(trt.BuilderFlag.TF32)  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of
+        settings.clear_flag(
+            trt.BuilderFlag.TF32
+        )  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of
     if library.dialect == "weak":
         for name in _WEAK_FLAGS[precision]:
             settings.set_flag(getattr(trt.BuilderFlag, name))
@@ -51,7 +64,8 @@ def configure(
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace * MB)
     if config.dla_core is not None:
         _use_dla(library, builder, settings, config.dla_core, config.profiles, precision)
-    # Before TensorRT 10 a profile serves one context at a time; several streams need several contexts.
+    # Before TensorRT 10 a profile serves one context at a time; several streams need several
+    # contexts.
     sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
     if library.dialect == "weak" and sharing is not None:
         settings.set_preview_feature(sharing, True)
@@ -59,7 +73,10 @@ def configure(
 
 def _set_level(settings: tensorrt.IBuilderConfig, level: int) -> None:
     if not 0 <= level <= 5:
-        raise InputError(f"--opt-level {level} is outside 0 … 5", hint="3 is TensorRT's own choice; 5 searches longest")
+        raise InputError(
+            f"--opt-level {level} is outside 0 … 5",
+            hint="3 is TensorRT's own choice; 5 searches longest",
+        )
     settings.builder_optimization_level = level
 
 
@@ -75,20 +92,28 @@ def _use_dla(
     if cores == 0:
         raise EnvironmentLacks(
             f"{library.name} {library.version} finds no DLA here",
-            hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin again from 11.4.1; leave --dla-core away to build for the GPU",
+            hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin "
+            "again from 11.4.1; leave --dla-core away to build for the GPU",
         )
     if not 0 <= core < cores:
-        raise InputError(f"--dla-core {core}: this device has {cores}", hint=f"--dla-core 0 … {cores - 1}")
+        raise InputError(
+            f"--dla-core {core}: this device has {cores}", hint=f"--dla-core 0 … {cores - 1}"
+        )
     if precision == "fp32":
-        raise InputError("a DLA computes in FP16 and INT8 only", hint="export with --fp16, or leave --dla-core away")
+        raise InputError(
+            "a DLA computes in FP16 and INT8 only",
+            hint="export with --fp16, or leave --dla-core away",
+        )
     if precision == "int8" and library.release < FIRST_WITH_QDQ_ON_DLA:
         raise InputError(
-            f"{library.name} {library.version} takes no graph with QuantizeLinear and DequantizeLinear to a DLA: it wants INT8 by calibration there",
+            f"{library.name} {library.version} takes no graph with QuantizeLinear and "
+            f"DequantizeLinear to a DLA: it wants INT8 by calibration there",
             hint="export with --fp16 for the DLA, or leave --dla-core away to run INT8 on the GPU",
         )
     if any(least != most for least, _, most in profiles):
         raise InputError(
-            "a DLA takes one batch, and not a range of them", hint="--batch 1 or --batch 1,4,8, each of which is a profile of its own"
+            "a DLA takes one batch, and not a range of them",
+            hint="--batch 1 or --batch 1,4,8, each of which is a profile of its own",
         )
     settings.default_device_type = trt.DeviceType.DLA
     settings.DLA_core = core

@@ -1,7 +1,10 @@
-"""TensorRT's timing cache on disk: what the builder measured of kernels, so that the next build on this GPU measures less.
+"""TensorRT's timing cache on disk: what the builder measured of kernels, so that the next build on
+this GPU measures less.
 
-One file a library, version and GPU: a sha256 of 32 bytes, then what TensorRT wrote. TensorRT refuses the cache of another device; but one that is damaged
-it reads as an empty one without a word (seen with 8.6.0), which is why the digest stands in front. Either way a new cache is begun, and it is said.
+One file a library, version and GPU: a sha256 of 32 bytes, then what TensorRT wrote. TensorRT
+refuses the cache of another device; but one that is damaged it reads as an empty one without a word
+(seen with 8.6.0), which is why the digest stands in front. Either way a new cache is begun, and it
+is said.
 """
 
 from __future__ import annotations
@@ -31,11 +34,15 @@ class TimingCache:
     note: str | None
 
 
-def attach(library: Library, settings: tensorrt.IBuilderConfig, target: Target, folder: Path, log: Log) -> TimingCache | None:
+def attach(
+    library: Library, settings: tensorrt.IBuilderConfig, target: Target, folder: Path, log: Log
+) -> TimingCache | None:
     """Gives the build its cache; None for TensorRT-RTX, where the calls do nothing."""
     if library.ahead_of_time:
         return None
-    path = folder / f"{library.name}-{library.version}-{target.sm}-{_slug(target.gpu or 'gpu')}.cache"
+    path = (
+        folder / f"{library.name}-{library.version}-{target.sm}-{_slug(target.gpu or 'gpu')}.cache"
+    )
     stored, note = _read(path)
     before = len(log.warnings)
     cache = settings.create_timing_cache(stored)

@@ -1,6 +1,7 @@
 """The layers of a network before it is built, with the precision that its types ask for.
 
-Where no engine can be opened, as without a GPU, this is what can be audited: what was asked, not what runs.
+Where no engine can be opened, as without a GPU, this is what can be audited: what was asked, not
+what runs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer, EngineTensor, LayerPrecision, Role, converts, onnx_names, widest
+from edgekit.runtimes.tensorrt.inspection.layers import (
+    EngineLayer,
+    EngineTensor,
+    LayerPrecision,
+    Role,
+    converts,
+    onnx_names,
+    widest,
+)
 
 if TYPE_CHECKING:
     import tensorrt
@@ -23,7 +32,8 @@ _DTYPES = {"FLOAT": "fp32", "HALF": "fp16", "INT8": "int8"}
 def network_layers(network: tensorrt.INetworkDefinition) -> tuple[EngineLayer, ...]:
     """Every layer of an ``INetworkDefinition``.
 
-    A matrix layer whose two operands are dequantized, reshaped or not, is INT8: that is the form in which a graph asks for it.
+    A matrix layer whose two operands are dequantized, reshaped or not, is INT8: that is the form in
+    which a graph asks for it.
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     makers = {layer.get_output(k).name: layer for layer in layers for k in range(layer.num_outputs)}
@@ -31,8 +41,14 @@ def network_layers(network: tensorrt.INetworkDefinition) -> tuple[EngineLayer, .
 
 
 def quantized(layers: Iterable[EngineLayer]) -> tuple[str, ...]:
-    """The convolutions and products that a graph quantizes, by their nodes, from its layers before they were built."""
-    names = (layer.onnx_layers[0] if layer.onnx_layers else layer.name for layer in layers if layer.matrix and layer.precision == "int8")
+    """The convolutions and products that a graph quantizes, by their nodes, from its layers before
+    they were built.
+    """
+    names = (
+        layer.onnx_layers[0] if layer.onnx_layers else layer.name
+        for layer in layers
+        if layer.matrix and layer.precision == "int8"
+    )
     return tuple(dict.fromkeys(names))
 
 
@@ -42,12 +58,24 @@ def _layer(layer: tensorrt.ILayer, makers: Mapping[str, tensorrt.ILayer]) -> Eng
     inputs = tuple(_tensor(tensor) for tensor in given)
     outputs = tuple(_tensor(layer.get_output(k)) for k in range(layer.num_outputs))
     names = onnx_names(layer.metadata, layer.name)
-    role: Role = "reformat" if kind in _REFORMAT or converts(names) else "other" if kind in _OTHER else "compute"
+    role: Role = (
+        "reformat"
+        if kind in _REFORMAT or converts(names)
+        else "other"
+        if kind in _OTHER
+        else "compute"
+    )
     matrix = kind in MATRIX
     precision: LayerPrecision = widest(outputs)
-    if matrix and len(inputs) > 1 and all(_is_dequantized(tensor.name, makers) for tensor in inputs[:2]):  # a third is the bias
+    if (
+        matrix
+        and len(inputs) > 1
+        and all(_is_dequantized(tensor.name, makers) for tensor in inputs[:2])
+    ):  # a third is the bias
         precision = "int8"
-    return EngineLayer(layer.name, kind.lower(), inputs, outputs, precision, "", names, role, matrix)
+    return EngineLayer(
+        layer.name, kind.lower(), inputs, outputs, precision, "", names, role, matrix
+    )
 
 
 def _is_dequantized(tensor: str, makers: Mapping[str, tensorrt.ILayer]) -> bool:
@@ -58,4 +86,6 @@ def _is_dequantized(tensor: str, makers: Mapping[str, tensorrt.ILayer]) -> bool:
 
 
 def _tensor(tensor: tensorrt.ITensor) -> EngineTensor:
-    return EngineTensor(tensor.name, tuple(tensor.shape), _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()))
+    return EngineTensor(
+        tensor.name, tuple(tensor.shape), _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
+    )

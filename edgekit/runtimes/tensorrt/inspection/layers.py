@@ -1,4 +1,6 @@
-"""One layer as TensorRT tells of it, whether from a network before it is built or from an engine."""
+"""One layer as TensorRT tells of it, whether from a network before it is built or from an
+engine.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,22 @@ Role = Literal["compute", "reformat", "other"]
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _RANK: dict[LayerPrecision, int] = {"other": 0, "int8": 1, "fp16": 2, "fp32": 3}
-# TensorRT's descriptions name a type once: "Half", "Row major linear FP16 format", "Thirty-two wide channel vectorized row major Int8 format".
+# TensorRT's descriptions name a type once: "Half", "Row major linear FP16 format", "Thirty-two wide
+# channel vectorized row major Int8 format".
 _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
-    (re.compile(r"\bu?int(16|32|64)\b|\bbool\b|\bfp8\b|\bfp4\b|\bint4\b|\buint8\b|\bbf(loat)?16\b|\bdouble\b", re.I), "other"),
+    (
+        re.compile(
+            r"\bu?int(16|32|64)\b|\bbool\b|\bfp8\b|\bfp4\b|\bint4\b|\buint8\b|\bbf(loat)?16\b|\bdouble\b",
+            re.I,
+        ),
+        "other",
+    ),
     (re.compile(r"\bint8\b", re.I), "int8"),
     (re.compile(r"\bfp16\b|\bhalf\b|\bfloat16\b", re.I), "fp16"),
     (re.compile(r"\bfp32\b|\bfloat\b|\bfloat32\b", re.I), "fp32"),
 )
-# Nodes that convert: edgekit's own casts, ONNX nodes named for their operator, and what TensorRT calls layers that were given no name.
+# Nodes that convert: edgekit's own casts, ONNX nodes named for their operator, and what TensorRT
+# calls layers that were given no name.
 _CONVERSION = re.compile(
     r"\|(fp16|fp32|cast)$|(^|[/_.:])((Quant|Dequant)(ize)?Linear(Node_)?|Cast)(_\d+)?$|\[(Cast|Quantize|Dequantize)\]$"
 )
@@ -28,7 +38,9 @@ _FUSED = re.compile(r" \+ | \|\| ")  # one after the other, and side by side
 
 @dataclass(frozen=True)
 class EngineTensor:
-    """``format`` is TensorRT's own description, type included: ``Row major linear FP16 format``, or only ``Half``."""
+    """``format`` is TensorRT's own description, type included: ``Row major linear FP16 format``, or
+    only ``Half``.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -41,10 +53,12 @@ class EngineTensor:
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """``kind`` is TensorRT's type of layer; ``onnx_layers`` are the nodes that it computes, fused into one.
+    """``kind`` is TensorRT's type of layer; ``onnx_layers`` are the nodes that it computes, fused
+    into one.
 
-    ``role``: ``reformat`` converts types or layouts, ``other`` moves no data or holds constants, ``compute`` is the rest. ``matrix`` marks convolutions and
-    matrix products, which is where precision pays. ``tactic`` is the kernel where the library names it.
+    ``role``: ``reformat`` converts types or layouts, ``other`` moves no data or holds constants,
+    ``compute`` is the rest. ``matrix`` marks convolutions and matrix products, which is where
+    precision pays. ``tactic`` is the kernel where the library names it.
     """
 
     name: str
@@ -60,7 +74,9 @@ class EngineLayer:
 
 def precision_of(description: str) -> LayerPrecision:
     """The type that a format's description names."""
-    return next((precision for pattern, precision in _TYPES if pattern.search(description)), "other")
+    return next(
+        (precision for pattern, precision in _TYPES if pattern.search(description)), "other"
+    )
 
 
 def widest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
@@ -73,8 +89,12 @@ def narrowest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
 
 
 def onnx_names(metadata: str, name: str) -> tuple[str, ...]:
-    """The ONNX nodes of a layer: from its metadata, where the parser left any, else from its name as TensorRT 8 writes what it fused."""
-    found = _ONNX_LAYER.findall(metadata or "") or [node for part in _FUSED.split(name) for node in _pointwise(part.strip())]
+    """The ONNX nodes of a layer: from its metadata, where the parser left any, else from its name
+    as TensorRT 8 writes what it fused.
+    """
+    found = _ONNX_LAYER.findall(metadata or "") or [
+        node for part in _FUSED.split(name) for node in _pointwise(part.strip())
+    ]
     return tuple(dict.fromkeys(filter(None, found)))
 
 
@@ -92,6 +112,8 @@ def _pointwise(part: str) -> list[str]:
 
 
 def converts(names: Iterable[str]) -> bool:
-    """Whether all of these nodes only convert between types: casts, QuantizeLinear and DequantizeLinear."""
+    """Whether all of these nodes only convert between types: casts, QuantizeLinear and
+    DequantizeLinear.
+    """
     listed = list(names)
     return bool(listed) and all(_CONVERSION.search(name) for name in listed)

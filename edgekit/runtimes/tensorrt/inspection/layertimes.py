@@ -1,4 +1,6 @@
-"""How long each layer of an engine takes, by TensorRT's own profiler: for shares, never for a latency."""
+"""How long each layer of an engine takes, by TensorRT's own profiler: for shares, never for a
+latency.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,13 @@ from edgekit.runtimes.tensorrt.running.session import EngineSession
 RUNS = 20
 
 
-def layer_times(session: EngineSession, feeds: Mapping[str, Array], runs: int = RUNS) -> dict[str, float]:
+def layer_times(
+    session: EngineSession, feeds: Mapping[str, Array], runs: int = RUNS
+) -> dict[str, float]:
     """Median milliseconds by layer over ``runs`` inferences; layers of one name count as one.
 
-    The names are those that the inspector tells. Profiled, layers run one after another with pauses: their sum is no latency.
+    The names are those that the inspector tells. Profiled, layers run one after another with
+    pauses: their sum is no latency.
     """
     taken: list[dict[str, float]] = []
     session.bind(feeds)

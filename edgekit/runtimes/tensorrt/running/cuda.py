@@ -1,6 +1,7 @@
 """The CUDA runtime through cuda-python, every call checked.
 
-Both layouts of the package are read: ``cuda.bindings.runtime`` (12.6 and newer) and ``cuda.cudart``.
+Both layouts of the package are read: ``cuda.bindings.runtime`` (12.6 and newer) and
+``cuda.cudart``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ class CudaError(EnvironmentLacks):
     """A call of the CUDA runtime failed; ``code`` is its ``cudaError_t``."""
 
     def __init__(self, call: str, code: int, name: str, text: str) -> None:
-        super().__init__(f"{call}: {name} ({code}): {text}", hint="run `edgekit doctor`; what else runs on the GPU may be the cause")
+        super().__init__(
+            f"{call}: {name} ({code}): {text}",
+            hint="run `edgekit doctor`; what else runs on the GPU may be the cause",
+        )
         self.call, self.code = call, code
 
 
 class Cuda:
-    """The few calls that a session needs. Addresses are integers, sizes bytes, times milliseconds."""
+    """The few calls that a session needs. Addresses are integers, sizes bytes, times
+    milliseconds.
+    """
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
@@ -37,7 +43,8 @@ class Cuda:
     def open(cls) -> Cuda:
         """
         Raises:
-            EnvironmentLacks: cuda-python is not installed, or there is no driver or GPU that it can use.
+            EnvironmentLacks: cuda-python is not installed, or there is no driver or GPU that it can
+                use.
         """
         cuda = cls(_import())
         try:
@@ -46,7 +53,9 @@ class Cuda:
         except CudaError as error:
             raise _explain(error) from error
         except RuntimeError as error:  # cuda-python 11 and 12 where libcuda cannot be opened
-            raise EnvironmentLacks(f"there is no NVIDIA driver here: {error}", hint="install the NVIDIA driver") from error
+            raise EnvironmentLacks(
+                f"there is no NVIDIA driver here: {error}", hint="install the NVIDIA driver"
+            ) from error
         return cuda
 
     def __call__(self, call: str, *arguments: Any) -> Any:
@@ -57,26 +66,46 @@ class Cuda:
         """
         code, *results = getattr(self._runtime, call)(*arguments)
         if int(code) != 0:
-            name, text = (_text(getattr(self._runtime, ask)(code)) for ask in ("cudaGetErrorName", "cudaGetErrorString"))
+            name, text = (
+                _text(getattr(self._runtime, ask)(code))
+                for ask in ("cudaGetErrorName", "cudaGetErrorString")
+            )
             raise CudaError(call, int(code), name, text)
         return results[0] if len(results) == 1 else tuple(results) or None
 
     def stream(self) -> Any:
-        return self("cudaStreamCreateWithFlags", 1)  # cudaStreamNonBlocking: the default stream waits for nobody
+        return self(
+            "cudaStreamCreateWithFlags", 1
+        )  # cudaStreamNonBlocking: the default stream waits for nobody
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Array]:
-        """Host memory that a GPU copies from and to without a detour: its address, and an array on it."""
+        """Host memory that a GPU copies from and to without a detour: its address, and an array on
+        it.
+        """
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         address = int(self("cudaMallocHost", size))
         memory = (ctypes.c_byte * size).from_address(address)
-        return address, np.frombuffer(memoryview(memory), dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+        return address, np.frombuffer(
+            memoryview(memory), dtype=dtype, count=int(np.prod(shape))
+        ).reshape(shape)
 
     def copy(self, to: int, source: int, size: int, kind: str, stream: Any) -> None:
         """``kind`` is ``HostToDevice`` or ``DeviceToHost``."""
-        self("cudaMemcpyAsync", to, source, size, getattr(self._runtime.cudaMemcpyKind, f"cudaMemcpy{kind}"), stream)
+        self(
+            "cudaMemcpyAsync",
+            to,
+            source,
+            size,
+            getattr(self._runtime.cudaMemcpyKind, f"cudaMemcpy{kind}"),
+            stream,
+        )
 
     def begin_capture(self, stream: Any) -> None:
-        self("cudaStreamBeginCapture", stream, self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        self(
+            "cudaStreamBeginCapture",
+            stream,
+            self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal,
+        )
 
 
 def _import() -> Any:
@@ -85,7 +114,10 @@ def _import() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             continue
-    raise EnvironmentLacks("running an engine needs cuda-python, which is not installed", hint="pip install cuda-python")
+    raise EnvironmentLacks(
+        "running an engine needs cuda-python, which is not installed",
+        hint="pip install cuda-python",
+    )
 
 
 def _explain(error: CudaError) -> EnvironmentLacks:
@@ -94,8 +126,10 @@ def _explain(error: CudaError) -> EnvironmentLacks:
         return EnvironmentLacks("there is no NVIDIA driver here", hint="install the NVIDIA driver")
     if error.code == INSUFFICIENT_DRIVER:
         return EnvironmentLacks(
-            f"the NVIDIA driver serves CUDA {found.version}, which is older than cuda-python asks for",
-            hint=f"update the driver, or pip install 'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
+            f"the NVIDIA driver serves CUDA {found.version}, which is older than cuda-python asks "
+            f"for",
+            hint=f"update the driver, or pip install "
+            f"'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
         )
     return EnvironmentLacks(f"CUDA cannot start: {error}", hint="run `edgekit doctor`")
 

@@ -1,6 +1,8 @@
-"""Values told by an engine while it runs: debug tensors, of which TensorRT marks those that fusion left (10.12 and newer).
+"""Values told by an engine while it runs: debug tensors, of which TensorRT marks those that fusion
+left (10.12 and newer).
 
-They come as rows of their shape, as NVIDIA's own Polygraphy and trtexec read them, and are valid only within the call.
+They come as rows of their shape, as NVIDIA's own Polygraphy and trtexec read them, and are valid
+only within the call.
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.artifact import TensorSpec
+from edgekit.artifact import Carrier, TensorSpec
 from edgekit.errors import BadNetwork
-from edgekit.layerwise.taps import Carrier
 from edgekit.runtimes.base import Array
 from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.running.cuda import Cuda
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 
 class DebugSession:
-    """An engine that was built with debug tensors; ``run`` gives the values that ``wanted`` names, each out of its carrier.
+    """An engine that was built with debug tensors; ``run`` gives the values that ``wanted`` names,
+    each out of its carrier.
 
-    ``emitted`` are the tensors that the engine told of when it last ran, those of a type that NumPy has.
+    ``emitted`` are the tensors that the engine told of when it last ran, those of a type that NumPy
+    has.
     """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda) -> None:
@@ -46,7 +49,9 @@ class DebugSession:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         known = {spec.name: spec for spec in self._session.outputs} | dict(self.emitted)
-        return tuple(known[carrier.tensor] for carrier in self.wanted.values() if carrier.tensor in known)
+        return tuple(
+            known[carrier.tensor] for carrier in self.wanted.values() if carrier.tensor in known
+        )
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """
@@ -60,9 +65,15 @@ class DebugSession:
         if self._listener.failed is not None:
             raise self._listener.failed
         told |= self._listener.values
-        if missing := [carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in told]:
-            raise BadNetwork(f"the engine does not tell {missing[0]}", hint="report this with --debug")
-        return {name: _value(told[carrier.tensor], carrier) for name, carrier in self.wanted.items()}
+        if missing := [
+            carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in told
+        ]:
+            raise BadNetwork(
+                f"the engine does not tell {missing[0]}", hint="report this with --debug"
+            )
+        return {
+            name: _value(told[carrier.tensor], carrier) for name, carrier in self.wanted.items()
+        }
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         self._listener.begin(())
@@ -77,7 +88,12 @@ class DebugSession:
     def __enter__(self) -> DebugSession:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._session.__exit__(kind, error, trace)
 
 
@@ -106,14 +122,22 @@ def make_listener(trt: Module, cuda: Cuda) -> Any:
             self.failed: BaseException | None = None
 
         def process_debug_tensor(
-            self, addr: int, location: tensorrt.TensorLocation, type: tensorrt.DataType, shape: tensorrt.Dims, name: str, stream: int
+            self,
+            addr: int,
+            location: tensorrt.TensorLocation,
+            type: tensorrt.DataType,
+            shape: tensorrt.Dims,
+            name: str,
+            stream: int,
         ) -> bool:
             try:
                 if type.name in DTYPES and name not in self.emitted:
                     self.emitted[name] = TensorSpec(name, tuple(shape), DTYPES[type.name])
                     if name in self.wanted:
                         array = np.empty(tuple(shape), DTYPES[type.name])
-                        _copy(cuda, array, addr, stream, on_host=location == trt.TensorLocation.HOST)
+                        _copy(
+                            cuda, array, addr, stream, on_host=location == trt.TensorLocation.HOST
+                        )
                         self.values[name] = array
             except BaseException as error:  # noqa: BLE001 - raised once the library has returned
                 self.failed = self.failed or error

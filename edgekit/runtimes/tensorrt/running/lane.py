@@ -1,4 +1,6 @@
-"""One shape of an engine, ready to run: an execution context, its buffers, and a CUDA graph of the inference."""
+"""One shape of an engine, ready to run: an execution context, its buffers, and a CUDA graph of the
+inference.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,20 @@ class Buffer:
 class Lane:
     """One execution context with the shapes it was made for, its buffers, and its CUDA graph.
 
-    A graph is bound to the context's state, so each shape has a context of its own. Where there is a ``listener``, an ``IDebugListener``, it is called on
-    the host while the engine runs, which no graph can do.
+    A graph is bound to the context's state, so each shape has a context of its own. Where there is
+    a ``listener``, an ``IDebugListener``, it is called on the host while the engine runs, which no
+    graph can do.
     """
 
-    def __init__(self, loaded: LoadedEngine, cuda: Cuda, stream: Any, shapes: Shapes, stack: ExitStack, listener: Any = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedEngine,
+        cuda: Cuda,
+        stream: Any,
+        shapes: Shapes,
+        stack: ExitStack,
+        listener: Any = None,
+    ) -> None:
         self._cuda, self.stream = cuda, stream
         self.context = _context(loaded, shapes, stream)
         self.inputs = tuple(self._buffer(loaded, name, stack) for name in loaded.names("INPUT"))
@@ -57,7 +68,9 @@ class Lane:
     def feed(self, feeds: Mapping[str, Array]) -> None:
         for buffer in self.inputs:
             np.copyto(buffer.host, feeds[buffer.name], casting="no")
-            self._cuda.copy(buffer.device, buffer.host_address, buffer.host.nbytes, "HostToDevice", self.stream)
+            self._cuda.copy(
+                buffer.device, buffer.host_address, buffer.host.nbytes, "HostToDevice", self.stream
+            )
 
     def launch(self) -> None:
         if self.graph is not None:
@@ -67,12 +80,15 @@ class Lane:
 
     def fetch(self) -> None:
         for buffer in self.outputs:
-            self._cuda.copy(buffer.host_address, buffer.device, buffer.host.nbytes, "DeviceToHost", self.stream)
+            self._cuda.copy(
+                buffer.host_address, buffer.device, buffer.host.nbytes, "DeviceToHost", self.stream
+            )
 
     def _plain(self) -> None:
         if not self.context.execute_async_v3(int(self.stream)):
             raise BadNetwork(
-                "TensorRT did not start the inference", hint="build the engine again; if it stays so, report this with --debug"
+                "TensorRT did not start the inference",
+                hint="build the engine again; if it stays so, report this with --debug",
             )
 
     def _buffer(self, loaded: LoadedEngine, name: str, stack: ExitStack) -> Buffer:
@@ -86,9 +102,13 @@ class Lane:
         return Buffer(name, device, address, host)
 
     def _capture(self, stack: ExitStack) -> None:
-        """Captures one inference; where that cannot be done, ``note`` says why and inferences are enqueued one by one."""
+        """Captures one inference; where that cannot be done, ``note`` says why and inferences are
+        enqueued one by one.
+        """
         context: Any = self.context
-        if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(int(self.stream)):  # TensorRT-RTX
+        if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(
+            int(self.stream)
+        ):  # TensorRT-RTX
             self.note = f"{_NO_GRAPH}: the library says that this engine cannot be captured"
             return
         try:
@@ -117,16 +137,22 @@ def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> tensorrt.IExe
         raise BadNetwork(f"TensorRT does not change to profile {profile}: {last_words(loaded.log)}")
     for name, shape in shapes:
         if not context.set_input_shape(name, shape):
-            raise BadNetwork(f"TensorRT does not take {name} of shape {shape}: {last_words(loaded.log)}")
+            raise BadNetwork(
+                f"TensorRT does not take {name} of shape {shape}: {last_words(loaded.log)}"
+            )
     return context
 
 
 def _new_context(loaded: LoadedEngine) -> tensorrt.IExecutionContext | None:
-    """A context of an engine. TensorRT-RTX compiles kernels for the shape at once: by itself it would begin with slower ones, and a graph would keep these."""
+    """A context of an engine. TensorRT-RTX compiles kernels for the shape at once: by itself it
+    would begin with slower ones, and a graph would keep these.
+    """
     if not hasattr(loaded.trt, "DynamicShapesKernelSpecializationStrategy"):
         return loaded.engine.create_execution_context()
     engine: Any = loaded.engine
     config = engine.create_runtime_config()
-    config.dynamic_shapes_kernel_specialization_strategy = loaded.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+    config.dynamic_shapes_kernel_specialization_strategy = (
+        loaded.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+    )
     context: tensorrt.IExecutionContext | None = engine.create_execution_context(config)
     return context

@@ -33,7 +33,8 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from and needs as long as it lives.
+    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from
+    and needs as long as it lives.
 
     ``steps`` are those of INT8 inputs, by name, which the engine itself does not tell.
     """
@@ -53,21 +54,29 @@ class LoadedEngine:
         told = self.engine.get_tensor_dtype(name).name
         if told not in DTYPES:
             raise InputError(
-                f"input or output {name} is of type {told.lower()}, which NumPy has not", hint="export with FP32 or FP16 inputs and outputs"
+                f"input or output {name} is of type {told.lower()}, which NumPy has not",
+                hint="export with FP32 or FP16 inputs and outputs",
             )
         return np.dtype(DTYPES[told])
 
     def spec(self, name: str) -> TensorSpec:
-        """A dynamic batch has a name where an engine takes one image, and is a number where its smallest profile begins higher."""
+        """A dynamic batch has a name where an engine takes one image, and is a number where its
+        smallest profile begins higher.
+        """
         shape: tuple[int | str, ...] = tuple(self.engine.get_tensor_shape(name))
         if shape[:1] == (-1,):
-            least = min(int(self.profile(i)[0][0]) for i in range(self.engine.num_optimization_profiles))
+            least = min(
+                int(self.profile(i)[0][0]) for i in range(self.engine.num_optimization_profiles)
+            )
             shape = (BATCH if least == 1 else least, *shape[1:])
         return TensorSpec(name, shape, self.dtype(name).name, self.steps.get(name))
 
     def profile(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Least, best and most shape of the first input in a profile."""
-        least, best, most = (tuple(shape) for shape in self.engine.get_tensor_profile_shape(self.names("INPUT")[0], index))
+        least, best, most = (
+            tuple(shape)
+            for shape in self.engine.get_tensor_profile_shape(self.names("INPUT")[0], index)
+        )
         return least, best, most
 
     def profile_for(self, shape: tuple[int, ...]) -> int:
@@ -79,11 +88,19 @@ class LoadedEngine:
         if -1 not in tuple(self.engine.get_tensor_shape(self.names("INPUT")[0])):
             return 0
         ranges = [self.profile(i) for i in range(self.engine.num_optimization_profiles)]
-        fitting = [i for i, (least, _, most) in enumerate(ranges) if all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))]
+        fitting = [
+            i
+            for i, (least, _, most) in enumerate(ranges)
+            if all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))
+        ]
         if not fitting:
-            batches = ", ".join(f"{least[0]}" if least[0] == most[0] else f"{least[0]} to {most[0]}" for least, _, most in ranges)
+            batches = ", ".join(
+                f"{least[0]}" if least[0] == most[0] else f"{least[0]} to {most[0]}"
+                for least, _, most in ranges
+            )
             raise InputError(
-                f"the engine takes batches of {batches}, and not {shape[0]}", hint="edgekit build BUNDLE --batch … builds another"
+                f"the engine takes batches of {batches}, and not {shape[0]}",
+                hint="edgekit build BUNDLE --batch … builds another",
             )
         return min(fitting, key=lambda i: abs(ranges[i][1][0] - shape[0]))
 
@@ -93,26 +110,32 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
 
     Raises:
         EnvironmentLacks: there is no GPU here, or the library cannot start CUDA.
-        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own words are in the message. Or the types of its inputs
-            and outputs are not those of ``artifact``.
+        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own
+            words are in the message. Or the types of its inputs and outputs are not those of
+            ``artifact``.
     """
     path = artifact.path
     if lack := no_gpu():  # TensorRT 8 ends the process where it makes a runtime without one
         raise EnvironmentLacks(
-            f"{path.name} needs an NVIDIA GPU to run: {lack}", hint="run this on the device; `edgekit doctor` says what is missing"
+            f"{path.name} needs an NVIDIA GPU to run: {lack}",
+            hint="run this on the device; `edgekit doctor` says what is missing",
         )
     log = make_log(library.trt)
     try:
         runtime = library.trt.Runtime(log)
     except TypeError as error:  # what the bindings make of a runtime that is null
-        raise EnvironmentLacks(f"{library.name} {library.version} cannot start here: {last_words(log)}", hint=driver_hint(log)) from error
+        raise EnvironmentLacks(
+            f"{library.name} {library.version} cannot start here: {last_words(log)}",
+            hint=driver_hint(log),
+        ) from error
     if artifact.dla_core is not None:
         runtime.DLA_core = artifact.dla_core
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise InputError(
             f"{library.name} {library.version} does not take {path.name}: {last_words(log)}",
-            hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds one for this machine",
+            hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds "
+            "one for this machine",
         )
     steps = {spec.name: spec.step for spec in artifact.inputs if spec.step is not None}
     loaded = LoadedEngine(library.trt, runtime, engine, log, steps)
@@ -123,14 +146,16 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
 def _check_types(loaded: LoadedEngine, artifact: Artifact) -> None:
     """
     Raises:
-        InputError: the engine takes or gives other types than are known of it, and would read or write other bytes.
+        InputError: the engine takes or gives other types than are known of it, and would read or
+            write other bytes.
     """
     for mode, known in (("INPUT", artifact.inputs), ("OUTPUT", artifact.outputs)):
         told = {name: loaded.dtype(name).name for name in loaded.names(mode)}
         for spec in known:
             if told.get(spec.name) != spec.dtype:
                 raise InputError(
-                    f"{artifact.path.name}: {mode.lower()} {spec.name} is to be {spec.dtype}, and the engine has "
+                    f"{artifact.path.name}: {mode.lower()} {spec.name} is to be {spec.dtype}, and "
+                    f"the engine has "
                     f"{', '.join(f'{name} of {dtype}' for name, dtype in told.items())}",
                     hint="edgekit build BUNDLE --force builds it again",
                 )

@@ -1,4 +1,6 @@
-"""Engines run: buffers allocated once, pinned host memory, one stream, and a CUDA graph a shape, so that an inference is one launch."""
+"""Engines run: buffers allocated once, pinned host memory, one stream, and a CUDA graph a shape, so
+that an inference is one launch.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from edgekit.runtimes.tensorrt.running.loading import LoadedEngine
 
 
 class EngineSession:
-    """An engine in one stream. ``captured`` tells whether inferences of the shape last bound are a CUDA graph, ``notes`` why not."""
+    """An engine in one stream. ``captured`` tells whether inferences of the shape last bound are a
+    CUDA graph, ``notes`` why not.
+    """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda, listener: Any = None) -> None:
         self._loaded, self._cuda, self._listener = loaded, cuda, listener
@@ -37,7 +41,8 @@ class EngineSession:
         """Copies in, infers, copies out.
 
         Raises:
-            InputError: feeds of a shape that no profile takes, of another dtype, or under other names.
+            InputError: feeds of a shape that no profile takes, of another dtype, or under other
+                names.
             EnvironmentLacks: the GPU has too little memory.
         """
         self.bind(feeds)
@@ -62,7 +67,9 @@ class EngineSession:
         self._cuda("cudaStreamSynchronize", self.stream)
 
     def device_ms(self) -> float:
-        """Milliseconds that one inference takes on the device, copies left out: from one event to the next around it in the stream."""
+        """Milliseconds that one inference takes on the device, copies left out: from one event to
+        the next around it in the stream.
+        """
         lane, (start, end) = self._bound, self._events
         self._cuda("cudaEventRecord", start, self.stream)
         lane.launch()
@@ -72,7 +79,9 @@ class EngineSession:
 
     @contextmanager
     def profiled(self, profiler: Any) -> Iterator[None]:
-        """Within, inferences are enqueued layer by layer and their times reported to ``profiler``."""
+        """Within, inferences are enqueued layer by layer and their times reported to
+        ``profiler``.
+        """
         lane = self._bound
         graph, lane.graph = lane.graph, None
         lane.context.profiler = profiler
@@ -108,25 +117,39 @@ class EngineSession:
     def _shapes(self, feeds: Mapping[str, Array]) -> Shapes:
         names = {spec.name for spec in self.inputs}
         if set(feeds) != names:
-            raise InputError(f"the engine's inputs are {', '.join(sorted(names))}; given were {', '.join(sorted(feeds)) or 'none'}")
+            raise InputError(
+                f"the engine's inputs are {', '.join(sorted(names))}; given were "
+                f"{', '.join(sorted(feeds)) or 'none'}"
+            )
         for spec in self.inputs:
             array = feeds[spec.name]
-            fits = len(array.shape) == len(spec.shape) and all(a == b for a, b in zip(array.shape[1:], spec.shape[1:], strict=True))
+            fits = len(array.shape) == len(spec.shape) and all(
+                a == b for a, b in zip(array.shape[1:], spec.shape[1:], strict=True)
+            )
             static = -1 not in tuple(self._loaded.engine.get_tensor_shape(spec.name))
-            if array.dtype.name != spec.dtype or not fits or (static and array.shape[0] != spec.shape[0]):
-                raise InputError(f"the engine takes {spec}; given was {array.dtype}{list(array.shape)}")
+            if (
+                array.dtype.name != spec.dtype
+                or not fits
+                or (static and array.shape[0] != spec.shape[0])
+            ):
+                raise InputError(
+                    f"the engine takes {spec}; given was {array.dtype}{list(array.shape)}"
+                )
         return tuple((spec.name, tuple(feeds[spec.name].shape)) for spec in self.inputs)
 
     def _lane_for(self, shapes: Shapes) -> Lane:
         if shapes not in self._lanes:
             with ExitStack() as stack:
                 try:
-                    self._lanes[shapes] = Lane(self._loaded, self._cuda, self.stream, shapes, stack, self._listener)
+                    self._lanes[shapes] = Lane(
+                        self._loaded, self._cuda, self.stream, shapes, stack, self._listener
+                    )
                 except CudaError as error:
                     if error.code != OUT_OF_MEMORY:
                         raise
                     raise EnvironmentLacks(
-                        f"the GPU has too little memory: {error}", hint="a smaller batch, or end what else runs there"
+                        f"the GPU has too little memory: {error}",
+                        hint="a smaller batch, or end what else runs there",
                     ) from error
                 self._stack.push(stack.pop_all())
         return self._lanes[shapes]
@@ -134,14 +157,21 @@ class EngineSession:
     def __enter__(self) -> EngineSession:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lanes.clear()
         self._lane = None
         self._stack.close()
 
 
 class EngineStreams:
-    """An engine in several streams at once, for throughput: ``enqueue`` starts an inference in the next stream, once that one is done with its last."""
+    """An engine in several streams at once, for throughput: ``enqueue`` starts an inference in the
+    next stream, once that one is done with its last.
+    """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda, streams: int) -> None:
         self.sessions = tuple(EngineSession(loaded, cuda) for _ in range(streams))
@@ -168,6 +198,11 @@ class EngineStreams:
     def __enter__(self) -> EngineStreams:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for session in self.sessions:
             session.__exit__(kind, error, trace)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 PARSE = Path(os.environ.get("PARSER86", Path.home() / ".cache" / "edgekit-parser86")) / "parse"
-needs_parser86 = pytest.mark.skipif(not PARSE.is_file(), reason=f"{PARSE} is not built: make parser86")
+needs_parser86 = pytest.mark.skipif(
+    not PARSE.is_file(), reason=f"{PARSE} is not built: make parser86"
+)
 
 
 def refusal(graph: Path) -> str | None:

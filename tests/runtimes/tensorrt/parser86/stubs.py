@@ -1,4 +1,5 @@
-"""Empty implementations of TensorRT 8.6's virtual interfaces, generated from its NvInferImpl.h: ``python stubs.py NvInferImpl.h > stubs.h``.
+"""Empty implementations of TensorRT 8.6's virtual interfaces, generated from its NvInferImpl.h:
+``python stubs.py NvInferImpl.h > stubs.h``.
 
 What returns a pointer returns null and says so, since the parser takes that for an answer.
 """
@@ -11,14 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLASS = re.compile(r"^class (V\w+) : public VRoot\s*\{(.*?)^\};", re.DOTALL | re.MULTILINE)
-METHOD = re.compile(r"virtual\s+([^;{}]+?)\b(\w+)\s*\(([^;{}]*?)\)\s*(const)?\s*noexcept\s*=\s*0;", re.DOTALL)
+METHOD = re.compile(
+    r"virtual\s+([^;{}]+?)\b(\w+)\s*\(([^;{}]*?)\)\s*(const)?\s*noexcept\s*=\s*0;", re.DOTALL
+)
 
 
 def stubs(header: str) -> Iterator[str]:
     for name, body in CLASS.findall(header):
         yield f"struct Empty{name} : apiv::{name} {{"
         for result, method, parameters, const in METHOD.findall(body):
-            signature = " ".join(f"{result}{method}({parameters}) {const} noexcept override".split())
+            signature = " ".join(
+                f"{result}{method}({parameters}) {const} noexcept override".split()
+            )
             yield f"  {signature} {{ {_answer(result.strip(), method)} }}"
         yield "};"
 

@@ -1,4 +1,6 @@
-"""What the parser refuses: the forms that edgekit does not hand to TensorRT 8.6, each for the reason that the form exists."""
+"""What the parser refuses: the forms that edgekit does not hand to TensorRT 8.6, each for the
+reason that the form exists.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,31 @@ from . import needs_parser86, refusal
 pytestmark = needs_parser86
 
 
-def graph(path: Path, zeros: tuple[int, ...] | None, zero: int = 0, *, tells_kernel: bool = True) -> Path:
-    """A convolution of 8 filters with an int8 weight, whose zero points have the shape ``zeros``."""
+def graph(
+    path: Path, zeros: tuple[int, ...] | None, zero: int = 0, *, tells_kernel: bool = True
+) -> Path:
+    """A convolution of 8 filters with an int8 weight, whose zero points have the shape
+    ``zeros``.
+    """
     scales, codes = np.full(8, 0.1, np.float32), np.ones((8, 3, 3, 3), np.int8)
-    constants = {"w": codes, "s": scales} | ({} if zeros is None else {"z": np.full(zeros, zero, np.int8)})
+    constants = {"w": codes, "s": scales} | (
+        {} if zeros is None else {"z": np.full(zeros, zero, np.int8)}
+    )
     nodes = [
         helper.make_node("DequantizeLinear", list(constants), ["d"], axis=0),
-        helper.make_node("Conv", ["x", "d"], ["y"], **({"kernel_shape": (3, 3)} if tells_kernel else {})),
+        helper.make_node(
+            "Conv", ["x", "d"], ["y"], **({"kernel_shape": (3, 3)} if tells_kernel else {})
+        ),
     ]
-    given, made = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 3, 8, 8)), ("y", (1, 8, 6, 6))))
+    given, made = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+        for n, s in (("x", (1, 3, 8, 8)), ("y", (1, 8, 6, 6)))
+    )
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    model = helper.make_model(helper.make_graph(nodes, "net", [given], [made], tensors), opset_imports=[helper.make_opsetid("", 17)])
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", [given], [made], tensors),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
     onnx.save(model, path)
     return path
 
@@ -38,7 +54,9 @@ def test_zero_points_of_the_scale_s_shape_are_taken(tmp_path: Path) -> None:
     [(None, 0, "which is 2"), ((), 0, "must have the same volume"), ((8,), 3, "must be all zeros")],
     ids=["none", "one for all", "not zero"],
 )
-def test_other_zero_points_are_refused(tmp_path: Path, zeros: tuple[int, ...] | None, zero: int, reason: str) -> None:
+def test_other_zero_points_are_refused(
+    tmp_path: Path, zeros: tuple[int, ...] | None, zero: int, reason: str
+) -> None:
     refused = refusal(graph(tmp_path / "net.onnx", zeros, zero))
     assert refused is not None and reason in refused, refused
     assert "the stand-in lacks" not in refused
