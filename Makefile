@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 WHEEL := build/wheel
 TYPED := build/typed
 STUBS := $(VENV)/stubs
+# models/ and calib/ are installed inside edgekit; tools that read the source see them there in a copy.
+LAID_OUT = @rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R edgekit $(TYPED)/ && cp -R models calib $(TYPED)/edgekit/
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
 .PHONY: demo test check lint types wheel install parser86 clean
@@ -31,11 +33,11 @@ check: lint types wheel test
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(LAID_OUT)
+	cd $(TYPED) && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
 
-# models/ and calib/ are installed inside edgekit; mypy sees them there through a folder of links.
 types: $(INSTALLED) $(STUBS)
-	@rm -rf $(TYPED) && mkdir -p $(TYPED)/edgekit
-	@ln -s $(CURDIR)/edgekit/* $(CURDIR)/models $(CURDIR)/calib $(TYPED)/edgekit/
+	$(LAID_OUT)
 	cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
 
 # A fresh environment with the package and what its base asks for.

@@ -19,14 +19,14 @@ from common import write_result
 
 from edgekit.calib import photos
 from edgekit.comparison import Parity, compare
-from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
 from edgekit.graph.observe import Observation, observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import ImageFolder, PreparedImages
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 NETWORKS = ("mobilenetv2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -81,7 +81,7 @@ def compare_roundings(name: str, observed: list[Path], others: list[Path]) -> tu
 
 
 def _outputs(graph, observation: Observation, root: Path, images):  # type: ignore[no-untyped-def]
-    half = halve(graph, root / "half.onnx", HalfConfig(), observation)
+    half = to_fp16(graph, root / "half.onnx", Fp16Config(), observation)
     with OnnxRuntime().load(
         rounding_twin(half.artifact, root / "twin.onnx"), SessionOptions()
     ) as session:

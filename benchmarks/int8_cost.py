@@ -123,14 +123,14 @@ def memory(work: Path) -> dict[str, Any]:
 def observe(work: Path, count: int) -> None:
     """One pass over ``count`` images, in this process."""
     from edgekit.graph.io import load
-    from edgekit.quantization.execute import Network
+    from edgekit.quantization.execute import TorchGraph
     from edgekit.quantization.observe import observe as observe_graph
     from edgekit.quantization.placement import place
 
     artifact = _artifact(work / "mobilenetv2.onnx", "fp32")
     photos = np.load(work / "mobilenetv2.calib.npy", mmap_mode="r")
     model = load(artifact.path)
-    placement = place(model, Network(model).shapes(np.array(photos[0])))
+    placement = place(model, TorchGraph(model).shapes(np.array(photos[0])))
     seen = observe_graph(artifact, placement.values, varied(photos, count))
     assert seen.images == count
 

@@ -24,7 +24,7 @@ import torch
 from zoo_rows import prepared, take_each
 
 from edgekit.graph.forms.float_weights import write_float_weights
-from edgekit.graph.forms.fp16 import HalfConfig, halve
+from edgekit.graph.forms.fp16 import Fp16Config, to_fp16
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
@@ -64,8 +64,8 @@ def take(variant: Variant, folder: Path) -> Row:
     codes = quantize(simplified, folder / "codes.onnx", CONFIG, photos).artifact
     forms = {
         "fp32": simplified,
-        "fp16": halve(
-            simplified, folder / "fp16.onnx", HalfConfig(), observe(simplified, photos)
+        "fp16": to_fp16(
+            simplified, folder / "fp16.onnx", Fp16Config(), observe(simplified, photos)
         ).artifact,
         "int8": write_float_weights(codes, folder / "int8.onnx"),
     }

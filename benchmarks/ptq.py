@@ -239,9 +239,9 @@ def _cpu_form(
 def write_cpu_form(path: Path) -> Path:
     """Writes ``NETWORK.edgekit-VARIANT.cpu.onnx`` beside an int8 graph of edgekit's."""
     from edgekit.artifact import Artifact, sha256_of
-    from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+    from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 
-    return write_cpu_dialect(
+    return to_cpu_int8(
         Artifact(path, "onnx", "int8", (), (), sha256_of(path)),
         path.with_name(path.name.replace(".int8.", ".cpu.")),
     ).path

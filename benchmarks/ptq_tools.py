@@ -36,7 +36,7 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
     """
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
-    from edgekit.quantization import Gate, GateNotMet, QuantizeConfig, quantize
+    from edgekit.quantization import GateNotMet, QuantizeConfig, Requirement, quantize
 
     settings: dict[str, object] = {"fallback": False, "sensitivity": False}
     settings |= {
@@ -48,7 +48,7 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
         "no-spare": {"spare": False},
         "no-learning": {"passes": 0},
         "mse": {"calibrator": "mse"},
-        "fallback": {"fallback": True, "gate": Gate(agreement=0.97)},
+        "fallback": {"fallback": True, "gate": Requirement(agreement=0.97)},
     }[variant]
     path = work / f"{name}.onnx"
     model = load(path)

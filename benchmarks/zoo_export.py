@@ -3,7 +3,7 @@
     python benchmarks/zoo_export.py [NAME …] [--again]
 
 For each variant, with seeded random weights, batch-norm statistics of real photos and a dynamic
-batch: trace, simplify, halve, build a TensorRT-RTX plan. The FP32 graph and the rounding twin of
+batch: trace, simplify, to_fp16, build a TensorRT-RTX plan. The FP32 graph and the rounding twin of
 the FP16 graph run on the photos, one at a time and three at once, and are compared with torch.
 Where torchvision has the network, its own export goes through onnxslim, for the number of nodes.
 Rows that are there already are kept unless ``--again`` is given, so a run that was stopped goes on
@@ -27,7 +27,7 @@ from zoo_rows import prepared, take_each, timed
 from edgekit.artifact import Artifact
 from edgekit.comparison import Parity, compare
 from edgekit.errors import BadNetwork
-from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
@@ -86,7 +86,7 @@ def export(variant: Variant, folder: Path) -> Row:
     with timed(seconds, "simplify"):
         simplified, notes = simplify(traced, folder / "simplified.onnx", config, images[:2])
     with timed(seconds, "half"):
-        half = halve(simplified, folder / "half.onnx", HalfConfig(), observe(simplified, images))
+        half = to_fp16(simplified, folder / "half.onnx", Fp16Config(), observe(simplified, images))
     twin = rounding_twin(half.artifact, folder / "twin.onnx")
     megabytes = {"fp32": round(simplified.megabytes, 2), "fp16": round(half.artifact.megabytes, 2)}
     plan_error = None

@@ -26,9 +26,9 @@ from zoo_rows import prepared, take_each, timed
 from edgekit.artifact import Artifact
 from edgekit.comparison import Parity, compare
 from edgekit.errors import EdgekitError
-from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
-from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
-from edgekit.graph.forms.strongly_typed import strengthen
+from edgekit.graph.forms.cpu_int8 import to_cpu_int8
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
 from edgekit.graph.io import load
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
@@ -36,7 +36,7 @@ from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, create_model
 from edgekit.models.statistics import settle_statistics
 from edgekit.quantization import QuantizeConfig, quantize
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.placement import place
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -85,16 +85,16 @@ def take(variant: Variant, folder: Path) -> Row:
     del module
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:2])
     model = load(simplified.path)
-    layers = place(model, Network(model).shapes(photos[0])).layers
+    layers = place(model, TorchGraph(model).shapes(photos[0])).layers
     with timed(seconds, "quantize"):
         result = quantize(simplified, folder / "int8.onnx", CONFIG, photos)
     with timed(seconds, "cpu form"):
-        cpu = write_cpu_dialect(result.artifact, folder / "cpu.onnx")
+        cpu = to_cpu_int8(result.artifact, folder / "cpu.onnx")
     with timed(seconds, "strengthen"):
-        strong = strengthen(
+        strong = to_strongly_typed(
             result.artifact,
             folder / "strong.onnx",
-            HalfConfig(),
+            Fp16Config(),
             observe(result.artifact, photos[:RUN]),
         )
     twin = rounding_twin(strong.artifact, folder / "twin.onnx")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Precision = Literal["fp32", "fp16", "int8"]
+PrecisionName = Literal["fp32", "fp16", "int8"]
 Format = Literal["onnx", "engine"]
 
 
@@ -36,7 +36,7 @@ class Artifact:
 
     path: Path
     format: Format
-    precision: Precision
+    precision: PrecisionName
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     sha256: str

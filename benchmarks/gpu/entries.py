@@ -10,7 +10,7 @@ from typing import Any
 from networks import NETWORKS
 from pydantic import BaseModel, ConfigDict
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.bundle.engines import GoldenCheck
 from edgekit.bundle.manifest import GateEntry
 from edgekit.latency.verdict import Verdict
@@ -62,7 +62,7 @@ class Row(Entry):
     sm: str
     trained: bool | None = None
     error: str | None = None
-    engines: Mapping[Precision, EngineEntry] = {}
+    engines: Mapping[PrecisionName, EngineEntry] = {}
     torch: Mapping[str, TorchEntry] = {}
     device: Table | None = None
     end_to_end: Table | None = None

@@ -37,8 +37,8 @@ from edgekit.reports.plain import plain
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
 from edgekit.runtimes.tensorrt.building.builder import TENSORRT
-from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 from edgekit.runtimes.tensorrt.log import make_log
+from edgekit.runtimes.tensorrt.running.layertimes import layer_times
 from edgekit.runtimes.tensorrt.running.loading import LoadedEngine, load_engine
 from edgekit.tasks.build import build
 

@@ -19,13 +19,12 @@ from networks import PRECISIONS, bundle_name
 from numpy.typing import NDArray
 from torch_side import KINDS
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.bundle import GOLDEN, Bundle
 from edgekit.errors import EdgekitError, GateFailed
 from edgekit.latency import clock, phases
 from edgekit.latency.cautions import of_measurement
-from edgekit.latency.verdict import Candidate as Contender
-from edgekit.latency.verdict import Verdict, verdict
+from edgekit.latency.verdict import Contender, Verdict, verdict
 from edgekit.machine.environment import Environment, describe
 from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.reports.bench import Table
@@ -33,7 +32,7 @@ from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Array, SessionOptions
 from edgekit.runtimes.tensorrt import BuildConfig, Builder
-from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
+from edgekit.runtimes.tensorrt.running.layertimes import layer_times
 from edgekit.runtimes.tensorrt.running.session import EngineSession
 from edgekit.tasks.build import Built, audit_of, build
 
@@ -89,7 +88,7 @@ def build_row(
         OutOfTime: the time was over before all were built.
     """
     began = time.perf_counter()
-    entries: dict[Precision, EngineEntry] = {}
+    entries: dict[PrecisionName, EngineEntry] = {}
     for precision in PRECISIONS:
         say(f"{precision} engine")
         try:
@@ -119,8 +118,8 @@ def measure_row(
         OutOfTime: the time was over before it was whole.
     """
     began = time.perf_counter()
-    entries: dict[Precision, EngineEntry] = {}
-    opened: dict[Precision, Opened] = {}
+    entries: dict[PrecisionName, EngineEntry] = {}
+    opened: dict[PrecisionName, Opened] = {}
     update: dict[str, Any] = {"error": "there is no engine to measure"}
     with ExitStack() as stack:
         for precision in PRECISIONS:

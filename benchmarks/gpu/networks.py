@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "fp16", "int8")
 BATCHES = (1, 32)
 
 # Those that a bar speaks of, and those with trained weights, come first: a machine may be lent for
@@ -26,5 +26,5 @@ NETWORKS = (
 TRAINED = ("mobilenetv2", "efficientnet_lite0")
 
 
-def bundle_name(network: str, precision: Precision) -> str:
+def bundle_name(network: str, precision: PrecisionName) -> str:
     return f"{network}-{precision}"

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from networks import NETWORKS, PRECISIONS, TRAINED, bundle_name
 
-from edgekit.artifact import Precision, sha256_of
+from edgekit.artifact import PrecisionName, sha256_of
 from edgekit.bundle import CPU_MODEL, ENGINES, GOLDEN, MANIFEST, SENSITIVITY, Bundle, inventory
 from edgekit.bundle.manifest import WeightsEntry
 from edgekit.bundle.proof import ROUNDING_DB
@@ -37,7 +37,7 @@ from edgekit.calib import photos
 from edgekit.errors import EdgekitError, GateFailed
 from edgekit.images import ImageFolder, PreparedImages
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "gpu"
 SEED = 0
@@ -106,7 +106,7 @@ def untrained(name: str, folder: Path) -> Weights:
     return Weights(NetworkRequest(name, str(file)), file)
 
 
-def export_bundle(weights: Weights, precision: Precision, path: Path) -> Bundle:
+def export_bundle(weights: Weights, precision: PrecisionName, path: Path) -> Bundle:
     """
     Raises:
         GateFailed: the graph misses its gate.

@@ -17,15 +17,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import __version__
-from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
+from edgekit.artifact import Artifact, PrecisionName, TensorSpec, sha256_of
 from edgekit.bundle import ENGINES, MANIFEST, Bundle, names
 from edgekit.bundle.folder import first_fault
 from edgekit.errors import BadBundle, InputError
 from edgekit.files import check_readable, no_file
 from edgekit.runtimes.tensorrt.building.boundary import Io, specs
-from edgekit.runtimes.tensorrt.building.builder import Placement
+from edgekit.runtimes.tensorrt.building.builder import DlaPlacement
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
-from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 
 SCHEMA_VERSION = 2
 
@@ -72,7 +72,7 @@ class EngineRecord(_Entry):
     dialect: Literal["weak", "strong"]
     sm: str
     gpu: str | None
-    precision: Precision
+    precision: PrecisionName
     graph: str
     graph_sha256: str
     options: Options
@@ -83,7 +83,7 @@ class EngineRecord(_Entry):
     layers_of: Literal["engine", "network"]
     layers: tuple[EngineLayer, ...]
     quantized: tuple[str, ...]
-    dla: tuple[Placement, ...] = ()
+    dla: tuple[DlaPlacement, ...] = ()
     golden: GoldenCheck | None = None
     notes: tuple[str, ...] = ()
 
@@ -159,7 +159,7 @@ class Engine:
 _REBUILD = "edgekit build BUNDLE --force builds it again"
 
 
-def engine_name(library: Library, target: Target, graph: Artifact, options: Options) -> str:
+def engine_name(library: Library, target: BuildTarget, graph: Artifact, options: Options) -> str:
     """The file name of an engine: readable, and another one wherever graph, library, GPU, precision
     or an option is another.
     """

@@ -169,7 +169,7 @@ class Bundle:
             ) from error
 
     def damage(self) -> list[str]:
-        """What differs from the manifest's hashes, file by file; empty for a sound bundle.
+        """What differs from the manifest's hashes, file by file; empty for an unchanged bundle.
 
         What a build that was killed left in ``engines/`` is no damage: no reader looks at it, and
         the next build removes it.
@@ -237,10 +237,10 @@ class Bundle:
         if reason := no_file(file):
             return f"{name} is missing" if reason == "no such file" else f"{name} {reason}"
         try:
-            sound = file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
+            same = file.stat().st_size == entry.bytes and sha256_of(file) == entry.sha256
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
-        return None if sound else f"{name} is not the file that was exported"
+        return None if same else f"{name} is not the file that was exported"
 
 
 class _Version(BaseModel):

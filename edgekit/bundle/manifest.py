@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.files import text_of
 from edgekit.images.preprocess import InputSpec
 
@@ -201,7 +201,7 @@ class Manifest(_Entry):
     weights: WeightsEntry
     input: InputEntry
     output: OutputEntry
-    precision: Precision
+    precision: PrecisionName
     kept: tuple[KeptEntry, ...] = ()
     calibration: CalibrationEntry | None = None
     opset: int

@@ -10,7 +10,7 @@ ROUNDING_DB = 3.0
 EXACT_DB = 70.0  # FP32 sums in another order: benchmarks/fp32_rounding.py
 
 
-def lost(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, ...]:
+def golden_failures(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, ...]:
     """What the export reached on the same images and a runtime does not, in words; empty when it
     holds.
 

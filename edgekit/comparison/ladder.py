@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.comparison.metrics import Parity
 from edgekit.errors import InputError
 
@@ -66,7 +66,7 @@ class Gate:
 
 # FP32: 11 dB under what float32's rounding leaves where torch itself is near to double precision;
 # benchmarks/fp32_rounding.py has what was measured.
-DEFAULT_GATES: dict[Precision, Gate] = {
+DEFAULT_GATES: dict[PrecisionName, Gate] = {
     "fp32": Gate(relative=1e-3, sqnr=60.0, agreement=0.99),
     "fp16": Gate(sqnr=40.0, agreement=0.99),
     "int8": Gate(agreement=0.95),

@@ -79,12 +79,12 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
     a, b = reference.astype(np.float64), candidate.astype(np.float64)
     finite = np.isfinite(b)
     nonfinite = int(b.size - finite.sum())
-    sound = finite.all(axis=1)
+    finite_rows = finite.all(axis=1)
     first = a.argmax(axis=1)
     best = np.argsort(-np.where(finite, b, -np.inf), axis=1, kind="stable")[:, :5]
-    top1 = float((sound & (best[:, 0] == first)).mean())
-    ties = int((sound & (best[:, 0] != first) & _indistinct(a, first, best[:, 0])).sum())
-    top5 = float((sound & (best == first[:, None]).any(axis=1)).mean())
+    top1 = float((finite_rows & (best[:, 0] == first)).mean())
+    ties = int((finite_rows & (best[:, 0] != first) & _indistinct(a, first, best[:, 0])).sum())
+    top5 = float((finite_rows & (best == first[:, None]).any(axis=1)).mean())
     if nonfinite:
         nan = float("nan")
         return Parity(len(a), nan, nan, nan, nan, nan, top1, top5, nonfinite, ties)

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from edgekit.artifact import Artifact, Precision, TensorSpec, sha256_of
+from edgekit.artifact import Artifact, PrecisionName, TensorSpec, sha256_of
 from edgekit.errors import BadNetwork
 from edgekit.files import check_readable
 
@@ -68,7 +68,7 @@ def load(path: Path) -> ir.Model:
 
 
 def save(
-    model: ir.Model, path: Path, precision: Precision, parent: Artifact | None = None
+    model: ir.Model, path: Path, precision: PrecisionName, parent: Artifact | None = None
 ) -> Artifact:
     """Writes a graph into one file, the same bytes for the same graph.
 

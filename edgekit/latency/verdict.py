@@ -9,7 +9,7 @@ from edgekit.latency.statistics import Block, Ratio, ratio_by_block
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Contender:
     """One engine: its latencies in milliseconds, a block a turn, measured in turns with the
     other's.
 
@@ -33,7 +33,7 @@ class Verdict:
     ratio: Ratio
 
 
-def verdict(fp16: Candidate, int8: Candidate) -> Verdict:
+def verdict(fp16: Contender, int8: Contender) -> Verdict:
     """Ships the faster of those that meet their gate; FP16, which is nearer to the reference, where
     no difference was measured.
 
@@ -75,7 +75,7 @@ def _interval(ratio: Ratio) -> str:
     return f"(ratio {ratio.value:.3f}, 95 % interval {ratio.low:.3f} to {ratio.high:.3f})"
 
 
-def _cause(fp16: Candidate, int8: Candidate) -> str:
+def _cause(fp16: Contender, int8: Contender) -> str:
     """Reformats are named where INT8 has more of them; that they cost time is a guess, and so they
     are only counted.
     """

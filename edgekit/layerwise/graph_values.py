@@ -15,7 +15,7 @@ from typing import NamedTuple
 import onnx
 import onnx_ir as ir
 
-from edgekit.artifact import Artifact, Carrier, Precision
+from edgekit.artifact import Artifact, Carrier, PrecisionName
 from edgekit.graph.alignment import KEY, Alignment, alignments
 from edgekit.graph.edit import drop_unused, scalar
 from edgekit.graph.forms.fp16 import rounding_twin
@@ -248,11 +248,11 @@ def _nearest(value: ir.Value, cut: Mapping[str, str]) -> tuple[str, ...]:
 
 def _cut(graph: ir.Graph, tensors: Sequence[ir.Value]) -> None:
     """Makes a value an input of the graph for all who read it."""
+    dtype = tensors[0].dtype
+    assert dtype is not None
     given = ir.Value(
-        name=f"{tensors[0].name}{GIVEN}",
-        shape=tensors[0].shape,
-        type=ir.TensorType(tensors[0].dtype),
-    )  # type: ignore[arg-type]
+        name=f"{tensors[0].name}{GIVEN}", shape=tensors[0].shape, type=ir.TensorType(dtype)
+    )
     graph.inputs.append(given)
     for tensor in tensors:
         for use in list(tensor.uses()):
@@ -273,7 +273,7 @@ def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     }
 
 
-def _precision(model: ir.Model) -> Precision:
+def _precision(model: ir.Model) -> PrecisionName:
     if any(node.op_type == _QUANTIZE for node in model.graph):
         return "int8"
     return "fp16" if _has_halves(model) else "fp32"

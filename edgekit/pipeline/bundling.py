@@ -35,12 +35,14 @@ from edgekit.bundle.manifest import (
     RungEntry,
 )
 from edgekit.comparison import Gate, Rung, compare
-from edgekit.pipeline.steps import Converted, Ladder, ParityImages
+from edgekit.pipeline.ladder import Ladder
+from edgekit.pipeline.photos import ParityImages
+from edgekit.pipeline.steps import Converted
 from edgekit.reports import Report, plain
 from edgekit.reports.markdown import markdown
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import Network
+from edgekit.sources import Network
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxsim", "onnxruntime", "numpy", "pillow")
 

@@ -26,7 +26,7 @@ ADVISED = 64  # photos in one folder that serves all roles
 APART: dict[Role, float] = {
     "calibrate": 2 / 3,
     "choose": 1 / 3,
-}  # where the judges come from another folder
+}  # where judging images come from another folder
 FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges come from no photos
 
 
@@ -34,17 +34,17 @@ FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges com
 class Calibration:
     """Images of a network's own preprocessing in their roles; none is in two.
 
-    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosers`` ``(N, C,
-    H, W)`` decide between alternatives; ``judges`` are files of the parity folder that nothing was
-    taken from and nothing chosen by. ``key`` tells one list for ranges and its preprocessing from
-    another.
+    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosing_images``
+    ``(N, C, H, W)`` decide between alternatives; ``judging_images`` are files of the parity folder
+    that nothing was taken from and nothing chosen by. ``key`` tells one list for ranges and its
+    preprocessing from another.
     """
 
     make: Callable[[], Iterator[NDArray[np.float32]]]
     entry: ImagesEntry
-    choosers: NDArray[np.float32]
+    choosing_images: NDArray[np.float32]
     choosing: ImagesEntry
-    judges: tuple[Path, ...]
+    judging_images: tuple[Path, ...]
     judging: ImagesEntry
     key: str
     random: bool
@@ -84,8 +84,8 @@ def open_calibration(
     if together:
         known = {photo.sha256 for photo in given}
         roles = split((*given, *(photo for photo in judging if photo.sha256 not in known)), SHARES)
-        judges = {photo.sha256 for photo in roles["judge"]}
-        roles["judge"] = [photo for photo in judging if photo.sha256 in judges]
+        judging_images = {photo.sha256 for photo in roles["judge"]}
+        roles["judge"] = [photo for photo in judging if photo.sha256 in judging_images]
     else:
         roles = split(given, APART) | {"judge": unlike(judging, given)}
     _check(given, roles, together=together)
@@ -194,12 +194,13 @@ def _assigned(
 ) -> Calibration:
     step = -(-len(roles["choose"]) // MOST_CHOOSING)
     chosen = roles["choose"][::step]
-    choosers = PreparedImages([photo.path for photo in chosen], spec).stack()
-    judges = tuple(photo.path for photo in roles["judge"])
-    if len(judges) < ENOUGH_JUDGES:
+    choosing_images = PreparedImages([photo.path for photo in chosen], spec).stack()
+    judging_images = tuple(photo.path for photo in roles["judge"])
+    if len(judging_images) < ENOUGH_JUDGES:
         advice += (
             Advice(
-                f"INT8 was not judged: {len(judges)} photos are left for it, {ENOUGH_JUDGES} are "
+                f"INT8 was not judged: {len(judging_images)} photos are left for it, "
+                f"{ENOUGH_JUDGES} are "
                 f"needed",
                 "give more photos to --images",
             ),
@@ -208,9 +209,9 @@ def _assigned(
     return Calibration(
         make,
         entry,
-        choosers,
+        choosing_images,
         _entry(choosing, chosen),
-        judges,
+        judging_images,
         _entry(judging, roles["judge"]),
         key,
         random,

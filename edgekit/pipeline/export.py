@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgekit.artifact import Artifact, Precision
+from edgekit.artifact import Artifact, PrecisionName
 from edgekit.bundle.staging import Staging
 from edgekit.comparison import DEFAULT_GATES, parse_gate
 from edgekit.machine.environment import describe
@@ -18,10 +18,12 @@ from edgekit.machine.memory import peak_megabytes
 from edgekit.pipeline import bundling as pack
 from edgekit.pipeline import steps
 from edgekit.pipeline.calibration import DEFAULT_IMAGES, open_calibration
+from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.latency import measure
+from edgekit.pipeline.photos import load_images
 from edgekit.progress import Progress, Quiet
 from edgekit.reports import Report
-from edgekit.sources.networks import Network, NetworkRequest, open_network
+from edgekit.sources import Network, NetworkRequest, open_network
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ExportRequest:
     """
 
     network: NetworkRequest
-    precision: Precision = "fp32"
+    precision: PrecisionName = "fp32"
     out: Path | None = None
     batch: int | None = 1
     opset: int = 17
@@ -85,62 +87,68 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             )
     with request.staging(network) as staging, ExitStack() as sessions:
         with step("images"):
-            images = steps.load_images(request.images, network)
-            calibration, judges = None, None
+            images = load_images(request.images, network)
+            calibration, judging_images = None, None
             if request.precision == "int8":
                 calibration = open_calibration(
                     request.calib, network.input, images.folder, request.calib_images
                 )
-                judges = images.places(calibration.judges)
+                judging_images = images.places(calibration.judging_images)
         with step("reference"):
             reference = sessions.enter_context(steps.open_reference(network))
-            ladder = steps.Ladder.over(reference, images.pixels)
+            ladder = Ladder.over(reference, images.pixels)
             steps.check_reference(ladder.expected, network)
-        ladder.top(network.reference, step.seconds)
+        ladder.add_reference(network.reference, step.seconds)
         with step("trace"):
             traced = steps.trace(network, staging.scratch / "traced.onnx", request.batch)
-        ladder.climb("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
+        ladder.add_rung("onnx", traced, step.seconds, DEFAULT_GATES["fp32"])
         with step("simplify"):
             simplified, notes = steps.simplify(
                 traced, staging.scratch / "simplified.onnx", request.opset, ladder.probe
             )
-        ladder.climb(
+        ladder.add_rung(
             "simplified",
             simplified,
             step.seconds,
             gate if request.precision == "fp32" else DEFAULT_GATES["fp32"],
         )
         final = steps.Converted(simplified)
-        if ladder.sound and request.precision == "fp16":
+        if ladder.passed and request.precision == "fp16":
             with step("half"):
-                final = steps.halve(
+                final = steps.to_fp16(
                     simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io
                 )
-            ladder.climb("fp16", final.artifact, step.seconds, gate, twin=final.twin)
-        if ladder.sound and calibration is not None:
+            ladder.add_rung("fp16", final.artifact, step.seconds, gate, twin=final.twin)
+        if ladder.passed and calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, request.calibrator, request.rounding)
                 final = steps.quantize(
                     simplified, staging.scratch / "int8.onnx", calibration, config
                 )
-            ladder.climb("int8", final.artifact, step.seconds, gate, judges=judges)
+            ladder.add_rung(
+                "int8", final.artifact, step.seconds, gate, judging_images=judging_images
+            )
             with step("cpu form"):
-                final = steps.for_cpus(final, staging.scratch / "int8.cpu.onnx")
+                final = steps.to_cpu_int8(final, staging.scratch / "int8.cpu.onnx")
             assert final.cpu is not None
-            ladder.climb("int8 for CPUs", final.cpu, step.seconds, gate, judges=judges)
+            ladder.add_rung(
+                "int8 for CPUs", final.cpu, step.seconds, gate, judging_images=judging_images
+            )
             with step("strengthen"):
-                final = steps.strengthen(final, staging.scratch / "int8.strong.onnx", calibration)
+                final = steps.to_strongly_typed(
+                    final, staging.scratch / "int8.strong.onnx", calibration
+                )
             assert final.strong is not None
-            ladder.climb(
+            ladder.add_rung(
                 "int8 for strong typing",
                 final.strong,
                 step.seconds,
                 gate,
                 twin=final.strong_twin,
-                judges=judges,
+                judging_images=judging_images,
             )
         measured = None
-        if request.bench and ladder.sound:
+        if request.bench and ladder.passed:
             with step("latency"):
                 graphs: dict[str, Artifact] = {
                     "fp32": simplified,
@@ -175,9 +183,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             ),
             seconds=time.perf_counter() - started,
             peak_megabytes=peak_megabytes(),
-            path=staging.final if ladder.sound else None,
+            path=staging.final if ladder.passed else None,
         )
-        if ladder.sound:
+        if ladder.passed:
             with step("bundle"):
                 pack.write_bundle(
                     staging.path, final, request.opset, network, images, ladder, gate, report

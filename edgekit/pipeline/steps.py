@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,26 +15,19 @@ from numpy.typing import NDArray
 
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact, TensorSpec
-from edgekit.bundle.manifest import CalibrationEntry, ImagesEntry, KeptEntry
-from edgekit.comparison import Gate, Rung, compare
+from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
+from edgekit.comparison import Gate
 from edgekit.errors import BadNetwork, EdgekitError
-from edgekit.files import text_of
-from edgekit.images import ImageFolder, PreparedImages
-from edgekit.limits import LOGITS_ALONE, timed
+from edgekit.limits import LOGITS_ALONE
 from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration
+from edgekit.pipeline.ladder import RANGE_IMAGES, Ladder
 from edgekit.progress import Progress
-from edgekit.runtimes.base import Session, SessionOptions, run_batches
+from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import Network
+from edgekit.sources import Network
 
 if TYPE_CHECKING:
     from edgekit.quantization.pipeline import QuantizeConfig, QuantizeReport
-
-MAX_PARITY_IMAGES = 256
-FEW_IMAGES = 32
-LISTED_IMAGES = 5
-RANGE_IMAGES = 32
-PROBE_IMAGES = 4
 
 
 class Steps:
@@ -62,123 +55,6 @@ class Steps:
 
     def fetched(self, done: int, total: int | None, source: str) -> None:
         self.progress.advance(done, total, f"from {source}")
-
-
-@dataclass
-class Ladder:
-    """The rungs so far, all compared with the same reference outputs on the same images."""
-
-    images: NDArray[np.float32]
-    expected: NDArray[np.float32]
-    rungs: list[Rung] = field(default_factory=list)
-
-    @classmethod
-    def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
-        with timed("the network, on all images,"):
-            return cls(images, run_batches(reference, images))
-
-    def top(self, name: str, seconds: float) -> None:
-        self.rungs.append(
-            Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None)
-        )
-
-    def climb(
-        self,
-        name: str,
-        artifact: Artifact,
-        seconds: float,
-        gate: Gate,
-        *,
-        twin: Artifact | None = None,
-        judges: Sequence[int] | None = None,
-    ) -> None:
-        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
-        with the reference.
-
-        All images are run, or those at the places of ``judges``; fewer of these than
-        ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
-        """
-        chosen = list(range(len(self.images)) if judges is None else judges)
-        with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
-            parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
-        checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
-        judged = judges is None or len(judges) >= ENOUGH_JUDGES
-        caveat = gate.caveat(parity) if judged else None
-        self.rungs.append(
-            Rung(
-                name,
-                checked,
-                seconds,
-                artifact.megabytes,
-                parity,
-                gate.failures(parity),
-                caveat,
-                judged,
-            )
-        )
-
-    @property
-    def probe(self) -> NDArray[np.float32]:
-        """A few images for the checks inside a step."""
-        return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
-
-    @property
-    def observed(self) -> NDArray[np.float32]:
-        """The images that tell what FP16 would do to a graph's values."""
-        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
-
-    @property
-    def sound(self) -> bool:
-        return not any(rung.failures for rung in self.rungs)
-
-
-@dataclass(frozen=True)
-class ParityImages:
-    """``pixels`` ``(N, C, H, W)`` are those of the files in ``folder``, in their order."""
-
-    pixels: NDArray[np.float32]
-    folder: ImageFolder
-    entry: ImagesEntry
-    advice: tuple[Advice, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(path.name for path in self.folder.paths)
-
-    def places(self, paths: Sequence[Path]) -> list[int]:
-        """Where these files are among the images."""
-        return [self.folder.paths.index(path) for path in paths]
-
-
-def load_images(folder: Path | None, network: Network) -> ParityImages:
-    """The photos that every rung is compared on: the user's, or the bundled ones."""
-    listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
-    chosen = listed.spread(MAX_PARITY_IMAGES)
-    prepared = PreparedImages(chosen.paths, network.input)
-    pixels = prepared.stack()
-    reasons = list(prepared.skipped.values())
-    advice = [Advice(f"image passed over: {reason}") for reason in reasons[:LISTED_IMAGES]]
-    if len(reasons) > LISTED_IMAGES:
-        advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
-    if listed.ignored:
-        advice.append(
-            Advice(
-                f"no image by its suffix, {len(listed.ignored)} in {listed.root}: "
-                f"{text_of(listed.ignored[0].name)} for one"
-            )
-        )
-    if len(pixels) < FEW_IMAGES:
-        advice.append(
-            Advice(
-                f"parity was checked on {len(pixels)} images only",
-                f"give --images a folder of {FEW_IMAGES} or more",
-            )
-        )
-    readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))
-    entry = ImagesEntry(
-        source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()
-    )
-    return ParityImages(pixels, readable, entry, tuple(advice))
 
 
 def open_reference(network: Network) -> Session:
@@ -274,14 +150,14 @@ class Converted:
     advice: tuple[Advice, ...] = ()
 
 
-def halve(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Converted:
+def to_fp16(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Converted:
     """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
-    from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
-    from edgekit.graph.forms.fp16 import halve as halve_graph
+    from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
+    from edgekit.graph.forms.fp16 import to_fp16 as fp16_graph
     from edgekit.graph.observe import observe
 
-    result = halve_graph(
-        simplified, path, HalfConfig(keep_io=not half_io), observe(simplified, ladder.observed)
+    result = fp16_graph(
+        simplified, path, Fp16Config(keep_io=not half_io), observe(simplified, ladder.observed)
     )
     kept = tuple(
         KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason)
@@ -313,8 +189,8 @@ def quantize(
     """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
 
     Layers return to float until the gate is met on the photos that choose. A gate that cannot be
-    met on them within the limits is the judges' to refuse: the graph is returned as far as it came,
-    with a word on it.
+    met on them within the limits is the judging images' to refuse: the graph is returned as far as
+    it came, with a word on it.
     """
     from edgekit.graph.forms.float_weights import write_float_weights
     from edgekit.quantization.pipeline import GateNotMet
@@ -322,7 +198,9 @@ def quantize(
 
     missed = []
     try:
-        result = quantize_graph(simplified, path, config, images, images.choosers, key=images.key)
+        result = quantize_graph(
+            simplified, path, config, images, images.choosing_images, key=images.key
+        )
     except GateNotMet as error:
         result = error.result
         missed = [
@@ -351,7 +229,7 @@ def quantize(
         random=images.random,
         choosing=images.choosing,
         judging=images.judging,
-        judged=len(images.judges) >= ENOUGH_JUDGES,
+        judged=len(images.judging_images) >= ENOUGH_JUDGES,
         sqnr=report.reached.sqnr,
         agreement=report.reached.agreement,
     )
@@ -373,27 +251,27 @@ def quantize(
     )
 
 
-def for_cpus(final: Converted, path: Path) -> Converted:
+def to_cpu_int8(final: Converted, path: Path) -> Converted:
     """Adds the form of an INT8 graph that CPU kernels are fast on."""
-    from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+    from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 
     assert final.codes is not None
-    return replace(final, cpu=write_cpu_dialect(final.codes, path))
+    return replace(final, cpu=to_cpu_int8(final.codes, path))
 
 
-def strengthen(final: Converted, path: Path, images: Calibration) -> Converted:
+def to_strongly_typed(final: Converted, path: Path, images: Calibration) -> Converted:
     """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that
     shows on a CPU what FP16 storage does to it.
     """
-    from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
-    from edgekit.graph.forms.strongly_typed import strengthen as strengthen_graph
+    from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
+    from edgekit.graph.forms.strongly_typed import to_strongly_typed as strongly_typed_graph
     from edgekit.graph.observe import observe
 
     assert final.codes is not None
-    result = strengthen_graph(
+    result = strongly_typed_graph(
         final.codes,
         path,
-        HalfConfig(),
+        Fp16Config(),
         observe(final.codes, np.stack(list(islice(images, RANGE_IMAGES)))),
     )
     kept = [
@@ -414,10 +292,10 @@ def quantization(
 ) -> QuantizeConfig:
     """The quantizer's configuration; what it observed is cached beside the weights."""
     from edgekit.models.pretrained.download import cache_folder
-    from edgekit.quantization.mixed import Gate as QuantizeGate
+    from edgekit.quantization.mixed import Requirement
     from edgekit.quantization.pipeline import QuantizeConfig
 
-    required = QuantizeGate(agreement=gate.agreement or 0.0, sqnr=gate.sqnr or 0.0)
+    required = Requirement(agreement=gate.agreement or 0.0, sqnr=gate.sqnr or 0.0)
     return QuantizeConfig(
         calibrator=calibrator,
         rounding=rounding,

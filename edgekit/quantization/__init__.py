@@ -3,7 +3,7 @@
 Importing this package needs the ``export`` extra.
 """
 
-from edgekit.quantization.mixed import Gate
+from edgekit.quantization.mixed import Requirement
 from edgekit.quantization.pipeline import (
     GateNotMet,
     QuantizeConfig,
@@ -12,4 +12,11 @@ from edgekit.quantization.pipeline import (
     quantize,
 )
 
-__all__ = ["Gate", "GateNotMet", "QuantizeConfig", "QuantizeReport", "QuantizeResult", "quantize"]
+__all__ = [
+    "GateNotMet",
+    "QuantizeConfig",
+    "QuantizeReport",
+    "QuantizeResult",
+    "Requirement",
+    "quantize",
+]

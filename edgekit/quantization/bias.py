@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Network, Step
+from edgekit.quantization.execute import Step, TorchGraph
 from edgekit.quantization.placement import Layer, Placement
 from edgekit.quantization.twin import Grid, rounding_hook
 
 
 def weight_shifts(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     errors: Mapping[str, Tensor],

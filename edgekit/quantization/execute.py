@@ -3,7 +3,7 @@ pushed back through it.
 
 ONNX Runtime computes what is shipped; this twin exists for the search. It knows the operators of
 image classifiers; anything else is computed by onnx's reference implementation, through which no
-gradient flows (``Network.differentiable`` is then False).
+gradient flows (``TorchGraph.differentiable`` is then False).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Step:
     operator: Operator
 
 
-class Network:
+class TorchGraph:
     """The nodes of a graph as PyTorch calls.
 
     ``constants`` may be changed between runs: that is how weights are tried. ``input`` and

@@ -1,4 +1,4 @@
-"""Calibration images: which of them are observed, which are searched on, and which decide."""
+"""Samples images: which of them are observed, which are searched on, and which decide."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Samples:
     """``search`` and ``held_out`` are in memory, at most 64 images each and disjoint; ``stream()``
     gives all but the held-out ones again.
     """
@@ -39,7 +39,7 @@ class Calibration:
         return (image for i, image in enumerate(self.images) if i not in self.skipped)
 
 
-def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Calibration:
+def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samples:
     """Reads the images once, checks them and picks the samples, the same for the same images.
 
     Raises:
@@ -87,7 +87,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Cali
         if held_out is None
         else tuple(held_out[:MOST_HELD_OUT])
     )
-    return Calibration(
+    return Samples(
         images, tuple(image for _, image in sorted(search.items())), chosen, skipped, tuple(notes)
     )
 

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Network, Step
+from edgekit.quantization.execute import Step, TorchGraph
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights
@@ -77,7 +77,7 @@ def passes_for(placement: Placement, most: int) -> int:
 
 
 def learn(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     weights: Weights,
@@ -131,7 +131,7 @@ class _State:
 
     def __init__(
         self,
-        network: Network,
+        network: TorchGraph,
         placement: Placement,
         grids: Mapping[str, Grid],
         weights: Weights,

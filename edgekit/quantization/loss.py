@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Network, Step
+from edgekit.quantization.execute import Step, TorchGraph
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import ChannelGrid, Grid
 
@@ -26,7 +26,7 @@ SEED = 0
 
 
 def price_grids(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     images: Sequence[NDArray[np.float32]],
     candidates: Mapping[str, Sequence[Grid | ChannelGrid]],
@@ -48,7 +48,7 @@ def price_grids(
 
 
 def price_channels(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     images: Sequence[NDArray[np.float32]],
     grids: Mapping[str, Grid],
@@ -73,7 +73,7 @@ def price_channels(
 
 
 def channel_gradients(
-    network: Network, values: Sequence[str], images: Sequence[NDArray[np.float32]]
+    network: TorchGraph, values: Sequence[str], images: Sequence[NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
     """Per channel of each value, the squared gradient of the logits summed over positions, mean
     over images: what unit noise there costs.
@@ -101,7 +101,10 @@ def channel_gradients(
 
 
 def _probe(
-    network: Network, placement: Placement, image: NDArray[np.float32], generator: torch.Generator
+    network: TorchGraph,
+    placement: Placement,
+    image: NDArray[np.float32],
+    generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The quantized values on one image and the gradients ``(PROBES, …)`` that flow back through
     their int8 readers only.

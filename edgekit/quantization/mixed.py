@@ -17,7 +17,7 @@ MOST_FRUITLESS = 8
 
 
 @dataclass(frozen=True)
-class Gate:
+class Requirement:
     """What the int8 network must reach on the images that choose; ``sqnr`` in dB of the logits."""
 
     agreement: float = 0.95
@@ -69,7 +69,7 @@ def choose(
     sensitivity: Sensitivity,
     all_int8: Fidelity,
     evaluate: Callable[[frozenset[str]], Fidelity],
-    gate: Gate,
+    gate: Requirement,
     limits: Limits,
 ) -> Fallback:
     """Takes layers back to float until the gate is met safely, passing over those that would exceed
@@ -115,7 +115,7 @@ def choose(
     return Fallback(tuple(kept), reached, gate.met_by(reached))
 
 
-def _worth(before: Fidelity, after: Fidelity, gate: Gate) -> bool:
+def _worth(before: Fidelity, after: Fidelity, gate: Requirement) -> bool:
     """Whether a layer's return to float pays: by any gain as long as the gate is missed, then by
     one that other images would feel.
     """

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Network, Step
+from edgekit.quantization.execute import Step, TorchGraph
 from edgekit.quantization.operators.windows import pad
 from edgekit.quantization.placement import Layer, Placement
 from edgekit.quantization.twin import Grid, rounding_hook
@@ -23,14 +23,14 @@ BYTES_AT_ONCE = (
 SEED = 0
 
 
-def fits(layer: Layer, network: Network) -> bool:
+def fits(layer: Layer, network: TorchGraph) -> bool:
     """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole
     map, as AlexNet and VGG have it, cannot.
     """
     return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
 
 
-def batches(layers: Sequence[Layer], network: Network) -> list[list[Layer]]:
+def batches(layers: Sequence[Layer], network: TorchGraph) -> list[list[Layer]]:
     """Splits layers so that the covariances of each part fit ``BYTES_AT_ONCE``."""
     parts: list[list[Layer]] = []
     used = BYTES_AT_ONCE
@@ -45,7 +45,7 @@ def batches(layers: Sequence[Layer], network: Network) -> list[list[Layer]]:
 
 
 def covariances(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     layers: Sequence[Layer],
@@ -123,7 +123,7 @@ def sample_patches(
     return patches.reshape(layer.groups, -1, len(chosen))
 
 
-def _covariance_bytes(layer: Layer, network: Network) -> int:
+def _covariance_bytes(layer: Layer, network: TorchGraph) -> int:
     shape = network.constants[layer.weight].shape
     size = int(np.prod(shape)) // shape[layer.channel_axis]
     return 4 * layer.groups * size * size

@@ -18,11 +18,11 @@ from edgekit.graph.io import load, save
 from edgekit.quantization import mixed, sensitivity
 from edgekit.quantization.check import check_graph, separate_constants
 from edgekit.quantization.equalize import ChannelStatistics, Equalized, equalize
-from edgekit.quantization.execute import Network, threads
-from edgekit.quantization.images import Calibration, quarters, split
+from edgekit.quantization.execute import TorchGraph, threads
+from edgekit.quantization.images import Samples, quarters, split
 from edgekit.quantization.learn import PASSES, learn, passes_for
 from edgekit.quantization.loss import channel_gradients, price_grids
-from edgekit.quantization.mixed import Fallback, Gate, Limits
+from edgekit.quantization.mixed import Fallback, Limits, Requirement
 from edgekit.quantization.observe import Observations, exposed, observe
 from edgekit.quantization.placement import Placement, Shapes, place
 from edgekit.quantization.qdq import centrable, widest_step, write_graph
@@ -59,7 +59,7 @@ class QuantizeConfig:
     spare: bool = True
     centre: bool = True
     correct_bias: bool = True
-    gate: Gate = field(default_factory=Gate)
+    gate: Requirement = field(default_factory=Requirement)
     fallback: bool = True
     macs_limit: float = 0.10
     weights_limit: float = 0.04
@@ -138,7 +138,7 @@ def quantize(
     separate_constants(model)
     calibration = split(images, held_out)
     notes = list(calibration.notes)
-    network = Network(model)
+    network = TorchGraph(model)
     shapes = network.shapes(calibration.search[0])
     placement = place(model, shapes)
     if not placement.quantized:
@@ -261,7 +261,7 @@ def quantize(
     return QuantizeResult(written, report)
 
 
-def _missed(gate: Gate, fallback: Fallback, images: int) -> str:
+def _missed(gate: Requirement, fallback: Fallback, images: int) -> str:
     asked = f"agreement {gate.agreement:g}" + (f" and {gate.sqnr:g} dB" if gate.sqnr else "")
     kept = len(fallback.kept)
     layers = "no layer is" if kept == 0 else "1 layer is" if kept == 1 else f"{kept} layers are"
@@ -274,7 +274,7 @@ def _missed(gate: Gate, fallback: Fallback, images: int) -> str:
 def _observe(
     artifact: Artifact,
     placement: Placement,
-    calibration: Calibration,
+    calibration: Samples,
     config: QuantizeConfig,
     key: str,
 ) -> Observations:
@@ -282,7 +282,7 @@ def _observe(
 
 
 def _channel_statistics(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     seen: Observations,
     images: Sequence[NDArray[np.float32]],
@@ -317,7 +317,7 @@ class _Candidate(NamedTuple):
     """A graph that computes the float function, and what passes through it."""
 
     model: ir.Model
-    network: Network
+    network: TorchGraph
     equalized: tuple[Equalized, ...]
     seen: Observations
     shared: tuple[Shared, ...] = ()
@@ -328,7 +328,7 @@ def _equalized(
     path: Path,
     placement: Placement,
     artifact: Artifact,
-    calibration: Calibration,
+    calibration: Samples,
     config: QuantizeConfig,
     key: str,
     reference: NDArray[np.float32],
@@ -342,7 +342,7 @@ def _equalized(
         return {value: prices / len(calibration.held_out) for value, prices in total.items()}
 
     model, done = equalize(plain.model, placement, statistics, price)
-    network = Network(model)
+    network = TorchGraph(model)
     drift = float(np.abs(logits_of(network, calibration.held_out) - reference).max())
     if drift > PRESERVED * float(np.ptp(reference)):
         notes.append(
@@ -358,7 +358,7 @@ def _learnt(
     placement: Placement,
     grids: Mapping[str, Grid],
     weights: Weights,
-    calibration: Calibration,
+    calibration: Samples,
     reference: NDArray[np.float32],
     config: QuantizeConfig,
 ) -> tuple[Mapping[str, Grid], Weights, list[str]]:
@@ -413,7 +413,7 @@ def _learnt(
 def _shared(
     plain: _Candidate,
     placement: Placement,
-    calibration: Calibration,
+    calibration: Samples,
     reference: NDArray[np.float32],
     *,
     centre: bool,
@@ -427,7 +427,7 @@ def _shared(
     )
     if not done:
         return plain
-    shared = plain._replace(model=model, network=Network(model), shared=done)
+    shared = plain._replace(model=model, network=TorchGraph(model), shared=done)
     drift = float(np.abs(logits_of(shared.network, calibration.held_out) - reference).max())
     if drift > PRESERVED * float(np.ptp(reference)):
         return plain
@@ -444,7 +444,7 @@ def _search(
     candidate: _Candidate,
     placement: Placement,
     calibrators: tuple[str, ...],
-    calibration: Calibration,
+    calibration: Samples,
     reference: NDArray[np.float32],
     *,
     centre: bool,

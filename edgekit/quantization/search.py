@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_grids
 from edgekit.quantization.observe import ValueStatistics
 from edgekit.quantization.placement import Placement
@@ -62,7 +62,7 @@ def grid_for(limit: float, centred: bool) -> Grid:
 
 
 def search_grids(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     statistics: Mapping[str, ValueStatistics],
     centred: frozenset[str],
@@ -94,9 +94,9 @@ def search_grids(
         candidates["by value"] = _by_value(
             network, placement, statistics, centred, images, candidates
         )
-    judges, expected = held_out[:JUDGING_IMAGES], reference[:JUDGING_IMAGES]
+    chosen, expected = held_out[:JUDGING_IMAGES], reference[:JUDGING_IMAGES]
     tried = {
-        name: fidelity(expected, logits_of(network, judges, placement.edges, grids))
+        name: fidelity(expected, logits_of(network, chosen, placement.edges, grids))
         for name, grids in candidates.items()
     }
     best = max(tried, key=lambda name: tried[name].sqnr)
@@ -104,7 +104,7 @@ def search_grids(
 
 
 def _by_value(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     statistics: Mapping[str, ValueStatistics],
     centred: frozenset[str],

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Hook, Network, Step
+from edgekit.quantization.execute import Hook, Step, TorchGraph
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights, rounded_constants
@@ -51,7 +51,7 @@ def images_for(placement: Placement) -> int:
 
 
 def measure(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     weights: Weights,
@@ -99,7 +99,7 @@ class _Side:
 
 
 def _swap_each(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     image: NDArray[np.float32],

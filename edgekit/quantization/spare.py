@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from edgekit.graph.alignment import Copy, alignments, record
 from edgekit.graph.io import constant
 from edgekit.quantization.equalize import array_of, assign
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_channels
 from edgekit.quantization.placement import Layer, Placement
 from edgekit.quantization.twin import Grid
@@ -35,14 +35,14 @@ from edgekit.quantization.twin import Grid
 Array = NDArray[np.float64]
 
 DEAD = 1e-5  # of the largest norm of a channel's weights in its layer
-WORTH = 0.01  # of the predicted error of the logits: what copies on a lane have to save
+WORTH = 0.01  # of the predicted error of the logits: what copies on a chain have to save
 _CHANNELWISE = frozenset(
     ("Relu", "Clip", "LeakyRelu", "Min", "HardSwish", "MaxPool", "AveragePool", "GlobalAveragePool")
 )
 
 
 @dataclass(frozen=True)
-class Lane:
+class Chain:
     """Channels side by side: ``makers`` (the convolution that writes them, then depthwise ones) to
     ``reader``, which mixes them.
 
@@ -58,7 +58,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Shared:
-    """What was done to one lane: ``sources`` by the spare channel, and the predicted error of the
+    """What was done to one chain: ``sources`` by the spare channel, and the predicted error of the
     logits against none (1 = no gain).
     """
 
@@ -67,23 +67,23 @@ class Shared:
     error: float
 
 
-def find_lanes(model: ir.Model, placement: Placement) -> tuple[Lane, ...]:
-    """Every lane whose layers have biases and weights of their own."""
+def find_chains(model: ir.Model, placement: Placement) -> tuple[Chain, ...]:
+    """Every chain whose layers have biases and weights of their own."""
     layers = {layer.name: layer for layer in placement.layers}
     weights = [name for layer in placement.layers for name in (layer.weight, layer.bias)]
-    lanes = []
+    chains = []
     for node in model.graph:
         layer = layers.get(str(node.name))
         if layer is not None and layer.op_type == "Conv" and layer.groups == 1:
-            lane = _follow(node, layer, layers)
-            own = lane is not None and all(
+            chain = _follow(node, layer, layers)
+            own = chain is not None and all(
                 weights.count(name) == 1
-                for maker in lane.makers
+                for maker in chain.makers
                 for name in (maker.weight, maker.bias)
             )
-            if lane is not None and own and weights.count(lane.reader.weight) == 1:
-                lanes.append(lane)
-    return tuple(lanes)
+            if chain is not None and own and weights.count(chain.reader.weight) == 1:
+                chains.append(chain)
+    return tuple(chains)
 
 
 def share_spare_channels(
@@ -93,7 +93,7 @@ def share_spare_channels(
     images: Sequence[NDArray[np.float32]],
 ) -> tuple[ir.Model, tuple[Shared, ...]]:
     """Returns a graph that computes the same function with copies where there was nothing, and what
-    was done lane by lane.
+    was done chain by chain.
 
     Args:
         model: the float graph.
@@ -103,27 +103,29 @@ def share_spare_channels(
         images: on which the channels are priced.
     """
     model = ir.from_proto(ir.to_proto(model))
-    lanes = [
-        (lane, spare) for lane in find_lanes(model, placement) if len(spare := _spare(model, lane))
+    chains = [
+        (chain, spare)
+        for chain in find_chains(model, placement)
+        if len(spare := _spare(model, chain))
     ]
-    network = Network(model)
-    prices = price_channels(network, placement, images, grids) if lanes else {}
+    network = TorchGraph(model)
+    prices = price_channels(network, placement, images, grids) if chains else {}
     total = sum(float(by_channel.sum()) for by_channel in prices.values())
     done = []
-    for lane, spare in lanes:
-        rounded = [value for value in lane.values if value in prices]
-        if not rounded or any(lane.makers[0].output == value for value in rounded):
+    for chain, spare in chains:
+        rounded = [value for value in chain.values if value in prices]
+        if not rounded or any(chain.makers[0].output == value for value in rounded):
             continue
         costs = np.sum([prices[value] for value in rounded], axis=0)
         sources, left = assign_copies(costs, spare)
         if sources and costs.sum() - left >= WORTH * total:
             _copy(
                 model,
-                lane,
+                chain,
                 sources,
                 rounded[0],
                 grids[rounded[0]].scale,
-                _constants(network, lane, images[0]),
+                _constants(network, chain, images[0]),
             )
             done.append(Shared(rounded[0], sources, left / float(costs.sum())))
     return model, tuple(done)
@@ -146,7 +148,7 @@ def assign_copies(costs: Array, spare: Sequence[int]) -> tuple[dict[int, int], f
     return sources, float((costs / copies**2).sum())
 
 
-def _follow(node: ir.Node, writer: Layer, layers: Mapping[str, Layer]) -> Lane | None:
+def _follow(node: ir.Node, writer: Layer, layers: Mapping[str, Layer]) -> Chain | None:
     makers, values = [writer], [writer.output]
     by_channel: list[str] = []
     while True:
@@ -158,7 +160,7 @@ def _follow(node: ir.Node, writer: Layer, layers: Mapping[str, Layer]) -> Lane |
         layer = layers.get(str(node.name))
         if layer is not None and layer.op_type == "Conv" and layer.groups == 1:
             return (
-                Lane(tuple(makers), layer, tuple(values), tuple(by_channel))
+                Chain(tuple(makers), layer, tuple(values), tuple(by_channel))
                 if layer.bias is not None and not layer.padded
                 else None
             )
@@ -202,10 +204,10 @@ def _constants_by_channel(node: ir.Node) -> list[str] | None:
     return names
 
 
-def _spare(model: ir.Model, lane: Lane) -> list[int]:
+def _spare(model: ir.Model, chain: Chain) -> list[int]:
     """The channels whose weights are zero in every maker."""
     dead: Iterator[NDArray[np.bool_]] = (
-        _is_dead(array_of(model, maker.weight)) for maker in lane.makers
+        _is_dead(array_of(model, maker.weight)) for maker in chain.makers
     )
     return [int(channel) for channel in np.flatnonzero(np.logical_and.reduce(list(dead)))]
 
@@ -215,23 +217,23 @@ def _is_dead(weight: Array) -> NDArray[np.bool_]:
     return np.asarray(norms <= DEAD * norms.max())
 
 
-def _constants(network: Network, lane: Lane, image: NDArray[np.float32]) -> dict[str, Array]:
+def _constants(network: TorchGraph, chain: Chain, image: NDArray[np.float32]) -> dict[str, Array]:
     """What the channels of every value hold in the middle of the map: of the dead ones, what they
     hold everywhere.
     """
     with torch.inference_mode():
-        values = network.run(image, keep=lane.values)
+        values = network.run(image, keep=chain.values)
     return {
         name: values[name][0, :, values[name].shape[2] // 2, values[name].shape[3] // 2]
         .double()
         .numpy()
-        for name in lane.values
+        for name in chain.values
     }
 
 
 def _copy(
     model: ir.Model,
-    lane: Lane,
+    chain: Chain,
     sources: Mapping[int, int],
     rounded: str,
     step: float,
@@ -247,17 +249,17 @@ def _copy(
     moved = np.zeros(len(taken))
     for group in groups.values():
         moved[group] = ((np.arange(len(group)) + 0.5) / len(group) - 0.5) * step
-    mixing = array_of(model, lane.reader.weight)
+    mixing = array_of(model, chain.reader.weight)
     columns = mixing.reshape(len(mixing), len(taken), -1)
-    at_rest = held[lane.values[-1]][list(sources)]
+    at_rest = held[chain.values[-1]][list(sources)]
     rest = columns[:, list(sources)].sum(2) @ at_rest  # what the dead channels gave the reader
     for group in groups.values():
         columns[:, group] = columns[:, group[:1]] / len(group)
-    assign(model, lane.reader.weight, columns.reshape(mixing.shape))
-    assert lane.reader.bias is not None
-    assign(model, lane.reader.bias, array_of(model, lane.reader.bias) + rest)
-    giver, taker = _around(lane, rounded)
-    for maker in lane.makers:
+    assign(model, chain.reader.weight, columns.reshape(mixing.shape))
+    assert chain.reader.bias is not None
+    assign(model, chain.reader.bias, array_of(model, chain.reader.bias) + rest)
+    giver, taker = _around(chain, rounded)
+    for maker in chain.makers:
         assert maker.bias is not None
         weight, bias = array_of(model, maker.weight)[taken], array_of(model, maker.bias)[taken]
         if maker is giver:
@@ -266,20 +268,20 @@ def _copy(
             bias = bias - moved * weight.reshape(len(weight), -1).sum(1)
         assign(model, maker.weight, weight)
         assign(model, maker.bias, bias)
-    for name in lane.by_channel:
+    for name in chain.by_channel:
         assign(model, name, array_of(model, name)[taken])
     known = alignments(model)
-    for name in lane.values:
+    for name in chain.values:
         gain = known[name].gain if name in known else None
         at = {c: held[name][c] / (1.0 if gain is None else float(gain[c])) for c in sources}
         record(model, (name,), copies=tuple(Copy(c, s, float(at[c])) for c, s in sources.items()))
 
 
-def _around(lane: Lane, value: str) -> tuple[Layer, Layer]:
-    """The layer whose bias moves a value, and the one that reads it. Where that is the lane's
+def _around(chain: Chain, value: str) -> tuple[Layer, Layer]:
+    """The layer whose bias moves a value, and the one that reads it. Where that is the chain's
     reader, the copies' moves add up to nothing there.
     """
-    position = lane.values.index(value)
-    before = [maker for maker in lane.makers if lane.values.index(maker.output) <= position]
-    after = [maker for maker in lane.makers if lane.values.index(maker.output) > position]
-    return before[-1], (*after, lane.reader)[0]
+    position = chain.values.index(value)
+    before = [maker for maker in chain.makers if chain.values.index(maker.output) <= position]
+    after = [maker for maker in chain.makers if chain.values.index(maker.output) > position]
+    return before[-1], (*after, chain.reader)[0]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Hook, Network, Step
+from edgekit.quantization.execute import Hook, Step, TorchGraph
 
 QMIN, QMAX = -128, 127
 LEVELS = 256
@@ -137,7 +137,7 @@ def rounding_hook(edges: Mapping[tuple[str, int], str], grids: Mapping[str, Grid
 
 
 def logits_of(
-    network: Network,
+    network: TorchGraph,
     images: Iterable[NDArray[np.float32]],
     edges: Mapping[tuple[str, int], str] | None = None,
     grids: Mapping[str, Grid] | None = None,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.quantization import bias, moments, rounding
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.placement import Layer, Placement
 from edgekit.quantization.rounding import QuantizedWeight, Rounding
 from edgekit.quantization.twin import Grid
@@ -28,7 +28,7 @@ class Weights:
 
 
 def round_weights(
-    network: Network,
+    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     images: Sequence[NDArray[np.float32]],
@@ -75,7 +75,7 @@ def round_weights(
 
 
 def rounded_constants(
-    network: Network, placement: Placement, weights: Weights
+    network: TorchGraph, placement: Placement, weights: Weights
 ) -> dict[str, Tensor]:
     """The network's constants with the int8 weights and corrected biases of the placement's int8
     layers in their places.

@@ -1,0 +1,44 @@
+"""From what the user named to a network: of the zoo, of their own ``file.py:factory``, or an
+``.onnx``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from edgekit.sources import factory, onnx, zoo
+from edgekit.sources.labels import imagenet_labels, read_labels
+from edgekit.sources.onnx import input_of_graph
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest
+from edgekit.sources.zoo import unknown_network
+
+__all__ = [
+    "Network",
+    "NetworkRequest",
+    "imagenet_labels",
+    "input_of_graph",
+    "open_network",
+    "read_labels",
+    "unknown_network",
+]
+
+
+def open_network(request: NetworkRequest, progress: FetchProgress | None = None) -> Network:
+    """Finds and builds a network.
+
+    Raises:
+        UnknownNetwork: no such name in the zoo; near matches are in the hint.
+        BadNetwork: a factory or graph that cannot be taken.
+        BadWeights: a checkpoint that does not fit, is damaged, or would run code.
+        WeightsUnavailable: pretrained weights that no source has.
+    """
+    if request.name.lower().endswith(".onnx"):
+        network = onnx.from_graph(request)
+    elif re.search(r"\.py(:|$)", request.name):
+        network = factory.from_factory(request)
+    else:
+        network = zoo.from_zoo(request, progress)
+    return (
+        network if request.labels is None else replace(network, labels=read_labels(request.labels))
+    )

@@ -10,11 +10,70 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import BadNetwork, said
+from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.errors import BadNetwork, InputError, said
+from edgekit.files import check_readable
 from edgekit.limits import blaming, timed
+from edgekit.sources.modules import (
+    check_forward,
+    image_channels,
+    input_spec,
+    load_file,
+    seed_of,
+    seeded,
+)
+from edgekit.sources.request import Network, NetworkRequest
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def from_factory(request: NetworkRequest) -> Network:
+    file, _, function = (
+        request.name.rpartition(":") if ".py:" in request.name else (request.name, "", "")
+    )
+    path = Path(file)
+    if not function:
+        raise InputError(
+            f"{request.name}: which factory?",
+            hint=f"name the function behind a colon: {request.name}:build",
+        )
+    check_readable(
+        path,
+        BadNetwork,
+        hint="a Python file, and behind a colon the function in it that builds the network",
+    )
+    choice = request.weights
+    seed = seed_of(choice) if choice else None
+    if choice == "pretrained":
+        raise InputError(
+            "a factory has no pretrained weights that edgekit knows",
+            hint="load them in the factory, or give --weights FILE",
+        )
+    module = seeded(lambda: build(path, function), seed or 0)
+    if seed is not None:
+        weights = WeightsEntry(source="random", trained=False, seed=seed)
+    elif choice:
+        weights = load_file(module, Path(choice))
+    else:
+        weights = WeightsEntry(source="factory", trained=True)
+    from edgekit.models import Transform
+
+    channels = image_channels(module)
+    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
+    spec = input_spec(request, transform, channels)
+    labels = check_forward(module, spec, request.name)
+    notes = (
+        ()
+        if request.mean
+        else (
+            f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std "
+            f"{spec.std} are assumed (--mean, --std)",
+        )
+    )
+    return Network(
+        NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes
+    )
 
 
 def build(path: Path, function: str) -> nn.Module:

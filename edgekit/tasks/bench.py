@@ -14,8 +14,7 @@ from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnav
 from edgekit.latency import clock, phases
 from edgekit.latency.cautions import of_measurement
 from edgekit.latency.throughput import rates
-from edgekit.latency.verdict import Candidate as Contender
-from edgekit.latency.verdict import verdict
+from edgekit.latency.verdict import Contender, verdict
 from edgekit.machine.environment import describe
 from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet

@@ -22,9 +22,10 @@ from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.layerwise.blame import BOUND, Blame, blame
 from edgekit.layerwise.taps import GraphValues, Taps
 from edgekit.pipeline import steps
+from edgekit.pipeline.ladder import PROBE_IMAGES
 from edgekit.progress import Progress
 from edgekit.runtimes import builders, find
-from edgekit.sources.networks import Network, NetworkRequest, input_of_graph, open_network
+from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.tasks.sessions import CPU, graph_for, require
 
 MAX_IMAGES = 16
@@ -186,9 +187,9 @@ def _taps(
         path = side.graph
         if side.network is not None:
             traced = steps.trace(side.network, folder / "traced.onnx", batch)
-            path = steps.simplify(
-                traced, folder / "simplified.onnx", OPSET, images[: steps.PROBE_IMAGES]
-            )[0].path
+            path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[:PROBE_IMAGES])[
+                0
+            ].path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch

@@ -20,7 +20,7 @@ from edgekit.bundle.engines import (
     record_path,
 )
 from edgekit.bundle.manifest import FileEntry, Manifest
-from edgekit.bundle.proof import lost
+from edgekit.bundle.proof import golden_failures
 from edgekit.bundle.staging import Sibling, locked
 from edgekit.comparison import compare
 from edgekit.errors import GateFailed
@@ -30,7 +30,7 @@ from edgekit.runtimes.tensorrt.building.builder import Plan
 from edgekit.runtimes.tensorrt.building.compile import OnPhase
 from edgekit.runtimes.tensorrt.building.typed import quantized
 from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
-from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def build(
     return Built(engine, engine.artifact(bundle), result, reused=False)
 
 
-def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: Target) -> Built:
+def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: BuildTarget) -> Built:
     """An engine that is there; one that was built elsewhere, and that a GPU here can run, is proven
     now.
     """
@@ -210,7 +210,7 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
     with builder.load(engine.artifact(bundle), SessionOptions()) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
         layers, notes = session.layers(), session.notes
-    if failures := lost(parity, bundle.manifest, elsewhere=True):
+    if failures := golden_failures(parity, bundle.manifest, elsewhere=True):
         raise GateFailed(
             f"{engine.path.name} on the golden images: {'; '.join(failures)}",
             hint="the engine was not kept",

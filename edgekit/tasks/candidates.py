@@ -16,7 +16,7 @@ from edgekit.artifact import TensorSpec
 from edgekit.bundle import Bundle
 from edgekit.bundle.folder import EXPORT_AGAIN
 from edgekit.bundle.manifest import Manifest
-from edgekit.bundle.proof import lost
+from edgekit.bundle.proof import golden_failures
 from edgekit.comparison import DEFAULT_GATES, Parity, compare
 from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
 from edgekit.runtimes import find, known, torch
@@ -176,7 +176,7 @@ def open_candidate(
     failures = (
         DEFAULT_GATES["fp32"].failures(parity)
         if subject.runtime == TORCH
-        else lost(parity, bundle.manifest, elsewhere=subject.runtime != CPU)
+        else golden_failures(parity, bundle.manifest, elsewhere=subject.runtime != CPU)
     )
     return Candidate(subject, session, golden.inputs, parity, failures)
 
@@ -223,7 +223,7 @@ def _why_not_torch(manifest: Manifest) -> str | None:
 def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
     """The network of a bundle in PyTorch, with the very weights that the manifest names."""
     from edgekit.runtimes.torch import TorchSession
-    from edgekit.sources.networks import NetworkRequest, open_network
+    from edgekit.sources import NetworkRequest, open_network
 
     m = bundle.manifest
     weights = f"random:{m.weights.seed}" if m.weights.source == "random" else "pretrained"

@@ -14,8 +14,8 @@ from edgekit.runtimes import builders
 from edgekit.runtimes.base import SessionOptions, batches
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
-from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 from edgekit.runtimes.tensorrt.library import device
+from edgekit.runtimes.tensorrt.running.layertimes import layer_times
 from edgekit.tasks.build import audit_of
 
 

@@ -14,10 +14,12 @@ from edgekit.errors import GateFailed, InputError
 from edgekit.files import check_writable
 from edgekit.pipeline import steps
 from edgekit.pipeline.calibration import open_calibration
+from edgekit.pipeline.ladder import PROBE_IMAGES, Ladder
+from edgekit.pipeline.photos import load_images
 from edgekit.progress import Progress
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def quantize_file(
         network = open_network(request)
     with step("calibrate"):
         noise = calib is not None and calib.partition(":")[0] == "random"
-        images = steps.load_images(Path(calib) if calib and not noise else None, network)
+        images = load_images(Path(calib) if calib and not noise else None, network)
         calibration = open_calibration(calib, network.input, images.folder, calib_images)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
@@ -75,15 +77,21 @@ def quantize_file(
                 traced,
                 Path(folder) / "simplified.onnx",
                 17,
-                calibration.choosers[: steps.PROBE_IMAGES],
+                calibration.choosing_images[:PROBE_IMAGES],
             )
         with step("quantize"):
             config = steps.quantization(required, calibrator, rounding)
             final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
         with step("judge"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
-            ladder = steps.Ladder.over(reference, images.pixels[images.places(calibration.judges)])
-            ladder.climb(
-                "int8", final.artifact, step.seconds, required, judges=range(len(ladder.images))
+            ladder = Ladder.over(
+                reference, images.pixels[images.places(calibration.judging_images)]
+            )
+            ladder.add_rung(
+                "int8",
+                final.artifact,
+                step.seconds,
+                required,
+                judging_images=range(len(ladder.images)),
             )
         rung = ladder.rungs[-1]
         if rung.failures:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.bundle import CPU_MODEL, Bundle
-from edgekit.bundle.proof import lost
+from edgekit.bundle.proof import golden_failures
 from edgekit.comparison import Parity
 from edgekit.runtimes.base import SessionOptions
 from edgekit.tasks.sessions import CPU, open_session, run_golden
@@ -52,12 +52,12 @@ def verify(bundle: Bundle, runtime: str = CPU) -> Verification:
             return run_golden(session, golden)
 
     parity = prove(proven=True)
-    failures = lost(parity, bundle.manifest, elsewhere=runtime != CPU)
+    failures = golden_failures(parity, bundle.manifest, elsewhere=runtime != CPU)
     cpu_form = None
     if runtime == CPU and CPU_MODEL in bundle.manifest.files:
         cpu_form = prove(proven=False)
         failures += tuple(
             f"{CPU_MODEL}: {failure}"
-            for failure in lost(cpu_form, bundle.manifest, elsewhere=False)
+            for failure in golden_failures(cpu_form, bundle.manifest, elsewhere=False)
         )
     return Verification(files, (), runtime, parity, cpu_form, failures)

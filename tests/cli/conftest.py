@@ -12,7 +12,7 @@ import pytest
 from edgekit.calib import photos as bundled_photos
 from edgekit.cli.app import execute
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.sources.networks import NetworkRequest
+from edgekit.sources import NetworkRequest
 
 FACTORIES = Path(__file__).with_name("factories.py")
 

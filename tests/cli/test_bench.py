@@ -25,7 +25,7 @@ from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
 from edgekit.runtimes.tensorrt import BuildConfig
-from edgekit.sources.networks import NetworkRequest
+from edgekit.sources import NetworkRequest
 from edgekit.tasks import candidates
 
 from .conftest import FACTORIES, EdgekitCall

@@ -15,8 +15,8 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.bundle.engines import Options, engine_name, engines_of, open_engine
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.runtimes.tensorrt.library import Library, Target
-from edgekit.sources.networks import NetworkRequest
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library
+from edgekit.sources import NetworkRequest
 
 from ..runtimes.tensorrt.cuda_double import CudaDouble
 from ..runtimes.tensorrt.doubles import (
@@ -319,27 +319,27 @@ def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(
 def test_an_engine_is_named_for_all_that_it_depends_on(bundle):
     graph = Bundle.open(bundle).artifact
     there = Library("tensorrt", object(), "10.3.0")
-    base = engine_name(there, Target("sm87", "Orin"), graph, Options())
+    base = engine_name(there, BuildTarget("sm87", "Orin"), graph, Options())
     assert base.startswith(f"tensorrt-10.3.0-sm87-fp16-{graph.sha256[:8]}-") and base.endswith(
         ".engine"
     )
     others = {
         engine_name(
-            Library("tensorrt", object(), "10.3.1"), Target("sm87", "Orin"), graph, Options()
+            Library("tensorrt", object(), "10.3.1"), BuildTarget("sm87", "Orin"), graph, Options()
         ),
-        engine_name(there, Target("sm86", "Orin"), graph, Options()),
-        engine_name(there, Target("sm87", "Orin NX"), graph, Options()),
-        engine_name(there, Target("sm87", "Orin"), graph, Options(dla_core=0)),
-        engine_name(there, Target("sm87", "Orin"), graph, Options(profiles=((1, 1, 1),))),
+        engine_name(there, BuildTarget("sm86", "Orin"), graph, Options()),
+        engine_name(there, BuildTarget("sm87", "Orin NX"), graph, Options()),
+        engine_name(there, BuildTarget("sm87", "Orin"), graph, Options(dla_core=0)),
+        engine_name(there, BuildTarget("sm87", "Orin"), graph, Options(profiles=((1, 1, 1),))),
         engine_name(
             there,
-            Target("sm87", "Orin"),
+            BuildTarget("sm87", "Orin"),
             Bundle.open(bundle).artifact.__class__(**{**vars(graph), "sha256": "0" * 64}),
             Options(),
         ),
     }
     assert len(others) == 6 and base not in others
-    assert engine_name(there, Target("sm87", "Orin"), graph, Options()) == base
+    assert engine_name(there, BuildTarget("sm87", "Orin"), graph, Options()) == base
 
 
 # ---- with a GPU: doubles of TensorRT and CUDA, whose engine computes what ONNX Runtime computes

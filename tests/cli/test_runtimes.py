@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.bundle.proof import lost
+from edgekit.bundle.proof import golden_failures
 from edgekit.calib import photos as bundled_photos
 from edgekit.comparison import Parity
 
@@ -76,8 +76,8 @@ def test_another_runtime_has_to_meet_the_gate(
         update={"golden": manifest.golden.model_copy(update={"sqnr": 51.0})}
     )
     assert manifest.gate.sqnr == 40
-    assert lost(_parity(sqnr), manifest, elsewhere=False) == here
-    found = lost(_parity(sqnr), manifest, elsewhere=True)
+    assert golden_failures(_parity(sqnr), manifest, elsewhere=False) == here
+    found = golden_failures(_parity(sqnr), manifest, elsewhere=True)
     assert len(found) == len(elsewhere)
     assert all(part in whole for part, whole in zip(elsewhere, found, strict=True))
 
@@ -88,8 +88,8 @@ def test_without_a_gate_on_sqnr_another_runtime_has_to_match_the_export(exported
     manifest = manifest.model_copy(
         update={"gate": gate, "golden": manifest.golden.model_copy(update={"sqnr": 20.0})}
     )
-    assert lost(_parity(17.5), manifest, elsewhere=True) == ()
-    assert lost(_parity(16.5), manifest, elsewhere=True) == (
+    assert golden_failures(_parity(17.5), manifest, elsewhere=True) == ()
+    assert golden_failures(_parity(16.5), manifest, elsewhere=True) == (
         "SQNR is 16.5 dB; at least 17.0 dB are needed to match the export",
     )
 
@@ -99,7 +99,9 @@ def test_flips_and_numbers_that_are_none_fail_everywhere(exported: Path, elsewhe
     manifest = Bundle.open(exported).manifest
     assert (
         "4 of 16 golden images flip"
-        in lost(_parity(99, agreeing=12), manifest, elsewhere=elsewhere)[0]
+        in golden_failures(_parity(99, agreeing=12), manifest, elsewhere=elsewhere)[0]
     )
     broken = dataclasses.replace(_parity(99), nonfinite=3)
-    assert lost(broken, manifest, elsewhere=elsewhere) == ("3 outputs are NaN or infinite",)
+    assert golden_failures(broken, manifest, elsewhere=elsewhere) == (
+        "3 outputs are NaN or infinite",
+    )

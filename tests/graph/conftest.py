@@ -13,7 +13,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.artifact import Artifact
-from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.runtimes.base import SessionOptions
@@ -128,10 +128,10 @@ def half(noise):
             if images is None
             else images
         )
-        result = halve(
+        result = to_fp16(
             artifact,
             artifact.path.with_suffix(".half.onnx"),
-            HalfConfig(keep_io, keep),
+            Fp16Config(keep_io, keep),
             observe(artifact, images),
         )
         onnx.checker.check_model(str(result.artifact.path), full_check=True)

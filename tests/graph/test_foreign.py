@@ -19,7 +19,7 @@ from edgekit.graph.io import load
 from edgekit.images import InputSpec
 from edgekit.runtimes import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 F32 = TensorProto.FLOAT
 Dims = tuple[int | str, ...]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.graph.forms.fp16 import HalfConfig, halve
+from edgekit.graph.forms.fp16 import Fp16Config, to_fp16
 from edgekit.graph.observe import observe
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -51,8 +51,8 @@ def test_the_twin_shows_the_overflow_that_onnx_runtime_hides(
     graph = make(*nodes, constants=constants)
     images = np.abs(noise(1, 3, 8, 8)) + 0.5
     assert run(graph, images).max() > 50  # b reaches 1e5 and more
-    bare = halve(
-        graph, tmp_path / "bare.onnx", HalfConfig(), observe(graph, images / 100)
+    bare = to_fp16(
+        graph, tmp_path / "bare.onnx", Fp16Config(), observe(graph, images / 100)
     )  # images too dim to see it
     assert bare.kept == ()
     assert np.isfinite(run(bare.artifact, images)).all()
@@ -182,7 +182,7 @@ def test_a_value_without_a_type_is_an_error(make, op, noise, tmp_path):
     del proto.graph.value_info[:]
     onnx.save(proto, str(graph.path))
     with pytest.raises(BadNetwork, match="does not say of what type h is"):
-        halve(graph, tmp_path / "half.onnx", HalfConfig(), observe(graph, noise(1, 3, 8, 8)))
+        to_fp16(graph, tmp_path / "half.onnx", Fp16Config(), observe(graph, noise(1, 3, 8, 8)))
 
 
 # ---- the twin

@@ -190,7 +190,7 @@ SCRIPT = """
 import sys, torch, numpy as np
 from pathlib import Path
 from torch import nn
-from edgekit.graph.forms.fp16 import HalfConfig, halve
+from edgekit.graph.forms.fp16 import Fp16Config, to_fp16
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
@@ -202,7 +202,7 @@ def hashes(folder):
     x = np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)
     traced = trace(net, folder / "a.onnx", TraceConfig((3, 12, 12), None))
     simple, _ = simplify(traced, folder / "b.onnx", SimplifyConfig(), x)
-    half = halve(simple, folder / "c.onnx", HalfConfig(), observe(simple, x))
+    half = to_fp16(simple, folder / "c.onnx", Fp16Config(), observe(simple, x))
     return f"{traced.sha256} {simple.sha256} {half.artifact.sha256}"
 """
 

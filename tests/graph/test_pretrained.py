@@ -17,7 +17,7 @@ from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import PreparedImages
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 
 def outputs(artifact, images):
@@ -41,7 +41,7 @@ def mobilenet(tmp_path_factory):
 
 def parity_of_twin(mobilenet, folder):
     simple, seen, images, expected = mobilenet
-    result = half.halve(simple, folder / "half.onnx", half.HalfConfig(), seen)
+    result = half.to_fp16(simple, folder / "half.onnx", half.Fp16Config(), seen)
     assert result.kept == ()
     onnx.checker.check_model(str(result.artifact.path), full_check=True)
     return compare(

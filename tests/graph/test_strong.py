@@ -16,8 +16,8 @@ from edgekit.calib import photos
 from edgekit.comparison import compare
 from edgekit.errors import BadNetwork
 from edgekit.graph.forms.float_weights import write_float_weights
-from edgekit.graph.forms.fp16 import HalfConfig, rounding_twin
-from edgekit.graph.forms.strongly_typed import strengthen
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
@@ -27,7 +27,7 @@ from edgekit.quantization import QuantizeConfig, quantize
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 needs_rtx = pytest.mark.skipif(
     find_spec("tensorrt_rtx") is None,
@@ -92,10 +92,10 @@ def build(make):
 def strong(noise):
     def convert(artifact, images=None, *, keep=(), keep_io=True):
         images = noise(*artifact.inputs[0].shape) if images is None else images
-        result = strengthen(
+        result = to_strongly_typed(
             artifact,
             artifact.path.with_suffix(".strong.onnx"),
-            HalfConfig(keep_io, keep),
+            Fp16Config(keep_io, keep),
             observe(artifact, images),
         )
         onnx.checker.check_model(str(result.artifact.path), full_check=True)
@@ -360,7 +360,9 @@ def mobilenet(tmp_path_factory):
         simple,
         int8,
         images[10:],
-        strengthen(int8, folder / "strong.onnx", HalfConfig(), observe(int8, images[:10])).artifact,
+        to_strongly_typed(
+            int8, folder / "strong.onnx", Fp16Config(), observe(int8, images[:10])
+        ).artifact,
     )
 
 
@@ -414,7 +416,8 @@ def test_the_same_graph_gives_the_same_bytes(mobilenet, tmp_path):
     _, int8, images, _ = mobilenet
     seen = observe(int8, images[:2])
     first, second = (
-        strengthen(int8, tmp_path / f"{i}.onnx", HalfConfig(), seen).artifact for i in range(2)
+        to_strongly_typed(int8, tmp_path / f"{i}.onnx", Fp16Config(), seen).artifact
+        for i in range(2)
     )
     assert first.path.read_bytes() == second.path.read_bytes()
 

@@ -8,8 +8,8 @@ import pytest
 from edgekit.artifact import Carrier
 from edgekit.errors import BadNetwork
 from edgekit.graph.alignment import Alignment, alignments, record
-from edgekit.graph.forms.fp16 import HalfConfig
-from edgekit.graph.forms.strongly_typed import strengthen
+from edgekit.graph.forms.fp16 import Fp16Config
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.layerwise.graph_values import GraphTaps
@@ -111,10 +111,10 @@ def test_values_that_are_put_in_take_the_place_of_what_was_computed(quantized, t
 
 def test_the_strong_form_keeps_every_name(quantized, taps, noise, tmp_path):
     names = set(taps(quantized).taps)
-    result = strengthen(
+    result = to_strongly_typed(
         quantized,
         tmp_path / "strong.onnx",
-        HalfConfig(keep=("c",)),
+        Fp16Config(keep=("c",)),
         observe(quantized, noise(1, 3, 8, 8)),
     )
     opened = taps(result.artifact)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from edgekit.latency.statistics import ratio_by_block
-from edgekit.latency.verdict import Candidate, verdict
+from edgekit.latency.verdict import Contender, verdict
 
 
-def measured(factor: float, seed: int, **rest) -> Candidate:
+def measured(factor: float, seed: int, **rest) -> Contender:
     """Seven turns of 30 runs about ``factor`` ms with 0.2 % noise."""
     numbers = factor * np.random.default_rng(seed).normal(1.0, 0.002, (7, 30))
-    return Candidate(tuple(map(tuple, numbers)), **rest)
+    return Contender(tuple(map(tuple, numbers)), **rest)
 
 
 FP16 = measured(1.0, 0, reformats=2)
@@ -67,4 +67,4 @@ def test_neither_ships_where_both_miss():
 
 def test_unequal_turns_are_refused():
     with pytest.raises(ValueError, match="blocks"):
-        verdict(FP16, Candidate(FP16.blocks[:-1]))
+        verdict(FP16, Contender(FP16.blocks[:-1]))

@@ -18,8 +18,8 @@ from edgekit.artifact import Artifact
 from edgekit.calib import photos
 from edgekit.errors import InputError
 from edgekit.graph.forms import fp16 as half
-from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
-from edgekit.graph.forms.strongly_typed import strengthen
+from edgekit.graph.forms.cpu_int8 import to_cpu_int8
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.graph.opset import convert
@@ -31,7 +31,7 @@ from edgekit.layerwise.graph_values import GraphTaps
 from edgekit.quantization import QuantizeConfig, quantize
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 LAYERS = (
     "features.2.conv.0.0/Conv",
@@ -279,8 +279,8 @@ def test_the_first_overflow_is_found_in_fp16(simple, find, images, tmp_path, mon
 
     graph = changed(simple, tmp_path / "hot.onnx", hot)
     monkeypatch.setattr(half, "nodes_to_keep", lambda model, asked, ranges: ())
-    halved = half.halve(
-        graph, tmp_path / "half.onnx", half.HalfConfig(), observe(graph, images[:2])
+    halved = half.to_fp16(
+        graph, tmp_path / "half.onnx", half.Fp16Config(), observe(graph, images[:2])
     ).artifact
     found = find(graph, halved)
     assert (
@@ -297,8 +297,8 @@ def test_the_first_overflow_is_found_in_fp16(simple, find, images, tmp_path, mon
 
 
 def test_fp16_is_read_through_its_twin(simple, find, images, tmp_path):
-    halved = half.halve(
-        simple, tmp_path / "half.onnx", half.HalfConfig(), observe(simple, images[:2])
+    halved = half.to_fp16(
+        simple, tmp_path / "half.onnx", half.Fp16Config(), observe(simple, images[:2])
     ).artifact
     found = find(simple, halved)
     assert len(found.layers) == 101 and all(
@@ -350,16 +350,14 @@ def test_a_coarse_int8_weight_is_found_among_what_int8_costs(int8, simple, find,
 
 def test_every_form_of_int8_lies_over_the_float_graph(int8, simple, find, images, tmp_path):
     plain = {row.name: row for row in find(simple, int8).layers}
-    strong = strengthen(
-        int8, tmp_path / "strong.onnx", half.HalfConfig(), observe(int8, images[:2])
+    strong = to_strongly_typed(
+        int8, tmp_path / "strong.onnx", half.Fp16Config(), observe(int8, images[:2])
     ).artifact
     found = {row.name: row for row in find(simple, strong).layers}
     assert found.keys() == plain.keys() and all(
         row.own > min(plain[name].own - 3, 35) for name, row in found.items()
     )
-    cpu = {
-        row.name: row for row in find(simple, write_cpu_dialect(int8, tmp_path / "cpu.onnx")).layers
-    }
+    cpu = {row.name: row for row in find(simple, to_cpu_int8(int8, tmp_path / "cpu.onnx")).layers}
     shared = cpu.keys() & plain.keys()
     assert len(shared) > 50 and all(
         cpu[name].sqnr == pytest.approx(plain[name].sqnr, abs=2) for name in shared
@@ -371,8 +369,8 @@ def test_every_form_of_int8_lies_over_the_float_graph(int8, simple, find, images
     reason="tensorrt_rtx is not installed: pip install 'edgekit[rtx]'",
 )
 def test_tensorrt_builds_the_graphs_whose_values_are_outputs(int8, images, tmp_path):
-    strong = strengthen(
-        int8, tmp_path / "strong.onnx", half.HalfConfig(), observe(int8, images[:2])
+    strong = to_strongly_typed(
+        int8, tmp_path / "strong.onnx", half.Fp16Config(), observe(int8, images[:2])
     ).artifact
     built = []
 

@@ -32,8 +32,8 @@ def tensors(paths: Iterable[Path]) -> set[bytes]:
 def roles_of(calibration: Calibration) -> tuple[set[bytes], set[bytes], set[bytes]]:
     """What each role sees, checked to be disjoint and as many as is said."""
     ranged = {image.tobytes() for image in calibration}
-    chose = {image.tobytes() for image in calibration.choosers}
-    judged = tensors(calibration.judges)
+    chose = {image.tobytes() for image in calibration.choosing_images}
+    judged = tensors(calibration.judging_images)
     assert not ranged & chose and not ranged & judged and not chose & judged
     counts = (calibration.entry.count, calibration.choosing.count, calibration.judging.count)
     assert counts == (len(ranged), len(chose), len(judged))
@@ -93,7 +93,7 @@ def test_too_few_judges_are_said(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[: ENOUGH_JUDGES - 1])
     others = folder_of(tmp_path / "others", bundled_photos()[30:60])
     few = open_calibration(str(others), SPEC, ImageFolder.open(mine))
-    assert len(few.judges) == ENOUGH_JUDGES - 1 and any(
+    assert len(few.judging_images) == ENOUGH_JUDGES - 1 and any(
         "not judged" in advice.message for advice in few.advice
     )
     shutil.copy(bundled_photos()[ENOUGH_JUDGES], mine)

@@ -19,7 +19,7 @@ from edgekit.pipeline import steps
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.reports import Report
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
-from edgekit.sources.networks import NetworkRequest
+from edgekit.sources import NetworkRequest
 from edgekit.tasks.classify import classify
 from edgekit.tasks.verify import verify
 
@@ -106,7 +106,7 @@ def test_golden_outputs_are_the_references(exported: tuple[Report, Bundle]) -> N
     """The outputs in the bundle are torch's own for the very images in the bundle."""
     import torch
 
-    from edgekit.sources.networks import open_network
+    from edgekit.sources import open_network
 
     _, bundle = exported
     golden = bundle.golden()

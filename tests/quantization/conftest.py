@@ -19,7 +19,7 @@ from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models.mobilenetv2 import ConvBNReLU6, InvertedResidual
 from edgekit.quantization.equalize import find_groups, scale_group
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.placement import Placement, place
 
 
@@ -102,7 +102,7 @@ def skewed(mobilenet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Art
 
 
 def placed(model: ir.Model, kept: frozenset[str] = frozenset()) -> Placement:
-    network = Network(model)
+    network = TorchGraph(model)
     shape = tuple(int(size) for size in model.graph.inputs[0].shape)  # type: ignore[union-attr]
     with torch.inference_mode():
         values = network.run(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
 from edgekit.quantization.equalize import ChannelStatistics, equalize, find_groups
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import channel_gradients, price_grids
 from edgekit.quantization.pipeline import QuantizeConfig, quantize
 from edgekit.quantization.placement import Placement
@@ -20,7 +20,7 @@ from tests.quantization.conftest import placed
 
 
 def statistics(
-    network: Network, placement: Placement, photos: NDArray[np.float32]
+    network: TorchGraph, placement: Placement, photos: NDArray[np.float32]
 ) -> dict[str, ChannelStatistics]:
     values = list(dict.fromkeys((*placement.values, *(layer.output for layer in placement.layers))))
     gradients = channel_gradients(network, values, photos[:4])
@@ -45,10 +45,10 @@ def statistics(
 @pytest.fixture(scope="module")
 def networks(
     skewed: Artifact, photos: NDArray[np.float32]
-) -> tuple[Network, Network, Placement, float]:
+) -> tuple[TorchGraph, TorchGraph, Placement, float]:
     model = load(skewed.path)
     placement = placed(model)
-    network = Network(model)
+    network = TorchGraph(model)
 
     def price(grids: Mapping[str, Sequence[ChannelGrid]]) -> dict[str, NDArray[np.float64]]:
         return price_grids(network, placement, photos[40:48], grids)
@@ -61,17 +61,17 @@ def networks(
         "a skewed residual stream was not scaled"
     )
     assert all(d.error <= 1 for d in done)
-    after = Network(equal).constants
+    after = TorchGraph(equal).constants
     moved = max(
         float((after[name] - weight).abs().max())
         for name, weight in network.constants.items()
         if name in after
     )
-    return network, Network(equal), placement, moved
+    return network, TorchGraph(equal), placement, moved
 
 
 def test_the_function_is_preserved_in_float(
-    networks: tuple[Network, Network, Placement, float], photos: NDArray[np.float32]
+    networks: tuple[TorchGraph, TorchGraph, Placement, float], photos: NDArray[np.float32]
 ) -> None:
     network, equal, _, moved = networks
     before, after = logits_of(network, photos[8:]), logits_of(equal, photos[8:])
@@ -80,7 +80,7 @@ def test_the_function_is_preserved_in_float(
 
 
 def test_it_is_preserved_where_channels_wake_that_calibration_never_saw_awake(
-    networks: tuple[Network, Network, Placement, float], photos: NDArray[np.float32]
+    networks: tuple[TorchGraph, TorchGraph, Placement, float], photos: NDArray[np.float32]
 ) -> None:
     network, equal, _, _ = networks
     wild = [np.ascontiguousarray(-photo[:, ::-1]) * np.float32(1.4) for photo in photos[8:40]]
@@ -117,7 +117,7 @@ def test_what_clips_channels_on_other_images_is_not_scaled(
             for value, those in grids.items()
         }
 
-    done = equalize(model, placement, statistics(Network(model), placement, photos), price)[1]
+    done = equalize(model, placement, statistics(TorchGraph(model), placement, photos), price)[1]
     bounded = [d for d in done if np.isfinite(d.group.bound)]
     assert len(bounded) > 5
     assert all(d.strength == 0 for d in bounded)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.learn import (
     BATCH,
     FEWEST_PASSES,
@@ -36,7 +36,7 @@ PASSED = 24 * BATCH
 
 
 class Start(NamedTuple):
-    network: Network
+    network: TorchGraph
     placement: Placement
     grids: Mapping[str, Grid]
     weights: Weights
@@ -65,7 +65,7 @@ def start(mobilenet: Artifact, photos: NDArray[np.float32]) -> Start:
     gives: something is left to learn.
     """
     model = load(mobilenet.path)
-    network, placement, images = Network(model), placed(model), list(photos[:24])
+    network, placement, images = TorchGraph(model), placed(model), list(photos[:24])
     largest = dict.fromkeys(placement.values, 0.0)
     with torch.inference_mode():
         for image in images:
@@ -115,16 +115,16 @@ def learnt(start: Start, photos: NDArray[np.float32]) -> Learnt:
 def test_it_comes_nearer_on_photos_that_had_no_part_in_it(
     start: Start, learnt: Learnt, photos: NDArray[np.float32]
 ) -> None:
-    judges = photos[40:]
-    reference = logits_of(start.network, judges)
+    unseen = photos[40:]
+    reference = logits_of(start.network, unseen)
 
     def reached(grids: Mapping[str, Grid], weights: Weights) -> float:
-        network = Network.__new__(Network)
+        network = TorchGraph.__new__(TorchGraph)
         network.__dict__.update(
             start.network.__dict__,
             constants=rounded_constants(start.network, start.placement, weights),
         )
-        return fidelity(reference, logits_of(network, judges, start.placement.edges, grids)).sqnr
+        return fidelity(reference, logits_of(network, unseen, start.placement.edges, grids)).sqnr
 
     before, after = reached(start.grids, start.weights), reached(learnt.grids, learnt.weights)
     assert after > before + 3.0  # dB

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edgekit.quantization.mixed import LEAST_RISE, MOST_FRUITLESS, Fallback, Gate, Limits, choose
+from edgekit.quantization.mixed import (
+    LEAST_RISE,
+    MOST_FRUITLESS,
+    Fallback,
+    Limits,
+    Requirement,
+    choose,
+)
 from edgekit.quantization.sensitivity import LayerSensitivity, Sensitivity
 from edgekit.quantization.twin import Fidelity
 
-UNMET = Gate(agreement=0.0, sqnr=60.0)
+UNMET = Requirement(agreement=0.0, sqnr=60.0)
 
 
 def reaching(sqnr: float) -> Fidelity:
@@ -18,7 +25,7 @@ def reaching(sqnr: float) -> Fidelity:
 def chosen(
     alone: Mapping[str, float],
     gains: Mapping[str, float],
-    gate: Gate = UNMET,
+    gate: Requirement = UNMET,
     limits: Limits | None = None,
 ) -> Fallback:
     """What is chosen where layers reach ``alone`` dB by themselves, each 5 % of the network, and
@@ -49,7 +56,7 @@ def test_a_layer_that_gains_nothing_beside_the_others_stays_int8() -> None:
 
 def test_no_more_are_taken_than_the_gate_asks_or_the_limits_allow() -> None:
     alone, gains = {"a": 23, "b": 22, "c": 21}, {"a": 2, "b": 2, "c": 2}
-    assert [k.layer for k in chosen(alone, gains, Gate(0.0, 23.5)).kept] == ["a", "b"]
+    assert [k.layer for k in chosen(alone, gains, Requirement(0.0, 23.5)).kept] == ["a", "b"]
     assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06)).kept] == []
     assert [k.layer for k in chosen(alone, gains, limits=Limits(macs=0.06, weights=1.0)).kept] == [
         "a"
@@ -61,7 +68,7 @@ def counting(agreement: float, expected: float, sqnr: float = 20.0) -> Fidelity:
 
 
 def kept_until(
-    gate: Gate, all_int8: Fidelity, after: Callable[[int], Fidelity], layers: int = 30
+    gate: Requirement, all_int8: Fidelity, after: Callable[[int], Fidelity], layers: int = 30
 ) -> Fallback:
     """What is chosen among equal layers, each 1 % of the network, where ``after`` tells what so
     many in float reach.
@@ -83,7 +90,7 @@ def test_what_is_counted_decides_where_more_is_expected() -> None:
     """The margins promise 0.99 from the start; the count says 0.92, and 0.95 from five
     layers on.
     """
-    gate = Gate(agreement=0.95)
+    gate = Requirement(agreement=0.95)
     fallback = kept_until(
         gate,
         counting(0.92, 0.99),
@@ -95,7 +102,7 @@ def test_what_is_counted_decides_where_more_is_expected() -> None:
 
 
 def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
-    gate = Gate(agreement=0.95)
+    gate = Requirement(agreement=0.95)
     fallback = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 100))
     assert len(fallback.kept) == 3 and fallback.met
     short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + 0.0025 * kept))
@@ -108,7 +115,7 @@ def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
 
 def test_no_layer_returns_that_would_break_the_count() -> None:
     fallback = kept_until(
-        Gate(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100)
+        Requirement(0.95), counting(0.96, 0.94), lambda kept: counting(0.94, 0.94 + kept / 100)
     )
     assert fallback.kept == () and fallback.met
 
@@ -128,7 +135,7 @@ def test_layers_are_tried_until_the_gate_is_met() -> None:
         Sensitivity(tuple(rows), reaching(20), 8),
         counting(0.92, 0.99),
         evaluate,
-        Gate(0.95),
+        Requirement(0.95),
         Limits(),
     )
     assert [k.layer for k in fallback.kept] == ["35"] and fallback.met and len(tried) == 36
@@ -146,6 +153,6 @@ def test_the_wish_for_safety_ends_where_layer_after_layer_gains_nothing() -> Non
         LayerSensitivity(f"{i:02}", reaching(21.0), reaching(20), 0.01, 0.001) for i in range(40)
     ]
     fallback = choose(
-        Sensitivity(tuple(rows), reaching(20), 8), met, evaluate, Gate(0.95), Limits()
+        Sensitivity(tuple(rows), reaching(20), 8), met, evaluate, Requirement(0.95), Limits()
     )
     assert fallback.kept == () and fallback.met and len(calls) == MOST_FRUITLESS

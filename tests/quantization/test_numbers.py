@@ -16,7 +16,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load
 from edgekit.quantization import moments, ranges, rounding, sensitivity
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_grids
 from edgekit.quantization.observe import BINS, ValueStatistics, observe
 from edgekit.quantization.twin import Grid, fidelity, logits_of
@@ -154,7 +154,7 @@ def test_layers_of_too_many_inputs_are_rounded_to_the_nearest(
     mobilenet: Artifact, photos: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(mobilenet.path)
-    network, placement = Network(model), placed(model)
+    network, placement = TorchGraph(model), placed(model)
     grids = {value: Grid(0.1) for value in placement.values}
     most = 100**2
     monkeypatch.setattr(moments, "BYTES_AT_ONCE", 4 * most)
@@ -210,7 +210,7 @@ def test_bias_correction_takes_the_mean_back(
     mobilenet: Artifact, photos: NDArray[np.float32]
 ) -> None:
     model = load(mobilenet.path)
-    network, placement = Network(model), placed(model)
+    network, placement = TorchGraph(model), placed(model)
     grids = {value: Grid(0.1) for value in placement.values}
     reference = logits_of(network, photos[:16])
     reached = []
@@ -218,7 +218,7 @@ def test_bias_correction_takes_the_mean_back(
         weights = round_weights(
             network, placement, grids, list(photos[16:40]), mode="nearest", correct_bias=correct
         )
-        twin = Network(model)
+        twin = TorchGraph(model)
         twin.constants = rounded_constants(network, placement, weights)
         reached.append(fidelity(reference, logits_of(twin, photos[:16])).sqnr)
     assert reached[1] > reached[0] + 1
@@ -230,7 +230,7 @@ def test_prices_are_the_logit_error_of_a_linear_network() -> None:
         "y = MatMul(a, w) }"
     )
     model = with_weights(graph(text), v=(16, 16), w=(16, 16))
-    network, placement = Network(model), placed(model)
+    network, placement = TorchGraph(model), placed(model)
     images = [np.random.default_rng(i).standard_normal(16).astype(np.float32) for i in range(200)]
     grids = {"a": [Grid(0.5), Grid(0.1)]}
     prices = price_grids(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.quantization.execute import Network
+from edgekit.quantization.execute import TorchGraph
 
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
@@ -108,7 +108,7 @@ def test_an_operator_is_onnx_runtimes(
     expected = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     ).run(None, {"x": x})[0]
-    network = Network(ir.from_proto(model))
+    network = TorchGraph(ir.from_proto(model))
     assert network.differentiable
     with torch.inference_mode():
         np.testing.assert_allclose(
@@ -128,11 +128,11 @@ def test_a_reshape_that_holds_the_batch_is_that_of_one_image() -> None:
     ):
         model = _one("Reshape", "x s", {"s": np.array(target, np.int64)}, {}, (4, 4, 8, 6))
         assert (
-            Network(ir.from_proto(model)).run(np.zeros((4, 8, 6), np.float32))["y"].shape
+            TorchGraph(ir.from_proto(model)).run(np.zeros((4, 8, 6), np.float32))["y"].shape
             == expected
         )
     model = _one("Reshape", "x s", {"s": np.array([1, 17, 4], np.int64)}, {}, (1, 17, 2, 2))
-    assert Network(ir.from_proto(model)).resume({"x": torch.zeros(17, 1, 4)}, 0)["y"].shape == (
+    assert TorchGraph(ir.from_proto(model)).resume({"x": torch.zeros(17, 1, 4)}, 0)["y"].shape == (
         1,
         17,
         4,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, BadWeights, InputError
-from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 from edgekit.graph.io import load, save
-from edgekit.quantization import Gate, GateNotMet, QuantizeConfig, QuantizeResult, quantize
+from edgekit.quantization import GateNotMet, QuantizeConfig, QuantizeResult, Requirement, quantize
 from edgekit.quantization.check import check_foreign_int8
 from edgekit.quantization.twin import fidelity
 from edgekit.runtimes.base import SessionOptions, run_batches
@@ -117,7 +117,7 @@ def test_centred_grids_drop_the_activation_and_keep_the_numbers(
 def test_the_cpu_dialect_computes_the_same_in_integers(
     quantized: QuantizeResult, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    dialect = write_cpu_dialect(quantized.artifact, tmp_path / "net.cpu.onnx")
+    dialect = to_cpu_int8(quantized.artifact, tmp_path / "net.cpu.onnx")
     model = load(dialect.path)
     kinds = [node.op_type for node in model.graph]
     assert "Relu" not in kinds and "Gemm" not in kinds and "MatMulIntegerToFloat" in kinds
@@ -144,7 +144,7 @@ def test_shares_are_judged_by_their_logits(
         model.graph.append(node)
         model.graph.outputs[0] = scores
     shares = save(model, tmp_path / "shares.onnx", "fp32")
-    config = QuantizeConfig("mse", "nearest", gate=Gate(0.5))
+    config = QuantizeConfig("mse", "nearest", gate=Requirement(0.5))
     plain, behind = (
         quantize(a, tmp_path / f"{i}.onnx", config, photos[:24])
         for i, a in enumerate((mobilenet, shares))
@@ -171,7 +171,11 @@ def test_the_gate_takes_layers_back_to_float_and_names_them(
     plain = QuantizeConfig("max", "nearest", equalize=False, centre=False, fallback=False)
     before = quantize(mobilenet, tmp_path / "plain.onnx", plain, photos[:24]).report.reached.sqnr
     config = replace(
-        plain, fallback=True, gate=Gate(0.5, sqnr=before + 1), macs_limit=1.0, weights_limit=1.0
+        plain,
+        fallback=True,
+        gate=Requirement(0.5, sqnr=before + 1),
+        macs_limit=1.0,
+        weights_limit=1.0,
     )
     result = quantize(mobilenet, tmp_path / "mixed.onnx", config, photos[:24])
     kept = result.report.fallback.kept
@@ -188,7 +192,7 @@ def test_a_gate_that_cannot_be_met_says_what_was_reached(
     mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
     config = QuantizeConfig(
-        "max", "nearest", equalize=False, gate=Gate(0.95, sqnr=90), macs_limit=0.01
+        "max", "nearest", equalize=False, gate=Requirement(0.95, sqnr=90), macs_limit=0.01
     )
     with pytest.raises(GateNotMet, match="reached") as caught:
         quantize(mobilenet, tmp_path / "net.onnx", config, photos[:12])
@@ -335,7 +339,7 @@ def test_a_channel_that_is_all_but_dead_keeps_its_layer_in_integers(tmp_path: Pa
     result = quantize(
         artifact, tmp_path / "int8.onnx", replace(ALL_INT8, rounding="nearest"), images
     )
-    cpu = write_cpu_dialect(result.artifact, tmp_path / "cpu.onnx")
+    cpu = to_cpu_int8(result.artifact, tmp_path / "cpu.onnx")
     biases = {
         node.inputs[2].producer().op_type for node in load(cpu.path).graph if node.op_type == "Conv"
     }  # type: ignore[union-attr]

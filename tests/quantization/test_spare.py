@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgekit.graph.alignment import alignments
-from edgekit.quantization.execute import Network
-from edgekit.quantization.spare import Lane, assign_copies, find_lanes, share_spare_channels
+from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.spare import Chain, assign_copies, find_chains, share_spare_channels
 from edgekit.quantization.twin import Grid, fidelity, logits_of
 from tests.quantization.conftest import graph, with_weights
 from tests.quantization.test_placement import placed
@@ -38,7 +38,7 @@ def weights(model: ir.Model, name: str) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def lane() -> ir.Model:
+def chain() -> ir.Model:
     """Three dead channels, which hold 0.5 and give their reader 0.25, and one whose differences are
     amplified.
     """
@@ -59,9 +59,9 @@ def images() -> list[NDArray[np.float32]]:
     return list(np.random.default_rng(0).standard_normal((12, 16, 12, 12)).astype(np.float32))
 
 
-def test_a_lane_goes_from_one_mixing_layer_to_the_next(lane: ir.Model) -> None:
-    (found,) = find_lanes(lane, placed(lane))
-    assert isinstance(found, Lane)
+def test_a_chain_goes_from_one_mixing_layer_to_the_next(chain: ir.Model) -> None:
+    (found,) = find_chains(chain, placed(chain))
+    assert isinstance(found, Chain)
     assert (
         [maker.name for maker in found.makers] == ["a", "c"]
         and found.reader.name == "f"
@@ -82,26 +82,26 @@ def test_a_lane_goes_from_one_mixing_layer_to_the_next(lane: ir.Model) -> None:
     ],
     ids=["read twice", "padded reader", "not channel by channel"],
 )
-def test_what_is_no_lane(text: str) -> None:
+def test_what_is_no_chain(text: str) -> None:
     shapes = SHAPES | {"w": (24, 16, 3, 3) if "float[24,16,3,3]" in text else (24, 16, 1, 1)}
     model = with_weights(graph(text), **shapes)
-    assert not find_lanes(model, placed(model))
+    assert not find_chains(model, placed(model))
 
 
 def test_the_float_function_stays_and_its_rounding_costs_less(
-    lane: ir.Model, images: list[NDArray[np.float32]]
+    chain: ir.Model, images: list[NDArray[np.float32]]
 ) -> None:
-    placement = placed(lane)
-    network = Network(lane)
+    placement = placed(chain)
+    network = TorchGraph(chain)
     reference = logits_of(network, images)
     grids = {"b": Grid(6 / 127)}
-    before = weights(lane, "v")
+    before = weights(chain, "v")
     shared, (done,) = share_spare_channels(
-        lane, placement, {value: Grid(6 / 127) for value in placement.values}, images
+        chain, placement, {value: Grid(6 / 127) for value in placement.values}, images
     )
     assert set(done.sources) == set(DEAD) and SHARP in done.sources.values() and done.error < 0.5
-    assert np.array_equal(weights(lane, "v"), before)  # the graph that was given is left alone
-    after = Network(shared)
+    assert np.array_equal(weights(chain, "v"), before)  # the graph that was given is left alone
+    after = TorchGraph(shared)
     assert fidelity(reference, logits_of(after, images)).sqnr > 80
     alone = {edge: value for edge, value in placement.edges.items() if value == "b"}
     plain, finer = (
@@ -111,14 +111,14 @@ def test_the_float_function_stays_and_its_rounding_costs_less(
 
 
 def test_values_still_lie_over_the_float_graph(
-    lane: ir.Model, images: list[NDArray[np.float32]]
+    chain: ir.Model, images: list[NDArray[np.float32]]
 ) -> None:
-    placement = placed(lane)
+    placement = placed(chain)
     shared, _ = share_spare_channels(
-        lane, placement, {value: Grid(6 / 127) for value in placement.values}, images
+        chain, placement, {value: Grid(6 / 127) for value in placement.values}, images
     )
     names = ("a", "b", "c", "e")
-    ours, theirs = (Network(model).run(images[0], keep=names) for model in (shared, lane))
+    ours, theirs = (TorchGraph(model).run(images[0], keep=names) for model in (shared, chain))
     found = alignments(shared)
     for name in names:
         frame, offset = found[name], 20 * 6 / 127

@@ -17,7 +17,7 @@ from edgekit.machine.environment import X86
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.runtimes import onnxruntime as cpu
 from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.sources.networks import NetworkRequest
+from edgekit.sources import NetworkRequest
 
 FORMS = (MODEL, CPU_MODEL, STRONG_MODEL)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgekit.errors import BadNetwork, BadWeights, EdgekitError, InputError, UnknownNetwork
-from edgekit.sources.networks import NetworkRequest, imagenet_labels, open_network, read_labels
+from edgekit.sources import NetworkRequest, imagenet_labels, open_network, read_labels
 
 FACTORIES = Path(__file__).parents[1] / "cli" / "factories.py"
 

@@ -1,4 +1,4 @@
-"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, halve, build a
+"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, to_fp16, build a
 plan.
 
 One variant of every structure is taken here: each builder, each kind of block, each number of
@@ -25,7 +25,7 @@ from torch import nn
 
 from edgekit.artifact import Artifact
 from edgekit.comparison import DEFAULT_GATES, compare
-from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
@@ -140,8 +140,8 @@ def exported(
         torch_fp16 = in_half(network, photos)
     traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
     simplified, notes = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
-    half = halve(
-        simplified, folder / "half.onnx", HalfConfig(), observe(simplified, photos)
+    half = to_fp16(
+        simplified, folder / "half.onnx", Fp16Config(), observe(simplified, photos)
     ).artifact
     twin = rounding_twin(half, folder / "twin.onnx")
     yield Exported(

@@ -35,10 +35,10 @@ from torch import nn
 
 from edgekit.artifact import Artifact
 from edgekit.comparison import compare
-from edgekit.graph.forms.cpu_int8 import write_cpu_dialect
+from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 from edgekit.graph.forms.float_weights import write_float_weights
-from edgekit.graph.forms.fp16 import HalfConfig, halve, rounding_twin
-from edgekit.graph.forms.strongly_typed import strengthen
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
@@ -207,9 +207,11 @@ def quantized(
     traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
     simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
     int8 = quantize(simplified, folder / "int8.onnx", CONFIG, photos, photos[:1]).artifact
-    strong = strengthen(int8, folder / "strong.onnx", HalfConfig(), observe(int8, photos)).artifact
+    strong = to_strongly_typed(
+        int8, folder / "strong.onnx", Fp16Config(), observe(int8, photos)
+    ).artifact
     twin = rounding_twin(strong, folder / "twin.onnx")
-    cpu = write_cpu_dialect(int8, folder / "int8.cpu.onnx")
+    cpu = to_cpu_int8(int8, folder / "int8.cpu.onnx")
     yield Quantized(
         variant,
         network,
@@ -523,10 +525,10 @@ def test_tensorrt_rtx_builds_one_plan_for_all(quantized: Quantized, form: str) -
 @needs_parser86
 def test_tensorrt_8_parses_the_forms_that_are_meant_for_it(quantized: Quantized) -> None:
     folder = quantized.folder
-    fp16 = halve(
+    fp16 = to_fp16(
         quantized.simplified,
         folder / "fp16.onnx",
-        HalfConfig(),
+        Fp16Config(),
         observe(quantized.simplified, quantized.photos),
     ).artifact
     shipped = write_float_weights(quantized.int8, folder / "int8.float.onnx")

@@ -18,7 +18,7 @@ from edgekit.models import create_model
 from edgekit.models.pretrained.download import SHIPPED, fetch, file_digest
 from edgekit.models.pretrained.weights import WEIGHTS
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.sources.networks import NetworkRequest
+from edgekit.sources import NetworkRequest
 from edgekit.tasks.classify import classify
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from edgekit.cli.options import (
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
-    from edgekit.artifact import Precision
+    from edgekit.artifact import PrecisionName
     from edgekit.runtimes.tensorrt import BuildConfig, Builder
 
 
@@ -124,7 +124,7 @@ def command(
     Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
     something is missing here.
     """
-    from edgekit.sources.networks import NetworkRequest
+    from edgekit.sources import NetworkRequest
 
     chosen = _precision(fp16, int8, precision)
     _check_applies(chosen, "fp16", {"--half-io": half_io or None})
@@ -215,7 +215,9 @@ def _engine(
     )
 
 
-def _check_applies(chosen: Precision, wanted: Precision, options: Mapping[str, object]) -> None:
+def _check_applies(
+    chosen: PrecisionName, wanted: PrecisionName, options: Mapping[str, object]
+) -> None:
     """
     Raises:
         InputError: one of these options was given, and the precision is not the one that it is for.
@@ -228,8 +230,8 @@ def _check_applies(chosen: Precision, wanted: Precision, options: Mapping[str, o
             )
 
 
-def _precision(fp16: bool, int8: bool, precision: str | None) -> Precision:
-    known: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+def _precision(fp16: bool, int8: bool, precision: str | None) -> PrecisionName:
+    known: dict[str, PrecisionName] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     if precision is not None and precision not in known:
         raise InputError(f"--precision {precision} is unknown", hint=f"one of {', '.join(known)}")
     asked = {

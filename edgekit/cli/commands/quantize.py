@@ -43,7 +43,7 @@ def command(
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
     from edgekit.reports.plain import plain
     from edgekit.reports.table import parity_cells
-    from edgekit.sources.networks import NetworkRequest
+    from edgekit.sources import NetworkRequest
     from edgekit.tasks.quantize import quantize_file
 
     if model.suffix.lower() != ".onnx":

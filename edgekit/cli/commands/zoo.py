@@ -121,7 +121,7 @@ def _top1(row: dict[str, Any]) -> str:
 
 def _show(name: str, json: bool) -> None:
     from edgekit.models import find
-    from edgekit.sources.networks import unknown_network
+    from edgekit.sources import unknown_network
 
     variant = find(name)
     if variant is None:

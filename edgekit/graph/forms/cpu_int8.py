@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _INT32_LIMIT = 2**30
 
 
-def write_cpu_dialect(artifact: Artifact, path: Path) -> Artifact:
+def to_cpu_int8(artifact: Artifact, path: Path) -> Artifact:
     """Writes the CPU's form of an int8 graph that ``edgekit.quantization`` made. Needs onnx: it is
     made where the bundle is, not on the device.
 

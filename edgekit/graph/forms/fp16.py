@@ -31,7 +31,7 @@ from edgekit.graph.observe import LAYERS, Observation
 
 
 @dataclass(frozen=True)
-class HalfConfig:
+class Fp16Config:
     """``keep_io``: inputs and outputs stay float32, cast inside; ``keep``: names of nodes that stay
     FP32 whatever their range.
     """
@@ -41,12 +41,12 @@ class HalfConfig:
 
 
 @dataclass(frozen=True)
-class HalfResult:
+class Fp16Result:
     artifact: Artifact
     kept: tuple[KeptNode, ...]
 
 
-def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation) -> HalfResult:
+def to_fp16(artifact: Artifact, path: Path, config: Fp16Config, seen: Observation) -> Fp16Result:
     """Writes the FP16 graph.
 
     Args:
@@ -63,7 +63,7 @@ def halve(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation)
     prepare(model, config.keep)
     kept = nodes_to_keep(model, config.keep, seen.extremes)
     retype(model, {node.name for node in kept}, seen.means, keep_io=config.keep_io)
-    return HalfResult(save(model, path, "fp16", artifact), kept)
+    return Fp16Result(save(model, path, "fp16", artifact), kept)
 
 
 def prepare(model: ir.Model, keep: Collection[str]) -> None:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork
 from edgekit.graph.edit import initializer, int_attribute
-from edgekit.graph.forms.fp16 import HalfConfig, HalfResult, prepare, retype
+from edgekit.graph.forms.fp16 import Fp16Config, Fp16Result, prepare, retype
 from edgekit.graph.forms.fp16_risk import (
     FP16_MAX,
     FP16_SMALLEST_NORMAL,
@@ -47,7 +47,9 @@ Codes = NDArray[np.int8]
 Floats = NDArray[np.floating]
 
 
-def strengthen(artifact: Artifact, path: Path, config: HalfConfig, seen: Observation) -> HalfResult:
+def to_strongly_typed(
+    artifact: Artifact, path: Path, config: Fp16Config, seen: Observation
+) -> Fp16Result:
     """Writes the strongly typed form of an INT8 graph, at opset 19 or the graph's own where that is
     newer.
 
@@ -84,7 +86,7 @@ def strengthen(artifact: Artifact, path: Path, config: HalfConfig, seen: Observa
         keep_io=config.keep_io,
     )
     written = save(model, path, "int8", artifact)
-    return HalfResult(
+    return Fp16Result(
         written, tuple(node for node in kept if node.op_type not in (QUANTIZE, DEQUANTIZE))
     )
 

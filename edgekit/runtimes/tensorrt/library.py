@@ -19,16 +19,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.machine.driver import CudaDevice, driver, no_gpu
 from edgekit.runtimes.tensorrt.api import Module
+from edgekit.targets.table import Dialect
 from edgekit.targets.traps import OLDEST_BUILT
-
-Dialect = Literal["weak", "strong"]
 
 # What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
@@ -81,7 +79,7 @@ class Library:
                 return 1 << int(getattr(flags, name))
         return 0
 
-    def target(self, wanted: str | None) -> Target:
+    def target(self, wanted: str | None) -> BuildTarget:
         """The GPU to build for: the one asked for, or the one that is here.
 
         Raises:
@@ -102,7 +100,7 @@ class Library:
                     f"{wanted}",
                     hint="leave --compute-capability away, or use --runtime tensorrt-rtx",
                 )
-            return Target(f"sm{found.sm}", found.name)
+            return BuildTarget(f"sm{found.sm}", found.name)
         if wanted is None:
             if found is None:
                 raise InputError(
@@ -116,11 +114,11 @@ class Library:
                 f"TensorRT-RTX does not build for {wanted}",
                 hint=f"it builds for {', '.join(RTX_CAPABILITIES)}",
             )
-        return Target(sm, found.name if found is not None and sm == f"sm{found.sm}" else None)
+        return BuildTarget(sm, found.name if found is not None and sm == f"sm{found.sm}" else None)
 
 
 @dataclass(frozen=True)
-class Target:
+class BuildTarget:
     """A GPU by its architecture, ``sm86``; ``gpu`` is its name where it is the one in this
     machine.
     """

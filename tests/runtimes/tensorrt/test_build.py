@@ -16,7 +16,7 @@ from torch import nn
 
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
-from edgekit.graph.forms.fp16 import HalfConfig, halve
+from edgekit.graph.forms.fp16 import Fp16Config, to_fp16
 from edgekit.graph.io import load, save
 from edgekit.graph.observe import observe
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
@@ -86,8 +86,8 @@ def halved(module, size, folder, batch=1, half_io=False):
     images = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
     traced = trace(module, folder / "traced.onnx", TraceConfig((3, size, size), batch))
     simple, _ = simplify(traced, folder / "simple.onnx", SimplifyConfig(), images)
-    return halve(
-        simple, folder / "half.onnx", HalfConfig(keep_io=not half_io), observe(simple, images)
+    return to_fp16(
+        simple, folder / "half.onnx", Fp16Config(keep_io=not half_io), observe(simple, images)
     )
 
 

@@ -14,7 +14,7 @@ from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX, BuildConfig
 from edgekit.runtimes.tensorrt.running.cuda import Cuda, CudaError
 from edgekit.runtimes.tensorrt.running.debug import make_listener
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 
 from .cuda_double import ERROR, CudaDouble
 from .doubles import (

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
 from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
-from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
+from edgekit.runtimes.tensorrt.running.layertimes import layer_times
 
 DUMPS: dict[str, Any] = json.loads(
     gzip.decompress(Path(__file__).with_name("trex.json.gz").read_bytes())
@@ -55,7 +55,7 @@ def products(layers: tuple[EngineLayer, ...]) -> tuple[str, ...]:
 
 def judged(
     name: str,
-    precision: Precision,
+    precision: PrecisionName,
     layers: tuple[EngineLayer, ...] | None = None,
     excuse: str | None = "by the builder's choice",
 ) -> Audit:

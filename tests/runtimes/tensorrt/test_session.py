@@ -17,9 +17,9 @@ from edgekit.latency.phases import DeviceTimed
 from edgekit.machine.driver import CudaDriver
 from edgekit.runtimes.base import Session, SessionOptions, run_batches
 from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
-from edgekit.runtimes.tensorrt.inspection.layertimes import layer_times
 from edgekit.runtimes.tensorrt.running import cuda as cuda_module
 from edgekit.runtimes.tensorrt.running.cuda import MODULES, Cuda
+from edgekit.runtimes.tensorrt.running.layertimes import layer_times
 from edgekit.runtimes.tensorrt.running.session import EngineSession, EngineStreams
 
 from .cuda_double import CudaDouble

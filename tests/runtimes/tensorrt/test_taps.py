@@ -22,7 +22,7 @@ from edgekit.progress import Quiet
 from edgekit.runtimes.base import Availability
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT
-from edgekit.sources.networks import NetworkRequest, open_network
+from edgekit.sources import NetworkRequest, open_network
 from edgekit.tasks.blame import BlameRequest, find_blame
 
 from .cuda_double import CudaDouble

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.artifact import Artifact, Precision, sha256_of
+from edgekit.artifact import Artifact, PrecisionName, sha256_of
 from edgekit.errors import EnvironmentLacks
 from edgekit.machine.driver import no_gpu
 from edgekit.runtimes.base import Availability, SessionOptions
@@ -23,7 +23,7 @@ from edgekit.runtimes.tensorrt.building.network import Parsed, add_profiles, con
 from edgekit.runtimes.tensorrt.building.settings import configure
 from edgekit.runtimes.tensorrt.building.typed import network_layers
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
-from edgekit.runtimes.tensorrt.library import Library, Target, installed_version, open_library
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library, installed_version, open_library
 from edgekit.runtimes.tensorrt.log import driver_hint, last_words, make_log
 from edgekit.runtimes.tensorrt.running.cuda import Cuda
 from edgekit.runtimes.tensorrt.running.debug import DebugSession
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Placement:
+class DlaPlacement:
     """A layer, and whether the Deep Learning Accelerator takes it."""
 
     layer: str
@@ -49,10 +49,10 @@ class Plan:
     """
 
     data: bytes
-    target: Target
+    target: BuildTarget
     profiles: tuple[Profile, ...]
     network: tuple[EngineLayer, ...]
-    dla: tuple[Placement, ...]
+    dla: tuple[DlaPlacement, ...]
     notes: tuple[str, ...]
     step: float | None = None
 
@@ -215,7 +215,7 @@ def _constrain(
     library: Library,
     settings: tensorrt.IBuilderConfig,
     parsed: Parsed,
-    precision: Precision,
+    precision: PrecisionName,
     kept: tuple[str, ...],
 ) -> list[str]:
     """Holds layers to their precision; says which of ``kept`` the network does not have under their
@@ -235,6 +235,6 @@ def _constrain(
 
 def _placement(
     settings: tensorrt.IBuilderConfig, network: tensorrt.INetworkDefinition
-) -> tuple[Placement, ...]:
+) -> tuple[DlaPlacement, ...]:
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    return tuple(Placement(layer.name, bool(settings.can_run_on_DLA(layer))) for layer in layers)
+    return tuple(DlaPlacement(layer.name, bool(settings.can_run_on_DLA(layer))) for layer in layers)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.errors import BadNetwork, InputError
 from edgekit.runtimes.tensorrt.building.config import Profile
 from edgekit.runtimes.tensorrt.building.typed import MATRIX
@@ -92,7 +92,7 @@ def constrain(
     library: Library,
     network: tensorrt.INetworkDefinition,
     settings: tensorrt.IBuilderConfig,
-    precision: Precision,
+    precision: PrecisionName,
     kept: Collection[str],
 ) -> tuple[str, ...]:
     """Says of layers what they compute in, for the weak dialect, whose builder would choose;

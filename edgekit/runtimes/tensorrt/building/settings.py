@@ -6,18 +6,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.runtimes.tensorrt.api import AheadOfTimeConfig
 from edgekit.runtimes.tensorrt.building.compile import MB
 from edgekit.runtimes.tensorrt.building.config import BuildConfig, Profile
-from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 
 if TYPE_CHECKING:
     import tensorrt
 
 FIRST_WITH_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222; Model-Optimizer pull request 1661
-_WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {
+_WEAK_FLAGS: dict[PrecisionName, tuple[str, ...]] = {
     "fp32": (),
     "fp16": ("FP16",),
     "int8": ("INT8", "FP16"),
@@ -28,9 +28,9 @@ def configure(
     library: Library,
     builder: tensorrt.Builder,
     settings: tensorrt.IBuilderConfig,
-    target: Target,
+    target: BuildTarget,
     config: BuildConfig,
-    precision: Precision,
+    precision: PrecisionName,
 ) -> None:
     """Sets everything but profiles and the timing cache.
 
@@ -86,7 +86,7 @@ def _use_dla(
     settings: tensorrt.IBuilderConfig,
     core: int,
     profiles: tuple[Profile, ...],
-    precision: Precision,
+    precision: PrecisionName,
 ) -> None:
     trt, cores = library.trt, int(builder.num_DLA_cores)
     if cores == 0:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.runtimes.tensorrt.library import Library, Target
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 from edgekit.runtimes.tensorrt.log import Log
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TimingCache:
 
 
 def attach(
-    library: Library, settings: tensorrt.IBuilderConfig, target: Target, folder: Path, log: Log
+    library: Library, settings: tensorrt.IBuilderConfig, target: BuildTarget, folder: Path, log: Log
 ) -> TimingCache | None:
     """Gives the build its cache; None for TensorRT-RTX, where the calls do nothing."""
     if library.ahead_of_time:

@@ -13,7 +13,7 @@ from edgekit.runtimes.tensorrt.inspection.layers import (
     EngineLayer,
     EngineTensor,
     LayerPrecision,
-    Role,
+    LayerRole,
     converts,
     onnx_names,
     widest,
@@ -58,7 +58,7 @@ def _layer(layer: tensorrt.ILayer, makers: Mapping[str, tensorrt.ILayer]) -> Eng
     inputs = tuple(_tensor(tensor) for tensor in given)
     outputs = tuple(_tensor(layer.get_output(k)) for k in range(layer.num_outputs))
     names = onnx_names(layer.metadata, layer.name)
-    role: Role = (
+    role: LayerRole = (
         "reformat"
         if kind in _REFORMAT or converts(names)
         else "other"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekit.artifact import Precision
+from edgekit.artifact import PrecisionName
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer, LayerPrecision
 
 LISTED = 6
@@ -46,7 +46,7 @@ class Audit:
 
 def audit(
     layers: Sequence[EngineLayer],
-    precision: Precision,
+    precision: PrecisionName,
     kept: Collection[str],
     quantized: Collection[str],
     *,
@@ -94,7 +94,7 @@ def audit(
 def _judge(
     layers: Sequence[EngineLayer],
     computing: Sequence[EngineLayer],
-    precision: Precision,
+    precision: PrecisionName,
     kept: Collection[str],
     quantized: Collection[str],
     excuse: str | None,

@@ -18,7 +18,7 @@ from edgekit.runtimes.tensorrt.inspection.layers import (
     EngineLayer,
     EngineTensor,
     LayerPrecision,
-    Role,
+    LayerRole,
     converts,
     narrowest,
     onnx_names,
@@ -112,7 +112,7 @@ def _tensor(told: Mapping[str, Any]) -> EngineTensor:
     )
 
 
-def _role(name: str, kind: str, names: tuple[str, ...]) -> Role:
+def _role(name: str, kind: str, names: tuple[str, ...]) -> LayerRole:
     if kind.lower() in _OTHER:
         return "other"
     return (

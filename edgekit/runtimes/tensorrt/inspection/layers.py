@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 LayerPrecision = Literal["int8", "fp16", "fp32", "other"]
-Role = Literal["compute", "reformat", "other"]
+LayerRole = Literal["compute", "reformat", "other"]
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _RANK: dict[LayerPrecision, int] = {"other": 0, "int8": 1, "fp16": 2, "fp32": 3}
@@ -68,7 +68,7 @@ class EngineLayer:
     precision: LayerPrecision
     tactic: str = ""
     onnx_layers: tuple[str, ...] = field(default=())
-    role: Role = "compute"
+    role: LayerRole = "compute"
     matrix: bool = False
 
 

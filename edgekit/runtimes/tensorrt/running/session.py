@@ -14,8 +14,8 @@ from edgekit.runtimes.base import Array
 from edgekit.runtimes.tensorrt.api import Module
 from edgekit.runtimes.tensorrt.inspection.inspector import inspect_engine
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
+from edgekit.runtimes.tensorrt.running.context import BoundContext, Shapes
 from edgekit.runtimes.tensorrt.running.cuda import OUT_OF_MEMORY, Cuda, CudaError
-from edgekit.runtimes.tensorrt.running.lane import Lane, Shapes
 from edgekit.runtimes.tensorrt.running.loading import LoadedEngine
 
 
@@ -27,8 +27,8 @@ class EngineSession:
     def __init__(self, loaded: LoadedEngine, cuda: Cuda, listener: Any = None) -> None:
         self._loaded, self._cuda, self._listener = loaded, cuda, listener
         self._stack = ExitStack()
-        self._lanes: dict[Shapes, Lane] = {}
-        self._lane: Lane | None = None
+        self._contexts: dict[Shapes, BoundContext] = {}
+        self._bound_context: BoundContext | None = None
         self.inputs = tuple(loaded.spec(name) for name in loaded.names("INPUT"))
         self.outputs = tuple(loaded.spec(name) for name in loaded.names("OUTPUT"))
         self.stream = cuda.stream()
@@ -50,15 +50,15 @@ class EngineSession:
 
     def collect(self) -> dict[str, Array]:
         """Infers on what is bound, and copies out."""
-        lane = self._bound
-        lane.launch()
-        lane.fetch()
+        bound = self._bound
+        bound.launch()
+        bound.fetch()
         self.synchronize()
-        return {buffer.name: buffer.host.copy() for buffer in lane.outputs}
+        return {buffer.name: buffer.host.copy() for buffer in bound.outputs}
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
-        self._lane = self._lane_for(self._shapes(feeds))
-        self._lane.feed(feeds)
+        self._bound_context = self._context_for(self._shapes(feeds))
+        self._bound_context.feed(feeds)
 
     def enqueue(self) -> None:
         self._bound.launch()
@@ -70,9 +70,9 @@ class EngineSession:
         """Milliseconds that one inference takes on the device, copies left out: from one event to
         the next around it in the stream.
         """
-        lane, (start, end) = self._bound, self._events
+        bound, (start, end) = self._bound, self._events
         self._cuda("cudaEventRecord", start, self.stream)
-        lane.launch()
+        bound.launch()
         self._cuda("cudaEventRecord", end, self.stream)
         self.synchronize()
         return float(self._cuda("cudaEventElapsedTime", start, end))
@@ -82,14 +82,14 @@ class EngineSession:
         """Within, inferences are enqueued layer by layer and their times reported to
         ``profiler``.
         """
-        lane = self._bound
-        graph, lane.graph = lane.graph, None
-        lane.context.profiler = profiler
+        bound = self._bound
+        graph, bound.graph = bound.graph, None
+        bound.context.profiler = profiler
         try:
             yield
         finally:
-            lane.context.profiler = None
-            lane.graph = graph
+            bound.context.profiler = None
+            bound.graph = graph
 
     def layers(self) -> tuple[EngineLayer, ...]:
         """What the engine's inspector tells, formats in full for the shape last bound."""
@@ -106,13 +106,13 @@ class EngineSession:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(lane.note for lane in self._lanes.values() if lane.note is not None)
+        return tuple(bound.note for bound in self._contexts.values() if bound.note is not None)
 
     @property
-    def _bound(self) -> Lane:
-        if self._lane is None:
+    def _bound(self) -> BoundContext:
+        if self._bound_context is None:
             raise ValueError("nothing is bound yet: call bind() or run() first")
-        return self._lane
+        return self._bound_context
 
     def _shapes(self, feeds: Mapping[str, Array]) -> Shapes:
         names = {spec.name for spec in self.inputs}
@@ -137,11 +137,11 @@ class EngineSession:
                 )
         return tuple((spec.name, tuple(feeds[spec.name].shape)) for spec in self.inputs)
 
-    def _lane_for(self, shapes: Shapes) -> Lane:
-        if shapes not in self._lanes:
+    def _context_for(self, shapes: Shapes) -> BoundContext:
+        if shapes not in self._contexts:
             with ExitStack() as stack:
                 try:
-                    self._lanes[shapes] = Lane(
+                    self._contexts[shapes] = BoundContext(
                         self._loaded, self._cuda, self.stream, shapes, stack, self._listener
                     )
                 except CudaError as error:
@@ -152,7 +152,7 @@ class EngineSession:
                         hint="a smaller batch, or end what else runs there",
                     ) from error
                 self._stack.push(stack.pop_all())
-        return self._lanes[shapes]
+        return self._contexts[shapes]
 
     def __enter__(self) -> EngineSession:
         return self
@@ -163,8 +163,8 @@ class EngineSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lanes.clear()
-        self._lane = None
+        self._contexts.clear()
+        self._bound_context = None
         self._stack.close()
 
 

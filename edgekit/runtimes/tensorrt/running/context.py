@@ -34,7 +34,7 @@ class Buffer:
     host: Array
 
 
-class Lane:
+class BoundContext:
     """One execution context with the shapes it was made for, its buffers, and its CUDA graph.
 
     A graph is bound to the context's state, so each shape has a context of its own. Where there is

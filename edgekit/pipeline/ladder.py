@@ -1,0 +1,87 @@
+"""The parity ladder: every graph of an export against one reference, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.comparison import Gate, Rung, compare
+from edgekit.limits import timed
+from edgekit.pipeline.calibration import ENOUGH_JUDGES
+from edgekit.runtimes.base import Session, SessionOptions, run_batches
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+RANGE_IMAGES = 32
+PROBE_IMAGES = 4
+
+
+@dataclass
+class Ladder:
+    """The rungs so far, all compared with the same reference outputs on the same images."""
+
+    images: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    rungs: list[Rung] = field(default_factory=list)
+
+    @classmethod
+    def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
+        with timed("the network, on all images,"):
+            return cls(images, run_batches(reference, images))
+
+    def add_reference(self, name: str, seconds: float) -> None:
+        self.rungs.append(
+            Rung(name, "torch eager" if name == "torch" else "onnxruntime", seconds, None, None)
+        )
+
+    def add_rung(
+        self,
+        name: str,
+        artifact: Artifact,
+        seconds: float,
+        gate: Gate,
+        *,
+        twin: Artifact | None = None,
+        judging_images: Sequence[int] | None = None,
+    ) -> None:
+        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
+        with the reference.
+
+        All images are run, or those at the places of ``judging_images``; fewer of these than
+        ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
+        """
+        chosen = list(range(len(self.images)) if judging_images is None else judging_images)
+        with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
+            parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
+        checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
+        judged = judging_images is None or len(judging_images) >= ENOUGH_JUDGES
+        caveat = gate.caveat(parity) if judged else None
+        self.rungs.append(
+            Rung(
+                name,
+                checked,
+                seconds,
+                artifact.megabytes,
+                parity,
+                gate.failures(parity),
+                caveat,
+                judged,
+            )
+        )
+
+    @property
+    def probe(self) -> NDArray[np.float32]:
+        """A few images for the checks inside a step."""
+        return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
+
+    @property
+    def observed(self) -> NDArray[np.float32]:
+        """The images that tell what FP16 would do to a graph's values."""
+        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
+
+    @property
+    def passed(self) -> bool:
+        return not any(rung.failures for rung in self.rungs)

@@ -1,0 +1,69 @@
+"""The photos that parity is checked on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.advice import Advice
+from edgekit.bundle.manifest import ImagesEntry
+from edgekit.files import text_of
+from edgekit.images import ImageFolder, PreparedImages
+from edgekit.sources import Network
+
+MAX_PARITY_IMAGES = 256
+FEW_IMAGES = 32
+LISTED_IMAGES = 5
+
+
+@dataclass(frozen=True)
+class ParityImages:
+    """``pixels`` ``(N, C, H, W)`` are those of the files in ``folder``, in their order."""
+
+    pixels: NDArray[np.float32]
+    folder: ImageFolder
+    entry: ImagesEntry
+    advice: tuple[Advice, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(path.name for path in self.folder.paths)
+
+    def places(self, paths: Sequence[Path]) -> list[int]:
+        """Where these files are among the images."""
+        return [self.folder.paths.index(path) for path in paths]
+
+
+def load_images(folder: Path | None, network: Network) -> ParityImages:
+    """The photos that every rung is compared on: the user's, or the bundled ones."""
+    listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
+    chosen = listed.spread(MAX_PARITY_IMAGES)
+    prepared = PreparedImages(chosen.paths, network.input)
+    pixels = prepared.stack()
+    reasons = list(prepared.skipped.values())
+    advice = [Advice(f"image passed over: {reason}") for reason in reasons[:LISTED_IMAGES]]
+    if len(reasons) > LISTED_IMAGES:
+        advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
+    if listed.ignored:
+        advice.append(
+            Advice(
+                f"no image by its suffix, {len(listed.ignored)} in {listed.root}: "
+                f"{text_of(listed.ignored[0].name)} for one"
+            )
+        )
+    if len(pixels) < FEW_IMAGES:
+        advice.append(
+            Advice(
+                f"parity was checked on {len(pixels)} images only",
+                f"give --images a folder of {FEW_IMAGES} or more",
+            )
+        )
+    readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))
+    entry = ImagesEntry(
+        source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()
+    )
+    return ParityImages(pixels, readable, entry, tuple(advice))

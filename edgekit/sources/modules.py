@@ -1,0 +1,119 @@
+"""What all sources of modules need: seeds, checkpoints, preprocessing, a trial run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle.manifest import WeightsEntry
+from edgekit.errors import BadNetwork, BadWeights, InputError
+from edgekit.files import check_readable
+from edgekit.images.preprocess import InputSpec
+from edgekit.limits import LOGITS_ALONE, blaming, timed
+from edgekit.sources.labels import imagenet_labels
+from edgekit.sources.request import NetworkRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekit.models import Transform
+
+
+def seed_of(choice: str) -> int | None:
+    kind, colon, number = choice.partition(":")
+    if kind != "random":
+        return None
+    if colon and not (number.isdecimal() and len(number) <= 20 and int(number) < 2**64):
+        raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
+    return int(number or 0)
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def load_file(module: nn.Module, path: Path) -> WeightsEntry:
+    from edgekit.models.pretrained.checkpoint import CheckpointError, load_checkpoint
+
+    hint = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
+    check_readable(path, BadWeights, what=f"--weights {path}", hint=hint)
+    try:
+        load_checkpoint(module, path)
+    except CheckpointError as error:
+        raise BadWeights(str(error), hint=error.hint) from error
+    return WeightsEntry(source="file", trained=True, file=path.name, sha256=sha256_of(path))
+
+
+def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> InputSpec:
+    height, width = request.size or (transform.size, transform.size)
+    mean, std = request.mean or transform.mean, request.std or transform.std
+    try:
+        return InputSpec(
+            channels,
+            height,
+            width,
+            transform.resize / transform.size,
+            transform.interpolation,
+            mean,
+            std,
+        )
+    except ValueError as error:
+        raise InputError(
+            str(error),
+            hint=f"--mean and --std take one number a channel, of which there are {channels}",
+        ) from error
+
+
+def image_channels(module: nn.Module) -> int:
+    from torch import nn
+
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = first.in_channels or 3 if first is not None else 3  # a lazy one does not know yet
+    if channels not in (1, 3):
+        raise BadNetwork(
+            f"the first convolution takes {channels} channels; images have 1 or 3",
+            hint="edgekit takes classifiers of images",
+        )
+    return channels
+
+
+def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, ...] | None:
+    """Runs one empty image through the network; returns ImageNet's names where it has 1,000
+    classes.
+    """
+    import torch
+
+    shape = (1, spec.channels, spec.height, spec.width)
+    # inference_mode would taint what a lazy or caching module makes on its first call
+    with (
+        blaming(f"{name} cannot run on one image {shape}:", hint="--size sets height and width"),
+        timed(name),
+        torch.no_grad(),
+    ):
+        output = module.eval()(torch.zeros(shape))
+    if not isinstance(output, torch.Tensor):
+        raise BadNetwork(
+            f"{name} returns a {type(output).__name__}, not one tensor of logits", hint=LOGITS_ALONE
+        )
+    if output.ndim != 2 or output.shape[0] != 1 or not output.shape[1]:
+        raise BadNetwork(
+            f"{name} returns a tensor of shape {tuple(output.shape)}; a classifier returns "
+            f"(images, classes)",
+            hint=LOGITS_ALONE,
+        )
+    if output.dtype != torch.float32 or output.layout != torch.strided or output.is_meta:
+        kind = " ".join(
+            str(what).removeprefix("torch.")
+            for what in (output.device, output.layout, output.dtype)
+        )
+        raise BadNetwork(
+            f"{name} returns a {kind} tensor; a classifier returns float32 logits",
+            hint="return output.float()",
+        )
+    return imagenet_labels() if output.shape[1] == 1000 else None

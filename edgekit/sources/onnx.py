@@ -1,0 +1,91 @@
+"""Somebody's ONNX graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.errors import BadNetwork, InputError
+from edgekit.images.preprocess import InputSpec
+from edgekit.sources.labels import imagenet_labels
+from edgekit.sources.request import Network, NetworkRequest
+
+
+def from_graph(request: NetworkRequest) -> Network:
+    if request.weights is not None:
+        raise InputError(
+            "--weights does not apply to an .onnx, which holds its own", hint="leave --weights away"
+        )
+    path = Path(request.name)
+    spec, classes, notes = input_of_graph(request)
+    labels = imagenet_labels() if classes == 1000 else None
+    if labels and request.labels is None:
+        notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")
+    weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
+    return Network(
+        NetworkEntry(name=path.stem, origin="onnx"),
+        weights,
+        spec,
+        labels,
+        graph=path,
+        notes=tuple(notes),
+    )
+
+
+def input_of_graph(
+    request: NetworkRequest, *, for_export: bool = True
+) -> tuple[InputSpec, int | None, list[str]]:
+    """What an ``.onnx`` takes, how many classes it tells apart where it says so, and what was
+    assumed of its preprocessing.
+
+    Raises:
+        BadNetwork: as :func:`edgekit.graph.foreign.inspect`, or the graph leaves its image size
+            open and ``request`` does too.
+        InputError: a size, mean or std that does not fit the graph.
+    """
+    from edgekit.graph.foreign import inspect
+
+    path = Path(request.name)
+    found = inspect(path, for_export=for_export)
+    height, width = found.height or 0, found.width or 0
+    if request.size and (height, width) != (0, 0) and request.size != (height, width):
+        raise InputError(
+            f"{path.name} takes {height} × {width} pixels, not {request.size[0]} × "
+            f"{request.size[1]}",
+            hint="leave --size away",
+        )
+    if not height or not width:
+        if request.size is None:
+            raise BadNetwork(
+                f"{path.name} leaves its image size open",
+                hint="say it with --size, for example --size 224",
+            )
+        height, width = request.size
+    mean = request.mean or ((0.485, 0.456, 0.406) if found.channels == 3 else (0.5,))
+    std = request.std or ((0.229, 0.224, 0.225) if found.channels == 3 else (0.5,))
+    try:
+        spec = InputSpec(
+            found.channels, height, width, 256 / 224, "bilinear", mean, std, found.layout
+        )
+    except ValueError as error:
+        raise InputError(
+            str(error),
+            hint=f"--mean and --std take one number a channel, of which there are {found.channels}",
+        ) from error
+    notes = []
+    if request.mean is None or request.std is None:
+        notes.append(
+            f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are "
+            f"assumed (--mean, --std)"
+        )
+    if found.scaled_by and request.mean is None:
+        zeros, ones, last = (
+            ",".join([number] * found.channels) for number in ("0", "1", "0.003921569")
+        )
+        notes.append(
+            f"{path.name} begins with {found.scaled_by}, so it may prepare its image itself: give "
+            f"--mean {zeros} and --std {ones} where it takes "
+            f"pixels of 0 to 1, --std {last} where of 0 to 255"
+        )
+    return spec, found.classes, notes
