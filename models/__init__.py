@@ -4,7 +4,7 @@ Importing this package does not import torch; creating a model does, and imports
 family.
 """
 
-from .catalog import Transform, Variant
 from .registry import canonical, create_model, find, near_matches, variants
+from .variant import Transform, Variant
 
 __all__ = ["Transform", "Variant", "canonical", "create_model", "find", "near_matches", "variants"]

@@ -12,7 +12,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .catalog import VARIANTS, Variant
+from .catalog import VARIANTS
+from .variant import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

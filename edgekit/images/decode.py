@@ -13,9 +13,8 @@ from edgekit.files import check_readable
 
 MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MIN_SIDE = 8
-MAX_ASPECT = (
-    32  # a strip of 8 × 1,000,000 pixels would grow to gigabytes when it is resized to cover a crop
-)
+# a strip of 8 × 1,000,000 pixels would grow to gigabytes when it is resized to cover a crop
+MAX_ASPECT = 32
 
 
 def open_image(path: Path, *, channels: int = 3) -> Image.Image:

@@ -27,7 +27,7 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import Network
 
 if TYPE_CHECKING:
-    from edgekit.quantization.pipeline import QuantizeConfig, QuantizeReport
+    from edgekit.quantization.config import QuantizeConfig, QuantizeReport
 
 
 class Steps:
@@ -193,7 +193,7 @@ def quantize(
     it came, with a word on it.
     """
     from edgekit.graph.forms.float_weights import write_float_weights
-    from edgekit.quantization.pipeline import GateNotMet
+    from edgekit.quantization.config import GateNotMet
     from edgekit.quantization.pipeline import quantize as quantize_graph
 
     missed = []
@@ -292,8 +292,8 @@ def quantization(
 ) -> QuantizeConfig:
     """The quantizer's configuration; what it observed is cached beside the weights."""
     from edgekit.models.pretrained.download import cache_folder
+    from edgekit.quantization.config import QuantizeConfig
     from edgekit.quantization.mixed import Requirement
-    from edgekit.quantization.pipeline import QuantizeConfig
 
     required = Requirement(agreement=gate.agreement or 0.0, sqnr=gate.sqnr or 0.0)
     return QuantizeConfig(

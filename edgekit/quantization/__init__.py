@@ -3,14 +3,9 @@
 Importing this package needs the ``export`` extra.
 """
 
+from edgekit.quantization.config import GateNotMet, QuantizeConfig, QuantizeReport, QuantizeResult
 from edgekit.quantization.mixed import Requirement
-from edgekit.quantization.pipeline import (
-    GateNotMet,
-    QuantizeConfig,
-    QuantizeReport,
-    QuantizeResult,
-    quantize,
-)
+from edgekit.quantization.pipeline import quantize
 
 __all__ = [
     "GateNotMet",

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.quantization.execute import Step, TorchGraph
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.layers import Layer
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Grid, rounding_hook
 
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from edgekit.errors import BadNetwork, BadWeights
 from edgekit.graph.edit import initializer
 from edgekit.graph.io import constant, opset_of
-from edgekit.quantization.placement import WEIGHTED
+from edgekit.quantization.layers import WEIGHTED
 
 OLDEST_OPSET = 13  # per-channel DequantizeLinear
 _QUANTIZED = frozenset(

@@ -32,31 +32,19 @@ from numpy.typing import NDArray
 from edgekit.graph.alignment import record
 from edgekit.graph.edit import initializer, sibling
 from edgekit.graph.io import constant
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.layers import Array, Layer, array_of, assign
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.qdq import centrable
 from edgekit.quantization.twin import LEVELS, QMAX, ChannelGrid
 
-Array = NDArray[np.float64]
 Price = Callable[[Mapping[str, Sequence[ChannelGrid]]], Mapping[str, Array]]
 
 LARGEST_BOUNDED_SCALE = 16.0  # of a channel behind a ReLU6; one that never woke is left alone
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LARGEST_SCALE = (
-    1024.0  # of one channel against another: float32 keeps the function to 1e-6 far beyond it
-)
-_HOMOGENEOUS = frozenset(
-    (
-        "Relu",
-        "LeakyRelu",
-        "Clip",
-        "Add",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-        "Flatten",
-        "Identity",
-    )
-)
+# of one channel against another: float32 keeps the function to 1e-6 far beyond it
+LARGEST_SCALE = 1024.0
+_POOLS = frozenset(("MaxPool", "AveragePool", "GlobalAveragePool"))
+_HOMOGENEOUS = _POOLS | {"Relu", "LeakyRelu", "Clip", "Add", "Flatten", "Identity"}
 
 
 @dataclass(frozen=True)
@@ -354,13 +342,3 @@ def _matrix(model: ir.Model, layer: Layer) -> Array:
     weight = array_of(model, layer.weight)
     weight = np.moveaxis(weight, layer.channel_axis, 0)
     return weight.reshape(weight.shape[0], weight.shape[1], -1)
-
-
-def array_of(model: ir.Model, name: str) -> Array:
-    tensor = model.graph.initializers[name].const_value
-    assert tensor is not None
-    return tensor.numpy().astype(np.float64)
-
-
-def assign(model: ir.Model, name: str, array: Array) -> None:
-    model.graph.initializers[name].const_value = ir.tensor(array.astype(np.float32), name=name)

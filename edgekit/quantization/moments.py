@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.quantization.execute import Step, TorchGraph
+from edgekit.quantization.layers import Layer
 from edgekit.quantization.operators.windows import pad
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Grid, rounding_hook
 
 POSITIONS = 512  # sampled in every image; all of them where the layer has fewer

@@ -22,7 +22,8 @@ from edgekit.graph.alignment import record
 from edgekit.graph.edit import drop_unused, initializer
 from edgekit.graph.forms.float_weights import CODES
 from edgekit.graph.io import constant
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.layers import Layer
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.rounding import QuantizedWeight
 from edgekit.quantization.twin import QMIN, Grid
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from edgekit.graph.alignment import Copy, alignments, record
 from edgekit.graph.io import constant
-from edgekit.quantization.equalize import array_of, assign
 from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.layers import Layer, array_of, assign
 from edgekit.quantization.loss import price_channels
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Grid
 
 Array = NDArray[np.float64]

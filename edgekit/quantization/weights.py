@@ -12,7 +12,8 @@ from torch import Tensor
 
 from edgekit.quantization import bias, moments, rounding
 from edgekit.quantization.execute import TorchGraph
-from edgekit.quantization.placement import Layer, Placement
+from edgekit.quantization.layers import Layer
+from edgekit.quantization.placement import Placement
 from edgekit.quantization.rounding import QuantizedWeight, Rounding
 from edgekit.quantization.twin import Grid
 

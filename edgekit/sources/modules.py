@@ -39,7 +39,8 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def load_file(module: nn.Module, path: Path) -> WeightsEntry:
-    from edgekit.models.pretrained.checkpoint import CheckpointError, load_checkpoint
+    from edgekit.models.pretrained.checkpoint import load_checkpoint
+    from edgekit.models.pretrained.state_dict import CheckpointError
 
     hint = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
     check_readable(path, BadWeights, what=f"--weights {path}", hint=hint)

@@ -69,7 +69,8 @@ def unknown_network(name: str) -> UnknownNetwork:
 def _load_pretrained(
     module: nn.Module, variant: Variant, offline: bool, progress: FetchProgress | None
 ) -> WeightsEntry:
-    from edgekit.models.pretrained.checkpoint import CheckpointError, load_pretrained
+    from edgekit.models.pretrained.checkpoint import load_pretrained
+    from edgekit.models.pretrained.state_dict import CheckpointError
     from edgekit.models.pretrained.weights import WEIGHTS
     from edgekit.models.pretrained.weights import WeightsUnavailable as NoWeights
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from ..catalog import Transform
+from ..variant import Transform
 
 TORCHVISION = "https://download.pytorch.org/models"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download"

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from edgekit.models import create_model, find
 from edgekit.models.pretrained import checkpoint
 from edgekit.models.pretrained.checkpoint import (
-    CheckpointError,
     in_reference_order,
     load_checkpoint,
     load_pretrained,
-    read_state_dict,
 )
 from edgekit.models.pretrained.download import Progress
+from edgekit.models.pretrained.state_dict import SAVE_TENSORS, CheckpointError, read_state_dict
 from edgekit.models.pretrained.weights import WEIGHTS, Weights, WeightsUnavailable
 
 
@@ -146,7 +145,7 @@ def test_a_whole_module_is_refused_and_the_hint_says_what_to_save(tmp_path: Path
     error = _refused(
         lambda: read_state_dict(tmp_path / "net.pt"), "torch.nn.modules", "which is refused"
     )
-    assert error.hint == checkpoint.SAVE_TENSORS
+    assert error.hint == SAVE_TENSORS
 
 
 def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     ) as archive:  # the layout that torch.jit.save writes
         archive.writestr("net/code/__torch__.py", "")
     error = _refused(lambda: read_state_dict(tmp_path / "net.pt"), "TorchScript")
-    assert error.hint == checkpoint.SAVE_TENSORS
+    assert error.hint == SAVE_TENSORS
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
+from edgekit.quantization import QuantizeConfig, quantize
 from edgekit.quantization.equalize import ChannelStatistics, equalize, find_groups
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import channel_gradients, price_grids
-from edgekit.quantization.pipeline import QuantizeConfig, quantize
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import ChannelGrid, Grid, logits_of
 from tests.quantization.conftest import placed

@@ -73,9 +73,8 @@ SLOW = [
     ),
 ]
 IMAGES = 4
-SLACK_DB = (
-    3.0  # untrained networks amplify single roundings, which differ between two ways to compute
-)
+# untrained networks amplify single roundings, which differ between two ways to compute
+SLACK_DB = 3.0
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from edgekit.graph.observe import Extremes
 FP16_MAX = 65504.0
 FP16_SMALLEST_NORMAL = 2.0**-14
 HEADROOM = 4.0  # photos nobody calibrated on reach further than those seen
-WEIGHT_SQNR_DB = (
-    50.0  # rounding normal numbers to FP16 leaves about 73 dB; less means that weights flush
-)
+# rounding normal numbers to FP16 leaves about 73 dB; less means that weights flush
+WEIGHT_SQNR_DB = 50.0
 
 # Bounds beyond FP16's range bound nothing there either.
 _BOUNDED = {"Clip", "Max", "Min", "Where"}

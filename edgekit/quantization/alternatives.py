@@ -1,0 +1,182 @@
+"""Graphs that compute the same float function, of which some lose less in INT8 than others."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.graph.io import save
+from edgekit.quantization.config import QuantizeConfig
+from edgekit.quantization.equalize import ChannelStatistics, Equalized, equalize
+from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.images import Samples
+from edgekit.quantization.loss import channel_gradients, price_grids
+from edgekit.quantization.observe import Observations, observe
+from edgekit.quantization.placement import Placement
+from edgekit.quantization.qdq import centrable
+from edgekit.quantization.ranges import CALIBRATORS
+from edgekit.quantization.search import PRICED_IMAGES, GridSearch, search_grids
+from edgekit.quantization.spare import Shared, share_spare_channels
+from edgekit.quantization.twin import ChannelGrid, logits_of
+
+PRESERVED = 1e-5  # of the logits' range: how far an alternative may move them in float
+SCREENING = "mse"  # the calibrator that alternatives are compared with
+GRADIENT_IMAGES = 16
+ROBUST = 5.0  # root mean squares: what a channel's range is taken to be; grids clip rarer values
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all alternatives are made from and measured by.
+
+    ``reference`` ``(held-out images, classes)`` are the float logits; ``key`` names the list of
+    images in the cache.
+    """
+
+    artifact: Artifact
+    placement: Placement
+    samples: Samples
+    reference: NDArray[np.float32]
+    config: QuantizeConfig
+    key: str
+
+    def observe(self, artifact: Artifact) -> Observations:
+        """What passes through a graph on the calibration images."""
+        return observe(
+            artifact,
+            self.placement.values,
+            self.samples.stream(),
+            cache=self.config.cache,
+            key=self.key,
+        )
+
+    def drift(self, network: TorchGraph) -> float:
+        """The largest change of a float logit on the held-out images."""
+        return float(np.abs(logits_of(network, self.samples.held_out) - self.reference).max())
+
+    def preserves(self, network: TorchGraph) -> bool:
+        """Whether a graph still computes the float function."""
+        return self.drift(network) <= PRESERVED * float(np.ptp(self.reference))
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A graph that computes the float function, what passes through it, and what was done to it."""
+
+    model: ir.Model
+    network: TorchGraph
+    seen: Observations
+    equalized: tuple[Equalized, ...] = ()
+    shared: tuple[Shared, ...] = ()
+
+
+def best_alternative(task: Task, plain: Alternative) -> tuple[Alternative, list[str]]:
+    """The graph as it is, equalized, or with spare channels in use: the one that loses least.
+
+    Returns:
+        The graph, and notes on what was left out and why.
+    """
+    found, notes = [plain], []
+    if task.config.equalize and plain.network.differentiable:
+        other, note = equalized(task, plain)
+        found += [other] if other is not None else []
+        notes += [note] if note is not None else []
+    if task.config.spare and plain.network.differentiable:
+        found = [with_copies(task, each) for each in found]
+    if len(found) == 1:
+        return found[0], notes
+    return max(found, key=lambda each: screen(task, each).reached.sqnr), notes
+
+
+def equalized(task: Task, plain: Alternative) -> tuple[Alternative | None, str | None]:
+    """The graph whose channels have like ranges; None, with the reason, where it no longer
+    computes the float function.
+    """
+    samples = task.samples
+    statistics = _channel_statistics(plain, task.placement, samples.search)
+
+    def price(grids: Mapping[str, Sequence[ChannelGrid]]) -> dict[str, NDArray[np.float64]]:
+        total = price_grids(plain.network, task.placement, samples.held_out, grids)
+        return {value: prices / len(samples.held_out) for value, prices in total.items()}
+
+    model, done = equalize(plain.model, task.placement, statistics, price)
+    network = TorchGraph(model)
+    if not task.preserves(network):
+        moved = task.drift(network)
+        why = f"it would have moved the float logits by {moved:.1e}"
+        return None, f"equalization was left out: {why}"
+    with tempfile.TemporaryDirectory() as folder:
+        seen = task.observe(save(model, Path(folder) / "equalized.onnx", "fp32", task.artifact))
+    return Alternative(model, network, seen, done), None
+
+
+def with_copies(task: Task, plain: Alternative) -> Alternative:
+    """The graph whose spare channels carry copies, if it still computes the float function and is
+    nearer to it on the held-out images.
+    """
+    before = screen(task, plain)
+    model, done = share_spare_channels(
+        plain.model, task.placement, before.grids, task.samples.search[:PRICED_IMAGES]
+    )
+    if not done:
+        return plain
+    shared = replace(plain, model=model, network=TorchGraph(model), shared=done)
+    if not task.preserves(shared.network):
+        return plain
+    return shared if screen(task, shared).reached.sqnr > before.reached.sqnr else plain
+
+
+def screen(task: Task, each: Alternative) -> GridSearch:
+    """The grids of one quick calibrator, to compare alternatives by."""
+    return grids_of(task, each, (SCREENING,))
+
+
+def grids_of(task: Task, each: Alternative, calibrators: Iterable[str]) -> GridSearch:
+    """The best grids; among several calibrators, single values may differ from the network's."""
+    names = tuple(calibrators)
+    values = task.placement.values if task.config.centre else ()
+    return search_grids(
+        each.network,
+        task.placement,
+        each.seen.values,
+        frozenset(v for v in values if centrable(each.model, task.placement, v)),
+        task.samples.search,
+        task.samples.held_out,
+        task.reference,
+        calibrators=names,
+        by_value=len(names) > 1,
+    )
+
+
+def chosen_calibrators(config: QuantizeConfig) -> tuple[str, ...]:
+    return tuple(CALIBRATORS) if config.calibrator == "auto" else (config.calibrator,)
+
+
+def _channel_statistics(
+    plain: Alternative, placement: Placement, images: Sequence[NDArray[np.float32]]
+) -> dict[str, ChannelStatistics]:
+    values = list(
+        dict.fromkeys((*placement.values, *(layer.output for layer in placement.quantized)))
+    )
+    gradients = channel_gradients(plain.network, values, images[:GRADIENT_IMAGES])
+    result = {}
+    for value in values:
+        observed = plain.seen.values.get(value)
+        square = np.zeros(0) if observed is None else observed.channel_square
+        largest = (
+            square
+            if observed is None
+            else np.minimum(observed.channel_largest, ROBUST * np.sqrt(square))
+        )
+        reach = square if observed is None else observed.channel_reach
+        result[value] = ChannelStatistics(
+            largest, reach, square, gradients.get(value, np.ones(len(square)))
+        )
+    return result
