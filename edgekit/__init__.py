@@ -1,5 +1,121 @@
 """edgekit takes image classifiers to edge devices: a verified bundle from a network, with proof at
 every step.
+
+    >>> import edgekit
+    >>> edgekit.Gate(agreement=0.97).agreement
+    0.97
+
+Names are loaded when they are first used (PEP 562), so that ``import edgekit`` costs neither torch
+nor onnx.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edgekit.version import __version__
+
+if TYPE_CHECKING:
+    from edgekit.advice import Advice
+    from edgekit.api.bundles import Bundle
+    from edgekit.api.exporting import Export, ExportFailed, export
+    from edgekit.api.graphs import quantize
+    from edgekit.api.measuring import bench, blame
+    from edgekit.comparison import Gate, Parity
+    from edgekit.errors import (
+        BadBundle,
+        BadImage,
+        BadNetwork,
+        BadWeights,
+        EdgekitError,
+        EnvironmentLacks,
+        GateFailed,
+        InputError,
+        UnknownNetwork,
+        WeightsUnavailable,
+    )
+    from edgekit.layerwise.blame import Blame
+    from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages
+    from edgekit.progress import Progress
+    from edgekit.reports import Report
+    from edgekit.reports.bench import BenchReport
+    from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.tasks.build import Built
+    from edgekit.tasks.classify import Classified, Guess
+    from edgekit.tasks.quantize import QuantizedFile
+    from edgekit.tasks.verify import Verification
+
+_HOMES = {
+    "edgekit.advice": ("Advice",),
+    "edgekit.api.bundles": ("Bundle",),
+    "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
+    "edgekit.api.graphs": ("quantize",),
+    "edgekit.api.measuring": ("bench", "blame"),
+    "edgekit.comparison": ("Gate", "Parity"),
+    "edgekit.errors": (
+        *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
+        *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
+    ),
+    "edgekit.layerwise.blame": ("Blame",),
+    "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages"),
+    "edgekit.progress": ("Progress",),
+    "edgekit.reports": ("Report",),
+    "edgekit.reports.bench": ("BenchReport",),
+    "edgekit.runtimes.tensorrt": ("BuildConfig",),
+    "edgekit.tasks.build": ("Built",),
+    "edgekit.tasks.classify": ("Classified", "Guess"),
+    "edgekit.tasks.quantize": ("QuantizedFile",),
+    "edgekit.tasks.verify": ("Verification",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Advice",
+    "BadBundle",
+    "BadImage",
+    "BadNetwork",
+    "BadWeights",
+    "BenchReport",
+    "Blame",
+    "BuildConfig",
+    "Built",
+    "Bundle",
+    "Classified",
+    "EdgekitError",
+    "EnvironmentLacks",
+    "Export",
+    "ExportFailed",
+    "Fp16",
+    "Fp32",
+    "Gate",
+    "GateFailed",
+    "Guess",
+    "InputError",
+    "Int8",
+    "Parity",
+    "Progress",
+    "QuantizedFile",
+    "RandomImages",
+    "Report",
+    "UnknownNetwork",
+    "Verification",
+    "WeightsUnavailable",
+    "__version__",
+    "bench",
+    "blame",
+    "export",
+    "quantize",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,9 +4,14 @@ torch.
 
 from __future__ import annotations
 
+import shutil
 import signal
+from pathlib import Path
 
+import pytest
 import torch
+
+from edgekit.calib import photos as bundled_photos
 
 # A suite started in the background inherits signals that are ignored, and so would the processes
 # that tests interrupt.
@@ -25,3 +30,12 @@ for _name in ("nms", "qnms"):
     _TORCHVISION_OPS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six real photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for photo in bundled_photos()[:6]:
+        shutil.copy(photo, folder)
+    return folder

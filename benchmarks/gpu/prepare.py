@@ -34,9 +34,11 @@ from edgekit.bundle import CPU_MODEL, ENGINES, GOLDEN, MANIFEST, SENSITIVITY, Bu
 from edgekit.bundle.manifest import WeightsEntry
 from edgekit.bundle.proof import ROUNDING_DB
 from edgekit.calib import photos
+from edgekit.comparison import GateChanges
 from edgekit.errors import EdgekitError, GateFailed
 from edgekit.images import ImageFolder, PreparedImages
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
 from edgekit.sources import NetworkRequest, open_network
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "gpu"
@@ -45,9 +47,9 @@ STATISTICS_IMAGES = 16
 CHEAP_IMAGES = 32
 PART_BYTES = 48_000_000
 UNTRAINED_GATES = {
-    "fp32": "agreement=none",
-    "fp16": "sqnr=20,agreement=none",
-    "int8": "agreement=none",
+    "fp32": GateChanges({"agreement": None}),
+    "fp16": GateChanges({"agreement": None, "sqnr": 20.0}),
+    "int8": GateChanges({"agreement": None}),
 }
 ENOUGH_DB = 40.0
 NOT_NEEDED = (CPU_MODEL, SENSITIVITY, "report.json", "report.md")
@@ -112,15 +114,15 @@ def export_bundle(weights: Weights, precision: PrecisionName, path: Path) -> Bun
         GateFailed: the graph misses its gate.
     """
     cheap = not weights.trained
+    int8 = Int8(images=CHEAP_IMAGES, rounding="nearest") if cheap else Int8()
+    precisions: dict[PrecisionName, Precision] = {"fp32": Fp32(), "fp16": Fp16(), "int8": int8}
     request = ExportRequest(
         weights.request,
-        precision,
+        precisions[precision],
         path,
         batch=None,
-        gate=UNTRAINED_GATES[precision] if cheap else "",
+        gate=UNTRAINED_GATES[precision] if cheap else GateChanges(),
         bench=False,
-        calib_images=CHEAP_IMAGES if cheap else ExportRequest.calib_images,
-        rounding="nearest" if cheap else "adaptive",
     )
     report = export(request)
     if report.failures:

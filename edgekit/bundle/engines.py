@@ -16,7 +16,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit import __version__
 from edgekit.artifact import Artifact, PrecisionName, TensorSpec, sha256_of
 from edgekit.bundle import ENGINES, MANIFEST, Bundle, names
 from edgekit.bundle.folder import first_fault
@@ -26,6 +25,7 @@ from edgekit.runtimes.tensorrt.building.boundary import Io, specs
 from edgekit.runtimes.tensorrt.building.builder import DlaPlacement
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
 from edgekit.runtimes.tensorrt.library import BuildTarget, Library
+from edgekit.version import __version__
 
 SCHEMA_VERSION = 2
 

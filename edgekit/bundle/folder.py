@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,6 +32,9 @@ from edgekit.bundle.staging import recover
 from edgekit.errors import BadBundle
 from edgekit.files import check_readable, no_file
 
+if TYPE_CHECKING:
+    from typing import Self
+
 GOLDEN_IMAGES = 16
 EXPORT_AGAIN = "export the network again, or copy the bundle again"
 
@@ -41,12 +45,13 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
+    def open(cls, path: Path | str) -> Self:
         """Reads a bundle's manifest.
 
         Raises:
             BadBundle: no such folder, no manifest, or one that this edgekit cannot read.
         """
+        path = Path(path)
         file = path / MANIFEST
         if not path.exists():
             recover(path)

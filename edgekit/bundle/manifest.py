@@ -58,7 +58,7 @@ class WeightsEntry(_Entry):
 
 
 class NetworkEntry(_Entry):
-    """``origin`` is zoo, factory or onnx."""
+    """``origin`` is zoo, timm, torchvision, factory, module or onnx."""
 
     name: Text
     origin: str

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import typer
 
-from edgekit import __version__
 from edgekit.cli.commands import (
     bench,
     blame,
@@ -32,6 +31,7 @@ from edgekit.cli.commands import (
 )
 from edgekit.cli.console import err, escape
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
+from edgekit.version import __version__
 
 INTERRUPTED, BROKEN_PIPE, BUG = 128 + signal.SIGINT, 141, 70
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer gives it no name of its own

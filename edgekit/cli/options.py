@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
 
 from edgekit.errors import InputError
 from edgekit.images.preprocess import MAX_SIDE
+
+if TYPE_CHECKING:
+    from edgekit.comparison import GateChanges
+    from edgekit.pipeline.precision import Calibrator, RandomImages
 
 LONGEST_NUMBER = 20  # digits
 
@@ -83,25 +88,20 @@ def check_opset(opset: int) -> None:
         )
 
 
-def check_calibrator(name: str) -> str:
+def check_calibrator(name: str) -> Calibrator:
     """
     Raises:
         InputError: no such calibrator.
     """
-    known = (
-        "auto",
-        "max",
-        "percentile-99.9",
-        "percentile-99.99",
-        "percentile-99.999",
-        "percentile-99.9999",
-        "entropy",
-        "mse",
-    )
+    from typing import get_args
+
+    from edgekit.pipeline.precision import Calibrator
+
+    known = get_args(Calibrator)
     wanted = f"percentile-{name}" if name[:1].isdecimal() else name
     if wanted not in known:
         raise InputError(f"--calibrator {name} is unknown", hint=f"one of {', '.join(known)}")
-    return wanted
+    return cast("Calibrator", wanted)
 
 
 def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
@@ -114,3 +114,65 @@ def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
     if name == "adaptive":
         return "adaptive"
     raise InputError(f"--rounding {name} is unknown", hint="adaptive or nearest")
+
+
+def parse_calibration(text: str | None) -> Path | RandomImages | None:
+    """A folder, ``random[:seed]``, or None for the bundled photos.
+
+    Raises:
+        InputError: ``random`` with something that is not a seed.
+    """
+    from edgekit.pipeline.precision import RandomImages
+
+    if text is None:
+        return None
+    kind, _, seed = text.partition(":")
+    if kind != "random":
+        return Path(text)
+    if not is_whole(seed or "0"):
+        raise InputError(
+            f"--calib {text}: {seed!r} is no seed", hint="--calib random, or --calib random:7"
+        )
+    return RandomImages(int(seed or "0"))
+
+
+GATE_KEYS = ("relative", "sqnr", "agreement")
+
+
+def parse_gate(text: str) -> GateChanges:
+    """Reads ``agreement=0.97,sqnr=20``; ``none`` as a value asks nothing of that, ``none`` alone
+    nothing at all.
+
+    Raises:
+        InputError: an unknown key, no number, or a share outside 0..1.
+    """
+    from edgekit.comparison import GateChanges
+
+    if text.strip() == "none":
+        return GateChanges(dict.fromkeys(GATE_KEYS))
+    values: dict[str, float | None] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, _, number = part.partition("=")
+        if key not in GATE_KEYS:
+            raise InputError(
+                f"--gate: unknown key {key!r}",
+                hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20",
+            )
+        if key in values:
+            raise InputError(f"--gate {text}: {key} is given twice", hint="give each key once")
+        values[key] = None if number == "none" else _gate_number(key, number)
+    return GateChanges(values)
+
+
+def _gate_number(key: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f"--gate: {text!r} is not a number", hint="for example --gate agreement=0.97"
+        )
+    if key == "agreement" and not 0 <= number <= 1:
+        raise InputError(f"--gate: agreement {text} is not a share", hint="write 0.97 for 97 %")
+    return number

@@ -1,6 +1,6 @@
 """Parity: how far each rung is from the top of the ladder, and whether that meets its gate."""
 
-from edgekit.comparison.ladder import DEFAULT_GATES, Gate, Rung, parse_gate
+from edgekit.comparison.ladder import DEFAULT_GATES, Gate, GateChanges, Rung
 from edgekit.comparison.metrics import Parity, compare
 
-__all__ = ["DEFAULT_GATES", "Gate", "Parity", "Rung", "compare", "parse_gate"]
+__all__ = ["DEFAULT_GATES", "Gate", "GateChanges", "Parity", "Rung", "compare"]

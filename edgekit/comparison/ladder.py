@@ -5,11 +5,11 @@ to meet.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from edgekit.artifact import PrecisionName
 from edgekit.comparison.metrics import Parity
-from edgekit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Gate:
     relative: float | None = None
     sqnr: float | None = None
     agreement: float | None = None
+
+    def over(self, default: Gate) -> Gate:
+        """This gate, whatever the default is."""
+        return self
 
     def allowed_flips(self, images: int) -> int:
         """How many of so many images may change their first class."""
@@ -64,6 +68,17 @@ class Gate:
         )
 
 
+@dataclass(frozen=True)
+class GateChanges:
+    """What differs from a default gate, by the names of :class:`Gate`'s fields."""
+
+    values: Mapping[str, float | None] = field(default_factory=dict)
+
+    def over(self, default: Gate) -> Gate:
+        """The default with these changes."""
+        return replace(default, **self.values)
+
+
 # FP32: 11 dB under what float32's rounding leaves where torch itself is near to double precision;
 # benchmarks/fp32_rounding.py has what was measured.
 DEFAULT_GATES: dict[PrecisionName, Gate] = {
@@ -71,46 +86,6 @@ DEFAULT_GATES: dict[PrecisionName, Gate] = {
     "fp16": Gate(sqnr=40.0, agreement=0.99),
     "int8": Gate(agreement=0.95),
 }
-
-GATE_KEYS = ("relative", "sqnr", "agreement")
-
-
-def parse_gate(text: str, default: Gate) -> Gate:
-    """Reads ``agreement=0.97,sqnr=20`` over a default; ``none`` as a value asks nothing of that,
-    ``none`` alone nothing at all.
-
-    Raises:
-        InputError: an unknown key, no number, or a share outside 0..1.
-    """
-    if text.strip() == "none":
-        return Gate()
-    gate, given = default, set[str]()
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        key, _, number = part.partition("=")
-        if key not in GATE_KEYS:
-            raise InputError(
-                f"--gate: unknown key {key!r}",
-                hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20",
-            )
-        if key in given:
-            raise InputError(f"--gate {text}: {key} is given twice", hint="give each key once")
-        given.add(key)
-        try:
-            value = None if number == "none" else float(number)
-        except ValueError as error:
-            raise InputError(
-                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
-            ) from error
-        if value is not None and not math.isfinite(value):
-            raise InputError(
-                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
-            )
-        if key == "agreement" and value is not None and not 0 <= value <= 1:
-            raise InputError(
-                f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %"
-            )
-        gate = replace(gate, **{key: value})
-    return gate
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgekit.machine.driver import CudaDriver, driver, runtime_packages
 from edgekit.machine.libraries import Libraries
+from edgekit.version import installed_versions
 
 DISTRIBUTIONS = (
     "tensorrt",
@@ -74,17 +74,8 @@ def accelerators() -> Accelerators:
     return Accelerators(
         driver=driver(),
         cuda_packages=runtime_packages(),
-        distributions={
-            name: found for name in DISTRIBUTIONS if (found := _installed(name)) is not None
-        },
+        distributions=installed_versions(DISTRIBUTIONS),
         has_tensorrt_module=find_spec("tensorrt") is not None,
         tensorrt_libraries=libraries.versions(TENSORRT_LIBRARY),
         dla_compiler=libraries.has(DLA_COMPILER),
     )
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

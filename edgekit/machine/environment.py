@@ -11,12 +11,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgekit.machine.jetson import Jetson, JetsonState, describe_jetson, jetson_state
 from edgekit.machine.nvidia import Gpu, GpuState, gpu_states, gpus
 from edgekit.machine.system import ROOT, Ask, ask_system, cpu_list, fields, first_line, number, read
+from edgekit.version import installed_versions
 
 PACKAGES = (
     "edgekit",
@@ -134,7 +134,7 @@ def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
         os=names.get("PRETTY_NAME", "").strip('"') or None,
         kernel=first_line(root / "proc/sys/kernel/osrelease"),
         python=platform.python_version(),
-        packages=_versions(),
+        packages=installed_versions(PACKAGES),
         container=_container(root),
         virtual="hypervisor" in cpuinfo.split(),
         gpus=gpus(ask),
@@ -263,13 +263,3 @@ def _container(root: Path) -> str | None:
         return "docker"
     groups = read(root / "proc/1/cgroup") or ""
     return next((kind for kind in ("kubepods", "docker", "lxc") if kind in groups), None)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-import edgekit
 from edgekit.artifact import Artifact
 from edgekit.bundle import (
     CPU_MODEL,
@@ -43,6 +41,7 @@ from edgekit.reports.markdown import markdown
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import Network
+from edgekit.version import __version__, installed_versions
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxsim", "onnxruntime", "numpy", "pillow")
 
@@ -102,7 +101,7 @@ def write_bundle(
     _write_json(folder / "report.json", report.to_json())
     (folder / "report.md").write_text(markdown(report), encoding="utf-8", errors="backslashreplace")
     manifest = Manifest(
-        edgekit=edgekit.__version__,
+        edgekit=__version__,
         network=network.entry,
         weights=network.weights,
         input=entry,
@@ -145,13 +144,7 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
 
 def tool_versions() -> Mapping[str, str]:
     """Versions of what made the bundle."""
-    found = {}
-    for tool in TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(TOOLS)
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:

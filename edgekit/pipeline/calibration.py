@@ -16,10 +16,9 @@ from edgekit.bundle.manifest import ImagesEntry
 from edgekit.errors import InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
 from edgekit.images.roles import SHARES, Photo, Role, near_groups, read_photos, split, unlike
+from edgekit.pipeline.precision import DEFAULT_IMAGES, RandomImages
 
-DEFAULT_IMAGES = 512
 RANDOM_IMAGES = 64
-LONGEST_SEED = 20  # digits
 MOST_CHOOSING = 64
 ENOUGH_JUDGES = 16  # fewer can refuse a graph, but not pass it
 ADVISED = 64  # photos in one folder that serves all roles
@@ -55,7 +54,10 @@ class Calibration:
 
 
 def open_calibration(
-    source: str | None, spec: InputSpec, parity: ImageFolder, count: int = DEFAULT_IMAGES
+    source: Path | RandomImages | None,
+    spec: InputSpec,
+    parity: ImageFolder,
+    count: int = DEFAULT_IMAGES,
 ) -> Calibration:
     """Gives each photo of the calibration source and of the parity folder its role.
 
@@ -64,21 +66,20 @@ def open_calibration(
     ranges come from noise, the parity folder is split into those that choose and those that judge.
 
     Args:
-        source: a folder of photos, ``random[:seed]``, or None for the bundled photos.
+        source: a folder of photos, noise, or None for the bundled photos.
         spec: the network's preprocessing.
         parity: the photos that parity is checked on.
         count: how many photos of the source to read at most, spread evenly.
 
     Raises:
         BadImage: no such folder, or no image in it.
-        InputError: ``random`` with something that is no seed, or photos too few or too much alike
-            for the roles.
+        InputError: photos too few or too much alike for the roles.
     """
     judging = read_photos(parity.paths)[0]
     name = _name(parity)
-    if source is not None and source.partition(":")[0] == "random":
+    if isinstance(source, RandomImages):
         return _random(source, spec, split(judging, FOR_NOISE), name)
-    folder = ImageFolder.open(Path(source)) if source else ImageFolder.bundled()
+    folder = ImageFolder.open(source) if source else ImageFolder.bundled()
     given, skipped = read_photos(folder.spread(count).paths)
     together = folder.root.resolve() == parity.root.resolve()
     if together:
@@ -116,13 +117,13 @@ def open_calibration(
     def make() -> Iterator[NDArray[np.float32]]:
         return (pixels for _, pixels in PreparedImages(ranged, spec))
 
-    entry = _entry(source or "bundled photos", roles["calibrate"])
+    entry = _entry(str(source or "bundled photos"), roles["calibrate"])
     return _assigned(
         make,
         entry,
         roles,
         spec,
-        source or "bundled photos",
+        str(source or "bundled photos"),
         name,
         random=False,
         advice=tuple(advice),
@@ -156,28 +157,25 @@ def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: 
     )
 
 
-def _random(source: str, spec: InputSpec, roles: dict[Role, list[Photo]], name: str) -> Calibration:
+def _random(
+    source: RandomImages, spec: InputSpec, roles: dict[Role, list[Photo]], name: str
+) -> Calibration:
     """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle
     says so.
     """
-    seed = source.partition(":")[2] or "0"
-    if not (seed.isdecimal() and len(seed) <= LONGEST_SEED):
-        raise InputError(
-            f"--calib {source}: {seed!r} is no seed", hint="--calib random, or --calib random:7"
-        )
     _check([photo for photos in roles.values() for photo in photos], roles, together=True)
 
     def make() -> Iterator[NDArray[np.float32]]:
-        generator = np.random.default_rng(int(seed))
+        generator = np.random.default_rng(source.seed)
         shape = (spec.height, spec.width, 3) if spec.channels == 3 else (spec.height, spec.width)
         for _ in range(RANDOM_IMAGES):
             yield preprocess(Image.fromarray(generator.integers(0, 256, shape, np.uint8)), spec)
 
-    digest = hashlib.sha256(f"random {seed} {RANDOM_IMAGES}".encode()).hexdigest()
+    digest = hashlib.sha256(f"random {source.seed} {RANDOM_IMAGES}".encode()).hexdigest()
     advice = Advice(
         "calibrated on random noise: nothing is known of photos", "give --calib a folder of photos"
     )
-    entry = ImagesEntry(source=source, count=RANDOM_IMAGES, sha256=digest)
+    entry = ImagesEntry(source=str(source), count=RANDOM_IMAGES, sha256=digest)
     return _assigned(make, entry, roles, spec, name, name, random=True, advice=(advice,))
 
 

@@ -45,19 +45,19 @@ class Ladder:
         gate: Gate,
         *,
         twin: Artifact | None = None,
-        judging_images: Sequence[int] | None = None,
+        only: Sequence[int] | None = None,
     ) -> None:
         """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
         with the reference.
 
-        All images are run, or those at the places of ``judging_images``; fewer of these than
+        All images are run, or ``only`` those at these places; fewer of these than
         ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
         """
-        chosen = list(range(len(self.images)) if judging_images is None else judging_images)
+        chosen = list(range(len(self.images)) if only is None else only)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
             parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
-        judged = judging_images is None or len(judging_images) >= ENOUGH_JUDGES
+        judged = only is None or len(only) >= ENOUGH_JUDGES
         caveat = gate.caveat(parity) if judged else None
         self.rungs.append(
             Rung(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from edgekit.comparison import Gate
 from edgekit.errors import BadNetwork, EdgekitError
 from edgekit.limits import LOGITS_ALONE
 from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration
-from edgekit.pipeline.ladder import RANGE_IMAGES, Ladder
+from edgekit.pipeline.ladder import RANGE_IMAGES
+from edgekit.pipeline.precision import Rounding
 from edgekit.progress import Progress
 from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -150,14 +151,16 @@ class Converted:
     advice: tuple[Advice, ...] = ()
 
 
-def to_fp16(simplified: Artifact, path: Path, ladder: Ladder, *, half_io: bool) -> Converted:
+def to_fp16(
+    simplified: Artifact, path: Path, observed: NDArray[np.float32], *, half_io: bool
+) -> Converted:
     """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
     from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
     from edgekit.graph.forms.fp16 import to_fp16 as fp16_graph
     from edgekit.graph.observe import observe
 
     result = fp16_graph(
-        simplified, path, Fp16Config(keep_io=not half_io), observe(simplified, ladder.observed)
+        simplified, path, Fp16Config(keep_io=not half_io), observe(simplified, observed)
     )
     kept = tuple(
         KeptEntry(name=k.name, op_type=k.op_type, precision="fp32", reason=k.reason)
@@ -287,9 +290,7 @@ def to_strongly_typed(final: Converted, path: Path, images: Calibration) -> Conv
     return replace(final, strong=result.artifact, strong_twin=twin, kept=(*final.kept, *kept))
 
 
-def quantization(
-    gate: Gate, calibrator: str, rounding: Literal["nearest", "adaptive"]
-) -> QuantizeConfig:
+def quantization(gate: Gate, calibrator: str, rounding: Rounding) -> QuantizeConfig:
     """The quantizer's configuration; what it observed is cached beside the weights."""
     from edgekit.models.pretrained.download import cache_folder
     from edgekit.quantization.config import QuantizeConfig

@@ -77,6 +77,25 @@ class BenchReport:
             f"{proof.name}: {failure}" for proof in self.proofs for failure in proof.failures
         )
 
+    def ratio(self, candidate: str) -> Ratio:
+        """How long a candidate takes against the reference, end to end, with its interval.
+
+        Args:
+            candidate: its name, or its runtime where one candidate has that.
+
+        Raises:
+            KeyError: no such candidate, several, or one of which no ratio is told: the reference,
+                and what did not show its parity.
+        """
+        rows = {row.name: row for row in self.end_to_end.rows}
+        names = [p.name for p in self.proofs if candidate in (p.name, p.runtime)]
+        if len(names) != 1:
+            raise KeyError(f"{candidate!r} is not one of {', '.join(rows)}")
+        ratio = rows[names[0]].ratio
+        if ratio is None:
+            raise KeyError(f"no ratio of {names[0]} to {self.end_to_end.reference} is told")
+        return ratio
+
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""
         return {**plain(self), "failures": list(self.failures)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from edgekit.files import check_utf8
 from edgekit.limits import Watch, overrun
 from edgekit.machine.environment import saturates_u8s8
 from edgekit.runtimes.base import Array, Availability, SessionOptions
+from edgekit.version import installed_version
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -147,18 +147,6 @@ def _stopper(options: onnxruntime.RunOptions) -> Callable[[], None]:
 def tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
     shape = tuple("?" if dim is None else dim for dim in node.shape)
     return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
-
-
-def installed_version(*packages: str) -> str | None:
-    """The version of the first of ``packages`` that is installed; ``onnxruntime`` and
-    ``onnxruntime-gpu`` are the same module.
-    """
-    for package in packages:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def first_line(error: Exception) -> str:

@@ -20,7 +20,8 @@ from edgekit.machine.driver import no_gpu
 from edgekit.machine.elf import needed
 from edgekit.machine.libraries import Libraries
 from edgekit.runtimes.base import Array, Availability, SessionOptions
-from edgekit.runtimes.onnxruntime import OnnxRuntimeSession, first_line, installed_version
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession, first_line
+from edgekit.version import installed_version
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.artifact import TensorSpec
 from edgekit.limits import blaming
 from edgekit.runtimes.base import Array, Availability, SessionOptions
+from edgekit.version import installed_version
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ INSTALL_HINT = "pip install 'edgekit[export]'"
 def available() -> Availability:
     if find_spec("torch") is None:
         return Availability(False, reason="not installed", install_hint=INSTALL_HINT)
-    return Availability(True, version("torch"))
+    return Availability(True, installed_version("torch"))
 
 
 class TorchSession:

@@ -1,14 +1,13 @@
-"""From what the user named to a network: of the zoo, of their own ``file.py:factory``, or an
-``.onnx``.
-"""
+"""From what the user named to a network: zoo, other libraries, their own module, or a graph."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
-from edgekit.sources import factory, onnx, zoo
+from edgekit.sources import factory, hub, onnx, zoo
 from edgekit.sources.labels import imagenet_labels, read_labels
+from edgekit.sources.module import from_module
 from edgekit.sources.onnx import input_of_graph
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 from edgekit.sources.zoo import unknown_network
@@ -29,11 +28,16 @@ def open_network(request: NetworkRequest, progress: FetchProgress | None = None)
 
     Raises:
         UnknownNetwork: no such name in the zoo; near matches are in the hint.
-        BadNetwork: a factory or graph that cannot be taken.
+        EnvironmentLacks: the library of ``timm:NAME`` or ``torchvision:NAME`` is not here.
+        BadNetwork: a module, factory or graph that cannot be taken.
         BadWeights: a checkpoint that does not fit, is damaged, or would run code.
         WeightsUnavailable: pretrained weights that no source has.
     """
-    if request.name.lower().endswith(".onnx"):
+    if request.module is not None:
+        network = from_module(request.module, request)
+    elif hub.is_hub_name(request.name):
+        network = hub.from_hub(request)
+    elif request.name.lower().endswith(".onnx"):
         network = onnx.from_graph(request)
     elif re.search(r"\.py(:|$)", request.name):
         network = factory.from_factory(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import WeightsEntry
@@ -14,6 +14,8 @@ from edgekit.images.preprocess import InputSpec
 from edgekit.limits import LOGITS_ALONE, blaming, timed
 from edgekit.sources.labels import imagenet_labels
 from edgekit.sources.request import NetworkRequest
+
+Built = TypeVar("Built")
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +32,7 @@ def seed_of(choice: str) -> int | None:
     return int(number or 0)
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded(build: Callable[[], Built], seed: int) -> Built:
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -19,7 +19,7 @@ FetchProgress = Callable[[int, "int | None", str], None]
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """What the user asked for.
+    """What the user asked for: a network by its name, or ``module``, which then goes by that name.
 
     ``weights`` is ``pretrained``, ``random[:seed]``, a file, or None for the default of the kind of
     network. ``size`` is (height, width) in pixels. ``mean`` and ``std`` replace the
@@ -33,6 +33,7 @@ class NetworkRequest:
     std: tuple[float, ...] | None = None
     labels: Path | None = None
     offline: bool = False
+    module: nn.Module | None = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import edgekit
 from edgekit.artifact import sha256_of
 from edgekit.bundle import MANIFEST
 from edgekit.bundle.staging import Staging
 from edgekit.errors import BadImage
 from edgekit.images import ImageFolder, open_image
 from edgekit.reports.plain import plain
+from edgekit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,6 @@ def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> Calib
         facts = {
             key: value for key, value in plain(result).items() if key not in ("path", "photos")
         }
-        text = json.dumps({"edgekit": edgekit.__version__, **facts, "files": photos}, indent=1)
+        text = json.dumps({"edgekit": __version__, **facts, "files": photos}, indent=1)
         (staging.path / MANIFEST).write_text(text + "\n", encoding="utf-8")
         return replace(result, path=staging.commit())

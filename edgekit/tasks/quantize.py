@@ -5,17 +5,17 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
-from edgekit.comparison import DEFAULT_GATES, Parity, parse_gate
+from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges, Parity
 from edgekit.errors import GateFailed, InputError
 from edgekit.files import check_writable
 from edgekit.pipeline import steps
 from edgekit.pipeline.calibration import open_calibration
 from edgekit.pipeline.ladder import PROBE_IMAGES, Ladder
 from edgekit.pipeline.photos import load_images
+from edgekit.pipeline.precision import Int8, RandomImages
 from edgekit.progress import Progress
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
@@ -43,12 +43,9 @@ class QuantizedFile:
 def quantize_file(
     request: NetworkRequest,
     out: Path,
+    precision: Int8,
     *,
-    calib: str | None,
-    calib_images: int,
-    calibrator: str,
-    rounding: Literal["nearest", "adaptive"],
-    gate: str,
+    gate: Gate | GateChanges,
     force: bool,
     progress: Progress,
 ) -> QuantizedFile:
@@ -63,13 +60,13 @@ def quantize_file(
     if out.exists() and not force:
         raise InputError(f"{out} exists", hint="--force replaces it")
     step = steps.Steps(progress)
-    required = parse_gate(gate, DEFAULT_GATES["int8"])
+    required = gate.over(DEFAULT_GATES["int8"])
     with step("network"):
         network = open_network(request)
     with step("calibrate"):
-        noise = calib is not None and calib.partition(":")[0] == "random"
-        images = load_images(Path(calib) if calib and not noise else None, network)
-        calibration = open_calibration(calib, network.input, images.folder, calib_images)
+        source = precision.calibration
+        images = load_images(None if isinstance(source, RandomImages) else source, network)
+        calibration = open_calibration(source, network.input, images.folder, precision.images)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
             traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)
@@ -80,9 +77,9 @@ def quantize_file(
                 calibration.choosing_images[:PROBE_IMAGES],
             )
         with step("quantize"):
-            config = steps.quantization(required, calibrator, rounding)
+            config = steps.quantization(required, precision.calibrator, precision.rounding)
             final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
-        with step("judge"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
+        with step("test"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
             ladder = Ladder.over(
                 reference, images.pixels[images.places(calibration.judging_images)]
             )
@@ -91,7 +88,7 @@ def quantize_file(
                 final.artifact,
                 step.seconds,
                 required,
-                judging_images=range(len(ladder.images)),
+                only=range(len(ladder.images)),
             )
         rung = ladder.rungs[-1]
         if rung.failures:

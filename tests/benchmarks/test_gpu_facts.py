@@ -43,7 +43,7 @@ def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
 ) -> None:
     plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
     install(monkeypatch, WEAK, Scenario())
-    monkeypatch.setattr(library, "installed_version", lambda packages: None)
+    monkeypatch.setattr(library, "installed_version", lambda *packages: None)
     out = tmp_path / "facts.json"
     assert (
         gpu.facts.main(
@@ -79,7 +79,7 @@ def test_what_is_answered_is_not_asked_again(
 ) -> None:
     plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
     install(monkeypatch, WEAK, Scenario())
-    monkeypatch.setattr(library, "installed_version", lambda packages: None)
+    monkeypatch.setattr(library, "installed_version", lambda *packages: None)
     out = tmp_path / "facts.json"
     out.write_text(
         json.dumps({"boundary types": {"answer": 1}, "timing cache": {"error": "no answer"}})

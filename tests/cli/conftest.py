@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from edgekit.calib import photos as bundled_photos
 from edgekit.cli.app import execute
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16, Int8
 from edgekit.sources import NetworkRequest
 
 FACTORIES = Path(__file__).with_name("factories.py")
@@ -56,15 +56,6 @@ def refused(edgekit: EdgekitCall, tmp_path: Path) -> Callable[..., Result]:
     return call
 
 
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with six real photos."""
-    folder = tmp_path_factory.mktemp("photos")
-    for photo in bundled_photos()[:6]:
-        shutil.copy(photo, folder)
-    return folder
-
-
 @pytest.fixture
 def tiny(photos: Path) -> tuple[object, ...]:
     """Arguments that export the small network quickly."""
@@ -75,7 +66,7 @@ def tiny(photos: Path) -> tuple[object, ...]:
 def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "bundle"
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
-    assert export(ExportRequest(network, "fp16", folder, images=photos, bench=False)).failures == ()
+    assert export(ExportRequest(network, Fp16(), folder, images=photos, bench=False)).failures == ()
     return folder
 
 
@@ -89,9 +80,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LeNet-5 with its weights in INT8: every file that a bundle can have."""
     folder = tmp_path_factory.mktemp("lenet") / "bundle"
-    request = ExportRequest(
-        NetworkRequest("lenet5"), "int8", folder, bench=False, rounding="nearest"
-    )
+    request = ExportRequest(NetworkRequest("lenet5"), Int8(rounding="nearest"), folder, bench=False)
     assert export(request).failures == ()
     return folder
 

@@ -21,6 +21,7 @@ from edgekit.artifact import Artifact, sha256_of
 from edgekit.bundle import Bundle
 from edgekit.latency import clock
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16, Fp32, Int8
 from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
@@ -43,10 +44,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """LeNet-5 with its trained weights, which come with the package, in FP16 and INT8."""
     folder = tmp_path_factory.mktemp("lenet")
-    for precision in ("fp16", "int8"):
+    for precision in (Fp16(), Int8()):
         request = ExportRequest(
-            NetworkRequest("lenet5"), precision, folder / precision, bench=False
-        )  # type: ignore[arg-type]
+            NetworkRequest("lenet5"), precision, folder / precision.name, bench=False
+        )
         assert export(request).failures == ()
     return {precision: folder / precision for precision in ("fp16", "int8")}
 
@@ -167,7 +168,7 @@ def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
     assert (
         export(
             ExportRequest(
-                network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False
+                network, Fp32(), tmp_path / "dynamic", batch=None, images=photos, bench=False
             )
         ).failures
         == ()
@@ -417,7 +418,7 @@ def test_a_dynamic_graph_is_built_for_the_batch_measured(
     assert (
         export(
             ExportRequest(
-                network, "fp32", tmp_path / "dynamic", batch=None, images=photos, bench=False
+                network, Fp32(), tmp_path / "dynamic", batch=None, images=photos, bench=False
             )
         ).failures
         == ()
@@ -502,7 +503,7 @@ def test_bundles_that_do_not_go_together(
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
     assert (
         export(
-            ExportRequest(network, "fp32", tmp_path / "two", batch=2, images=photos, bench=False)
+            ExportRequest(network, Fp32(), tmp_path / "two", batch=2, images=photos, bench=False)
         ).failures
         == ()
     )

@@ -15,6 +15,7 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.bundle.engines import Options, engine_name, engines_of, open_engine
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16, Int8
 from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 from edgekit.sources import NetworkRequest
 
@@ -56,16 +57,15 @@ def int8_bundle(tmp_path_factory):
     return exported_with(
         None,
         tmp_path_factory.mktemp("int8") / "bundle",
-        precision="int8",
+        precision=Int8(rounding="nearest"),
         factory="wide",
-        rounding="nearest",
     )
 
 
 @pytest.fixture(scope="module")
 def dynamic_bundle(photos, tmp_path_factory):
     return exported_with(
-        photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision="fp16", batch=None
+        photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision=Fp16(), batch=None
     )
 
 

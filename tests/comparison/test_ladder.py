@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.comparison import DEFAULT_GATES, Gate, Parity, Rung, parse_gate
-from edgekit.errors import InputError
+from edgekit.comparison import DEFAULT_GATES, Gate, Parity, Rung
 from edgekit.reports.table import caveat_lines, ladder_row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,32 +135,6 @@ def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
                 name,
                 fault,
             )
-
-
-def test_a_gate_is_read_over_the_default():
-    default = DEFAULT_GATES["fp16"]
-    assert parse_gate("", default) == default
-    assert parse_gate("none", default) == Gate()
-    assert parse_gate("agreement=0.97, sqnr=20", default) == Gate(sqnr=20, agreement=0.97)
-    assert parse_gate("sqnr=none,relative=1e-3", default) == Gate(relative=1e-3, agreement=0.99)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("accuracy=0.9", "unknown key 'accuracy'"),
-        ("agreement", "'' is not a number"),
-        ("sqnr=high", "'high' is not a number"),
-        ("agreement=97", "agreement 97 is not a share"),
-        ("agreement=-0.1", "is not a share"),
-        ("agreement=nan", "'nan' is not a number"),
-        ("sqnr=nan", "'nan' is not a number"),
-    ],
-)
-def test_a_gate_that_cannot_be_read(text, message):
-    with pytest.raises(InputError, match=message) as caught:
-        parse_gate(text, Gate())
-    assert caught.value.hint
 
 
 def test_a_gate_met_by_count_alone_says_by_how_little():

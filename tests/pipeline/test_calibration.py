@@ -14,6 +14,7 @@ from edgekit.calib import photos as bundled_photos
 from edgekit.errors import InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration, open_calibration
+from edgekit.pipeline.precision import RandomImages
 
 SPEC = InputSpec(3, 32, 32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -50,7 +51,7 @@ def test_one_folder_given_twice_is_split_as_well(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "mine", bundled_photos()[10:70])
     (tmp_path / "link").symlink_to(folder)
     ranged, chose, judged = roles_of(
-        open_calibration(str(folder), SPEC, ImageFolder.open(tmp_path / "link"))
+        open_calibration(folder, SPEC, ImageFolder.open(tmp_path / "link"))
     )
     assert ranged | chose | judged == tensors(bundled_photos()[10:70])
     of_all = roles_of(open_calibration(None, SPEC, ImageFolder.bundled()))
@@ -63,7 +64,7 @@ def test_of_two_folders_the_second_judges_but_for_what_is_like_the_first(tmp_pat
     with Image.open(bundled_photos()[3]) as image:
         image.resize((200, 200 * image.height // image.width)).save(others / "like_one_of_mine.png")
     shutil.copy(bundled_photos()[4], others / "the_same_as_one_of_mine.jpg")
-    ranged, chose, judged = roles_of(open_calibration(str(mine), SPEC, ImageFolder.open(others)))
+    ranged, chose, judged = roles_of(open_calibration(mine, SPEC, ImageFolder.open(others)))
     assert ranged | chose == tensors(bundled_photos()[:40]) and judged == tensors(
         bundled_photos()[50:70]
     )
@@ -80,7 +81,7 @@ def test_images_alone_judge_what_the_bundled_photos_made(tmp_path: Path) -> None
 
 
 def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
-    calibration = open_calibration("random:3", SPEC, ImageFolder.bundled())
+    calibration = open_calibration(RandomImages(3), SPEC, ImageFolder.bundled())
     ranged, chose, judged = roles_of(calibration)
     assert (
         calibration.random
@@ -92,14 +93,14 @@ def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
 def test_too_few_judges_are_said(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[: ENOUGH_JUDGES - 1])
     others = folder_of(tmp_path / "others", bundled_photos()[30:60])
-    few = open_calibration(str(others), SPEC, ImageFolder.open(mine))
+    few = open_calibration(others, SPEC, ImageFolder.open(mine))
     assert len(few.judging_images) == ENOUGH_JUDGES - 1 and any(
         "not judged" in advice.message for advice in few.advice
     )
     shutil.copy(bundled_photos()[ENOUGH_JUDGES], mine)
     assert not any(
         "not judged" in advice.message
-        for advice in open_calibration(str(others), SPEC, ImageFolder.open(mine)).advice
+        for advice in open_calibration(others, SPEC, ImageFolder.open(mine)).advice
     )
 
 
@@ -107,16 +108,16 @@ def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
     part = folder_of(tmp_path / "mine" / "part", bundled_photos()[:5])
     with pytest.raises(InputError, match="none is left to judge by"):
-        open_calibration(str(mine), SPEC, ImageFolder.open(part))
+        open_calibration(mine, SPEC, ImageFolder.open(part))
     with pytest.raises(InputError, match="all 12 calibration images show the same"):
         same = tmp_path / "same"
         same.mkdir()
         for i in range(12):
             shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
-        open_calibration(str(same), SPEC, ImageFolder.open(same))
+        open_calibration(same, SPEC, ImageFolder.open(same))
     with pytest.raises(InputError, match="2 photos are too few"):
         open_calibration(
-            str(folder_of(tmp_path / "two", bundled_photos()[:2])),
+            (folder_of(tmp_path / "two", bundled_photos()[:2])),
             SPEC,
             ImageFolder.open(tmp_path / "two"),
         )
@@ -124,11 +125,11 @@ def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
 
 def test_the_key_tells_lists_and_preprocessings_apart(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
-    key = open_calibration(str(mine), SPEC, ImageFolder.bundled()).key
-    assert open_calibration(str(mine), SPEC, ImageFolder.bundled()).key == key
+    key = open_calibration(mine, SPEC, ImageFolder.bundled()).key
+    assert open_calibration(mine, SPEC, ImageFolder.bundled()).key == key
     other = InputSpec(3, 32, 32, 1.0, "bilinear", (0.4, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert open_calibration(str(mine), other, ImageFolder.bundled()).key != key
-    assert open_calibration(str(mine), SPEC, ImageFolder.open(mine)).key != key
+    assert open_calibration(mine, other, ImageFolder.bundled()).key != key
+    assert open_calibration(mine, SPEC, ImageFolder.open(mine)).key != key
 
 
 def test_the_same_at_every_pass() -> None:

@@ -15,8 +15,10 @@ from edgekit.advice import Advice
 from edgekit.artifact import Artifact, sha256_of
 from edgekit.bundle import Bundle
 from edgekit.calib import photos
+from edgekit.comparison import Gate
 from edgekit.pipeline import steps
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16, Fp32, Int8
 from edgekit.reports import Report
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.sources import NetworkRequest
@@ -38,7 +40,7 @@ def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Report, Bundle]:
     out = tmp_path_factory.mktemp("export") / "bundle"
-    report = export(ExportRequest(NetworkRequest(request.param), "fp16", out, bench=False))
+    report = export(ExportRequest(NetworkRequest(request.param), Fp16(), out, bench=False))
     return report, Bundle.open(out)
 
 
@@ -130,7 +132,7 @@ def test_tensorrt_rtx_builds_a_plan(
 def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
     request = ExportRequest(
         NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
-        "fp16",
+        Fp16(),
         tmp_path / "b",
         bench=False,
     )
@@ -144,7 +146,7 @@ def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         request = ExportRequest(
             NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
-            "fp16",
+            Fp16(),
             tmp_path / name,
             bench=False,
         )
@@ -160,7 +162,7 @@ def test_dynamic_and_static_batches(tmp_path: Path) -> None:
         out = tmp_path / str(batch)
         request = ExportRequest(
             NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96)),
-            "fp32",
+            Fp32(),
             out,
             batch=batch,
             bench=False,
@@ -175,7 +177,7 @@ def test_dynamic_and_static_batches(tmp_path: Path) -> None:
 
 def test_latency_is_measured_against_torch(tmp_path: Path) -> None:
     request = ExportRequest(
-        NetworkRequest("mobilenetv2_035", weights="random:3", size=(32, 32)), "fp16", tmp_path / "b"
+        NetworkRequest("mobilenetv2_035", weights="random:3", size=(32, 32)), Fp16(), tmp_path / "b"
     )
     latency = export(request).latency
     assert latency is not None and latency.reference == "torch"
@@ -189,7 +191,9 @@ def test_latency_is_measured_against_torch(tmp_path: Path) -> None:
 
 def test_a_missed_gate_leaves_no_bundle(tmp_path: Path) -> None:
     network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
-    report = export(ExportRequest(network, "fp16", tmp_path / "b", gate="sqnr=200", bench=False))
+    report = export(
+        ExportRequest(network, Fp16(), tmp_path / "b", gate=Gate(sqnr=200), bench=False)
+    )
     assert report.path is None and "SQNR" in report.failures[0]
     assert list(tmp_path.iterdir()) == []
 
@@ -210,7 +214,7 @@ def test_nothing_is_made_from_a_broken_rung(
 
     monkeypatch.setattr(steps, "simplify", simplify)
     network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
-    report = export(ExportRequest(network, "int8", tmp_path / "b", bench=False))
+    report = export(ExportRequest(network, Int8(), tmp_path / "b", bench=False))
     assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [
         ("torch", False),
         ("onnx", False),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekit.bundle import CPU_MODEL, MODEL, STRONG_MODEL, Bundle
 from edgekit.machine.environment import X86
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Int8
 from edgekit.runtimes import onnxruntime as cpu
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.sources import NetworkRequest
@@ -27,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """LeNet-5 with its trained weights, in INT8."""
     folder = tmp_path_factory.mktemp("lenet") / "int8"
     assert (
-        export(ExportRequest(NetworkRequest("lenet5"), "int8", folder, bench=False)).failures == ()
+        export(ExportRequest(NetworkRequest("lenet5"), Int8(), folder, bench=False)).failures == ()
     )
     return Bundle.open(folder)
 

@@ -18,6 +18,7 @@ from edgekit.models import create_model
 from edgekit.models.pretrained.download import SHIPPED, fetch, file_digest
 from edgekit.models.pretrained.weights import WEIGHTS
 from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16
 from edgekit.sources import NetworkRequest
 from edgekit.tasks.classify import classify
 
@@ -90,7 +91,7 @@ def test_the_weights_need_no_cache_and_no_network(
 def test_the_bundle_names_clothes(tmp_path: Path) -> None:
     report = export(
         ExportRequest(
-            NetworkRequest("lenet5", offline=True), "fp16", tmp_path / "bundle", bench=False
+            NetworkRequest("lenet5", offline=True), Fp16(), tmp_path / "bundle", bench=False
         )
     )
     assert report.failures == ()

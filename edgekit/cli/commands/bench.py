@@ -50,14 +50,19 @@ def command(
     Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3
     where a runtime cannot run here.
     """
-    from edgekit.tasks.bench import BenchRequest, bench
+    import edgekit
 
     chosen = _runtimes(runtime)
     if out_file is not None:
         check_writable("--out", out_file)
-    report = bench(
-        BenchRequest(tuple(bundles), chosen, batch, threads, seconds, streams),
-        LiveProgress(quiet=json),
+    report = edgekit.bench(
+        *bundles,
+        runtimes=chosen,
+        batch=batch,
+        threads=threads,
+        seconds=seconds,
+        streams=streams,
+        progress=LiveProgress(quiet=json),
     )
     document = report.to_json()
     if out_file is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.options import parse_numbers
+from edgekit.cli.options import parse_gate, parse_numbers
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,23 +54,22 @@ def command(
 
     Exits with 1 where --gate is given and missed.
     """
-    from edgekit.comparison import Gate, parse_gate
-    from edgekit.tasks.blame import BlameRequest, find_blame
+    import edgekit
 
-    required = parse_gate(gate, Gate())
+    required = parse_gate(gate).over(edgekit.Gate())
     if bound != bound:
         raise InputError("--bound nan is no number", hint="--bound 20")
-    request = BlameRequest(
-        reference,
-        candidate,
-        images,
-        parse_numbers("--mean", mean),
-        parse_numbers("--std", std),
-        bound,
-        runtime,
-    )
     with redirect_stdout(sys.stderr):  # a user's factory may print
-        found = find_blame(request, LiveProgress(quiet=json))
+        found = edgekit.blame(
+            reference,
+            candidate,
+            images=images,
+            mean=parse_numbers("--mean", mean),
+            std=parse_numbers("--std", std),
+            bound=bound,
+            runtime=runtime,
+            progress=LiveProgress(quiet=json),
+        )
     failures = required.failures(found.output) if gate else ()
     if json:
         from edgekit.reports.plain import plain

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.errors import EnvironmentLacks, InputError
 
 if TYPE_CHECKING:
-    from edgekit.bundle import Bundle
-    from edgekit.progress import Progress
-    from edgekit.runtimes.tensorrt import BuildConfig, Builder
     from edgekit.tasks.build import Built
 
 
@@ -70,12 +66,12 @@ def command(
     Exits with 1 where the engine does not compute in what the bundle promises or misses its gate;
     it is not kept then.
     """
-    from edgekit.bundle import Bundle
-    from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit import BuildConfig, Bundle
     from edgekit.runtimes.tensorrt.building.config import parse_io, parse_profiles
+    from edgekit.tasks.builders import named_builder
 
-    asked = named_builder(runtime) if runtime is not None else None
-    opened = Bundle.open(bundle)
+    if runtime is not None:
+        named_builder(runtime)
     config = BuildConfig(
         compute_capability,
         parse_profiles(batch),
@@ -85,12 +81,8 @@ def command(
         timing_cache=timing_folder(),
         io=parse_io(io),
     )
-    built = build_with(
-        asked or _fitting_builder(compute_capability),
-        opened,
-        config,
-        LiveProgress(quiet=json),
-        force=force,
+    built = Bundle.open(bundle).build(
+        runtime, config, force=force, progress=LiveProgress(quiet=json)
     )
     if json:
         print_json(plainly(built))
@@ -98,61 +90,11 @@ def command(
         show(built)
 
 
-def build_with(
-    builder: Builder,
-    bundle: Bundle,
-    config: BuildConfig,
-    progress: Progress,
-    *,
-    force: bool = False,
-) -> Built:
-    from edgekit.tasks.build import build
-
-    with progress.step("build"):
-        return build(bundle, builder, config, force=force, on_phase=progress.advance)
-
-
 def timing_folder() -> Path:
     """Where TensorRT's timing caches are kept."""
     from edgekit.models.pretrained.download import cache_folder
 
     return cache_folder().parent / "timing"
-
-
-def named_builder(name: str) -> Builder:
-    """
-    Raises:
-        InputError: there is none of that name.
-    """
-    from edgekit.runtimes import builders
-
-    known = builders()
-    if name not in known:
-        raise InputError(f"--runtime {name} is unknown", hint=f"one of {', '.join(known)}")
-    return known[name]
-
-
-def _fitting_builder(capability: str | None) -> Builder:
-    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for
-    another machine.
-
-    Raises:
-        EnvironmentLacks: neither can run here, and no GPU was named.
-    """
-    from edgekit.runtimes import builders
-
-    known = builders()
-    if capability is not None:
-        return known["tensorrt-rtx"]
-    states = {builder: builder.available() for builder in known.values()}
-    for builder, state in states.items():
-        if state.ok:
-            return builder
-    raise EnvironmentLacks(
-        "no engine can be built for this machine: "
-        + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
-        hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
-    )
 
 
 def show(built: Built) -> None:

@@ -6,17 +6,19 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgekit.cli.commands.build import build_with, named_builder, plainly, show, timing_folder
+from edgekit.cli.commands.build import plainly, show, timing_folder
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
 from edgekit.cli.options import (
     check_calibrator,
     check_opset,
     check_rounding,
     parse_batch,
+    parse_calibration,
+    parse_gate,
     parse_numbers,
     parse_size,
 )
@@ -24,7 +26,8 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit.artifact import PrecisionName
-    from edgekit.runtimes.tensorrt import BuildConfig, Builder
+    from edgekit.pipeline.precision import Precision
+    from edgekit.runtimes.tensorrt import BuildConfig
 
 
 DYNAMIC = ((1, 1, 8),)  # least, best, most batch of an engine that export builds
@@ -124,8 +127,6 @@ def command(
     Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
     something is missing here.
     """
-    from edgekit.sources import NetworkRequest
-
     chosen = _precision(fp16, int8, precision)
     _check_applies(chosen, "fp16", {"--half-io": half_io or None})
     _check_applies(
@@ -138,66 +139,67 @@ def command(
             "--rounding": rounding,
         },
     )
-    asked = NetworkRequest(
-        network,
-        weights,
-        parse_size(size),
-        parse_numbers("--mean", mean),
-        parse_numbers("--std", std),
-        labels,
-        offline,
-    )
-    batch_size = parse_batch(batch)
+    asked: dict[str, Any] = {
+        "weights": weights,
+        "size": parse_size(size),
+        "mean": parse_numbers("--mean", mean),
+        "std": parse_numbers("--std", std),
+        "batch": parse_batch(batch),
+        "gate": parse_gate(gate),
+    }
     check_opset(opset)
-    engine = _engine(runtime, compute_capability, dynamic=batch_size is None)
-    from edgekit.pipeline.calibration import DEFAULT_IMAGES
-    from edgekit.pipeline.export import ExportRequest, export
+    engine = _engine(runtime, compute_capability, dynamic=asked["batch"] is None)
+    import edgekit
 
-    request = ExportRequest(
-        asked,
-        chosen,
-        out_folder,
-        batch_size,
-        opset,
-        images,
-        gate,
-        half_io,
-        not no_bench,
-        force,
-        calib,
-        calib_images or DEFAULT_IMAGES,
-        check_calibrator(calibrator or "auto"),
-        check_rounding(rounding or "adaptive"),
-    )
-    with redirect_stdout(sys.stderr):  # a user's factory may print, and stdout is for the report
-        report = export(request, LiveProgress(quiet=json))
-    built = None
+    precisions: dict[str, Precision] = {
+        "fp32": edgekit.Fp32(),
+        "fp16": edgekit.Fp16(half_io),
+        "int8": edgekit.Int8(
+            parse_calibration(calib),
+            check_calibrator(calibrator or "auto"),
+            check_rounding(rounding or "adaptive"),
+            calib_images or edgekit.Int8.images,
+        ),
+    }
+    show_progress = LiveProgress(quiet=json)
+    built = failed = None
+    try:
+        with redirect_stdout(sys.stderr):  # a factory may print, and stdout is for the report
+            exported = edgekit.export(
+                network,
+                precision=precisions[chosen],
+                out=out_folder,
+                opset=opset,
+                images=images,
+                labels=labels,
+                bench=not no_bench,
+                offline=offline,
+                force=force,
+                progress=show_progress,
+                **asked,
+            )
+        report = exported.report
+    except edgekit.ExportFailed as error:
+        failed, report = error, error.report
     if not json:
         from edgekit.reports.terminal import render
 
         out.print(render(report))
-    if engine is not None and report.path is not None:
-        from edgekit.bundle import Bundle
-
-        built = build_with(engine[0], Bundle.open(report.path), engine[1], LiveProgress(quiet=json))
+    if engine is not None and failed is None:
+        built = exported.bundle.build(runtime, engine, progress=show_progress)
     if json:
         print_json(
             report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)}
         )
     elif built is not None:
         show(built)
-    if report.failures:
-        err.print("[red]gate failed[/]: " + escape("; ".join(report.failures)))
-        err.print(
-            "\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example "
-            "--gate agreement=0.95,sqnr=30"
-        )
+    if failed is not None:
+        err.print("[red]gate failed[/]: " + escape(failed.message))
+        err.print(f"\n[cyan]hint[/]: {escape(failed.hint or '')}")
         raise typer.Exit(1)
 
 
-def _engine(
-    runtime: str | None, capability: str | None, *, dynamic: bool
-) -> tuple[Builder, BuildConfig] | None:
+def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> BuildConfig | None:
     """What builds the engine, asked before the long work begins whether it can."""
     if runtime is None:
         if capability is not None:
@@ -207,12 +209,10 @@ def _engine(
             )
         return None
     from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.tasks.builders import named_builder
 
-    builder = named_builder(runtime)
-    builder.library().target(capability)
-    return builder, BuildConfig(
-        capability, DYNAMIC if dynamic else (), timing_cache=timing_folder()
-    )
+    named_builder(runtime).library().target(capability)
+    return BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=timing_folder())
 
 
 def _check_applies(

@@ -7,7 +7,14 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.options import check_calibrator, check_rounding, parse_numbers, parse_size
+from edgekit.cli.options import (
+    check_calibrator,
+    check_rounding,
+    parse_calibration,
+    parse_gate,
+    parse_numbers,
+    parse_size,
+)
 from edgekit.errors import InputError
 
 
@@ -41,31 +48,28 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
+    import edgekit
     from edgekit.reports.plain import plain
     from edgekit.reports.table import parity_cells
-    from edgekit.sources import NetworkRequest
-    from edgekit.tasks.quantize import quantize_file
 
     if model.suffix.lower() != ".onnx":
         raise InputError(
             f"{model} is no .onnx",
             hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories",
         )
-    request = NetworkRequest(
-        str(model),
-        None,
-        parse_size(size),
-        parse_numbers("--mean", mean),
-        parse_numbers("--std", std),
-    )
-    result = quantize_file(
-        request,
+    result = edgekit.quantize(
+        model,
         out_file,
-        calib=calib,
-        calib_images=calib_images,
-        calibrator=check_calibrator(calibrator),
-        rounding=check_rounding(rounding),
-        gate=gate,
+        precision=edgekit.Int8(
+            parse_calibration(calib),
+            check_calibrator(calibrator),
+            check_rounding(rounding),
+            calib_images,
+        ),
+        gate=parse_gate(gate),
+        size=parse_size(size),
+        mean=parse_numbers("--mean", mean),
+        std=parse_numbers("--std", std),
         force=force,
         progress=LiveProgress(quiet=json),
     )

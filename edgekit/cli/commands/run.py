@@ -20,10 +20,9 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Classify photos with a bundle, through its own preprocessing."""
-    from edgekit.bundle import Bundle
-    from edgekit.tasks.classify import classify
+    from edgekit import Bundle
 
-    results = classify(Bundle.open(bundle), photos, top, runtime)
+    results = Bundle.open(bundle).classify_all(photos, top=top, runtime=runtime)
     if json:
         print_json(
             [

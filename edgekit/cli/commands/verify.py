@@ -18,11 +18,10 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Check every file's hash, then parity again on the golden images."""
-    from edgekit.bundle import Bundle
+    from edgekit import Bundle
     from edgekit.reports.plain import plain
-    from edgekit.tasks.verify import verify
 
-    result = verify(Bundle.open(bundle), runtime)
+    result = Bundle.open(bundle).verify(runtime)
     if json:
         print_json(plain(result))
     else:

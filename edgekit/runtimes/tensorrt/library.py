@@ -14,9 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import re
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from edgekit.machine.driver import CudaDevice, driver, no_gpu
 from edgekit.runtimes.tensorrt.api import Module
 from edgekit.targets.table import Dialect
 from edgekit.targets.traps import OLDEST_BUILT
+from edgekit.version import installed_version
 
 # What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
@@ -162,7 +161,7 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
     library = Library(name, trt, str(trt.__version__))
     if not library.ahead_of_time:
         _check_release(library)
-    if problem := _two_versions(library, installed_version(packages)):
+    if problem := _two_versions(library, installed_version(*packages)):
         raise EnvironmentLacks(
             problem,
             hint="keep one of them: `pip list`, LD_LIBRARY_PATH and `ldconfig -p` show where they "
@@ -193,14 +192,6 @@ def _check_release(library: Library) -> None:
             f"{NUMPY_VERSION}: its bindings were made for NumPy 1",
             hint=NUMPY_1,
         )
-
-
-def installed_version(packages: tuple[str, ...]) -> str | None:
-    """The version of the first of these distributions that is installed."""
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            return version(package)
-    return None
 
 
 def _loading_hint(message: str, install_hint: str) -> str:

@@ -137,7 +137,7 @@ def install(
     """
     double = TensorRTDouble(version, scenario or Scenario(), cuda)
     monkeypatch.setitem(sys.modules, double.__name__, double)
-    monkeypatch.setattr(library, "installed_version", lambda packages: version)
+    monkeypatch.setattr(library, "installed_version", lambda *packages: version)
     monkeypatch.setattr(library, "MAPS", Path("/nowhere"))
     monkeypatch.setattr(library, "NUMPY_VERSION", "1.26.4")
     if cuda is not None:

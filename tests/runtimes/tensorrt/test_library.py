@@ -170,14 +170,14 @@ def test_a_package_that_cannot_be_loaded(monkeypatch, message, hint):
 
 def test_a_module_and_a_package_of_two_versions(monkeypatch):
     install(monkeypatch, STRONG_10)
-    monkeypatch.setattr(library, "installed_version", lambda packages: "8.6.1.post1")
+    monkeypatch.setattr(library, "installed_version", lambda *packages: "8.6.1.post1")
     with pytest.raises(
         EnvironmentLacks,
         match=r"the module that Python imports is 10\.3\.0, the installed package 8\.6\.1\.post1",
     ) as caught:
         TENSORRT.library()
     assert "LD_LIBRARY_PATH" in (caught.value.hint or "")
-    monkeypatch.setattr(library, "installed_version", lambda packages: "10.3.0.post2")
+    monkeypatch.setattr(library, "installed_version", lambda *packages: "10.3.0.post2")
     assert TENSORRT.library().version == "10.3.0"
 
 
@@ -204,7 +204,7 @@ def test_numpy_2_does_not_go_with_the_bindings_of_8(monkeypatch, nothing, versio
 
 def test_tensorrt_before_8_6_is_not_served(monkeypatch):
     double = install(monkeypatch, WEAK)
-    monkeypatch.setattr(library, "installed_version", lambda packages: None)
+    monkeypatch.setattr(library, "installed_version", lambda *packages: None)
     for version in ("8.5.2.2", "8.4.1"):
         double.__version__ = version
         with pytest.raises(

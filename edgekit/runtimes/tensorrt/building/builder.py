@@ -23,12 +23,13 @@ from edgekit.runtimes.tensorrt.building.network import Parsed, add_profiles, con
 from edgekit.runtimes.tensorrt.building.settings import configure
 from edgekit.runtimes.tensorrt.building.typed import network_layers
 from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer
-from edgekit.runtimes.tensorrt.library import BuildTarget, Library, installed_version, open_library
+from edgekit.runtimes.tensorrt.library import BuildTarget, Library, open_library
 from edgekit.runtimes.tensorrt.log import driver_hint, last_words, make_log
 from edgekit.runtimes.tensorrt.running.cuda import Cuda
 from edgekit.runtimes.tensorrt.running.debug import DebugSession
 from edgekit.runtimes.tensorrt.running.loading import load_engine
 from edgekit.runtimes.tensorrt.running.session import EngineSession, EngineStreams
+from edgekit.version import installed_version
 
 if TYPE_CHECKING:
     import tensorrt
@@ -69,7 +70,7 @@ class Builder:
     def available(self) -> Availability:
         if importlib.util.find_spec(self.module) is None:
             return Availability(False, reason="not installed", install_hint=self.install_hint)
-        found = installed_version(self.packages)
+        found = installed_version(*self.packages)
         if lack := no_gpu():
             can = (
                 "builds engines here; running one needs an NVIDIA GPU"

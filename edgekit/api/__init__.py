@@ -1,0 +1,1 @@
+"""The calls behind ``import edgekit``; the command line makes the same ones."""

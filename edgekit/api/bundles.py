@@ -1,0 +1,99 @@
+"""A bundle as a user holds it: opened, verified, built for a device, and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.bundle import folder
+from edgekit.progress import Progress, Quiet
+
+if TYPE_CHECKING:
+    from edgekit.runtimes.tensorrt import BuildConfig
+    from edgekit.tasks.build import Built
+    from edgekit.tasks.classify import Classified, Guess
+    from edgekit.tasks.verify import Verification
+
+
+@dataclass(frozen=True)
+class Bundle(folder.Bundle):
+    """The folder that an export wrote: graphs, labels, manifest, and the golden images that prove
+    a copy of it.
+
+    ``path`` is the folder, ``manifest`` what it says of itself. Get one from
+    :func:`edgekit.export`, or by ``Bundle.open(Path("build/mobilenetv2-int8"))``.
+    """
+
+    def verify(self, runtime: str = "onnxruntime") -> Verification:
+        """Checks every file's hash, then parity on the golden images, computed by ``runtime``.
+
+        Returns:
+            What was found; ``ok`` says whether all of it is as it was exported.
+
+        Raises:
+            BadBundle: the golden file cannot be read although its hash is right.
+            InputError: no such runtime.
+            EnvironmentLacks: that runtime cannot run here.
+        """
+        from edgekit.tasks.verify import verify
+
+        return verify(self, runtime)
+
+    def build(
+        self,
+        runtime: str | None = None,
+        config: BuildConfig | None = None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Built:
+        """Builds an engine into the bundle's ``engines/``: audited, and proven on the golden images
+        where its GPU is in this machine. One that is there already is taken, unless ``force``.
+
+        Args:
+            runtime: ``tensorrt`` (builds on this machine's GPU) or ``tensorrt-rtx`` (needs none);
+                by default the one that can run here.
+            config: batch, workspace, DLA and more; see
+                :class:`edgekit.runtimes.tensorrt.BuildConfig`.
+
+        Raises:
+            GateFailed: the engine does not compute in what the bundle promises, or misses its gate;
+                it is not kept.
+            EnvironmentLacks: no engine can be built here.
+            InputError: no such runtime, or a config that it cannot build.
+            BadBundle: the bundle is damaged.
+        """
+        from edgekit.models.pretrained.download import cache_folder
+        from edgekit.runtimes.tensorrt import BuildConfig
+        from edgekit.tasks.build import build
+        from edgekit.tasks.builders import builder_for
+
+        chosen = config or BuildConfig(timing_cache=cache_folder().parent / "timing")
+        builder = builder_for(runtime, chosen.capability)
+        show = progress or Quiet()
+        with show.step("build"):
+            return build(self, builder, chosen, force=force, on_phase=show.advance)
+
+    def classify(
+        self, photo: Path | str, *, top: int = 5, runtime: str = "onnxruntime"
+    ) -> tuple[Guess, ...]:
+        """The ``top`` likeliest classes of a photo, best first; raises as :meth:`classify_all`."""
+        (found,) = self.classify_all([photo], top=top, runtime=runtime)
+        return found.classes
+
+    def classify_all(
+        self, photos: Sequence[Path | str], *, top: int = 5, runtime: str = "onnxruntime"
+    ) -> list[Classified]:
+        """The ``top`` likeliest classes of each photo, through the bundle's own preprocessing.
+
+        Raises:
+            BadImage: a photo that cannot be read; nothing is classified then.
+            BadBundle: a file is not the one that was exported.
+            InputError: no such runtime.
+            EnvironmentLacks: that runtime cannot run here.
+        """
+        from edgekit.tasks.classify import classify
+
+        return classify(self, [Path(photo) for photo in photos], top, runtime)

@@ -1,0 +1,139 @@
+"""Networks to bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.api.bundles import Bundle
+from edgekit.comparison import Gate, GateChanges, Parity
+from edgekit.errors import GateFailed
+from edgekit.pipeline.export import ExportRequest
+from edgekit.pipeline.export import export as run
+from edgekit.pipeline.precision import Fp32, Precision
+from edgekit.progress import Progress
+from edgekit.reports import Report
+from edgekit.sources import NetworkRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Export:
+    """A bundle that met its gate, and the report of how it was made."""
+
+    bundle: Bundle
+    report: Report
+
+    @property
+    def ladder(self) -> Mapping[str, Parity]:
+        """The parity of every graph with the network, by the name of its rung: ``onnx``,
+        ``simplified``, ``fp16``, ``int8``, ``int8 for CPUs``, ``int8 for strong typing``.
+        """
+        return {rung.name: rung.parity for rung in self.report.ladder if rung.parity is not None}
+
+
+class ExportFailed(GateFailed):
+    """A gate was not met, and no bundle was written; ``report`` has what was measured."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(
+            "; ".join(report.failures),
+            hint="no bundle was written; `gate` says what to accept, for example "
+            "agreement=0.95,sqnr=30",
+        )
+        self.report = report
+
+
+def export(
+    network: str | Path | nn.Module,
+    *,
+    precision: Precision | None = None,
+    gate: Gate | GateChanges | None = None,
+    out: Path | str | None = None,
+    weights: str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
+    batch: int | None = 1,
+    opset: int = 17,
+    images: Path | str | None = None,
+    labels: Path | str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bench: bool = True,
+    offline: bool = False,
+    force: bool = False,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Takes a network to a verified bundle: traced, simplified, converted, each graph compared with
+    the network on photos.
+
+    Args:
+        network: a zoo name, ``timm:NAME``, ``torchvision:NAME``, your ``file.py:factory``, the path
+            of an ``.onnx`` file, or a ``torch.nn.Module``.
+        precision: :class:`Fp32` (default), :class:`Fp16` or :class:`Int8`.
+        gate: what the result has to meet; by default what fits the precision.
+        out: the bundle's folder, ``build/NETWORK-PRECISION`` by default.
+        weights: ``pretrained`` (default of the zoo, timm and torchvision), ``random[:seed]``, or a
+            ``.pth``, ``.pt`` or ``.safetensors`` file.
+        size: of the images in pixels, or (height, width).
+        batch: the static batch, or None for a dynamic one.
+        opset: of the graphs, 13 to 22; TensorRT 8.6 reads up to 17.
+        images: a folder of photos for parity; the bundled photos by default.
+        labels: a file of class names, one a line.
+        mean: of pixels in 0..1, one number a channel, where the network's own is not known.
+        std: the same for the standard deviation.
+        bench: whether to measure latency here.
+        offline: whether to take weights from the cache alone.
+        force: whether to replace a bundle that is there.
+        name: what the bundle calls a module; its class by default.
+        progress: told of the steps as they run.
+
+    Raises:
+        ExportFailed: a gate was not met; no bundle was written.
+        InputError: the network, the photos or an argument cannot be taken.
+        EnvironmentLacks: something is missing here.
+    """
+    request = ExportRequest(
+        requested(network, weights, size, mean, std, labels, offline=offline, name=name),
+        precision or Fp32(),
+        None if out is None else Path(out),
+        batch,
+        opset,
+        None if images is None else Path(images),
+        gate or GateChanges(),
+        bench,
+        force,
+    )
+    report = run(request, progress)
+    if report.path is None:
+        raise ExportFailed(report)
+    return Export(Bundle.open(report.path), report)
+
+
+def requested(
+    network: str | Path | nn.Module,
+    weights: str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    labels: Path | str | None = None,
+    *,
+    offline: bool = False,
+    name: str | None = None,
+) -> NetworkRequest:
+    """The arguments of a call as what the sources take."""
+    named = isinstance(network, str | Path)
+    return NetworkRequest(
+        str(network) if named else name or type(network).__name__.lower(),
+        None if weights is None else str(weights),
+        (size, size) if isinstance(size, int) else size,
+        None if mean is None else tuple(mean),
+        None if std is None else tuple(std),
+        None if labels is None else Path(labels),
+        offline,
+        None if isinstance(network, str | Path) else network,
+    )

@@ -1,0 +1,52 @@
+"""Any FP32 ONNX classifier to INT8, without a bundle around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.api.exporting import requested
+from edgekit.comparison import Gate, GateChanges
+from edgekit.pipeline.precision import Int8
+from edgekit.progress import Progress, Quiet
+from edgekit.tasks.quantize import QuantizedFile, quantize_file
+
+
+def quantize(
+    model: Path | str,
+    out: Path | str,
+    *,
+    precision: Int8 | None = None,
+    gate: Gate | GateChanges | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> QuantizedFile:
+    """Writes the INT8 graph of an FP32 ``.onnx`` under TensorRT's rules; layers return to float
+    until the gate is met.
+
+    Args:
+        model: the FP32 graph.
+        out: the file to write; it appears when it is whole.
+        precision: calibration photos, calibrator and rounding.
+        gate: what the result has to meet on photos that nothing was taken from.
+        size: of the images in pixels, or (height, width), where the graph leaves it open.
+        mean: of pixels in 0..1, one number a channel.
+        std: the same for the standard deviation.
+        force: whether to replace a file that is there.
+
+    Raises:
+        GateFailed: the gate was not met; no file is written.
+        InputError: ``out`` exists, or the graph or the photos cannot be used.
+    """
+    request = requested(Path(model), None, size, mean, std)
+    return quantize_file(
+        request,
+        Path(out),
+        precision or Int8(),
+        gate=gate or GateChanges(),
+        force=force,
+        progress=progress or Quiet(),
+    )

@@ -1,0 +1,88 @@
+"""Latency of bundles, and the layer where two graphs part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.bundle.folder import Bundle
+from edgekit.layerwise.blame import BOUND, Blame
+from edgekit.progress import Progress, Quiet
+from edgekit.reports.bench import BenchReport
+from edgekit.tasks.bench import BenchRequest
+from edgekit.tasks.bench import bench as measure
+from edgekit.tasks.blame import BlameRequest, find_blame
+
+
+def bench(
+    *bundles: Bundle | Path | str,
+    runtimes: Sequence[str] = (),
+    batch: int | None = None,
+    threads: int | None = None,
+    seconds: float = 3.0,
+    streams: int = 1,
+    progress: Progress | None = None,
+) -> BenchReport:
+    """Measures bundles and runtimes in turns, after each has shown its parity. The first candidate
+    is the reference.
+
+    Args:
+        bundles: one or more.
+        runtimes: ``torch`` and what ``edgekit doctor`` lists; all that are here, without torch, by
+            default.
+        batch: images at once; the bundles' static batch by default, or 1.
+        threads: of the CPU; half of the cores by default.
+        seconds: how long each candidate is measured.
+        streams: for engines, the throughput with so many streams as well.
+
+    Returns:
+        The report; ``failures`` names what did not show its parity, of which no ratio is told.
+
+    Raises:
+        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not
+            allow.
+        EnvironmentLacks: a runtime that cannot run here.
+        BadNetwork: a runtime that refuses a graph.
+    """
+    paths = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
+    request = BenchRequest(paths, tuple(runtimes), batch, threads, seconds, streams)
+    return measure(request, progress)
+
+
+def blame(
+    reference: Bundle | Path | str,
+    candidate: Bundle | Path | str,
+    *,
+    images: Path | str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bound: float = BOUND,
+    runtime: str = "onnxruntime",
+    progress: Progress | None = None,
+) -> Blame:
+    """Compares two graphs value by value: which layer adds most error, and which overflows first.
+
+    Args:
+        reference: what is right: a bundle, an ``.onnx`` file, or a network as export takes it.
+        candidate: what is asked about: the same.
+        images: a folder of photos; a bundle's golden images by default, or the bundled photos.
+        mean: preprocessing of ``.onnx`` files that no bundle made, one number a channel.
+        std: the same for the standard deviation.
+        bound: in dB; the first value with an SQNR below it is named.
+        runtime: what computes the candidate; ONNX Runtime computes the reference.
+
+    Raises:
+        InputError: one of them cannot be read, they cannot be compared, or no such runtime.
+        EnvironmentLacks: the runtime cannot run here.
+    """
+    names = [str(x.path if isinstance(x, Bundle) else x) for x in (reference, candidate)]
+    request = BlameRequest(
+        names[0],
+        names[1],
+        None if images is None else Path(images),
+        None if mean is None else tuple(mean),
+        None if std is None else tuple(std),
+        bound,
+        runtime,
+    )
+    return find_blame(request, progress or Quiet())

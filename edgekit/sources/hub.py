@@ -1,0 +1,158 @@
+"""``timm:NAME`` and ``torchvision:NAME``: networks of other libraries, with their preprocessing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.errors import EnvironmentLacks, UnknownNetwork, WeightsUnavailable, said
+from edgekit.limits import blaming
+from edgekit.sources.modules import check_forward, input_spec, load_file, seed_of, seeded
+from edgekit.sources.request import Network, NetworkRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekit.models import Transform
+
+HUBS = ("timm", "torchvision")
+Loaded = tuple["nn.Module", "Transform", "tuple[str, ...] | None", "str | None"]
+
+
+def is_hub_name(name: str) -> bool:
+    return name.partition(":")[0] in HUBS and ":" in name
+
+
+def from_hub(request: NetworkRequest) -> Network:
+    """Builds a network by its library; pretrained weights are the library's to fetch.
+
+    Raises:
+        EnvironmentLacks: the library is not installed, or cannot be imported.
+        UnknownNetwork: the library has no classifier of that name.
+        WeightsUnavailable: it has no pretrained weights for it, or cannot fetch them.
+        BadWeights: a checkpoint that does not fit.
+    """
+    hub, _, name = request.name.partition(":")
+    choice = request.weights or "pretrained"
+    seed = seed_of(choice)
+    with _imported(hub):
+        load: Callable[[str, bool], Loaded] = {"timm": _timm, "torchvision": _torchvision}[hub]
+        module, transform, labels, tag = seeded(
+            lambda: load(name, choice == "pretrained"), seed or 0
+        )
+    if seed is not None:
+        weights = WeightsEntry(source="random", trained=False, seed=seed)
+    elif choice == "pretrained":
+        weights = WeightsEntry(source="pretrained", trained=True, file=tag, origin=hub)
+    else:
+        weights = load_file(module, Path(choice))
+    spec = input_spec(request, transform, 3)
+    imagenet = check_forward(module, spec, request.name)
+    entry = NetworkEntry(name=request.name, origin=hub)
+    return Network(entry, weights, spec, labels or imagenet, module)
+
+
+class _imported:  # noqa: N801 - reads as a verb where it is used
+    """Turns what goes wrong with a library into what is missing here."""
+
+    def __init__(self, hub: str) -> None:
+        self.hub = hub
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: object) -> None:
+        if isinstance(error, ImportError | AttributeError | RuntimeError):
+            raise EnvironmentLacks(
+                f"{self.hub} cannot be used here: {said(error)}",
+                hint=f"pip install {self.hub}, in the version that fits the installed torch",
+            ) from error
+
+
+def _timm(name: str, pretrained: bool) -> Loaded:
+    import timm
+    from timm.data import resolve_model_data_config
+
+    from edgekit.models import Transform
+
+    known = timm.list_models() + timm.list_models(pretrained=True)
+    if name not in known:
+        raise _unknown("timm", name, known)
+    model: Any = _fetched("timm", name, lambda: timm.create_model(name, pretrained=pretrained))
+    config = resolve_model_data_config(model)
+    size = int(config["input_size"][-1])
+    transform = Transform(
+        size,
+        round(size / float(config["crop_pct"])),
+        str(config["interpolation"]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
+    tag = model.pretrained_cfg.get("architecture") if pretrained else None
+    return model, transform, None, tag
+
+
+def _torchvision(name: str, pretrained: bool) -> Loaded:
+    from torchvision import models
+
+    from edgekit.models import Transform
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    choices = models.get_model_weights(name)
+    chosen = getattr(choices, "DEFAULT", None)
+    if pretrained and chosen is None:
+        raise WeightsUnavailable(
+            f"torchvision has no pretrained weights for {name}",
+            hint="give a file, or `weights` random",
+        )
+    weights = chosen if pretrained else None
+    model = _fetched("torchvision", name, lambda: models.get_model(name, weights=weights))
+    if chosen is None:
+        return model, Transform(), None, None
+    preset = chosen.transforms()
+    transform = Transform(
+        preset.crop_size[0],
+        preset.resize_size[0],
+        preset.interpolation.value,
+        tuple(preset.mean),
+        tuple(preset.std),
+    )
+    labels = tuple(chosen.meta["categories"])
+    return model, transform, labels, str(chosen) if pretrained else None
+
+
+def _fetched(hub: str, name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """A network whose weights the library may have to download."""
+    try:
+        with blaming(f"{hub}:{name} cannot be built:"):
+            return build()
+    except Exception as error:
+        if _is_network_error(error.__cause__ or error):
+            raise WeightsUnavailable(
+                f"{hub} cannot fetch the weights of {name}: {said(error.__cause__ or error)}",
+                hint="connect, or give a file of weights",
+            ) from error
+        raise
+
+
+def _is_network_error(error: BaseException) -> bool:
+    """URL errors of the standard library, requests, httpx and huggingface_hub are all OSErrors, or
+    named for what they are.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(
+        names & {"HTTPError", "ConnectError", "HfHubHTTPError", "LocalEntryNotFoundError"}
+    )
+
+
+def _unknown(hub: str, name: str, known: Sequence[str]) -> UnknownNetwork:
+    close = difflib.get_close_matches(name, known, 3)
+    meant = f"did you mean {', '.join(f'{hub}:{each}' for each in close)}? " if close else ""
+    return UnknownNetwork(
+        f"{hub} has no classifier {name!r}", hint=f"{meant}{hub}.list_models() lists all"
+    )

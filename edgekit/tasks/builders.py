@@ -1,0 +1,44 @@
+"""Which of TensorRT and TensorRT-RTX builds an engine here."""
+
+from __future__ import annotations
+
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.runtimes import builders
+from edgekit.runtimes.tensorrt import Builder
+
+
+def builder_for(runtime: str | None, capability: str | None) -> Builder:
+    """The builder of a name, or the one that fits this machine; raises as both."""
+    return named_builder(runtime) if runtime is not None else fitting_builder(capability)
+
+
+def named_builder(name: str) -> Builder:
+    """
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = builders()
+    if name not in known:
+        raise InputError(f"unknown runtime {name!r}", hint=f"one of {', '.join(known)}")
+    return known[name]
+
+
+def fitting_builder(capability: str | None) -> Builder:
+    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for
+    another machine.
+
+    Raises:
+        EnvironmentLacks: neither can run here, and no GPU was named.
+    """
+    known = builders()
+    if capability is not None:
+        return known["tensorrt-rtx"]
+    states = {builder: builder.available() for builder in known.values()}
+    for builder, state in states.items():
+        if state.ok:
+            return builder
+    raise EnvironmentLacks(
+        "no engine can be built for this machine: "
+        + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
+        hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
+    )

@@ -1,0 +1,158 @@
+"""``import edgekit``: what it costs, what it has, and that it does what the command line does."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from torch import nn
+
+import edgekit
+from edgekit.sources import NetworkRequest, open_network
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "typer", "rich", "pydantic")
+
+
+def test_importing_it_costs_nothing_heavy() -> None:
+    code = f"import edgekit, sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", edgekit.__all__)
+def test_every_public_name_is_documented_and_typed(name: str) -> None:
+    value = getattr(edgekit, name)
+    assert name in dir(edgekit)
+    if name == "__version__":
+        assert value.count(".") == 2
+        return
+    assert inspect.getdoc(value), f"{name} has no docstring"
+    if inspect.isfunction(value):
+        hints = get_type_hints(value, {**vars(sys.modules[value.__module__]), "nn": nn})
+        assert "return" in hints
+        doc = inspect.getdoc(value) or ""
+        missing = [p for p in inspect.signature(value).parameters if f"\n    {p}: " not in doc]
+        assert not {*missing} - {"progress", "force"}, missing
+        assert "Raises:" in doc
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        edgekit.nonsense  # noqa: B018
+
+
+def test_the_doctests() -> None:
+    assert doctest.testmod(edgekit).attempted >= 1
+    assert doctest.testmod(edgekit).failed == 0
+
+
+@pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.stem)
+def test_the_examples_run(
+    example: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(example), str(tmp_path / "bundle")])
+    runpy.run_path(str(example), run_name="__main__")
+    assert capsys.readouterr().out.count("\n") >= 3
+    assert edgekit.Bundle.open(tmp_path / "bundle").verify().ok
+
+
+def small(channels: int = 3) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 7),
+    )
+
+
+def test_a_module_is_copied_and_left_as_it_was(tmp_path: Path, photos: Path) -> None:
+    module = small().train()
+    export = edgekit.export(
+        module,
+        name="mine",
+        size=(32, 48),
+        gate=edgekit.Gate(sqnr=60),
+        images=photos,
+        out=tmp_path / "b",
+        bench=False,
+    )
+    assert module.training
+    manifest = export.bundle.manifest
+    assert (manifest.network.name, manifest.network.origin) == ("mine", "module")
+    assert (manifest.input.height, manifest.input.width) == (32, 48)
+    assert export.ladder["simplified"].sqnr > 60
+    assert any("preprocessing of mine" in advice.message for advice in export.report.advice)
+    guesses = export.bundle.classify(next(photos.iterdir()), top=2)
+    assert len(guesses) == 2 and guesses[0].probability >= guesses[1].probability
+
+
+def test_a_failed_gate_raises_with_the_report(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(edgekit.ExportFailed, match="SQNR") as caught:
+        edgekit.export(
+            small(),
+            size=32,
+            precision=edgekit.Fp16(),
+            gate=edgekit.Gate(sqnr=200),
+            images=photos,
+            out=tmp_path / "b",
+            bench=False,
+        )
+    assert isinstance(caught.value, edgekit.GateFailed)
+    assert caught.value.report.ladder[-1].name == "fp16"
+    assert list(tmp_path.glob("b*")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (small(5), "takes 5 channels"),
+        (nn.Conv2d(3, 8, 3), "shape"),
+        (small().double(), "cannot run"),
+        (nn.Linear(4, 2), "cannot run"),
+    ],
+)
+def test_a_module_that_is_no_classifier(module: nn.Module, message: str) -> None:
+    with pytest.raises(edgekit.BadNetwork, match=message):
+        open_network(NetworkRequest("it", size=(32, 32), module=module))
+
+
+def test_weights_beside_a_module_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(edgekit.InputError, match="weights"):
+        edgekit.export(small(), weights="random", out=tmp_path / "b")
+
+
+def test_it_writes_what_the_command_line_writes(tmp_path: Path, photos: Path) -> None:
+    """Byte for byte, manifest and report aside, which hold times."""
+    shared = ["--weights", "random:3", "--size", "64", "--images", str(photos), "--no-bench"]
+    command = ["edgekit", "export", "mobilenetv2_035", "--fp16", *shared]
+    code = "from edgekit.cli import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", code, *command[1:], "--out", str(tmp_path / "a")],
+        check=True,
+        capture_output=True,
+    )
+    edgekit.export(
+        "mobilenetv2_035",
+        precision=edgekit.Fp16(),
+        weights="random:3",
+        size=64,
+        images=photos,
+        out=tmp_path / "b",
+        bench=False,
+    )
+    for name in ("model.onnx", "golden.npz", "labels.txt"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    one, two = (json.loads((tmp_path / x / "manifest.json").read_text()) for x in "ab")
+    assert {**one, "files": 0} == {**two, "files": 0}

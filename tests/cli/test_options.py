@@ -1,0 +1,49 @@
+"""Options that several verbs read the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli.options import parse_calibration, parse_gate
+from edgekit.comparison import DEFAULT_GATES, Gate
+from edgekit.errors import InputError
+from edgekit.pipeline.precision import RandomImages
+
+
+def test_a_gate_is_read_over_the_default():
+    default = DEFAULT_GATES["fp16"]
+    assert parse_gate("").over(default) == default
+    assert parse_gate("none").over(default) == Gate()
+    assert parse_gate("agreement=0.97, sqnr=20").over(default) == Gate(sqnr=20, agreement=0.97)
+    assert parse_gate("sqnr=none,relative=1e-3").over(default) == Gate(
+        relative=1e-3, agreement=0.99
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accuracy=0.9", "unknown key 'accuracy'"),
+        ("agreement", "'' is not a number"),
+        ("sqnr=high", "'high' is not a number"),
+        ("agreement=97", "agreement 97 is not a share"),
+        ("agreement=-0.1", "is not a share"),
+        ("agreement=nan", "'nan' is not a number"),
+        ("sqnr=nan", "'nan' is not a number"),
+    ],
+)
+def test_a_gate_that_cannot_be_read(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse_gate(text)
+    assert caught.value.hint
+
+
+def test_calibration_is_a_folder_noise_or_the_default():
+    assert parse_calibration(None) is None
+    assert parse_calibration("photos") == Path("photos")
+    assert parse_calibration("random") == RandomImages(0)
+    assert parse_calibration("random:7") == RandomImages(7)
+    with pytest.raises(InputError, match="'x'"):
+        parse_calibration("random:x")
