@@ -57,6 +57,7 @@ def layer(op):
             f"{name}.z": np.int8(0),
             f"{name}.w": codes,
             f"{name}.ws": scales,
+            f"{name}.wz": np.zeros(len(scales), np.int8),
         }
         inputs = f"{name}.dq {name}.wdq"
         if bias is not None:
@@ -64,7 +65,7 @@ def layer(op):
         return [
             op("QuantizeLinear", f"{given} {name}.s {name}.z", f"{name}.q"),
             op("DequantizeLinear", f"{name}.q {name}.s {name}.z", f"{name}.dq"),
-            op("DequantizeLinear", f"{name}.w {name}.ws", f"{name}.wdq", axis=0),
+            op("DequantizeLinear", f"{name}.w {name}.ws {name}.wz", f"{name}.wdq", axis=0),
             op(kind, inputs, made, **({"transB": 1} if kind == "Gemm" else {})),
         ], constants
 
