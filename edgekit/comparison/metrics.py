@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, log10, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -96,7 +96,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
         mean_abs=float(error.mean()),
         relative=float(error.max() / spread) if spread else float(error.max() > 0),
         cosine=_cosine(a, b),
-        sqnr=_sqnr(a, error),
+        sqnr=sqnr(float((a**2).sum()), float((error**2).sum())),
         top1=top1,
         top5=top5,
         nonfinite=0,
@@ -121,8 +121,10 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float((a * b).sum()) / norms if norms else float(np.array_equal(a, b))
 
 
-def _sqnr(reference: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    signal, noise = float((reference**2).sum()), float((error**2).sum())
+def sqnr(signal: float, noise: float) -> float:
+    """The signal-to-quantization-noise ratio in dB of two sums of squares: infinite without noise,
+    minus infinite where noise is all there is.
+    """
     if noise == 0:
-        return float("inf")
-    return 10 * float(np.log10(signal / noise)) if signal else float("-inf")
+        return inf
+    return 10 * log10(signal / noise) if signal else -inf

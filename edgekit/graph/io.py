@@ -94,6 +94,17 @@ def save(
     )
 
 
+def existing(path: Path) -> Artifact:
+    """A graph that somebody else wrote, as it is.
+
+    Raises:
+        BadNetwork: as :func:`load`.
+    """
+    graph = load(path).graph
+    inputs, outputs = (tuple(map(_spec, values)) for values in (graph.inputs, graph.outputs))
+    return Artifact(path, "onnx", "fp32", inputs, outputs, sha256_of(path))
+
+
 def stamp(artifact: Artifact, path: Path, metadata: Mapping[str, str]) -> Artifact:
     """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx that lost its
     bundle still says what it is.

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from math import inf, isnan, log10, nan
+from math import inf, isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.comparison.metrics import Parity, compare
+from edgekit.comparison.metrics import Parity, compare, sqnr
 from edgekit.errors import InputError
 from edgekit.layerwise.pairs import Floats, Pair, batch_size, paired
 from edgekit.layerwise.taps import GIVEN, INPUT, Tap, Taps
@@ -269,7 +269,7 @@ class _Tally:
 
     @property
     def sqnr(self) -> float:
-        return nan if self.nonfinite else _ratio(self.signal, self.noise)
+        return nan if self.nonfinite else sqnr(self.signal, self.noise)
 
     @property
     def own(self) -> float | None:
@@ -278,17 +278,13 @@ class _Tally:
             if not self.is_alone
             else nan
             if self.own_nonfinite
-            else _ratio(self.signal, self.own_noise)
+            else sqnr(self.signal, self.own_noise)
         )
 
 
 def _error(exact: Floats, reached: Floats, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     error = reached[where].astype(np.float64) - exact[where]
     return error[np.isfinite(error)]
-
-
-def _ratio(signal: float, noise: float) -> float:
-    return inf if noise == 0 else 10 * log10(signal / noise) if signal else -inf
 
 
 def _layer(

@@ -8,10 +8,10 @@ them, with channels filled up to such a number.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf, log10
 
 import numpy as np
 
+from edgekit.comparison.metrics import sqnr
 from edgekit.layerwise.pairs import Floats
 
 GROUPS = (2, 4, 8, 16, 32)
@@ -49,4 +49,4 @@ def _sqnr(exact: Floats, reached: Floats) -> float:
     finite = np.isfinite(exact) & np.isfinite(reached)
     signal = float(np.square(exact[finite], dtype=np.float64).sum())
     noise = float(np.square(exact[finite].astype(np.float64) - reached[finite]).sum())
-    return inf if noise == 0 else -inf if signal == 0 else 10 * log10(signal / noise)
+    return sqnr(signal, noise)

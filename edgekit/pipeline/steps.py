@@ -71,7 +71,9 @@ def open_reference(network: Network) -> Session:
             SessionOptions(),
         )
     assert network.graph is not None
-    return OnnxRuntime().load(Artifact(network.graph, "onnx", "fp32", (), (), ""), SessionOptions())
+    from edgekit.graph.io import existing
+
+    return OnnxRuntime().load(existing(network.graph), SessionOptions())
 
 
 def check_reference(outputs: NDArray[np.float32], network: Network) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.comparison.metrics import sqnr
 from edgekit.quantization.execute import Hook, Step, TorchGraph
 
 QMIN, QMAX = -128, 127
@@ -98,11 +99,12 @@ def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fid
         return Fidelity(float("-inf"), 0.0, 0.0, 0.0)
     wide = reference.astype(np.float64)
     errors = logits - wide
-    power = float(np.square(errors).sum())
-    sqnr = float("inf") if power == 0 else 10 * float(np.log10(np.square(wide).sum() / power))
+    reached = sqnr(float(np.square(wide).sum()), float(np.square(errors).sum()))
     keeps = _chance_to_keep(wide, errors)
     agreement = float((reference.argmax(1) == logits.argmax(1)).mean())
-    return Fidelity(sqnr, agreement, float(keeps.mean()), float(keeps.std() / np.sqrt(len(keeps))))
+    return Fidelity(
+        reached, agreement, float(keeps.mean()), float(keeps.std() / np.sqrt(len(keeps)))
+    )
 
 
 def _chance_to_keep(

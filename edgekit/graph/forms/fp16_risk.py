@@ -13,6 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import defs
 
+from edgekit.comparison.metrics import sqnr
 from edgekit.graph.edit import int_attribute
 from edgekit.graph.io import constant, opset_of
 from edgekit.graph.observe import Extremes
@@ -104,7 +105,7 @@ def _weights_at_risk(node: ir.Node, slots: Collection[int]) -> str | None:
 
 def _rounding_sqnr(weights: NDArray[np.float64]) -> float:
     signal, noise = (weights**2).sum(), ((weights - weights.astype(np.float16)) ** 2).sum()
-    return 10 * float(np.log10(signal / noise)) if noise > 0 else np.inf
+    return sqnr(float(signal), float(noise))
 
 
 def _activations_at_risk(node: ir.Node, ranges: Mapping[str, Extremes]) -> str | None:

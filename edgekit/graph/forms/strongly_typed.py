@@ -26,6 +26,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
+from edgekit.comparison.metrics import sqnr
 from edgekit.errors import BadNetwork
 from edgekit.graph.edit import initializer, int_attribute
 from edgekit.graph.forms.fp16 import Fp16Config, Fp16Result, prepare, retype
@@ -150,7 +151,7 @@ def _raise(graph: ir.Graph, node: ir.Node, codes: Codes, exact: Floats, raised: 
     )
     moved = np.rint(before / grid)
     signal, noise = (before**2).sum(), ((before - moved * grid) ** 2).sum()
-    if signal and noise and 10 * np.log10(signal / noise) < WEIGHT_SQNR_DB:
+    if signal and sqnr(float(signal), float(noise)) < WEIGHT_SQNR_DB:
         return False
     stored, scales = node.inputs[0], node.inputs[1]
     assert stored is not None and scales is not None
