@@ -1,0 +1,79 @@
+"""Parity image by image: which images differ most, and how the differences are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.comparison.metrics import sqnr
+
+BIN = 5.0  # dB
+HIGHEST = 120.0  # dB: what is beyond, exact outputs included, is in the last bin
+
+
+@dataclass(frozen=True)
+class ImageParity:
+    """One image. ``sqnr`` is in dB over its outputs; ``margin`` is how far the reference's first
+    class is before its second, in logits; the classes are numbers.
+    """
+
+    image: str
+    sqnr: float
+    max_abs: float
+    reference: int
+    candidate: int
+    margin: float
+
+    @property
+    def flipped(self) -> bool:
+        return self.reference != self.candidate
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many images have an SQNR from ``edges[i]`` to ``edges[i + 1]`` dB; those below the first
+    edge are in the first bin, those above the last in the last.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def by_image(
+    names: Sequence[str], reference: NDArray[np.float32], candidate: NDArray[np.float32]
+) -> tuple[ImageParity, ...]:
+    """Logits ``(N, classes)`` of both for the images of these names, worst first: those with
+    outputs that are not finite, then by SQNR.
+    """
+    found = []
+    for name, a, b in zip(
+        names, reference.astype(np.float64), candidate.astype(np.float64), strict=True
+    ):
+        finite = bool(np.isfinite(b).all())
+        error = np.abs(a - b)
+        order = np.sort(a)
+        found.append(
+            ImageParity(
+                name,
+                sqnr(float((a**2).sum()), float((error**2).sum())) if finite else float("-inf"),
+                float(error.max()) if finite else float("inf"),
+                int(a.argmax()),
+                int(np.where(np.isfinite(b), b, -np.inf).argmax()),
+                float(order[-1] - order[-2]) if len(order) > 1 else 0.0,
+            )
+        )
+    return tuple(sorted(found, key=lambda each: each.sqnr))
+
+
+def histogram(images: Sequence[ImageParity]) -> Histogram:
+    """The images' SQNR in bins of 5 dB, from the lowest bin that holds one to the highest."""
+    values = np.clip([each.sqnr for each in images], 0.0, HIGHEST - BIN / 2)
+    places = (values // BIN).astype(int)
+    low, high = int(places.min()), int(places.max())
+    counts = np.bincount(places - low, minlength=high - low + 1)
+    return Histogram(
+        tuple(BIN * i for i in range(low, high + 2)), tuple(int(count) for count in counts)
+    )

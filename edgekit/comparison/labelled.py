@@ -1,0 +1,134 @@
+"""Right and wrong, where the classes of images are known: counts, intervals, and a paired test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.comparison.metrics import wilson
+
+Classes = NDArray[np.int64]
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Share:
+    """``count`` of ``of`` images, with the 95 % interval of their share (Wilson)."""
+
+    count: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.count / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.count, self.of)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Images whose class is the first of a network's answers, or among its first five."""
+
+    top1: Share
+    top5: Share
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test of two networks on the same images.
+
+    ``only_reference`` counts images that the reference alone gets right, ``only_candidate`` those
+    that the candidate alone does. ``p`` is the two-sided probability of a split at least as uneven
+    if both were equally good.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions
+    or percentages", Psychometrika 12, 1947; the exact binomial form.
+    """
+
+    only_reference: int
+    only_candidate: int
+
+    @property
+    def p(self) -> float:
+        n, least = self.discordant, min(self.only_reference, self.only_candidate)
+        tail = sum(comb(n, k) for k in range(least + 1))
+        return float(min(1.0, 2 * tail / 2**n))
+
+    @property
+    def discordant(self) -> int:
+        return self.only_reference + self.only_candidate
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """``images`` of class ``label`` that the reference calls ``reference`` and the candidate
+    ``candidate``; all three are class numbers.
+    """
+
+    label: int
+    reference: int
+    candidate: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Two networks against the truth. ``lost`` is the candidate's loss of top-1 accuracy in
+    percentage points; ``confusions`` are the most frequent changes of class, at most 20.
+    """
+
+    reference: Accuracy
+    candidate: Accuracy
+    mcnemar: McNemar
+    confusions: tuple[Confusion, ...]
+
+    @property
+    def lost(self) -> float:
+        return 100 * (self.reference.top1.value - self.candidate.top1.value)
+
+
+def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
+    """The ``count`` best classes of each row of scores ``(N, classes)``, best first. Scores that
+    are not finite come last; of equal scores the lower class number comes first.
+    """
+    finite = np.where(np.isfinite(scores), scores, -np.inf)
+    return np.argsort(-finite, axis=1, kind="stable")[:, :count].astype(np.int64)
+
+
+def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:
+    """
+    Args:
+        best: of every image the best classes, best first ``(N, 5)``, as :func:`best_classes` gives.
+        labels: the class of every image ``(N,)``.
+    """
+    hits = best == np.asarray(labels)[:, None]
+    of = len(hits)
+    return Accuracy(Share(int(hits[:, 0].sum()), of), Share(int(hits.any(axis=1).sum()), of))
+
+
+def compare_labelled(
+    reference: Classes, candidate: Classes, labels: Sequence[int] | Classes
+) -> Labelled:
+    """Two networks' best classes ``(N, 5)`` of the same images, against their classes ``(N,)``."""
+    truth = np.asarray(labels)
+    a, b = reference[:, 0], candidate[:, 0]
+    test = McNemar(
+        int(((a == truth) & (b != truth)).sum()), int(((a != truth) & (b == truth)).sum())
+    )
+    changed = Counter(
+        (int(t), int(x), int(y)) for t, x, y in zip(truth, a, b, strict=True) if x != y
+    )
+    listed = sorted(changed.items(), key=lambda entry: (-entry[1], entry[0]))[:LISTED]
+    return Labelled(
+        accuracy(reference, truth),
+        accuracy(candidate, truth),
+        test,
+        tuple(Confusion(*classes, images) for classes, images in listed),
+    )

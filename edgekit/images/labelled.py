@@ -1,0 +1,106 @@
+"""Images whose classes are known: a folder for each class, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import BadImage, InputError
+from edgekit.files import check_readable
+from edgekit.images.folders import ImageFolder
+
+WNIDS = "imagenet1k_wnids.txt"
+HINT = "a folder with one subfolder a class, or a CSV file with the columns file and label"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """``paths`` and their class numbers ``labels``, in the order of the names below ``root``."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+    def names(self) -> list[str]:
+        """The paths below ``root``, as they are listed in a report."""
+        return [p.relative_to(self.root).as_posix() for p in self.paths]
+
+
+def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> LabelledImages:
+    """Lists labelled images.
+
+    A class is named by its number, by its name in ``classes``, or, for networks of ImageNet's
+    1,000 classes, by its WordNet id (n01440764).
+
+    Args:
+        data: a folder that holds one subfolder for each class, or a CSV file of two columns, the
+            file (relative to the CSV's folder) and its class; a header line ``file,label`` may
+            come first.
+        classes: the network's class names in the order of its outputs, or None.
+        count: how many classes it has.
+
+    Raises:
+        BadImage: no such folder, or no image in it.
+        InputError: a class that the network does not have, or a CSV file that cannot be read.
+    """
+    known = _class_numbers(classes, count)
+    if data.is_dir():
+        root, listed = data, [(p, _top(p, data)) for p in ImageFolder.open(data).paths]
+    else:
+        root, listed = data.absolute().parent, _rows(data)
+    unknown = sorted({label for _, label in listed if label.casefold() not in known})
+    if unknown:
+        raise InputError(
+            f"{data}: the network has no class {unknown[0]!r}"
+            + (f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""),
+            hint="name classes by number, by their names in the bundle's labels.txt, or by "
+            "WordNet id",
+        )
+    return LabelledImages(
+        root,
+        tuple(path for path, _ in listed),
+        tuple(known[label.casefold()] for _, label in listed),
+    )
+
+
+def _class_numbers(classes: Sequence[str] | None, count: int) -> Mapping[str, int]:
+    """Every way to name a class, in lower case. A name that two classes share names neither."""
+    known = {str(i): i for i in range(count)}
+    if count == 1000:
+        known |= {wnid: i for i, wnid in enumerate(imagenet_wnids())}
+    names = [name.casefold() for name in classes or ()]
+    return known | {name: i for i, name in enumerate(names) if names.count(name) == 1}
+
+
+def imagenet_wnids() -> list[str]:
+    """The WordNet ids of ImageNet-1k's classes, in the order of every published classifier."""
+    return Path(__file__).with_name(WNIDS).read_text(encoding="utf-8").split()
+
+
+def _top(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).parts
+    if len(parts) < 2:
+        raise InputError(f"{path} lies beside the folders of the classes, not in one", hint=HINT)
+    return parts[0]
+
+
+def _rows(file: Path) -> list[tuple[Path, str]]:
+    if not file.exists():
+        raise BadImage(f"{file} does not exist", hint=HINT)
+    check_readable(file, InputError, hint=HINT)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV: {error}", hint=HINT) from error
+    if rows and [cell.strip().casefold() for cell in rows[0][:2]] == ["file", "label"]:
+        rows = rows[1:]
+    if not rows:
+        raise InputError(f"{file} lists no images", hint=HINT)
+    short = next((i for i, row in enumerate(rows, 1) if len(row) < 2), None)
+    if short is not None:
+        raise InputError(f"{file}: row {short} has one column", hint=HINT)
+    folder = file.absolute().parent
+    return [(folder / row[0].strip(), row[1].strip()) for row in rows]

@@ -1,0 +1,226 @@
+"""``edgekit evaluate``: top-1 and top-5 of a bundle on labelled images, any number of them, with
+every answer written down so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from edgekit.bundle import Bundle
+from edgekit.comparison.labelled import (
+    Accuracy,
+    Labelled,
+    accuracy,
+    best_classes,
+    compare_labelled,
+)
+from edgekit.errors import BadImage, InputError
+from edgekit.files import check_writable, text_of
+from edgekit.images.labelled import LabelledImages, open_labelled
+from edgekit.progress import Progress, Quiet
+from edgekit.reports.plain import plain
+from edgekit.runtimes.base import Session, run_batches
+from edgekit.tasks.subjects import CPU, Subject, open_subject
+from edgekit.version import __version__
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """``data`` is a folder with one subfolder a class, or a CSV file of files and labels;
+    ``reference`` another bundle or network to compare with, on the same images; ``answers`` the
+    file to write answers to and to resume from; ``count`` at most so many images, spread evenly.
+    """
+
+    bundle: Path
+    data: Path
+    runtime: str = CPU
+    reference: str | None = None
+    answers: Path | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``accuracy`` of the bundle; ``compared`` with the reference, where one was given;
+    ``resumed`` counts the images that an earlier run had answered, ``skipped`` gives the reason
+    for each image that could not be read.
+    """
+
+    bundle: str
+    runtime: str
+    data: str
+    images: int
+    accuracy: Accuracy
+    reference: str | None
+    compared: Labelled | None
+    resumed: int
+    skipped: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation in json's types; keys are stable."""
+        found: dict[str, Any] = {"schema_version": SCHEMA, **plain(self)}
+        for name in ("top1", "top5"):
+            share = getattr(self.accuracy, name)
+            found["accuracy"][name] |= {"value": share.value, "interval": list(share.interval)}
+        if self.compared is not None:
+            found["compared"] |= {"p": self.compared.mcnemar.p, "points_lost": self.compared.lost}
+        return found
+
+
+def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Evaluation:
+    """Classifies every image, and counts.
+
+    Raises:
+        BadBundle: the bundle is damaged.
+        InputError: no such data, a class that the bundle does not have, or a file of answers that
+            belongs to another run.
+        EnvironmentLacks: the runtime cannot run here.
+    """
+    show = progress or Quiet()
+    bundle = Bundle.open(request.bundle)
+    bundle.check_exported()
+    labels = bundle.labels()
+    images = open_labelled(request.data, labels, bundle.manifest.output.classes)
+    names, chosen = images.names(), _spread(images, request.count)
+    if request.answers is not None:
+        check_writable("`answers`", request.answers)
+    with _Answers(request.answers, _key(request, bundle)) as answers, ExitStack() as stack:
+        done = answers.read()
+        waiting = [i for i in chosen if names[i] not in done]
+        with show.step("evaluate"):
+            sides = [open_subject(str(request.bundle))] if waiting else []
+            if waiting and request.reference is not None:
+                sides.append(open_subject(request.reference, progress=_fetched(show)))
+            sessions = [(s, stack.enter_context(s.open(request.runtime))) for s in sides]
+            skipped: dict[str, str] = {}
+            for count, i in enumerate(waiting, 1):
+                try:
+                    best = [_best(side, session, images.paths[i]) for side, session in sessions]
+                except BadImage as error:
+                    skipped[names[i]] = text_of(error.message)
+                else:
+                    done[names[i]] = best
+                    answers.add(names[i], best)
+                show.advance(count, len(waiting))
+    answered = [i for i in chosen if names[i] in done]
+    if not answered:
+        raise BadImage(f"none of {len(chosen)} images can be read: {next(iter(skipped.values()))}")
+    truth = np.array([images.labels[i] for i in answered])
+    table = [_padded([done[names[i]][side] for i in answered]) for side in range(_sides(request))]
+    return Evaluation(
+        str(request.bundle),
+        request.runtime,
+        str(request.data),
+        len(answered),
+        accuracy(table[0], truth),
+        request.reference,
+        compare_labelled(table[1], table[0], truth) if len(table) == 2 else None,
+        len(chosen) - len(waiting),
+        skipped,
+    )
+
+
+def _sides(request: EvaluationRequest) -> int:
+    return 1 if request.reference is None else 2
+
+
+def _spread(images: LabelledImages, count: int | None) -> list[int]:
+    total = len(images.paths)
+    if count is None or count >= total:
+        return list(range(total))
+    return [int(i * total / count) for i in range(count)]
+
+
+def _best(side: Subject, session: Session, path: Path) -> list[int]:
+    from edgekit.images import open_image, preprocess
+
+    assert side.input is not None
+    pixels = preprocess(open_image(path, channels=side.input.channels), side.input)
+    return [int(i) for i in best_classes(run_batches(session, pixels[None]))[0]]
+
+
+def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of five classes; networks of fewer classes get -1, which no image has."""
+    return np.array([[*row, *[-1] * (5 - len(row))] for row in rows], np.int64)
+
+
+def _fetched(progress: Progress) -> Any:
+    return lambda done, total, source: progress.advance(done, total, f"from {source}")
+
+
+def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
+    """What makes answers belong to a run."""
+    return {
+        "edgekit": __version__,
+        "schema_version": SCHEMA,
+        "graph": bundle.cpu_artifact.sha256 if request.runtime == CPU else bundle.artifact.sha256,
+        "runtime": request.runtime,
+        "data": str(request.data),
+        "reference": request.reference,
+    }
+
+
+class _Answers:
+    """A file of one json document a line: the run first, then an image each."""
+
+    def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
+        self._path, self._key = path, key
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> _Answers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def read(self) -> dict[str, list[list[int]]]:
+        """The answers that are there; the file is then open for more.
+
+        Raises:
+            InputError: the file belongs to another run, or is something else.
+        """
+        if self._path is None:
+            return {}
+        lines = list(_whole_lines(self._path)) if self._path.exists() else []
+        if lines and lines[0] != self._key:
+            raise InputError(
+                f"{self._path} holds answers of another run, or something else",
+                hint="name another file, or remove it",
+            )
+        self._file = self._path.open("w" if not lines else "r+", encoding="utf-8")
+        if not lines:
+            self._write(self._key)
+        else:
+            self._file.seek(0)
+            self._file.truncate()
+            for line in lines:
+                self._write(line)
+        return {line["image"]: line["best"] for line in lines[1:]}
+
+    def add(self, image: str, best: list[list[int]]) -> None:
+        self._write({"image": text_of(image), "best": best})
+
+    def _write(self, line: object) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+
+def _whole_lines(path: Path) -> Iterator[Any]:
+    """The lines that are whole: a run that was killed leaves half a line at most."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return

@@ -1,0 +1,178 @@
+"""What a user names to have it run: a bundle, an engine, an ``.onnx`` file or a network, each with
+its own preprocessing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekit.bundle import MANIFEST, Bundle
+from edgekit.bundle.engines import open_engine
+from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
+from edgekit.bundle.manifest import InputEntry
+from edgekit.bundle.names import ENGINE
+from edgekit.errors import BadBundle, BadNetwork, InputError
+from edgekit.images import InputSpec
+from edgekit.pipeline.steps import open_reference
+from edgekit.runtimes import builders, find
+from edgekit.runtimes.base import Session, SessionOptions
+from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
+from edgekit.sources.module import assumed
+from edgekit.sources.request import FetchProgress
+from edgekit.tasks.sessions import CPU, open_session, require
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One side of a comparison. Just one of ``network``, ``bundle``, ``engine`` and ``graph`` is
+    given; ``input`` is its own preprocessing, None where it does not say one.
+    """
+
+    name: str
+    input: InputSpec | None
+    labels: tuple[str, ...] | None = None
+    network: Network | None = None
+    bundle: Bundle | None = None
+    engine: Path | None = None
+    graph: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def open(self, runtime: str, batch: int = 1) -> Session:
+        """A session: of a network in PyTorch, of an engine in the runtime that built it, of the
+        others in the runtime of a name.
+
+        Raises:
+            EnvironmentLacks: the runtime cannot run here.
+            InputError: no such runtime, or one that does not take this subject.
+            BadBundle: a file is not the one that was exported.
+            BadNetwork: the runtime refuses the graph.
+        """
+        if self.network is not None:
+            return open_reference(self.network)
+        if self.bundle is not None:
+            return open_session(self.bundle, runtime, SessionOptions(), batch=batch)
+        if self.engine is not None:
+            return _open_engine(self.engine)
+        from edgekit.graph.io import existing
+
+        assert self.graph is not None
+        chosen = find(runtime)
+        require(chosen)
+        if runtime in builders():
+            raise InputError(
+                f"{self.graph} is a graph, and {runtime} runs engines",
+                hint=f"export it to a bundle; that can be run with {runtime}",
+            )
+        return chosen.load(existing(self.graph), SessionOptions())
+
+
+def open_subject(
+    name: str,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    size: tuple[int, int] | None = None,
+    progress: FetchProgress | None = None,
+) -> Subject:
+    """Opens what a user named.
+
+    Args:
+        name: a bundle's folder, an engine in a bundle, an ``.onnx`` file, or a network as export
+            takes it.
+        mean: the preprocessing of what does not say its own, of pixels in 0..1, one a channel.
+        std: the same for the standard deviation.
+        size: (height, width) of a network that is to be built.
+        progress: told of a download.
+
+    Raises:
+        BadBundle: the bundle or engine cannot be read.
+        InputError: nothing of that name.
+    """
+    path = Path(name)
+    if path.is_dir():
+        bundle = Bundle.open(path)
+        labels = bundle.labels()
+        return Subject(
+            name, bundle.manifest.input.spec(), tuple(labels) if labels else None, bundle=bundle
+        )
+    if path.suffix == ENGINE:
+        return _engine_subject(path)
+    if path.suffix.lower() == ".onnx":
+        found = Subject(name, stamped_input(path), graph=path)
+        return found if mean is None and std is None else _assuming(found, mean, std)
+    if len(path.parts) > 1 and ".py" not in path.name:
+        raise BadBundle(
+            f"{name} does not exist",
+            hint="give a bundle's folder, an engine, an .onnx file, or the name of a network",
+        )
+    network = open_network(NetworkRequest(name, size=size, mean=mean, std=std), progress)
+    return Subject(name, network.input, network.labels, network=network, notes=network.notes)
+
+
+def with_inputs(subjects: tuple[Subject, Subject]) -> tuple[Subject, Subject]:
+    """Gives one that does not say its preprocessing the other's; of two that do not, both get
+    ImageNet's, and say so.
+    """
+    first, second = subjects
+    if first.input is None and second.input is None:
+        return with_inputs((_assuming(first, None, None), second))
+    if first.input is None:
+        return replace(first, input=second.input), second
+    if second.input is None:
+        return first, replace(second, input=first.input)
+    return subjects
+
+
+def stamped_input(graph: Path) -> InputSpec | None:
+    """The preprocessing that a graph of edgekit's own holds; None in others.
+
+    Raises:
+        BadNetwork: it cannot be read.
+    """
+    from edgekit.graph.io import load
+
+    stamp = load(graph).metadata_props.get("edgekit.input")
+    try:
+        return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
+    except ValueError as error:
+        what = first_fault(error, "json") if hasattr(error, "errors") else str(error)  # type: ignore[arg-type]
+        raise BadNetwork(
+            f"{graph}: its note on the input cannot be read: {what}", hint=EXPORT_AGAIN
+        ) from error
+
+
+def _assuming(
+    subject: Subject, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Subject:
+    request = NetworkRequest(str(subject.graph), mean=mean, std=std)
+    spec, _, _ = input_of_graph(request, for_export=False)
+    note = () if mean and std else (assumed(subject.name, spec.mean, spec.std),)
+    return replace(subject, input=spec, notes=(*subject.notes, *note))
+
+
+def _engine_subject(path: Path) -> Subject:
+    home = path.absolute().parent.parent
+    if not (home / MANIFEST).is_file():
+        raise BadBundle(
+            f"{path} lies in no bundle, which would say what its image is",
+            hint="name an engine in a bundle's engines/ folder",
+        )
+    bundle = Bundle.open(home)
+    labels = bundle.labels()
+    return Subject(
+        str(path), bundle.manifest.input.spec(), tuple(labels) if labels else None, engine=path
+    )
+
+
+def _open_engine(path: Path) -> Session:
+    engine = open_engine(path)
+    engine.check()
+    builder = builders()[engine.record.runtime]
+    require(builder)
+    return builder.load(
+        engine.artifact(Bundle.open(path.absolute().parent.parent)), SessionOptions()
+    )
+
+
+__all__ = ["CPU", "Subject", "open_subject", "stamped_input", "with_inputs"]
