@@ -185,6 +185,20 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert not list(link_faults(path, path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize("name", ["docs/design.md", "CONTRIBUTING.md"])
+def test_paths_of_the_tree_are_there(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:edgekit|models|calib|tests|benchmarks)/[\w./-]*)", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_the_tree_is_whole() -> None:
+    text = (DOCS / "design.md").read_text(encoding="utf-8")
+    rooms = set(re.findall(r"^\| `edgekit/(\w+)/` \|", text, re.MULTILINE))
+    assert rooms == {path.parent.name for path in (ROOT / "edgekit").glob("*/__init__.py")}
+
+
 def test_the_guides_show_something() -> None:
     shown = "".join(path.read_text(encoding="utf-8") for path in GUIDES)
     assert len(blocks(shown, "bash")) > 20
