@@ -1,8 +1,9 @@
 # make demo     a fresh clone: install, take MobileNetV2 with its ImageNet weights to an FP16 bundle, classify photos with it
 # make test     every test, the slowest named
-# make check    ruff, mypy --strict, the wheel, pytest (what CI runs)
+# make check    ruff, mypy --strict, the wheel, the site, pytest (what CI runs)
+# make docs     build the documentation as a site into build/site; open build/site/index.html
 # make wheel    build the package and run it where nothing else is installed
-# make zoo      rewrite the zoo's tables in README.md and docs/
+# make zoo      rewrite the zoo's tables in README.md and docs/zoo.md
 # make parser86 the ONNX parser of TensorRT 8.6 as a program, for the tests that ask it: HEADERS=… is NVIDIA/TensorRT's include/ of release/8.6
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ STUBS := $(VENV)/stubs
 LAID_OUT = @rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R edgekit $(TYPED)/ && cp -R models calib $(TYPED)/edgekit/
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
-.PHONY: demo test check lint types wheel install parser86 clean
+.PHONY: demo test check lint types wheel docs zoo install parser86 clean
 
 demo: $(DEMO)
 	$(BIN)/edgekit export mobilenetv2 --fp16 --force
@@ -28,7 +29,7 @@ demo: $(DEMO)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
-check: lint types wheel test
+check: lint types wheel docs test
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -47,6 +48,13 @@ wheel: $(DEMO)
 	$(PYTHON) -m venv $(WHEEL)/venv
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(WHEEL)/edgekit-*.whl
 	$(WHEEL)/venv/bin/python tests/installed.py
+
+# Whatever a page says that is not there (a link, a heading, a name of the API) ends it.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+zoo: $(INSTALLED)
+	$(BIN)/python docs/make_zoo.py
 
 install: $(INSTALLED)
 
