@@ -6,7 +6,6 @@ import math
 from typing import Literal
 
 from edgekit.errors import InputError
-from edgekit.images.preprocess import MAX_SIDE
 
 LONGEST_NUMBER = 20  # digits
 
@@ -19,6 +18,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
+    from edgekit.images.preprocess import MAX_SIDE
+
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(is_whole(p.strip()) for p in parts):
         raise InputError(

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edgekit.cli import app
+from edgekit.cli import app, help
 from edgekit.cli.commands import zoo
 from edgekit.errors import InputError
 
 from .conftest import FACTORIES, EdgekitCall
 
+PANELS = [
+    "Arguments",
+    help.INPUT,
+    help.PRECISION,
+    help.CALIBRATION,
+    help.ENGINE,
+    help.MEASUREMENT,
+    help.OUTPUT,
+    help.OTHER,
+]
 VERBS = [str(command.name) for command in app.app.registered_commands]
 
 
 def test_every_file_beside_the_app_is_a_verb() -> None:
     """What the other tests call every verb is every verb."""
-    files = {path.stem for path in Path(app.__file__).parent.glob("*.py")}
-    assert sorted(VERBS) == sorted(files - {"__init__", "app", "console", "options"})
+    files = {path.stem for path in (Path(app.__file__).parent / "commands").glob("*.py")}
+    assert sorted(VERBS) == sorted(files - {"__init__"})
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -31,6 +42,50 @@ def test_help(edgekit: EdgekitCall, verb: str) -> None:
     assert result.code == 0
     assert f"Usage: edgekit {verb}" in result.out
     assert result.err == ""
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_flags_without_a_type_and_panels_in_one_order(
+    edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = edgekit(verb, "--help").out
+    assert "bool" not in shown
+    assert re.search(r"--json +[A-Z][a-z]", shown), shown
+    assert max(map(len, shown.splitlines())) == int(columns)
+    panels = re.findall(r"╭─ ([\w ]+?) ─", shown)
+    places = [PANELS.index(panel) for panel in panels]
+    assert places == sorted(set(places))
+    assert panels[-2:] == [help.OUTPUT, help.OTHER]
+
+
+def test_help_imports_neither_numpy_nor_torch_nor_onnx() -> None:
+    script = (
+        "import sys; from edgekit.cli.app import execute; "
+        "code = execute(['export', '--help']); "
+        "sys.exit(code or bool({'numpy', 'torch', 'onnx', 'PIL'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_shell_completes_verbs_flags_and_names_of_the_zoo() -> None:
+    def complete(line: str) -> list[str]:
+        asked = {
+            "_EDGEKIT_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        }
+        done = _shell("edgekit", **asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    assert complete("edgekit ver") == ["verify"]
+    assert complete("edgekit export --calibr") == ["--calibrator"]
+    assert complete("edgekit export lenet") == ["lenet5", "lenet5_1998"]
+    assert complete("edgekit zoo show vgg11") == ["vgg11", "vgg11_bn"]
+    script = _shell("edgekit --show-completion bash")
+    assert script.returncode == 0, script.stderr
 
 
 def test_no_argument_shows_the_verbs(edgekit: EdgekitCall) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.help import MEASUREMENT, OUTPUT
 from edgekit.errors import InputError
 from edgekit.files import check_writable
 
@@ -22,6 +23,8 @@ def command(
         "reference. "
         "By default all that are here, without torch.",
         show_default=False,
+        metavar="NAMES",
+        rich_help_panel=MEASUREMENT,
     ),
     batch: int | None = typer.Option(
         None,
@@ -29,20 +32,48 @@ def command(
         max=1024,
         help="Images at once; by default the bundles' static batch, or 1.",
         show_default=False,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     threads: int | None = typer.Option(
-        None, min=1, max=1024, help="CPU threads; by default half of the cores.", show_default=False
+        None,
+        min=1,
+        max=1024,
+        help="CPU threads; by default half of the cores.",
+        show_default=False,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     seconds: float = typer.Option(
-        3.0, min=0.1, max=600, help="How long each candidate is measured; 15 runs at least."
+        3.0,
+        min=0.1,
+        max=600,
+        help="How long each candidate is measured; 15 runs at least.",
+        metavar="SECONDS",
+        rich_help_panel=MEASUREMENT,
     ),
     streams: int = typer.Option(
-        1, min=1, max=64, help="For engines: the throughput with so many streams as well."
+        1,
+        min=1,
+        max=64,
+        help="For engines: the throughput with so many streams as well.",
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     out_file: Path | None = typer.Option(
-        None, "--out", help="Write the json here as well.", show_default=False
+        None,
+        "--out",
+        help="Write the json here as well.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The report as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Measure bundles and runtimes in turns, after each has shown its parity.

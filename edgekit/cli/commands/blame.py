@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
 from edgekit.cli.options import parse_numbers
 from edgekit.errors import InputError
 
@@ -21,33 +22,64 @@ def command(
     reference: str = typer.Argument(
         help="What is right: a bundle, an .onnx file, or a network as export takes it.",
         show_default=False,
+        autocompletion=complete_network,
     ),
-    candidate: str = typer.Argument(help="What is asked about: the same.", show_default=False),
+    candidate: str = typer.Argument(
+        help="What is asked about: the same.", show_default=False, autocompletion=complete_network
+    ),
     images: Path | None = typer.Option(
         None,
         help="Folder of photos; a bundle's golden images by default, or the bundled photos.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=INPUT,
     ),
     mean: str | None = typer.Option(
         None,
         help="Preprocessing of .onnx files that no bundle made: three numbers.",
         show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
-    std: str | None = typer.Option(None, help="The same.", show_default=False),
+    std: str | None = typer.Option(
+        None,
+        help="The same.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
+    ),
     runtime: str = typer.Option(
         "onnxruntime",
         help="What computes the candidate; `edgekit doctor` lists the runtimes that are here.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     limit: int = typer.Option(
-        20, min=1, help="How many layers to list: those that add most error."
+        20,
+        min=1,
+        help="How many layers to list: those that add most error.",
+        metavar="N",
+        rich_help_panel=OUTPUT,
     ),
-    bound: float = typer.Option(20.0, help="Name the first value whose SQNR is under so many dB."),
+    bound: float = typer.Option(
+        20.0,
+        help="Name the first value whose SQNR is under so many dB.",
+        metavar="DB",
+        rich_help_panel=MEASUREMENT,
+    ),
     gate: str = typer.Option(
         "",
         help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.",
         show_default=False,
+        metavar="GATE",
+        rich_help_panel=MEASUREMENT,
     ),
-    json: bool = typer.Option(False, "--json", help="Every layer as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="Every layer as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Find the layer that adds most error, and the first that overflows.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.help import ENGINE, OUTPUT
 from edgekit.errors import EnvironmentLacks, InputError
 
 if TYPE_CHECKING:
@@ -24,17 +25,23 @@ def command(
         help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever "
         "can run here by default.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     compute_capability: str | None = typer.Option(
         None,
         help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by "
         "default.",
         show_default=False,
+        metavar="SM",
+        rich_help_panel=ENGINE,
     ),
     batch: str | None = typer.Option(
         None,
         help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.",
         show_default=False,
+        metavar="BATCHES",
+        rich_help_panel=ENGINE,
     ),
     opt_level: int | None = typer.Option(
         None,
@@ -42,26 +49,44 @@ def command(
         max=5,
         help="How long kernels are searched for, 0 to 5; 3 by default.",
         show_default=False,
+        metavar="LEVEL",
+        rich_help_panel=ENGINE,
     ),
     workspace: int | None = typer.Option(
         None,
         min=1,
         help="Scratch memory of kernels in MB; what the GPU has by default.",
         show_default=False,
+        metavar="MB",
+        rich_help_panel=ENGINE,
     ),
     dla_core: int | None = typer.Option(
         None,
         min=0,
         help="Put what can run there on this Deep Learning Accelerator.",
         show_default=False,
+        metavar="CORE",
+        rich_help_panel=ENGINE,
     ),
     io: str = typer.Option(
         "fp32",
         help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to "
         "leave them as the graph has them.",
+        metavar="TYPE",
+        rich_help_panel=ENGINE,
     ),
-    force: bool = typer.Option(False, "--force", help="Build again what is there already."),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Build again what is there already.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the

@@ -12,6 +12,7 @@ import typer
 
 from edgekit.cli.commands.build import build_with, named_builder, plainly, show, timing_folder
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.help import CALIBRATION, ENGINE, INPUT, OUTPUT, PRECISION, complete_network
 from edgekit.cli.options import (
     check_calibrator,
     check_opset,
@@ -34,89 +35,171 @@ def command(
     network: str = typer.Argument(
         help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.",
         show_default=False,
+        autocompletion=complete_network,
     ),
     fp16: bool = typer.Option(
-        False, "--fp16", help="Typed FP16 graph; short for --precision fp16."
+        False,
+        "--fp16",
+        help="Typed FP16 graph; short for --precision fp16.",
+        rich_help_panel=PRECISION,
     ),
     int8: bool = typer.Option(
-        False, "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8."
+        False,
+        "--int8",
+        help="INT8 graph with explicit Q/DQ; short for --precision int8.",
+        rich_help_panel=PRECISION,
     ),
     precision: str | None = typer.Option(
-        None, help="fp32 (default), fp16 or int8.", show_default=False
+        None,
+        help="fp32 (default), fp16 or int8.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=PRECISION,
     ),
     weights: str | None = typer.Option(
         None,
         help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.",
         show_default=False,
+        metavar="WEIGHTS",
+        rich_help_panel=INPUT,
     ),
     size: str | None = typer.Option(
-        None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False
+        None,
+        help="Input size in pixels: 160, or 160x224 for height × width.",
+        show_default=False,
+        metavar="SIZE",
+        rich_help_panel=INPUT,
     ),
-    batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
+    batch: str = typer.Option(
+        "1",
+        help="Static batch, or `dynamic`.",
+        metavar="N",
+        rich_help_panel=INPUT,
+    ),
     opset: int = typer.Option(
-        17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."
+        17,
+        help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22.",
+        metavar="N",
+        rich_help_panel=PRECISION,
     ),
     images: Path | None = typer.Option(
-        None, help="Folder of photos for parity; the bundled ones by default.", show_default=False
+        None,
+        help="Folder of photos for parity; the bundled ones by default.",
+        show_default=False,
+        metavar="DIR",
+        rich_help_panel=INPUT,
     ),
-    labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
+    labels: Path | None = typer.Option(
+        None,
+        help="Class names, one a line.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=INPUT,
+    ),
     mean: str | None = typer.Option(
         None,
         help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.",
         show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
     std: str | None = typer.Option(
-        None, help="Preprocessing standard deviation, likewise.", show_default=False
+        None,
+        help="Preprocessing standard deviation, likewise.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
     out_folder: Path | None = typer.Option(
         None,
         "--out",
         help="The bundle's folder; build/NETWORK-PRECISION by default.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
     ),
     gate: str = typer.Option(
         "",
         help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.",
         show_default=False,
+        metavar="GATE",
+        rich_help_panel=PRECISION,
     ),
-    half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
+    half_io: bool = typer.Option(
+        False,
+        "--half-io",
+        help="FP16 inputs and outputs as well.",
+        rich_help_panel=PRECISION,
+    ),
     calib: str | None = typer.Option(
         None,
         help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=CALIBRATION,
     ),
     calib_images: int | None = typer.Option(
         None,
         min=8,
         help="For INT8: how many calibration images at most; 512 by default.",
         show_default=False,
+        metavar="N",
+        rich_help_panel=CALIBRATION,
     ),
     calibrator: str | None = typer.Option(
         None,
         help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, "
         "99.9999.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
     ),
     rounding: str | None = typer.Option(
         None,
         help="For INT8: rounding of the weights, adaptive (default) or nearest.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
     ),
     runtime: str | None = typer.Option(
         None,
         help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
         "8; `edgekit build` does others.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     compute_capability: str | None = typer.Option(
         None,
         help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.",
         show_default=False,
+        metavar="SM",
+        rich_help_panel=ENGINE,
     ),
-    no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
-    offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
-    force: bool = typer.Option(False, "--force", help="Replace an existing bundle."),
-    json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
+    no_bench: bool = typer.Option(
+        False,
+        "--no-bench",
+        help="Measure no latency.",
+        rich_help_panel=OUTPUT,
+    ),
+    offline: bool = typer.Option(
+        False,
+        "--offline",
+        help="Use cached weights only.",
+        rich_help_panel=INPUT,
+    ),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Replace an existing bundle.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The report as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Trace, simplify, convert and prove a network; write the bundle.

@@ -7,14 +7,23 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
+from edgekit.cli.help import ENGINE, OUTPUT
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str = typer.Option(
-        "onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."
+        "onnxruntime",
+        help="What computes; `edgekit doctor` lists the runtimes that are here.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Check every file's hash, then parity again on the golden images."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import OUTPUT, complete_network
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +32,15 @@ def command(
         help="`show`, with a NAME behind it, for the stages of one network.",
         show_default=False,
     ),
-    name: str | None = typer.Argument(None, help="A network.", show_default=False),
-    json: bool = typer.Option(False, "--json", help="The table as json on stdout."),
+    name: str | None = typer.Argument(
+        None, help="A network.", show_default=False, autocompletion=complete_network
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The table as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """List the networks, or show one."""
