@@ -143,7 +143,7 @@ def _check_given(arguments: Sequence[str]) -> None:
             where = option or (before if before.startswith("-") else "")
             raise InputError(
                 f"{where + ' ' if where else ''}'' is empty",
-                hint="leave the option away, or give it a value" if where else None,
+                hint="remove the option, or give it a value" if where else None,
             )
 
 
@@ -153,7 +153,7 @@ def _tell(error: BaseException) -> int:
         _abandon_stdout()
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        err.print("interrupted; nothing half-made was left behind", style="yellow")
+        err.print("interrupted; no partial output was left behind", style="yellow")
         return 128 + error.number if isinstance(error, Terminated) else INTERRUPTED
     if isinstance(error, _UsageError):
         message, path = (
@@ -172,8 +172,7 @@ def _tell(error: BaseException) -> int:
         return error.exit_code
     err.print(f"[red]bug[/]: {escape(said(error))}")
     err.print(
-        "\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what "
-        "it prints"
+        "\n[cyan]hint[/]: this is a bug in edgekit; run again with --debug and report the output"
     )
     return BUG
 

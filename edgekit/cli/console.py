@@ -23,6 +23,7 @@ __all__ = [
     "print_advice",
     "print_json",
     "use_flags",
+    "with_flags",
 ]
 
 _WIDTH = None if sys.stdout.isatty() else 120
@@ -54,11 +55,15 @@ out = _Console(highlight=False, emoji=False, width=_WIDTH, soft_wrap=True)
 err = _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
+def with_flags(advice: Iterable[Advice]) -> tuple[Advice, ...]:
+    """Warnings as the command line says them."""
+    return tuple(Advice(as_flags(item.message), item.fix and as_flags(item.fix)) for item in advice)
+
+
 def print_advice(advice: Iterable[Advice]) -> None:
     """Warnings on stderr, each with its fix."""
-    for item in advice:
-        fix = f" – {item.fix}" if item.fix else ""
-        err.print(f"[yellow]![/] {escape(as_flags(item.message + fix))}")
+    for item in with_flags(advice):
+        err.print(f"[yellow]![/] {escape(item.message + (f' – {item.fix}' if item.fix else ''))}")
 
 
 def print_json(value: Any) -> None:

@@ -23,7 +23,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(is_whole(p.strip()) for p in parts):
         raise InputError(
-            f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width"
+            f"invalid value for --size: {text}",
+            hint="--size 224, or --size 160x224 for height × width",
         )
     height, width = int(parts[0]), int(parts[-1])
     if not all(8 <= side <= MAX_SIDE for side in (height, width)):
@@ -50,11 +51,12 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"{option} {text}: these are no numbers", hint=f"{option} 0.485,0.456,0.406"
+            f"invalid value for {option}: {text}", hint=f"{option} 0.485,0.456,0.406"
         ) from error
     if not all(map(math.isfinite, numbers)):
         raise InputError(
-            f"{option} {text}: these are no finite numbers", hint=f"{option} 0.485,0.456,0.406"
+            f"invalid value for {option}: {text}, numbers must be finite",
+            hint=f"{option} 0.485,0.456,0.406",
         )
     return numbers
 
@@ -68,7 +70,9 @@ def parse_batch(text: str) -> int | None:
     if text == "dynamic":
         return None
     if not is_whole(text) or not 1 <= int(text) <= 1024:
-        raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
+        raise InputError(
+            f"invalid value for --batch: {text}", hint="--batch 1 … 1024, or --batch dynamic"
+        )
     return int(text)
 
 
@@ -80,7 +84,7 @@ def check_opset(opset: int) -> None:
     if not 13 <= opset <= 22:
         raise InputError(
             f"--opset {opset} is not supported",
-            hint="13 to 22; 17 is read by every TensorRT from 8.6 on",
+            hint="use 13 to 22; every TensorRT from 8.6 on reads 17",
         )
 
 
@@ -101,7 +105,9 @@ def check_calibrator(name: str) -> str:
     )
     wanted = f"percentile-{name}" if name[:1].isdecimal() else name
     if wanted not in known:
-        raise InputError(f"--calibrator {name} is unknown", hint=f"one of {', '.join(known)}")
+        raise InputError(
+            f"invalid value for --calibrator: {name}", hint=f"one of {', '.join(known)}"
+        )
     return wanted
 
 
@@ -114,4 +120,4 @@ def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
         return "nearest"
     if name == "adaptive":
         return "adaptive"
-    raise InputError(f"--rounding {name} is unknown", hint="adaptive or nearest")
+    raise InputError(f"invalid value for --rounding: {name}", hint="adaptive or nearest")

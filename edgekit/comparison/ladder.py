@@ -89,25 +89,25 @@ def parse_gate(text: str, default: Gate) -> Gate:
         key, _, number = part.partition("=")
         if key not in GATE_KEYS:
             raise InputError(
-                f"--gate: unknown key {key!r}",
-                hint=f"keys are {', '.join(GATE_KEYS)}; for example --gate agreement=0.97,sqnr=20",
+                f"`gate`: unknown key {key!r}",
+                hint=f"keys are {', '.join(GATE_KEYS)}; for example `gate` agreement=0.97,sqnr=20",
             )
         if key in given:
-            raise InputError(f"--gate {text}: {key} is given twice", hint="give each key once")
+            raise InputError(f"`gate` {text}: {key} is given twice", hint="give each key once")
         given.add(key)
         try:
             value = None if number == "none" else float(number)
         except ValueError as error:
             raise InputError(
-                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
+                f"`gate`: {number!r} is not a number", hint="for example `gate` agreement=0.97"
             ) from error
         if value is not None and not math.isfinite(value):
             raise InputError(
-                f"--gate: {number!r} is not a number", hint="for example --gate agreement=0.97"
+                f"`gate`: {number!r} is not a number", hint="for example `gate` agreement=0.97"
             )
         if key == "agreement" and value is not None and not 0 <= value <= 1:
             raise InputError(
-                f"--gate: agreement {number} is not a share", hint="write 0.97 for 97 %"
+                f"`gate`: agreement {number} is not between 0 and 1", hint="write 0.97 for 97 %"
             )
         gate = replace(gate, **{key: value})
     return gate
@@ -137,4 +137,4 @@ class Rung:
             return "reference"
         if self.failures:
             return "fail"
-        return "pass" if self.judged else "not judged"
+        return "pass" if self.judged else "inconclusive"

@@ -114,7 +114,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         )
         final = steps.Converted(simplified)
         if ladder.passed and request.precision == "fp16":
-            with step("half"):
+            with step("fp16"):
                 final = steps.to_fp16(
                     simplified, staging.scratch / "fp16.onnx", ladder, half_io=request.half_io
                 )
@@ -134,7 +134,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             ladder.add_rung(
                 "int8 for CPUs", final.cpu, step.seconds, gate, judging_images=judging_images
             )
-            with step("strengthen"):
+            with step("strong form"):
                 final = steps.to_strongly_typed(
                     final, staging.scratch / "int8.strong.onnx", calibration
                 )

@@ -59,9 +59,9 @@ def quantize_file(
             used.
         GateFailed: the gate was not met by the photos that judge; no file is written.
     """
-    check_writable("--out", out)
+    check_writable("`out`", out)
     if out.exists() and not force:
-        raise InputError(f"{out} exists", hint="--force replaces it")
+        raise InputError(f"{out} exists", hint="`force` replaces it")
     step = steps.Steps(progress)
     required = parse_gate(gate, DEFAULT_GATES["int8"])
     with step("network"):
@@ -82,7 +82,7 @@ def quantize_file(
         with step("quantize"):
             config = steps.quantization(required, calibrator, rounding)
             final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
-        with step("judge"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
+        with step("test"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
             ladder = Ladder.over(
                 reference, images.pixels[images.places(calibration.judging_images)]
             )
@@ -97,7 +97,7 @@ def quantize_file(
         if rung.failures:
             raise GateFailed(
                 "; ".join(rung.failures),
-                hint="give more photos like those the network will see, or relax --gate",
+                hint="give more photos like those the network will see, or relax `gate`",
             )
         assert final.calibration is not None and rung.parity is not None
         result = QuantizedFile(

@@ -5,11 +5,12 @@ the same.
 from __future__ import annotations
 
 import json as jsonlib
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json, with_flags
 from edgekit.cli.help import MEASUREMENT, OUTPUT
 from edgekit.errors import InputError
 from edgekit.files import check_writable
@@ -21,7 +22,7 @@ def command(
         None,
         help="One or more of torch and what `edgekit doctor` lists, with commas; the first is the "
         "reference. "
-        "By default all that are here, without torch.",
+        "By default all that are installed, without torch.",
         show_default=False,
         metavar="NAMES",
         rich_help_panel=MEASUREMENT,
@@ -56,14 +57,14 @@ def command(
         1,
         min=1,
         max=64,
-        help="For engines: the throughput with so many streams as well.",
+        help="For engines: also measure throughput with this many streams.",
         metavar="N",
         rich_help_panel=MEASUREMENT,
     ),
     out_file: Path | None = typer.Option(
         None,
         "--out",
-        help="Write the json here as well.",
+        help="Also write the json to this file.",
         show_default=False,
         metavar="FILE",
         rich_help_panel=OUTPUT,
@@ -76,7 +77,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Measure bundles and runtimes in turns, after each has shown its parity.
+    """Measure bundles and runtimes in turns, after checking the parity of each.
 
     Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3
     where a runtime cannot run here.
@@ -98,13 +99,13 @@ def command(
     else:
         from edgekit.reports.bench_terminal import render
 
-        out.print(render(report))
+        out.print(render(replace(report, advice=with_flags(report.advice))))
     if report.failures:
         for failure in report.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")
         err.print(
-            "\n[cyan]hint[/]: `edgekit verify --runtime NAME` says more; no speed-up is told of "
-            "what computes something else"
+            "\n[cyan]hint[/]: `edgekit verify --runtime NAME` shows the difference; no speed-up is "
+            "reported for a candidate that fails parity"
         )
         raise typer.Exit(1)
 
@@ -119,7 +120,7 @@ def _runtimes(text: str | None) -> tuple[str, ...]:
         raise InputError(f"--runtime {text}: a name is empty", hint="--runtime torch,onnxruntime")
     if len(set(names)) < len(names):
         raise InputError(
-            f"--runtime {text}: one is named twice",
+            f"--runtime {text}: a name is given twice",
             hint="the reference is measured against itself anyway: see the noise floor",
         )
     return names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
 from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
 from edgekit.cli.options import parse_numbers
 from edgekit.errors import InputError
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 def command(
     reference: str = typer.Argument(
-        help="What is right: a bundle, an .onnx file, or a network as export takes it.",
+        help="The graph that is right: a bundle, an .onnx file, or a network as export takes it.",
         show_default=False,
         autocompletion=complete_network,
     ),
     candidate: str = typer.Argument(
-        help="What is asked about: the same.", show_default=False, autocompletion=complete_network
+        help="The graph to check: the same kinds.",
+        show_default=False,
+        autocompletion=complete_network,
     ),
     images: Path | None = typer.Option(
         None,
@@ -36,21 +38,21 @@ def command(
     ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing of .onnx files that no bundle made: three numbers.",
+        help="Preprocessing mean for .onnx files without a bundle: 0.485,0.456,0.406.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
     ),
     std: str | None = typer.Option(
         None,
-        help="The same.",
+        help="Preprocessing standard deviation, likewise.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
     ),
     runtime: str = typer.Option(
         "onnxruntime",
-        help="What computes the candidate; `edgekit doctor` lists the runtimes that are here.",
+        help="Runs the candidate; `edgekit doctor` lists the runtimes on this machine.",
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
@@ -91,7 +93,7 @@ def command(
 
     required = parse_gate(gate, Gate())
     if bound != bound:
-        raise InputError("--bound nan is no number", hint="--bound 20")
+        raise InputError("invalid value for --bound: nan", hint="--bound 20")
     request = BlameRequest(
         reference,
         candidate,
@@ -135,7 +137,7 @@ def _show(found: Blame, limit: int) -> None:
         out.print(_row(layer, width))
     if len(listed) < len(found.layers):
         out.print(
-            f"      {len(found.layers) - len(listed)} layers that add less are left out (--limit)",
+            f"      {len(found.layers) - len(listed)} layers that add less are not shown (--limit)",
             style="dim",
         )
     p = found.output
@@ -151,10 +153,11 @@ def _show(found: Blame, limit: int) -> None:
     ):
         if names:
             out.print(
-                f"{len(names)} values are in {what} alone, {escape(names[0])} for one", style="dim"
+                f"{len(names)} values are in {what} only, for example {escape(names[0])}",
+                style="dim",
             )
     for caution in found.cautions:
-        out.print(f"note: {escape(caution)}", style="dim")
+        out.print(f"note: {escape(as_flags(caution))}", style="dim")
 
 
 def _row(layer: LayerBlame, width: int) -> str:

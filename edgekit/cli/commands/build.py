@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
 from edgekit.cli.help import ENGINE, OUTPUT
 from edgekit.errors import EnvironmentLacks, InputError
 
@@ -22,8 +22,8 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str | None = typer.Option(
         None,
-        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever "
-        "can run here by default.",
+        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); by "
+        "default the one that can run here.",
         show_default=False,
         metavar="NAME",
         rich_help_panel=ENGINE,
@@ -38,7 +38,7 @@ def command(
     ),
     batch: str | None = typer.Option(
         None,
-        help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.",
+        help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range, optimized for 4.",
         show_default=False,
         metavar="BATCHES",
         rich_help_panel=ENGINE,
@@ -55,7 +55,7 @@ def command(
     workspace: int | None = typer.Option(
         None,
         min=1,
-        help="Scratch memory of kernels in MB; what the GPU has by default.",
+        help="Scratch memory for kernels in MB; by default all that the GPU has.",
         show_default=False,
         metavar="MB",
         rich_help_panel=ENGINE,
@@ -63,7 +63,7 @@ def command(
     dla_core: int | None = typer.Option(
         None,
         min=0,
-        help="Put what can run there on this Deep Learning Accelerator.",
+        help="Run the layers it supports on this Deep Learning Accelerator.",
         show_default=False,
         metavar="CORE",
         rich_help_panel=ENGINE,
@@ -71,14 +71,14 @@ def command(
     io: str = typer.Option(
         "fp32",
         help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to "
-        "leave them as the graph has them.",
+        "keep those of the graph.",
         metavar="TYPE",
         rich_help_panel=ENGINE,
     ),
     force: bool = typer.Option(
         False,
         "--force",
-        help="Build again what is there already.",
+        help="Build again an engine that exists.",
         rich_help_panel=OUTPUT,
     ),
     json: bool = typer.Option(
@@ -89,11 +89,11 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the
-    golden images where a GPU is here.
+    """Build an engine into the bundle's engines/ folder, audit its precision, and check it on the
+    golden images where this machine has the GPU.
 
-    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate;
-    it is not kept then.
+    Exits with 1 where the engine does not have the bundle's precision or misses its gate; it is
+    not kept then.
     """
     from edgekit.bundle import Bundle
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -153,7 +153,7 @@ def named_builder(name: str) -> Builder:
 
     known = builders()
     if name not in known:
-        raise InputError(f"--runtime {name} is unknown", hint=f"one of {', '.join(known)}")
+        raise InputError(f"invalid value for --runtime: {name}", hint=f"one of {', '.join(known)}")
     return known[name]
 
 
@@ -189,9 +189,11 @@ def show(built: Built) -> None:
         f"{record.runtime} {record.version} {record.sm}"
     )
     if record.input_step is not None:
-        out.print(f"its image is int8: round(value / {record.input_step:.9g}), from -128 to 127")
+        out.print(
+            f"the image input is int8: round(value / {record.input_step:.9g}), from -128 to 127"
+        )
     if built.reused:
-        out.print("it was there already; --force builds it again")
+        out.print("the engine existed already; --force builds it again")
     for line in describe_audit(built.audit):
         out.print(escape(line))
     if record.dla:
@@ -210,9 +212,9 @@ def show(built: Built) -> None:
             f"flips"
         )
     else:
-        out.print(f"built, not run: {record.sm} is not a GPU of this machine")
+        out.print(f"built, not run: this machine has no {record.sm} GPU")
     for note in (*built.audit.notes, *record.notes):
-        err.print(f"[yellow]![/] {escape(note)}")
+        err.print(f"[yellow]![/] {escape(as_flags(note))}")
 
 
 def plainly(built: Built) -> dict[str, object]:

@@ -15,7 +15,7 @@ def command(
     out_folder: Path = typer.Option(
         ...,
         "--out",
-        help="Where the set goes.",
+        help="The calibration set's folder.",
         show_default=False,
         metavar="DIR",
         rich_help_panel=OUTPUT,
@@ -23,7 +23,7 @@ def command(
     images: int = typer.Option(
         512,
         min=8,
-        help="How many photos at most, spread evenly over the folder.",
+        help="The most photos to copy, spread evenly over the folder.",
         metavar="N",
         rich_help_panel=INPUT,
     ),
@@ -41,7 +41,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Copy the sound, distinct photos of a folder, and write down which they are."""
+    """Copy the readable, distinct photos of a folder, with a list of their hashes."""
     from edgekit.reports.plain import plain
     from edgekit.tasks.calibset import gather
 
@@ -56,4 +56,4 @@ def command(
     for name, reason in result.corrupt.items():
         out.print(f"  [yellow]corrupt[/] {escape(name)}: {escape(reason)}")
     for name in result.ignored:
-        out.print(f"  [dim]no image[/] {escape(name)}")
+        out.print(f"  [dim]not an image[/] {escape(name)}")

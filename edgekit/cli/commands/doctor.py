@@ -22,9 +22,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Say which runtimes are here, which not, what this machine is, and what is known to go wrong
-    on it.
-    """
+    """Show the runtimes and hardware of this machine, and the known problems with them."""
     from edgekit.reports.plain import plain
     from edgekit.reports.table import environment_lines
     from edgekit.tasks.doctor import diagnose

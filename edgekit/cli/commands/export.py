@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from edgekit.cli.commands.build import build_with, named_builder, plainly, show, timing_folder
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
 from edgekit.cli.help import CALIBRATION, ENGINE, INPUT, OUTPUT, PRECISION, complete_network
 from edgekit.cli.options import (
     check_calibrator,
@@ -91,14 +92,14 @@ def command(
     ),
     labels: Path | None = typer.Option(
         None,
-        help="Class names, one a line.",
+        help="File with one class name per line.",
         show_default=False,
         metavar="FILE",
         rich_help_panel=INPUT,
     ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.",
+        help="Preprocessing mean of pixels in 0..1, one per channel: 0.485,0.456,0.406.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
@@ -128,7 +129,7 @@ def command(
     half_io: bool = typer.Option(
         False,
         "--half-io",
-        help="FP16 inputs and outputs as well.",
+        help="Make the inputs and outputs FP16 too.",
         rich_help_panel=PRECISION,
     ),
     calib: str | None = typer.Option(
@@ -141,7 +142,7 @@ def command(
     calib_images: int | None = typer.Option(
         None,
         min=8,
-        help="For INT8: how many calibration images at most; 512 by default.",
+        help="For INT8: the most calibration photos to use; 512 by default.",
         show_default=False,
         metavar="N",
         rich_help_panel=CALIBRATION,
@@ -163,15 +164,15 @@ def command(
     ),
     runtime: str | None = typer.Option(
         None,
-        help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
-        "8; `edgekit build` does others.",
+        help="Also build an engine: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
+        "8; `edgekit build` takes others.",
         show_default=False,
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
     compute_capability: str | None = typer.Option(
         None,
-        help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.",
+        help="For tensorrt-rtx: the GPU to build for, such as sm86; this machine's by default.",
         show_default=False,
         metavar="SM",
         rich_help_panel=ENGINE,
@@ -179,13 +180,13 @@ def command(
     no_bench: bool = typer.Option(
         False,
         "--no-bench",
-        help="Measure no latency.",
+        help="Do not measure latency.",
         rich_help_panel=OUTPUT,
     ),
     offline: bool = typer.Option(
         False,
         "--offline",
-        help="Use cached weights only.",
+        help="Use only weights that are cached.",
         rich_help_panel=INPUT,
     ),
     force: bool = typer.Option(
@@ -202,10 +203,10 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Trace, simplify, convert and prove a network; write the bundle.
+    """Export a network to a bundle: trace, simplify, convert, and check parity at every step.
 
     Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
-    something is missing here.
+    this machine lacks something.
     """
     from edgekit.sources import NetworkRequest
 
@@ -258,7 +259,7 @@ def command(
     if not json:
         from edgekit.reports.terminal import render
 
-        out.print(render(report))
+        out.print(render(replace(report, advice=with_flags(report.advice))))
     if engine is not None and report.path is not None:
         from edgekit.bundle import Bundle
 
@@ -270,9 +271,9 @@ def command(
     elif built is not None:
         show(built)
     if report.failures:
-        err.print("[red]gate failed[/]: " + escape("; ".join(report.failures)))
+        err.print("[red]gate failed[/]: " + escape(as_flags("; ".join(report.failures))))
         err.print(
-            "\n[cyan]hint[/]: no bundle was written; --gate says what to accept, for example "
+            "\n[cyan]hint[/]: no bundle was written; relax the gate if this is enough, for example "
             "--gate agreement=0.95,sqnr=30"
         )
         raise typer.Exit(1)
@@ -285,8 +286,8 @@ def _engine(
     if runtime is None:
         if capability is not None:
             raise InputError(
-                "--compute-capability says for which GPU an engine is built",
-                hint="give --runtime tensorrt-rtx as well",
+                "--compute-capability has no effect without --runtime",
+                hint="add --runtime tensorrt-rtx",
             )
         return None
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -308,15 +309,17 @@ def _check_applies(
     for option, value in options.items():
         if value is not None and chosen != wanted:
             raise InputError(
-                f"{option} is for {wanted.upper()}, and this export is {chosen.upper()}",
-                hint=f"give --{wanted}, or leave {option} away",
+                f"{option} is for {wanted.upper()} only; this export is {chosen.upper()}",
+                hint=f"add --{wanted}, or remove {option}",
             )
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> PrecisionName:
     known: dict[str, PrecisionName] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     if precision is not None and precision not in known:
-        raise InputError(f"--precision {precision} is unknown", hint=f"one of {', '.join(known)}")
+        raise InputError(
+            f"invalid value for --precision: {precision}", hint=f"one of {', '.join(known)}"
+        )
     asked = {
         "--fp16": "fp16" if fp16 else None,
         "--int8": "int8" if int8 else None,

@@ -65,10 +65,10 @@ def describe_audit(audit: Audit) -> Iterator[str]:
             f"{audit.reformats} "
             f"{'reformats' if audit.of == 'engine' else 'Q, DQ and casts before fusion'}{time}"
         )
-    yield f"{audit.of}: {', '.join(parts) or 'it tells no layers'}"
+    yield f"{audit.of}: {', '.join(parts) or 'no layer information'}"
     if audit.of == "network":
         yield (
-            "these are the types that the builder was given; which kernels run can be asked only "
+            "these are the types that the builder was given; the kernels that run are known only "
             "where a GPU opens the engine"
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, escape, out, print_advice, print_json
 from edgekit.cli.help import CALIBRATION, INPUT, OUTPUT, PRECISION
 from edgekit.cli.options import check_calibrator, check_rounding, parse_numbers, parse_size
 from edgekit.errors import InputError
@@ -32,7 +32,7 @@ def command(
     calib_images: int = typer.Option(
         512,
         min=8,
-        help="How many calibration images at most.",
+        help="The most calibration photos to use.",
         metavar="N",
         rich_help_panel=CALIBRATION,
     ),
@@ -57,7 +57,7 @@ def command(
     ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing mean of pixels in 0..1, one a channel.",
+        help="Preprocessing mean of pixels in 0..1, one per channel.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
@@ -97,8 +97,8 @@ def command(
 
     if model.suffix.lower() != ".onnx":
         raise InputError(
-            f"{model} is no .onnx",
-            hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories",
+            f"{model} is not an .onnx file",
+            hint="use `edgekit export NETWORK --int8` for networks of the zoo and factories",
         )
     request = NetworkRequest(
         str(model),
@@ -122,20 +122,16 @@ def command(
         print_json(plain(result))
         return
     out.print(
-        f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of "
-        f"quantizers"
+        f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights stored in FP32 in "
+        f"front of quantizers"
     )
     sqnr, _, agreement = parity_cells(result.parity)
     out.print(
-        f"on {result.parity.images} photos from which nothing was taken: SQNR {sqnr} dB, top-1 "
+        f"on {result.parity.images} test photos: SQNR {sqnr} dB, top-1 "
         f"agreement {escape(agreement)}"
     )
     if result.caveat is not None:
         out.print(f"  {result.caveat}")
     for entry in result.kept:
         out.print(f"  float: {escape(entry.name)} – {escape(entry.reason)}")
-    for advice in result.advice:
-        err.print(
-            f"[yellow]![/] {escape(advice.message)}"
-            + (f" – {escape(advice.fix)}" if advice.fix else "")
-        )
+    print_advice(result.advice)

@@ -22,7 +22,7 @@ def command(
     ),
     runtime: str = typer.Option(
         "onnxruntime",
-        help="What computes; `edgekit doctor` lists the runtimes that are here.",
+        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
@@ -34,7 +34,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Classify photos with a bundle, through its own preprocessing."""
+    """Classify photos with a bundle and its own preprocessing."""
     from edgekit.bundle import Bundle
     from edgekit.tasks.classify import classify
 

@@ -36,7 +36,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Rank layers by what keeping each alone in float would gain."""
+    """Rank layers by the gain of keeping only that layer in float."""
     from edgekit.bundle import Bundle
 
     if picture is not None:
@@ -45,7 +45,7 @@ def command(
     table = opened.sensitivity()
     if table is None:
         raise BadBundle(
-            f"{bundle} holds no sensitivity table",
+            f"{bundle} has no sensitivity table",
             hint=f"it is {opened.manifest.precision}; `edgekit export --int8` measures one",
         )
     if picture is not None:
@@ -60,7 +60,7 @@ def command(
     base = table.all_int8
     out.print(
         f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} "
-        f"images that choose",
+        f"selection photos",
         style="bold",
     )
     out.print(

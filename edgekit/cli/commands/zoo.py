@@ -51,9 +51,7 @@ def command(
         _show(name, json)
     else:
         asked = (
-            "zoo show: which network?"
-            if action == "show"
-            else f"zoo {action}: there is no such action"
+            "zoo show: no network given" if action == "show" else f"zoo: unknown action {action!r}"
         )
         raise InputError(asked, hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
 
@@ -165,7 +163,7 @@ def _stages(variant: Variant) -> list[StageRow]:
 
 def _provenance(row: dict[str, Any]) -> list[str]:
     if row["weights"] is None:
-        return ["weights: none with a published digest are known; --weights FILE takes yours"]
+        return ["weights: none published with a checksum; use --weights FILE"]
     lines = [f"weights: {row['weights']} ({row['licence']})"]
     if row["top1"] is not None:
         by = "as published with them" if row["dataset"] == IMAGENET else "measured by this project"
