@@ -27,13 +27,13 @@ ALLOWED = {
     "--runtime nvidia",
     "--system-site-packages",
     "nvidia-smi --lock-gpu-clocks",
-    "--query-gpu",
-    "--format",
 }
 
 
 def _literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Strings of a file with their lines; the pieces of one f-string joined, docstrings left out."""
+    """Strings of a file with their lines; the pieces of one f-string joined, docstrings left out,
+    and single words, which are arguments to another program.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     skipped = {
@@ -60,6 +60,8 @@ def _literals(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _flags_in(text: str) -> list[str]:
+    if not re.search(r"\s", text):
+        return []
     for allowed in ALLOWED:
         text = text.replace(allowed, "")
     return FLAG.findall(text)

@@ -152,8 +152,8 @@ def test_a_gate_is_read_over_the_default():
         ("accuracy=0.9", "unknown key 'accuracy'"),
         ("agreement", "'' is not a number"),
         ("sqnr=high", "'high' is not a number"),
-        ("agreement=97", "agreement 97 is not a share"),
-        ("agreement=-0.1", "is not a share"),
+        ("agreement=97", "agreement 97 is not between 0 and 1"),
+        ("agreement=-0.1", "is not between 0 and 1"),
         ("agreement=nan", "'nan' is not a number"),
         ("sqnr=nan", "'nan' is not a number"),
     ],
@@ -186,7 +186,7 @@ def test_a_gate_met_by_count_alone_says_by_how_little():
 def test_too_few_judges_refuse_but_do_not_pass():
     few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
     assert (
-        few.verdict == "not judged"
+        few.verdict == "inconclusive"
         and replace(few, failures=("SQNR",)).verdict == "fail"
         and replace(few, judged=True).verdict == "pass"
     )
