@@ -117,7 +117,7 @@ def lacking(error: BaseException) -> EnvironmentLacks | None:
         )
     if out_of_memory(error):
         return EnvironmentLacks(
-            "there is not enough memory", hint="a smaller --size or --batch, or fewer --images"
+            "there is not enough memory", hint="use a smaller `size` or `batch`, or fewer `images`"
         )
     if isinstance(error, OSError) and error.errno in _REFUSED:
         where = f"{error.filename}: " if error.filename is not None else ""

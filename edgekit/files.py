@@ -95,6 +95,6 @@ def check_utf8(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{text_of(str(path))}: the path is no UTF-8, which runtimes cannot open",
+            f"{text_of(str(path))}: the path is not UTF-8, which runtimes cannot open",
             hint="rename it",
         ) from error

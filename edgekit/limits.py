@@ -21,7 +21,7 @@ from edgekit.errors import BadNetwork, EdgekitError, InputError, out_of_memory, 
 
 VARIABLE = "EDGEKIT_TIME_LIMIT"
 DEFAULT = 1800.0
-LOGITS_ALONE = "return the logits alone in evaluation mode, (images, classes)"
+LOGITS_ALONE = "in evaluation mode, return only the logits, shaped (images, classes)"
 REPEATED = 1.0  # seconds after which code that caught the first signal is told again
 
 
@@ -48,16 +48,16 @@ def time_limit() -> float:
         seconds = math.nan
     if not 0 < seconds <= threading.TIMEOUT_MAX:
         raise InputError(
-            f"{VARIABLE}={text} is no time",
-            hint=f"seconds that one call may take, for example {VARIABLE}={DEFAULT:g}",
+            f"invalid value for {VARIABLE}: {text}",
+            hint=f"the seconds that one call may take, for example {VARIABLE}={DEFAULT:g}",
         )
     return seconds
 
 
 def overrun(what: str, seconds: float) -> BadNetwork:
     return BadNetwork(
-        f"{what} did not end within {seconds:g} s",
-        hint=f"{VARIABLE}=SECONDS in the environment gives it longer",
+        f"{what} did not finish within {seconds:g} s",
+        hint=f"set {VARIABLE} to a larger number of seconds",
     )
 
 
@@ -137,7 +137,7 @@ def timed(what: str) -> Iterator[None]:
 def blaming(
     what: str,
     tell: Callable[[BaseException], str] = said,
-    hint: str = "that code is not edgekit's; --debug shows where it is",
+    hint: str = "the fault is in that code, not in edgekit; `debug` shows where",
 ) -> Iterator[None]:
     """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C
     and a lack of memory are nobody's.

@@ -42,7 +42,7 @@ class ExportFailed(GateFailed):
     def __init__(self, report: Report) -> None:
         super().__init__(
             "; ".join(report.failures),
-            hint="no bundle was written; `gate` says what to accept, for example "
+            hint="no bundle was written; relax the gate if this is enough, for example `gate` "
             "agreement=0.95,sqnr=30",
         )
         self.report = report

@@ -127,7 +127,7 @@ class Engine:
         ):
             if here is not None and there != here:
                 raise InputError(
-                    f"{self.path.name} was built for {what}{there}; here is {here}",
+                    f"{self.path.name} was built for {what}{there}; this machine has {here}",
                     hint=self._rebuild(),
                 )
 
@@ -153,10 +153,10 @@ class Engine:
 
     def _rebuild(self) -> str:
         bundle = self.path.parent.parent if self.path.parent.name == ENGINES else "BUNDLE"
-        return f"edgekit build {bundle} --runtime {self.record.runtime} builds one for this machine"
+        return f"build one for this machine with {self.record.runtime}: edgekit build {bundle}"
 
 
-_REBUILD = "edgekit build BUNDLE --force builds it again"
+_REBUILD = "build it again with `force`: edgekit build BUNDLE"
 
 
 def engine_name(library: Library, target: BuildTarget, graph: Artifact, options: Options) -> str:
@@ -196,7 +196,7 @@ def open_engine(path: Path) -> Engine:
     """
     if reason := no_file(path):
         raise BadBundle(
-            f"{path} is no engine: {reason}",
+            f"{path} is not an engine: {reason}",
             hint="edgekit build BUNDLE writes engines into BUNDLE/engines/",
         )
     file = record_path(path)
@@ -223,5 +223,5 @@ def engines_of(path: Path) -> tuple[Engine, ...]:
         return (open_engine(path),)
     listed = [name for name in Bundle.open(path).manifest.files if name.endswith(names.ENGINE)]
     if not listed:
-        raise BadBundle(f"{path} holds no engine", hint=f"edgekit build {path}")
+        raise BadBundle(f"{path} contains no engine", hint=f"edgekit build {path}")
     return tuple(open_engine(path / name) for name in sorted(listed))

@@ -57,11 +57,11 @@ class Bundle:
             recover(path)
         if not path.is_dir():
             raise BadBundle(
-                f"{path} is no folder", hint="a bundle is the folder that `edgekit export` wrote"
+                f"{path} is not a folder", hint="a bundle is the folder that `edgekit export` wrote"
             )
         if not file.exists():
             raise BadBundle(
-                f"{path} is no bundle: it has no {MANIFEST}",
+                f"{path} is not a bundle: it has no {MANIFEST}",
                 hint="a bundle is the folder that `edgekit export` wrote",
             )
         check_readable(file, BadBundle, hint=EXPORT_AGAIN)
@@ -70,7 +70,7 @@ class Bundle:
             version = _Version.model_validate_json(text).schema_version
             if version != SCHEMA_VERSION:
                 raise BadBundle(
-                    f"{path} is of schema {version}; this edgekit reads {SCHEMA_VERSION}",
+                    f"{path} has schema {version}; this edgekit reads {SCHEMA_VERSION}",
                     hint="use the edgekit that wrote it",
                 )
             manifest = Manifest.model_validate_json(text)
@@ -84,7 +84,7 @@ class Bundle:
             ) from error
         for name in (MODEL, GOLDEN):
             if name not in manifest.files:
-                raise BadBundle(f"{file} lists no {name}", hint=EXPORT_AGAIN)
+                raise BadBundle(f"{file} does not list {name}", hint=EXPORT_AGAIN)
         return cls(path, manifest)
 
     @property
@@ -153,7 +153,7 @@ class Bundle:
             )
         except ValueError as error:
             raise BadBundle(
-                f"{self.path / GOLDEN} is not what {MANIFEST} says: {error}", hint=EXPORT_AGAIN
+                f"{self.path / GOLDEN} does not match {MANIFEST}: {error}", hint=EXPORT_AGAIN
             ) from error
 
     def sensitivity(self) -> SensitivityTable | None:

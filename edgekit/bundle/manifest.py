@@ -34,7 +34,7 @@ def _inside(name: str) -> str:
         or "\0" in name
         or max(len(part.encode()) for part in parts) > LONGEST_NAME
     ):
-        raise ValueError(f"{name[:LONGEST_NAME]!r} names no file of a bundle")
+        raise ValueError(f"{name[:LONGEST_NAME]!r} is not a file name in a bundle")
     return name
 
 

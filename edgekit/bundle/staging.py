@@ -59,19 +59,19 @@ class Staging:
     def _check_final(self) -> None:
         if Path.cwd().is_relative_to(self.final):
             raise InputError(
-                f"{self.final} is the folder you are in, which cannot be replaced",
-                hint="choose another --out",
+                f"{self.final} is the current folder, which cannot be replaced",
+                hint="choose another `out`",
             )
         if not self.final.exists() or (self.final.is_dir() and not any(self.final.iterdir())):
             return
         written = _written_by_edgekit(self.final)
         if written is None:
             raise BadBundle(
-                f"{self.final} exists and is no bundle; it will not be replaced",
-                hint="choose another --out",
+                f"{self.final} exists and is not a bundle; it will not be replaced",
+                hint="choose another `out`",
             )
         if not self.force:
-            raise BadBundle(f"{self.final} exists", hint="--force replaces it")
+            raise BadBundle(f"{self.final} exists", hint="`force` replaces it")
         others = sorted(
             p.relative_to(self.final).as_posix()
             for p in self.final.rglob("*")
@@ -79,8 +79,8 @@ class Staging:
         )
         if lost := [name for name in others if name not in written and not is_engine_file(name)]:
             raise BadBundle(
-                f"{self.final} holds files that edgekit did not write, {lost[0]} for one",
-                hint="move them away, or choose another --out",
+                f"{self.final} contains files that edgekit did not write, for example {lost[0]}",
+                hint="move them away, or choose another `out`",
             )
 
     def __enter__(self) -> Staging:
@@ -110,7 +110,7 @@ class Staging:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(
                     f"{self.final} appeared meanwhile: another export wrote it",
-                    hint="--force replaces it",
+                    hint="`force` replaces it",
                 ) from error
             raise _explain(error, self.final) from error
         return self.final
@@ -222,10 +222,10 @@ def _written_by_edgekit(folder: Path) -> set[str] | None:
 def _explain(error: OSError, where: Path) -> EdgekitError:
     if error.errno in NO_SPACE:
         return EnvironmentLacks(
-            f"no space left to write {where}", hint="free some space, or choose another --out"
+            f"no space left to write {where}", hint="free some space, or choose another `out`"
         )
     return InputError(
-        f"{where} cannot be written: {error.strerror or error}", hint="choose another --out"
+        f"{where} cannot be written: {error.strerror or error}", hint="choose another `out`"
     )
 
 

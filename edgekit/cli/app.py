@@ -29,7 +29,8 @@ from edgekit.cli.commands import (
     verify,
     zoo,
 )
-from edgekit.cli.console import err, escape
+from edgekit.cli.console import as_flags, err, escape, use_flags
+from edgekit.cli.help import Verbs, add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
 
@@ -40,7 +41,7 @@ app = typer.Typer(
     name="edgekit",
     help="Image classifiers to edge devices: a verified bundle from a network, with proof at every "
     "step.",
-    add_completion=False,
+    cls=Verbs,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -61,18 +62,18 @@ def _root(
     """Options before any verb."""
 
 
-app.command("export")(export.command)
-app.command("run")(run.command)
-app.command("verify")(verify.command)
-app.command("build")(build.command)
-app.command("inspect")(inspect.command)
-app.command("bench")(bench.command)
-app.command("blame")(blame.command)
-app.command("quantize")(quantize.command)
-app.command("sensitivity")(sensitivity.command)
-app.command("calib")(calib.command)
-app.command("zoo")(zoo.command)
-app.command("doctor")(doctor.command)
+add(app, "export", export.command)
+add(app, "run", run.command)
+add(app, "verify", verify.command)
+add(app, "build", build.command)
+add(app, "inspect", inspect.command)
+add(app, "bench", bench.command)
+add(app, "blame", blame.command)
+add(app, "quantize", quantize.command)
+add(app, "sensitivity", sensitivity.command)
+add(app, "calib", calib.command)
+add(app, "zoo", zoo.command)
+add(app, "doctor", doctor.command)
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,6 +95,8 @@ def main() -> NoReturn:
                 errors="backslashreplace"
             )  # a console that lacks a character still shows the rest
     warnings.showwarning = _show_warning
+    if "_EDGEKIT_COMPLETE" in os.environ:  # the shell asks what could come next
+        app(prog_name="edgekit")
     sys.exit(execute(sys.argv[1:]))
 
 
@@ -101,6 +104,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Runs one command line, by default ``--help``, and returns its exit code; stderr says what
     went wrong.
     """
+    use_flags(())
     try:
         code = _invoke(arguments or ["--help"])
         sys.stdout.flush()
@@ -139,7 +143,7 @@ def _check_given(arguments: Sequence[str]) -> None:
             where = option or (before if before.startswith("-") else "")
             raise InputError(
                 f"{where + ' ' if where else ''}'' is empty",
-                hint="leave the option away, or give it a value" if where else None,
+                hint="remove the option, or give it a value" if where else None,
             )
 
 
@@ -149,7 +153,7 @@ def _tell(error: BaseException) -> int:
         _abandon_stdout()
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
-        err.print("interrupted; nothing half-made was left behind", style="yellow")
+        err.print("interrupted; no partial output was left behind", style="yellow")
         return 128 + error.number if isinstance(error, Terminated) else INTERRUPTED
     if isinstance(error, _UsageError):
         message, path = (
@@ -168,19 +172,18 @@ def _tell(error: BaseException) -> int:
         return error.exit_code
     err.print(f"[red]bug[/]: {escape(said(error))}")
     err.print(
-        "\n[cyan]hint[/]: this is a fault of edgekit's own; run again with --debug and report what "
-        "it prints"
+        "\n[cyan]hint[/]: this is a bug in edgekit; run again with --debug and report the output"
     )
     return BUG
 
 
 def show(error: EdgekitError) -> None:
     """An expected failure on stderr: what, where in the work, and how to go on."""
-    err.print(f"[red]error[/]: {escape(error.message)}")
+    err.print(f"[red]error[/]: {escape(as_flags(error.message))}")
     if error.trail:
         err.print(f"       ({escape(error.trail)})", style="dim")
     if error.hint:
-        err.print(f"\n[cyan]hint[/]: {escape(error.hint)}")
+        err.print(f"\n[cyan]hint[/]: {escape(as_flags(error.hint))}")
 
 
 def _abandon_stdout() -> None:

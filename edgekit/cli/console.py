@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["LiveProgress", "err", "escape", "out", "print_json"]
+from edgekit.advice import Advice
+
+__all__ = [
+    "LiveProgress",
+    "as_flags",
+    "err",
+    "escape",
+    "out",
+    "print_advice",
+    "print_json",
+    "use_flags",
+    "with_flags",
+]
 
 _WIDTH = None if sys.stdout.isatty() else 120
 
@@ -22,8 +35,35 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+_flags: dict[str, str] = {}  # of the verb that runs, by parameter: calib_images, --calib-images
+
+
+def use_flags(flags: Collection[str]) -> None:
+    """Says which options the verb has that runs now."""
+    _flags.clear()
+    _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
+
+
+def as_flags(text: str) -> str:
+    """A message with its parameters in backticks called as the command line calls them: `calib` is
+    ``--calib``. What is in backticks and no option of the verb that runs stays as it is.
+    """
+    return re.sub(r"`([a-z_0-9]+)`", lambda match: _flags.get(match[1], match[0]), text)
+
+
 out = _Console(highlight=False, emoji=False, width=_WIDTH, soft_wrap=True)
 err = _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def with_flags(advice: Iterable[Advice]) -> tuple[Advice, ...]:
+    """Warnings as the command line says them."""
+    return tuple(Advice(as_flags(item.message), item.fix and as_flags(item.fix)) for item in advice)
+
+
+def print_advice(advice: Iterable[Advice]) -> None:
+    """Warnings on stderr, each with its fix."""
+    for item in with_flags(advice):
+        err.print(f"[yellow]![/] {escape(item.message + (f' – {item.fix}' if item.fix else ''))}")
 
 
 def print_json(value: Any) -> None:

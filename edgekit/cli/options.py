@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from edgekit.errors import InputError
-from edgekit.images.preprocess import MAX_SIDE
 
 if TYPE_CHECKING:
     from edgekit.comparison import GateChanges
@@ -24,10 +23,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
+    from edgekit.images.preprocess import MAX_SIDE
+
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(is_whole(p.strip()) for p in parts):
         raise InputError(
-            f"--size {text} is no size", hint="--size 224, or --size 160x224 for height × width"
+            f"invalid value for --size: {text}",
+            hint="--size 224, or --size 160x224 for height × width",
         )
     height, width = int(parts[0]), int(parts[-1])
     if not all(8 <= side <= MAX_SIDE for side in (height, width)):
@@ -54,11 +56,12 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"{option} {text}: these are no numbers", hint=f"{option} 0.485,0.456,0.406"
+            f"invalid value for {option}: {text}", hint=f"{option} 0.485,0.456,0.406"
         ) from error
     if not all(map(math.isfinite, numbers)):
         raise InputError(
-            f"{option} {text}: these are no finite numbers", hint=f"{option} 0.485,0.456,0.406"
+            f"invalid value for {option}: {text}, numbers must be finite",
+            hint=f"{option} 0.485,0.456,0.406",
         )
     return numbers
 
@@ -72,7 +75,9 @@ def parse_batch(text: str) -> int | None:
     if text == "dynamic":
         return None
     if not is_whole(text) or not 1 <= int(text) <= 1024:
-        raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
+        raise InputError(
+            f"invalid value for --batch: {text}", hint="--batch 1 … 1024, or --batch dynamic"
+        )
     return int(text)
 
 
@@ -84,7 +89,7 @@ def check_opset(opset: int) -> None:
     if not 13 <= opset <= 22:
         raise InputError(
             f"--opset {opset} is not supported",
-            hint="13 to 22; 17 is read by every TensorRT from 8.6 on",
+            hint="use 13 to 22; every TensorRT from 8.6 on reads 17",
         )
 
 
@@ -100,7 +105,9 @@ def check_calibrator(name: str) -> Calibrator:
     known = get_args(Calibrator)
     wanted = f"percentile-{name}" if name[:1].isdecimal() else name
     if wanted not in known:
-        raise InputError(f"--calibrator {name} is unknown", hint=f"one of {', '.join(known)}")
+        raise InputError(
+            f"invalid value for --calibrator: {name}", hint=f"one of {', '.join(known)}"
+        )
     return cast("Calibrator", wanted)
 
 
@@ -113,7 +120,7 @@ def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
         return "nearest"
     if name == "adaptive":
         return "adaptive"
-    raise InputError(f"--rounding {name} is unknown", hint="adaptive or nearest")
+    raise InputError(f"invalid value for --rounding: {name}", hint="adaptive or nearest")
 
 
 def parse_calibration(text: str | None) -> Path | RandomImages | None:
@@ -131,7 +138,7 @@ def parse_calibration(text: str | None) -> Path | RandomImages | None:
         return Path(text)
     if not is_whole(seed or "0"):
         raise InputError(
-            f"--calib {text}: {seed!r} is no seed", hint="--calib random, or --calib random:7"
+            f"invalid value for --calib: {text}", hint="--calib random, or --calib random:7"
         )
     return RandomImages(int(seed or "0"))
 
@@ -174,5 +181,7 @@ def _gate_number(key: str, text: str) -> float:
             f"--gate: {text!r} is not a number", hint="for example --gate agreement=0.97"
         )
     if key == "agreement" and not 0 <= number <= 1:
-        raise InputError(f"--gate: agreement {text} is not a share", hint="write 0.97 for 97 %")
+        raise InputError(
+            f"--gate: agreement {text} is not between 0 and 1", hint="write 0.97 for 97 %"
+        )
     return number

@@ -112,4 +112,4 @@ class Rung:
             return "reference"
         if self.failures:
             return "fail"
-        return "pass" if self.judged else "not judged"
+        return "pass" if self.judged else "inconclusive"

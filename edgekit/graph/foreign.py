@@ -125,7 +125,7 @@ def _check_operators(model: ir.Model, path: Path) -> None:
         if _halves(node):
             raise BadNetwork(
                 f"{path.name} computes in half precision ({what})",
-                hint="give the FP32 graph; --fp16 makes the FP16 one",
+                hint="give the FP32 graph; `precision` fp16 converts it",
             )
 
 
@@ -147,7 +147,7 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
     if isinstance(fixed, int) and fixed > 0 and fixed != batch:
         raise InputError(
             f"{source.name} was exported for batch {fixed}",
-            hint=f"--batch {fixed}, or export it with a dynamic batch",
+            hint=f"use `batch` {fixed}, or export it with a dynamic batch",
         )
     value.shape = ir.Shape(spec.shape(batch or "batch"))
     _flatten_pixel(model.graph)

@@ -122,7 +122,7 @@ def _check_fits(node: ir.Node, schema: defs.OpSchema, target: int) -> None:
 def _cannot(node: ir.Node, target: int, why: str) -> BadNetwork:
     return BadNetwork(
         f"{node.name} ({node.op_type}) cannot be written at opset {target}: {why}",
-        hint="choose a higher --opset",
+        hint="choose a higher `opset`",
     )
 
 

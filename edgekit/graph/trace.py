@@ -63,7 +63,7 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
             )
         except (Exception, SystemExit) as error:
             hint = (
-                "try --batch 1, or remove data-dependent control flow from forward()"
+                "try `batch` 1, or remove data-dependent control flow from forward()"
                 if dynamic
                 else None
             )
@@ -90,7 +90,7 @@ def _check_interface(model: ir.Model, batch: int | None) -> None:
     if batch is None and shape is not None and isinstance(shape[0], int):
         raise BadNetwork(
             "the network's forward() fixes the batch",
-            hint="try --batch 1, or take the batch from the input's shape",
+            hint="try `batch` 1, or take the batch from the input's shape",
         )
 
 

@@ -38,7 +38,7 @@ class ImageFolder:
         """
         if not root.is_dir():
             what = "is not a folder" if root.exists() else "does not exist"
-            raise BadImage(f"{root} {what}", hint="--images takes a folder of photos")
+            raise BadImage(f"{root} {what}", hint="give a folder of photos")
         try:
             files = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
             next(root.iterdir(), None)
@@ -47,7 +47,7 @@ class ImageFolder:
         paths = tuple(p for p in files if p.suffix.lower() in SUFFIXES)
         if not paths:
             raise BadImage(
-                f"{root} holds no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}"
+                f"{root} contains no images", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}"
             )
         return cls(root, paths, tuple(p for p in files if p.suffix.lower() not in SUFFIXES))
 

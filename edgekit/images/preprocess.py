@@ -49,10 +49,10 @@ class InputSpec:
         if not 1 <= self.resize <= MAX_RESIZE:
             raise ValueError(f"resize {self.resize:g} is outside 1 … {MAX_RESIZE:g}")
         if self.layout not in LAYOUTS:
-            raise ValueError(f"layout {self.layout!r} is none of {', '.join(LAYOUTS)}")
+            raise ValueError(f"layout {self.layout!r} is not one of {', '.join(LAYOUTS)}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}"
+                f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
             )
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(

@@ -71,7 +71,7 @@ def batch_size(reference: Taps, candidate: Taps) -> int:
     if len(sizes) > 1:
         raise InputError(
             f"the static batches differ: {reference.batch} and {candidate.batch}",
-            hint="export both with the same --batch",
+            hint="export both with the same `batch`",
         )
     return next(iter(sizes), 1)
 

@@ -95,22 +95,20 @@ def open_calibration(
         advice.append(
             Advice(
                 "calibrated on bundled photos",
-                "give --calib a folder of photos like those the network will see",
+                "give `calib` a folder of photos like those the network will see",
             )
         )
     elif parity.root == ImageFolder.bundled().root:
         advice.append(
             Advice(
-                "judged on bundled photos",
-                "give --images a folder of photos like those the network will see",
+                "tested on bundled photos",
+                "give `images` a folder of photos like those the network will see",
             )
         )
     if skipped:
         path, reason = next(iter(skipped.items()))
         advice.append(
-            Advice(
-                f"{len(skipped)} calibration images were passed over, {path.name} for one: {reason}"
-            )
+            Advice(f"skipped {len(skipped)} calibration photos, for example {path.name}: {reason}")
         )
     ranged = tuple(photo.path for photo in roles["calibrate"])
 
@@ -142,18 +140,19 @@ def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: 
     what = f"{len(given)} photos" + (f", {groups} of them distinct," if groups < len(given) else "")
     if groups == 1 and len(given) > 1:
         raise InputError(
-            f"all {len(given)} calibration images show the same",
-            hint=f"give {ADVISED} or more that differ",
+            f"all {len(given)} calibration photos are near-duplicates",
+            hint=f"give {ADVISED} or more different photos",
         )
     if lacking == ["judge"] and not together:
         raise InputError(
-            "every photo of --images, or one like it, is in --calib too, "
-            "so none is left to judge by",
-            hint="leave --images away, or give it photos that are not in --calib",
+            "every photo in `images`, or a near-duplicate, is also in `calib`, "
+            "so no test photos are left",
+            hint="remove `images`, or give it photos that are not in `calib`",
         )
-    serve = {"calibrate": "take ranges from", "choose": "choose by", "judge": "judge by"}
+    serve = {"calibrate": "calibration", "choose": "selection", "judge": "test"}
     raise InputError(
-        f"{what} are too few: none is left to {serve[lacking[0]]}", hint=f"give {ADVISED} or more"
+        f"{what} are too few: no {serve[lacking[0]]} photos are left",
+        hint=f"give {ADVISED} or more",
     )
 
 
@@ -173,7 +172,8 @@ def _random(
 
     digest = hashlib.sha256(f"random {source.seed} {RANDOM_IMAGES}".encode()).hexdigest()
     advice = Advice(
-        "calibrated on random noise: nothing is known of photos", "give --calib a folder of photos"
+        "calibrated on random noise, so the ranges do not fit photos",
+        "give `calib` a folder of photos",
     )
     entry = ImagesEntry(source=str(source), count=RANDOM_IMAGES, sha256=digest)
     return _assigned(make, entry, roles, spec, name, name, random=True, advice=(advice,))
@@ -197,10 +197,9 @@ def _assigned(
     if len(judging_images) < ENOUGH_JUDGES:
         advice += (
             Advice(
-                f"INT8 was not judged: {len(judging_images)} photos are left for it, "
-                f"{ENOUGH_JUDGES} are "
-                f"needed",
-                "give more photos to --images",
+                f"INT8 is inconclusive: {len(judging_images)} test photos are left, "
+                f"{ENOUGH_JUDGES} are needed",
+                "give more photos in `images`",
             ),
         )
     key = hashlib.sha256(f"{entry.sha256} {spec}".encode()).hexdigest()

@@ -45,21 +45,21 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
     prepared = PreparedImages(chosen.paths, network.input)
     pixels = prepared.stack()
     reasons = list(prepared.skipped.values())
-    advice = [Advice(f"image passed over: {reason}") for reason in reasons[:LISTED_IMAGES]]
+    advice = [Advice(f"image skipped: {reason}") for reason in reasons[:LISTED_IMAGES]]
     if len(reasons) > LISTED_IMAGES:
-        advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were passed over"))
+        advice.append(Advice(f"{len(reasons) - LISTED_IMAGES} more images were skipped"))
     if listed.ignored:
         advice.append(
             Advice(
-                f"no image by its suffix, {len(listed.ignored)} in {listed.root}: "
-                f"{text_of(listed.ignored[0].name)} for one"
+                f"skipped {len(listed.ignored)} files in {listed.root} that have no image suffix, "
+                f"for example {text_of(listed.ignored[0].name)}"
             )
         )
     if len(pixels) < FEW_IMAGES:
         advice.append(
             Advice(
-                f"parity was checked on {len(pixels)} images only",
-                f"give --images a folder of {FEW_IMAGES} or more",
+                f"parity was checked on only {len(pixels)} images",
+                f"give `images` a folder of {FEW_IMAGES} or more",
             )
         )
     readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))

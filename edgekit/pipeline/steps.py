@@ -91,19 +91,19 @@ def check_reference(outputs: NDArray[np.float32], network: Network) -> None:
     if not np.isfinite(outputs).all():
         raise BadNetwork(
             "the network's own outputs are NaN or infinite on real photos",
-            hint="check its weights and its preprocessing (--mean, --std)",
+            hint="check its weights and its preprocessing (`mean`, `std`)",
         )
     if len(outputs) > 1 and float(np.ptp(outputs, axis=0).max()) <= 1e-6 * float(
         np.abs(outputs).max()
     ):
         raise BadNetwork(
-            "the network returns the same for every photo, so parity would prove nothing",
+            "the network returns the same output for every photo, so parity would prove nothing",
             hint="check its weights",
         )
     if network.labels is not None and len(network.labels) != outputs.shape[1]:
         raise BadNetwork(
             f"{len(network.labels)} labels for {outputs.shape[1]} classes",
-            hint="one name a line, in the order of the outputs",
+            hint="give one name per line, in the order of the outputs",
         )
 
 
@@ -170,14 +170,15 @@ def to_fp16(
     )
     advice = [
         Advice(
-            "CPUs compute FP16 graphs in FP32; FP16 pays on a GPU", "build the engine on the device"
+            "CPUs run FP16 graphs in FP32; FP16 is faster only on a GPU",
+            "build the engine on the device",
         )
     ]
     if kept:
         advice.append(
             Advice(
-                f"{len(kept)} layers stay FP32, {kept[0].name} for one: {kept[0].reason}",
-                "the manifest names all of them",
+                f"{len(kept)} layers stay FP32, for example {kept[0].name}: {kept[0].reason}",
+                "the manifest lists all of them",
             )
         )
     return Converted(
@@ -210,7 +211,7 @@ def quantize(
         result = error.result
         missed = [
             Advice(
-                error.message, "give more photos like those the network will see, or relax --gate"
+                error.message, "give more photos like those the network will see, or relax `gate`"
             )
         ]
     report = result.report
@@ -313,8 +314,8 @@ def advise(network: Network) -> list[Advice]:
     if not network.weights.trained:
         advice.append(
             Advice(
-                "the weights are random: this bundle shows the way, not a classifier",
-                "leave --weights away, or give --weights FILE",
+                "the weights are random, so the bundle's predictions mean nothing",
+                "remove `weights`, or give it a file",
             )
         )
     return advice

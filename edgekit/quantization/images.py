@@ -54,7 +54,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
         if not np.isfinite(image).all():
             raise InputError(
                 f"calibration image {i} holds NaN or infinite numbers",
-                hint="check --mean and --std",
+                hint="check `mean` and `std`",
             )
         hashes.add(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest())
         count += 1
@@ -72,7 +72,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
     if len(hashes) == 1:
         raise InputError(
             f"all {count} calibration images are identical",
-            hint="give --calib a folder of different photos",
+            hint="give `calib` a folder of different photos",
         )
     notes = (
         []

@@ -35,7 +35,7 @@ def render(report: BenchReport) -> Group:
     if report.left_out or report.advice:
         parts.append(Text())
     parts += [
-        Text.assemble(("– ", "yellow"), f"{name} is left out: {reason}")
+        Text.assemble(("– ", "yellow"), f"{name} is skipped: {reason}")
         for name, reason in report.left_out.items()
     ]
     for advice in report.advice:

@@ -48,7 +48,7 @@ def markdown(report: Report) -> str:
     if report.advice:
         lines += [
             "",
-            "## Mind",
+            "## Warnings",
             "",
             *(f"- {a.message}" + (f" – {a.fix}" if a.fix else "") for a in report.advice),
         ]
@@ -72,7 +72,7 @@ def _images(report: Report) -> str:
     )
     judging = report.calibration and report.calibration.judging.count
     return (
-        f"{where}; those of INT8 on the {judging} of them that nothing was taken from."
+        f"{where}; the INT8 rungs on the {judging} test photos among them."
         if judging
         else f"{where}."
     )

@@ -80,13 +80,13 @@ def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) 
         "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
     )
     choosing, judging = calibration.choosing, calibration.judging
-    judged = "judged" if calibration.judged else "are too few to judge"
+    few = "" if calibration.judged else ", too few to pass the gate"
     lines = [
-        f"calibrated on {calibration.images.count} {photos}; ranges {calibration.calibrator}, "
+        f"calibration: {calibration.images.count} {photos}; ranges {calibration.calibrator}, "
         f"rounding {calibration.rounding}",
-        f"{choosing.count} others ({choosing.source}) chose: on them SQNR {calibration.sqnr:.1f} "
-        f"dB, top-1 agreement {calibration.agreement:.1%}",
-        f"{judging.count} others ({judging.source}), from which nothing was taken, {judged}",
+        f"selection: {choosing.count} photos ({choosing.source}); on them SQNR "
+        f"{calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
+        f"test: {judging.count} photos ({judging.source}), used for nothing else{few}",
     ]
     return lines + [f"float: {entry.name} – {entry.reason}" for entry in kept]
 
@@ -101,7 +101,7 @@ def environment_lines(environment: Environment) -> list[str]:
     lines = [
         f"machine   {environment.machine or 'unknown'}" + (f" ({where})" if where else ""),
         f"cpu       {cpu.model or cpu.architecture}, {len(cpu.affinity)}{limits} cores: "
-        f"{' '.join(cpu.flags) or 'no SIMD flags told'}",
+        f"{' '.join(cpu.flags) or 'no SIMD flags reported'}",
         f"system    {environment.os or 'unknown'}, kernel {environment.kernel or 'unknown'}, "
         f"Python {environment.python}",
     ]

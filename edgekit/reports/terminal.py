@@ -9,7 +9,7 @@ from rich.text import Text
 from edgekit.reports import table
 from edgekit.reports.document import Report, shown
 
-_STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow", "reference": "dim"}
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "reference": "dim"}
 
 
 def render(report: Report) -> Group:

@@ -111,7 +111,7 @@ class OnnxRuntimeGpu:
                 raise EnvironmentLacks(
                     f"{self.provider} does not take every node of {artifact.path.name}, or could "
                     f"not be loaded; the rest would run on the CPU",
-                    hint="`edgekit doctor` says what it needs; --runtime onnxruntime runs the "
+                    hint="`edgekit doctor` says what it needs; `runtime` onnxruntime runs the "
                     "bundle on the CPU on purpose",
                 ) from error
             raise BadNetwork(

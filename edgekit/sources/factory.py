@@ -35,20 +35,20 @@ def from_factory(request: NetworkRequest) -> Network:
     path = Path(file)
     if not function:
         raise InputError(
-            f"{request.name}: which factory?",
-            hint=f"name the function behind a colon: {request.name}:build",
+            f"{request.name}: no factory function given",
+            hint=f"add the function after a colon: {request.name}:build",
         )
     check_readable(
         path,
         BadNetwork,
-        hint="a Python file, and behind a colon the function in it that builds the network",
+        hint="give a Python file and, after a colon, the function in it that builds the network",
     )
     choice = request.weights
     seed = seed_of(choice) if choice else None
     if choice == "pretrained":
         raise InputError(
-            "a factory has no pretrained weights that edgekit knows",
-            hint="load them in the factory, or give --weights FILE",
+            "edgekit has no pretrained weights for a factory",
+            hint="load them in the factory, or give `weights` a file",
         )
     module = seeded(lambda: build(path, function), seed or 0)
     if seed is not None:
@@ -67,8 +67,8 @@ def from_factory(request: NetworkRequest) -> Network:
         ()
         if request.mean
         else (
-            f"preprocessing of {path.name}:{function} is not known: mean {spec.mean} and std "
-            f"{spec.std} are assumed (--mean, --std)",
+            f"the preprocessing of {path.name}:{function} is unknown: assuming mean {spec.mean} "
+            f"and std {spec.std} (`mean`, `std`)",
         )
     )
     return Network(

@@ -16,18 +16,23 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     try:
         check_readable(
-            path, InputError, what=f"--labels {path}", hint="a text file with one class name a line"
+            path,
+            InputError,
+            what=f"`labels` {path}",
+            hint="give a text file with one class name per line",
         )
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"--labels {path} cannot be read: {error}",
-            hint="a text file with one class name a line",
+            f"`labels` {path} cannot be read: {error}",
+            hint="give a text file with one class name per line",
         ) from error
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise InputError(f"--labels {path} is empty", hint="a text file with one class name a line")
+        raise InputError(
+            f"`labels` {path} is empty", hint="give a text file with one class name per line"
+        )
     return tuple(line.strip() for line in lines)
 
 

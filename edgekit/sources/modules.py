@@ -28,7 +28,7 @@ def seed_of(choice: str) -> int | None:
     if kind != "random":
         return None
     if colon and not (number.isdecimal() and len(number) <= 20 and int(number) < 2**64):
-        raise InputError(f"--weights {choice}: {number!r} is no seed", hint="random, or random:7")
+        raise InputError(f"invalid value for `weights`: {choice}", hint="random, or random:7")
     return int(number or 0)
 
 
@@ -45,7 +45,7 @@ def load_file(module: nn.Module, path: Path) -> WeightsEntry:
     from edgekit.models.pretrained.state_dict import CheckpointError
 
     hint = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
-    check_readable(path, BadWeights, what=f"--weights {path}", hint=hint)
+    check_readable(path, BadWeights, what=f"`weights` {path}", hint=hint)
     try:
         load_checkpoint(module, path)
     except CheckpointError as error:
@@ -69,7 +69,7 @@ def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> 
     except ValueError as error:
         raise InputError(
             str(error),
-            hint=f"--mean and --std take one number a channel, of which there are {channels}",
+            hint=f"`mean` and `std` take one number per channel, here {channels}",
         ) from error
 
 
@@ -81,7 +81,7 @@ def image_channels(module: nn.Module) -> int:
     if channels not in (1, 3):
         raise BadNetwork(
             f"the first convolution takes {channels} channels; images have 1 or 3",
-            hint="edgekit takes classifiers of images",
+            hint="edgekit takes image classifiers",
         )
     return channels
 
@@ -95,7 +95,7 @@ def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, .
     shape = (1, spec.channels, spec.height, spec.width)
     # inference_mode would taint what a lazy or caching module makes on its first call
     with (
-        blaming(f"{name} cannot run on one image {shape}:", hint="--size sets height and width"),
+        blaming(f"{name} cannot run on one image {shape}:", hint="`size` sets height and width"),
         timed(name),
         torch.no_grad(),
     ):

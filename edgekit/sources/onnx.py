@@ -15,13 +15,14 @@ from edgekit.sources.request import Network, NetworkRequest
 def from_graph(request: NetworkRequest) -> Network:
     if request.weights is not None:
         raise InputError(
-            "--weights does not apply to an .onnx, which holds its own", hint="leave --weights away"
+            "`weights` does not apply to an .onnx file, which contains its own",
+            hint="remove `weights`",
         )
     path = Path(request.name)
     spec, classes, notes = input_of_graph(request)
     labels = imagenet_labels() if classes == 1000 else None
     if labels and request.labels is None:
-        notes.append(f"{path.name} has 1,000 classes: ImageNet's names are assumed (--labels)")
+        notes.append(f"{path.name} has 1,000 classes: assuming ImageNet's names (`labels`)")
     weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
     return Network(
         NetworkEntry(name=path.stem, origin="onnx"),
@@ -53,13 +54,13 @@ def input_of_graph(
         raise InputError(
             f"{path.name} takes {height} × {width} pixels, not {request.size[0]} × "
             f"{request.size[1]}",
-            hint="leave --size away",
+            hint="remove `size`",
         )
     if not height or not width:
         if request.size is None:
             raise BadNetwork(
-                f"{path.name} leaves its image size open",
-                hint="say it with --size, for example --size 224",
+                f"{path.name} does not fix its image size",
+                hint="give it, for example `size` 224",
             )
         height, width = request.size
     mean = request.mean or ((0.485, 0.456, 0.406) if found.channels == 3 else (0.5,))
@@ -71,21 +72,21 @@ def input_of_graph(
     except ValueError as error:
         raise InputError(
             str(error),
-            hint=f"--mean and --std take one number a channel, of which there are {found.channels}",
+            hint=f"`mean` and `std` take one number per channel, here {found.channels}",
         ) from error
     notes = []
     if request.mean is None or request.std is None:
         notes.append(
-            f"preprocessing of {path.name} is not known: mean {spec.mean} and std {spec.std} are "
-            f"assumed (--mean, --std)"
+            f"the preprocessing of {path.name} is unknown: assuming mean {spec.mean} and std "
+            f"{spec.std} (`mean`, `std`)"
         )
     if found.scaled_by and request.mean is None:
         zeros, ones, last = (
             ",".join([number] * found.channels) for number in ("0", "1", "0.003921569")
         )
         notes.append(
-            f"{path.name} begins with {found.scaled_by}, so it may prepare its image itself: give "
-            f"--mean {zeros} and --std {ones} where it takes "
-            f"pixels of 0 to 1, --std {last} where of 0 to 255"
+            f"{path.name} begins with {found.scaled_by}, so it may normalize its input itself: "
+            f"give `mean` {zeros} and `std` {ones} if it takes pixels of 0 to 1, `std` {last} if "
+            f"of 0 to 255"
         )
     return spec, found.classes, notes

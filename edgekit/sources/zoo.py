@@ -58,12 +58,12 @@ def unknown_network(name: str) -> UnknownNetwork:
 
     if Path(name).suffix in CHECKPOINTS:
         return UnknownNetwork(
-            f"{name} is a checkpoint, which holds weights and no network",
-            hint=f"edgekit export NETWORK --weights {name}",
+            f"{name} is a checkpoint: it holds weights, but no network",
+            hint=f"give the name of its network, with `weights` {name}",
         )
     close = near_matches(name)
     meant = f"did you mean {', '.join(close)}? " if close else ""
-    return UnknownNetwork(f"unknown network {name!r}", hint=meant + "`edgekit zoo` lists all")
+    return UnknownNetwork(f"unknown network {name!r}", hint=meant + "`edgekit zoo` lists them all")
 
 
 def _load_pretrained(

@@ -84,7 +84,7 @@ def _no_int8(target: Target, version: Version) -> Trap | None:
     return Trap(
         "no-int8",
         f"TensorRT has no INT8 kernels for sm_{target.chip.sm}",
-        "edgekit export … --fp16",
+        "export the network in FP16",
         "docs.nvidia.com/deeplearning/tensorrt, Support Matrix 8.2, Hardware and Precision",
     )
 
@@ -97,9 +97,9 @@ def _opset(target: Target, version: Version) -> Trap | None:
     return Trap(
         "opset",
         f"TensorRT {show_version(version[:2])} reads ONNX up to opset {line.highest_opset}",
-        f"edgekit export … --opset {line.highest_opset}"
+        f"export the network with `opset` {line.highest_opset}"
         if below
-        else f"keep --opset at {DEFAULT_OPSET}, the default",
+        else f"keep `opset` at {DEFAULT_OPSET}, the default",
         line.source,
     )
 
@@ -112,7 +112,7 @@ def _too_old_to_build(target: Target, version: Version) -> Trap | None:
         f"edgekit builds engines with TensorRT {show_version(OLDEST_BUILT)} and later, this is "
         f"{show_version(version)}",
         "update JetPack where the module allows it (6.0 and later on Orin), or run the bundle with "
-        "--runtime onnxruntime",
+        "ONNX Runtime",
         "edgekit",
     )
 

@@ -76,14 +76,14 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         left_out |= gone
         if not candidates and not left_out:
             raise EnvironmentLacks(
-                "no runtime is here",
+                "no runtime is installed",
                 hint="pip install 'edgekit[cpu]'; `edgekit doctor` lists what is missing",
             )
         if not candidates:
             why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
             raise InputError(
-                f"nothing is left to measure ({why})",
-                hint="name another runtime; `edgekit doctor` lists those that are here",
+                f"no candidate is left to measure ({why})",
+                hint="name another runtime; `edgekit doctor` lists those on this machine",
             )
         environment = describe()
         with show.step("latency"):
@@ -115,8 +115,8 @@ def _check_streams(streams: int, chosen: Sequence[Subject]) -> None:
     without = sorted({subject.runtime for subject in chosen} - set(builders()))
     if streams > 1 and without:
         raise InputError(
-            f"{without[0]} has no streams",
-            hint=f"leave --streams away, or use --runtime {' or '.join(builders())} alone",
+            f"{without[0]} does not support streams",
+            hint=f"remove `streams`, or use only `runtime` {' or '.join(builders())}",
         )
 
 
@@ -257,6 +257,6 @@ def _mixed(candidates: Sequence[Candidate]) -> Iterator[Advice]:
     networks = sorted({c.subject.bundle.manifest.network.name for c in candidates})
     if len(networks) > 1:
         yield Advice(
-            f"these are different networks ({', '.join(networks)}): a ratio compares them, not "
-            f"only their precision or runtime"
+            f"these are different networks ({', '.join(networks)}): ratios compare the networks, "
+            f"not only their precision or runtime"
         )

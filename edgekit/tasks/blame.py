@@ -107,7 +107,7 @@ def _stamped(graph: Path) -> InputSpec | None:
         return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
     except ValidationError as error:
         raise BadNetwork(
-            f"{graph}: what it says of its input cannot be read: {first_fault(error, 'json')}",
+            f"{graph}: its input metadata cannot be read: {first_fault(error, 'json')}",
             hint=EXPORT_AGAIN,
         ) from error
 
@@ -170,7 +170,7 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
     pixels = prepared.stack()
     return pixels, [
         *notes,
-        *(f"image passed over: {reason}" for reason in prepared.skipped.values()),
+        *(f"image skipped: {reason}" for reason in prepared.skipped.values()),
     ]
 
 

@@ -136,7 +136,7 @@ def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
     if result.failures:
         raise GateFailed(
             f"{name}: {'; '.join(result.failures)}",
-            hint="it was not added to the bundle; --opt-level 5 searches longer for kernels",
+            hint="it was not added to the bundle; `opt_level` 5 searches longer for kernels",
         )
     return result
 
@@ -151,7 +151,7 @@ def audit_of(
     if record.dialect == "weak":
         excuse = "by the builder's choice"
     elif record.precision == "int8" and record.graph == MODEL:
-        excuse = "as the graph says, which has no form for strong typing: export it again for one"
+        excuse = "as the graph says, which has no strongly typed form: export it again to get one"
     kept: Collection[str] = ()
     if manifest is not None:
         kept = (

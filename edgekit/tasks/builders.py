@@ -19,7 +19,7 @@ def named_builder(name: str) -> Builder:
     """
     known = builders()
     if name not in known:
-        raise InputError(f"unknown runtime {name!r}", hint=f"one of {', '.join(known)}")
+        raise InputError(f"invalid value for `runtime`: {name}", hint=f"one of {', '.join(known)}")
     return known[name]
 
 
@@ -40,5 +40,5 @@ def fitting_builder(capability: str | None) -> Builder:
     raise EnvironmentLacks(
         "no engine can be built for this machine: "
         + "; ".join(f"{builder.name}: {state.reason}" for builder, state in states.items()),
-        hint="run this on the device, or name its GPU for TensorRT-RTX: --compute-capability sm86",
+        hint="run this on the device, or name its GPU for TensorRT-RTX: `compute_capability` sm86",
     )

@@ -86,10 +86,10 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
     batch = asked or next(iter(static.values()), 1)
     for path, size in static.items():
         if size != batch:
-            why = "as --batch asks" if asked else "as the others do"
+            why = "which `batch` asks for" if asked else "which the others have"
             raise InputError(
                 f"{path} has a static batch of {size} and cannot run {batch} images at once, {why}",
-                hint=f"export it with --batch {batch}, or with --batch dynamic",
+                hint=f"export it with `batch` {batch}, or with `batch` dynamic",
             )
     return batch
 
@@ -212,8 +212,8 @@ def _why_not_torch(manifest: Manifest) -> str | None:
     network, weights = manifest.network, manifest.weights
     if network.origin != "zoo":
         return (
-            f"{network.name} is not of the zoo ({network.origin}), so that the bundle cannot "
-            f"bring it back"
+            f"{network.name} is not from the zoo ({network.origin}), so PyTorch cannot rebuild it "
+            f"from the bundle"
         )
     if weights.source not in ("pretrained", "random"):
         return f"its weights came from {weights.file or weights.source}, which is not in the bundle"
@@ -230,8 +230,8 @@ def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
     network = open_network(NetworkRequest(m.network.name, weights, (m.input.height, m.input.width)))
     if network.weights.sha256 != m.weights.sha256:
         raise BadWeights(
-            f"{m.network.name} comes with other weights now than those of {bundle.path}",
-            hint="export it again, or leave torch away",
+            f"{m.network.name} now has other weights than those of {bundle.path}",
+            hint="export it again, or remove torch from `runtime`",
         )
     assert network.module is not None
     shape = ("batch", *m.input.shape[1:])

@@ -70,8 +70,8 @@ def _int8(environment: Environment) -> Iterator[Advice]:
     if environment.cpu.architecture in X86 and not VNNI & set(environment.cpu.flags):
         yield Advice(
             "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit "
-            "asks for its exact ones, which are slower",
-            "time INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
+            "uses the exact ones, which are slower",
+            "measure INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
         )
 
 
@@ -106,7 +106,7 @@ def _driver(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     if found.driver is None:
         if environment.gpus or environment.jetson is not None:
             yield Advice(
-                "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it",
+                "there is an NVIDIA GPU, but libcuda.so.1 is not found, so nothing can use it",
                 "in a container, start it with --gpus all (--runtime nvidia on Jetson); elsewhere "
                 "install the driver",
             )
@@ -190,7 +190,8 @@ def _onnxruntime(environment: Environment, found: Accelerators) -> Iterator[Advi
 def _unlisted(target: Target) -> Advice:
     if target.jetpack is None:
         return Advice(
-            f"Jetson Linux {target.l4t} is not in edgekit's device table: its traps are not known",
+            f"Jetson Linux {target.l4t} is not in edgekit's device table, so its "
+            f"problems are not known",
             "report it, with this output",
         )
     return Advice(

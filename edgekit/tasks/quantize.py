@@ -56,9 +56,9 @@ def quantize_file(
             used.
         GateFailed: the gate was not met by the photos that judge; no file is written.
     """
-    check_writable("--out", out)
+    check_writable("`out`", out)
     if out.exists() and not force:
-        raise InputError(f"{out} exists", hint="--force replaces it")
+        raise InputError(f"{out} exists", hint="`force` replaces it")
     step = steps.Steps(progress)
     required = gate.over(DEFAULT_GATES["int8"])
     with step("network"):
@@ -94,7 +94,7 @@ def quantize_file(
         if rung.failures:
             raise GateFailed(
                 "; ".join(rung.failures),
-                hint="give more photos like those the network will see, or relax --gate",
+                hint="give more photos like those the network will see, or relax `gate`",
             )
         assert final.calibration is not None and rung.parity is not None
         result = QuantizedFile(

@@ -50,8 +50,8 @@ def open_session(
     if runtime not in builders():
         if streams > 1:
             raise InputError(
-                f"{runtime} has no streams",
-                hint=f"leave --streams away, or use --runtime {' or '.join(builders())}",
+                f"{runtime} does not support streams",
+                hint=f"remove `streams`, or use `runtime` {' or '.join(builders())}",
             )
         graph = graph_for(bundle, runtime, proven=proven)
         bundle.check(graph.path.name)

@@ -64,8 +64,8 @@ def load_pretrained(
     if weights is None:
         raise WeightsUnavailable(
             f"no weights with a published digest are known for {variant.name}",
-            hint="give a checkpoint of your own with --weights FILE, or go on untrained with "
-            "--weights random",
+            hint="give a checkpoint of your own as `weights`, or go on untrained with "
+            "`weights` random",
         )
     channels = next(
         module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)

@@ -39,9 +39,7 @@ PACKAGE_STALL_TIMEOUT = 15
 Progress = Callable[[int, "int | None", str], None]
 """Called with the bytes done, the bytes in total (None where unknown) and the source's name."""
 
-_WAYS_ON = (
-    "give a checkpoint of your own with --weights FILE, or go on untrained with --weights random"
-)
+_WAYS_ON = "give a checkpoint of your own as `weights`, or go on untrained with `weights` random"
 
 
 class _SourceFailed(Exception):

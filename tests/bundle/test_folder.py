@@ -153,14 +153,14 @@ def test_labels(bundle: Path) -> None:
 def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
     (bundle / MANIFEST).write_text('{"schema_version": 99, "everything": "else"}')
     with pytest.raises(
-        BadBundle, match=f"is of schema 99; this edgekit reads {SCHEMA_VERSION}"
+        BadBundle, match=f"has schema 99; this edgekit reads {SCHEMA_VERSION}"
     ) as caught:
         Bundle.open(bundle)
     assert caught.value.hint == "use the edgekit that wrote it"
 
 
 def test_a_file_is_no_bundle(bundle: Path) -> None:
-    with pytest.raises(BadBundle, match="is no folder"):
+    with pytest.raises(BadBundle, match="is not a folder"):
         Bundle.open(bundle / MODEL)
-    with pytest.raises(BadBundle, match=r"is no bundle: it has no manifest\.json"):
+    with pytest.raises(BadBundle, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(bundle.parent)

@@ -116,7 +116,7 @@ def test_force_never_replaces_what_is_no_bundle(final: Path, manifest: str | Non
     (final / "thesis.tex").write_text("years of work")
     if manifest is not None:
         (final / "manifest.json").write_text(manifest)
-    with pytest.raises(BadBundle, match="is no bundle; it will not be replaced"):
+    with pytest.raises(BadBundle, match="is not a bundle; it will not be replaced"):
         Staging(final, force=True)
     assert (final / "thesis.tex").read_text() == "years of work"
 
@@ -124,7 +124,7 @@ def test_force_never_replaces_what_is_no_bundle(final: Path, manifest: str | Non
 def test_force_never_replaces_a_file(final: Path) -> None:
     final.parent.mkdir()
     final.write_text("mine")
-    with pytest.raises(BadBundle, match="is no bundle"):
+    with pytest.raises(BadBundle, match="is not a bundle"):
         Staging(final, force=True)
     assert final.read_text() == "mine"
 
@@ -292,7 +292,7 @@ def test_a_write_that_fails(
     with pytest.raises(expected, match=message) as caught, Staging(final) as staging:
         _fill(staging, "new")
         raise OSError(code, os.strerror(code), str(staging.path / "model.onnx"))
-    assert "choose another --out" in (caught.value.hint or "")
+    assert "choose another `out`" in (caught.value.hint or "")
     assert list(final.parent.iterdir()) == []
 
 

@@ -216,7 +216,7 @@ def test_a_file_that_is_none(
         edgekit,
         verb,
         bundle,
-        SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is no bundle",
+        SPECIAL[kind] if name != "manifest.json" or kind != "loop" else "is not a bundle",
     )
 
 
@@ -433,7 +433,7 @@ def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Pat
     (bundle / "engines").mkdir()
     (bundle / "engines" / "tensorrt-10.3.0-sm87-int8-01234567-89abcdef.engine").write_bytes(b"half")
     assert edgekit("verify", bundle).code == 0
-    assert "holds no engine" in edgekit("inspect", bundle).err
+    assert "contains no engine" in edgekit("inspect", bundle).err
     (bundle / "engines" / "mine.engine").write_bytes(b"mine")
     check(edgekit, VERIFY, bundle, "✗ engines/mine.engine is not in the manifest", 1)
 

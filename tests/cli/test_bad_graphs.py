@@ -69,7 +69,7 @@ GRAPHS: list[tuple[onnx.ModelProto | bytes, str]] = [
         classifier((1, 1, 28, 5000)),
         "net.onnx takes 28 × 5000 pixels; edgekit takes at most 4096 × 4096",
     ),
-    (classifier((1, 1, "h", "w")), "net.onnx leaves its image size open"),
+    (classifier((1, 1, "h", "w")), "net.onnx does not fix its image size"),
     (_one("Flatten", image=[1, 28, 28]), "is no image: its shape is [1,28,28]"),
     (_one("Flatten", image=[784]), "is no image: its shape is [784]"),
     (_one("Flatten", image=[]), "is no image: its shape is []"),
@@ -145,7 +145,7 @@ def test_a_graph_that_never_ends(
         "blame": (file, "--images", photos),
     }
     result = edgekit(verb, file, *rest[verb])
-    refusal(result, "did not end within 0.3 s")
+    refusal(result, "did not finish within 0.3 s")
     assert "(step " in result.err
 
 
@@ -157,4 +157,4 @@ def test_a_graph_that_says_nonsense_of_its_input(
     helper.set_model_props(graph, {"edgekit.input": stamp})
     onnx.save(graph, tmp_path / "net.onnx")
     result = edgekit("blame", tmp_path / "net.onnx", tmp_path / "net.onnx", "--images", photos)
-    refusal(result, "net.onnx: what it says of its input cannot be read: ")
+    refusal(result, "net.onnx: its input metadata cannot be read: ")

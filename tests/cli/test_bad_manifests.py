@@ -134,8 +134,8 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("files", [], "files: Input should be an object"),
     ("files", {}, "manifest.json lists no model.onnx"),
     ("files", DROPPED, "files: Field required"),
-    ("schema_version", 0, "is of schema 0; this edgekit reads 1"),
-    ("schema_version", 2, "is of schema 2; this edgekit reads 1"),
+    ("schema_version", 0, "has schema 0; this edgekit reads 1"),
+    ("schema_version", 2, "has schema 2; this edgekit reads 1"),
     ("schema_version", "x", "schema_version: Input should be a valid integer"),
     ("schema_version", DROPPED, "schema_version: Field required"),
     ("surprise", 1, "surprise: Extra inputs are not permitted"),
@@ -169,7 +169,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_a_file_that_no_bundle_holds(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
     edit(bundle, lambda m: m["files"].update({name: {"sha256": "0", "bytes": 1}}))
-    check(edgekit, VERIFY, bundle, "names no file of a bundle")
+    check(edgekit, VERIFY, bundle, "is not a file name in a bundle")
 
 
 @pytest.mark.parametrize(

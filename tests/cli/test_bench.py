@@ -209,18 +209,20 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(
     )
     assert report["end_to_end"]["reference"] == "onnxruntime fp16"
     assert report["left_out"] == {
-        "torch fp16": "factories is not of the zoo (factory), so that the bundle cannot bring it "
-        "back"
+        "torch fp16": "factories is not from the zoo (factory), so PyTorch cannot rebuild it back"
     }
     alone = edgekit("bench", bundle, "--runtime", "torch", *QUICK)
     assert alone.code == 2
-    assert "error: nothing is left to measure (torch fp16: factories is not of the zoo" in alone.err
+    assert (
+        "error: no candidate is left to measure (torch fp16: factories is not from the zoo"
+        in alone.err
+    )
 
 
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ({"sha256": "0" * 64}, "lenet5 comes with other weights now than those of"),
+        ({"sha256": "0" * 64}, "lenet5 now has other weights than those of"),
         (
             {"source": "file", "file": "mine.pth"},
             "its weights came from mine.pth, which is not in the bundle",
@@ -238,7 +240,7 @@ def test_torch_is_left_out_where_the_weights_are_gone(
     _edit(bundle, lambda m: m["weights"].update(weights))
     result = edgekit("bench", bundle, "--runtime", "torch,onnxruntime", *QUICK)
     assert result.code == 0, result.err
-    assert "is left out: " + reason in result.out
+    assert "is skipped: " + reason in result.out
 
 
 def test_torch_that_is_not_installed_is_missing_here(
@@ -259,7 +261,7 @@ def test_a_machine_without_any_runtime(
     monkeypatch.setattr(onnxruntime_of_cpus, "find_spec", lambda name: None)
     result = edgekit("bench", bundle)
     assert result.code == 3
-    assert "error: no runtime is here\n\nhint: pip install 'edgekit[cpu]'" in result.err
+    assert "error: no runtime is installed\n\nhint: pip install 'edgekit[cpu]'" in result.err
 
 
 # ---- a GPU, as far as a CPU can stand in for one
@@ -464,13 +466,13 @@ def test_verify_builds_the_engine_it_proves(
         (
             ("--batch", "4"),
             2,
-            "has a static batch of 1 and cannot run 4 images at once, as --batch asks",
+            "has a static batch of 1 and cannot run 4 images at once, which --batch asks for",
             "--batch dynamic",
         ),
         (("--batch", "0"), 2, "invalid value for '--batch'", "edgekit bench --help"),
         (("--threads", "0"), 2, "invalid value for '--threads'", "edgekit bench --help"),
         (("--seconds", "nan"), 2, "invalid value for '--seconds'", "edgekit bench --help"),
-        (("--streams", "4"), 2, "onnxruntime has no streams", "leave --streams away"),
+        (("--streams", "4"), 2, "onnxruntime does not support streams", "remove --streams"),
         (
             ("--out", "nowhere/bench.json"),
             2,
@@ -510,7 +512,7 @@ def test_bundles_that_do_not_go_together(
     result = edgekit("bench", bundle, tmp_path / "two")
     assert result.code == 2
     assert (
-        "two has a static batch of 2 and cannot run 1 images at once, as the others do"
+        "two has a static batch of 2 and cannot run 1 images at once, which the others have"
         in result.err
     )
 

@@ -121,7 +121,7 @@ def test_a_graph_that_says_no_preprocessing(
         (("nowhere.onnx", NETWORK), "nowhere.onnx: no such file"),
         (("mobilenetv9", NETWORK), "unknown network 'mobilenetv9'"),
         ((NETWORK, NETWORK, "--images", "nowhere"), "nowhere does not exist"),
-        ((NETWORK, NETWORK, "--bound", "nan"), "--bound nan is no number"),
+        ((NETWORK, NETWORK, "--bound", "nan"), "invalid value for --bound: nan"),
     ],
 )
 def test_wrong_input(edgekit: EdgekitCall, arguments: tuple[str, ...], words: str) -> None:

@@ -122,7 +122,7 @@ def test_an_engine_of_another_version_is_not_opened_but_shown(edgekit, proven, m
     told = json.loads(edgekit("inspect", proven, "--json").out)[0]
     assert (
         told["why_not_timed"]
-        == f"{proven.name} was built for tensorrt 10.13.3; here is tensorrt 10.3.0"
+        == f"{proven.name} was built for tensorrt 10.13.3; this machine has tensorrt 10.3.0"
     )
     assert told["record"]["layers_of"] == "engine"
 
@@ -144,22 +144,26 @@ def test_both_sides_are_named_where_an_engine_does_not_fit(built):
             "tensorrt",
             "10.3.0",
             "sm86",
-            f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt 10.3.0",
+            f"was built for tensorrt-rtx {rtx.__version__}; this machine has tensorrt 10.3.0",
         ),
         (
             "tensorrt-rtx",
             "1.2.0",
             "sm86",
-            f"was built for tensorrt-rtx {rtx.__version__}; here is tensorrt-rtx 1.2.0",
+            f"was built for tensorrt-rtx {rtx.__version__}; this machine has tensorrt-rtx 1.2.0",
         ),
-        ("tensorrt-rtx", rtx.__version__, "sm120", "was built for a GPU of sm86; here is sm120"),
+        (
+            "tensorrt-rtx",
+            rtx.__version__,
+            "sm120",
+            "was built for a GPU of sm86; this machine has sm120",
+        ),
     ):
         with pytest.raises(InputError, match=message) as caught:
             engine.check_fits(runtime, version, sm)
         assert (
             caught.value.hint
-            == f"edgekit build {built.parent.parent} --runtime tensorrt-rtx builds one for this "
-            f"machine"
+            == f"build one for this machine with tensorrt-rtx: edgekit build {built.parent.parent}"
         )
 
 
@@ -182,7 +186,7 @@ def test_a_damaged_engine(edgekit, built, damage):
 def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
     result = edgekit("inspect", tmp_path / "nothing.engine")
     assert (result.code, result.out) == (2, "")
-    assert "nothing.engine is no engine: no such file" in result.err
+    assert "nothing.engine is not an engine: no such file" in result.err
     record = built.with_suffix(".json")
     text = record.read_text()
     record.write_text(text.replace('"sm": "sm86",', ""))
@@ -202,5 +206,6 @@ def test_a_bundle_without_engines(edgekit, bundle):
     result = edgekit("inspect", bundle)
     assert result.code == 2
     assert (
-        f"{bundle} holds no engine" in result.err and f"hint: edgekit build {bundle}" in result.err
+        f"{bundle} contains no engine" in result.err
+        and f"hint: edgekit build {bundle}" in result.err
     )

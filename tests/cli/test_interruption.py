@@ -77,7 +77,7 @@ def test_an_interrupted_trace_leaves_nothing(
     printed, said = _signal_at(process, "trace", number)
     assert process.returncode == code
     assert (
-        said.removeprefix("trace …\n") == "interrupted; nothing half-made was left behind\n"
+        said.removeprefix("trace …\n") == "interrupted; no partial output was left behind\n"
     )  # caught while it printed, it prints again
     assert printed == ""
     assert list(out.parent.iterdir()) == []

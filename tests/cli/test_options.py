@@ -28,8 +28,8 @@ def test_a_gate_is_read_over_the_default():
         ("accuracy=0.9", "unknown key 'accuracy'"),
         ("agreement", "'' is not a number"),
         ("sqnr=high", "'high' is not a number"),
-        ("agreement=97", "agreement 97 is not a share"),
-        ("agreement=-0.1", "is not a share"),
+        ("agreement=97", "agreement 97 is not between 0 and 1"),
+        ("agreement=-0.1", "is not between 0 and 1"),
         ("agreement=nan", "'nan' is not a number"),
         ("sqnr=nan", "'nan' is not a number"),
     ],
@@ -45,5 +45,5 @@ def test_calibration_is_a_folder_noise_or_the_default():
     assert parse_calibration("photos") == Path("photos")
     assert parse_calibration("random") == RandomImages(0)
     assert parse_calibration("random:7") == RandomImages(7)
-    with pytest.raises(InputError, match="'x'"):
+    with pytest.raises(InputError, match="invalid value for --calib"):
         parse_calibration("random:x")

@@ -34,7 +34,7 @@ def test_a_sound_bundle(edgekit: EdgekitCall, bundle: Path) -> None:
     result = edgekit("verify", bundle)
     assert result.code == 0
     assert result.err == ""
-    assert "✓ 4 files are the ones that were exported" in result.out
+    assert "✓ 4 files are unchanged since the export" in result.out
     assert "✓ 6 golden images in onnxruntime: max-abs" in result.out
     document = json.loads(edgekit("verify", bundle, "--json").out)
     assert document["damage"] == []
@@ -93,7 +93,11 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        (lambda b: (b / "manifest.json").unlink(), "is no bundle: it has no manifest.json", None),
+        (
+            lambda b: (b / "manifest.json").unlink(),
+            "is not a bundle: it has no manifest.json",
+            None,
+        ),
         (
             lambda b: (b / "manifest.json").write_text(""),
             "manifest.json cannot be read: manifest.json: Invalid JSON",
@@ -131,7 +135,7 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(
         ),
         (
             lambda b: _edit(b, lambda m: m.update(schema_version=99, novelty=1)),
-            "is of schema 99; this edgekit reads",
+            "has schema 99; this edgekit reads",
             "use the edgekit that wrote it",
         ),
     ],

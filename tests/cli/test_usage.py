@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edgekit.cli import app
+from edgekit.cli import app, help
 from edgekit.cli.commands import zoo
 from edgekit.errors import InputError
 
 from .conftest import FACTORIES, EdgekitCall
 
+PANELS = [
+    "Arguments",
+    help.INPUT,
+    help.PRECISION,
+    help.CALIBRATION,
+    help.ENGINE,
+    help.MEASUREMENT,
+    help.OUTPUT,
+    help.OTHER,
+]
 VERBS = [str(command.name) for command in app.app.registered_commands]
 
 
 def test_every_file_beside_the_app_is_a_verb() -> None:
     """What the other tests call every verb is every verb."""
-    files = {path.stem for path in Path(app.__file__).parent.glob("*.py")}
-    assert sorted(VERBS) == sorted(files - {"__init__", "app", "console", "options"})
+    files = {path.stem for path in (Path(app.__file__).parent / "commands").glob("*.py")}
+    assert sorted(VERBS) == sorted(files - {"__init__"})
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -31,6 +42,50 @@ def test_help(edgekit: EdgekitCall, verb: str) -> None:
     assert result.code == 0
     assert f"Usage: edgekit {verb}" in result.out
     assert result.err == ""
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_flags_without_a_type_and_panels_in_one_order(
+    edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = edgekit(verb, "--help").out
+    assert "bool" not in shown
+    assert re.search(r"--json +[A-Z][a-z]", shown), shown
+    assert max(map(len, shown.splitlines())) == int(columns)
+    panels = re.findall(r"╭─ ([\w ]+?) ─", shown)
+    places = [PANELS.index(panel) for panel in panels]
+    assert places == sorted(set(places))
+    assert panels[-2:] == [help.OUTPUT, help.OTHER]
+
+
+def test_help_imports_neither_numpy_nor_torch_nor_onnx() -> None:
+    script = (
+        "import sys; from edgekit.cli.app import execute; "
+        "code = execute(['export', '--help']); "
+        "sys.exit(code or bool({'numpy', 'torch', 'onnx', 'PIL'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_shell_completes_verbs_flags_and_names_of_the_zoo() -> None:
+    def complete(line: str) -> list[str]:
+        asked = {
+            "_EDGEKIT_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        }
+        done = _shell("edgekit", **asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    assert complete("edgekit ver") == ["verify"]
+    assert complete("edgekit export --calibr") == ["--calibrator"]
+    assert complete("edgekit export lenet") == ["lenet5", "lenet5_1998"]
+    assert complete("edgekit zoo show vgg11") == ["vgg11", "vgg11_bn"]
+    script = _shell("edgekit --show-completion bash")
+    assert script.returncode == 0, script.stderr
 
 
 def test_no_argument_shows_the_verbs(edgekit: EdgekitCall) -> None:
@@ -62,23 +117,27 @@ def test_version(edgekit: EdgekitCall) -> None:
             "--fp16 and --precision fp32 contradict each other",
             "give one of them",
         ),
-        (("export", "lenet", "--precision", "fp8"), "--precision fp8 is unknown", "fp32"),
-        (("export", "lenet", "--size", "big"), "--size big is no size", "--size 224"),
-        (("export", "lenet", "--size", "²"), "--size ² is no size", "--size 224"),
-        (("export", "lenet", "--size", "32x32x3"), "--size 32x32x3 is no size", "--size 224"),
+        (("export", "lenet", "--precision", "fp8"), "invalid value for --precision: fp8", "fp32"),
+        (("export", "lenet", "--size", "big"), "invalid value for --size: big", "--size 224"),
+        (("export", "lenet", "--size", "²"), "invalid value for --size: ²", "--size 224"),
+        (
+            ("export", "lenet", "--size", "32x32x3"),
+            "invalid value for --size: 32x32x3",
+            "--size 224",
+        ),
         (("export", "lenet", "--size", "4"), "--size 4 is outside 8 … 4096 pixels", "--size 224"),
         (("export", "lenet", "--size", "224x9999"), "--size 224x9999 is outside", "--size 224"),
-        (("export", "lenet", "--batch", "0"), "--batch 0 is no batch", "--batch dynamic"),
-        (("export", "lenet", "--batch", "-1"), "--batch -1 is no batch", "--batch dynamic"),
-        (("export", "lenet", "--batch", "²"), "--batch ² is no batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "0"), "invalid value for --batch: 0", "--batch dynamic"),
+        (("export", "lenet", "--batch", "-1"), "invalid value for --batch: -1", "--batch dynamic"),
+        (("export", "lenet", "--batch", "²"), "invalid value for --batch: ²", "--batch dynamic"),
         (
             ("export", "lenet", "--mean", "grey"),
-            "--mean grey: these are no numbers",
+            "invalid value for --mean: grey",
             "--mean 0.485,0.456,0.406",
         ),
         (
             ("export", "lenet", "--std", "nan"),
-            "--std nan: these are no finite numbers",
+            "invalid value for --std: nan, numbers must be finite",
             "--std 0.485,0.456,0.406",
         ),
         (
@@ -93,23 +152,23 @@ def test_version(edgekit: EdgekitCall) -> None:
         ),
         (
             ("export", "lenet", "--gate", "agreement=97"),
-            "--gate: agreement 97 is not a share",
+            "--gate: agreement 97 is not between 0 and 1",
             "write 0.97 for 97 %",
         ),
-        (("zoo", "show"), "zoo show: which network?", "edgekit zoo show mobilenetv2"),
-        (("zoo", "hide"), "zoo hide: there is no such action", "edgekit zoo show mobilenetv2"),
+        (("zoo", "show"), "zoo show: no network given", "edgekit zoo show mobilenetv2"),
+        (("zoo", "hide"), "zoo: unknown action 'hide'", "edgekit zoo show mobilenetv2"),
         (("zoo", "show", "mobilnetv2"), "unknown network 'mobilnetv2'", "did you mean mobilenetv2"),
-        (("run", "nowhere", "cat.jpg"), "nowhere is no folder", "a bundle is the folder"),
+        (("run", "nowhere", "cat.jpg"), "nowhere is not a folder", "a bundle is the folder"),
         (("run", "nowhere"), "missing argument 'photos'", "edgekit run --help"),
         (
             ("run", "nowhere", "cat.jpg", "--top", "0"),
             "invalid value for '--top'",
             "edgekit run --help",
         ),
-        (("verify", "nowhere"), "nowhere is no folder", "a bundle is the folder"),
+        (("verify", "nowhere"), "nowhere is not a folder", "a bundle is the folder"),
         (
             ("build", "nowhere", "--runtime", "tflite"),
-            "--runtime tflite is unknown",
+            "invalid value for --runtime: tflite",
             "tensorrt-rtx",
         ),
     ],
@@ -150,8 +209,7 @@ def test_a_bug_is_70_in_words(edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPa
     result = edgekit("zoo")
     assert result.code == 70
     assert result.err.startswith(
-        "bug: KeyError: 'of [ours]'\n\nhint: this is a fault of edgekit's own; run again with "
-        "--debug"
+        "bug: KeyError: 'of [ours]'\n\nhint: this is a bug in edgekit; run again with --debug"
     )
     assert "Traceback" not in result.err
 
@@ -200,7 +258,7 @@ def test_debug_shows_where_the_users_error_was_found(edgekit: EdgekitCall) -> No
             "secret.jpg: Permission denied",
         ),
         (FileNotFoundError(2, "No such file", "ours"), 70, "bug: FileNotFoundError"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing half-made was left behind"),
+        (KeyboardInterrupt(), 130, "interrupted; no partial output was left behind"),
         (app.Terminated(15), 143, "interrupted"),
     ],
 )

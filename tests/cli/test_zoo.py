@@ -153,9 +153,9 @@ def test_show_as_json(edgekit: Callable[..., tuple[int, str, str]]) -> None:
     [
         (("show", "resnet51"), "unknown network 'resnet51'", "did you mean resnet50"),
         (("show", "efficientnet-v2"), "unknown network 'efficientnet-v2'", "efficientnetv2_s"),
-        (("show", "xyz"), "unknown network 'xyz'", "`edgekit zoo` lists all"),
-        (("resnet18",), "zoo resnet18: there is no such action", "`edgekit zoo show mobilenetv2`"),
-        (("show",), "zoo show: which network?", "`edgekit zoo show mobilenetv2`"),
+        (("show", "xyz"), "unknown network 'xyz'", "`edgekit zoo` lists them all"),
+        (("resnet18",), "zoo: unknown action 'resnet18'", "`edgekit zoo show mobilenetv2`"),
+        (("show",), "zoo show: no network given", "`edgekit zoo show mobilenetv2`"),
         (("show", "resnet18", "resnet50"), "unexpected extra argument", "--help"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_gate_met_by_count_alone_says_by_how_little():
 def test_too_few_judges_refuse_but_do_not_pass():
     few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
     assert (
-        few.verdict == "not judged"
+        few.verdict == "inconclusive"
         and replace(few, failures=("SQNR",)).verdict == "fail"
         and replace(few, judged=True).verdict == "pass"
     )

@@ -187,7 +187,7 @@ def test_preprocessing_inside_is_seen_and_said(
     assert inspect(file).scaled_by == expected
     notes = open_network(NetworkRequest(str(file))).notes
     assert len(notes) == (2 if expected else 1)
-    assert ("give --mean 0,0,0 and --std 1,1,1" in notes[-1]) == (expected is not None)
+    assert ("give `mean` 0,0,0 and `std` 1,1,1" in notes[-1]) == (expected is not None)
     assert len(open_network(NetworkRequest(str(file), mean=(0.0,) * 3, std=(1.0,) * 3)).notes) == 0
 
 
@@ -535,19 +535,19 @@ def test_a_graph_cut_anywhere_is_refused(file: Path) -> None:
             _shaped(),
             ("--size", "64"),
             "net.onnx takes 32 × 32 pixels, not 64 × 64",
-            "leave --size away",
+            "remove `size`",
         ),
         (
             _shaped(shape=("N", 3, "h", "w")),
             (),
-            "net.onnx leaves its image size open",
-            "say it with --size, for example --size 224",
+            "net.onnx does not fix its image size",
+            "give it, for example `size` 224",
         ),
         (
             _shaped(),
             ("--mean", "0.5"),
             "3 channels need as many means and stds, not 1 and 3",
-            "--mean and --std take one number a channel",
+            "`mean` and `std` take one number per channel",
         ),
         (
             _shaped(shape=(4, 3, 32, 32), output=(4, 8)),

@@ -293,7 +293,7 @@ def test_younger_operators_are_named(make, op, convert):
         r"younger",
     ) as caught:
         convert(graph, 13)
-    assert caught.value.hint == "choose a higher --opset"
+    assert caught.value.hint == "choose a higher `opset`"
 
 
 def test_operators_that_meant_something_else_are_refused(make, op, convert, noise):

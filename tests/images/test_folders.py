@@ -40,7 +40,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     for make, message in (
         ("none", "none does not exist"),
         ("file", "file is not a folder"),
-        ("empty", "empty holds no images"),
+        ("empty", "empty contains no images"),
     ):
         if make == "file":
             (tmp_path / make).touch()

@@ -127,7 +127,7 @@ def test_a_crop_that_is_no_square_is_covered_and_centred(size: tuple[int, int]) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"interpolation": "cubic"}, "interpolation 'cubic' is none of nearest, bilinear"),
+        ({"interpolation": "cubic"}, "interpolation 'cubic' is not one of nearest, bilinear"),
         ({"channels": 1}, "1 channels need as many means and stds, not 3 and 3"),
         ({"std": (0.5, 0.5)}, "3 channels need as many means and stds, not 3 and 2"),
         ({"std": (0.5, 0.0, 0.5)}, "stds above 0"),

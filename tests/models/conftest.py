@@ -164,8 +164,8 @@ def refused() -> Callable[[Weights], str]:
     def fetch(weights: Weights) -> str:
         with pytest.raises(WeightsUnavailable) as caught:
             download.fetch(weights)
-        assert "--weights FILE" in caught.value.hint
-        assert "--weights random" in caught.value.hint
+        assert "as `weights`" in caught.value.hint
+        assert "`weights` random" in caught.value.hint
         return caught.value.message
 
     return fetch

@@ -447,5 +447,5 @@ def test_a_variant_without_published_weights(published: dict[str, Tensor]) -> No
         WeightsUnavailable, match="no weights with a published digest are known for mobilenetv2_130"
     ) as caught:
         create_model("mobilenetv2_130", pretrained=True)
-    assert "--weights FILE" in caught.value.hint
-    assert "--weights random" in caught.value.hint
+    assert "as `weights`" in caught.value.hint
+    assert "`weights` random" in caught.value.hint

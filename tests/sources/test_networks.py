@@ -216,7 +216,7 @@ FACTORY_ERRORS: list[tuple[str, type[EdgekitError], str, str | None]] = [
         "breaks_in_forward",
         BadNetwork,
         r"breaks_in_forward cannot run on one image \(1, 3, 32, 32\): RuntimeError: ",
-        "--size sets height and width",
+        "`size` sets height and width",
     ),
     ("nowhere", BadNetwork, "factories.py has no function nowhere", "it has Tiny, build, "),
     (
@@ -261,10 +261,10 @@ def test_a_file_that_cannot_be_imported(write: Write, source: str, message: str)
 
 def test_factories_that_are_not_said_well(write: Write, tmp_path: Path) -> None:
     file = write(WORKS)
-    with pytest.raises(InputError, match="which factory") as caught:
+    with pytest.raises(InputError, match="no factory function given") as caught:
         open_network(NetworkRequest(str(file)))
-    assert caught.value.hint == f"name the function behind a colon: {file}:build"
-    with pytest.raises(InputError, match="which factory"):
+    assert caught.value.hint == f"add the function after a colon: {file}:build"
+    with pytest.raises(InputError, match="no factory function given"):
         open_network(NetworkRequest(f"{file}:"))
     with pytest.raises(BadNetwork, match=r"none\.py: no such file"):
         open_network(NetworkRequest(f"{tmp_path / 'none.py'}:build"))

@@ -51,8 +51,8 @@ def test_traps(model: str, l4t: str, tensorrt: str | None, keys: list[str]) -> N
 
 def test_traps_say_what_helps() -> None:
     fixes = {trap.key: trap.fix for trap in traps_for(target(NANO, "32.7.4"))}
-    assert fixes["no-int8"] == "edgekit export … --fp16"
-    assert fixes["opset"] == "edgekit export … --opset 13"
+    assert fixes["no-int8"] == "export the network in FP16"
+    assert fixes["opset"] == "export the network with `opset` 13"
     assert "17, the default" in traps_for(target(ORIN, "36.3"))[0].fix
     assert "10.3 on 6.1 and 6.2, 10.16 on 7.2" in traps_for(target(ORIN, "39.2"), "10.13")[0].fix
 

@@ -137,7 +137,7 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(
     [
         (
             {"driver": None},
-            "there is an NVIDIA GPU, and libcuda.so.1 is not found: nothing can use it → in a "
+            "there is an NVIDIA GPU, but libcuda.so.1 is not found, so nothing can use it → in a "
             "container, start it with --gpus all",
         ),
         (
@@ -294,7 +294,7 @@ def test_releases_that_the_table_does_not_list(machine: Machine) -> None:
         "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("R36", "R41"),
     }
     assert (
-        "Jetson Linux 41.4.3 is not in edgekit's device table: its traps are not known"
+        "Jetson Linux 41.4.3 is not in edgekit's device table, so its problems are not known"
         in _messages(judge(machine(unknown), RUNTIMES, ORIN))
     )
 

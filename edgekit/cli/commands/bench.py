@@ -5,11 +5,13 @@ the same.
 from __future__ import annotations
 
 import json as jsonlib
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json, with_flags
+from edgekit.cli.help import MEASUREMENT, OUTPUT
 from edgekit.errors import InputError
 from edgekit.files import check_writable
 
@@ -20,8 +22,10 @@ def command(
         None,
         help="One or more of torch and what `edgekit doctor` lists, with commas; the first is the "
         "reference. "
-        "By default all that are here, without torch.",
+        "By default all that are installed, without torch.",
         show_default=False,
+        metavar="NAMES",
+        rich_help_panel=MEASUREMENT,
     ),
     batch: int | None = typer.Option(
         None,
@@ -29,23 +33,51 @@ def command(
         max=1024,
         help="Images at once; by default the bundles' static batch, or 1.",
         show_default=False,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     threads: int | None = typer.Option(
-        None, min=1, max=1024, help="CPU threads; by default half of the cores.", show_default=False
+        None,
+        min=1,
+        max=1024,
+        help="CPU threads; by default half of the cores.",
+        show_default=False,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     seconds: float = typer.Option(
-        3.0, min=0.1, max=600, help="How long each candidate is measured; 15 runs at least."
+        3.0,
+        min=0.1,
+        max=600,
+        help="How long each candidate is measured; 15 runs at least.",
+        metavar="SECONDS",
+        rich_help_panel=MEASUREMENT,
     ),
     streams: int = typer.Option(
-        1, min=1, max=64, help="For engines: the throughput with so many streams as well."
+        1,
+        min=1,
+        max=64,
+        help="For engines: also measure throughput with this many streams.",
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
     ),
     out_file: Path | None = typer.Option(
-        None, "--out", help="Write the json here as well.", show_default=False
+        None,
+        "--out",
+        help="Also write the json to this file.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The report as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Measure bundles and runtimes in turns, after each has shown its parity.
+    """Measure bundles and runtimes in turns, after checking the parity of each.
 
     Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3
     where a runtime cannot run here.
@@ -72,13 +104,13 @@ def command(
     else:
         from edgekit.reports.bench_terminal import render
 
-        out.print(render(report))
+        out.print(render(replace(report, advice=with_flags(report.advice))))
     if report.failures:
         for failure in report.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")
         err.print(
-            "\n[cyan]hint[/]: `edgekit verify --runtime NAME` says more; no speed-up is told of "
-            "what computes something else"
+            "\n[cyan]hint[/]: `edgekit verify --runtime NAME` shows the difference; no speed-up is "
+            "reported for a candidate that fails parity"
         )
         raise typer.Exit(1)
 
@@ -93,7 +125,7 @@ def _runtimes(text: str | None) -> tuple[str, ...]:
         raise InputError(f"--runtime {text}: a name is empty", hint="--runtime torch,onnxruntime")
     if len(set(names)) < len(names):
         raise InputError(
-            f"--runtime {text}: one is named twice",
+            f"--runtime {text}: a name is given twice",
             hint="the reference is measured against itself anyway: see the noise floor",
         )
     return names

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
+from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
 from edgekit.cli.options import parse_gate, parse_numbers
 from edgekit.errors import InputError
 
@@ -19,35 +20,68 @@ if TYPE_CHECKING:
 
 def command(
     reference: str = typer.Argument(
-        help="What is right: a bundle, an .onnx file, or a network as export takes it.",
+        help="The graph that is right: a bundle, an .onnx file, or a network as export takes it.",
         show_default=False,
+        autocompletion=complete_network,
     ),
-    candidate: str = typer.Argument(help="What is asked about: the same.", show_default=False),
+    candidate: str = typer.Argument(
+        help="The graph to check: the same kinds.",
+        show_default=False,
+        autocompletion=complete_network,
+    ),
     images: Path | None = typer.Option(
         None,
         help="Folder of photos; a bundle's golden images by default, or the bundled photos.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=INPUT,
     ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing of .onnx files that no bundle made: three numbers.",
+        help="Preprocessing mean for .onnx files without a bundle: 0.485,0.456,0.406.",
         show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
-    std: str | None = typer.Option(None, help="The same.", show_default=False),
+    std: str | None = typer.Option(
+        None,
+        help="Preprocessing standard deviation, likewise.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
+    ),
     runtime: str = typer.Option(
         "onnxruntime",
-        help="What computes the candidate; `edgekit doctor` lists the runtimes that are here.",
+        help="Runs the candidate; `edgekit doctor` lists the runtimes on this machine.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     limit: int = typer.Option(
-        20, min=1, help="How many layers to list: those that add most error."
+        20,
+        min=1,
+        help="How many layers to list: those that add most error.",
+        metavar="N",
+        rich_help_panel=OUTPUT,
     ),
-    bound: float = typer.Option(20.0, help="Name the first value whose SQNR is under so many dB."),
+    bound: float = typer.Option(
+        20.0,
+        help="Name the first value whose SQNR is under so many dB.",
+        metavar="DB",
+        rich_help_panel=MEASUREMENT,
+    ),
     gate: str = typer.Option(
         "",
         help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.",
         show_default=False,
+        metavar="GATE",
+        rich_help_panel=MEASUREMENT,
     ),
-    json: bool = typer.Option(False, "--json", help="Every layer as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="Every layer as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Find the layer that adds most error, and the first that overflows.
@@ -58,7 +92,7 @@ def command(
 
     required = parse_gate(gate).over(edgekit.Gate())
     if bound != bound:
-        raise InputError("--bound nan is no number", hint="--bound 20")
+        raise InputError("invalid value for --bound: nan", hint="--bound 20")
     with redirect_stdout(sys.stderr):  # a user's factory may print
         found = edgekit.blame(
             reference,
@@ -102,7 +136,7 @@ def _show(found: Blame, limit: int) -> None:
         out.print(_row(layer, width))
     if len(listed) < len(found.layers):
         out.print(
-            f"      {len(found.layers) - len(listed)} layers that add less are left out (--limit)",
+            f"      {len(found.layers) - len(listed)} layers that add less are not shown (--limit)",
             style="dim",
         )
     p = found.output
@@ -118,10 +152,11 @@ def _show(found: Blame, limit: int) -> None:
     ):
         if names:
             out.print(
-                f"{len(names)} values are in {what} alone, {escape(names[0])} for one", style="dim"
+                f"{len(names)} values are in {what} only, for example {escape(names[0])}",
+                style="dim",
             )
     for caution in found.cautions:
-        out.print(f"note: {escape(caution)}", style="dim")
+        out.print(f"note: {escape(as_flags(caution))}", style="dim")
 
 
 def _row(layer: LayerBlame, width: int) -> str:

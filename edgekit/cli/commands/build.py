@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
+from edgekit.cli.help import ENGINE, OUTPUT
 
 if TYPE_CHECKING:
     from edgekit.tasks.build import Built
@@ -17,20 +18,26 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str | None = typer.Option(
         None,
-        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); whichever "
-        "can run here by default.",
+        help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); by "
+        "default the one that can run here.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     compute_capability: str | None = typer.Option(
         None,
         help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by "
         "default.",
         show_default=False,
+        metavar="SM",
+        rich_help_panel=ENGINE,
     ),
     batch: str | None = typer.Option(
         None,
-        help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range with its best.",
+        help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range, optimized for 4.",
         show_default=False,
+        metavar="BATCHES",
+        rich_help_panel=ENGINE,
     ),
     opt_level: int | None = typer.Option(
         None,
@@ -38,33 +45,51 @@ def command(
         max=5,
         help="How long kernels are searched for, 0 to 5; 3 by default.",
         show_default=False,
+        metavar="LEVEL",
+        rich_help_panel=ENGINE,
     ),
     workspace: int | None = typer.Option(
         None,
         min=1,
-        help="Scratch memory of kernels in MB; what the GPU has by default.",
+        help="Scratch memory for kernels in MB; by default all that the GPU has.",
         show_default=False,
+        metavar="MB",
+        rich_help_panel=ENGINE,
     ),
     dla_core: int | None = typer.Option(
         None,
         min=0,
-        help="Put what can run there on this Deep Learning Accelerator.",
+        help="Run the layers it supports on this Deep Learning Accelerator.",
         show_default=False,
+        metavar="CORE",
+        rich_help_panel=ENGINE,
     ),
     io: str = typer.Option(
         "fp32",
         help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to "
-        "leave them as the graph has them.",
+        "keep those of the graph.",
+        metavar="TYPE",
+        rich_help_panel=ENGINE,
     ),
-    force: bool = typer.Option(False, "--force", help="Build again what is there already."),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Build again an engine that exists.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Build an engine into the bundle's engines/ folder, audit its precision, and prove it on the
-    golden images where a GPU is here.
+    """Build an engine into the bundle's engines/ folder, audit its precision, and check it on the
+    golden images where this machine has the GPU.
 
-    Exits with 1 where the engine does not compute in what the bundle promises or misses its gate;
-    it is not kept then.
+    Exits with 1 where the engine does not have the bundle's precision or misses its gate; it is
+    not kept then.
     """
     from edgekit import BuildConfig, Bundle
     from edgekit.runtimes.tensorrt.building.config import parse_io, parse_profiles
@@ -106,9 +131,11 @@ def show(built: Built) -> None:
         f"{record.runtime} {record.version} {record.sm}"
     )
     if record.input_step is not None:
-        out.print(f"its image is int8: round(value / {record.input_step:.9g}), from -128 to 127")
+        out.print(
+            f"the image input is int8: round(value / {record.input_step:.9g}), from -128 to 127"
+        )
     if built.reused:
-        out.print("it was there already; --force builds it again")
+        out.print("the engine existed already; --force builds it again")
     for line in describe_audit(built.audit):
         out.print(escape(line))
     if record.dla:
@@ -127,9 +154,9 @@ def show(built: Built) -> None:
             f"flips"
         )
     else:
-        out.print(f"built, not run: {record.sm} is not a GPU of this machine")
+        out.print(f"built, not run: this machine has no {record.sm} GPU")
     for note in (*built.audit.notes, *record.notes):
-        err.print(f"[yellow]![/] {escape(note)}")
+        err.print(f"[yellow]![/] {escape(as_flags(note))}")
 
 
 def plainly(built: Built) -> dict[str, object]:

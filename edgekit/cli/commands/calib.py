@@ -7,19 +7,41 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_json
+from edgekit.cli.help import INPUT, OUTPUT
 
 
 def command(
     folder: Path = typer.Argument(help="A folder of photos.", show_default=False),
-    out_folder: Path = typer.Option(..., "--out", help="Where the set goes.", show_default=False),
-    images: int = typer.Option(
-        512, min=8, help="How many photos at most, spread evenly over the folder."
+    out_folder: Path = typer.Option(
+        ...,
+        "--out",
+        help="The calibration set's folder.",
+        show_default=False,
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
     ),
-    force: bool = typer.Option(False, "--force", help="Replace an existing set."),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    images: int = typer.Option(
+        512,
+        min=8,
+        help="The most photos to copy, spread evenly over the folder.",
+        metavar="N",
+        rich_help_panel=INPUT,
+    ),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Replace an existing set.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Copy the sound, distinct photos of a folder, and write down which they are."""
+    """Copy the readable, distinct photos of a folder, with a list of their hashes."""
     from edgekit.reports.plain import plain
     from edgekit.tasks.calibset import gather
 
@@ -34,4 +56,4 @@ def command(
     for name, reason in result.corrupt.items():
         out.print(f"  [yellow]corrupt[/] {escape(name)}: {escape(reason)}")
     for name in result.ignored:
-        out.print(f"  [dim]no image[/] {escape(name)}")
+        out.print(f"  [dim]not an image[/] {escape(name)}")

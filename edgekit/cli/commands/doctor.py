@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import OUTPUT
 
 if TYPE_CHECKING:
     from edgekit.tasks.doctor import Diagnosis
 
 
 def command(
-    json: bool = typer.Option(False, "--json", help="The findings as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The findings as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Say which runtimes are here, which not, what this machine is, and what is known to go wrong
-    on it.
-    """
+    """Show the runtimes and hardware of this machine, and the known problems with them."""
     from edgekit.reports.plain import plain
     from edgekit.reports.table import environment_lines
     from edgekit.tasks.doctor import diagnose

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edgekit.cli.commands.build import plainly, show, timing_folder
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
+from edgekit.cli.help import CALIBRATION, ENGINE, INPUT, OUTPUT, PRECISION, complete_network
 from edgekit.cli.options import (
     check_calibrator,
     check_opset,
@@ -37,95 +39,177 @@ def command(
     network: str = typer.Argument(
         help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.",
         show_default=False,
+        autocompletion=complete_network,
     ),
     fp16: bool = typer.Option(
-        False, "--fp16", help="Typed FP16 graph; short for --precision fp16."
+        False,
+        "--fp16",
+        help="Typed FP16 graph; short for --precision fp16.",
+        rich_help_panel=PRECISION,
     ),
     int8: bool = typer.Option(
-        False, "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8."
+        False,
+        "--int8",
+        help="INT8 graph with explicit Q/DQ; short for --precision int8.",
+        rich_help_panel=PRECISION,
     ),
     precision: str | None = typer.Option(
-        None, help="fp32 (default), fp16 or int8.", show_default=False
+        None,
+        help="fp32 (default), fp16 or int8.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=PRECISION,
     ),
     weights: str | None = typer.Option(
         None,
         help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.",
         show_default=False,
+        metavar="WEIGHTS",
+        rich_help_panel=INPUT,
     ),
     size: str | None = typer.Option(
-        None, help="Input size in pixels: 160, or 160x224 for height × width.", show_default=False
+        None,
+        help="Input size in pixels: 160, or 160x224 for height × width.",
+        show_default=False,
+        metavar="SIZE",
+        rich_help_panel=INPUT,
     ),
-    batch: str = typer.Option("1", help="Static batch, or `dynamic`."),
+    batch: str = typer.Option(
+        "1",
+        help="Static batch, or `dynamic`.",
+        metavar="N",
+        rich_help_panel=INPUT,
+    ),
     opset: int = typer.Option(
-        17, help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22."
+        17,
+        help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22.",
+        metavar="N",
+        rich_help_panel=PRECISION,
     ),
     images: Path | None = typer.Option(
-        None, help="Folder of photos for parity; the bundled ones by default.", show_default=False
+        None,
+        help="Folder of photos for parity; the bundled ones by default.",
+        show_default=False,
+        metavar="DIR",
+        rich_help_panel=INPUT,
     ),
-    labels: Path | None = typer.Option(None, help="Class names, one a line.", show_default=False),
+    labels: Path | None = typer.Option(
+        None,
+        help="File with one class name per line.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=INPUT,
+    ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing mean of pixels in 0..1, one a channel: 0.485,0.456,0.406.",
+        help="Preprocessing mean of pixels in 0..1, one per channel: 0.485,0.456,0.406.",
         show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
     std: str | None = typer.Option(
-        None, help="Preprocessing standard deviation, likewise.", show_default=False
+        None,
+        help="Preprocessing standard deviation, likewise.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
     out_folder: Path | None = typer.Option(
         None,
         "--out",
         help="The bundle's folder; build/NETWORK-PRECISION by default.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
     ),
     gate: str = typer.Option(
         "",
         help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.",
         show_default=False,
+        metavar="GATE",
+        rich_help_panel=PRECISION,
     ),
-    half_io: bool = typer.Option(False, "--half-io", help="FP16 inputs and outputs as well."),
+    half_io: bool = typer.Option(
+        False,
+        "--half-io",
+        help="Make the inputs and outputs FP16 too.",
+        rich_help_panel=PRECISION,
+    ),
     calib: str | None = typer.Option(
         None,
         help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=CALIBRATION,
     ),
     calib_images: int | None = typer.Option(
         None,
         min=8,
-        help="For INT8: how many calibration images at most; 512 by default.",
+        help="For INT8: the most calibration photos to use; 512 by default.",
         show_default=False,
+        metavar="N",
+        rich_help_panel=CALIBRATION,
     ),
     calibrator: str | None = typer.Option(
         None,
         help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, "
         "99.9999.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
     ),
     rounding: str | None = typer.Option(
         None,
         help="For INT8: rounding of the weights, adaptive (default) or nearest.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
     ),
     runtime: str | None = typer.Option(
         None,
-        help="Build an engine as well: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
-        "8; `edgekit build` does others.",
+        help="Also build an engine: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
+        "8; `edgekit build` takes others.",
         show_default=False,
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
     compute_capability: str | None = typer.Option(
         None,
-        help="For tensorrt-rtx: the GPU to build for, sm86 say; this machine's by default.",
+        help="For tensorrt-rtx: the GPU to build for, such as sm86; this machine's by default.",
         show_default=False,
+        metavar="SM",
+        rich_help_panel=ENGINE,
     ),
-    no_bench: bool = typer.Option(False, "--no-bench", help="Measure no latency."),
-    offline: bool = typer.Option(False, "--offline", help="Use cached weights only."),
-    force: bool = typer.Option(False, "--force", help="Replace an existing bundle."),
-    json: bool = typer.Option(False, "--json", help="The report as json on stdout."),
+    no_bench: bool = typer.Option(
+        False,
+        "--no-bench",
+        help="Do not measure latency.",
+        rich_help_panel=OUTPUT,
+    ),
+    offline: bool = typer.Option(
+        False,
+        "--offline",
+        help="Use only weights that are cached.",
+        rich_help_panel=INPUT,
+    ),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Replace an existing bundle.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The report as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Trace, simplify, convert and prove a network; write the bundle.
+    """Export a network to a bundle: trace, simplify, convert, and check parity at every step.
 
     Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
-    something is missing here.
+    this machine lacks something.
     """
     chosen = _precision(fp16, int8, precision)
     _check_applies(chosen, "fp16", {"--half-io": half_io or None})
@@ -184,7 +268,7 @@ def command(
     if not json:
         from edgekit.reports.terminal import render
 
-        out.print(render(report))
+        out.print(render(replace(report, advice=with_flags(report.advice))))
     if engine is not None and failed is None:
         built = exported.bundle.build(runtime, engine, progress=show_progress)
     if json:
@@ -194,8 +278,8 @@ def command(
     elif built is not None:
         show(built)
     if failed is not None:
-        err.print("[red]gate failed[/]: " + escape(failed.message))
-        err.print(f"\n[cyan]hint[/]: {escape(failed.hint or '')}")
+        err.print("[red]gate failed[/]: " + escape(as_flags(failed.message)))
+        err.print(f"\n[cyan]hint[/]: {escape(as_flags(failed.hint or ''))}")
         raise typer.Exit(1)
 
 
@@ -204,8 +288,8 @@ def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> Bu
     if runtime is None:
         if capability is not None:
             raise InputError(
-                "--compute-capability says for which GPU an engine is built",
-                hint="give --runtime tensorrt-rtx as well",
+                "--compute-capability has no effect without --runtime",
+                hint="add --runtime tensorrt-rtx",
             )
         return None
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -225,15 +309,17 @@ def _check_applies(
     for option, value in options.items():
         if value is not None and chosen != wanted:
             raise InputError(
-                f"{option} is for {wanted.upper()}, and this export is {chosen.upper()}",
-                hint=f"give --{wanted}, or leave {option} away",
+                f"{option} is for {wanted.upper()} only; this export is {chosen.upper()}",
+                hint=f"add --{wanted}, or remove {option}",
             )
 
 
 def _precision(fp16: bool, int8: bool, precision: str | None) -> PrecisionName:
     known: dict[str, PrecisionName] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     if precision is not None and precision not in known:
-        raise InputError(f"--precision {precision} is unknown", hint=f"one of {', '.join(known)}")
+        raise InputError(
+            f"invalid value for --precision: {precision}", hint=f"one of {', '.join(known)}"
+        )
     asked = {
         "--fp16": "fp16" if fp16 else None,
         "--int8": "int8" if int8 else None,

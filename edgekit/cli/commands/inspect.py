@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import OUTPUT
 
 if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt.inspection.audit import Audit
@@ -20,7 +21,12 @@ def command(
     engine: Path = typer.Argument(
         help="An .engine file, or a bundle for all of its engines.", show_default=False
     ),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Show layers, formats and precisions, and each layer's share of the time where this machine's
@@ -59,10 +65,10 @@ def describe_audit(audit: Audit) -> Iterator[str]:
             f"{audit.reformats} "
             f"{'reformats' if audit.of == 'engine' else 'Q, DQ and casts before fusion'}{time}"
         )
-    yield f"{audit.of}: {', '.join(parts) or 'it tells no layers'}"
+    yield f"{audit.of}: {', '.join(parts) or 'no layer information'}"
     if audit.of == "network":
         yield (
-            "these are the types that the builder was given; which kernels run can be asked only "
+            "these are the types that the builder was given; the kernels that run are known only "
             "where a GPU opens the engine"
         )
 

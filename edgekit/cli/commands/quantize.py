@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.console import LiveProgress, escape, out, print_advice, print_json
+from edgekit.cli.help import CALIBRATION, INPUT, OUTPUT, PRECISION
 from edgekit.cli.options import (
     check_calibrator,
     check_rounding,
@@ -21,30 +22,78 @@ from edgekit.errors import InputError
 def command(
     model: Path = typer.Argument(help="An FP32 .onnx of any producer.", show_default=False),
     out_file: Path = typer.Option(
-        ..., "--out", help="The INT8 .onnx to write.", show_default=False
+        ...,
+        "--out",
+        help="The INT8 .onnx to write.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
     ),
     calib: str | None = typer.Option(
         None,
         help="Folder of photos, or random[:seed]; the bundled photos by default.",
         show_default=False,
+        metavar="DIR",
+        rich_help_panel=CALIBRATION,
     ),
-    calib_images: int = typer.Option(512, min=8, help="How many calibration images at most."),
+    calib_images: int = typer.Option(
+        512,
+        min=8,
+        help="The most calibration photos to use.",
+        metavar="N",
+        rich_help_panel=CALIBRATION,
+    ),
     calibrator: str = typer.Option(
-        "auto", help="auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999."
+        "auto",
+        help="auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999.",
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
     ),
-    rounding: str = typer.Option("adaptive", help="Rounding of the weights, adaptive or nearest."),
+    rounding: str = typer.Option(
+        "adaptive",
+        help="Rounding of the weights, adaptive or nearest.",
+        metavar="NAME",
+        rich_help_panel=CALIBRATION,
+    ),
     size: str | None = typer.Option(
-        None, help="Input size in pixels where the graph leaves it open.", show_default=False
+        None,
+        help="Input size in pixels where the graph leaves it open.",
+        show_default=False,
+        metavar="SIZE",
+        rich_help_panel=INPUT,
     ),
     mean: str | None = typer.Option(
-        None, help="Preprocessing mean of pixels in 0..1, one a channel.", show_default=False
+        None,
+        help="Preprocessing mean of pixels in 0..1, one per channel.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
     std: str | None = typer.Option(
-        None, help="Preprocessing standard deviation, likewise.", show_default=False
+        None,
+        help="Preprocessing standard deviation, likewise.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
     ),
-    gate: str = typer.Option("", help="What the result has to meet: agreement=0.95,sqnr=20."),
-    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    gate: str = typer.Option(
+        "",
+        help="What the result has to meet: agreement=0.95,sqnr=20.",
+        metavar="GATE",
+        rich_help_panel=PRECISION,
+    ),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="Replace an existing file.",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
@@ -54,8 +103,8 @@ def command(
 
     if model.suffix.lower() != ".onnx":
         raise InputError(
-            f"{model} is no .onnx",
-            hint="`edgekit export NETWORK --int8` takes networks of the zoo and factories",
+            f"{model} is not an .onnx file",
+            hint="use `edgekit export NETWORK --int8` for networks of the zoo and factories",
         )
     result = edgekit.quantize(
         model,
@@ -77,20 +126,16 @@ def command(
         print_json(plain(result))
         return
     out.print(
-        f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights in FP32 in front of "
-        f"quantizers"
+        f"{escape(str(result.path))}  {result.megabytes:.2f} MB, weights stored in FP32 in "
+        f"front of quantizers"
     )
     sqnr, _, agreement = parity_cells(result.parity)
     out.print(
-        f"on {result.parity.images} photos from which nothing was taken: SQNR {sqnr} dB, top-1 "
+        f"on {result.parity.images} test photos: SQNR {sqnr} dB, top-1 "
         f"agreement {escape(agreement)}"
     )
     if result.caveat is not None:
         out.print(f"  {result.caveat}")
     for entry in result.kept:
         out.print(f"  float: {escape(entry.name)} – {escape(entry.reason)}")
-    for advice in result.advice:
-        err.print(
-            f"[yellow]![/] {escape(advice.message)}"
-            + (f" – {escape(advice.fix)}" if advice.fix else "")
-        )
+    print_advice(result.advice)

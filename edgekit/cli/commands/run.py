@@ -7,19 +7,34 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import ENGINE, OUTPUT
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     photos: list[Path] = typer.Argument(help="One photo or more.", show_default=False),
-    top: int = typer.Option(5, min=1, help="How many classes to name."),
-    runtime: str = typer.Option(
-        "onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."
+    top: int = typer.Option(
+        5,
+        min=1,
+        help="How many classes to name.",
+        metavar="N",
+        rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    runtime: str = typer.Option(
+        "onnxruntime",
+        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Classify photos with a bundle, through its own preprocessing."""
+    """Classify photos with a bundle and its own preprocessing."""
     from edgekit import Bundle
 
     results = Bundle.open(bundle).classify_all(photos, top=top, runtime=runtime)

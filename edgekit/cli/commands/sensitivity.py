@@ -7,20 +7,36 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import OUTPUT
 from edgekit.errors import BadBundle
 from edgekit.files import check_writable
 
 
 def command(
     bundle: Path = typer.Argument(help="An INT8 bundle's folder.", show_default=False),
-    top: int = typer.Option(20, min=1, help="How many layers to list."),
-    picture: Path | None = typer.Option(
-        None, help="Write a picture of all layers (.svg).", show_default=False
+    top: int = typer.Option(
+        20,
+        min=1,
+        help="How many layers to list.",
+        metavar="N",
+        rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(False, "--json", help="The table as json on stdout."),
+    picture: Path | None = typer.Option(
+        None,
+        help="Write a picture of all layers (.svg).",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The table as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Rank layers by what keeping each alone in float would gain."""
+    """Rank layers by the gain of keeping only that layer in float."""
     from edgekit.bundle import Bundle
 
     if picture is not None:
@@ -29,7 +45,7 @@ def command(
     table = opened.sensitivity()
     if table is None:
         raise BadBundle(
-            f"{bundle} holds no sensitivity table",
+            f"{bundle} has no sensitivity table",
             hint=f"it is {opened.manifest.precision}; `edgekit export --int8` measures one",
         )
     if picture is not None:
@@ -44,7 +60,7 @@ def command(
     base = table.all_int8
     out.print(
         f"all layers int8: {base.sqnr:.1f} dB, agreement {base.agreement:.1%}, on {table.images} "
-        f"images that choose",
+        f"selection photos",
         style="bold",
     )
     out.print(

@@ -7,14 +7,23 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
+from edgekit.cli.help import ENGINE, OUTPUT
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     runtime: str = typer.Option(
-        "onnxruntime", help="What computes; `edgekit doctor` lists the runtimes that are here."
+        "onnxruntime",
+        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
     ),
-    json: bool = typer.Option(False, "--json", help="The result as json on stdout."),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The result as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Check every file's hash, then parity again on the golden images."""
@@ -28,9 +37,9 @@ def command(
         for line in result.damage:
             out.print(f"[red]✗[/] {escape(line)}")
         if not result.damage:
-            out.print(f"[green]✓[/] {result.files} files are the ones that were exported")
+            out.print(f"[green]✓[/] {result.files} files are unchanged since the export")
         mark = "[red]✗[/]" if result.failures else "[green]✓[/]"
-        for form, p in (("", result.parity), (" in the form for CPUs", result.cpu_form)):
+        for form, p in (("", result.parity), (" in the CPU form", result.cpu_form)):
             if p is not None:
                 out.print(
                     f"{mark} {p.images} golden images in {result.runtime}{form}: max-abs "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgekit.cli.console import escape, out, print_json
+from edgekit.cli.help import OUTPUT, complete_network
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +32,15 @@ def command(
         help="`show`, with a NAME behind it, for the stages of one network.",
         show_default=False,
     ),
-    name: str | None = typer.Argument(None, help="A network.", show_default=False),
-    json: bool = typer.Option(False, "--json", help="The table as json on stdout."),
+    name: str | None = typer.Argument(
+        None, help="A network.", show_default=False, autocompletion=complete_network
+    ),
+    json: bool = typer.Option(
+        False,
+        "--json",
+        help="The table as json on stdout.",
+        rich_help_panel=OUTPUT,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """List the networks, or show one."""
@@ -43,9 +51,7 @@ def command(
         _show(name, json)
     else:
         asked = (
-            "zoo show: which network?"
-            if action == "show"
-            else f"zoo {action}: there is no such action"
+            "zoo show: no network given" if action == "show" else f"zoo: unknown action {action!r}"
         )
         raise InputError(asked, hint="`edgekit zoo`, or `edgekit zoo show mobilenetv2`")
 
@@ -157,7 +163,7 @@ def _stages(variant: Variant) -> list[StageRow]:
 
 def _provenance(row: dict[str, Any]) -> list[str]:
     if row["weights"] is None:
-        return ["weights: none with a published digest are known; --weights FILE takes yours"]
+        return ["weights: none published with a checksum; use --weights FILE"]
     lines = [f"weights: {row['weights']} ({row['licence']})"]
     if row["top1"] is not None:
         by = "as published with them" if row["dataset"] == IMAGENET else "measured by this project"

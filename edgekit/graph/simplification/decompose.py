@@ -61,7 +61,7 @@ def group_normalization(graph: ir.Graph, node: ir.Node) -> None:
     if scale is None or bias is None or not isinstance(channels, int) or x.shape is None:
         raise BadNetwork(
             f"{node.name} (GroupNormalization) has computed scales or no fixed number of channels",
-            hint="choose --opset 21",
+            hint="choose `opset` 21",
         )
     numbers = [
         t.numpy() if t.size == channels else np.repeat(t.numpy(), channels // groups)

@@ -70,7 +70,7 @@ def simplify(
     if not _same(result, probe, expected):
         raise BadNetwork(
             f"at opset {config.opset} the graph computes something else",
-            hint="choose another --opset",
+            hint="choose another `opset`",
         )
     return result, notes
 

@@ -97,14 +97,14 @@ class Library:
                 raise InputError(
                     f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for "
                     f"{wanted}",
-                    hint="leave --compute-capability away, or use --runtime tensorrt-rtx",
+                    hint="remove `compute_capability`, or use `runtime` tensorrt-rtx",
                 )
             return BuildTarget(f"sm{found.sm}", found.name)
         if wanted is None:
             if found is None:
                 raise InputError(
-                    "which GPU is the engine for?",
-                    hint=f"--compute-capability {', '.join(RTX_CAPABILITIES)}",
+                    "no GPU was given to build the engine for",
+                    hint=f"`compute_capability` {', '.join(RTX_CAPABILITIES)}",
                 )
             wanted = f"sm{found.sm}"
         sm = f"sm{_digits(wanted)}"
@@ -184,7 +184,7 @@ def _check_release(library: Library) -> None:
         raise EnvironmentLacks(
             f"{library.name} {library.version} is older than {'.'.join(map(str, OLDEST_BUILT))}, "
             f"the first that edgekit serves",
-            hint="update TensorRT or JetPack, or run the bundle with --runtime onnxruntime",
+            hint="update TensorRT or JetPack, or run the bundle with ONNX Runtime",
         )
     if wants_numpy_1(library.release, _numbers(NUMPY_VERSION)):
         raise EnvironmentLacks(

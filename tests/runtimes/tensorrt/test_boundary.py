@@ -231,5 +231,5 @@ def test_tensorrt_rtx_builds_each(small, tmp_path, io, types):
 
 
 def test_types_that_there_are_not():
-    with pytest.raises(InputError, match="--io bf16 is unknown"):
+    with pytest.raises(InputError, match="invalid value for `io`: bf16"):
         parse_io("bf16")

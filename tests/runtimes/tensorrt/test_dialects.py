@@ -355,9 +355,9 @@ def test_without_a_dla(double, model):
     with pytest.raises(EnvironmentLacks, match=r"tensorrt 10\.3\.0 finds no DLA here"):
         TENSORRT.plan(model(), BuildConfig(dla_core=0))
     double(STRONG_10, dla_cores=2)
-    with pytest.raises(InputError, match="--dla-core 2: this device has 2") as caught:
+    with pytest.raises(InputError, match="`dla_core` 2: this device has 2") as caught:
         TENSORRT.plan(model(), BuildConfig(dla_core=2))
-    assert caught.value.hint == "--dla-core 0 … 1"
+    assert caught.value.hint == "use `dla_core` 0 … 1"
     with pytest.raises(InputError, match="a DLA computes in FP16 and INT8 only"):
         TENSORRT.plan(model("fp32"), BuildConfig(dla_core=0))
     double(STRONG_10, dla_cores=2, shape=(-1, 3, 8, 8))

@@ -100,7 +100,7 @@ def test_tensorrt_rtx_builds_for_any_of_its_gpus(monkeypatch):
         assert (rtx.target(spelling).sm, rtx.target(spelling).is_here) == ("sm86", False)
     with pytest.raises(InputError, match="which GPU is the engine for") as caught:
         rtx.target(None)
-    assert caught.value.hint == f"--compute-capability {', '.join(RTX_CAPABILITIES)}"
+    assert caught.value.hint == f"`compute_capability` {', '.join(RTX_CAPABILITIES)}"
     for wanted in ("sm87", "sm90", "ampere", ""):
         with pytest.raises(InputError, match=f"TensorRT-RTX does not build for {wanted}") as caught:
             rtx.target(wanted)

@@ -125,7 +125,7 @@ def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Reade
     if not readers or any(layer.type != kinds.QUANTIZE for layer, _ in readers):
         raise InputError(
             "an INT8 input was asked for, and the graph does not read its whole image as INT8",
-            hint="--io fp16, or an INT8 bundle whose first layer is not kept in float",
+            hint="use `io` fp16, or an INT8 bundle whose first layer is not kept in float",
         )
     scale = readers[0][0].get_input(1).name
     for layer in _layers(network):
@@ -133,7 +133,7 @@ def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Reade
             layer.__class__ = library.trt.IConstantLayer
             return float(np.asarray(layer.weights, np.float32).reshape(-1)[0])  # type: ignore[attr-defined]
     raise InputError(
-        f"the step of the graph's INT8 input, {scale}, is not a constant", hint="--io fp16"
+        f"the step of the graph's INT8 input, {scale}, is not a constant", hint="use `io` fp16"
     )
 
 

@@ -63,7 +63,7 @@ def compile_network(
             raise BadNetwork(
                 f"{library.name} found no kernel for a layer of {name} within the workspace: "
                 f"{last_words(log)}",
-                hint="a larger --workspace, or none: TensorRT then takes what the GPU has",
+                hint="give a larger `workspace`, or none: TensorRT then takes what the GPU has",
             )
         if not _NO_MEMORY.search(said):
             raise BadNetwork(f"{library.name} built nothing from {name}: {last_words(log)}")
@@ -75,7 +75,7 @@ def compile_network(
     raise EnvironmentLacks(
         f"the GPU has too little memory to build {name}, even with a workspace of "
         f"{settings.get_memory_pool_limit(pool) // MB} MB: {last_words(log)}",
-        hint="end what else runs on the GPU, or build with a smaller --batch",
+        hint="end what else runs on the GPU, or build with a smaller `batch`",
     )
 
 

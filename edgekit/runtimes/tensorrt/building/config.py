@@ -61,21 +61,21 @@ def parse_io(text: str) -> Io:
     for io in IO:
         if text == io:
             return io
-    raise InputError(f"--io {text} is unknown", hint=f"one of {', '.join(IO)}")
+    raise InputError(f"invalid value for `io`: {text}", hint=f"one of {', '.join(IO)}")
 
 
 def _profile(part: str, text: str) -> Profile:
     numbers = part.strip().split(":")
     if len(numbers) not in (1, 3) or not all(number.isdecimal() for number in numbers):
         raise InputError(
-            f"--batch {text} is no batch",
-            hint="--batch 1, --batch 1,4,8 for a profile each, or --batch 1:4:8 for least, best, "
+            f"invalid value for `batch`: {text}",
+            hint="`batch` 1, `batch` 1,4,8 for a profile each, or `batch` 1:4:8 for least, best, "
             "most",
         )
     least, best, most = map(int, numbers if len(numbers) == 3 else numbers * 3)
     if not 1 <= least <= best <= most <= MOST:
         raise InputError(
-            f"--batch {text}: batches are 1 to {MOST}, and least ≤ best ≤ most",
-            hint="--batch 1:4:8",
+            f"`batch` {text}: batches are 1 to {MOST}, and least ≤ best ≤ most",
+            hint="`batch` 1:4:8",
         )
     return least, best, most

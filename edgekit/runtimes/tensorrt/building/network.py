@@ -69,15 +69,15 @@ def add_profiles(
         if -1 in shape[1:]:
             raise InputError(
                 f"{name}: input {tensor} has shape {shape}; only its batch may be dynamic",
-                hint="export it with a fixed --size",
+                hint="export it with a fixed `size`",
             )
     dynamic = {tensor: shape for tensor, shape in shapes.items() if shape[:1] == (-1,)}
     if not dynamic:
         return (_static(shapes, profiles, name),)
     if not profiles:
         raise InputError(
-            f"the batch of {name} is dynamic: which batches is the engine for?",
-            hint="--batch 1,4,8 builds for each of them, --batch 1:4:8 for the range with 4 as the "
+            f"the batch of {name} is dynamic, and no batches were given for the engine",
+            hint="`batch` 1,4,8 builds for each of them, `batch` 1:4:8 for the range with 4 as the "
             "best",
         )
     for least, best, most in profiles:
@@ -132,7 +132,7 @@ def _static(shapes: dict[str, tuple[int, ...]], profiles: Sequence[Profile], nam
     if profiles and tuple(profiles) != ((batch, batch, batch),):
         raise InputError(
             f"{name} was exported with a batch of {batch}, and an engine of it has no other",
-            hint="export it again with --batch dynamic",
+            hint="export it again with `batch` dynamic",
         )
     return batch, batch, batch
 
@@ -157,7 +157,7 @@ def _node(path: Path, index: int) -> str:
 
 def _hint(reason: str) -> str | None:
     if "opset" in reason.lower():
-        return "export it again with --opset 17, which every TensorRT from 8.6 on reads"
+        return "export it again with `opset` 17, which every TensorRT from 8.6 on reads"
     if "DequantizeLinear" in reason and "range_check" in reason:
         return (
             "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle "

@@ -74,7 +74,7 @@ def configure(
 def _set_level(settings: tensorrt.IBuilderConfig, level: int) -> None:
     if not 0 <= level <= 5:
         raise InputError(
-            f"--opt-level {level} is outside 0 … 5",
+            f"`opt_level` {level} is outside 0 … 5",
             hint="3 is TensorRT's own choice; 5 searches longest",
         )
     settings.builder_optimization_level = level
@@ -93,27 +93,27 @@ def _use_dla(
         raise EnvironmentLacks(
             f"{library.name} {library.version} finds no DLA here",
             hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin "
-            "again from 11.4.1; leave --dla-core away to build for the GPU",
+            "again from 11.4.1; remove `dla_core` to build for the GPU",
         )
     if not 0 <= core < cores:
         raise InputError(
-            f"--dla-core {core}: this device has {cores}", hint=f"--dla-core 0 … {cores - 1}"
+            f"`dla_core` {core}: this device has {cores}", hint=f"use `dla_core` 0 … {cores - 1}"
         )
     if precision == "fp32":
         raise InputError(
             "a DLA computes in FP16 and INT8 only",
-            hint="export with --fp16, or leave --dla-core away",
+            hint="export the network in FP16, or remove `dla_core`",
         )
     if precision == "int8" and library.release < FIRST_WITH_QDQ_ON_DLA:
         raise InputError(
             f"{library.name} {library.version} takes no graph with QuantizeLinear and "
             f"DequantizeLinear to a DLA: it wants INT8 by calibration there",
-            hint="export with --fp16 for the DLA, or leave --dla-core away to run INT8 on the GPU",
+            hint="export the network in FP16, or remove `dla_core` to run INT8 on the GPU",
         )
     if any(least != most for least, _, most in profiles):
         raise InputError(
             "a DLA takes one batch, and not a range of them",
-            hint="--batch 1 or --batch 1,4,8, each of which is a profile of its own",
+            hint="`batch` 1 or `batch` 1,4,8, each of which is a profile of its own",
         )
     settings.default_device_type = trt.DeviceType.DLA
     settings.DLA_core = core

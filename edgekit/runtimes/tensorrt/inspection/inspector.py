@@ -54,7 +54,7 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadNetwork(
             f"the inspector's answer cannot be read: {error}",
-            hint="build the engine again, or report this with --debug",
+            hint="build the engine again, or report this with the traceback",
         ) from error
 
 

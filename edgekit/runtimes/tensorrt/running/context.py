@@ -88,7 +88,7 @@ class BoundContext:
         if not self.context.execute_async_v3(int(self.stream)):
             raise BadNetwork(
                 "TensorRT did not start the inference",
-                hint="build the engine again; if it stays so, report this with --debug",
+                hint="build the engine again; if it stays so, report this with the traceback",
             )
 
     def _buffer(self, loaded: LoadedEngine, name: str, stack: ExitStack) -> Buffer:

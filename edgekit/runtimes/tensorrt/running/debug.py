@@ -69,7 +69,7 @@ class DebugSession:
             carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in told
         ]:
             raise BadNetwork(
-                f"the engine does not tell {missing[0]}", hint="report this with --debug"
+                f"the engine does not tell {missing[0]}", hint="report this with the traceback"
             )
         return {
             name: _value(told[carrier.tensor], carrier) for name, carrier in self.wanted.items()

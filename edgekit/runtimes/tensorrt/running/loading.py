@@ -100,7 +100,7 @@ class LoadedEngine:
             )
             raise InputError(
                 f"the engine takes batches of {batches}, and not {shape[0]}",
-                hint="edgekit build BUNDLE --batch … builds another",
+                hint="build another with `batch`: edgekit build BUNDLE",
             )
         return min(fitting, key=lambda i: abs(ranges[i][1][0] - shape[0]))
 
@@ -157,5 +157,5 @@ def _check_types(loaded: LoadedEngine, artifact: Artifact) -> None:
                     f"{artifact.path.name}: {mode.lower()} {spec.name} is to be {spec.dtype}, and "
                     f"the engine has "
                     f"{', '.join(f'{name} of {dtype}' for name, dtype in told.items())}",
-                    hint="edgekit build BUNDLE --force builds it again",
+                    hint="build it again with `force`: edgekit build BUNDLE",
                 )

@@ -1,0 +1,122 @@
+"""What the user reads: the rooms below the command line name parameters, and it names flags."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit import calib, errors, models
+from edgekit.advice import Advice
+from edgekit.cli.commands import zoo
+from edgekit.cli.console import as_flags, use_flags, with_flags
+from edgekit.errors import InputError
+
+from .conftest import EdgekitCall
+
+ROOMS = [Path(str(package.__file__)).resolve().parent for package in (errors, models, calib)]
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# Other tools' options, each in the words that it may stand in.
+ALLOWED = {
+    "pip install --force-reinstall",
+    "start it with --gpus all",
+    "start the container with --gpus all",
+    "--runtime nvidia",
+    "--system-site-packages",
+    "nvidia-smi --lock-gpu-clocks",
+}
+
+
+def _literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Strings of a file with their lines; the pieces of one f-string joined, docstrings left out,
+    and single words, which are arguments to another program.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    skipped = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            skipped |= {id(part) for part in node.values}
+            yield (
+                node.lineno,
+                "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "…"
+                    for part in node.values
+                ),
+            )
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in skipped
+        ):
+            yield node.lineno, node.value
+
+
+def _flags_in(text: str) -> list[str]:
+    if not re.search(r"\s", text):
+        return []
+    for allowed in ALLOWED:
+        text = text.replace(allowed, "")
+    return FLAG.findall(text)
+
+
+def test_no_room_below_the_command_line_names_a_flag() -> None:
+    files = [
+        path
+        for room in ROOMS
+        for path in room.rglob("*.py")
+        if "cli" not in path.relative_to(room).parts
+    ]
+    assert len(files) > 100
+    found = [
+        f"{path}:{line}: {' '.join(flags)} in {text!r}"
+        for path in files
+        for line, text in _literals(path)
+        if (flags := _flags_in(text))
+    ]
+    assert found == []
+
+
+def test_the_search_for_flags_finds_them(tmp_path: Path) -> None:
+    file = tmp_path / "room.py"
+    file.write_text('"""--doc"""\nx = "give --images a folder"\ny = f"{x} takes --calib {x}"\n')
+    assert [_flags_in(text) for _, text in _literals(file)] == [["--images"], ["--calib"]]
+    assert _flags_in("start it with --gpus all, and give --size") == ["--size"]
+
+
+def test_a_parameter_is_called_by_the_flag_of_the_verb_that_runs() -> None:
+    use_flags({"--calib-images", "--no-bench", "--calib"})
+    try:
+        text = (
+            "give `calib` photos, `calib_images` 64; `no_bench`, `size` and `edgekit doctor` stay"
+        )
+        assert as_flags(text) == (
+            "give --calib photos, --calib-images 64; --no-bench, `size` and `edgekit doctor` stay"
+        )
+        assert with_flags([Advice("`calib` is small", "more `calib`"), Advice("`x`")]) == (
+            Advice("--calib is small", "more --calib"),
+            Advice("`x`"),
+        )
+    finally:
+        use_flags(())
+    assert as_flags(text) == text
+
+
+def test_errors_and_hints_say_flags_of_their_own_verb_alone(
+    edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> list[object]:
+        raise InputError("`json` and `calib` differ", hint="remove `json`, or give `calib`")
+
+    assert edgekit("export", "lenet", "--gate", "speed=9").err.startswith("error: --gate: unknown")
+    monkeypatch.setattr(zoo, "_variants", fail)
+    assert edgekit("zoo").err == (
+        "error: --json and `calib` differ\n\nhint: remove --json, or give `calib`\n"
+    )
