@@ -19,6 +19,7 @@ from edgekit.version import __version__
 if TYPE_CHECKING:
     from edgekit.advice import Advice
     from edgekit.api.bundles import Bundle
+    from edgekit.api.comparing import evaluate, parity
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
@@ -40,15 +41,18 @@ if TYPE_CHECKING:
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
+    from edgekit.reports.parity import ParityReport
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
+    from edgekit.tasks.evaluate import Evaluation
     from edgekit.tasks.quantize import QuantizedFile
     from edgekit.tasks.verify import Verification
 
 _HOMES = {
     "edgekit.advice": ("Advice",),
     "edgekit.api.bundles": ("Bundle",),
+    "edgekit.api.comparing": ("evaluate", "parity"),
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
@@ -62,9 +66,11 @@ _HOMES = {
     "edgekit.progress": ("Progress",),
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
+    "edgekit.reports.parity": ("ParityReport",),
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
+    "edgekit.tasks.evaluate": ("Evaluation",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.verify": ("Verification",),
 }
@@ -84,6 +90,7 @@ __all__ = [
     "Classified",
     "EdgekitError",
     "EnvironmentLacks",
+    "Evaluation",
     "Export",
     "ExportFailed",
     "Fp16",
@@ -94,6 +101,7 @@ __all__ = [
     "InputError",
     "Int8",
     "Parity",
+    "ParityReport",
     "Progress",
     "QuantizedFile",
     "RandomImages",
@@ -104,7 +112,9 @@ __all__ = [
     "__version__",
     "bench",
     "blame",
+    "evaluate",
     "export",
+    "parity",
     "quantize",
 ]
 

@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from edgekit.calib import photos as bundled_photos
+from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Int8
+from edgekit.sources import NetworkRequest
 
 # A suite started in the background inherits signals that are ignored, and so would the processes
 # that tests interrupt.
@@ -38,4 +41,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for photo in bundled_photos()[:6]:
         shutil.copy(photo, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LeNet-5 with its weights in INT8: every file that a bundle can have."""
+    folder = tmp_path_factory.mktemp("lenet") / "bundle"
+    request = ExportRequest(NetworkRequest("lenet5"), Int8(rounding="nearest"), folder, bench=False)
+    assert export(request).failures == ()
     return folder

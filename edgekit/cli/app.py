@@ -21,8 +21,10 @@ from edgekit.cli.commands import (
     build,
     calib,
     doctor,
+    evaluate,
     export,
     inspect,
+    parity,
     quantize,
     run,
     sensitivity,
@@ -68,6 +70,8 @@ add(app, "verify", verify.command)
 add(app, "build", build.command)
 add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
+add(app, "parity", parity.command)
+add(app, "evaluate", evaluate.command)
 add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)

@@ -24,8 +24,11 @@ class LabelledImages:
     labels: tuple[int, ...]
 
     def names(self) -> list[str]:
-        """The paths below ``root``, as they are listed in a report."""
-        return [p.relative_to(self.root).as_posix() for p in self.paths]
+        """The paths as a report lists them: below ``root``, or whole where they lie elsewhere."""
+        return [
+            (p.relative_to(self.root) if p.is_relative_to(self.root) else p).as_posix()
+            for p in self.paths
+        ]
 
 
 def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> LabelledImages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +177,7 @@ def _run(
     rows: list[NDArray[np.float32]] = []
     first: list[NDArray[np.float32]] = []
     skipped: list[str] = []
-    with side.open(runtime) as session:
+    with TemporaryDirectory() as scratch, side.open(runtime, Path(scratch)) as session:
         for i, path in enumerate(photos.paths):
             try:
                 pixels = preprocess(open_image(path, channels=side.input.channels), side.input)

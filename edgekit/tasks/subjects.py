@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
 from edgekit.bundle.engines import open_engine
 from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
@@ -38,9 +39,12 @@ class Subject:
     graph: Path | None = None
     notes: tuple[str, ...] = ()
 
-    def open(self, runtime: str, batch: int = 1) -> Session:
+    def open(self, runtime: str, scratch: Path | None = None) -> Session:
         """A session: of a network in PyTorch, of an engine in the runtime that built it, of the
         others in the runtime of a name.
+
+        CPUs compute FP16 graphs in FP32, which hides what overflows. With a folder ``scratch``, an
+        FP16 graph is run there in a form that rounds every tensor to FP16.
 
         Raises:
             EnvironmentLacks: the runtime cannot run here.
@@ -50,8 +54,10 @@ class Subject:
         """
         if self.network is not None:
             return open_reference(self.network)
+        if scratch is not None and runtime == CPU and (rounded := self._rounded(scratch)):
+            return find(CPU).load(rounded, SessionOptions())
         if self.bundle is not None:
-            return open_session(self.bundle, runtime, SessionOptions(), batch=batch)
+            return open_session(self.bundle, runtime, SessionOptions())
         if self.engine is not None:
             return _open_engine(self.engine)
         from edgekit.graph.io import existing
@@ -65,6 +71,21 @@ class Subject:
                 hint=f"export it to a bundle; that can be run with {runtime}",
             )
         return chosen.load(existing(self.graph), SessionOptions())
+
+    def _rounded(self, scratch: Path) -> Artifact | None:
+        """The form of an FP16 graph that rounds every tensor; None of other graphs."""
+        if self.graph is None and (self.bundle is None or self.bundle.manifest.precision != "fp16"):
+            return None
+        from edgekit.graph.forms.fp16 import rounding_twin
+        from edgekit.graph.io import existing, load
+
+        graph = self.graph or (self.bundle.artifact.path if self.bundle else None)
+        assert graph is not None
+        if not any(
+            str(value.dtype) == "FLOAT16" for value in load(graph).graph.initializers.values()
+        ):
+            return None
+        return rounding_twin(existing(graph), scratch / f"{graph.stem}.twin.onnx")
 
 
 def open_subject(

@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.cli.app import execute
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.pipeline.precision import Fp16, Int8
+from edgekit.pipeline.precision import Fp16
 from edgekit.sources import NetworkRequest
 
 FACTORIES = Path(__file__).with_name("factories.py")
@@ -74,15 +74,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 def bundle(exported: Path, tmp_path: Path) -> Path:
     """A sound FP16 bundle of one's own."""
     return Path(shutil.copytree(exported, tmp_path / "bundle"))
-
-
-@pytest.fixture(scope="session")
-def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """LeNet-5 with its weights in INT8: every file that a bundle can have."""
-    folder = tmp_path_factory.mktemp("lenet") / "bundle"
-    request = ExportRequest(NetworkRequest("lenet5"), Int8(rounding="nearest"), folder, bench=False)
-    assert export(request).failures == ()
-    return folder
 
 
 @pytest.fixture

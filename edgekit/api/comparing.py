@@ -1,0 +1,110 @@
+"""Parity of any two sides, and accuracy on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.bundle.folder import Bundle
+from edgekit.comparison import Gate, GateChanges
+from edgekit.progress import Progress
+from edgekit.reports.parity import ParityReport
+from edgekit.tasks.evaluate import Evaluation, EvaluationRequest
+from edgekit.tasks.evaluate import evaluate as count
+from edgekit.tasks.parity import MAX_IMAGES, ParityRequest, find_parity
+
+
+def parity(
+    reference: Bundle | Path | str,
+    candidate: Bundle | Path | str,
+    *,
+    images: Path | str | None = None,
+    labels: Path | str | None = None,
+    count: int = MAX_IMAGES,
+    gate: Gate | GateChanges | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    runtime: str = "onnxruntime",
+    reference_runtime: str = "onnxruntime",
+    explain: bool = True,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Runs two sides on the same photos, each through its own preprocessing, and compares them.
+
+    Args:
+        reference: what is right: a bundle, an engine in a bundle, an ``.onnx`` file, or a network
+            as export takes it.
+        candidate: what is compared with it: the same.
+        images: a folder of photos; the bundled photos by default.
+        labels: labelled photos in their place: a folder for each class, or a CSV file.
+        count: how many photos to run at most, spread evenly over the folder.
+        gate: what the outputs have to meet; by default the gate of a bundle, else that of FP32.
+        mean: the preprocessing of an ``.onnx`` that does not say its own, one number a channel.
+        std: the same for the standard deviation.
+        runtime: runs the candidate where it is a bundle or an ``.onnx``.
+        reference_runtime: the same for the reference.
+        explain: whether to look for the layer that breaks parity.
+        progress: told of the steps as they run.
+
+    Returns:
+        The report; ``ok`` says whether the gate is met, ``broken_by`` what broke it.
+
+    Raises:
+        InputError: a side, the photos or their classes cannot be used.
+        EnvironmentLacks: a runtime cannot run here.
+    """
+    names = [str(x.path if isinstance(x, Bundle) else x) for x in (reference, candidate)]
+    request = ParityRequest(
+        names[0],
+        names[1],
+        None if images is None else Path(images),
+        None if labels is None else Path(labels),
+        count,
+        gate or GateChanges(),
+        None if mean is None else tuple(mean),
+        None if std is None else tuple(std),
+        runtime,
+        reference_runtime,
+        explain,
+    )
+    return find_parity(request, progress)
+
+
+def evaluate(
+    bundle: Bundle | Path | str,
+    data: Path | str,
+    *,
+    runtime: str = "onnxruntime",
+    reference: Bundle | Path | str | None = None,
+    answers: Path | str | None = None,
+    images: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Top-1 and top-5 of a bundle on labelled images, any number of them.
+
+    Args:
+        bundle: what to evaluate.
+        data: a folder with one subfolder for each class (ImageNet's WordNet ids, the class names
+            of the bundle, or class numbers), or a CSV file with the columns file and label.
+        runtime: what runs the bundle.
+        reference: another bundle, ``.onnx`` or network to compare with on the same images, by
+            McNemar's paired test.
+        answers: a file to write each answer to; a run that was stopped goes on from it.
+        images: how many images to take at most, spread evenly.
+        progress: told of the images as they are run.
+
+    Raises:
+        InputError: the data cannot be used, or ``answers`` belongs to another run.
+        BadBundle: the bundle is damaged.
+        EnvironmentLacks: the runtime cannot run here.
+    """
+    other = reference.path if isinstance(reference, Bundle) else reference
+    request = EvaluationRequest(
+        bundle.path if isinstance(bundle, Bundle) else Path(bundle),
+        Path(data),
+        runtime,
+        None if other is None else str(other),
+        None if answers is None else Path(answers),
+        images,
+    )
+    return count(request, progress)

@@ -1,0 +1,86 @@
+"""``edgekit evaluate``: top-1 and top-5 of a bundle on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import LiveProgress, err, escape, out, print_json
+from edgekit.cli.help import ENGINE, INPUT, OUTPUT
+
+LISTED = 5
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    data: Path = typer.Option(
+        ...,
+        help="A folder with one subfolder a class (class name, number or WordNet id), or a CSV "
+        "file with the columns file and label.",
+        show_default=False,
+        metavar="DATA",
+        rich_help_panel=INPUT,
+    ),
+    images: int | None = typer.Option(
+        None,
+        min=1,
+        help="How many images at most, spread evenly; all by default.",
+        show_default=False,
+        metavar="N",
+        rich_help_panel=INPUT,
+    ),
+    reference: str | None = typer.Option(
+        None,
+        help="Another bundle, .onnx or network to compare with on the same images.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=INPUT,
+    ),
+    runtime: str = typer.Option(
+        "onnxruntime",
+        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
+    answers: Path | None = typer.Option(
+        None,
+        help="Write each answer to this file; the same command again goes on from there.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False, "--json", help="The result as json on stdout.", rich_help_panel=OUTPUT
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Measure a bundle's accuracy on labelled images, with 95 % intervals."""
+    import edgekit
+
+    found = edgekit.evaluate(
+        bundle,
+        data,
+        runtime=runtime,
+        reference=reference,
+        answers=answers,
+        images=images,
+        progress=LiveProgress(quiet=json),
+    )
+    if json:
+        print_json(found.to_json())
+        return
+    from edgekit.reports.parity_terminal import accuracy_line, labelled_lines
+
+    out.print(f"{escape(found.bundle)} on {found.images} images of {escape(found.data)}")
+    if found.compared is None:
+        out.print(escape(accuracy_line(found.accuracy)))
+    else:
+        for line in labelled_lines(found.compared):
+            out.print(escape(line))
+    if found.resumed:
+        out.print(f"{found.resumed} of them had been answered before", style="dim")
+    for name, reason in list(found.skipped.items())[:LISTED]:
+        err.print(f"[yellow]![/] {escape(name)} is skipped: {escape(reason)}")
+    if len(found.skipped) > LISTED:
+        err.print(f"[yellow]![/] {len(found.skipped) - LISTED} more images are skipped")

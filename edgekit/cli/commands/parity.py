@@ -1,0 +1,118 @@
+"""``edgekit parity``: any two of bundle, engine, ONNX graph and network on the same photos."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
+from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
+from edgekit.cli.options import parse_gate, parse_numbers
+
+
+def command(
+    reference: str = typer.Argument(
+        help="What is right: a bundle, an engine in a bundle, an .onnx file, or a network.",
+        show_default=False,
+        autocompletion=complete_network,
+    ),
+    candidate: str = typer.Argument(
+        help="What is compared with it.", show_default=False, autocompletion=complete_network
+    ),
+    images: Path | None = typer.Option(
+        None,
+        help="Folder of photos; the bundled ones by default.",
+        show_default=False,
+        metavar="DIR",
+        rich_help_panel=INPUT,
+    ),
+    labels: Path | None = typer.Option(
+        None,
+        help="Labelled photos: a folder with one subfolder a class, or a CSV file (file,label).",
+        show_default=False,
+        metavar="DATA",
+        rich_help_panel=INPUT,
+    ),
+    count: int = typer.Option(
+        1024, min=1, help="How many photos at most.", metavar="N", rich_help_panel=INPUT
+    ),
+    mean: str | None = typer.Option(
+        None,
+        help="Preprocessing mean of an .onnx that does not say its own: 0.485,0.456,0.406.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
+    ),
+    std: str | None = typer.Option(
+        None,
+        help="Preprocessing standard deviation, likewise.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=INPUT,
+    ),
+    runtime: str = typer.Option(
+        "onnxruntime",
+        help="Runs the candidate, where it is a bundle or an .onnx file.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
+    reference_runtime: str = typer.Option(
+        "onnxruntime",
+        help="Runs the reference, likewise.",
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
+    gate: str = typer.Option(
+        "",
+        help="What the outputs have to meet, for example agreement=0.99,sqnr=40; by default the "
+        "gate of a bundle, else that of FP32.",
+        show_default=False,
+        metavar="GATE",
+        rich_help_panel=MEASUREMENT,
+    ),
+    no_explain: bool = typer.Option(
+        False,
+        "--no-explain",
+        help="Do not look for the layer that breaks parity.",
+        rich_help_panel=MEASUREMENT,
+    ),
+    json: bool = typer.Option(
+        False, "--json", help="The report as json on stdout.", rich_help_panel=OUTPUT
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Run two sides on the same photos, each with its own preprocessing, and compare them.
+
+    Exits with 1 where the gate is missed; the report says whether the input or a layer breaks
+    parity.
+    """
+    import edgekit
+
+    with redirect_stdout(sys.stderr):  # a user's factory may print
+        report = edgekit.parity(
+            reference,
+            candidate,
+            images=images,
+            labels=labels,
+            count=count,
+            gate=parse_gate(gate),
+            mean=parse_numbers("--mean", mean),
+            std=parse_numbers("--std", std),
+            runtime=runtime,
+            reference_runtime=reference_runtime,
+            explain=not no_explain,
+            progress=LiveProgress(quiet=json),
+        )
+    if json:
+        print_json(report.to_json())
+    else:
+        from edgekit.reports.parity_terminal import render
+
+        out.print(render(replace(report, advice=with_flags(report.advice))))
+    if not report.ok:
+        err.print("[red]gate failed[/]: " + escape(as_flags("; ".join(report.failures))))
+        raise typer.Exit(1)
