@@ -210,7 +210,7 @@ def test_image_folders_that_are_none(refused: Refused, tmp_path: Path) -> None:
     result = refused(*LENET, "--images", tmp_path / "none")
     assert result.code == 2
     assert (
-        "none does not exist\n       (step images failed after network)\n\nhint: --images takes a "
+        "none does not exist\n       (step images failed after network)\n\nhint: give a "
         "folder of photos" in result.err
     )
 

@@ -600,7 +600,7 @@ def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for"),
+        (("--runtime", "tensorrt-rtx"), 2, "no GPU was given to build the engine for"),
         (("--runtime", "tensorrt-rtx", "--compute-capability", "sm42"), 2, "sm42"),
         (("--runtime", "tensorrt"), 3, "tensorrt"),
         (("--runtime", "openvino"), 2, "invalid value for --runtime: openvino"),
