@@ -267,7 +267,7 @@ def test_batches_as_they_are_written(text, profiles):
 def test_batches_that_are_none(text):
     with pytest.raises(InputError, match="`batch`") as caught:
         parse_profiles(text)
-    assert "--batch" in (caught.value.hint or "")
+    assert "`batch` 1" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -290,7 +290,7 @@ def test_a_dynamic_batch_without_a_profile(double, model):
         InputError, match=r"the batch of model\.onnx is dynamic, and no batches were given"
     ) as caught:
         TENSORRT.plan(model(), BuildConfig())
-    assert "--batch 1,4,8" in (caught.value.hint or "")
+    assert "`batch` 1,4,8" in (caught.value.hint or "")
 
 
 def test_a_static_batch_has_no_profile_and_no_other_batch(double, model):
