@@ -455,7 +455,7 @@ def test_verify_builds_the_engine_it_proves(
             "one of torch, onnxruntime, onnxruntime-cuda",
         ),
         (("--runtime", "onnxruntime,,torch"), 2, "a name is empty", "--runtime torch,onnxruntime"),
-        (("--runtime", "onnxruntime, onnxruntime"), 2, "one is named twice", "noise floor"),
+        (("--runtime", "onnxruntime, onnxruntime"), 2, "a name is given twice", "noise floor"),
         (
             ("--runtime", "onnxruntime,onnxruntime-cuda"),
             3,

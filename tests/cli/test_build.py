@@ -205,8 +205,8 @@ def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
     result = edgekit("build", int8, *SM86)
     assert result.code == 0, result.err
     assert (
-        "layers compute in FP32, as the graph says, which has no form for strong typing: export it "
-        "again for one" in result.err
+        "layers compute in FP32, as the graph says, which has no strongly typed form: export it "
+        "again to get one" in result.err
     )
 
 
