@@ -68,7 +68,7 @@ def from_factory(request: NetworkRequest) -> Network:
         if request.mean
         else (
             f"the preprocessing of {path.name}:{function} is unknown: assuming mean {spec.mean} "
-            f"and std {spec.std} (`mean`, `std`)",
+            f"and std {spec.std}; set `mean` and `std` if they differ",
         )
     )
     return Network(

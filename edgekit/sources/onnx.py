@@ -22,7 +22,9 @@ def from_graph(request: NetworkRequest) -> Network:
     spec, classes, notes = input_of_graph(request)
     labels = imagenet_labels() if classes == 1000 else None
     if labels and request.labels is None:
-        notes.append(f"{path.name} has 1,000 classes: assuming ImageNet's names (`labels`)")
+        notes.append(
+            f"{path.name} has 1,000 classes: assuming ImageNet's names; set `labels` if they differ"
+        )
     weights = WeightsEntry(source="graph", trained=True, file=path.name, sha256=sha256_of(path))
     return Network(
         NetworkEntry(name=path.stem, origin="onnx"),
@@ -78,7 +80,7 @@ def input_of_graph(
     if request.mean is None or request.std is None:
         notes.append(
             f"the preprocessing of {path.name} is unknown: assuming mean {spec.mean} and std "
-            f"{spec.std} (`mean`, `std`)"
+            f"{spec.std}; set `mean` and `std` if they differ"
         )
     if found.scaled_by and request.mean is None:
         zeros, ones, last = (

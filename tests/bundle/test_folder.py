@@ -131,7 +131,7 @@ def test_golden_images_that_cannot_be_read(bundle: Path, spoil: Callable[[Path],
     ):
         Bundle.open(bundle).golden()
     relist(bundle)
-    with pytest.raises(BadBundle, match=r"golden\.npz is not what manifest\.json says: "):
+    with pytest.raises(BadBundle, match=r"golden\.npz does not match manifest\.json: "):
         Bundle.open(bundle).golden()
     (bundle / GOLDEN).unlink()
     with pytest.raises(BadBundle, match=r"is damaged: golden\.npz is missing"):

@@ -134,7 +134,7 @@ def test_force_never_deletes_a_users_file(final: Path, name: str) -> None:
     _write(final, "old")
     (final / name).parent.mkdir(exist_ok=True)
     (final / name).write_text("mine")
-    with pytest.raises(BadBundle, match="holds files that edgekit did not write") as caught:
+    with pytest.raises(BadBundle, match="contains files that edgekit did not write") as caught:
         Staging(final, force=True)
     assert name in caught.value.message
     assert (final / name).read_text() == "mine"
@@ -142,7 +142,7 @@ def test_force_never_deletes_a_users_file(final: Path, name: str) -> None:
 
 def test_a_file_that_appears_meanwhile_is_safe_too(final: Path) -> None:
     _write(final, "old")
-    with pytest.raises(BadBundle, match="holds files"), Staging(final, force=True) as staging:
+    with pytest.raises(BadBundle, match="contains files"), Staging(final, force=True) as staging:
         _fill(staging, "new")
         (final / "notes.txt").write_text("mine")
         staging.commit()
@@ -316,5 +316,5 @@ def test_the_folder_one_is_in_or_below(final: Path, monkeypatch: pytest.MonkeyPa
     (final / "below").mkdir(parents=True)
     monkeypatch.chdir(final / "below")
     for out in (Path(), Path(".."), final, Path("/")):
-        with pytest.raises(InputError, match="is the folder you are in"):
+        with pytest.raises(InputError, match="is the current folder"):
             Staging(out)

@@ -51,7 +51,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
         ("export", NET, "--compute-capability", "sm86"),
         "--compute-capability has no effect without --runtime",
     ),
-    (("export", NET, "--weights", "pretrained"), "a factory has no pretrained weights"),
+    (("export", NET, "--weights", "pretrained"), "edgekit has no pretrained weights for a factory"),
     (("export", "net.onnx", "--weights", "w.pth"), "--weights does not apply to an .onnx"),
     # what is empty
     (("export", NET, "--weights", ""), "--weights '' is empty"),
@@ -99,7 +99,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("export", "lenet", "--weights", "random:" + "9" * 5000), "invalid value for --weights"),
     (("export", NET, "--int8", "--calib", "random:" + "9" * 5000), "invalid value for --calib"),
     (("export", NET, "--gate", "sqnr=" + "9" * 5000), "is not a number"),
-    (("export", NET, "--mean", "9" * 5000), "these are no finite numbers"),
+    (("export", NET, "--mean", "9" * 5000), "numbers must be finite"),
     (("export", NET, "--batch", "99999999999999999999"), "invalid value for --batch"),
     (("export", NET, "--opset", "99999999999999999999"), "is not supported"),
     (("export", NET, "--int8", "--calib", "random:x"), "invalid value for --calib: random:x"),

@@ -105,7 +105,7 @@ def test_golden_images_of_something_else(
         edgekit,
         (VERIFY, BENCH, BLAME)[len(message) % 3],
         bundle,
-        f"golden.npz is not what manifest.json says: {message}",
+        f"golden.npz does not match manifest.json: {message}",
     )
 
 
@@ -114,23 +114,23 @@ ARCHIVES: list[tuple[bytes, str]] = [
     (b"", "it cannot be read: File is not a zip file"),
     (b"text, no archive", "it cannot be read: File is not a zip file"),
     (b"PK\x05\x06" + bytes(18), "it cannot be read: \"There is no item named 'inputs.npy'"),
-    (zipped(inputs=b""), "golden.npz is not what manifest.json says"),
-    (zipped(inputs=b"\x93NUMPY"), "golden.npz is not what manifest.json says"),
-    (zipped(inputs=b"\x93NUMPY\x09\x00" + bytes(100)), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=b""), "golden.npz does not match manifest.json"),
+    (zipped(inputs=b"\x93NUMPY"), "golden.npz does not match manifest.json"),
+    (zipped(inputs=b"\x93NUMPY\x09\x00" + bytes(100)), "golden.npz does not match manifest.json"),
     (
         zipped(inputs=b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535),
-        "golden.npz is not what manifest.json says",
+        "golden.npz does not match manifest.json",
     ),
     (zipped(inputs=npy_of(HUGE)), f"inputs are of shape {HUGE}"),
     (zipped(inputs=npy_of("(-16, 1, 28, 28)")), "inputs are of shape (-16, 1, 28, 28)"),
-    (zipped(inputs=npy_of("('a',)")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("('a',)")), "golden.npz does not match manifest.json"),
     (zipped(inputs=npy_of("(16, 1, 28, 28)", "|O")), "inputs are of type object"),
-    (zipped(inputs=npy_of("(16, 1, 28, 28)", "<f9")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)", "<f9")), "golden.npz does not match manifest.json"),
     (
         zipped(inputs=npy_of("(16, 1, 28, 28)", "nonsense")),
-        "golden.npz is not what manifest.json says",
+        "golden.npz does not match manifest.json",
     ),
-    (zipped(inputs=npy_of("(16, 1, 28, 28)")), "golden.npz is not what manifest.json says"),
+    (zipped(inputs=npy_of("(16, 1, 28, 28)")), "golden.npz does not match manifest.json"),
     (npy_of("(16, 1, 28, 28)"), "it cannot be read: File is not a zip file"),
     (b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.", "it cannot be read: File is not a zip file"),
 ]

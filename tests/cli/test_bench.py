@@ -209,7 +209,7 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(
     )
     assert report["end_to_end"]["reference"] == "onnxruntime fp16"
     assert report["left_out"] == {
-        "torch fp16": "factories is not from the zoo (factory), so PyTorch cannot rebuild it back"
+        "torch fp16": "factories is not from the zoo (factory), so PyTorch cannot rebuild it from the bundle"
     }
     alone = edgekit("bench", bundle, "--runtime", "torch", *QUICK)
     assert alone.code == 2
@@ -456,7 +456,7 @@ def test_verify_builds_the_engine_it_proves(
             "one of torch, onnxruntime, onnxruntime-cuda",
         ),
         (("--runtime", "onnxruntime,,torch"), 2, "a name is empty", "--runtime torch,onnxruntime"),
-        (("--runtime", "onnxruntime, onnxruntime"), 2, "one is named twice", "noise floor"),
+        (("--runtime", "onnxruntime, onnxruntime"), 2, "a name is given twice", "noise floor"),
         (
             ("--runtime", "onnxruntime,onnxruntime-cuda"),
             3,

@@ -186,7 +186,7 @@ def test_an_engine_that_takes_codes_says_of_which_step(edgekit, int8):
     again = edgekit("build", int8, *SM86, "--io", "int8")
     assert (
         f"the image input is int8: round(value / {step:.9g})" in again.out
-        and "there already" in again.out
+        and "existed already" in again.out
     )
     assert len([name for name in files(int8) if name.endswith(".engine")]) == 1
     engine = engines_of(int8)[0].artifact(Bundle.open(int8))
@@ -205,8 +205,8 @@ def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
     result = edgekit("build", int8, *SM86)
     assert result.code == 0, result.err
     assert (
-        "layers compute in FP32, as the graph says, which has no form for strong typing: export it "
-        "again for one" in result.err
+        "layers compute in FP32, as the graph says, which has no strongly typed form: export it "
+        "again to get one" in result.err
     )
 
 
@@ -600,7 +600,7 @@ def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for"),
+        (("--runtime", "tensorrt-rtx"), 2, "no GPU was given to build the engine for"),
         (("--runtime", "tensorrt-rtx", "--compute-capability", "sm42"), 2, "sm42"),
         (("--runtime", "tensorrt"), 3, "tensorrt"),
         (("--runtime", "openvino"), 2, "invalid value for --runtime: openvino"),

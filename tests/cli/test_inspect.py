@@ -180,7 +180,7 @@ def test_a_damaged_engine(edgekit, built, damage):
     result = edgekit("inspect", built)
     assert result.code == 2
     assert f"{built} is truncated or altered: it is not the file that was built" in result.err
-    assert "edgekit build BUNDLE --force" in result.err
+    assert "build it again with `force`: edgekit build BUNDLE" in result.err
 
 
 def test_what_is_no_engine(edgekit, built, bundle, tmp_path):

@@ -130,7 +130,7 @@ def test_photos_that_gave_ranges_do_not_judge(
     )
     assert (
         result.code == 2
-        and "none is left to judge by" in result.err
+        and "so no test photos are left" in result.err
         and not (tmp_path / "bundle").exists()
     )
     shutil.copy(

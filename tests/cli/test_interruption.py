@@ -87,7 +87,7 @@ def test_an_interrupted_replacement_keeps_the_bundle(
     start: Start, bundle: Path, edgekit: EdgekitCall
 ) -> None:
     process = start("--out", str(bundle), "--force")
-    _signal_at(process, "half", signal.SIGINT)
+    _signal_at(process, "fp16", signal.SIGINT)
     assert process.returncode == 130
     assert [p.name for p in bundle.parent.iterdir() if p.name != "build"] == ["bundle"]
     assert edgekit("verify", bundle).code == 0

@@ -130,7 +130,7 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(
         ),
         (
             lambda b: _edit(b, lambda m: m["files"].pop("model.onnx")),
-            "manifest.json lists no model.onnx",
+            "manifest.json does not list model.onnx",
             "export the network again",
         ),
         (

@@ -129,7 +129,7 @@ def test_a_graph_for_another_batch_says_which(file: Path) -> None:
         with pytest.raises(InputError, match=r"net\.onnx was exported for batch 4") as caught:
             prepare(file, file.with_name("prepared.onnx"), InputSpec(3, 32, 32), batch)
         assert caught.value.hint is not None
-        assert caught.value.hint.startswith("--batch 4")
+        assert caught.value.hint.startswith("use `batch` 4")
     assert (
         prepare(file, file.with_name("prepared.onnx"), InputSpec(3, 32, 32), 4).inputs[0].shape[0]
         == 4
@@ -535,19 +535,19 @@ def test_a_graph_cut_anywhere_is_refused(file: Path) -> None:
             _shaped(),
             ("--size", "64"),
             "net.onnx takes 32 × 32 pixels, not 64 × 64",
-            "remove `size`",
+            "remove --size",
         ),
         (
             _shaped(shape=("N", 3, "h", "w")),
             (),
             "net.onnx does not fix its image size",
-            "give it, for example `size` 224",
+            "give it, for example --size 224",
         ),
         (
             _shaped(),
             ("--mean", "0.5"),
             "3 channels need as many means and stds, not 1 and 3",
-            "`mean` and `std` take one number per channel",
+            "--mean and --std take one number per channel",
         ),
         (
             _shaped(shape=(4, 3, 32, 32), output=(4, 8)),

@@ -110,7 +110,7 @@ def test_the_modules_own_error_is_named_in_one_line(tmp_path):
 def test_a_module_that_fixes_its_batch_is_not_passed_off_as_dynamic(tmp_path):
     with pytest.raises(BadNetwork, match="fixes the batch") as caught:
         trace(FixedBatch(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2), None))
-    assert caught.value.hint == "try --batch 1, or take the batch from the input's shape"
+    assert caught.value.hint == "try `batch` 1, or take the batch from the input's shape"
     assert trace(FixedBatch(), tmp_path / "traced.onnx", TraceConfig((3, 2, 2), 2)).inputs[
         0
     ].shape == (2, 3, 2, 2)

@@ -166,7 +166,7 @@ def test_a_graph_of_which_nodes_would_run_on_the_cpu_is_refused(
         EnvironmentLacks, match=r"does not take every node of linear\.onnx"
     ) as caught:
         runtime.load(linear, SessionOptions())
-    assert "--runtime onnxruntime" in (caught.value.hint or "")
+    assert "`runtime` onnxruntime" in (caught.value.hint or "")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")

@@ -112,7 +112,7 @@ def test_a_factory(write: Write) -> None:
     )
     assert network.input.shape(1) == (1, 3, 32, 48)
     assert network.labels is None
-    assert network.notes[0].startswith("preprocessing of mynet.py:build is not known")
+    assert network.notes[0].startswith("the preprocessing of mynet.py:build is unknown")
 
 
 def test_a_factory_may_import_what_lies_beside_it_when_it_likes(write: Write) -> None:
@@ -197,7 +197,7 @@ FACTORY_ERRORS: list[tuple[str, type[EdgekitError], str, str | None]] = [
         "two_outputs",
         BadNetwork,
         "two_outputs returns a tuple, not one tensor of logits",
-        "return the logits alone",
+        "in evaluation mode, return only the logits",
     ),
     (
         "feature_map",
@@ -268,7 +268,7 @@ def test_factories_that_are_not_said_well(write: Write, tmp_path: Path) -> None:
         open_network(NetworkRequest(f"{file}:"))
     with pytest.raises(BadNetwork, match=r"none\.py: no such file"):
         open_network(NetworkRequest(f"{tmp_path / 'none.py'}:build"))
-    with pytest.raises(InputError, match="no pretrained weights that edgekit knows"):
+    with pytest.raises(InputError, match="edgekit has no pretrained weights"):
         open_network(NetworkRequest(f"{file}:build", "pretrained"))
     with pytest.raises(InputError, match="3 channels need as many means"):
         open_network(NetworkRequest(f"{file}:build", size=(32, 32), mean=(0.5,)))

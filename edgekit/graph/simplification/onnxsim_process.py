@@ -56,7 +56,7 @@ def simplify(source: Path, target: Path) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise Failed(f"did not end within {seconds:g} s") from error
+        raise Failed(f"did not finish within {seconds:g} s") from error
     if done.returncode < 0:
         raise Failed(f"was ended by {_signal(-done.returncode)}")
     if done.returncode or not target.is_file():

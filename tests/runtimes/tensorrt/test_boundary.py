@@ -175,7 +175,7 @@ def test_an_engine_of_other_types_than_its_record_says(monkeypatch, tmp_path, ty
             Artifact(tmp_path / "plan.engine", "engine", "fp16", inputs, outputs, "0" * 64),
             SessionOptions(),
         )
-    assert "--force" in (caught.value.hint or "")
+    assert "build it again with `force`" in (caught.value.hint or "")
 
 
 def test_an_engine_for_a_dla_is_opened_on_its_core(monkeypatch, tmp_path):

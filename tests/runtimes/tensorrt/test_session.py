@@ -190,7 +190,7 @@ def test_a_batch_that_no_profile_takes(opened):
         InputError, match="the engine takes batches of 1, 2 to 8, 4, and not 9"
     ) as caught:
         session.run({"x": np.zeros((9, 4), np.float32)})
-    assert "--batch" in (caught.value.hint or "")
+    assert "`batch`" in (caught.value.hint or "")
 
 
 def test_images_are_grouped_as_the_smallest_profile_takes_them(opened):
