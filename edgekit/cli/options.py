@@ -67,7 +67,9 @@ def parse_batch(text: str) -> int | None:
     if text == "dynamic":
         return None
     if not is_whole(text) or not 1 <= int(text) <= 1024:
-        raise InputError(f"--batch {text} is no batch", hint="--batch 1 … 1024, or --batch dynamic")
+        raise InputError(
+            f"--batch {text} is not a batch", hint="--batch 1 … 1024, or --batch dynamic"
+        )
     return int(text)
 
 

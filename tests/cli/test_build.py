@@ -211,7 +211,7 @@ def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
 def test_a_dynamic_batch(edgekit, dynamic):
     result = edgekit("build", dynamic, *SM86)
     assert result.code == 2
-    assert "the batch of model.onnx is dynamic: which batches is the engine for?" in result.err
+    assert "the batch of model.onnx is dynamic: give the batches of the engine" in result.err
     told = json.loads(edgekit("build", dynamic, *SM86, "--batch", "1,2:4:8", "--json").out)
     assert told["profiles"] == [[1, 1, 1], [2, 4, 8]]
     engine = open_engine(Path(told["engine"]))
@@ -237,8 +237,8 @@ def test_a_dynamic_batch(edgekit, dynamic):
         (
             ("--runtime", "tensorrt-rtx"),
             2,
-            "which GPU is the engine for?",
-            "--compute-capability sm75",
+            "there is no GPU here: give the GPU of the engine",
+            "use --compute-capability with one of sm75",
         ),
         (
             ("--compute-capability", "sm90"),
@@ -252,10 +252,10 @@ def test_a_dynamic_batch(edgekit, dynamic):
             "model.onnx was exported with a batch of 1",
             "--batch dynamic",
         ),
-        ((*SM86, "--batch", "many"), 2, "--batch many is no batch", "--batch 1,4,8"),
+        ((*SM86, "--batch", "many"), 2, "--batch many is not a batch", "--batch 1,4,8"),
         ((*SM86, "--opt-level", "6"), 2, "invalid value for '--opt-level'", "edgekit build --help"),
-        ((*SM86, "--workspace", "1"), 2, "within the workspace", "a larger --workspace"),
-        ((*SM86, "--dla-core", "0"), 3, "finds no DLA here", "leave --dla-core away"),
+        ((*SM86, "--workspace", "1"), 2, "within the workspace", "use a larger --workspace"),
+        ((*SM86, "--dla-core", "0"), 3, "finds no DLA here", "remove --dla-core"),
     ],
 )
 def test_what_cannot_be_built_leaves_the_bundle_as_it_was(
@@ -432,7 +432,7 @@ def test_an_engine_that_does_not_run_in_fp16_is_not_kept(edgekit, bundle, on_gpu
     on_gpu(bundle, layers=[*HALF_LAYERS, *WIDE_LAYERS])
     result = edgekit("build", bundle)
     assert result.code == 1
-    assert "1 layers compute in FP32 that were not to: features.2/Conv" in result.err
+    assert "1 layers compute in FP32 but should not: features.2/Conv" in result.err
     assert not (bundle / "engines").exists()
 
 
@@ -591,7 +591,7 @@ def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (("--runtime", "tensorrt-rtx"), 2, "which GPU is the engine for"),
+        (("--runtime", "tensorrt-rtx"), 2, "there is no GPU here: give the GPU of the engine"),
         (("--runtime", "tensorrt-rtx", "--compute-capability", "sm42"), 2, "sm42"),
         (("--runtime", "tensorrt"), 3, "tensorrt"),
         (("--runtime", "openvino"), 2, "openvino is unknown"),

@@ -68,9 +68,9 @@ def test_version(edgekit: EdgekitCall) -> None:
         (("export", "lenet", "--size", "32x32x3"), "--size 32x32x3 is no size", "--size 224"),
         (("export", "lenet", "--size", "4"), "--size 4 is outside 8 … 4096 pixels", "--size 224"),
         (("export", "lenet", "--size", "224x9999"), "--size 224x9999 is outside", "--size 224"),
-        (("export", "lenet", "--batch", "0"), "--batch 0 is no batch", "--batch dynamic"),
-        (("export", "lenet", "--batch", "-1"), "--batch -1 is no batch", "--batch dynamic"),
-        (("export", "lenet", "--batch", "²"), "--batch ² is no batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "0"), "--batch 0 is not a batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "-1"), "--batch -1 is not a batch", "--batch dynamic"),
+        (("export", "lenet", "--batch", "²"), "--batch ² is not a batch", "--batch dynamic"),
         (
             ("export", "lenet", "--mean", "grey"),
             "--mean grey: these are no numbers",

@@ -205,14 +205,14 @@ def test_int8_is_what_reads_dequantized_tensors(mixed, capability):
     assert found["x/QuantizeLinear"][1] == found["w/DequantizeLinear"][1] == "reformat"
     assert audit(
         plan.network, "int8", ("float/Conv",), quantized(plan.network), of="network", excuse=None
-    ).failures == ("1 layers compute in FP32 that were not to: int8/Relu",)
+    ).failures == ("1 layers compute in FP32 but should not: int8/Relu",)
 
 
 @needs_rtx
 def test_a_dynamic_batch_needs_a_profile(tmp_path):
     dynamic = halved(Everything(), 32, tmp_path, batch=None).artifact
     with pytest.raises(
-        InputError, match=r"the batch of half\.onnx is dynamic: which batches is the engine for\?"
+        InputError, match=r"the batch of half\.onnx is dynamic: give the batches of the engine"
     ):
         TENSORRT_RTX.plan(dynamic, BuildConfig("sm86"))
 

@@ -1,5 +1,5 @@
-"""The builder's settings, as the user's options and the graph's precision ask for them, in the
-words of the library that is there.
+"""Sets the builder config from the user's options and the graph's precision, for the installed
+version of the library.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def configure(
     config: BuildConfig,
     precision: PrecisionName,
 ) -> None:
-    """Sets everything but profiles and the timing cache.
+    """Sets all options except the profiles and the timing cache.
 
     Raises:
-        InputError: an option that this version does not know, or a DLA core that the device has
-            not.
+        InputError: an option is out of range or not supported by this version, or the device does
+            not have this DLA core.
         EnvironmentLacks: the device or this version has no DLA.
     """
     trt = library.trt
@@ -47,14 +47,14 @@ def configure(
         flags: Any = trt.BuilderFlag
         settings.set_flag(
             flags.REQUIRE_USER_ALLOCATION
-        )  # what allocates while it runs cannot be captured as a CUDA graph
+        )  # an engine that allocates memory while it runs cannot be captured as a CUDA graph
     settings.profiling_verbosity = (
         trt.ProfilingVerbosity.DETAILED
-    )  # else the inspector tells only names
+    )  # else the inspector reports only names
     if precision == "fp32":
         settings.clear_flag(
             trt.BuilderFlag.TF32
-        )  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of
+        )  # TF32 keeps only 10 bits of the fraction, and parity is checked against true FP32
     if library.dialect == "weak":
         for name in _WEAK_FLAGS[precision]:
             settings.set_flag(getattr(trt.BuilderFlag, name))
@@ -64,8 +64,8 @@ def configure(
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace * MB)
     if config.dla_core is not None:
         _use_dla(library, builder, settings, config.dla_core, config.profiles, precision)
-    # Before TensorRT 10 a profile serves one context at a time; several streams need several
-    # contexts.
+    # Before TensorRT 10 a profile can be used by one context at a time; several streams need
+    # several contexts.
     sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
     if library.dialect == "weak" and sharing is not None:
         settings.set_preview_feature(sharing, True)
@@ -75,7 +75,7 @@ def _set_level(settings: tensorrt.IBuilderConfig, level: int) -> None:
     if not 0 <= level <= 5:
         raise InputError(
             f"--opt-level {level} is outside 0 … 5",
-            hint="3 is TensorRT's own choice; 5 searches longest",
+            hint="TensorRT's default is 3; 5 searches longest",
         )
     settings.builder_optimization_level = level
 
@@ -92,8 +92,8 @@ def _use_dla(
     if cores == 0:
         raise EnvironmentLacks(
             f"{library.name} {library.version} finds no DLA here",
-            hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin "
-            "again from 11.4.1; leave --dla-core away to build for the GPU",
+            hint="Xavier and Orin have one; TensorRT supports it up to 10.7, and on AGX Orin "
+            "again from 11.4.1; remove --dla-core to build for the GPU",
         )
     if not 0 <= core < cores:
         raise InputError(
@@ -102,18 +102,18 @@ def _use_dla(
     if precision == "fp32":
         raise InputError(
             "a DLA computes in FP16 and INT8 only",
-            hint="export with --fp16, or leave --dla-core away",
+            hint="export with --fp16, or remove --dla-core",
         )
     if precision == "int8" and library.release < FIRST_WITH_QDQ_ON_DLA:
         raise InputError(
-            f"{library.name} {library.version} takes no graph with QuantizeLinear and "
-            f"DequantizeLinear to a DLA: it wants INT8 by calibration there",
-            hint="export with --fp16 for the DLA, or leave --dla-core away to run INT8 on the GPU",
+            f"{library.name} {library.version} cannot run QuantizeLinear and DequantizeLinear on "
+            f"a DLA: it supports only INT8 by its own calibration there",
+            hint="export with --fp16 for the DLA, or remove --dla-core to run INT8 on the GPU",
         )
     if any(least != most for least, _, most in profiles):
         raise InputError(
-            "a DLA takes one batch, and not a range of them",
-            hint="--batch 1 or --batch 1,4,8, each of which is a profile of its own",
+            "a DLA needs a fixed batch, not a range of batches",
+            hint="use --batch 1, or --batch 1,4,8 for one profile each",
         )
     settings.default_device_type = trt.DeviceType.DLA
     settings.DLA_core = core
