@@ -490,7 +490,7 @@ def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, in
             "name": "head/Gemm",
             "op_type": "",
             "precision": "float",
-            "reason": "int8 kernels want 16",
+            "reason": "int8 kernels need 16",
         },
     ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))
