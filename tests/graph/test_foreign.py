@@ -453,7 +453,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"input image of net\.onnx is not an image: its shape is .*, not \(batch, channels, height, "
         r"width\)",
     ),
-    "volume": (_shaped(shape=("N", 3, 8, 32, 32)), r"input image of net\.onnx is no image"),
+    "volume": (_shaped(shape=("N", 3, 8, 32, 32)), r"input image of net\.onnx is not an image"),
     "no shape": (_no_shape, r"net\.onnx is malformed"),
     "four channels": (
         _shaped(shape=("N", 4, 32, 32)),

@@ -140,7 +140,7 @@ def test_a_step_that_breaks_the_graph_is_left_out(network, images, tmp_path, mon
 
     monkeypatch.setattr(simplify, "_onnxsim", broken)
     result, notes = simplify.simplify(network, tmp_path / "simple.onnx", SimplifyConfig(), images)
-    assert len(notes) == 1 and notes[0].startswith("onnxsim would have changed")
+    assert len(notes) == 1 and notes[0].startswith("onnxsim would change")
     np.testing.assert_allclose(run(result, images), run(network, images), atol=1e-5)
 
 
@@ -203,7 +203,7 @@ def test_the_input_is_not_touched(network, images, tmp_path):
 
 
 def test_a_graph_whose_outputs_are_not_finite_is_refused(make, op, noise, tmp_path):
-    with pytest.raises(BadNetwork, match="computes something else"):
+    with pytest.raises(BadNetwork, match="computes different outputs"):
         simplify.simplify(
             make(op("Log", "x", "y")), tmp_path / "simple.onnx", SimplifyConfig(), noise(1, 3, 8, 8)
         )
