@@ -1,4 +1,4 @@
-"""The zoo: image classifiers in plain PyTorch, one file a family.
+"""The zoo: image classifiers in plain PyTorch, one file per family.
 
 Importing this package does not import torch; creating a model does, and imports only that model's
 family.

@@ -8,9 +8,9 @@ Networks", NeurIPS
 arXiv:1404.5997: one tower, no
           normalisation, fewer channels. Layer sizes and state-dict keys are torchvision's.
 
-The 2012 paper says 224 pixels, and its layer sizes follow from 227: here as in torchvision the
-first layer pads 224 by 2. Both start from PyTorch's default initialisation, as torchvision's does;
-the paper has N(0, 0.01²) and some biases 1.
+The 2012 paper says 224 pixels, but its layer sizes need 227. Here, as in torchvision, the first
+layer pads 224 by 2. Both layouts use PyTorch's default initialisation, as torchvision does; the
+paper uses N(0, 0.01²) and sets some biases to 1.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .lrn import LocalResponseNorm
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with ReLU, then local response normalisation and overlapping 3×3 max pooling
-    where asked for.
+    """A convolution with ReLU, optionally followed by local response normalisation and overlapping
+    3×3 max pooling.
     """
 
     channels: int
@@ -63,7 +63,7 @@ class AlexNet(nn.Module):
     pooled to the classifier's 6×6); output ``(N, num_classes)`` logits.
 
     Raises:
-        ValueError: no such layout.
+        ValueError: the layout is unknown.
     """
 
     classifier_key = "classifier.6"
@@ -93,8 +93,8 @@ class AlexNet(nn.Module):
                 nn.ReLU(inplace=True),
             ]
             if layer.normalize:
-                # The paper's α = 1e-4 multiplies the sum over the window; PyTorch's, and ONNX's,
-                # the mean.
+                # The paper's α = 1e-4 multiplies the sum over the window; in PyTorch and ONNX it
+                # multiplies the mean.
                 features.append(LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0))
             if layer.pool:
                 features.append(nn.MaxPool2d(3, 2))

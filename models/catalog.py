@@ -1,8 +1,8 @@
 """The table of every registered variant, readable without torch.
 
-One row a variant: what it is called, which class builds it with which arguments, and facts that a
-test recomputes (parameters, MACs) or that a paper or checkpoint states (input transform). The
-pretrained files are in ``weights.py``.
+One row per variant: its name, its class and arguments, and facts that a test recomputes
+(parameters, MACs) or that a paper or checkpoint states (input transform). The pretrained files are
+in ``weights.py``.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Scaling:
 
 
 def compound_scaling(phi: float) -> Scaling:
-    """Equation 3: what 2^φ times the computation of B0 is best spent on.
+    """Equation 3: the scaling for 2^φ times the computation of B0.
 
     The authors rounded the published networks by hand: b0 … b7 are within 10 % of φ = 0, 0.5, 1, 2,
     3.5, 4.5, 5.5, 6.5.

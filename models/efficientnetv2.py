@@ -138,7 +138,7 @@ class EfficientNetV2(nn.Module):
     num_classes)`` logits.
 
     Raises:
-        ValueError: ``size`` is none of the three.
+        ValueError: ``size`` is not one of the three.
     """
 
     classifier_key = "classifier.1"
@@ -200,7 +200,7 @@ class EfficientNetV2(nn.Module):
 def _base_block(
     in_channels: int, out_channels: int, stage: Stage, *, stride: int, drop: float
 ) -> Residual:
-    """The same two blocks under timm's names, padded ``SAME``."""
+    """The same two blocks with timm's names and ``SAME`` padding."""
     hidden = in_channels * stage.expand_ratio
     if stage.fused and stage.expand_ratio == 1:
         layers = [
@@ -252,8 +252,8 @@ class EfficientNetV2Base(nn.Module):
         stochastic_depth: float = 0.2,
     ) -> None:
         super().__init__()
-        # To the nearest multiple of 8, without the usual guard against losing a tenth: b1 … b3 were
-        # trained so.
+        # Rounded to the nearest multiple of 8, even if more than 10 % is lost: b1 … b3 were trained
+        # with these widths.
         scaled = partial(make_divisible, round_limit=0.0)
         channels, index = scaled(BASE_STEM_CHANNELS * width), 0
         self.conv_stem = Conv2dSame(in_channels, channels, 3, 2, bias=False)

@@ -1,7 +1,7 @@
-"""Feature maps for transfer learning, and the stage table: what each part of a network costs.
+"""Feature maps for transfer learning, and the stage table with the cost of each part of a network.
 
-Shapes are found by running the network on the meta device, which computes nothing and leaves
-weights and statistics alone.
+Shapes come from a run on the meta device, which computes nothing and does not change weights or
+statistics.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class StageRow:
     """A part of the network, for one image.
 
-    ``shape`` is that of the output: ``(C, H, W)``, or ``(features,)`` behind the pooling; ``macs``
-    are multiply-accumulates.
+    ``shape`` is the output shape: ``(C, H, W)``, or ``(features,)`` after the pooling. ``macs`` are
+    multiply-accumulates.
     """
 
     name: str
@@ -49,8 +49,8 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        # Where an image grows by 1024 pixels, a map of stride s grows by 1024 / s: exact, however
-        # the borders are padded.
+        # If an image grows by 1024 pixels, a map of stride s grows by exactly 1024 / s, for any
+        # padding.
         small, large = (_trunk_shapes(model, size) for size in (512, 512 + 1024))
         strides = [1024 // (b[1] - a[1]) for a, b in zip(small, large, strict=True)]
         last = [
@@ -75,8 +75,8 @@ def stage_table(model: nn.Module, size: int) -> list[StageRow]:
     """One row for each part of ``model.trunk()``, then one for each convolution and linear layer of
     the head, in the order they run.
 
-    Counts cover one image of ``size`` × ``size`` pixels in evaluation mode; what runs in training
-    only has no row.
+    Counts are for one image of ``size`` × ``size`` pixels in evaluation mode. Modules that run only
+    in training have no row.
 
     Raises:
         TypeError: the network has no ``trunk()``.
@@ -169,7 +169,7 @@ def _on_meta(model: nn.Module) -> nn.Module:
     shadow = copy.deepcopy(model, tensors).eval()
     for module in shadow.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # It keeps the shape, and on the meta device it would take most of the time.
+            # It keeps the shape, but would take most of the time on the meta device.
             module.forward = _identity  # type: ignore[method-assign]
     return shadow
 

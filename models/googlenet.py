@@ -1,8 +1,8 @@
-"""GoogLeNet: Inception blocks.
+"""GoogLeNet, a network of Inception blocks.
 
 Paper: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv:1409.4842. State-dict keys
 are torchvision's. Its checkpoint was ported from TensorFlow and differs from the paper in four
-things:
+ways:
 
 - batch norm after every convolution, and no local response normalisation (Figure 3), as Ioffe &
 Szegedy, arXiv:1502.03167, advise;
@@ -13,9 +13,8 @@ Szegedy, arXiv:1502.03167, advise;
 has 5×5 windows of stride 3;
 - its inputs are in -1..1.
 
-The paper is right about itself, and a checkpoint runs only in the network that it was trained in:
-``batch_norm``, ``paper_kernels`` and ``transform_input`` choose. Dropout is the checkpoint's 20 %
-(the paper has 40 %).
+``batch_norm``, ``paper_kernels`` and ``transform_input`` choose between the paper's network and the
+checkpoint's network. Dropout is the checkpoint's 20 % (the paper has 40 %).
 """
 
 from __future__ import annotations
@@ -150,8 +149,8 @@ class Auxiliary(nn.Module):
 
 
 class InputTransform(nn.Module):
-    """From ImageNet's mean and deviation, which every other checkpoint takes, to the -1..1 that
-    this one was trained on.
+    """Converts from ImageNet normalisation, as for all other checkpoints, to the range -1..1 of
+    this checkpoint.
     """
 
     scale: Tensor
@@ -186,7 +185,7 @@ class GoogLeNet(nn.Module):
             torchvision's checkpoint needs it.
 
     Raises:
-        ValueError: ``transform_input`` on images that have not three channels.
+        ValueError: ``transform_input`` is set and the images do not have three channels.
     """
 
     classifier_key = "fc"

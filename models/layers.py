@@ -160,8 +160,8 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Interleaves the channels of ``groups`` groups: ``(N, g·n, H, W)`` seen as ``(N, g, n, H,
     W)``, g and n swapped.
 
-    Only the batch is left to be inferred, so that an exported graph has constant shapes and a
-    dynamic batch. Source: Zhang et al., "ShuffleNet", CVPR 2018, arXiv:1707.01083, Section 3.1.
+    Only the batch is inferred, so that an exported graph has constant shapes and a dynamic batch.
+    Source: Zhang et al., "ShuffleNet", CVPR 2018, arXiv:1707.01083, Section 3.1.
     """
     _, channels, height, width = x.shape
     x = x.reshape(-1, groups, channels // groups, height, width).transpose(1, 2)
@@ -171,9 +171,9 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 ConvInitializer = Callable[[nn.Conv2d], float]
 """Fills the weight of a convolution; returns the variance of its elements."""
 
-# E[f(x)²] / E[x²]. That of the swishes rises from 0.25 to 0.5 with the scale of x and is 0.36 at
-# unit variance. Taking a little more lets a deep network fade slowly where 0.36 itself lets it
-# overflow in half precision.
+# E[f(x)²] / E[x²]. For swish it rises from 0.25 to 0.5 with the scale of x and is 0.36 at unit
+# variance. With 0.36 a deep network overflows in half precision; with a slightly larger value its
+# signal slowly decreases.
 _ACTIVATION_MOMENTS: dict[type[nn.Module], float] = {
     nn.ReLU: 0.5,
     nn.ReLU6: 0.5,
@@ -183,7 +183,7 @@ _ACTIVATION_MOMENTS: dict[type[nn.Module], float] = {
 
 
 def fan_out_normal(conv: nn.Conv2d) -> float:
-    """He initialisation by fan-out, where the fan of a grouped convolution is that of the whole
+    """He initialisation by fan-out. For a grouped convolution the fan-out is that of the whole
     layer (torchvision's networks).
     """
     variance = 2 / (_kernel_area(conv) * conv.out_channels)
@@ -205,7 +205,7 @@ def fan_in_uniform(conv: nn.Conv2d) -> float:
 
 
 def as_constructed(conv: nn.Conv2d) -> float:
-    """PyTorch's own initialisation, which has already happened."""
+    """Keeps PyTorch's default initialisation, which the constructor has already done."""
     return 1 / (3 * _fan_in(conv))
 
 
@@ -221,12 +221,12 @@ def fan_out_uniform(linear: nn.Linear) -> None:
 def initialize(module: nn.Module, conv: ConvInitializer, moment: float = 1.0) -> float:
     """Initialises the convolutions of ``module`` and the running variances of its batch norms.
 
-    Weights are distributed as the reference of the family has them. With running variances of 1 a
-    deep network would then be dead in evaluation, or explode, until trained: only batch norm brings
-    such weights to scale. So each running variance starts at the value it is expected to take where
-    the input's elements have the second ``moment``: Σ over the fan-in of Var(w)·E[x²]. Training
-    does not read running statistics and is the reference's. Parallel branches are followed one
-    after another, which is near enough.
+    Weights have the distribution of the family's reference. With running variances of 1, the signal
+    of an untrained deep network would vanish or explode in evaluation, because only batch norm
+    scales such weights. So each running variance starts at its expected value for input elements
+    with the second ``moment``: Σ over the fan-in of Var(w)·E[x²]. Training does not read running
+    statistics and is the same as in the reference. Parallel branches are treated as a sequence,
+    which is accurate enough.
 
     Returns:
         The expected second moment of the output.

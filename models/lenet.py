@@ -36,13 +36,13 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """S2 and S4: the sum of each 2×2 field, times one trainable coefficient a map, plus one
-    trainable bias.
+    """S2 and S4: the sum of each 2×2 field, times one trainable coefficient per map, plus one
+    trainable bias per map.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # A quarter makes the sum the mean.
+        # With 1/4 the sum becomes the mean.
         self.weight = nn.Parameter(torch.full((channels, 1, 1), 0.25))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
@@ -162,8 +162,8 @@ def _initialize(network: nn.Module) -> None:
     """Variance 1 / fan-in, which keeps the signal of tanh units (LeCun et al., "Efficient
     BackProp", 1998, Section 4.6).
 
-    Appendix A's ±2.4 / fan-in lets it fade: the logits of a fresh network would differ by less than
-    1e-3.
+    With Appendix A's ±2.4 / fan-in the signal vanishes: the logits of an untrained network would
+    differ by less than 1e-3.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -1,5 +1,5 @@
-"""Local response normalisation, which AlexNet and the first GoogLeNet used where later networks use
-batch norm.
+"""Local response normalisation. AlexNet and the first GoogLeNet use it; later networks use batch
+norm.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ class LocalResponseNorm(nn.LocalResponseNorm):
     """Divides every value by ``(k + alpha / size · Σ x²) ** beta``, the sum over ``size``
     neighbouring channels.
 
-    Exported to ONNX it is the one node ``LRN``, which ONNX Runtime and TensorRT have a kernel for,
-    and not PyTorch's nine-node emulation of it. The two agree for odd sizes only: ONNX lets an even
-    window lean towards higher channels, PyTorch towards lower ones.
+    It is exported to ONNX as one node ``LRN``, for which ONNX Runtime and TensorRT have a kernel,
+    and not as PyTorch's nine nodes. Both agree only for odd sizes: an even window reaches one
+    channel further up in ONNX, one further down in PyTorch.
 
     Input and output ``(N, C, H, W)``. Source: Krizhevsky et al., NeurIPS 2012, Section 3.3.
 

@@ -4,9 +4,9 @@ Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for M
 Applications", arXiv:1704.04861. State-dict keys are timm's ``mobilenetv1_*``. The resolution
 multiplier ρ of Section 3.4 is the size of the input.
 
-Table 1 lists stride 2 for the last depthwise convolution; that is a slip (7×7 in, 7×7 out), and it
-is 1 here as in every implementation. The activation is ReLU6, as in the authors' code and the
-checkpoints, where the paper says ReLU.
+Table 1 lists stride 2 for the last depthwise convolution. That is an error (7×7 in, 7×7 out); the
+stride is 1 here, as in all implementations. The activation is ReLU6, as in the authors' code and
+the checkpoints; the paper says ReLU.
 """
 
 from __future__ import annotations

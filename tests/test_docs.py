@@ -85,7 +85,9 @@ def command_faults(words: list[str]) -> Iterator[str]:
 
 
 def python_faults(block: str) -> Iterator[str]:
-    """What is wrong with a block of Python: its syntax, names of edgekit, arguments of its calls."""
+    """What is wrong with a block of Python: its syntax, names of edgekit, arguments of
+    its calls.
+    """
     try:
         tree = ast.parse(block)
     except SyntaxError as error:

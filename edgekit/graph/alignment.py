@@ -1,10 +1,10 @@
-"""Where the values of an INT8 graph are not those of the float graph that it was made from, though
-the networks are the same.
+"""Records how values of an INT8 graph differ from the values of its float graph, although both
+networks compute the same function.
 
-Equalization multiplies the channels of a value and divides what reads them; a centred grid takes a
-constant off a value and gives it back behind; a channel that held nothing carries a copy of
-another. All are written into the graph's metadata, so that a value can still be compared with the
-one of its name in the float graph: value = ``gain`` · reference − ``shift``, and then the copies.
+Equalization scales the channels of a value; a centred grid subtracts a constant; a dead channel
+gets a copy of another channel. These changes are written to the graph's metadata, so that a value
+can still be compared with the value of the same name in the float graph: value = ``gain`` ·
+reference − ``shift``, then the copies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEY = "edgekit.alignment"
 
 
 class Copy(NamedTuple):
-    """``channel`` (axis 1) carries what ``source`` holds; in the float graph it is the constant
+    """``channel`` (axis 1) is a copy of channel ``source``. In the float graph it is the constant
     ``rest``.
     """
 
@@ -34,14 +34,14 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True)
 class Alignment:
-    """``gain`` has one number a channel (axis 1), or is None for 1 everywhere."""
+    """``gain`` has one number per channel (axis 1); None means 1 for all."""
 
     gain: NDArray[np.float32] | None = None
     shift: float = 0.0
     copies: tuple[Copy, ...] = ()
 
     def to_reference(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """A value of the graph as the float graph has it."""
+        """Converts a value of the INT8 graph to the value of the float graph."""
         moved = array.astype(np.float32) + np.float32(self.shift)
         scaled = moved if self.gain is None else moved / self._by_channel(moved.ndim)
         for copy in self.copies:
@@ -72,7 +72,7 @@ def record(
     shift: float | None = None,
     copies: tuple[Copy, ...] | None = None,
 ) -> None:
-    """Notes what was done to some values, beside what was noted of them before."""
+    """Records a change of some values in the metadata, in addition to earlier records."""
     known = dict(alignments(model))
     for name in values:
         before = known.get(name, Alignment())
@@ -93,7 +93,7 @@ def record(
 
 
 def alignments(model: ir.Model) -> Mapping[str, Alignment]:
-    """By the names of values: what :func:`record` noted."""
+    """The records of :func:`record`, by value name."""
     found = {}
     for row in json.loads(model.metadata_props.get(KEY, "[]")):
         gain = (

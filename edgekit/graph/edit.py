@@ -1,4 +1,4 @@
-"""The small moves that rewriting a graph is made of."""
+"""Small helpers for reading and rewriting a graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ints_attribute(node: ir.Node, name: str, default: Sequence[int]) -> Sequence
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The number behind a constant of one element."""
+    """The number in a constant of one element, else None."""
     tensor = constant(value)
     return float(tensor.numpy().ravel()[0]) if tensor is not None and tensor.size == 1 else None
 
@@ -37,7 +37,7 @@ def takes_floats(node: ir.Node) -> bool:
 
 
 def zeros_around(pad: ir.Node) -> list[int] | None:
-    """How many zeros a Pad puts before and behind each axis, the fronts first; None where it does
+    """The zeros that a Pad adds: first at the start of each axis, then at the end. None if it does
     anything else.
     """
     if pad.op_type != "Pad" or (
@@ -57,7 +57,7 @@ def zeros_around(pad: ir.Node) -> list[int] | None:
 
 
 def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """A new constant of the graph, under ``name`` or, where that is taken, a name like it."""
+    """Adds a constant to the graph. If ``name`` is taken, a number is appended."""
     name = unique(name, names_in(graph))
     value = ir.Value(
         name=name,
@@ -70,7 +70,7 @@ def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def sibling(graph: ir.Graph, node: ir.Node, op_type: str) -> str:
-    """A free name like that of ``node``, with another operator behind its path."""
+    """A free name with the path of ``node`` and another operator."""
     path, slash, old = (node.name or "").rpartition("/")
     named_after_operator = bool(slash) or old.rstrip("_0123456789") == node.op_type
     name = f"{path}{slash}{op_type}" if named_after_operator else f"{node.name}/{op_type}"
@@ -78,8 +78,8 @@ def sibling(graph: ir.Graph, node: ir.Node, op_type: str) -> str:
 
 
 def bypass(graph: ir.Graph, node: ir.Node) -> bool:
-    """Removes a node whose first output equals its first input; False where the graph's own inputs
-    and outputs keep it in place.
+    """Removes a node whose first output equals its first input. Returns False if it connects a
+    graph input to a graph output and must stay.
     """
     source, target = node.inputs[0], node.outputs[0]
     if source is None:
@@ -94,8 +94,8 @@ def bypass(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def replace(graph: ir.Graph, node: ir.Node, replacement: Sequence[ir.Node]) -> None:
-    """Puts ``replacement``, whose last output is the node's, in a node's place. The output's name
-    goes along, unless it was the node's own.
+    """Replaces a node by ``replacement``, whose last node produces the output. The output keeps its
+    name, unless it was named after the old node.
     """
     old, new = node.outputs[0], replacement[-1].outputs[0]
     name = replacement[-1].name if old.name == node.name and not old.is_graph_output() else old.name
@@ -113,7 +113,7 @@ def drop_unused(graph: ir.Graph) -> None:
 
 
 def names_in(graph: ir.Graph) -> set[str]:
-    """Every name that a new node or value must not take."""
+    """All names of nodes and values in the graph."""
     taken = {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}
     for node in graph.all_nodes():
         taken |= {str(node.name), *(str(value.name) for value in node.outputs)}

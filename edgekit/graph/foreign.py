@@ -1,4 +1,4 @@
-"""Somebody else's graph: what it takes and gives, and the same graph with its shapes fixed."""
+"""Graphs from other tools: inspects their input and output, and fixes the input shape."""
 
 from __future__ import annotations
 
@@ -33,11 +33,9 @@ _OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
 
 @dataclass(frozen=True)
 class ForeignInput:
-    """The one image input of a graph; ``height``, ``width`` and ``batch`` are None where the graph
-    leaves them open.
+    """The image input of a graph. ``height``, ``width`` and ``batch`` are None if dynamic.
 
-    ``scaled_by`` is the operator that shifts or scales the image first, as preprocessing inside a
-    graph does.
+    ``scaled_by`` is the operator type that shifts or scales the image inside the graph, else None.
     """
 
     layout: str
@@ -50,13 +48,13 @@ class ForeignInput:
 
 
 def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
-    """Reads what a classifier's graph takes; ``for_export`` refuses what is no FP32 graph for
-    inference in ONNX's own operators.
+    """Inspects the input of a classifier's graph. ``for_export`` also requires FP32, inference mode
+    and standard ONNX operators.
 
     Raises:
-        BadNetwork: not ONNX, several inputs, an input that is no float32 image, or an output that
-            is no ``(N, classes)`` of scores; for an export also already quantized, in half
-            precision or in training mode, or operators that ONNX does not define.
+        BadNetwork: the file is not ONNX, has several inputs, an input that is not a float32 image,
+            or an output that is not scores ``(N, classes)``. For an export also: the graph is
+            already quantized, in half precision or in training mode, or has operators outside ONNX.
     """
     model = load(path)
     if for_export:
@@ -70,18 +68,18 @@ def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
     value = inputs[0]
     if value.dtype != ir.DataType.FLOAT:
         raise BadNetwork(
-            f"input {value.name} of {path.name} is {value.dtype}; edgekit takes FP32 graphs",
+            f"input {value.name} of {path.name} is {value.dtype}; edgekit needs FP32 graphs",
             hint="export the network in float32",
         )
     if value.shape is None or len(value.shape) != 4:
         raise BadNetwork(
-            f"input {value.name} of {path.name} is no image: its shape is {value.shape}, not "
+            f"input {value.name} of {path.name} is not an image: its shape is {value.shape}, not "
             f"(batch, channels, height, width)"
         )
     if 0 in list(value.shape):
         raise BadNetwork(
             f"input {value.name} of {path.name} has shape {value.shape}, which holds no image",
-            hint="export it for one image or more",
+            hint="export it with a batch of at least 1",
         )
     dims = [dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape]
     if dims[1] in (1, 3):
@@ -90,12 +88,12 @@ def inspect(path: Path, *, for_export: bool = True) -> ForeignInput:
         layout, channels, height, width = "NHWC", dims[3], dims[1], dims[2]
     else:
         raise BadNetwork(
-            f"input {value.name} of {path.name} is no image: {value.shape} has no axis of 1 or 3 "
-            f"channels"
+            f"input {value.name} of {path.name} is not an image: {value.shape} has no axis of 1 or "
+            f"3 channels"
         )
     if not all(side is None or side <= MAX_SIDE for side in (height, width)):
         raise BadNetwork(
-            f"{path.name} takes {height} × {width} pixels; edgekit takes at most {MAX_SIDE} × "
+            f"{path.name} needs {height} × {width} pixels; edgekit supports at most {MAX_SIDE} × "
             f"{MAX_SIDE}"
         )
     return ForeignInput(
@@ -114,8 +112,7 @@ def _check_operators(model: ir.Model, path: Path) -> None:
         if node.domain not in _OWN and node.op_identifier() not in model.functions:
             raise BadNetwork(
                 f"{path.name} has operators that ONNX does not define ({what}, of {node.domain})",
-                hint="give the graph as it was exported, before any runtime optimised it for "
-                "itself",
+                hint="give the exported graph, not one that a runtime has optimized",
             )
         if _trains(node, opset):
             raise BadNetwork(
@@ -130,13 +127,13 @@ def _check_operators(model: ir.Model, path: Path) -> None:
 
 
 def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Artifact:
-    """Writes the graph with its input's shape fixed (``batch`` None leaves it dynamic), at an opset
-    that the later steps can read.
+    """Writes the graph with a fixed input shape and a supported opset. ``batch`` None means a
+    dynamic batch.
 
     Raises:
-        InputError: the graph was exported for another batch.
-        BadNetwork: its operators are too old to be raised, or it is malformed in a way that its
-            checker passes over.
+        InputError: the graph has a different static batch.
+        BadNetwork: the opset cannot be upgraded, or the graph has an error that the ONNX checker
+            does not find.
     """
     model = load(source)
     for name in [n for n in model.graph.initializers if n in {v.name for v in model.graph.inputs}]:
@@ -161,15 +158,15 @@ def prepare(source: Path, path: Path, spec: InputSpec, batch: int | None) -> Art
         model = _infer_shapes(model)
         _name_types(model)
         return save(model, path, "fp32")
-    except ir.serde.SerdeError as error:  # names that are no text, for one, are found only now
+    except ir.serde.SerdeError as error:  # for example names that are not valid text
         raise BadNetwork(
             f"{source.name} is malformed: {str(error.__cause__ or error).partition(chr(10))[0]}"
         ) from error
 
 
 def _flatten_pixel(graph: ir.Graph) -> None:
-    """Scores ``(N, classes, 1, 1)``, as networks without a linear layer give them, become ``(N,
-    classes)``.
+    """Flattens scores ``(N, classes, 1, 1)`` to ``(N, classes)``. Networks without a linear layer
+    output the former.
     """
     old = graph.outputs[0]
     if old.shape is None or len(old.shape) != 4:
@@ -186,8 +183,8 @@ def _flatten_pixel(graph: ir.Graph) -> None:
 
 
 def _trains(node: ir.Node, opset: int) -> bool:
-    """Whether a node takes its statistics from the batch, or drops what it is given. Older opsets
-    said so by further outputs.
+    """Whether a batch norm or dropout is in training mode. Old opsets mark this by additional
+    outputs.
     """
     if node.op_type == "BatchNormalization":
         return (
@@ -200,8 +197,8 @@ def _trains(node: ir.Node, opset: int) -> bool:
 
 
 def _halves(node: ir.Node) -> bool:
-    """Whether a node makes half floats of a computed value; constants that are merely stored as
-    such are folded.
+    """Whether a node casts a computed value to half precision. Constants stored in half precision
+    are folded and do not count.
     """
     return (
         node.op_type == "Cast"
@@ -211,8 +208,8 @@ def _halves(node: ir.Node) -> bool:
 
 
 def _name_types(model: ir.Model) -> None:
-    """CastLike takes its type from another value; where that depends on the image, nothing behind
-    it can be folded.
+    """Replaces CastLike by Cast. CastLike depends on another value, which would prevent constant
+    folding.
     """
     for node in [node for node in model.graph if node.op_type == "CastLike" and not node.domain]:
         like = node.inputs[1]
@@ -239,7 +236,7 @@ def _infer_shapes(model: ir.Model) -> ir.Model:
     }
     for i in (
         grouped
-    ):  # onnx sees no shape behind one; that of instances gives what it takes, as it does
+    ):  # onnx cannot infer its output shape; InstanceNormalization has the same output shape
         proto.graph.node[i].op_type = "InstanceNormalization"
         del proto.graph.node[i].attribute[:]
     proto = shape_inference.infer_shapes(proto, data_prop=True)
@@ -270,8 +267,8 @@ def _classes(model: ir.Model, path: Path) -> int | None:
     shape, dtype = outputs[0].shape, outputs[0].dtype
     if dtype is not None and dtype.is_integer():
         raise BadNetwork(
-            f"output {outputs[0].name} of {path.name} is {dtype}, which are no scores of classes",
-            hint="leave the ArgMax at its end away",
+            f"output {outputs[0].name} of {path.name} is {dtype}, so it does not hold class scores",
+            hint="remove the ArgMax at the end of the network",
         )
     is_pixel = shape is not None and len(shape) == 4 and list(shape)[2:] == [1, 1]
     if shape is not None and len(shape) != 2 and not is_pixel:
@@ -282,6 +279,6 @@ def _classes(model: ir.Model, path: Path) -> int | None:
     classes = shape[1] if shape is not None and isinstance(shape[1], int) else None
     if classes == 0:
         raise BadNetwork(
-            f"output {outputs[0].name} of {path.name} has shape {shape}, which is no class at all"
+            f"output {outputs[0].name} of {path.name} has shape {shape}, which has no classes"
         )
     return classes

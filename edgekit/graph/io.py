@@ -1,6 +1,4 @@
-"""ONNX files in and out, with an answer for every way in which somebody else's file can be
-broken.
-"""
+"""Reads and writes ONNX files, with a clear error for every kind of broken file."""
 
 from __future__ import annotations
 
@@ -18,11 +16,11 @@ PROTOBUF_LIMIT = 2**31 - 1
 
 
 def load(path: Path) -> ir.Model:
-    """Reads a graph whole, external data included.
+    """Reads a graph, including its external data.
 
     Raises:
-        BadNetwork: no such file, empty, truncated, not ONNX, a newer opset than the installed onnx
-            knows, or missing external data.
+        BadNetwork: the file is missing, empty, truncated or not ONNX, its opset is newer than the
+            installed onnx, or its external data is missing.
     """
     check_readable(path, BadNetwork)
     if path.stat().st_size == 0:
@@ -37,14 +35,12 @@ def load(path: Path) -> ir.Model:
             hint="check its size against the original",
         ) from error
     if not proto.graph.node or not proto.opset_import:
-        raise BadNetwork(
-            f"{path} holds no ONNX graph", hint="give the .onnx file that an exporter wrote"
-        )
+        raise BadNetwork(f"{path} holds no ONNX graph", hint="give an .onnx file from an exporter")
     newest = onnx.defs.onnx_opset_version()
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset > newest:
         raise BadNetwork(
-            f"{path} is of opset {opset}; the installed onnx {onnx.__version__} knows up to "
+            f"{path} has opset {opset}; the installed onnx {onnx.__version__} supports up to "
             f"{newest}",
             hint="pip install -U onnx",
         )
@@ -55,7 +51,7 @@ def load(path: Path) -> ir.Model:
     except Exception as error:
         raise BadNetwork(
             f"{path}: its external data is missing or damaged ({error})",
-            hint="keep the data file beside the .onnx",
+            hint="put the data file in the folder of the .onnx file",
         ) from error
     try:
         onnx.checker.check_model(proto)
@@ -63,17 +59,17 @@ def load(path: Path) -> ir.Model:
     except Exception as error:
         raise BadNetwork(
             f"{path} is malformed: {str(error).strip().partition(chr(10))[0]}",
-            hint="export it again; onnx.checker says the same of it",
+            hint="export it again; onnx.checker reports the same error",
         ) from error
 
 
 def save(
     model: ir.Model, path: Path, precision: PrecisionName, parent: Artifact | None = None
 ) -> Artifact:
-    """Writes a graph into one file, the same bytes for the same graph.
+    """Writes a graph to one file. The bytes are deterministic.
 
     Raises:
-        BadNetwork: the graph is over protobuf's 2 GB.
+        BadNetwork: the weights exceed protobuf's limit of 2 GB.
     """
     if (
         sum(
@@ -106,8 +102,8 @@ def existing(path: Path) -> Artifact:
 
 
 def stamp(artifact: Artifact, path: Path, metadata: Mapping[str, str]) -> Artifact:
-    """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx that lost its
-    bundle still says what it is.
+    """Writes the graph with ``metadata`` in its metadata_props, so that a model.onnx can be
+    identified without its bundle.
     """
     model = load(artifact.path)
     model.metadata_props.update(
@@ -117,12 +113,12 @@ def stamp(artifact: Artifact, path: Path, metadata: Mapping[str, str]) -> Artifa
 
 
 def opset_of(model: ir.Model) -> int:
-    """The version of ONNX's own operators in a graph."""
+    """The opset version of the standard ONNX operators in a graph."""
     return model.opset_imports[""]
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor behind an initializer or Constant node, or None for a computed value."""
+    """The tensor of an initializer or Constant node, or None for a computed value."""
     return None if value is None else ir.convenience.get_const_tensor(value)
 
 

@@ -1,8 +1,8 @@
-"""Stable names: a node is called after its module, a value after the node that makes it.
+"""Stable names: a node is named after its module, a value after its producer.
 
 ``features.3.conv.1.0/Conv`` is the convolution of the module ``features.3.conv.1.0``; its output
-carries the same name. Parity, blame, sensitivity and the engine inspector then all speak of the
-layers a user wrote.
+has the same name. So parity, blame, sensitivity and the engine inspector use the names of the
+user's layers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import onnx_ir as ir
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PARAMETERS = (".weight", ".bias")
-_NO_MODULE = "_empty_nn_module_stack"  # what torch.export writes where it made a node itself
+_NO_MODULE = "_empty_nn_module_stack"  # torch.export writes this for nodes that it created itself
 
 
 def from_module_paths(model: ir.Model) -> None:
-    """Renames a freshly traced graph in place, and drops the exporter's metadata (stack traces with
-    paths of this machine).
+    """Renames a newly traced graph in place, and removes the exporter's metadata (stack traces with
+    local paths).
     """
     graph = model.graph
     _rename_biases(graph)
@@ -34,8 +34,8 @@ def from_module_paths(model: ir.Model) -> None:
 
 
 def fill_missing(model: ir.Model) -> None:
-    """Gives every node of a foreign graph a unique name, keeping those that are; values keep
-    theirs.
+    """Gives every node of a foreign graph a unique name. Existing unique names and value names
+    stay.
     """
     taken: set[str] = set()
     for node in model.graph:
@@ -55,8 +55,8 @@ def strip_metadata(model: ir.Model) -> None:
 
 
 def _module_path(node: ir.Node) -> str:
-    """The module whose parameter the node alone holds (a folded norm's convolution, say); else the
-    innermost module that it was traced in.
+    """The module of a parameter that only this node reads (for example a convolution with a folded
+    batch norm); else the innermost module of the trace.
     """
     for value in node.inputs[1:]:
         if (
@@ -73,14 +73,14 @@ def _module_path(node: ir.Node) -> str:
 
 
 def _readers(value: ir.Value) -> set[ir.Node]:
-    """The nodes of the graph that read a value; rewrites leave others behind, which belong to no
-    graph.
-    """
+    """The consumers of a value, without removed nodes that rewrites leave behind."""
     return {use.node for use in value.uses() if use.node.graph is not None}
 
 
 def _rename_biases(graph: ir.Graph) -> None:
-    """Folding a batch norm makes a bias that the exporter calls ``….weight_bias``."""
+    """Renames ``….weight_bias``, which the exporter creates for a folded batch norm, to
+    ``….bias``.
+    """
     for value in list(graph.initializers.values()):
         if value.name and value.name.endswith(".weight_bias"):
             name = value.name.removesuffix(".weight_bias") + ".bias"
@@ -89,9 +89,7 @@ def _rename_biases(graph: ir.Graph) -> None:
 
 
 def _rename_constants(graph: ir.Graph, taken: set[str]) -> None:
-    """Constants without a parameter's name are called after the node that uses them, or
-    ``constant`` where several do.
-    """
+    """Names other constants after their consumer, or ``constant`` if there are several."""
     for value in list(graph.initializers.values()):
         if value.name and value.name.endswith(_PARAMETERS):
             continue
@@ -104,7 +102,7 @@ def _rename_constants(graph: ir.Graph, taken: set[str]) -> None:
 
 
 def unique(name: str, taken: set[str]) -> str:
-    """``name``, with a number behind it where it is ``taken`` already; it is taken then."""
+    """``name``, with a number appended if it is in ``taken``. The result is added to ``taken``."""
     candidate, count = name, 1
     while candidate in taken:
         count += 1

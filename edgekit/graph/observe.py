@@ -1,5 +1,5 @@
-"""What the tensors of a graph do on real images, reduced inside the graph: extremes of all, channel
-means of what layers read.
+"""Measures the tensors of a graph on real images: the extremes of all, and the channel means of
+layer inputs. The reductions run inside the graph.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LAYERS = ("Conv", "Gemm")
 
 @dataclass(frozen=True)
 class Extremes:
-    """``low`` and ``high`` of a tensor, and ``total``, the largest sum of absolute values over an
-    image where a global pooling reads it.
+    """The lowest and highest number of a tensor. ``total`` is the largest sum of absolute values
+    over the pixels of a channel, if a global pooling reads the tensor.
     """
 
     low: float
@@ -39,8 +39,8 @@ class Extremes:
 
 @dataclass(frozen=True)
 class Observation:
-    """By the names of values: the extremes of every floating-point one, and the mean of each
-    channel of those that layers with weights read.
+    """By value name: the extremes of every float value, and the channel means ``(C,)`` of the
+    inputs of layers with weights.
     """
 
     extremes: Mapping[str, Extremes]
@@ -93,9 +93,7 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
 
 
 def _read_by_layers(graph: ir.Graph) -> dict[ir.Value, list[int]]:
-    """The inputs of layers with constant weights, and the axes over which a channel's mean is
-    taken.
-    """
+    """The inputs of layers with constant weights, and the axes to average for a channel mean."""
     found: dict[ir.Value, list[int]] = {}
     for node in graph:
         weight = constant(node.inputs[1]) if node.op_type in LAYERS else None

@@ -1,9 +1,8 @@
-"""Moves a graph to another opset without changing what it computes.
+"""Converts a graph to another opset without changing its function.
 
 The exporter starts at 18; TensorRT 8.6 reads up to 17, TensorRT 10 up to 20, TensorRT 11 up to 22.
-Upwards onnx's own converter is used. Downwards most operators only gained types or attributes: a
-node is kept where the older schema has everything it uses, rewritten where a rule below knows how,
-and named in the error otherwise.
+Upgrades use onnx's converter. For downgrades, a node stays if the older schema has everything it
+uses; else a rule below rewrites it, or an error names it.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from edgekit.graph.simplification import decompose
 
 OLDEST = 13  # per-channel QuantizeLinear
 NEWEST = 22  # TensorRT 11
-DEFAULT = 17  # the newest that every TensorRT from 8.6 on reads
+DEFAULT = 17  # the newest opset that TensorRT 8.6 and newer read
 
-# The lowest IR version that may carry an opset: old runtimes refuse newer ones.
+# The lowest IR version for each opset; old runtimes reject newer IR versions.
 _IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
 
 
@@ -52,8 +51,8 @@ def _check_straight(model: ir.Model) -> None:
     for node in model.graph:
         if any(attribute.type in branching for attribute in node.attributes.values()):
             raise BadNetwork(
-                f"{node.name or node.op_type} ({node.op_type}) is control flow; edgekit takes "
-                f"graphs without branches and loops",
+                f"{node.name or node.op_type} ({node.op_type}) is control flow; edgekit supports "
+                f"only graphs without branches and loops",
                 hint="export the network in evaluation mode and with fixed shapes",
             )
 
@@ -65,7 +64,7 @@ def _upgrade(model: ir.Model, target: int) -> ir.Model:
         return ir.from_proto(onnx.version_converter.convert_version(proto, target))
     except Exception as error:
         raise BadNetwork(
-            f"the graph cannot be raised to opset {target}: "
+            f"the graph cannot be upgraded to opset {target}: "
             f"{str(error).strip().partition(chr(10))[0]}"
         ) from error
 
@@ -77,7 +76,7 @@ def _downgrade(model: ir.Model, target: int) -> None:
             continue
         if not defs.has(node.op_type, target):
             if node.op_type not in _SUBSTITUTES:
-                raise _cannot(node, target, f"{node.op_type} is younger")
+                raise _cannot(node, target, f"{node.op_type} is newer")
             _SUBSTITUTES[node.op_type](model.graph, node)
             continue
         newer, older = (defs.get_schema(node.op_type, version) for version in (source, target))
@@ -86,7 +85,7 @@ def _downgrade(model: ir.Model, target: int) -> None:
         rule = _RULES.get(node.op_type)
         if rule is not None:
             rule(model.graph, node, target)
-        if node.graph is None:  # the rule put others in its place
+        if node.graph is None:  # the rule replaced the node
             continue
         _drop_default_attributes(node, newer, older)
         _check_fits(node, older, target)
@@ -110,12 +109,14 @@ def _plain(attribute: ir.Attr) -> object:
 def _check_fits(node: ir.Node, schema: defs.OpSchema, target: int) -> None:
     unknown = [name for name in node.attributes if name not in schema.attributes]
     if unknown:
-        raise _cannot(node, target, f"its attribute {unknown[0]} is younger")
+        raise _cannot(node, target, f"its attribute {unknown[0]} is newer")
     while node.inputs and node.inputs[-1] is None:
         node.resize_inputs(len(node.inputs) - 1)
     if len(node.inputs) > schema.max_input:
         raise _cannot(
-            node, target, f"it has {len(node.inputs)} inputs, there at most {schema.max_input}"
+            node,
+            target,
+            f"it has {len(node.inputs)} inputs, but at most {schema.max_input} are allowed",
         )
 
 
@@ -127,13 +128,13 @@ def _cannot(node: ir.Node, target: int, why: str) -> BadNetwork:
 
 
 def _axes_to_attribute(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """Reductions took their axes as an attribute before opset 18."""
+    """Before opset 18, the axes of a reduction are an attribute."""
     if target >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
         return
     axes = constant(node.inputs[1])
     if axes is None:
         raise _cannot(node, target, "its axes are computed")
-    if axes.size:  # none means all, unless noop_with_empty_axes, which is younger too
+    if axes.size:  # no axes means all axes, unless noop_with_empty_axes is set, which is also newer
         node.attributes["axes"] = ir.AttrInt64s(
             "axes", [int(axis) for axis in axes.numpy().ravel()]
         )
@@ -152,8 +153,8 @@ def _split_sizes(graph: ir.Graph, node: ir.Node, target: int) -> None:
         else None
     )
     if not isinstance(size, int):
-        raise _cannot(node, target, f"into {parts} parts of what size is not known")
-    if size % parts:  # the last part is the smaller one
+        raise _cannot(node, target, f"the size of its {parts} parts is unknown")
+    if size % parts:  # the last part is smaller
         part = -(-size // parts)
         sizes = np.array([*[part] * (parts - 1), size - part * (parts - 1)], np.int64)
         node.resize_inputs(2)
@@ -168,7 +169,7 @@ def _pad_plainly(graph: ir.Graph, node: ir.Node, target: int) -> None:
 
 
 def _pad_every_axis(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """Pad names its axes since 18; before, amounts are given for all of them."""
+    """Pad has an axes input since opset 18; before, it needs amounts for all axes."""
     amounts, axes = (constant(node.inputs[i]) for i in (1, 3))
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     if amounts is None or axes is None or shape is None:
@@ -183,11 +184,11 @@ def _pad_every_axis(graph: ir.Graph, node: ir.Node, target: int) -> None:
 def _resize_coordinates(graph: ir.Graph, node: ir.Node, target: int) -> None:
     mode = node.attributes.get("coordinate_transformation_mode")
     if target < 19 and mode is not None and mode.as_string() == "half_pixel_symmetric":
-        raise _cannot(node, target, "its half_pixel_symmetric is younger")
+        raise _cannot(node, target, "its half_pixel_symmetric is newer")
 
 
 def _undilated(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """AveragePool got dilations in 19."""
+    """AveragePool has dilations since opset 19."""
     if (
         target < 19
         and "dilations" in node.attributes
@@ -197,9 +198,7 @@ def _undilated(graph: ir.Graph, node: ir.Node, target: int) -> None:
 
 
 def _reshape_without_zeros(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """``allowzero``, new in 14, says what a zero in the shape means; without a zero it says
-    nothing.
-    """
+    """``allowzero``, new in opset 14, only matters if the shape has a zero; else it is removed."""
     shape = constant(node.inputs[1])
     if target < 14 and shape is not None and shape.numpy().all():
         node.attributes.pop("allowzero", None)
@@ -207,11 +206,11 @@ def _reshape_without_zeros(graph: ir.Graph, node: ir.Node, target: int) -> None:
 
 def _meant_something_else(graph: ir.Graph, node: ir.Node, target: int) -> None:
     if target < _REDEFINED[node.op_type]:
-        raise _cannot(node, target, "it meant something else then")
+        raise _cannot(node, target, "its modes had a different meaning")
 
 
 def _group_norm(graph: ir.Graph, node: ir.Node, target: int) -> None:
-    """GroupNormalization scales every channel since 21, and scaled every group before."""
+    """GroupNormalization has one scale per channel since opset 21, one per group before."""
     if target < 21:
         decompose.group_normalization(graph, node)
 
@@ -230,10 +229,10 @@ _REDUCTIONS = (
     "ReduceSumSquare",
 )
 
-# Where modes were renamed.
+# Operators whose modes were renamed in this opset.
 _REDEFINED = {"GridSample": 20}
 
-# For operators that either version has.
+# For operators that exist in both versions.
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_REDUCTIONS, _axes_to_attribute),
     **dict.fromkeys(_REDEFINED, _meant_something_else),

@@ -1,4 +1,4 @@
-"""An ``nn.Module`` to an FP32 graph that speaks the network's own names."""
+"""Exports an ``nn.Module`` to an FP32 graph with the module's names."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
-NATIVE_OPSET = 18  # the exporter's own; other opsets are reached by a graph step
+NATIVE_OPSET = 18  # the exporter's default; a later step converts to other opsets
 
 
 @dataclass(frozen=True)
 class TraceConfig:
-    """``shape`` is one image as the network wants it; ``batch`` an integer, or None for a dynamic
+    """``shape`` is the input shape of one image, without the batch. ``batch`` is None for a dynamic
     batch.
     """
 
@@ -38,12 +38,12 @@ class TraceConfig:
 
 
 def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
-    """Exports a classifier in evaluation mode: batch norms folded, input ``input``, output
-    ``logits``, nodes named by their module.
+    """Exports a classifier in evaluation mode. Batch norms are folded, the input is ``input``, the
+    output ``logits``, and nodes are named after their module.
 
     Raises:
-        BadNetwork: torch.export cannot capture the module, or it has not one input and one output
-            of logits, or it fixes a batch that should be dynamic.
+        BadNetwork: torch.export cannot capture the module, it does not have exactly one input and
+            one output, or it fixes a batch that should be dynamic.
     """
     import torch
 
@@ -96,8 +96,8 @@ def _check_interface(model: ir.Model, batch: int | None) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter's progress lines, logging and deprecation warnings are its own affair; errors
-    still rise.
+    """Hides the exporter's progress lines, logging and deprecation warnings. Errors are still
+    raised.
     """
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -117,7 +117,7 @@ def _root_cause(error: BaseException) -> str:
     seen = {error}
     while (
         error.__cause__ is not None and error.__cause__ not in seen
-    ):  # `raise error from error` goes round
+    ):  # `raise error from error` makes a cycle
         error = error.__cause__
         seen.add(error)
     return said(error)

@@ -1,6 +1,6 @@
-"""Reasons to doubt a latency, each with what mends it.
+"""Warnings about a latency measurement, each with a remedy.
 
-The first three and their limits are trtexec's. Times are milliseconds.
+The first three warnings and their limits are those of trtexec. Times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENQUEUE_SHARE = 0.8
 
 
 def unstable(summaries: Mapping[str, Summary]) -> Advice | None:
-    """Coefficients of variation above 2.5 %."""
+    """Warns if a coefficient of variation is above 2.5 %."""
     shaky = [
         f"{name} by {summary.cv:.1%}"
         for name, summary in summaries.items()
@@ -33,20 +33,18 @@ def unstable(summaries: Mapping[str, Summary]) -> Advice | None:
 
 
 def enqueue_bound(enqueue: float, compute: float) -> Advice | None:
-    """Handing the work to the GPU takes more than 0.8 of the time the GPU works: then the CPU is
-    what is measured.
-    """
+    """Warns if enqueueing takes more than 0.8 of the GPU time: then the CPU limits the latency."""
     if enqueue <= ENQUEUE_SHARE * compute:
         return None
     return Advice(
-        f"enqueueing takes {enqueue:.3f} ms against {compute:.3f} ms of GPU time: the CPU holds "
-        f"the GPU up",
+        f"enqueueing takes {enqueue:.3f} ms, and the GPU {compute:.3f} ms: the CPU slows the GPU "
+        f"down",
         "run the engine as a CUDA graph, or with a larger batch",
     )
 
 
 def copy_bound(copy_in: float, copy_out: float, compute: float) -> Advice | None:
-    """A copy to or from the GPU takes as long as the computation."""
+    """Warns if a copy to or from the GPU takes as long as the computation."""
     slow = [
         f"{name} {took:.3f} ms"
         for name, took in (("copying in", copy_in), ("copying out", copy_out))
@@ -55,24 +53,24 @@ def copy_bound(copy_in: float, copy_out: float, compute: float) -> Advice | None
     if not slow:
         return None
     return Advice(
-        f"{' and '.join(slow)} against {compute:.3f} ms of GPU time: the copies hold the GPU up",
+        f"{' and '.join(slow)}, and the GPU {compute:.3f} ms: the copies slow the GPU down",
         "use pinned or unified memory, feed uint8 images and normalise in the graph, or overlap "
         "copies with computation",
     )
 
 
 def busy(load: float, cores: int) -> Advice | None:
-    """More work waits than there are cores."""
+    """Warns if the load average is higher than the number of cores."""
     if load <= cores:
         return None
     return Advice(
-        f"the load average is {load:.1f} on {cores} cores: other work took part",
-        "stop other work and measure again",
+        f"the load average is {load:.1f} on {cores} cores: other programs were running",
+        "stop other programs and measure again",
     )
 
 
 def unsettled(measurement: Measurement) -> Advice | None:
-    """Candidates whose latency still moved when they were measured."""
+    """Warns about candidates whose latency was not steady after the warm-up."""
     moving = [
         f"{name} after {timing.warm_up.runs} runs in {timing.warm_up.seconds:.1f} s"
         for name, timing in measurement.timings.items()
@@ -87,20 +85,20 @@ def unsettled(measurement: Measurement) -> Advice | None:
 
 
 def biased(measurement: Measurement) -> Advice | None:
-    """The reference differs from itself: whatever made that difference makes others."""
+    """Warns if the reference differs from itself: other differences may have the same cause."""
     floor = measurement.noise_floor
     if not (floor.faster or floor.slower):
         return None
     return Advice(
         f"{measurement.reference} against itself gives {floor.value:.3f} ({floor.low:.3f} to "
         f"{floor.high:.3f}), not 1",
-        "trust no difference as small as this one; measure again with more blocks on a quieter "
-        "machine",
+        "differences as small as this one are not reliable; measure again with more blocks on a "
+        "quieter machine",
     )
 
 
 def throttled(now: Snapshot) -> Iterator[Advice]:
-    """GPUs that ran below their clocks for heat or power."""
+    """Warns about GPUs that reduced their clocks because of heat or power."""
     for index, gpu in enumerate(now.gpus):
         if gpu.throttled:
             yield Advice(
@@ -110,8 +108,8 @@ def throttled(now: Snapshot) -> Iterator[Advice]:
 
 
 def of_measurement(measurement: Measurement, environment: Environment) -> tuple[Advice, ...]:
-    """All that can be said against a measurement made in ``environment``, the load being that
-    before the measurement began.
+    """All warnings about a measurement. The load in ``environment`` must be from before the
+    measurement.
     """
     before, after = environment.before, environment.after
     found = [

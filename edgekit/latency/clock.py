@@ -1,11 +1,10 @@
-"""The clock: warm up until the latency is steady, then measure the candidates in turns.
+"""Measures latencies: warms up until the latency is steady, then measures the candidates in turns.
 
-A candidate is a callable ``run(i)`` that does one inference, synchronously, on input ``i`` modulo
-the number of inputs it holds. It never times itself; only a :class:`DeviceRun` returns what a
-device's own clock (CUDA events) says it took. Candidates take turns in one process, so that a
-change of the processor's clock or of the machine's load meets all of them; the reference takes two
-turns a block, and its ratio to itself is the noise floor: a difference smaller than that is no
-difference.
+A candidate is a callable ``run(i)`` that does one synchronous inference on input ``i`` modulo its
+number of inputs. It never measures its own time; only a :class:`DeviceRun` returns the time of the
+device's clock (CUDA events). Candidates take turns in one process, so that a change of the clock
+frequency or of the load affects all of them. The reference takes two turns per block. Its ratio to
+itself is the noise floor: smaller differences mean nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class DeviceRun:
-    """A candidate whose ``run`` returns the milliseconds that the device says it took."""
+    """A candidate whose ``run`` returns the milliseconds measured by the device."""
 
     run: Callable[[int], float]
 
@@ -39,8 +38,8 @@ Candidate = Run | DeviceRun
 
 @dataclass(frozen=True)
 class WarmUp:
-    """``settled`` is False where the latency still moved, or too few runs fitted to tell, when the
-    time was up.
+    """``settled`` is False if the latency was not steady at the time limit, or there were too few
+    runs to decide.
     """
 
     runs: int
@@ -50,7 +49,7 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Timing:
-    """The runs of one candidate, in milliseconds, one tuple a block."""
+    """The runs of one candidate in milliseconds, one tuple per block."""
 
     warm_up: WarmUp
     blocks: tuple[tuple[float, ...], ...]
@@ -66,14 +65,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the candidates took; ``again`` is the second turn of the reference in every block."""
+    """The timings of all candidates. ``again`` is the second turn of the reference in each
+    block.
+    """
 
     reference: str
     timings: Mapping[str, Timing]
     again: Timing
 
     def ratio(self, name: str) -> Ratio:
-        """Latency of a candidate as a fraction of the reference's.
+        """The latency of a candidate as a fraction of the reference's latency.
 
         Raises:
             KeyError: if there is no such candidate.
@@ -82,7 +83,7 @@ class Measurement:
 
     @property
     def noise_floor(self) -> Ratio:
-        """The reference against itself: what a ratio looks like where there is no difference."""
+        """The ratio of the reference to itself: the ratio without any real difference."""
         return ratio_by_block(self.again.blocks, self.timings[self.reference].blocks)
 
 
@@ -97,30 +98,27 @@ def measure(
     on_block: Callable[[int, int], None] = lambda done, total: None,
     clock: Clock = time.perf_counter_ns,
 ) -> Measurement:
-    """Measure the candidates in turns.
+    """Measures the candidates in turns.
 
     Args:
-        candidates: by name, what to run.
-        reference: the candidate that the others are compared with.
-        blocks: how often the turn comes round.
-        seconds: how long each candidate is measured, over all blocks. A slow one takes longer:
-            ``blocks · min_runs`` runs at least.
-        min_runs: runs a turn at least.
-        max_warm_up: seconds a candidate may take to settle.
-        on_block: called with (done, of) after the warm-up and after every block.
-        clock: nanoseconds, monotonic.
+        candidates: the candidates by name. reference: the candidate that the others are compared
+        with. blocks: the number of turns of each candidate. seconds: the measuring time of each
+        candidate over all blocks. A slow one takes longer, because it has at least ``blocks ·
+        min_runs`` runs. min_runs: the least number of runs per turn. max_warm_up: the longest
+        warm-up of a candidate, in seconds. on_block: called with (done, total) after the warm-up
+        and after each block. clock: a monotonic clock in nanoseconds.
 
     Raises:
-        ValueError: if the reference is no candidate, or there are fewer than five blocks or less
-            than one run a turn.
+        ValueError: if the reference is not a candidate, there are fewer than five blocks, or less
+            than one run per turn.
     """
     if reference not in candidates:
         raise ValueError(
             f"the reference {reference!r} is not among the candidates {sorted(candidates)}"
         )
     if blocks < 5 or min_runs < 1:
-        raise ValueError(f"need at least 5 blocks and 1 run a block, got {blocks} and {min_runs}")
-    again = None  # the reference's second turn has no name of its own
+        raise ValueError(f"need at least 5 blocks and 1 run per block, got {blocks} and {min_runs}")
+    again = None  # the key of the reference's second turn
     turns: list[tuple[str | None, Candidate]] = [
         *candidates.items(),
         (again, candidates[reference]),
@@ -130,7 +128,7 @@ def measure(
         warm_ups = {name: warm_up(run, max_warm_up, clock) for name, run in candidates.items()}
         on_block(0, blocks)
         for block in range(blocks):
-            # Every other block runs backwards, so that a steady drift favours nobody.
+            # Every second block runs in reverse order, so that a steady drift favours no candidate.
             for turn, run in turns if block % 2 == 0 else reversed(turns):
                 samples[turn].append(_turn(run, seconds / blocks, min_runs, clock))
             on_block(block + 1, blocks)
@@ -139,8 +137,8 @@ def measure(
 
 
 def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter_ns) -> WarmUp:
-    """Run for 200 ms at least, until the median of 50 runs is within 1 % of that of the 50 before,
-    or ``max_seconds`` are over.
+    """Runs for at least 200 ms, until the median of 50 runs is within 1 % of the median of the
+    previous 50 runs, or ``max_seconds`` have passed.
     """
     began = clock()
     taken: list[float] = []
@@ -161,8 +159,8 @@ def _steady(taken: list[float]) -> bool:
 
 
 def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
-    """One candidate's runs of one block. The first run, which finds the caches full of another's
-    data, is not kept.
+    """The runs of one candidate in one block. The first run is discarded, because the caches still
+    hold the data of another candidate.
     """
     _milliseconds(run, 0, clock)
     taken: list[float] = []
@@ -182,7 +180,7 @@ def _milliseconds(run: Candidate, i: int, clock: Clock) -> float:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Collect garbage now, and not during the runs."""
+    """Collects garbage before the runs and disables collection during them."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What an inference on a GPU consists of: handing it over, copying in, computing, copying out."""
+"""The phases of an inference on a GPU: enqueueing, copying in, computing, copying out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ Feeds = Mapping[str, Array]
 
 @runtime_checkable
 class DeviceTimed(Protocol):
-    """A session whose device says how many milliseconds one inference took on it, copies
-    left out.
-    """
+    """A session whose device measures the milliseconds of one inference, without copies."""
 
     def device_ms(self) -> float: ...
 
@@ -33,20 +31,18 @@ class Layer(Protocol):
 
 @runtime_checkable
 class Inspected(Protocol):
-    """A session that tells the layers of its engine."""
+    """A session that reports the layers of its engine."""
 
     def layers(self) -> Sequence[Layer]: ...
 
 
 def on_gpu(session: Session) -> bool:
-    """Whether a session keeps what ``bind`` gave it on a device, so that ``enqueue`` copies
-    nothing.
-    """
+    """Whether a session keeps the bound feeds on a device, so that ``enqueue`` copies nothing."""
     return isinstance(session, DeviceTimed) or getattr(session, "on_device", False)
 
 
 def reformats(session: Session) -> int | None:
-    """How many layers of an engine only convert formats or types; None where nobody can tell."""
+    """The number of engine layers that only convert formats or types; None if unknown."""
     return (
         sum(layer.role == "reformat" for layer in session.layers())
         if isinstance(session, Inspected)
@@ -55,8 +51,8 @@ def reformats(session: Session) -> int | None:
 
 
 def engine_only(session: Session, feeds: Feeds) -> Candidate:
-    """One inference without copies: by the device's own events where it has them, else for the
-    host's clock, from handing over to the end.
+    """One inference without copies: measured by device events if available, else by the host's
+    clock from enqueueing to the end.
     """
     session.bind(feeds)
     if isinstance(session, DeviceTimed):
@@ -78,11 +74,11 @@ def cautions(
     end_to_end: float,
     clock: Clock = time.perf_counter_ns,
 ) -> Iterator[Advice]:
-    """What trtexec would warn of, for a session whose ``compute`` (milliseconds on the device) is
-    known apart from ``end_to_end``.
+    """The warnings of trtexec for a session. ``compute`` are the milliseconds on the device,
+    ``end_to_end`` with copies.
 
-    Copying in is timed by itself; what end to end takes beyond it and the computation counts as
-    copying out.
+    Copying in is measured separately. The rest of the end-to-end time, without copying in and
+    computation, counts as copying out.
     """
     if not isinstance(session, DeviceTimed):
         return
@@ -97,7 +93,7 @@ def cautions(
 
 
 def _median(call: Callable[[], object], session: Session, clock: Clock, *, wait: bool) -> float:
-    """Median milliseconds of a call; with ``wait`` until the device is done with it."""
+    """Median milliseconds of a call; with ``wait``, until the device has finished."""
     taken = []
     for _ in range(RUNS):
         session.synchronize()

@@ -1,8 +1,8 @@
-"""What a list of latencies amounts to. All times are milliseconds.
+"""Statistics of latencies. All times are in milliseconds.
 
 Median and percentiles follow trtexec (NVIDIA/TensorRT, ``samples/common/sampleReporting.cpp``), so
-that a number here and one of trtexec's mean the same: a percentile is a latency that was measured,
-never an interpolation between two.
+that numbers can be compared with those of trtexec: a percentile is a measured latency, never an
+interpolation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Block = Sequence[float]
 
 @dataclass(frozen=True)
 class Summary:
-    """``cv`` is the coefficient of variation, the standard deviation as a fraction of the mean;
-    ``count`` the number of runs.
+    """``cv`` is the coefficient of variation (standard deviation / mean), ``count`` the number of
+    runs.
     """
 
     median: float
@@ -34,8 +34,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Latency of one candidate as a fraction of another's: below 1 is faster. ``low`` to ``high``
-    is its 95 % interval.
+    """The latency of one candidate as a fraction of another's; below 1 is faster. ``low`` to
+    ``high`` is its 95 % confidence interval.
     """
 
     value: float
@@ -59,10 +59,10 @@ class Ratio:
 
 
 def percentile(samples: Sequence[float], percent: int) -> float:
-    """The largest sample left when the slowest ``int((100 - percent) · n / 100)`` are taken away.
+    """The largest sample without the slowest ``int((100 - percent) · n / 100)`` samples.
 
-    trtexec does this sum in single precision, so its answer may be one sample higher where ``(100 -
-    percent) · n`` is a whole hundred.
+    trtexec computes this in single precision, so its result may be one sample higher if ``(100 -
+    percent) · n`` is a multiple of 100.
 
     Raises:
         ValueError: if there is no sample, or ``percent`` is not within 0 … 100.
@@ -89,18 +89,18 @@ def summarize(samples: Sequence[float]) -> Summary:
 
 
 def ratio_by_block(a_blocks: Sequence[Block], b_blocks: Sequence[Block], *, seed: int = 0) -> Ratio:
-    """Compare ``a`` with ``b``, measured in turns: ``a_blocks[i]`` and ``b_blocks[i]`` hold the
+    """Compares ``a`` with ``b``, measured in turns. ``a_blocks[i]`` and ``b_blocks[i]`` hold the
     samples of one turn.
 
-    Each turn gives one ratio, a's median by b's, so that what slows the machine for a while slows
-    both sides of it. The value is the median of these ratios, the interval their bootstrap: turns
-    are drawn with replacement, and the median is taken 10,000 times. Runs of one turn are not
-    independent, turns nearly are, so turns are resampled and not runs. With five turns the interval
-    reaches from the smallest ratio to the largest: it covers the true median 94 times of 100, and
-    "faster" means that every turn said so.
+    Each turn gives one ratio: the median of a divided by the median of b. So a temporary slowdown
+    of the machine affects both. The value is the median of the ratios. The interval is a bootstrap
+    of the median: turns are drawn with replacement 10,000 times. Turns are resampled and not runs,
+    because runs of one turn are not independent. With five turns the interval is from the smallest
+    ratio to the largest: it covers the true median in 94 % of cases, and "faster" means faster in
+    every turn.
 
     Raises:
-        ValueError: if there are fewer than two turns, unequally many, or one is empty.
+        ValueError: if there are fewer than two turns, their numbers differ, or one is empty.
     """
     if len(a_blocks) != len(b_blocks) or len(a_blocks) < 2:
         raise ValueError(f"need two or more blocks each, got {len(a_blocks)} and {len(b_blocks)}")

@@ -1,5 +1,5 @@
-"""Inferences a second where several are under way at once: a number of its own, since each of them
-takes longer than alone.
+"""Throughput: inferences per second with several at once. It is not 1 / latency, because each
+inference takes longer than alone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ def rates(
     on_block: Callable[[int, int], None] = lambda done, total: None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, float]:
-    """Inferences a second of sessions that are bound already, in turns: the median over
-    the blocks.
-    """
+    """Inferences per second of bound sessions, measured in turns: the median over the blocks."""
     found: dict[str, list[float]] = {name: [] for name in sessions}
     for session in sessions.values():
         _rate(session, WARM_UP_MS / 1e3, clock)

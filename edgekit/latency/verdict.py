@@ -1,4 +1,4 @@
-"""FP16 or INT8: which of two engines to ship, and why, from what was measured of both."""
+"""Decides which of two engines to ship, FP16 or INT8, from their measurements."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgekit.latency.statistics import Block, Ratio, ratio_by_block
 
 @dataclass(frozen=True)
 class Contender:
-    """One engine: its latencies in milliseconds, a block a turn, measured in turns with the
-    other's.
+    """One engine: its latencies in milliseconds, one block per turn, measured in turns with the
+    other engine.
 
-    ``failures`` is what it misses of its gate, in words; ``reformats`` the layers that only convert
-    formats or types, None where nobody looked.
+    ``failures`` are messages about its gate. ``reformats`` is the number of layers that only
+    convert formats or types, None if unknown.
     """
 
     blocks: tuple[Block, ...]
@@ -24,7 +24,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``ship`` is None where neither meets its gate; ``ratio`` is INT8's latency as a fraction of
+    """``ship`` is None if neither meets its gate. ``ratio`` is the latency of INT8 as a fraction of
     FP16's.
     """
 
@@ -34,8 +34,8 @@ class Verdict:
 
 
 def verdict(fp16: Contender, int8: Contender) -> Verdict:
-    """Ships the faster of those that meet their gate; FP16, which is nearer to the reference, where
-    no difference was measured.
+    """Ships the faster engine that meets its gate. Without a measured difference it ships FP16,
+    which is closer to the reference.
 
     Raises:
         ValueError: the two were not measured in the same turns.
@@ -66,7 +66,7 @@ def verdict(fp16: Contender, int8: Contender) -> Verdict:
         )
     return Verdict(
         "fp16",
-        f"no difference was measured here {_interval(ratio)}, and FP16 is nearer to the reference",
+        f"no difference was measured here {_interval(ratio)}, and FP16 is closer to the reference",
         ratio,
     )
 
@@ -76,9 +76,7 @@ def _interval(ratio: Ratio) -> str:
 
 
 def _cause(fp16: Contender, int8: Contender) -> str:
-    """Reformats are named where INT8 has more of them; that they cost time is a guess, and so they
-    are only counted.
-    """
+    """Mentions the number of reformat layers if INT8 has more. Their cost is not measured."""
     if int8.reformats is None or int8.reformats <= (fp16.reformats or 0):
         return ""
     return f": {int8.reformats} reformat layers" + (

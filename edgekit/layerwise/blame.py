@@ -1,11 +1,11 @@
-"""Where two networks part: every value that both have, compared on the same images, and the layer
-named that adds most error.
+"""Compares two networks layer by layer on the same images, and finds the layer that adds the most
+error.
 
-Two errors are told apart. What has *accumulated* at a value is the error of everything in front of
-it as well. What a layer adds of its *own* is seen when it computes from the reference's values
-instead of those that the candidate itself arrived at.
+There are two kinds of error. The *accumulated* error of a value includes the errors of all earlier
+layers. The *own* error of a layer is measured when the layer computes from the reference's values
+instead of the candidate's values.
 
-Values are read in chunks: what is held at once is bounded, whatever the network's size.
+Values are read in chunks, so memory is limited for networks of any size.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from edgekit.layerwise.taps import GIVEN, INPUT, Tap, Taps
 from edgekit.runtimes.base import Array, Session, as_input, in_batches
 
 CHUNK_BYTES = 64_000_000
-BOUND = 20.0  # dB: a tenth of the amplitude is error
-EXACT = 100.0  # dB: what float32 sums in another order leave
+BOUND = 20.0  # dB: the error is a tenth of the amplitude
+EXACT = 100.0  # dB: the error of float32 sums in a different order
 FALLS_FROM = 40.0  # dB
-# of a value held at once: the reference's, the candidate's, and the one that a layer alone makes
+# arrays per value in memory: the reference's, the candidate's, and that of the layer alone
 _FORMS = 3
 
 
@@ -36,12 +36,11 @@ _FORMS = 3
 class LayerBlame:
     """One value that both networks have.
 
-    ``sqnr`` is what has accumulated there and ``own`` what the layer adds when it computes from the
-    reference's values, both in dB, infinite where nothing differs and NaN where numbers are not
-    finite; ``own`` is None where the candidate cannot be given values. ``before`` is the lowest
-    ``sqnr`` among the values that it is computed from, infinite at the image. ``nonfinite`` counts
-    numbers that are NaN or infinite in the candidate alone. ``rank`` is 1 for the layer that adds
-    most.
+    ``sqnr`` measures the accumulated error, ``own`` the error of the layer alone, both in dB:
+    infinite if nothing differs, NaN if numbers are not finite. ``own`` is None if the candidate
+    does not accept values as inputs. ``before`` is the lowest ``sqnr`` of the values that the layer
+    reads, infinite for the image. ``nonfinite`` is the count of NaN and infinite numbers in the
+    candidate only. ``rank`` is 1 for the layer that adds the most error.
     """
 
     name: str
@@ -56,11 +55,12 @@ class LayerBlame:
 
 @dataclass(frozen=True)
 class Blame:
-    """What a comparison found; ``layers`` are in the order of computing.
+    """The result of a comparison. ``layers`` are in the order of execution.
 
-    ``worst`` is the layer that adds most error, None where nothing differs beyond float32's
-    rounding; ``below`` the first value under ``bound`` dB; ``nonfinite`` the first value that is
-    not finite. ``only_reference`` and ``only_candidate`` are the values without a counterpart.
+    ``worst`` is the layer that adds the most error, None if nothing differs beyond float32
+    rounding. ``below`` is the first value under ``bound`` dB, ``nonfinite`` the first value with
+    NaN or infinite numbers. ``only_reference`` and ``only_candidate`` are the values without a
+    counterpart.
     """
 
     layers: tuple[LayerBlame, ...]
@@ -76,15 +76,15 @@ class Blame:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         if (first := self.nonfinite) is not None:
             return (
                 f"{first.name} is the first that is not finite: {first.nonfinite} of its "
                 f"numbers are NaN or infinite"
             )
         if (worst := self.worst) is None:
-            return f"no layer parts: {len(self.layers)} values differ by float32's rounding at most"
-        around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} behind it"
+            return f"no layer differs: {len(self.layers)} values agree up to float32 rounding"
+        around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} after it"
         if worst.own is not None and worst.sqnr >= worst.before:
             return (
                 f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has "
@@ -108,19 +108,16 @@ def blame(
     bound: float = BOUND,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Blame:
-    """Compares every value that two networks share.
+    """Compares all values that two networks have in common.
 
     Args:
-        reference: what is right.
-        candidate: what is asked about.
-        images: ``(N, …)`` as both take them.
-        bound: dB; the first value under it is named.
-        chunk_bytes: how many bytes of values are held at once. A value that is larger is held
-            alone.
+        reference: the correct network. candidate: the network to check. images: preprocessed images
+        ``(N, …)``. bound: in dB; the first value below it is reported. chunk_bytes: the largest
+        size of values in memory at once, in bytes. A larger value is processed alone.
 
     Raises:
-        InputError: the two have no value in common, their static batches differ, or the reference's
-            own outputs are not finite.
+        InputError: the networks have no value in common, their static batches differ, or the
+            outputs of the reference are not finite.
     """
     size = batch_size(reference, candidate)
     pairs = paired(reference, candidate)
@@ -186,9 +183,7 @@ def blame(
 def _chunks(
     pairs: Mapping[str, Pair], upstream: Mapping[str, Sequence[str]], size: int, limit: int
 ) -> Iterator[list[str]]:
-    """The names in order, cut so that the values that are held together stay within ``limit``
-    bytes.
-    """
+    """Splits the names into chunks whose values together stay within ``limit`` bytes."""
     chunk: list[str] = []
     held: set[str] = set()
     total = 0
@@ -208,14 +203,14 @@ def _chunks(
 
 
 def _nbytes(tap: Tap, size: int, unknown: int) -> int:
-    """Bytes of one batch in float32; ``unknown`` where the graph does not say."""
+    """Bytes of one batch in float32; ``unknown`` if the graph has no shape."""
     if tap.shape is None or None in tap.shape[1:]:
         return unknown
     return 4 * int(np.prod([size if dim is None else dim for dim in tap.shape], dtype=np.int64))
 
 
 class _Exact:
-    """The reference's values of some pairs, batch by batch; the image itself needs no session."""
+    """Computes the reference's values of some pairs, batch by batch. The image needs no session."""
 
     def __init__(self, reference: Taps, pairs: Mapping[str, Pair], stack: ExitStack) -> None:
         self._pairs = pairs
@@ -225,7 +220,7 @@ class _Exact:
         self._session = stack.enter_context(reference.read(computed)) if computed else None
 
     def values(self, batch: Array) -> dict[str, Floats]:
-        """By the candidate's names."""
+        """The reference's values, by the candidate's names."""
         computed = {} if self._session is None else _run(self._session, batch, {})
         return {
             name: pair.ours.frame.to_reference(
@@ -236,9 +231,7 @@ class _Exact:
 
 
 def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:
-    """Feeds the image, and the ``given`` values by their tensors, to whichever inputs a session
-    has.
-    """
+    """Runs a session. It gets the image and the ``given`` values, as far as it has such inputs."""
     arrays = {f"{tensor}{GIVEN}": array for tensor, array in given.items()}
     return session.run(
         {spec.name: as_input(spec, arrays.get(spec.name, batch)) for spec in session.inputs}
@@ -246,7 +239,7 @@ def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[s
 
 
 class _Tally:
-    """Sums over all images of one value."""
+    """The error sums of one value over all images."""
 
     def __init__(self) -> None:
         self.signal = self.noise = self.own_noise = self.max_abs = 0.0
@@ -304,10 +297,10 @@ def _layer(
 
 
 def _ranked(layers: Sequence[LayerBlame]) -> tuple[LayerBlame, ...]:
-    """Ranks by what layers add of their own. Where that was not measured, by how far the SQNR falls
-    from what a layer reads to what it gives, counted from ``FALLS_FROM`` dB: the first rounding
-    of a graph falls from infinity, and means nothing; later layers amplify what they are given,
-    by a few dB each."""
+    """Ranks layers by their own error. If that is not measured, by the fall of the SQNR from the
+    layer's inputs to its output. The fall counts only from ``FALLS_FROM`` dB on, because the first
+    rounding always falls from infinity; later layers amplify earlier errors by a few dB each.
+    """
     top = max(
         FALLS_FROM,
         min((row.sqnr for row in layers if not isnan(row.sqnr)), default=inf) + FALLS_FROM / 2,

@@ -1,10 +1,10 @@
-"""Values from the middle of an engine, by one of two ways.
+"""Reads inner values of an engine, in one of two ways.
 
-Debug tensors are told by an engine that is fused as the one that ships, but only those that fusion
-left, and only some of these under the network's names; TensorRT calls the others as it likes.
-Otherwise each chunk of values is an engine of its own in which they are outputs. An output has to
-be written in the type that the network gives it, so that the layers around it cannot be fused as in
-the engine that ships.
+With debug tensors, the engine has the same fusion as the shipped engine. But only values that
+fusion did not remove can be read, and only some of them have the network's names. Otherwise a
+separate engine is built for each chunk of values, with these values as outputs. An output must be
+written in its type in the network, so the layers around it cannot be fused as in the shipped
+engine.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from edgekit.runtimes.tensorrt.building.config import BuildConfig
 from edgekit.runtimes.tensorrt.running.debug import DebugSession
 
 CAUTION = (
-    "to read values out of an engine they are marked as outputs, which changes what TensorRT "
-    "fuses: the engine that ships may round elsewhere"
+    "inner values are read by marking them as outputs, which changes the fusion of TensorRT: "
+    "the shipped engine may round differently"
 )
-LEAST = 0.1  # of the values: fewer name no layer, only a stretch of the network
+LEAST = 0.1  # smallest useful share of readable values; with fewer no single layer can be found
 
 
 class MarkedEngines:
-    """A runtime for graphs whose chosen values are outputs already: it builds an engine of each and
-    opens that.
+    """A runtime that builds an engine from a graph and opens it. The graph's outputs are the values
+    to read.
 
-    ``batch`` is what a graph of dynamic batch is built for.
+    ``batch`` is the batch of the engine for a graph with a dynamic batch.
     """
 
     def __init__(self, builder: Builder, folder: Path, batch: int = 1) -> None:
@@ -60,10 +60,10 @@ class MarkedEngines:
 
 
 class UnfusedTaps:
-    """The values of one engine that it tells under names of its graph; fulfils
+    """The values of one engine that it reports under names of its graph; implements
     :class:`edgekit.layerwise.taps.Taps`.
 
-    ``carriers`` are the tensors that they are read from, ``open_engine`` opens the engine.
+    ``carriers`` are the tensors to read, by value name. ``open_engine`` opens the engine.
     """
 
     def __init__(
@@ -101,14 +101,13 @@ class UnfusedTaps:
 def engine_taps(
     graph: GraphValues, builder: Builder, folder: Path, reference: Taps, images: Floats
 ) -> Taps:
-    """The values of an engine of ``graph``, and in its caution by which way they are read, and why.
+    """Builds an engine of ``graph`` and chooses how to read its values. The caution says which way,
+    and why.
 
     Args:
-        graph: reads its values by marking them as outputs.
-        builder: of the engine.
-        folder: takes the engine; it has to last as long as values are read.
-        reference: what the values will be compared with.
-        images: ``(N, …)``; with the first it is found out what the engine tells.
+        graph: the graph; it reads values by marking them as outputs. builder: builds the engine.
+        folder: a folder for the engine; must exist while values are read. reference: the network to
+        compare with. images: ``(N, …)``; the first one is used to find the readable values.
 
     Raises:
         EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and
@@ -117,7 +116,7 @@ def engine_taps(
     library = builder.library()
     if not library.has_debug_tensors:
         graph.caution = (
-            f"{CAUTION}; debug tensors, which would not, came with TensorRT 10.12, and "
+            f"{CAUTION}; debug tensors, which do not, need TensorRT 10.12, and "
             f"this is {library.name} {library.version}"
         )
         return graph
@@ -137,16 +136,14 @@ def engine_taps(
     inner = [name for name in pairs if name != graph.output]
     survive = f"{len(found)} of {len(inner)} values survive fusion under their own names"
     if moved:
-        survive += (
-            f", {len(moved)} more in an order of the engine's own, in which they are not read"
-        )
+        survive += f", {len(moved)} more have a layout that cannot be read"
     if len(found) < max(1, LEAST * len(inner)):
-        graph.caution = f"{CAUTION}; debug tensors, which would not, were tried, and {survive}"
+        graph.caution = f"{CAUTION}; debug tensors, which do not, were tried, and {survive}"
         return graph
     output = {graph.output: Carrier(graph.taps[graph.output].tensor)}
     caution = (
-        f"{survive}, and are read as debug tensors of an engine fused as the one that ships; "
-        f"each stands for what was fused before it as well"
+        f"{survive}, and are read as debug tensors of an engine fused as the shipped one; "
+        f"each also includes the layers that were fused before it"
     )
     return UnfusedTaps(graph, found | output, lambda: builder.load_debug(engine), caution)
 
@@ -161,8 +158,8 @@ def _config(artifact: Artifact, batch: int, *, debug_tensors: bool = False) -> B
 def _told(
     session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Floats
 ) -> dict[str, Carrier]:
-    """The values that the engine tells, the output apart, each with the first of its carriers that
-    does.
+    """The values that the engine reports, except the output, each with its first reported
+    carrier.
     """
     session.run(_feeds(session, image))
     found, known = {}, graph.carriers
@@ -185,8 +182,8 @@ def _holds(spec: TensorSpec | None, carrier: Carrier, tap: Tap) -> bool:
 def _is_moved(
     session: DebugSession, carrier: Carrier, reference: Taps, pair: Pair, image: Floats
 ) -> bool:
-    """Whether a value comes in another order than its shape says. One value at a time is held,
-    whatever the network's size.
+    """Whether a value has another memory layout than its shape says. Only one value is in memory at
+    a time.
     """
     values = {pair.ours.tensor: image}
     if pair.ours.op_type != INPUT:

@@ -1,9 +1,8 @@
-"""The values of an ONNX graph read out of its middle, by the names that they have in the float
-graph.
+"""Reads inner values of an ONNX graph, by their names in the float graph.
 
-What a node's readers see is what is compared: a value that is only cast, rounded or quantized on
-its way stands for itself behind all of that, so that ``features.3.conv.0.0/Conv`` of an INT8 graph
-is what the next layer reads of it.
+The comparison uses the value that the consumers of a node read, after casts, rounding and
+quantization. So ``features.3.conv.0.0/Conv`` of an INT8 graph is the value that the next layer
+reads.
 """
 
 from __future__ import annotations
@@ -23,26 +22,24 @@ from edgekit.graph.io import load, save
 from edgekit.layerwise.taps import GIVEN, INPUT, INT8, Tap
 from edgekit.runtimes.base import Runtime, Session, SessionOptions
 
-INPUT_NAME = "input"  # whatever a graph calls it
-TWIN = "FP16 is read through the twin in which every FP16 tensor is rounded"
+INPUT_NAME = "input"  # the name used here for the input of every graph
+TWIN = "FP16 is simulated by an FP32 graph in which every FP16 tensor is rounded"
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _PASSING = ("Cast", _QUANTIZE, _DEQUANTIZE)
 
 
 class GraphTaps:
-    """A graph whose values a runtime computes; fulfils :class:`edgekit.layerwise.taps.Taps`.
+    """A graph whose values a runtime computes; implements :class:`edgekit.layerwise.taps.Taps`.
 
     Args:
-        artifact: an ONNX graph of one input.
-        folder: takes the graphs that are cut out of it, one at a time.
-        runtime: what computes them. A CPU does not round FP16 as a GPU does, so that ``on_cpu``
-            reads an FP16 graph through its twin.
-        local: whether single layers can be computed from given inputs, :meth:`alone`.
-        caution: what to say of the runtime.
+        artifact: an ONNX graph with one input. folder: a folder for the cut graphs, one at a time.
+        runtime: computes the values. A CPU does not round FP16 as a GPU does, so with ``on_cpu`` an
+        FP16 graph is simulated by its rounding twin. local: whether single layers can be computed
+        from given inputs, see :meth:`alone`. caution: a note about the runtime for the user.
 
     Raises:
-        BadNetwork: the file is no graph.
+        BadNetwork: the file is not a valid ONNX graph.
     """
 
     def __init__(
@@ -81,8 +78,8 @@ class GraphTaps:
 
     @property
     def carriers(self) -> Mapping[str, tuple[Carrier, ...]]:
-        """By a value's name the tensors that hold it as its readers see it, int8 codes
-        among them.
+        """By value name, the tensors that hold the value as its consumers read it, including int8
+        codes.
         """
         return {
             name: _carriers([self._values[tensor] for tensor in end.tensors])
@@ -90,7 +87,7 @@ class GraphTaps:
         }
 
     def whole(self) -> Artifact:
-        """The graph in a file of the folder."""
+        """Writes the whole graph to a file in the folder."""
         return save(ir.from_proto(self._proto), self._folder / "whole.onnx", self._precision)
 
     def upstream(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
@@ -110,7 +107,7 @@ class GraphTaps:
         return self._open(model, names)
 
     def _open(self, model: ir.Model, names: Iterable[str]) -> Session:
-        """A session on what of the graph these values need."""
+        """A session on the part of the graph that these values need."""
         values = _by_name(model.graph)
         model.graph.outputs.clear()
         model.graph.outputs.extend(values[self._ends[name].tap.tensor] for name in names)
@@ -123,7 +120,7 @@ class GraphTaps:
 
 
 class _End(NamedTuple):
-    """A value where its readers take it: the tap, and every tensor that carries it."""
+    """A value as its consumers read it: the tap, and every tensor that holds it."""
 
     tap: Tap
     tensors: tuple[str, ...]
@@ -164,8 +161,8 @@ def _ends(model: ir.Model) -> dict[str, _End]:
 
 
 def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
-    """What a value is called in the float graph. A quantizer that took a ReLU in is called after
-    that.
+    """The name of a value in the float graph. A quantizer that absorbed a ReLU is named
+    after it.
     """
     if value.is_graph_output():
         return str(value.name)
@@ -176,9 +173,7 @@ def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
 
 
 def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
-    """Where a value was computed, before it was cast and quantized, and the last quantizer that it
-    went through.
-    """
+    """The original value before casts and quantization, and the last quantizer on the way."""
     quantizer = None
     while (node := value.producer()) is not None and _passes(node) and node.inputs[0] is not None:
         quantizer = node if node.op_type == _QUANTIZE and quantizer is None else quantizer
@@ -204,7 +199,7 @@ def _carriers(tensors: Sequence[ir.Value]) -> tuple[Carrier, ...]:
 
 
 def _is_passed_on(value: ir.Value) -> bool:
-    """Whether one node alone reads a value, and only casts or quantizes it."""
+    """Whether a value has one consumer, which only casts or quantizes it."""
     readers = {use.node for use in value.uses()}
     return (
         not value.is_graph_output() and len(readers) == 1 and all(_passes(node) for node in readers)
@@ -212,8 +207,8 @@ def _is_passed_on(value: ir.Value) -> bool:
 
 
 def _passes(node: ir.Node) -> bool:
-    """Whether a node gives the number that it was given, as exactly as its type allows. Between
-    codes a Clip is the ReLU that stood before them.
+    """Whether a node outputs its input number, as exactly as its type allows. A Clip of int8 codes
+    is a moved ReLU and counts too.
     """
     return node.op_type in _PASSING or (
         node.op_type == "Clip" and node.outputs[0].dtype in (ir.DataType.INT8, ir.DataType.UINT8)
@@ -221,7 +216,7 @@ def _passes(node: ir.Node) -> bool:
 
 
 def _live(graph: ir.Graph) -> list[ir.Value]:
-    """The values that depend on the graph's inputs, in the order in which they are computed."""
+    """The values that depend on the graph's inputs, in the order of execution."""
     found = dict.fromkeys(graph.inputs)
     for node in graph:
         if any(value in found for value in node.inputs if value is not None):
@@ -230,7 +225,7 @@ def _live(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _nearest(value: ir.Value, cut: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the nearest cut tensors that a value is computed from."""
+    """The names of the nearest cut tensors upstream of a value."""
     found: dict[str, None] = {}
     seen, waiting = {value}, [value]
     while waiting:
@@ -247,7 +242,7 @@ def _nearest(value: ir.Value, cut: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _cut(graph: ir.Graph, tensors: Sequence[ir.Value]) -> None:
-    """Makes a value an input of the graph for all who read it."""
+    """Replaces each tensor by a new graph input for all its consumers."""
     dtype = tensors[0].dtype
     assert dtype is not None
     given = ir.Value(
@@ -284,7 +279,7 @@ def _has_halves(model: ir.Model) -> bool:
 
 
 def _typed(model: ir.Model) -> ir.Model:
-    """A graph whose values have types and shapes, as far as they can be inferred."""
+    """The graph with inferred types and shapes, if types are missing."""
     if all(
         value.dtype is not None and value.shape is not None
         for node in model.graph

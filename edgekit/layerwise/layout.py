@@ -1,8 +1,8 @@
-"""Whether numbers came in the order that their shape says, or in one of the orders in which a GPU
-keeps channels together.
+"""Detects whether an array has the memory layout of its shape, or a GPU layout that groups
+channels.
 
-TensorRT's formats (``TensorFormat``): all channels of a pixel side by side, or 2, 4, 8, 16 or 32 of
-them, with channels filled up to such a number.
+TensorRT's layouts (``TensorFormat``) store all channels of a pixel next to each other, or groups of
+2, 4, 8, 16 or 32 channels with padding channels.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MARGIN = 6.0  # dB: half of the error's amplitude
 
 
 def in_another_layout(expected: Floats, received: Floats) -> bool:
-    """Whether ``received`` of shape ``(N, C, H, W)`` is far more like ``expected`` in another order
-    of its numbers than in its own.
+    """Whether ``received`` of shape ``(N, C, H, W)`` matches ``expected`` much better in another
+    layout than in its own.
     """
     if expected.ndim != 4 or expected.shape != received.shape:
         return False
@@ -30,9 +30,7 @@ def in_another_layout(expected: Floats, received: Floats) -> bool:
 
 
 def _layouts(values: Floats) -> Iterator[Floats]:
-    """The numbers in each other order, cut to as many as were there before channels were
-    filled up.
-    """
+    """The numbers in each other layout, cut to their original count without padding channels."""
     n, channels, height, width = values.shape
     for group in sorted(
         {*GROUPS, *(channels + -channels % multiple for multiple in (1, *GROUPS))} - {1}

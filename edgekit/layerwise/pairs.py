@@ -1,4 +1,4 @@
-"""Which values two networks share."""
+"""Finds the values that two networks have in common."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Floats = NDArray[np.float32]
 
 
 class Pair(NamedTuple):
-    """A value of the candidate, and the one of the reference, called ``counterpart`` there, that it
-    should equal.
+    """A value of the candidate and the reference's value that it should equal, whose name there is
+    ``counterpart``.
     """
 
     counterpart: str
@@ -32,11 +32,11 @@ class Pair(NamedTuple):
 
 
 def paired(reference: Taps, candidate: Taps) -> dict[str, Pair]:
-    """The values that both have, by the candidate's name and in its order; the outputs are a pair
-    whatever they are called.
+    """The common values, by the candidate's names and in its order. The outputs are a pair even if
+    their names differ.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no common value.
     """
     found = {}
     for name, tap in candidate.taps.items():
@@ -62,10 +62,10 @@ def paired(reference: Taps, candidate: Taps) -> dict[str, Pair]:
 
 
 def batch_size(reference: Taps, candidate: Taps) -> int:
-    """The batch in which both are computed: the static one of either, else 1.
+    """The batch for both networks: the static batch of either one, else 1.
 
     Raises:
-        InputError: they have two.
+        InputError: the static batches differ.
     """
     sizes = {size for size in (reference.batch, candidate.batch) if size is not None}
     if len(sizes) > 1:
@@ -81,7 +81,7 @@ def _names(taps: Taps) -> str:
 
 
 def same_shape(a: Sequence[int | str | None] | None, b: Sequence[int | str | None] | None) -> bool:
-    """Whether two shapes are one as far as both are known."""
+    """Whether two shapes are equal in all dimensions that are known in both."""
     if a is None or b is None:
         return True
     return len(a) == len(b) and all(None in (i, j) or i == j for i, j in zip(a, b, strict=True))

@@ -1,5 +1,5 @@
-"""What blame asks of a graph or an engine: which of its values can be read, and sessions that read
-some of them.
+"""The interface that blame needs from a graph or an engine: its readable values, and sessions to
+read them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact, Carrier
 from edgekit.runtimes.base import Session
 
-INPUT = "Input"  # in the place of an operator: the value is the graph's own input
-GIVEN = "|given"  # behind a tensor's name: the input that takes its place
-INT8 = "|int8"  # behind a value's name: what its int8 readers get, where others read it as it is
+INPUT = "Input"  # used as the operator type of the graph's input
+GIVEN = "|given"  # suffix of a tensor's name: the graph input that replaces it
+INT8 = "|int8"  # suffix of a value's name: its int8 form, if other consumers read the float form
 
 
 class Frame(Protocol):
-    """How a value lies against the value of the same name in the reference."""
+    """Converts between a value and the value of the same name in the reference."""
 
     def to_reference(self, array: NDArray[Any]) -> NDArray[np.float32]: ...
     def from_reference(self, array: NDArray[Any]) -> NDArray[np.float32]: ...
@@ -30,8 +30,8 @@ class Frame(Protocol):
 class Tap:
     """A value that can be read.
 
-    ``tensor`` is its name in the graph, ``op_type`` the operator that makes it; ``shape`` has None
-    for a dimension that is not known, and is None where none is.
+    ``tensor`` is its name in the graph, ``op_type`` the type of its producer. ``shape`` has None
+    for an unknown dimension, and is None if all are unknown.
     """
 
     tensor: str
@@ -41,11 +41,10 @@ class Tap:
 
 
 class Taps(Protocol):
-    """The values of a network, by names that two networks can share.
+    """The values of a network, by names that two networks can have in common.
 
-    ``taps`` are in the order in which they are computed. ``output`` names the first output,
-    ``batch`` is the static batch or None. ``caution`` is what the user should know of how the
-    values are read.
+    ``taps`` are in the order of execution. ``output`` is the name of the first output, ``batch``
+    the static batch or None. ``caution`` tells the user how the values are read, or None.
     """
 
     @property
@@ -58,32 +57,32 @@ class Taps(Protocol):
     def caution(self) -> str | None: ...
 
     def upstream(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
-        """For each of ``names`` the nearest others of them that it is computed from."""
+        """For each of ``names``, the nearest other names upstream of it."""
         ...
 
     def read(self, names: Collection[str]) -> Session:
-        """A session whose outputs are these values, called after their tensors."""
+        """Opens a session whose outputs are these values, named after their tensors."""
         ...
 
     def alone(self, names: Collection[str], given: Collection[str]) -> Session | None:
-        """A session that computes ``names``, each from the nearest values among ``given``: inputs
-        called after their tensors, with ``GIVEN`` behind.
+        """Opens a session that computes ``names``, each from the nearest values of ``given``. Its
+        inputs are named after their tensors with the suffix ``GIVEN``.
 
-        None where values cannot be put in, as in an engine.
+        Returns None if values cannot be fed, as for an engine.
         """
         ...
 
 
 class GraphValues(Taps, Protocol):
-    """The values of a graph, of which more is known than how to read them."""
+    """The values of a graph, with their tensors and the graph itself."""
 
     caution: str | None
 
     @property
     def carriers(self) -> Mapping[str, tuple[Carrier, ...]]:
-        """By a value's name the tensors that hold it as its readers see it."""
+        """By value name, the tensors that hold the value as its consumers read it."""
         ...
 
     def whole(self) -> Artifact:
-        """The graph in a file."""
+        """The graph as a file."""
         ...

@@ -1,5 +1,5 @@
-"""What a machine has to compute with on an NVIDIA GPU: driver, CUDA, TensorRT and their versions;
-nothing is loaded but the driver's library.
+"""The NVIDIA software of a machine: driver, CUDA, TensorRT and their versions. Only the driver's
+library is loaded.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TENSORRT_LIBRARY, DLA_COMPILER = "libnvinfer", "libnvdla_compiler.so"
 
 @dataclass(frozen=True)
 class Accelerators:
-    """``distributions`` are the installed packages' versions; ``tensorrt_libraries`` every
-    ``libnvinfer`` by the version that its name tells.
+    """``distributions`` are the versions of installed packages. ``tensorrt_libraries`` are the
+    paths of all ``libnvinfer`` files, by the version in their name.
 
     ``has_tensorrt_module``: whether this Python finds a module ``tensorrt``. ``dla_compiler``:
-    whether ``libnvdla_compiler.so`` is here, and not empty.
+    whether ``libnvdla_compiler.so`` exists and is not empty.
     """
 
     driver: CudaDriver | None
@@ -44,9 +44,7 @@ class Accelerators:
 
     @property
     def tensorrt_module(self) -> str | None:
-        """The version of the package behind ``import tensorrt``; None where there is none, or it
-        does not tell.
-        """
+        """The version of the package of ``import tensorrt``; None if missing or unknown."""
         named = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
         return next(
             (self.distributions[name] for name in named if name in self.distributions), None
@@ -54,22 +52,22 @@ class Accelerators:
 
     @property
     def tensorrt(self) -> str | None:
-        """The TensorRT that would be used: the module's, else the only library's; None where there
-        is neither, or nobody can tell.
+        """The TensorRT version that would be used: the module's, else that of the only library.
+        None if missing or ambiguous.
         """
         libraries = list(self.tensorrt_libraries)
         return self.tensorrt_module or (libraries[0] if len(libraries) == 1 else None)
 
     @property
     def sm(self) -> int | None:
-        """Of the GPU that CUDA takes by default: 87 for sm_87."""
+        """The SM version of CUDA's default GPU: 87 for sm_87. None if unknown."""
         return (
             self.driver.devices[0].sm if self.driver is not None and self.driver.devices else None
         )
 
 
 def accelerators() -> Accelerators:
-    """Those of this machine."""
+    """Describes this machine."""
     libraries = Libraries()
     return Accelerators(
         driver=driver(),

@@ -1,5 +1,4 @@
-"""What the CUDA driver says of itself, asked of its library: no context is created, and nothing is
-allocated on a GPU.
+"""Queries the CUDA driver library. It creates no context and allocates nothing on a GPU.
 
 Source: NVIDIA's CUDA Driver API (``cuda.h``): cuDriverGetVersion, cuInit, cuDeviceGetCount,
 cuDeviceGetName, cuDeviceGetAttribute.
@@ -35,8 +34,8 @@ class CudaDevice:
 
 @dataclass(frozen=True)
 class CudaDriver:
-    """``version`` is the newest CUDA that the driver serves, such as 12.4; ``problem`` says why no
-    GPU answers.
+    """``version`` is the newest CUDA version that the driver supports, such as 12.4. ``problem``
+    says why no GPU is usable.
     """
 
     version: str
@@ -45,7 +44,7 @@ class CudaDriver:
 
 
 def driver(load: Load = ctypes.CDLL) -> CudaDriver | None:
-    """The driver of this machine, or None where there is none."""
+    """The driver of this machine, or None if there is none."""
     library = _open(load)
     if library is None:
         return None
@@ -62,7 +61,7 @@ def driver(load: Load = ctypes.CDLL) -> CudaDriver | None:
 
 
 def no_gpu(load: Load = ctypes.CDLL) -> str | None:
-    """Why no NVIDIA GPU can be used here; None where one can."""
+    """Why no NVIDIA GPU can be used here, or None if one can."""
     found = driver(load)
     if found is None:
         return "no NVIDIA driver"
@@ -70,7 +69,7 @@ def no_gpu(load: Load = ctypes.CDLL) -> str | None:
 
 
 def runtime_packages() -> dict[str, str]:
-    """The CUDA runtimes that pip installed, with their versions."""
+    """The CUDA runtime packages that pip installed, with their versions."""
     named = (
         (distribution.metadata["Name"] or "", distribution.version)
         for distribution in distributions()

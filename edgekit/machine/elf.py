@@ -1,8 +1,8 @@
-"""What a shared library asks the loader for, read from the file itself, so that nothing has to be
-loaded to learn what is missing.
+"""Reads the dependencies of a shared library from its file, so that missing ones are found without
+loading it.
 
-Source: System V ABI, chapter 5 ("Dynamic Section"), 64-bit little-endian objects, which is what
-Linux on x86-64 and AArch64 has.
+Source: System V ABI, chapter 5 ("Dynamic Section"), 64-bit little-endian objects, as on Linux on
+x86-64 and AArch64.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DYNAMIC, _NEEDED, _END = 6, 1, 0
 
 def needed(library: Path) -> tuple[str, ...]:
     """Names of the libraries that ``library`` is linked against, such as ``libcudnn.so.9``; empty
-    for a file that is no 64-bit ELF object.
+    if the file is not a 64-bit ELF object.
 
     Raises:
         OSError: the file cannot be read.

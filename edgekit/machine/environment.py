@@ -1,9 +1,9 @@
-"""Where a number was measured: the machine, its clocks and limits, and the versions of everything
-that took part.
+"""Describes the environment of a measurement: the machine, its clocks and limits, and the versions
+of all software.
 
-Everything is read from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or asked of a tool
-through ``ask``, so that a recorded tree stands for a machine. What a machine does not tell is None
-or empty, never a guess. No package is imported to learn its version.
+All facts come from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or from tools called with
+``ask``, so that a recorded folder tree can replace a machine. Unknown facts are None or empty,
+never guessed. No package is imported to get its version.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PACKAGES = (
 
 X86 = frozenset({"x86_64", "AMD64"})
 
-# What decides which kernels a CPU runtime takes for fp32, fp16 and int8.
+# The flags that decide which fp32, fp16 and int8 kernels a CPU runtime uses.
 CPU_FLAGS = frozenset(
     {
         *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8"),
@@ -46,7 +46,7 @@ CPU_FLAGS = frozenset(
 # With any of these an x86 CPU multiplies unsigned by signed bytes and adds in 32 bits.
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
-# Arm gives the CPU's maker and part by number: Arm's Main ID Register, as Linux lists it in
+# Arm CPUs report their maker and part as numbers of the Main ID Register. Names from Linux,
 # arch/arm64/include/asm/cputype.h.
 ARM_PARTS: Mapping[tuple[int, int], str] = {
     (0x41, 0xD03): "Cortex-A53",
@@ -65,10 +65,10 @@ ARM_PARTS: Mapping[tuple[int, int], str] = {
 
 @dataclass(frozen=True)
 class Cpu:
-    """``cores`` are those the kernel runs, ``affinity`` those this process may use; ``quota`` is a
-    container's limit in cores.
+    """``cores`` is the number of online cores, ``affinity`` the number that this process may use.
+    ``quota`` is a container's limit in cores.
 
-    ``clocks_locked`` says that the lowest and the highest frequency allowed are one.
+    ``clocks_locked`` is whether the lowest and the highest allowed frequency are equal.
     """
 
     model: str | None
@@ -83,8 +83,8 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What changes while one measures: frequencies in MHz, temperatures in °C, load as the kernel
-    averages it over one minute.
+    """Facts that change during a measurement: frequencies in MHz, temperatures in °C, and the
+    kernel's load average over one minute.
     """
 
     cpu_mhz: tuple[int, ...]
@@ -96,8 +96,8 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Environment:
-    """``machine`` is the board or product; ``container`` and ``virtual`` say what stands between
-    this process and it.
+    """``machine`` is the board or product. ``container`` and ``virtual`` name the kind of container
+    and virtual machine, if any.
     """
 
     machine: str | None
@@ -115,12 +115,12 @@ class Environment:
     after: Snapshot | None = field(default=None)
 
     def finished(self, root: Path = ROOT, ask: Ask = ask_system) -> Environment:
-        """The same environment with the clocks and the load as they are now, after measuring."""
+        """A copy with the current clocks and load, to call after the measurement."""
         return replace(self, after=snapshot(root, ask))
 
 
 def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
-    """Describe the machine below ``root``, where ``ask`` runs its tools."""
+    """Describes the machine from the files below ``root`` and the tools of ``ask``."""
     cpuinfo = read(root / "proc/cpuinfo") or ""
     memory = number(
         (fields(read(root / "proc/meminfo") or "").get("MemTotal") or "").removesuffix("kB")
@@ -144,10 +144,10 @@ def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
 
 
 def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
-    """Whether fast int8 products of this CPU saturate: x86 without VNNI adds pairs of u8 × s8
+    """Whether fast int8 products of this CPU can saturate: x86 without VNNI adds pairs of u8 × s8
     products in 16 bits.
 
-    A CPU that does not tell its flags counts as one that does.
+    Returns True if the flags of the CPU are unknown.
     """
     if (architecture or platform.machine()) not in X86:
         return False
@@ -156,7 +156,7 @@ def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
 
 
 def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:
-    """Read what changes while one measures."""
+    """Reads the facts that change during a measurement."""
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     temperatures = {
         first_line(zone / "type") or zone.name: number(first_line(zone / "temp")) for zone in zones
@@ -242,7 +242,7 @@ def _cpu_mhz(root: Path) -> tuple[int, ...]:
 
 
 def _quota(root: Path) -> float | None:
-    """Cores that the control group grants, version 2 first; None where there is no limit."""
+    """The CPU limit of the control group in cores, version 2 first; None if there is no limit."""
     if limit := first_line(root / "sys/fs/cgroup/cpu.max"):
         granted, period = map(number, limit.split())
     else:
@@ -254,7 +254,7 @@ def _quota(root: Path) -> float | None:
 
 
 def _container(root: Path) -> str | None:
-    """The container's kind: what its manager left behind, since nothing tells for certain."""
+    """The kind of container, guessed from traces of its manager; None outside a container."""
     if kind := first_line(root / "run/systemd/container"):
         return kind
     if (root / "run/.containerenv").exists():

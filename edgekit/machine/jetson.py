@@ -1,7 +1,7 @@
 """NVIDIA Jetson modules: release, power mode and clocks.
 
-``jetson_clocks`` needs root even to show its state, so the state is read where that tool writes it:
-the frequency limits in ``/sys``.
+``jetson_clocks`` needs root even to show its state. So the state is read from the frequency limits
+in ``/sys``, which that tool writes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _RELEASE = re.compile(r"R(?P<major>\d+).*?REVISION:\s*(?P<minor>[\d.]+)")
 
 @dataclass(frozen=True)
 class Jetson:
-    """``l4t`` is the release of Jetson Linux, such as 36.4.3; ``power_mode`` what nvpmodel has set,
-    such as MAXN.
+    """``l4t`` is the release of Jetson Linux, such as 36.4.3. ``power_mode`` is the mode of
+    nvpmodel, such as MAXN.
 
-    ``gpu_clock_locked`` says that the lowest and the highest GPU frequency allowed are one, as
+    ``gpu_clock_locked`` is whether the lowest and the highest allowed GPU frequency are equal, as
     ``jetson_clocks`` sets them.
     """
 
@@ -34,8 +34,8 @@ class Jetson:
 
 @dataclass(frozen=True)
 class JetsonState:
-    """``gpu_mhz`` now, and how often the module has throttled on over-current since it started
-    (Orin and later tell).
+    """The current ``gpu_mhz``, and the number of over-current throttling events since the start
+    (Orin and later).
     """
 
     gpu_mhz: int | None
@@ -43,7 +43,7 @@ class JetsonState:
 
 
 def describe_jetson(root: Path, ask: Ask) -> Jetson | None:
-    """The Jetson below ``root``, or None where the machine is no Jetson."""
+    """Describes the Jetson below ``root``, or None if the machine is not a Jetson."""
     release = _RELEASE.search(first_line(root / "etc/nv_tegra_release") or "")
     if release is None:
         return None
@@ -58,7 +58,7 @@ def describe_jetson(root: Path, ask: Ask) -> Jetson | None:
 
 
 def jetson_state(root: Path) -> JetsonState | None:
-    """Clocks and throttling now, or None where the machine is no Jetson."""
+    """The current clocks and throttling, or None if the machine is not a Jetson."""
     if first_line(root / "etc/nv_tegra_release") is None:
         return None
     gpu = _gpu(root)

@@ -1,4 +1,4 @@
-"""Shared libraries by name, where a loader or a package of pip's would find them; nothing is
+"""Finds shared libraries by name in the folders of the loader and of pip packages. Nothing is
 loaded.
 """
 
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from edgekit.machine.system import ROOT, Ask, ask_system
 
-# Below the root, as Debian and JetPack lay them out; whatever else the loader knows is in its
-# cache.
+# Folders below the root on Debian and JetPack. All other folders are in the loader's cache.
 _FOLDERS = (
     "usr/lib/*-linux-gnu",
     "usr/lib/*-linux-gnu/nvidia",
@@ -22,7 +21,7 @@ _FOLDERS = (
     "usr/lib",
     "usr/local/lib",
 )
-# Below site-packages: what `preload_dlls` of onnxruntime and the tensorrt packages load from.
+# Folders below site-packages, used by `preload_dlls` of onnxruntime and the tensorrt packages.
 _PACKAGED = ("nvidia/*/lib", "tensorrt_libs", "tensorrt_rtx_libs")
 _VERSION = re.compile(r"\.so\.(\d+(?:\.\d+)*)$")
 
@@ -40,8 +39,8 @@ class Libraries:
                 known.append(file)
 
     def has(self, name: str) -> bool:
-        """Whether there is a library of exactly that name with something in it: containers leave
-        empty files where the host's should be.
+        """Whether a library with exactly this name exists and is not empty. Containers have empty
+        files in place of the host's libraries.
         """
         return any(_filled(file) for file in self._files.get(name, ()))
 
@@ -49,8 +48,8 @@ class Libraries:
         return tuple(name for name in names if not self.has(name))
 
     def versions(self, stem: str) -> dict[str, tuple[Path, ...]]:
-        """Every version of ``stem`` (``libnvinfer``), as far as its file names tell, with where it
-        lies; links count as what they lead to.
+        """All versions of ``stem`` (``libnvinfer``) from the file names, with their paths. Links
+        are resolved.
         """
         found: dict[str, set[Path]] = {}
         for name, files in self._files.items():
@@ -65,7 +64,7 @@ class Libraries:
     def _walk(self, root: Path, ask: Ask, packages: Sequence[str]) -> Iterator[Path]:
         cache = ask(("ldconfig", "-p")) or ask(
             ("/sbin/ldconfig", "-p")
-        )  # Debian's users have no /sbin on their path
+        )  # on Debian /sbin is not in a user's PATH
         for line in (cache or "").splitlines():
             if "=>" in line:
                 yield Path(line.partition("=>")[2].strip())

@@ -1,4 +1,4 @@
-"""How much memory and disk something takes. MB are 10⁶ bytes."""
+"""Measures memory and disk use. MB are 10⁶ bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ROOT = Path("/")
 def peak_megabytes(root: Path = ROOT) -> float:
     """The largest resident size of this process so far, or since :func:`reset_peak`, in MB.
 
-    Linux tells it in ``/proc/self/status``. Elsewhere, or where the kernel leaves it out, it is
-    getrusage's, which nothing resets.
+    Linux reports it in ``/proc/self/status``. On other systems it comes from getrusage, which
+    cannot be reset.
     """
     try:
         status = (root / "proc/self/status").read_text()
@@ -28,8 +28,8 @@ def peak_megabytes(root: Path = ROOT) -> float:
 
 
 def reset_peak(root: Path = ROOT) -> bool:
-    """Start the peak anew from the present size; return whether the kernel allowed it (Linux 4.0
-    and later, not in every container).
+    """Resets the peak to the current size. Returns whether the kernel allows it (Linux 4.0 and
+    later, not in every container).
     """
     try:
         # 5 resets the high-water mark: man 5 proc, /proc/pid/clear_refs.
@@ -40,7 +40,7 @@ def reset_peak(root: Path = ROOT) -> bool:
 
 
 def megabytes(path: Path) -> float:
-    """The size of a file, or of all files in a folder and below, in MB.
+    """The size of a file, or of all files in a folder and its subfolders, in MB.
 
     Raises:
         OSError: if there is nothing at ``path``.

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, as ``nvidia-smi`` tells of them."""
+"""Describes NVIDIA GPUs with ``nvidia-smi``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ REASONS = {
     0x80: "power brake",
     0x100: "display clocks",
 }
-# Reasons that say the GPU would be faster, were it cooler or better fed. The others are chosen, or
-# mean nothing to do.
+# Reasons that mean heat or power slows the GPU. The other reasons are settings or idle.
 THROTTLING = frozenset(
     {
         "power cap",
@@ -34,8 +33,8 @@ THROTTLING = frozenset(
 
 @dataclass(frozen=True)
 class Gpu:
-    """What does not change: ``compute_capability`` is 8.7 for sm_87, clocks are in MHz, the power
-    limit in watts.
+    """The fixed facts of a GPU. ``compute_capability`` is 8.7 for sm_87; clocks are in MHz, the
+    power limit in watts.
     """
 
     name: str
@@ -48,8 +47,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuState:
-    """What changes: clocks in MHz, power in watts, temperature in °C, and why the clocks are not
-    higher.
+    """The changing facts of a GPU: clocks in MHz, power in watts, temperature in °C, and the
+    reasons that limit the clocks.
     """
 
     sm_mhz: int | None
@@ -60,12 +59,12 @@ class GpuState:
 
     @property
     def throttled(self) -> tuple[str, ...]:
-        """The reasons that slow down what is measured."""
+        """The reasons that slow down a measurement."""
         return tuple(reason for reason in self.reasons if reason in THROTTLING)
 
 
 def gpus(ask: Ask) -> tuple[Gpu, ...]:
-    """The GPUs that nvidia-smi lists; none where it is missing."""
+    """The GPUs that nvidia-smi lists; empty if it is missing."""
     rows = _query(
         ask,
         ("name", "driver_version", "compute_cap", "memory.total", "clocks.max.sm", "power.limit"),
@@ -78,9 +77,9 @@ def gpus(ask: Ask) -> tuple[Gpu, ...]:
 
 
 def gpu_states(ask: Ask) -> tuple[GpuState, ...]:
-    """The clocks, power and temperature of each GPU now."""
+    """The current clocks, power and temperature of each GPU."""
     common = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
-    # Drivers before 535 call the reasons by their older name.
+    # Drivers before 535 use an older field name for the reasons.
     rows = _query(ask, (*common, "clocks_event_reasons.active")) or _query(
         ask, (*common, "clocks_throttle_reasons.active")
     )
@@ -91,9 +90,7 @@ def gpu_states(ask: Ask) -> tuple[GpuState, ...]:
 
 
 def reasons(mask: str) -> tuple[str, ...]:
-    """The names of the bits of a mask such as ``0x0000000000000004``; none where the driver gives
-    no mask.
-    """
+    """The names of the bits in a mask such as ``0x0000000000000004``; empty if it is not a mask."""
     try:
         bits = int(mask, 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading a machine: small files that may not be there, and tools that may not be installed."""
+"""Reads small files that may be missing, and runs tools that may not be installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ask = Callable[[Sequence[str]], "str | None"]
 
 
 def ask_system(command: Sequence[str]) -> str | None:
-    """What a tool prints, or None where it is missing, fails or takes more than ten seconds."""
+    """The output of a tool, or None if it is missing, fails or takes more than ten seconds."""
     if shutil.which(command[0]) is None:
         return None
     try:
@@ -28,8 +28,8 @@ def ask_system(command: Sequence[str]) -> str | None:
 
 
 def read(path: Path) -> str | None:
-    """The text of a file, or None where it cannot be read. Device-tree strings end in a NUL, which
-    is dropped.
+    """The text of a file, or None if it cannot be read. The NUL at the end of device-tree strings
+    is removed.
     """
     try:
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
@@ -38,13 +38,13 @@ def read(path: Path) -> str | None:
 
 
 def first_line(path: Path) -> str | None:
-    """The first line of a file without its blanks, or None where there is none."""
+    """The first line of a file without surrounding blanks, or None if there is none."""
     lines = (read(path) or "").strip().splitlines()
     return lines[0].strip() if lines else None
 
 
 def fields(text: str) -> dict[str, str]:
-    """``key : value`` lines as a dict; the first of a repeated key stays."""
+    """``key : value`` lines as a dict. The first value of a repeated key is used."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         key, colon, value = line.partition(":")
@@ -54,7 +54,7 @@ def fields(text: str) -> dict[str, str]:
 
 
 def number(text: str | None) -> float | None:
-    """A number, or None for anything else (``[N/A]``, ``max``, nothing)."""
+    """Parses a number; None for anything else (``[N/A]``, ``max``, an empty text)."""
     try:
         value = float(text) if text is not None else math.nan
     except ValueError:
@@ -63,7 +63,7 @@ def number(text: str | None) -> float | None:
 
 
 def cpu_list(text: str) -> tuple[int, ...]:
-    """The kernel's list of CPUs: ``0-2,5`` is (0, 1, 2, 5)."""
+    """Parses the kernel's list of CPUs: ``0-2,5`` is (0, 1, 2, 5)."""
     cpus: list[int] = []
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-"""Int8 that keeps accuracy under TensorRT's rules: symmetric, explicit Q/DQ, no GPU needed.
+"""INT8 quantization under TensorRT's rules: symmetric, with explicit Q/DQ, without a GPU.
 
 Importing this package needs the ``export`` extra.
 """

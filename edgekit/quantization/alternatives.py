@@ -1,4 +1,4 @@
-"""Graphs that compute the same float function, of which some lose less in INT8 than others."""
+"""Alternative graphs for one float function. Some lose less accuracy in INT8 than others."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from edgekit.quantization.search import PRICED_IMAGES, GridSearch, search_grids
 from edgekit.quantization.spare import Shared, share_spare_channels
 from edgekit.quantization.twin import ChannelGrid, logits_of
 
-PRESERVED = 1e-5  # of the logits' range: how far an alternative may move them in float
-SCREENING = "mse"  # the calibrator that alternatives are compared with
+PRESERVED = 1e-5  # largest float error of an alternative, as a part of the logits' range
+SCREENING = "mse"  # the calibrator for comparing alternatives
 GRADIENT_IMAGES = 16
-ROBUST = 5.0  # root mean squares: what a channel's range is taken to be; grids clip rarer values
+ROBUST = 5.0  # largest range of a channel, in root mean squares; grids clip larger, rare values
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all alternatives are made from and measured by.
+    """The inputs that all alternatives share: the graph, the images and the reference.
 
-    ``reference`` ``(held-out images, classes)`` are the float logits; ``key`` names the list of
-    images in the cache.
+    ``reference`` are the float logits ``(held-out images, classes)``. ``key`` identifies the list
+    of images in the cache.
     """
 
     artifact: Artifact
@@ -48,7 +48,7 @@ class Task:
     key: str
 
     def observe(self, artifact: Artifact) -> Observations:
-        """What passes through a graph on the calibration images."""
+        """Statistics of the quantized values of a graph on the calibration images."""
         return observe(
             artifact,
             self.placement.values,
@@ -68,7 +68,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A graph that computes the float function, what passes through it, and what was done to it."""
+    """A graph that computes the float function, the statistics of its values, and its changes."""
 
     model: ir.Model
     network: TorchGraph
@@ -78,10 +78,10 @@ class Alternative:
 
 
 def best_alternative(task: Task, plain: Alternative) -> tuple[Alternative, list[str]]:
-    """The graph as it is, equalized, or with spare channels in use: the one that loses least.
+    """Chooses the best graph: unchanged, equalized, or with copies in spare channels.
 
     Returns:
-        The graph, and notes on what was left out and why.
+        The graph with the highest SQNR in INT8, and notes on rejected alternatives.
     """
     found, notes = [plain], []
     if task.config.equalize and plain.network.differentiable:
@@ -96,8 +96,8 @@ def best_alternative(task: Task, plain: Alternative) -> tuple[Alternative, list[
 
 
 def equalized(task: Task, plain: Alternative) -> tuple[Alternative | None, str | None]:
-    """The graph whose channels have like ranges; None, with the reason, where it no longer
-    computes the float function.
+    """Equalizes the ranges of channels. Returns the graph, or None and the reason if the graph no
+    longer computes the float function.
     """
     samples = task.samples
     statistics = _channel_statistics(plain, task.placement, samples.search)
@@ -110,16 +110,16 @@ def equalized(task: Task, plain: Alternative) -> tuple[Alternative | None, str |
     network = TorchGraph(model)
     if not task.preserves(network):
         moved = task.drift(network)
-        why = f"it would have moved the float logits by {moved:.1e}"
-        return None, f"equalization was left out: {why}"
+        why = f"it would change the float logits by {moved:.1e}"
+        return None, f"equalization was skipped: {why}"
     with tempfile.TemporaryDirectory() as folder:
         seen = task.observe(save(model, Path(folder) / "equalized.onnx", "fp32", task.artifact))
     return Alternative(model, network, seen, done), None
 
 
 def with_copies(task: Task, plain: Alternative) -> Alternative:
-    """The graph whose spare channels carry copies, if it still computes the float function and is
-    nearer to it on the held-out images.
+    """Puts copies into spare channels. Returns the unchanged graph if the float function changes or
+    the INT8 error on the held-out images does not become smaller.
     """
     before = screen(task, plain)
     model, done = share_spare_channels(
@@ -134,12 +134,12 @@ def with_copies(task: Task, plain: Alternative) -> Alternative:
 
 
 def screen(task: Task, each: Alternative) -> GridSearch:
-    """The grids of one quick calibrator, to compare alternatives by."""
+    """The grids of one fast calibrator, for comparing alternatives."""
     return grids_of(task, each, (SCREENING,))
 
 
 def grids_of(task: Task, each: Alternative, calibrators: Iterable[str]) -> GridSearch:
-    """The best grids; among several calibrators, single values may differ from the network's."""
+    """The best grids. With several calibrators, single values may get a different one."""
     names = tuple(calibrators)
     values = task.placement.values if task.config.centre else ()
     return search_grids(

@@ -1,10 +1,10 @@
-"""Bias correction: rounding a weight shifts the mean of its layer's output, and a float bias takes
-the shift back for nothing.
+"""Bias correction: rounding a weight shifts the mean of the layer's output, and a change of the
+float bias cancels the shift at no cost.
 
-The shift is measured where it arises: the mean over calibration images and positions of the layer
-applied to the weight's error alone, with the layer's inputs as the int8 network has them. Ranges
-that clip an activation move its mean too, but on purpose, and that part is left alone: correcting
-it in front of a ReLU6 or a saturating grid overshoots.
+The shift of a layer is the mean, over calibration images and positions, of the layer applied to the
+error of its weight, with the inputs of the int8 network. Clipping of an activation also shifts its
+mean, but that part is not corrected: before a ReLU6 or a saturating grid the correction would be
+too large.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
 2019, arXiv:1906.04721, Section 4.2.
@@ -32,14 +32,12 @@ def weight_shifts(
     errors: Mapping[str, Tensor],
     images: Sequence[NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float64]]:
-    """The mean output error of every int8 layer, one number a channel.
+    """The mean output error of every int8 layer, by its name: one number per output channel.
 
     Args:
-        network: the network with float weights.
-        placement: what is read as int8.
-        grids: of the activations.
-        errors: rounded weight minus float weight, by the layer's name.
-        images: a few dozen.
+        network: the network with float weights. placement: the quantized values. grids: the grids
+        of the activations. errors: rounded weight minus float weight, by layer name. images: a few
+        dozen calibration images.
     """
     layers = {layer.name: layer for layer in placement.quantized}
     sums = {name: torch.zeros((), dtype=torch.float64) for name in layers}

@@ -1,4 +1,4 @@
-"""What cannot be quantized, said before any work is done."""
+"""Checks whether a graph can be quantized, before any work is done."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _QUANTIZED = frozenset(
 
 
 def check_graph(model: ir.Model) -> ir.Model:
-    """Returns the graph as it came.
+    """Checks a float graph and returns it unchanged.
 
     Raises:
-        BadNetwork: it is quantized already, has more than one input or output, a dynamic spatial
-            size, an old opset or FP16 weights.
+        BadNetwork: the graph is already quantized, has more than one input or output, a dynamic
+            spatial size, an old opset or FP16 weights.
         BadWeights: a weight is NaN or infinite.
     """
     graph = model.graph
     for node in graph:
         if node.op_type in _QUANTIZED:
             raise BadNetwork(
-                f"the graph is quantized already ({node.name}, {node.op_type}); "
+                f"the graph is already quantized ({node.name}, {node.op_type}); "
                 f"{_what_is_wrong(node)}",
-                hint="quantize the FP32 graph that it was made from",
+                hint="quantize the original FP32 graph",
             )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise BadNetwork(
@@ -57,15 +57,15 @@ def check_graph(model: ir.Model) -> ir.Model:
         )
     if opset_of(model) < OLDEST_OPSET:
         raise BadNetwork(
-            f"int8 needs opset {OLDEST_OPSET} or newer; this graph is of {opset_of(model)}",
-            hint="edgekit simplifies and converts it",
+            f"int8 needs opset {OLDEST_OPSET} or newer; this graph has opset {opset_of(model)}",
+            hint="`edgekit export` converts it",
         )
     for value in graph.initializers.values():
         tensor = constant(value)
         if tensor is None:
             continue
         if tensor.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
-            raise BadNetwork(f"{value.name} is {tensor.dtype}; int8 is made from the FP32 graph")
+            raise BadNetwork(f"{value.name} is {tensor.dtype}; quantization needs the FP32 graph")
         array = tensor.numpy()
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BadWeights(f"{value.name} holds NaN or infinite numbers")
@@ -73,11 +73,11 @@ def check_graph(model: ir.Model) -> ir.Model:
 
 
 def check_foreign_int8(model: ir.Model) -> None:
-    """Refuses a quantized graph that TensorRT would misread or reject.
+    """Rejects a quantized graph that TensorRT would misread or reject.
 
     Raises:
-        BadNetwork: a zero point is not zero, or a type is uint8: TensorRT-RTX reads uint8
-            activations as int8 without saying so.
+        BadNetwork: a zero point is not zero, or a type is uint8. TensorRT-RTX silently reads uint8
+            activations as int8.
     """
     for node in model.graph:
         if (
@@ -90,9 +90,7 @@ def check_foreign_int8(model: ir.Model) -> None:
 
 
 def separate_constants(model: ir.Model) -> None:
-    """Gives every node weights and biases of its own, in place: layers that share a tensor do not
-    share its rounding.
-    """
+    """Copies shared weights and biases in place, so that each layer can round its own."""
     for value in list(model.graph.initializers.values()):
         for use in list(value.uses())[1:]:
             if use.node.op_type in WEIGHTED and use.idx in (1, 2):
@@ -103,7 +101,7 @@ def separate_constants(model: ir.Model) -> None:
                 )
 
 
-_NOTHING = "its form is the one edgekit writes"
+_NOTHING = "its form is correct"
 
 
 def _what_is_wrong(node: ir.Node) -> str:
@@ -113,11 +111,11 @@ def _what_is_wrong(node: ir.Node) -> str:
     if zero is not None and zero.dtype == ir.DataType.UINT8:
         return "its type is uint8, which TensorRT reads as int8"
     if zero is not None and zero.numpy().any():
-        return "its zero point is not zero, which TensorRT refuses"
+        return "its zero point is not zero, which TensorRT rejects"
     if (
         node.op_type == "DequantizeLinear"
         and node.inputs[0] is not None
         and node.inputs[0].dtype == ir.DataType.INT32
     ):
-        return "it holds an int32 bias, which TensorRT refuses"
+        return "it holds an int32 bias, which TensorRT rejects"
     return _NOTHING

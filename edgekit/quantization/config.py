@@ -1,4 +1,4 @@
-"""How a graph becomes int8, and what is told of it afterwards."""
+"""The configuration of quantization, and its report."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from edgekit.quantization.twin import Fidelity
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """How a graph becomes int8.
+    """How a graph is quantized.
 
-    ``equalize`` gives channels like ranges, ``spare`` lets dead channels carry copies of others,
-    ``centre`` uses all levels behind a ReLU. ``calibrator`` is ``auto`` or a name of
-    ``ranges.CALIBRATORS``; ``rounding`` of the weights is ``nearest`` (seconds) or ``adaptive``
-    (minutes), which then learns steps and biases from up to ``passes`` crops; ``gate`` is what must
-    be reached on held-out images, by keeping layers in float where ``fallback`` allows it, up to
-    ``macs_limit`` and ``weights_limit`` (shares of the network's MACs and weights); ``cache`` is a
-    folder for what was observed. Sensitivity is measured where ``sensitivity`` asks for it or the
-    gate is not met without.
+    ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``. ``rounding`` of the weights is
+    ``nearest`` (seconds) or ``adaptive`` (minutes); ``adaptive`` also learns steps and biases from
+    up to ``passes`` crops. ``equalize`` gives channels similar ranges, ``spare`` puts copies into
+    dead channels, ``centre`` uses all 256 levels after a ReLU. ``gate`` is the requirement on the
+    held-out images. With ``fallback``, layers stay in float to meet it, up to ``macs_limit`` and
+    ``weights_limit`` (shares of the network's MACs and weights, 0 to 1). ``sensitivity`` measures
+    every layer even if the gate is met. ``cache`` is a folder for the statistics.
     """
 
     calibrator: str = "auto"
@@ -47,8 +46,8 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What was done and reached. ``held_out`` counts the images that chose; on them, in ONNX
-    Runtime, ``all_int8`` and ``reached`` were measured.
+    """The result of quantization. ``held_out`` is the number of held-out images; ``all_int8`` and
+    ``reached`` are measured on them in ONNX Runtime.
     """
 
     calibrator: str
@@ -72,12 +71,12 @@ class QuantizeResult:
 
 
 class GateNotMet(GateFailed):
-    """The gate was not met; ``result`` is what was reached and written."""
+    """The gate was not met. ``result`` holds the written graph and its report."""
 
     def __init__(self, message: str, result: QuantizeResult) -> None:
         super().__init__(
             message,
-            hint="give more calibration photos like those the network will see, relax the gate, or "
-            "use FP16",
+            hint="give more calibration photos that are similar to the real input, lower the gate, "
+            "or use FP16",
         )
         self.result = result

@@ -1,19 +1,19 @@
-"""Cross-layer equalization: channels of one tensor are given like ranges, and the layers around it
-take the scaling back.
+"""Cross-layer equalization: scales the channels of a tensor to similar ranges, and compensates in
+the layers around it.
 
-A group is a set of values that must share one scale per channel: whatever positively homogeneous
-operators (ReLU, pooling) and residual Adds connect. Its writers' output channels are multiplied by
-s, its readers' input channels divided. The step of a per-tensor grid is set by the widest channel,
-so with s = 1 / range every channel uses the whole grid; readers that mix channels pay with their
-weights, so the strength of the equalization is chosen where the predicted error of the logits is
-smallest.
+A group is a set of values that must share one scale per channel, because positively homogeneous
+operators (ReLU, pooling) and residual Adds connect them. Equalization multiplies the output
+channels of the producing layers by s and divides the input channels of the consuming layers by s.
+The widest channel sets the step of a per-tensor grid, so with s = 1 / range every channel uses the
+whole grid. But consumers that mix channels then lose precision in their weights. The strength of
+the equalization is chosen so that the predicted error of the logits is smallest.
 
-ReLU6 is not homogeneous, but it is so channel by channel: s min(x, 6) is min(s x, 6 s). A scaled
-group's Clip becomes a ReLU and a Min with one bound a channel, which is the same function whatever
-the image. The Min goes when the graph is written: the grid, one step for all channels, ends before
-the lowest bound. No channel is scaled beyond what its reach leaves under the bound: one that slept
-through a hundred photos may wake for the next, and how far is told by how much its peaks differ
-from photo to photo.
+ReLU6 is not homogeneous, but s min(x, 6) = min(s x, 6 s) holds per channel. The Clip of a scaled
+group becomes a ReLU and a Min with one bound per channel, which is exactly the same function. The
+Min is removed when the graph is written, because the grid ends before the lowest bound. No channel
+is scaled so far that its expected peak (its reach) exceeds the bound: a channel that is zero on a
+hundred photos may be large on the next one. The reach is estimated from how much the peaks differ
+between photos.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
 2019, arXiv:1906.04721, Section 4.1.
@@ -39,9 +39,11 @@ from edgekit.quantization.twin import LEVELS, QMAX, ChannelGrid
 
 Price = Callable[[Mapping[str, Sequence[ChannelGrid]]], Mapping[str, Array]]
 
-LARGEST_BOUNDED_SCALE = 16.0  # of a channel behind a ReLU6; one that never woke is left alone
+LARGEST_BOUNDED_SCALE = (
+    16.0  # of a channel after a ReLU6; a channel that is always zero is not scaled
+)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-# of one channel against another: float32 keeps the function to 1e-6 far beyond it
+# ratio of two channels' scales; float32 keeps the function to 1e-6 far beyond it
 LARGEST_SCALE = 1024.0
 _POOLS = frozenset(("MaxPool", "AveragePool", "GlobalAveragePool"))
 _HOMOGENEOUS = _POOLS | {"Relu", "LeakyRelu", "Clip", "Add", "Flatten", "Identity"}
@@ -49,8 +51,10 @@ _HOMOGENEOUS = _POOLS | {"Relu", "LeakyRelu", "Clip", "Add", "Flatten", "Identit
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Per channel of one value: the largest magnitude that a grid should cover, the largest that
-    may come, the mean square, and the mean square of the logits' gradient (1 where unknown)."""
+    """Statistics of one value, one number per channel: ``largest`` magnitude that a grid should
+    cover, expected peak (``reach``), mean ``square``, and mean square of the logits' ``gradient``
+    (1 if unknown).
+    """
 
     largest: Array
     reach: Array
@@ -60,8 +64,8 @@ class ChannelStatistics:
 
 @dataclass(frozen=True)
 class Group:
-    """Values that share a scaling; ``bound`` is the upper limit of a Clip among them, infinite
-    without one.
+    """Values that share one scale per channel. ``bound`` is the upper limit of a Clip between them,
+    infinite if there is none.
     """
 
     values: tuple[str, ...]
@@ -72,8 +76,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Equalized:
-    """What was done to one group: the strength chosen, and the predicted error of the logits
-    against doing nothing (1 = no gain).
+    """The equalization of one group: the chosen strength, and the predicted error of the logits
+    relative to no equalization (1 = no gain).
     """
 
     group: Group
@@ -82,7 +86,7 @@ class Equalized:
 
 
 def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
-    """Every group whose scaling can be taken back on all sides and that is quantized somewhere."""
+    """All groups that hold a quantized value and whose scale all surrounding layers can absorb."""
     layers = {layer.name: layer for layer in placement.layers}
     parent: dict[str, str] = {}
     blocked: set[str] = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
@@ -137,17 +141,14 @@ def find_groups(model: ir.Model, placement: Placement) -> tuple[Group, ...]:
 def equalize(
     model: ir.Model, placement: Placement, statistics: Mapping[str, ChannelStatistics], price: Price
 ) -> tuple[ir.Model, tuple[Equalized, ...]]:
-    """Returns a graph that computes the same function with channels of like range, and what was
-    done group by group.
+    """Returns an equalized graph that computes the same function, and the change of each group.
 
     Args:
-        model: the float graph.
-        placement: its layers and quantized values.
-        statistics: of every quantized value, over the calibration images; of what int8 layers write
-            the gradient is enough.
-        price: the squared error of the logits that each candidate grid of each value causes, on
-            images that the statistics were not taken from:
-            a channel that is scaled too far is clipped there.
+        model: the float graph. placement: the layers and quantized values of the graph. statistics:
+        statistics of every quantized value over the calibration images. For the outputs of int8
+        layers only the gradient is used. price: returns the squared error of the logits for each
+        candidate grid of each value. It must use other images than the statistics: there a channel
+        that is scaled too far is clipped.
     """
     model = ir.from_proto(ir.to_proto(model))
     groups = find_groups(model, placement)
@@ -187,8 +188,8 @@ def equalize(
 def _width(
     group: Group, placement: Placement, statistics: Mapping[str, ChannelStatistics]
 ) -> Array:
-    """The range that each channel is given: all that may come where a ReLU6 bounds it, else without
-    what is rare.
+    """The range of each channel: the expected peak if a ReLU6 bounds the group, else the largest
+    magnitude without rare values.
     """
     points = [statistics[name] for name in placement.values if name in group.values]
     return np.asarray(
@@ -206,7 +207,7 @@ def _grid(
     value: str,
     scales: Array,
 ) -> ChannelGrid:
-    """The grid that reaches the widest scaled channel of a value, as its channels see it."""
+    """The grid of a value after scaling, expressed in the unscaled channels."""
     point = statistics[value]
     widest = min(float((point.largest * scales).max()), group.bound)
     return ChannelGrid(
@@ -228,9 +229,7 @@ def _scales(group: Group, widths: Array, strength: float) -> Array:
 
 
 def _bound_by_channel(model: ir.Model, group: Group, scales: Array) -> None:
-    """Puts a ReLU and a Min with one bound a channel in the place of every ReLU6 of a
-    scaled group.
-    """
+    """Replaces every ReLU6 of a scaled group by a ReLU and a Min with one bound per channel."""
     for node in [
         node
         for node in model.graph
@@ -262,8 +261,8 @@ def _bound_by_channel(model: ir.Model, group: Group, scales: Array) -> None:
 def _weight_error(
     model: ir.Model, group: Group, statistics: Mapping[str, ChannelStatistics], scales: Array
 ) -> float:
-    """Squared error of the logits to first order: rounding noise of step²/12 on the weights of a
-    group's readers.
+    """First-order squared error of the logits, from rounding noise of step²/12 in the weights of
+    the group's consumers.
     """
     error = 0.0
     for layer in (layer for layer in group.readers if layer.reason is None):
@@ -278,7 +277,7 @@ def _weight_error(
 
 
 def scale_group(model: ir.Model, group: Group, scales: Array) -> None:
-    """Multiplies a group's channels in place: writers by ``scales``, readers by their inverse."""
+    """Scales the channels in place: producers by ``scales``, consumers by the inverse."""
     for layer in group.writers:
         shape = [1] * len(array_of(model, layer.weight).shape)
         shape[layer.channel_axis] = -1
@@ -303,7 +302,7 @@ def scale_group(model: ir.Model, group: Group, scales: Array) -> None:
 
 
 def _is_homogeneous(node: ir.Node) -> bool:
-    """Whether scaling every input's channels scales the output's, up to a Clip's upper bound."""
+    """Whether scaling the input channels scales the output channels, except for a Clip's bound."""
     if node.op_type not in _HOMOGENEOUS:
         return False
     if node.op_type == "Clip":
@@ -332,7 +331,7 @@ def _scalable(layer: Layer) -> bool:
 
 
 def _input_channels(layer: Layer, shape: Sequence[int]) -> NDArray[np.int64]:
-    """The input channel that each ``[output, input of the group]`` weight multiplies."""
+    """The index of the input channel of each weight ``[output, input of the group]``."""
     outputs, inputs = shape[0], shape[1]
     group = np.arange(outputs) // (outputs // layer.groups)
     return np.asarray(group[:, None] * inputs + np.arange(inputs)[None], np.int64)

@@ -1,9 +1,9 @@
-"""A graph run by PyTorch one image at a time, so that rounding errors can be tried, swapped and
-pushed back through it.
+"""Runs a graph in PyTorch, one image at a time, so that rounding can be simulated and gradients
+computed.
 
-ONNX Runtime computes what is shipped; this twin exists for the search. It knows the operators of
-image classifiers; anything else is computed by onnx's reference implementation, through which no
-gradient flows (``TorchGraph.differentiable`` is then False).
+The search uses this twin; the written graph runs in ONNX Runtime. The twin supports the operators
+of image classifiers. Other operators run in onnx's reference implementation, which has no gradients
+(``TorchGraph.differentiable`` is then False).
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _RESHAPING = frozenset(("Flatten", "Identity", "Reshape", "Squeeze"))
 
 @dataclass(frozen=True)
 class Step:
-    """One node: ``inputs`` and ``outputs`` are value names, empty where an optional one is
-    missing.
-    """
+    """One node. ``inputs`` and ``outputs`` are value names; a missing optional one is empty."""
 
     name: str
     op_type: str
@@ -44,9 +42,9 @@ class Step:
 class TorchGraph:
     """The nodes of a graph as PyTorch calls.
 
-    ``constants`` may be changed between runs: that is how weights are tried. ``input`` and
-    ``output`` name the image and the logits, which a last Softmax reads where there is one: how far
-    shares lie apart says nothing of how safe a first class is.
+    ``constants`` may be changed between runs, to try other weights. ``input`` and ``output`` name
+    the image and the logits. If the graph ends in a Softmax, the logits are its input: differences
+    of probabilities do not show how safe the first class is.
     """
 
     def __init__(self, model: ir.Model) -> None:
@@ -65,7 +63,7 @@ class TorchGraph:
             self._last_use.update(dict.fromkeys(step.inputs, i))
 
     def index(self, name: str) -> int:
-        """The position of the node called ``name``."""
+        """The index of the node ``name`` in ``steps``."""
         return next(i for i, step in enumerate(self.steps) if step.name == name)
 
     def run(
@@ -74,10 +72,10 @@ class TorchGraph:
         hook: Hook | None = None,
         keep: Sequence[str] = (),
     ) -> dict[str, Tensor]:
-        """Runs one image without batch axis and returns the logits and the values named in
-        ``keep``.
+        """Runs one image without a batch axis. Returns the logits and the values in ``keep``, by
+        name.
 
-        ``hook(step, i, tensor)`` may replace input ``i`` of a step just before it is used.
+        ``hook(step, i, tensor)`` may replace input ``i`` of a step before it is used.
         """
         tensor = torch.as_tensor(image)
         return self.resume({self.input: tensor[None]}, 0, hook, keep)
@@ -99,7 +97,9 @@ class TorchGraph:
         hook: Hook | None = None,
         keep: Sequence[str] = (),
     ) -> dict[str, Tensor]:
-        """Runs from node ``start`` with the ``values`` that it and its successors need."""
+        """Runs from node ``start`` on. ``values`` holds the tensors that the remaining
+        nodes need.
+        """
         live = dict(values)
         kept = {self.output, *keep}
         for i in range(start, len(self.steps)):
@@ -112,7 +112,7 @@ class TorchGraph:
     def apply(
         self, i: int, values: Mapping[str, Tensor], hook: Hook | None = None
     ) -> dict[str, Tensor]:
-        """The outputs of node ``i`` alone."""
+        """Runs only node ``i`` and returns its outputs, by name."""
         step = self.steps[i]
         inputs: list[Tensor | None] = []
         for position, name in enumerate(step.inputs):
@@ -126,7 +126,7 @@ class TorchGraph:
         )
 
     def alive(self, start: int) -> frozenset[str]:
-        """The computed values that node ``start`` or a later one reads, made before it."""
+        """The values computed before node ``start`` that it or a later node reads."""
         made = {self.input, *(name for step in self.steps[:start] for name in step.outputs)}
         return frozenset(
             name for step in self.steps[start:] for name in step.inputs if name in made
@@ -145,8 +145,8 @@ def _logits(output: ir.Value) -> ir.Value:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """PyTorch on ``count`` threads: those that wait for a core which somebody else holds spin, and
-    cost many times what they gain.
+    """Runs PyTorch on ``count`` threads. Threads that wait for a busy core spin, which makes the
+    run much slower.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -173,9 +173,7 @@ def _step(node: ir.Node, model: ir.Model) -> Step:
 
 
 def _static_batch(model: ir.Model) -> int:
-    """The batch that the graph is written for, 1 where it is dynamic. Here images always come one
-    at a time.
-    """
+    """The static batch of the graph, 1 if it is dynamic. This twin always runs one image."""
     shape = model.graph.inputs[0].shape
     return shape[0] if shape is not None and isinstance(shape[0], int) else 1
 
@@ -185,7 +183,7 @@ def _plain(value: Any) -> Any:
 
 
 def _reference(node: ir.Node, model: ir.Model) -> Operator:
-    """The operator by onnx's own definition: slow, and a wall to gradients."""
+    """The operator in onnx's reference implementation: slow, and without gradients."""
     from onnx.reference import ReferenceEvaluator
 
     proto = ir.to_proto(node)

@@ -1,4 +1,4 @@
-"""Samples images: which of them are observed, which are searched on, and which decide."""
+"""Splits calibration images: which are observed, searched on, and held out for decisions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Samples:
-    """``search`` and ``held_out`` are in memory, at most 64 images each and disjoint; ``stream()``
-    gives all but the held-out ones again.
+    """``search`` and ``held_out`` are disjoint and in memory, at most 64 images each. ``stream()``
+    yields all images except the held-out ones.
     """
 
     images: Iterable[Image]
@@ -40,10 +40,11 @@ class Samples:
 
 
 def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samples:
-    """Reads the images once, checks them and picks the samples, the same for the same images.
+    """Reads and checks the images once and picks the samples. The choice is deterministic.
 
     Raises:
-        InputError: fewer than 8 images, all the same, or numbers in them that are not finite.
+        InputError: there are fewer than 8 images, all are identical, or one holds NaN or infinite
+            numbers.
     """
     generator = np.random.default_rng(SEED)
     decide: dict[int, Image] = {}
@@ -77,7 +78,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
     notes = (
         []
         if count >= WARNED_BELOW
-        else [f"only {count} calibration images; {WARNED_BELOW} or more make the ranges safer"]
+        else [f"only {count} calibration images; {WARNED_BELOW} or more give more reliable ranges"]
     )
     if len(hashes) < count:
         notes.append(f"{count - len(hashes)} of {count} calibration images are duplicates")
@@ -93,8 +94,8 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
 
 
 def quarters(images: Sequence[Image]) -> tuple[Image, ...]:
-    """The four quarters of the first images, each enlarged to the whole: views of the same photos
-    that classes are harder to tell apart on.
+    """The four quarters of the first images, each resized to the full size. Classes are harder to
+    distinguish on them.
     """
     found = []
     for image in images[:MOST_QUARTERED]:
@@ -121,7 +122,7 @@ def _reservoir(
     most: int,
     generator: np.random.Generator,
 ) -> None:
-    """Keeps a uniform sample of at most ``most`` images of a stream."""
+    """Reservoir sampling: keeps a uniform sample of at most ``most`` images of a stream."""
     if len(sample) < most:
         sample[index] = np.array(image)
         return

@@ -1,6 +1,6 @@
-"""The convolutions and matrix products of a graph, and which of them have an INT8 kernel.
+"""Finds the convolutions and matrix products of a graph, and which of them have an INT8 kernel.
 
-Source: the kernels that exist are those that NVIDIA Model Optimizer does not exclude.
+Source: the exclusions of NVIDIA Model Optimizer; all other layers have INT8 kernels.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ KEPT = "kept for accuracy"
 class Layer:
     """A convolution or matrix product with a constant weight.
 
-    ``channel_axis`` is the weight's axis of output channels; ``macs`` are multiply-accumulates for
-    one image; ``padded`` says that zeros are read around the input; ``reason`` says why the layer
-    stays float, and is None where it is int8.
+    ``channel_axis`` is the weight's axis of output channels. ``macs`` are multiply-accumulates for
+    one image. ``padded`` is whether the input has zero padding. ``reason`` says why the layer stays
+    float; None if it is int8.
     """
 
     name: str
@@ -50,7 +50,9 @@ class Layer:
 def find_layer(
     node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str]
 ) -> Layer | None:
-    """The layer that a node is, or None; those named in ``kept`` stay float."""
+    """The layer of a node, or None if the node is no convolution or product with a constant weight.
+    Layers named in ``kept`` stay float.
+    """
     if node.op_type not in WEIGHTED or len(node.inputs) < 2 or node.inputs[0] is None:
         return None
     weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
@@ -103,7 +105,7 @@ def find_layer(
 def _why_float(
     node: ir.Node, groups: int, inputs: int, outputs: int, kernel: Sequence[int], *, first: bool
 ) -> str | None:
-    """Why a layer has no int8 kernel worth using, or None."""
+    """Why a layer has no useful int8 kernel, or None."""
     if node.op_type == "ConvTranspose" and groups > 1:
         return "grouped transposed convolutions have no int8 kernel"
     if node.op_type in ("Gemm", "MatMul"):
@@ -119,17 +121,17 @@ def _why_float(
     if groups > 1 and groups == inputs:
         if outputs % DEPTHWISE_MULTIPLE or min(kernel) < DEPTHWISE_KERNEL:
             return (
-                f"depthwise int8 kernels want channels in multiples of {DEPTHWISE_MULTIPLE} and "
+                f"depthwise int8 kernels need channels in multiples of {DEPTHWISE_MULTIPLE} and "
                 f"a kernel of {DEPTHWISE_KERNEL} or more"
             )
         return None
     if outputs < MINIMUM_CHANNELS or (inputs < MINIMUM_CHANNELS and not first):
-        return f"int8 kernels want {MINIMUM_CHANNELS} channels or more"
+        return f"int8 kernels need {MINIMUM_CHANNELS} channels or more"
     return None
 
 
 def _is_the_image(value: ir.Value | None, graph: ir.Graph) -> bool:
-    """Whether a value is the input, as it came or with its axes in another order."""
+    """Whether a value is the graph's input, directly or through a Transpose."""
     producer = value.producer() if value is not None else None
     return value in graph.inputs or (
         producer is not None
@@ -139,12 +141,12 @@ def _is_the_image(value: ir.Value | None, graph: ir.Graph) -> bool:
 
 
 def array_of(model: ir.Model, name: str) -> Array:
-    """A constant of the graph, in float64."""
+    """The constant ``name`` of the graph, in float64."""
     tensor = model.graph.initializers[name].const_value
     assert tensor is not None
     return tensor.numpy().astype(np.float64)
 
 
 def assign(model: ir.Model, name: str, array: Array) -> None:
-    """Replaces a constant of the graph."""
+    """Replaces the constant ``name`` of the graph, as float32."""
     model.graph.initializers[name].const_value = ir.tensor(array.astype(np.float32), name=name)

@@ -1,22 +1,20 @@
-"""Steps and biases learnt together: what rounding one layer costs is known only behind the layers
-that read it.
+"""Learns the steps and biases of the whole int8 network together, by gradient descent.
 
-Ranges are searched value by value and weights rounded layer by layer, each as if it were alone. But
-rounding errors meet: behind a ReLU noise has a mean, and the means of many channels add up
-coherently. Here the whole int8 network is brought near the float one by gradients: the step of
-every activation's grid, the step of every channel of the weights and every bias, while the int8
-codes of the weights stay. These are few numbers, so that a few dozen photos teach them without
-being learnt by heart; random crops of the photos make them more. What is kept is the best seen on
-other photos, the start included.
+The search chooses each range and rounds each layer separately. But rounding errors interact: after
+a ReLU noise has a nonzero mean, and the means of many channels add up. Gradient descent brings the
+logits of the int8 network close to those of the float network. It changes the step of every
+activation grid, the step of every weight channel and every bias; the int8 codes of the weights
+stay. These are few parameters, so a few dozen photos with random crops do not cause overfitting.
+The best state on held-out photos is kept, which may be the initial one.
 
-The step of a tensor is learnt by its logarithm. The gradient is that of the straight-through
-estimator, and momentum is divided by the root mean square of the tensor's own gradient, so that one
-rate serves networks of every scale.
+The learned parameter is the logarithm of a step. Gradients use the straight-through estimator.
+Momentum is divided by the root mean square of the tensor's gradient, so that one learning rate
+works for all networks.
 
 Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv:1902.08153 (the gradient
 of a step); Li et al., "BRECQ", ICLR 2021, arXiv:2102.05426, and Wei et al., "QDrop", ICLR 2022,
-arXiv:2203.05740 (activation steps learnt on a few photos against the float network; they go block
-by block and learn the codes too); Finkelstein et al., "Fighting Quantization Bias With Bias",
+arXiv:2203.05740 (activation steps learned on a few photos against the float network; they also
+learn the codes, block by block); Finkelstein et al., "Fighting Quantization Bias With Bias",
 arXiv:1906.03193 (biases alone).
 """
 
@@ -38,26 +36,26 @@ from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights
 
-PASSES = 960  # images through the network and back
-MOST_MACS = 10**12  # of all passes together: a network larger than a MobileNet gets fewer
-FEWEST_PASSES = 160  # below, nothing is learnt
+PASSES = 960  # images with a forward and a backward pass
+MOST_MACS = 10**12  # of all passes together; networks larger than a MobileNet get fewer passes
+FEWEST_PASSES = 160  # with fewer passes learning is skipped
 BATCH = 8
-CHECKS = 6  # looks at the choosing photos
+CHECKS = 6  # number of evaluations on the held-out photos
 RATES = {
     "range": 1e-3,
     "weight": 5e-4,
     "bias": 5e-4,
-}  # of a logarithm, of a logarithm, of the deviation of the layer's output
+}  # change of a logarithm, of a logarithm, and of a bias in standard deviations of the output
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
-SMALLEST_CROP = 0.5  # of the area
+SMALLEST_CROP = 0.5  # part of the image's area
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """``grids`` and ``weights`` to go on with, after ``passes`` images; ``before`` and ``after``
-    are on the choosing photos.
+    """The best ``grids`` and ``weights`` after ``passes`` images. ``before`` and ``after`` are
+    measured on the held-out photos.
     """
 
     grids: Mapping[str, Grid]
@@ -68,8 +66,8 @@ class Learnt:
 
 
 def passes_for(placement: Placement, most: int) -> int:
-    """How many images, up to ``most``, a network may learn from in the time there is; 0 where its
-    size leaves too few.
+    """The number of images to learn from: at most ``most``, fewer for large networks to limit the
+    time, 0 if too few would remain.
     """
     macs = sum(layer.macs for layer in placement.layers)
     affordable = MOST_MACS // max(macs, 1)
@@ -88,18 +86,14 @@ def learn(
     *,
     passes: int,
 ) -> Learnt:
-    """Learns steps and biases, the same for the same seed on the same machine.
+    """Learns steps and biases. The result is deterministic on one machine.
 
     Args:
-        network: in float, differentiable.
-        placement: what is read as int8.
-        grids: of its values, to begin with.
-        weights: rounded; their codes stay.
-        widest: by value, the largest step that its grid may get.
-        images: to learn from.
-        held_out: other images, on which the best state is chosen.
-        reference: the float network's logits on ``held_out``.
-        passes: images to learn from, a multiple of ``BATCH``.
+        network: the float network; must be differentiable. placement: the quantized values. grids:
+        the initial grids of these values. weights: the rounded weights. Their codes do not change.
+        widest: the largest allowed step of each value's grid. images: the images to learn from.
+        held_out: other images, which decide the best state. reference: the float network's logits
+        on ``held_out``. passes: the number of images to learn from, a multiple of ``BATCH``.
     """
     state = _State(network, placement, grids, weights, widest, images[0])
     descent = _Descent(state.parameters)
@@ -125,8 +119,8 @@ def learn(
 
 
 class _State:
-    """The int8 network as a function of what is learnt: logarithms of steps against the first, and
-    shifts of biases.
+    """The int8 network as a function of the learned parameters: the logarithms of the steps
+    relative to the initial ones, and the shifts of the biases.
     """
 
     def __init__(
@@ -186,7 +180,7 @@ class _State:
 
     @property
     def parameters(self) -> list[tuple[Tensor, float]]:
-        """Every learnt tensor and its rate."""
+        """Every learned tensor and its learning rate."""
         kinds = ((self._ranges, "range"), (self._gains, "weight"), (self._shifts, "bias"))
         return [(tensor, RATES[kind]) for tensors, kind in kinds for tensor in tensors.values()]
 
@@ -199,13 +193,13 @@ class _State:
             self._network.constants = before
 
     def bound(self) -> None:
-        """Takes grids back that grew wider than they may."""
+        """Limits the steps to their largest allowed values."""
         with torch.no_grad():
             for group, logarithm in self._ranges.items():
                 logarithm.clamp_(max=self._room[group])
 
     def taken(self) -> tuple[dict[str, Grid], Weights]:
-        """The grids and weights as they are now."""
+        """The current grids and weights."""
         grids = {
             value: replace(
                 grid,
@@ -262,7 +256,7 @@ class _State:
 
 
 class _Round(torch.autograd.Function):
-    """Rounding onto a grid, and the gradient of its step."""
+    """Rounds onto a grid, with a gradient for the grid's step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
@@ -280,7 +274,7 @@ class _Round(torch.autograd.Function):
 
 
 class _Descent:
-    """Momentum, divided by the root mean square of the gradient over a whole tensor."""
+    """Gradient descent: momentum, divided by the root mean square of each tensor's gradient."""
 
     def __init__(self, parameters: Sequence[tuple[Tensor, float]]) -> None:
         self._parameters = parameters
@@ -289,7 +283,7 @@ class _Descent:
         self._moves = 0
 
     def move(self, share: float) -> None:
-        """Moves every parameter by ``share`` of its rate, and forgets the gradients."""
+        """Moves every parameter by ``share`` of its learning rate, and clears the gradients."""
         self._moves += 1
         with torch.no_grad():
             for i, (tensor, rate) in enumerate(self._parameters):
@@ -321,8 +315,8 @@ def _look(
 def _views(
     images: Sequence[NDArray[np.float32]], generator: np.random.Generator
 ) -> Iterator[Tensor]:
-    """The images in random order, again and again, each as a random part of it brought back to its
-    size and turned left to right or not.
+    """Yields the images forever in random order, each randomly cropped, resized to its full size,
+    and flipped left to right with probability 1/2.
     """
     while True:
         for i in generator.permutation(len(images)):

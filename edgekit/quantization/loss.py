@@ -1,8 +1,9 @@
-"""What a small error in the middle of a network does to its logits, to first order.
+"""Predicts, to first order, how an error inside a network changes its logits.
 
-With J the Jacobian of the logits by a value, an error d of the value moves the logits by J d. For a
-random ±1 vector r, the expectation of (rᵀJ d)² is |J d|², and rᵀJ is one backward pass: a few
-passes an image price every candidate grid of every value at once, in units of squared logit error.
+Let J be the Jacobian of the logits with respect to a value. An error d of the value changes the
+logits by J d. For a random ±1 vector r, the expectation of (rᵀJ d)² is |J d|², and rᵀJ is one
+backward pass. So a few passes per image give the squared logit error of every candidate grid of
+every value.
 
 Source: Hutchinson's estimator (1989); the objective is the Gauss-Newton form used by HAWQ-V2,
 arXiv:1911.03852.
@@ -21,7 +22,7 @@ from edgekit.quantization.execute import Step, TorchGraph
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import ChannelGrid, Grid
 
-PROBES = 2  # random directions an image
+PROBES = 2  # random directions per image
 SEED = 0
 
 
@@ -31,8 +32,8 @@ def price_grids(
     images: Sequence[NDArray[np.float32]],
     candidates: Mapping[str, Sequence[Grid | ChannelGrid]],
 ) -> dict[str, NDArray[np.float64]]:
-    """The squared error of the logits, summed over the images, that each candidate grid of each
-    value would cause alone.
+    """The squared error of the logits, summed over the images, for each candidate grid of each
+    value, if only that value is rounded.
     """
     prices = {value: np.zeros(len(grids)) for value, grids in candidates.items()}
     generator = torch.Generator().manual_seed(SEED)
@@ -53,9 +54,7 @@ def price_channels(
     images: Sequence[NDArray[np.float32]],
     grids: Mapping[str, Grid],
 ) -> dict[str, NDArray[np.float64]]:
-    """The same of each channel (axis 1) of each value of ``grids`` that has channels, rounded
-    alone.
-    """
+    """As :func:`price_grids`, for each channel (axis 1) of each 4-D value of ``grids``."""
     prices: dict[str, NDArray[np.float64]] = {}
     generator = torch.Generator().manual_seed(SEED)
     for image in images:
@@ -75,8 +74,8 @@ def price_channels(
 def channel_gradients(
     network: TorchGraph, values: Sequence[str], images: Sequence[NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Per channel of each value, the squared gradient of the logits summed over positions, mean
-    over images: what unit noise there costs.
+    """The squared gradient of the logits, per channel of each value, summed over positions and
+    averaged over images: the squared logit error of unit noise.
     """
     sums: dict[str, NDArray[np.float64]] = {}
     generator = torch.Generator().manual_seed(SEED)
@@ -106,8 +105,8 @@ def _probe(
     image: NDArray[np.float32],
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The quantized values on one image and the gradients ``(PROBES, …)`` that flow back through
-    their int8 readers only.
+    """The quantized values on one image, and their gradients ``(PROBES, …)`` through int8 consumers
+    only.
     """
     leaves: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Mixed precision: the few layers whose return to float meets the gate."""
+"""Mixed precision: chooses the few layers that stay in float to meet the gate."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from dataclasses import dataclass
 from edgekit.quantization.sensitivity import Sensitivity
 from edgekit.quantization.twin import Fidelity
 
-SHARE_FLOOR = 0.01  # of the MACs: what a layer costs at least, as a kernel of its own
-LEAST_GAIN = 0.05  # dB alone; less is the noise of the measurement
-# of the expected agreement: what a layer is worth where the gate is met and only not safely
+SHARE_FLOOR = 0.01  # smallest assumed cost of a float layer, as a share of the MACs
+LEAST_GAIN = 0.05  # dB of one layer alone; less is measurement noise
+# smallest useful gain of expected agreement, if the gate is met but not safely
 LEAST_RISE = 0.002
-# layers tried that gained nothing beside those kept, where the gate is met and only not safely
+# layers to try without a gain before stopping, if the gate is met but not safely
 MOST_FRUITLESS = 8
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """What the int8 network must reach on the images that choose; ``sqnr`` in dB of the logits."""
+    """The gate for the int8 network on the held-out images. ``agreement`` is 0 to 1, ``sqnr`` of
+    the logits is in dB.
+    """
 
     agreement: float = 0.95
     sqnr: float = 0.0
 
     def met_by(self, reached: Fidelity) -> bool:
-        """Whether what was counted reaches the gate."""
+        """Whether the measured values meet the gate."""
         return reached.agreement >= self.agreement and reached.sqnr >= self.sqnr
 
     def safely_met_by(self, reached: Fidelity) -> bool:
-        """Whether other images are likely to meet the gate too: what the margins let expect reaches
-        it as well, with a standard error to spare.
+        """Whether other images will probably meet the gate too: the expected agreement, minus its
+        standard error, also meets it.
         """
         return self.met_by(reached) and reached.expected - reached.deviation >= self.agreement
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest shares (0 … 1) of the network's MACs and weights that may leave int8: the first
-    costs time, the second size.
+    """The largest shares (0 … 1) of the network's MACs and weights that may be float. MACs cost
+    time, weights cost size.
     """
 
     macs: float = 0.10
@@ -46,8 +48,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer kept in float: ``gain`` in dB over the step before it, its share of the MACs, and
-    what was reached with it.
+    """A layer that stays float: its ``gain`` in dB over the previous step, its share of the MACs,
+    and the fidelity with it.
     """
 
     layer: str
@@ -58,7 +60,7 @@ class KeptLayer:
 
 @dataclass(frozen=True)
 class Fallback:
-    """``kept`` in the order in which they were taken; ``met`` says whether the gate was."""
+    """``kept`` are the float layers in the order of choice; ``met`` is whether the gate is met."""
 
     kept: tuple[KeptLayer, ...]
     reached: Fidelity
@@ -72,19 +74,17 @@ def choose(
     gate: Requirement,
     limits: Limits,
 ) -> Fallback:
-    """Takes layers back to float until the gate is met safely, passing over those that would exceed
-    the limits and those that turn out to gain nothing.
+    """Chooses layers to keep in float until the gate is safely met. Layers that would exceed the
+    limits or gain nothing are skipped.
 
-    Layers are taken by how much logit error they remove for their MACs, which the layer-alone
-    measurement tells well; what a set of them reaches is measured anew at every step. As long as
-    what was counted misses the gate, every layer that the limits allow is tried.
+    Layers are tried in the order of removed logit error per MAC, as measured for each layer alone.
+    The fidelity of the whole set is measured again at every step. While the gate is not met, every
+    layer within the limits is tried.
 
     Args:
-        sensitivity: of every int8 layer, on images that may be fewer.
-        all_int8: what was reached without any.
-        evaluate: the fidelity with a set of layers in float.
-        gate: what must be reached.
-        limits: what may leave int8 at most.
+        sensitivity: the sensitivity of every int8 layer; it may use fewer images. all_int8: the
+        fidelity without float layers. evaluate: returns the fidelity with a set of layers in float.
+        gate: the requirement. limits: how much may be float at most.
     """
     reached = all_int8
     error = 10 ** (-sensitivity.all_int8.sqnr / 10)
@@ -116,8 +116,8 @@ def choose(
 
 
 def _worth(before: Fidelity, after: Fidelity, gate: Requirement) -> bool:
-    """Whether a layer's return to float pays: by any gain as long as the gate is missed, then by
-    one that other images would feel.
+    """Whether to keep a layer in float: for any gain while the gate is not met, then only for a
+    clear gain of expected agreement.
     """
     if gate.met_by(before):
         return gate.met_by(after) and after.expected >= before.expected + LEAST_RISE

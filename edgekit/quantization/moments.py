@@ -1,5 +1,5 @@
-"""How a layer's inputs move together: the covariances that adaptive rounding needs, gathered image
-by image at sampled positions.
+"""The covariances of layer inputs that adaptive rounding needs, collected image by image at sampled
+positions.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from edgekit.quantization.operators.windows import pad
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Grid, rounding_hook
 
-POSITIONS = 512  # sampled in every image; all of them where the layer has fewer
+POSITIONS = 512  # positions sampled per image; all if the layer has fewer
 BYTES_AT_ONCE = (
     192 * 2**20
-)  # of covariances held while the images pass; larger networks take several passes
+)  # covariances in memory during one pass; larger networks need several passes
 SEED = 0
 
 
 def fits(layer: Layer, network: TorchGraph) -> bool:
-    """Whether the covariance of a layer's inputs can be held. That of a linear layer behind a whole
-    map, as AlexNet and VGG have it, cannot.
+    """Whether the covariance of a layer's inputs fits in memory. It does not for a linear layer on
+    a whole feature map, as in AlexNet and VGG.
     """
     return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
 
@@ -52,11 +52,11 @@ def covariances(
     layers: Sequence[Layer],
     images: Sequence[NDArray[np.float32]],
 ) -> dict[str, Tensor]:
-    """The covariance ``(G, K, K)`` of each layer's int8 inputs over the patch that one output
-    reads, by the layer's name.
+    """The covariance ``(G, K, K)`` of each layer's int8 inputs over the patch of one output, by
+    layer name.
 
-    G are the layer's groups and K its inputs a group times the kernel. The mean is taken out: it is
-    the bias's business.
+    G is the number of groups, K the number of inputs per group times the kernel size. The mean is
+    subtracted, because bias correction handles it.
     """
     wanted = {layer.name: layer for layer in layers}
     squares: dict[str, Tensor] = {}
@@ -93,8 +93,8 @@ def covariances(
 def sample_patches(
     step: Step, layer: Layer, tensor: Tensor, shape: torch.Size, generator: torch.Generator
 ) -> Tensor:
-    """What up to ``POSITIONS`` outputs of a layer read, ``(groups, inputs a group × kernel,
-    positions)``.
+    """The input patches of up to ``POSITIONS`` outputs of a layer, ``(groups, inputs per group ×
+    kernel, positions)``.
     """
     if layer.op_type in ("Gemm", "MatMul"):
         return tensor.reshape(-1, tensor.shape[-1]).T.unsqueeze(0)

@@ -1,9 +1,9 @@
-"""What passes through a graph: one streaming pass over the calibration images, whose memory does
-not depend on how many there are.
+"""Collects statistics of a graph's values in one streaming pass over the calibration images. Memory
+does not depend on the number of images.
 
-Every quantized value is exposed as an output of ONNX Runtime and reduced as soon as it appears: to
-a histogram of magnitudes whose width doubles when a larger value comes (pairs of bins merge, so
-nothing is seen twice), and to maxima, sums and squares per channel.
+Every quantized value becomes an output of the ONNX Runtime session and is reduced at once: to a
+histogram of magnitudes, and to maxima, sums and squares per channel. If a larger magnitude comes,
+pairs of bins merge and the width of the histogram doubles.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 BINS = 4096
-CHECKPOINT_EVERY = 64  # images
-SCHEMA = 2  # of the cached statistics
-ONE_IN = 1000  # images: how rare a reach is
+CHECKPOINT_EVERY = 64  # images between checkpoints
+SCHEMA = 2  # version of the cached statistics
+ONE_IN = 1000  # a channel exceeds its reach on one of so many images
 _FIRST_WIDTH = 2.0**-20
 _EULER = 0.5772156649
 
 
 @dataclass
 class ValueStatistics:
-    """Of one value: magnitudes in ``BINS`` equal bins up to ``width``; the smallest and largest
-    number; per channel (axis 1) the largest magnitude, the sum of squares, and over the images
-    the sums of their largest magnitudes and of the squares of these; ``elements`` per channel;
-    ``broken`` counts numbers that are not finite."""
+    """Statistics of one value: ``counts`` of magnitudes in ``BINS`` equal bins up to ``width``; the
+    lowest and highest number; per channel (axis 1) the largest magnitude, the sum of squares, and
+    the sums of each image's peak and squared peak; ``elements`` per channel; ``broken`` is the
+    number of NaN and infinite numbers.
+    """
 
     counts: NDArray[np.int64]
     width: float
@@ -65,9 +66,9 @@ class ValueStatistics:
 
     @property
     def channel_reach(self) -> NDArray[np.float64]:
-        """What each channel exceeds on one image of ``ONE_IN``: the largest magnitudes of single
-        images taken as Gumbel's law (Statistics of Extremes, 1958), fitted by its moments; what
-        was seen, at least.
+        """The magnitude that each channel exceeds on one image in ``ONE_IN``, at least the largest
+        observed one. The peaks of single images are modelled as a Gumbel distribution (Statistics
+        of Extremes, 1958), fitted by its moments.
         """
         mean = self.channel_peaks / max(1, self.images)
         deviation = np.sqrt(
@@ -81,7 +82,7 @@ class ValueStatistics:
         )
 
     def add(self, tensor: NDArray[np.float32]) -> None:
-        """Takes the activation ``(N, C, …)`` of one image in."""
+        """Adds the activation ``(N, C, …)`` of one image."""
         finite = np.isfinite(tensor)
         if not finite.all():
             self.broken += int(tensor.size - finite.sum())
@@ -110,7 +111,7 @@ class ValueStatistics:
 
 @dataclass(frozen=True)
 class Observations:
-    """``images`` were seen; ``values`` holds what passed through each quantized value."""
+    """``values`` are the statistics by value name; ``images`` is the number of images."""
 
     values: Mapping[str, ValueStatistics]
     images: int
@@ -124,19 +125,17 @@ def observe(
     cache: Path | None = None,
     key: str = "",
 ) -> Observations:
-    """Runs the images ``(C, H, W)``, one at a time, and returns what passed through ``values``.
+    """Runs the images ``(C, H, W)`` one at a time and returns the statistics of ``values``.
 
     Args:
-        artifact: the float graph.
-        values: names of computed values.
-        images: may be a generator; it is read once.
-        cache: a folder for results. An interrupted run leaves its last checkpoint there, and the
-            next run of the same graph and ``key`` goes on from it, skipping the images already
-            seen.
-        key: a hash of the image list and its preprocessing; without one nothing is cached.
+        artifact: the float graph. values: names of computed values. images: an iterable that is
+        read once; may be a generator. cache: a folder for checkpoints. After an interruption, the
+        next run of the same graph and ``key`` continues from the last checkpoint and skips the
+        processed images. key: a hash of the image list and its preprocessing. Without a key nothing
+        is cached.
 
     Raises:
-        InputError: a value is infinite or NaN on some image, or never changes.
+        InputError: a value is infinite or NaN on an image, or is constant.
     """
     names = tuple(values)
     checkpoint = None
@@ -187,19 +186,19 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
         if value.broken:
             raise InputError(
                 f"{name} is infinite or NaN on the calibration images ({value.broken} numbers)",
-                hint="edgekit blame says which layer starts it",
+                hint="edgekit blame finds the first layer with such numbers",
             )
         if value.lowest == value.highest:
             raise InputError(
-                f"{name} is {value.lowest:g} everywhere on all calibration images; a scale cannot "
-                f"be found",
+                f"{name} is {value.lowest:g} everywhere on all calibration images, so it has no "
+                f"scale",
                 hint="check the weights and the preprocessing, or give images that differ",
             )
 
 
 @contextmanager
 def exposed(artifact: Artifact, names: Collection[str]) -> Iterator[Session]:
-    """A session of the graph whose first outputs are the computed values ``names``."""
+    """Opens a session of the graph whose first outputs are the computed values ``names``."""
     model = load(artifact.path)
     computed = {str(value.name): value for node in model.graph for value in node.outputs}
     given = {str(value.name) for value in model.graph.inputs}
@@ -242,8 +241,8 @@ def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) ->
 
 
 def _restore(path: Path | None) -> tuple[dict[str, ValueStatistics], int]:
-    """What a checkpoint holds; nothing where there is none, or none that can be read (it is only a
-    cache, and is written anew).
+    """Reads a checkpoint. A missing or unreadable checkpoint gives empty statistics, because it is
+    only a cache.
     """
     if path is None or not path.is_file():
         return {}, 0

@@ -1,4 +1,4 @@
-"""The order of the work: an FP32 graph and photos in, an int8 graph and what was measured out."""
+"""The quantization pipeline: from an FP32 graph and photos to an int8 graph and a report."""
 
 from __future__ import annotations
 
@@ -47,24 +47,20 @@ def quantize(
     *,
     key: str = "",
 ) -> QuantizeResult:
-    """Writes the int8 graph of a simplified FP32 graph.
+    """Quantizes a simplified FP32 graph to int8.
 
     Args:
-        artifact: the FP32 graph.
-        path: where to write.
-        config: how.
-        images: calibration images as the graph wants them, each ``(C, H, W)`` without a batch axis;
-            an array or anything that can be iterated more than once, read in one streaming pass at
-            a time.
-        held_out: other images ``(N, C, H, W)``, that decide between alternatives; without them
-            every third calibration image is kept for it. What is reached on them is no proof: that
-            takes images that chose nothing.
-        key: a hash of the image list and its preprocessing, for the cache.
+        artifact: the FP32 graph. path: where to write the int8 graph. config: the configuration.
+        images: preprocessed calibration images, each ``(C, H, W)`` without a batch axis: an array,
+        or any object that can be iterated more than once. held_out: other images ``(N, C, H, W)``
+        that decide between alternatives. If None, every third calibration image is used. The result
+        on them proves nothing; a proof needs images that made no decision. key: a hash of the image
+        list and its preprocessing, which identifies the cache.
 
     Raises:
         InputError: the graph or the images cannot be quantized.
-        GateNotMet: with ``fallback``, the gate was not met; the graph is written, and the error
-            holds it and what was reached.
+        GateNotMet: with ``fallback``, the gate is not met. The graph is written, and the error
+            holds the result.
     """
     model = check_graph(load(artifact.path))
     separate_constants(model)
@@ -118,10 +114,10 @@ def quantize(
 
 @dataclass(frozen=True)
 class _Trial:
-    """The int8 graph with some layers in float: written, and measured on the held-out images.
+    """Writes the int8 graph with some layers in float, and measures it on the held-out images.
 
-    ``views`` are these images, and with ``fallback`` their quarters too; ``expected`` are the float
-    logits of all of them.
+    ``views`` are the held-out images, with ``fallback`` also their quarters. ``expected`` are the
+    float logits of all views.
     """
 
     task: Task
@@ -140,7 +136,7 @@ class _Trial:
         return save(graph, self.path, "int8", self.task.artifact)
 
     def evaluate(self, kept: frozenset[str]) -> Fidelity:
-        """What is counted on the images, and what the margins on their quarters too let expect."""
+        """Measures on the images; the expected agreement also uses their quarters."""
         with exposed(self.write(kept), (self.best.network.output,)) as session:
             logits = run_batches(session, np.stack(self.views))
         count = len(self.task.reference)
@@ -150,7 +146,7 @@ class _Trial:
 
 
 def _views(task: Task, best: Alternative) -> tuple[tuple[Image, ...], NDArray[np.float32]]:
-    """The images that :class:`_Trial` measures on, and their float logits."""
+    """The images for :class:`_Trial`, and their float logits."""
     held_out = task.samples.held_out
     if not task.config.fallback:
         return held_out, task.reference
@@ -165,7 +161,7 @@ def _costs(
     weights: Weights,
     all_int8: Fidelity,
 ) -> Sensitivity | None:
-    """What each layer in INT8 costs, where that is asked for or the gate is not met without."""
+    """The sensitivity of each layer, if requested or if the gate is not safely met."""
     config, samples = task.config, task.samples
     needed = config.fallback and not config.gate.safely_met_by(all_int8)
     if not config.sensitivity and not needed:
@@ -184,16 +180,16 @@ def _costs(
 def _learnt(
     task: Task, best: Alternative, grids: Mapping[str, Grid], weights: Weights
 ) -> tuple[Mapping[str, Grid], Weights, list[str]]:
-    """Grids and weights after learning, and what to note of it."""
+    """Grids and weights after learning, and notes for the report."""
     if task.config.rounding == "nearest" or task.config.passes == 0:
         return grids, weights, []
-    as_searched = "steps and biases are as searched: "
+    as_searched = "steps and biases were not learned: "
     if not best.network.differentiable:
-        why = "no gradient flows through the network's operators"
+        why = "an operator of the network has no gradient"
         return grids, weights, [as_searched + why]
     passes = passes_for(task.placement, task.config.passes)
     if passes == 0:
-        why = "the network is too large to learn them in the time there is"
+        why = "the network is too large to learn them in reasonable time"
         return grids, weights, [as_searched + why]
     done = learn(
         best.network,
@@ -206,12 +202,12 @@ def _learnt(
         task.reference,
         passes=passes,
     )
-    what = f"steps and biases learnt from {passes} crops"
+    what = f"steps and biases learned from {passes} crops"
     before, after = done.before.sqnr, done.after.sqnr
     if after <= before:
-        note = f"{what} were no better on the photos that choose, and are as searched"
+        note = f"{what} were not better on the held-out photos and were discarded"
         return grids, weights, [note]
-    note = f"{what}: {before:.1f} dB became {after:.1f} dB on the photos that choose"
+    note = f"{what}: {before:.1f} dB became {after:.1f} dB on the held-out photos"
     return done.grids, done.weights, [note]
 
 
@@ -222,7 +218,7 @@ def _notes_on(config: QuantizeConfig, best: Alternative, weights: Weights) -> li
     ]
     if config.rounding == "adaptive":
         notes += [
-            f"{layer} has too many inputs for adaptive rounding: its weights went to the nearest"
+            f"{layer} has too many inputs for adaptive rounding: its weights are rounded to nearest"
             for layer in weights.plain
         ]
     return notes
@@ -233,16 +229,16 @@ def _missed(gate: Requirement, fallback: Fallback, images: int) -> str:
     kept = len(fallback.kept)
     layers = "no layer is" if kept == 0 else "1 layer is" if kept == 1 else f"{kept} layers are"
     return (
-        f"int8 reached {fallback.reached} on the {images} images that choose, and {asked} was "
-        f"asked; {layers} float for it already"
+        f"int8 reached {fallback.reached} on the {images} held-out images, but {asked} is "
+        f"required; {layers} already float"
     )
 
 
 def _kept(
     model: ir.Model, shapes: Shapes, kept: frozenset[str], grids: Mapping[str, Grid]
 ) -> tuple[Placement, dict[str, Grid]]:
-    """The placement with some layers in float, and its grids: a value that lost its right to a
-    centred one keeps its range.
+    """The placement with some layers in float, and its grids. A value that can no longer have a
+    centred grid keeps its range.
     """
     placement = place(model, shapes, kept)
     return placement, {

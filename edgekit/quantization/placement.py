@@ -1,8 +1,8 @@
-"""Where int8 goes: TensorRT's rules as one table over the graph.
+"""Decides which values are int8: TensorRT's rules as one table of node types.
 
-Every rule answers, for one node, which of its inputs are read as int8 and which values share one
-scale. Nothing is ever placed on the output of a convolution for its own sake: between a convolution
-and its activation or its Add stays float.
+Each rule decides for one node which inputs are read as int8 and which values share one scale. The
+output of a convolution is never quantized for its own sake: the value between a convolution and its
+activation or its Add stays float.
 
 Source: NVIDIA TensorRT developer guide, "Explicit Quantization" (Q/DQ placement recommendations).
 """
@@ -22,10 +22,10 @@ ACTIVATIONS = frozenset(("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Min
 
 @dataclass(frozen=True)
 class Placement:
-    """``edges``: (node, input position) read as int8, to the value quantized there; ``ties``: that
-    value to the name of its scale group.
+    """``edges`` maps (node, input position) to the value that is read there as int8. ``ties`` maps
+    that value to the name of its scale group.
 
-    ``unknown`` are operators that no rule knows; they stay float.
+    ``unknown`` are operator types without a rule; they stay float.
     """
 
     layers: tuple[Layer, ...]
@@ -35,7 +35,7 @@ class Placement:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The quantized values, each once, in the order of the graph."""
+        """The quantized values without duplicates, in graph order."""
         return tuple(dict.fromkeys(self.edges.values()))
 
     @property
@@ -45,7 +45,7 @@ class Placement:
 
 @dataclass
 class _Wanted:
-    """What the rules have asked for so far, filled from the logits backwards."""
+    """The decisions so far. Nodes are visited backwards from the logits."""
 
     shapes: Shapes
     layers: dict[str, Layer]
@@ -65,11 +65,11 @@ class _Wanted:
         return name
 
     def is_read(self, value: ir.Value) -> bool:
-        """Whether somebody reads the value as int8."""
+        """Whether a consumer reads the value as int8."""
         return any((str(use.node.name), use.idx) in self.edges for use in value.uses())
 
     def is_read_activated(self, value: ir.Value) -> bool:
-        """Whether somebody reads the value, or an activation of it, as int8."""
+        """Whether a consumer reads the value, or an activation of it, as int8."""
         return self.is_read(value) or any(
             use.node.op_type in ACTIVATIONS and self.is_read(use.node.outputs[0])
             for use in value.uses()
@@ -83,9 +83,8 @@ def place(model: ir.Model, shapes: Shapes, kept: frozenset[str] = frozenset()) -
     """Applies the rules to a simplified graph.
 
     Args:
-        model: nodes named, batch norms folded.
-        shapes: the shape of every computed value for a batch of one.
-        kept: layers that stay float for accuracy.
+        model: the graph, with named nodes and folded batch norms. shapes: the shape of every
+        computed value for a batch of one. kept: layers that stay float for accuracy.
     """
     nodes = list(model.graph)
     layers = {
@@ -111,7 +110,7 @@ def place(model: ir.Model, shapes: Shapes, kept: frozenset[str] = frozenset()) -
 
 
 def _weighted(node: ir.Node, wanted: _Wanted) -> None:
-    """A convolution or product that has an int8 kernel reads int8; its weight is int8 per
+    """A convolution or matrix product with an int8 kernel reads int8. Its weight is int8 per
     channel.
     """
     layer = wanted.layers.get(str(node.name))
@@ -120,13 +119,13 @@ def _weighted(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _add(node: ir.Node, wanted: _Wanted) -> None:
-    """A residual Add reads its identity as int8; the branch that ends in a convolution is fused
-    with it and stays float.
+    """A residual Add reads its identity input as int8. The branch that ends in a convolution is
+    fused with the Add and stays float.
 
-    Of two convolutions (a projection shortcut) the deeper is the branch. Where the branch's
-    convolution is float there is nothing to fuse, and rounding the identity would only cost. So it
-    would where no branch ends in a convolution and the sum is read in float, by the norm of a
-    transformer's next block.
+    If both inputs are convolutions (a projection shortcut), the deeper one is the branch. Both
+    inputs stay float if the branch's convolution is float, because nothing is fused then. They also
+    stay float if no branch ends in a convolution and the sum is read in float, as in a transformer
+    block.
     """
     inputs = [value for value in node.inputs if value is not None]
     if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
@@ -152,16 +151,16 @@ def _add(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _pool(node: ir.Node, wanted: _Wanted) -> None:
-    """An average pool computes in int8 where both sides are; padding would be averaged in, which
-    int8 kernels do too.
+    """An average pooling reads int8 if its output is read as int8. Padding counts in the average,
+    as in int8 kernels.
     """
     if wanted.is_read(node.outputs[0]):
         wanted.read(node, 0)
 
 
 def _carry(node: ir.Node, wanted: _Wanted) -> None:
-    """Operators that only move numbers (or take their maximum) keep the scale: int8 in where int8
-    out is read.
+    """Operators that only move numbers or take a maximum keep the scale. They read int8 if their
+    output is read as int8.
     """
     data = [
         i for i, value in enumerate(node.inputs) if value is not None and constant(value) is None
@@ -182,8 +181,8 @@ def _carry(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _gate(node: ir.Node, wanted: _Wanted) -> None:
-    """The multiplication of squeeze-and-excitation reads both inputs as int8; SiLU's and h-swish's
-    own multiplication stays whole.
+    """The Mul of squeeze-and-excitation reads both inputs as int8. The Mul inside SiLU and h-swish
+    stays float.
     """
     inputs = [value for value in node.inputs if value is not None]
     if any(constant(value) is not None for value in inputs):
@@ -196,7 +195,7 @@ def _gate(node: ir.Node, wanted: _Wanted) -> None:
 
 
 def _leave(node: ir.Node, wanted: _Wanted) -> None:
-    """Everything else stays float."""
+    """All other operators stay float."""
 
 
 RULES: dict[str, Rule] = {
@@ -226,7 +225,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _carry),
 }
 
-# Operators that are known and stay float; anything in neither table is listed to the user.
+# Known operators that stay float. Operators in neither table are reported to the user.
 _FLOAT = """
 Relu Clip LeakyRelu PRelu Elu Sigmoid HardSigmoid HardSwish Tanh Softmax LogSoftmax Sub Div Pow Sqrt
 Exp Erf Max Min BatchNormalization InstanceNormalization LayerNormalization LRN ReduceMean ReduceSum
@@ -238,7 +237,7 @@ FLOAT = frozenset(_FLOAT.split())
 
 
 def _ends_in_conv(value: ir.Value) -> str | None:
-    """The convolution that makes a value for one reader alone."""
+    """The name of the convolution that produces a value with one consumer, else None."""
     producer = value.producer()
     if (
         producer is None
@@ -251,7 +250,7 @@ def _ends_in_conv(value: ir.Value) -> str | None:
 
 
 def _depths(nodes: Sequence[ir.Node]) -> dict[str, int]:
-    """The longest path from the input to every value, in weighted operators."""
+    """The number of weighted operators on the longest path from the input to each value."""
     depth: dict[str, int] = {}
     for node in nodes:
         step = node.op_type in ("Conv", "Gemm", "MatMul")

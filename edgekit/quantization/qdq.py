@@ -1,12 +1,12 @@
-"""Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, int8 weights stored as
-int8, biases in float.
+"""Writes the int8 graph: explicit QuantizeLinear/DequantizeLinear pairs, weights stored as int8,
+biases in float.
 
-Only what every runtime reads: int8 with zero point 0, one FP32 scale an activation and one an
-output channel, opset 13 or newer. Every zero point is written out, in the scale's shape, since the
-ONNX parser of TensorRT 8 reads three inputs of each quantizer and dequantizer. A centred grid
-becomes symmetric here: its producer's bias is lowered by 128 steps, its readers' biases are raised
-by what that took away, and the ReLU or ReLU6 between goes, since the int8 range begins at the one
-and ends before the other.
+The graph uses only features that every runtime supports: int8 with zero point 0, one FP32 scale per
+activation and one per output channel of a weight, opset 13 or newer. Every zero point is explicit
+and has the shape of the scale, because the ONNX parser of TensorRT 8 requires three inputs. A
+centred grid becomes symmetric: the producer's bias is lowered by 128 steps, and the consumers'
+biases are raised to compensate. The ReLU or ReLU6 between them is removed, because the int8 range
+starts at 0 and ends before 6.
 """
 
 from __future__ import annotations
@@ -37,14 +37,12 @@ def write_graph(
     weights: Mapping[str, QuantizedWeight],
     biases: Mapping[str, NDArray[np.float32]],
 ) -> ir.Model:
-    """Returns a new graph.
+    """Returns a new int8 graph; ``model`` does not change.
 
     Args:
-        model: the float graph that ``placement`` speaks of.
-        placement: what is read as int8.
-        grids: of every value in ``placement.edges``.
-        weights: of every int8 layer, by the layer's name.
-        biases: of layers whose bias was corrected, by the layer's name.
+        model: the float graph of ``placement``. placement: the quantized values and layers. grids:
+        the grid of every value in ``placement.edges``. weights: the quantized weight of every int8
+        layer, by layer name. biases: the corrected biases, by layer name.
     """
     model = ir.from_proto(ir.to_proto(model))
     graph = model.graph
@@ -85,10 +83,10 @@ def write_graph(
 
 
 def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
-    """Whether a value may have a centred grid: a ReLU or Clip from zero behind a convolution, read
-    only by int8 layers that pad nothing.
+    """Whether a value may have a centred grid: a ReLU or a Clip from zero after a layer, read only
+    by int8 layers without padding.
 
-    Padding is zero in int8 as well, and zero is the middle of a centred grid.
+    Padding inserts the code 0, which is the middle of a centred grid and not the number 0.
     """
     layers = {layer.name: layer for layer in placement.layers}
     source = next((v for node in model.graph for v in node.outputs if v.name == value), None)
@@ -117,8 +115,8 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
 
 
 def widest_step(model: ir.Model, value: str, grid: Grid) -> float:
-    """The largest step that a value's grid may get: where all that its activation cuts off has the
-    grid's last code, it must stay so.
+    """The largest allowed step of a value's grid. If the grid ends before the bound of the
+    activation, it must stay so; else the step has no limit.
     """
     activation = _from_zero(
         next((v for node in model.graph for v in node.outputs if v.name == value), None)
@@ -131,19 +129,19 @@ def widest_step(model: ir.Model, value: str, grid: Grid) -> float:
         return np.inf
     return (
         activation.bound / (grid.codes[1] - 0.5) * (1 - float(np.finfo(np.float32).eps))
-    )  # a float32 step is not rounded past it
+    )  # so that rounding to float32 does not exceed it
 
 
 class _Activation(NamedTuple):
-    """A ReLU that ends at ``bound``, of its channels the lowest; infinite without one."""
+    """A ReLU with the upper limit ``bound``: the lowest of its channels, infinite if none."""
 
     source: ir.Value
     bound: float
 
 
 def _from_zero(value: ir.Value | None) -> _Activation | None:
-    """The activation behind a value: a ReLU, a Clip from zero, or a ReLU and a Min with constant
-    bounds.
+    """The activation that produces a value: a ReLU, a Clip from zero, or a ReLU and a Min with
+    constant bounds. None for any other node.
     """
     node = value.producer() if value is not None else None
     if node is None or not node.inputs or (source := node.inputs[0]) is None:
@@ -171,7 +169,7 @@ def _from_zero(value: ir.Value | None) -> _Activation | None:
 
 
 def _ends_at_last_code(activation: _Activation, grid: Grid) -> bool:
-    """Whether all that an activation cuts off has the last code of the grid anyway."""
+    """Whether every number above the activation's bound gets the last code of the grid."""
     return grid.high - grid.scale / 2 <= activation.bound
 
 
@@ -184,8 +182,8 @@ def _centre(
     weights: Mapping[str, QuantizedWeight],
     bias: dict[str, NDArray[np.float64]],
 ) -> ir.Value:
-    """Moves the grid's middle to zero by the biases around it; returns the value in front of the
-    activation.
+    """Moves the middle of a grid to zero by changing the biases around it. Returns the value before
+    the activation.
     """
     shift = -QMIN * grid.scale
     activation = _from_zero(
@@ -207,8 +205,8 @@ def _centre(
 
 
 def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> ir.Value:
-    """A bounded ReLU whose bound the grid does not reach is a plain one, which more int8 kernels
-    take in.
+    """Replaces a bounded ReLU by a plain ReLU if the grid ends before the bound. More int8 kernels
+    can fuse a plain ReLU.
     """
     node, activation = value.producer(), _from_zero(value)
     if (
@@ -268,7 +266,7 @@ def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: Quantize
     if layer.op_type in (
         "Conv",
         "ConvTranspose",
-    ):  # TensorRT 8 takes a kernel for 1 x 1 where only the weight tells its size
+    ):  # without this attribute TensorRT 8 assumes a 1 x 1 kernel
         node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", weight.values.shape[2:])
 
 
@@ -296,7 +294,7 @@ def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.f
 
 
 def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> None:
-    """A MatMul has no bias of its own; an Add behind it is fused by every runtime."""
+    """Appends the bias of a MatMul as an Add, which every runtime fuses."""
     old = node.outputs[0]
     add = ir.node(
         "Add",

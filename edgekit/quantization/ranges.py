@@ -1,5 +1,4 @@
-"""From what passed through a value to the range its grid should cover: the calibrators, each a
-function of one histogram.
+"""The calibrators: each computes the range of a grid from the histogram of a value.
 
 Sources: Wu et al., "Integer Quantization for Deep Learning Inference", arXiv:2004.09602, Section 4
 (max, percentile, entropy and how they compare); Migacz, "8-bit Inference with TensorRT", GTC 2017
@@ -18,32 +17,32 @@ from numpy.typing import NDArray
 from edgekit.quantization.observe import BINS, ValueStatistics
 
 Calibrator = Callable[[ValueStatistics, int], float]
-"""Takes the statistics and the number of levels above zero; returns the largest magnitude."""
+"""Called with the statistics and the number of levels above zero; returns the largest magnitude."""
 
 _CANDIDATES = 96
 
 
 def maximum(value: ValueStatistics, levels: int) -> float:
-    """Everything that was seen."""
+    """The largest observed magnitude."""
     return value.largest
 
 
 def percentile(value: ValueStatistics, levels: int, percent: float) -> float:
-    """The magnitude that ``percent`` of the numbers do not exceed."""
+    """The magnitude that ``percent`` % of the numbers do not exceed."""
     cumulative = np.cumsum(value.counts)
     reached = int(np.searchsorted(cumulative, percent / 100 * cumulative[-1]))
     return float(min((reached + 1) * value.width / BINS, value.largest))
 
 
 def mse(value: ValueStatistics, levels: int) -> float:
-    """The range with the least expected squared error: rounding inside, clipping outside."""
+    """The range with the least expected squared error of rounding and clipping."""
     centers, weights = _mass(value)
     best, least = value.largest, np.inf
     for limit in _limits(value):
         step = limit / levels
         rounded = np.minimum(np.rint(centers / step), levels) * step
-        # a bin is wide: numbers in it are spread, so a step no wider than the bin cannot have less
-        # error than uniform noise
+        # Numbers are spread over the width of a bin, so the error cannot be less than the uniform
+        # noise of a step.
         error = float(
             (
                 weights
@@ -58,8 +57,8 @@ def mse(value: ValueStatistics, levels: int) -> float:
 
 
 def entropy(value: ValueStatistics, levels: int) -> float:
-    """The range whose rounded distribution diverges least from the clipped one (Kullback-Leibler),
-    zeros left out.
+    """The range with the least Kullback-Leibler divergence between the clipped and the rounded
+    distribution, without zeros.
     """
     counts = value.counts.astype(np.float64)
     counts[0] = 0
@@ -90,7 +89,7 @@ CALIBRATORS: Mapping[str, Calibrator] = MappingProxyType(
 
 
 def _mass(value: ValueStatistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Middles of the occupied bins, and the share of numbers in each."""
+    """The centers of the occupied bins, and the share of numbers in each."""
     occupied = np.flatnonzero(value.counts)
     weights = value.counts[occupied] / value.counts.sum()
     return (occupied + 0.5) * value.width / BINS, weights
@@ -101,7 +100,7 @@ def _limits(value: ValueStatistics) -> NDArray[np.float64]:
 
 
 def _rounded(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
-    """The histogram after rounding to ``levels``: each level's count spread evenly over its
+    """The histogram after rounding to ``levels``. The count of each level is spread evenly over its
     occupied bins.
     """
     edges = np.linspace(0, len(counts), levels + 1).astype(int)

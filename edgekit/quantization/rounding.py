@@ -1,9 +1,9 @@
-"""Weights to int8: the step of every output channel, and which way every weight is rounded.
+"""Rounds weights to int8: chooses the step of each output channel and the direction of rounding.
 
-``nearest`` rounds each weight by itself. ``adaptive`` rounds them so that the layer's output
-changes least on real activations: the error made by one weight is carried over to those not yet
-rounded, in proportion to how their inputs move together; then single weights are moved up or down
-while that helps. What remains of the mean is the bias's to correct.
+``nearest`` rounds each weight separately. ``adaptive`` minimizes the change of the layer's output
+on real activations. The error of one weight is carried over to the weights that are not yet
+rounded, in proportion to the covariance of their inputs. Then single weights move up or down while
+the error falls. Bias correction removes the remaining shift of the mean.
 
 Sources: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020,
 arXiv:2004.10568 (the objective, layer by layer); Frantar et al., "GPTQ", ICLR 2023,
@@ -26,18 +26,20 @@ FRACTIONS = tuple(float(f) for f in np.linspace(0.5, 1.0, 26))
 DAMPING = 0.01
 SWEEPS = 2
 BLOCK = 128  # columns
-CACHED = 2**17  # numbers at once, so that they stay near the processor
-SMALLEST = 2.0**-100  # a weight that is 0 in every channel has to have a step too
+CACHED = 2**17  # numbers at once, so that they fit in the CPU cache
+SMALLEST = 2.0**-100  # smallest step, for a weight that is all zeros
 DEAD = (
     2.0**-20
-    # of the layer's largest weight: a channel below has nothing to say, and a step as fine as its
-    # weights would leave float's normal numbers
+    # relative to the layer's largest weight: a channel below it is dead, and a step for such small
+    # weights would be a subnormal number
 )
 
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """``values`` int8 in the weight's own shape, one ``scale`` an output channel along ``axis``."""
+    """``values`` are int8 in the weight's shape; ``scales`` has one scale per output channel along
+    ``axis``.
+    """
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -50,8 +52,8 @@ class QuantizedWeight:
 
 
 def steps(rows: Tensor, importance: Tensor | None = None) -> Tensor:
-    """The step of each row of ``(..., O, K)`` with the least squared rounding error, weighted by
-    ``importance`` ``(..., K)``.
+    """The step ``(..., O)`` of each row of ``(..., O, K)`` with the least squared rounding error,
+    weighted by ``importance`` ``(..., K)``.
     """
     magnitudes = rows.abs().amax(-1)
     largest = magnitudes.clamp_min(max(float(magnitudes.max()) * DEAD, SMALLEST))
@@ -72,13 +74,13 @@ def _best_steps(rows: Tensor, largest: Tensor, importance: Tensor | None) -> Ten
 
 
 def nearest(rows: Tensor, step: Tensor) -> Tensor:
-    """Every weight to its nearest level: integers as floats."""
+    """Rounds every weight to its nearest level. Returns integers as floats."""
     return torch.clamp(torch.round(rows / step.unsqueeze(-1)), -WMAX, WMAX)
 
 
 def adaptive(rows: Tensor, step: Tensor, covariance: Tensor) -> Tensor:
-    """Rounds ``(G, O, K)`` rows so that the outputs of the layer, whose inputs have the
-    ``covariance`` ``(G, K, K)``, vary least from the float's.
+    """Rounds rows ``(G, O, K)`` so that the layer's outputs differ least from the float outputs.
+    The inputs have the ``covariance`` ``(G, K, K)``.
 
     Returns:
         Integers as floats, ``(G, O, K)``.
@@ -111,7 +113,9 @@ def _carry_errors(target: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
 
 
 def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> Tensor:
-    """Moves one weight at a time to its best level with all others held; the error only falls."""
+    """Moves one weight at a time to its best level, with all others fixed. The error never
+    rises.
+    """
     levels = levels.clone()
     pull = (target - levels * scale.unsqueeze(-1)) @ hessian
     for _ in range(SWEEPS):
@@ -131,8 +135,8 @@ def _descend(target: Tensor, scale: Tensor, hessian: Tensor, levels: Tensor) -> 
 
 
 def _blocks(count: int) -> list[slice]:
-    """Columns to go through one by one; what they do to the columns outside is done for a block at
-    once, as one product of matrices.
+    """Blocks of columns. Columns inside a block are processed one by one; the update of the columns
+    outside is one matrix product per block.
     """
     return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 

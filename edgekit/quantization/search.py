@@ -1,5 +1,5 @@
-"""Which grid each activation gets: the best calibrator for the whole network, then each value for
-itself.
+"""Chooses the grid of each activation: the best calibrator for the whole network, then for each
+value separately.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from edgekit.quantization.placement import Placement
 from edgekit.quantization.ranges import CALIBRATORS
 from edgekit.quantization.twin import LEVELS, QMAX, Fidelity, Grid, fidelity, logits_of
 
-FRACTIONS = tuple(float(f) for f in np.geomspace(0.1, 1.0, 18))  # of the largest magnitude seen
+FRACTIONS = tuple(
+    float(f) for f in np.geomspace(0.1, 1.0, 18)
+)  # parts of the largest observed magnitude
 PRICED_IMAGES = 24
 JUDGING_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class GridSearch:
-    """``grids`` by value; ``calibrator`` is what won, and ``tried`` what each candidate reached on
-    the held-out images (activations only).
+    """``grids`` are by value. ``calibrator`` is the best one. ``tried`` is the fidelity of each
+    candidate on the held-out images, with only activations rounded.
     """
 
     grids: Mapping[str, Grid]
@@ -43,8 +45,8 @@ def calibrated_grids(
     centred: frozenset[str],
     calibrator: str,
 ) -> dict[str, Grid]:
-    """The grid of every value by one calibrator; values of one scale group get the widest of
-    theirs.
+    """The grid of every value from one calibrator. All values of a scale group get its widest
+    range.
     """
     limits = {
         value: CALIBRATORS[calibrator](statistics[value], _levels(value in centred))
@@ -57,7 +59,7 @@ def calibrated_grids(
 
 
 def grid_for(limit: float, centred: bool) -> Grid:
-    """The grid that just reaches ``limit``."""
+    """The grid whose largest number is ``limit``."""
     return Grid(float(np.float32(limit / _levels(centred))), centred)
 
 
@@ -73,19 +75,15 @@ def search_grids(
     calibrators: Sequence[str] = tuple(CALIBRATORS),
     by_value: bool = True,
 ) -> GridSearch:
-    """Tries every calibrator on the whole network, and the grids that cost the logits least value
-    by value; the best on the held-out images wins.
+    """Tries every calibrator on the whole network, and the grids with the least logit error value
+    by value. Returns the best on the held-out images.
 
     Args:
-        network: in float.
-        placement: what is read as int8.
-        statistics: of every value of the placement.
-        centred: values whose grid is centred.
-        images: for pricing the grids of single values.
-        held_out: images that decide.
-        reference: the float network's logits on them.
-        calibrators: names of ``ranges.CALIBRATORS``.
-        by_value: whether single values may differ from the network's calibrator.
+        network: the float network. placement: the quantized values. statistics: the statistics of
+        every quantized value. centred: the values with a centred grid. images: images to predict
+        the error of single grids. held_out: images to compare the candidates. reference: the float
+        logits ``(N, classes)`` on ``held_out``. calibrators: names of ``ranges.CALIBRATORS``.
+        by_value: whether single values may get another grid than the network's calibrator.
     """
     candidates = {
         name: calibrated_grids(placement, statistics, centred, name) for name in calibrators
@@ -111,7 +109,7 @@ def _by_value(
     images: Sequence[NDArray[np.float32]],
     calibrated: Mapping[str, Mapping[str, Grid]],
 ) -> dict[str, Grid]:
-    """For each scale group the grid whose error moves the logits least."""
+    """For each scale group the grid with the least predicted logit error."""
     choices: dict[str, list[Grid]] = {}
     for value in placement.values:
         widest = max(statistics[v].largest for v in _tied(placement, value))

@@ -1,4 +1,4 @@
-"""What each layer costs: alone in float, and alone in int8."""
+"""Measures each layer's part in the int8 error: alone in float, and alone in int8."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights, rounded_constants
 
 MOST_IMAGES, LEAST_IMAGES = 16, 4
-MOST_RUNS = 1024  # of the whole network: two halves an image and layer
+MOST_RUNS = 1024  # runs of the whole network; an image and a layer need two half runs
 
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """``alone_float``: everything but this layer is int8. ``alone_int8``: nothing but this layer
-    is. ``macs_share`` and ``weights_share`` are its parts of the network's MACs and of its
-    layers' weights."""
+    """``alone_float``: only this layer is float, all others are int8. ``alone_int8``: only this
+    layer is int8. ``macs_share`` and ``weights_share`` are its shares (0 to 1) of the network's
+    MACs and weights.
+    """
 
     layer: str
     alone_float: Fidelity
@@ -34,8 +35,8 @@ class LayerSensitivity:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """``layers`` from the costliest to the cheapest (by what keeping it in float gains);
-    ``all_int8`` is the starting point.
+    """``layers`` are sorted by the gain of keeping each in float, largest first. ``all_int8`` is
+    the fidelity with all layers in int8.
     """
 
     layers: tuple[LayerSensitivity, ...]
@@ -44,7 +45,7 @@ class Sensitivity:
 
 
 def images_for(placement: Placement) -> int:
-    """How many images :func:`measure` is worth: fewer for deep networks, whose every layer is
+    """The number of images for :func:`measure`. Deep networks get fewer, because each layer needs
     another run.
     """
     return min(MOST_IMAGES, max(LEAST_IMAGES, MOST_RUNS // len(placement.quantized)))
@@ -58,8 +59,8 @@ def measure(
     images: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
 ) -> Sensitivity:
-    """Runs every layer alone in float and alone in int8 on held-out images; only what lies behind
-    the layer is computed again.
+    """Runs every layer alone in float and alone in int8 on held-out images. Only the nodes after
+    the layer are computed again.
     """
     layers = placement.quantized
     in_float = _Side(network.constants, rounds=False)
@@ -107,10 +108,11 @@ def _swap_each(
     other: _Side,
     logits: Mapping[str, list[NDArray[np.float32]]],
 ) -> NDArray[np.float32]:
-    """Runs one image on the ``main`` side; at each int8 layer, also finishes the run with that
-    layer alone on the ``other``.
+    """Runs one image on the ``main`` side. For each int8 layer, a second run continues from it with
+    that layer on the ``other`` side.
 
-    Returns the main side's logits and appends the others' to ``logits``, by layer.
+    Returns the logits of the main side, and appends those of the other runs to ``logits``, by
+    layer.
     """
     by_name = {layer.name: layer for layer in placement.quantized}
 

@@ -1,17 +1,16 @@
-"""Spare channels: those that hold nothing carry copies of the channels that rounding hurts most.
+"""Spare channels: dead channels get copies of the channels with the largest rounding error.
 
-A trained network has dead channels: their weights are zero, and what they hold is the same
-everywhere. Where channels run side by side from one convolution through activations and depthwise
-convolutions to the next that mixes them, a dead one can compute what its neighbour does, and the
-mixing layer reads each copy with a part of the neighbour's weight: the same function, at no cost.
-The copies are moved against each other by a fraction of a step, which the biases around the grid
-give and take. So n copies see n staggered grids, whose mean has the resolution of one n times as
-fine, where a grid that has to be symmetric, because its reader pads with zeros, wastes half of its
-levels behind a ReLU.
+A trained network has dead channels: their weights are zero and their values are constant. Between
+one convolution and the next one that mixes channels there are only activations and depthwise
+convolutions. There a dead channel can copy another channel, and the mixing layer splits the weight
+of that channel between the copies: the same function at no cost. The biases around the grid shift
+the copies against each other by a fraction of a step. So n copies have n staggered grids, whose
+mean has n times the resolution. This helps most after a ReLU if the grid must be symmetric because
+its consumer pads with zeros: such a grid wastes half of its levels.
 
 Source: Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel
 Splitting", ICML 2019, arXiv:1901.09504 (Section 3.3 splits a weight into parts that are rounded
-apart; here the parts are an activation's, and the channels for them are there already).
+separately; here an activation is split, into channels that already exist).
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from edgekit.quantization.twin import Grid
 
 Array = NDArray[np.float64]
 
-DEAD = 1e-5  # of the largest norm of a channel's weights in its layer
-WORTH = 0.01  # of the predicted error of the logits: what copies on a chain have to save
+DEAD = 1e-5  # relative to the largest norm of a channel's weights in its layer
+WORTH = 0.01  # part of the predicted logit error that the copies of a chain must save
 _CHANNELWISE = frozenset(
     ("Relu", "Clip", "LeakyRelu", "Min", "HardSwish", "MaxPool", "AveragePool", "GlobalAveragePool")
 )
@@ -43,11 +42,11 @@ _CHANNELWISE = frozenset(
 
 @dataclass(frozen=True)
 class Chain:
-    """Channels side by side: ``makers`` (the convolution that writes them, then depthwise ones) to
-    ``reader``, which mixes them.
+    """Layers that keep channels separate: ``makers`` (a convolution, then depthwise convolutions)
+    up to ``reader``, which mixes the channels.
 
-    ``values`` are all between, in order; ``by_channel`` are the activations' constants with one
-    number a channel.
+    ``values`` are all values between them, in order. ``by_channel`` are the activations' constants
+    with one number per channel.
     """
 
     makers: tuple[Layer, ...]
@@ -58,8 +57,8 @@ class Chain:
 
 @dataclass(frozen=True)
 class Shared:
-    """What was done to one chain: ``sources`` by the spare channel, and the predicted error of the
-    logits against none (1 = no gain).
+    """The copies of one chain: the source of each spare channel, and the predicted logit error
+    relative to no copies (1 = no gain).
     """
 
     value: str
@@ -68,7 +67,7 @@ class Shared:
 
 
 def find_chains(model: ir.Model, placement: Placement) -> tuple[Chain, ...]:
-    """Every chain whose layers have biases and weights of their own."""
+    """All chains whose layers do not share weights or biases with other layers."""
     layers = {layer.name: layer for layer in placement.layers}
     weights = [name for layer in placement.layers for name in (layer.weight, layer.bias)]
     chains = []
@@ -92,15 +91,13 @@ def share_spare_channels(
     grids: Mapping[str, Grid],
     images: Sequence[NDArray[np.float32]],
 ) -> tuple[ir.Model, tuple[Shared, ...]]:
-    """Returns a graph that computes the same function with copies where there was nothing, and what
-    was done chain by chain.
+    """Returns a graph that computes the same function with copies in dead channels, and the copies
+    of each chain.
 
     Args:
-        model: the float graph.
-        placement: its layers and quantized values.
-        grids: of the quantized values; copies are moved against each other by a fraction of their
-            step.
-        images: on which the channels are priced.
+        model: the float graph. placement: the layers and quantized values of the graph. grids: the
+        grids of the quantized values. Copies are shifted by a fraction of the step. images: images
+        to predict the error of each channel.
     """
     model = ir.from_proto(ir.to_proto(model))
     chains = [
@@ -132,9 +129,7 @@ def share_spare_channels(
 
 
 def assign_copies(costs: Array, spare: Sequence[int]) -> tuple[dict[int, int], float]:
-    """Which channel each spare one copies so that the sum of cost / copies² is least, and
-    that sum.
-    """
+    """The source of each spare channel so that the sum of cost / copies² is least, and that sum."""
     copies = np.ones(len(costs))
     sources = {}
     for channel in spare:
@@ -188,8 +183,8 @@ def _is_depthwise(node: ir.Node, layer: Layer) -> bool:
 
 
 def _constants_by_channel(node: ir.Node) -> list[str] | None:
-    """The constants of an activation that have one number a channel; None where it reads anything
-    but its own constants.
+    """The constants of an activation with one number per channel; None if it has computed or shared
+    inputs.
     """
     names = []
     for value in node.inputs[1:]:
@@ -205,7 +200,7 @@ def _constants_by_channel(node: ir.Node) -> list[str] | None:
 
 
 def _spare(model: ir.Model, chain: Chain) -> list[int]:
-    """The channels whose weights are zero in every maker."""
+    """The channels whose weights are zero in all makers."""
     dead: Iterator[NDArray[np.bool_]] = (
         _is_dead(array_of(model, maker.weight)) for maker in chain.makers
     )
@@ -218,8 +213,8 @@ def _is_dead(weight: Array) -> NDArray[np.bool_]:
 
 
 def _constants(network: TorchGraph, chain: Chain, image: NDArray[np.float32]) -> dict[str, Array]:
-    """What the channels of every value hold in the middle of the map: of the dead ones, what they
-    hold everywhere.
+    """The channels of every value at the center of the feature map. A dead channel has the same
+    number everywhere.
     """
     with torch.inference_mode():
         values = network.run(image, keep=chain.values)
@@ -239,7 +234,7 @@ def _copy(
     step: float,
     held: Mapping[str, Array],
 ) -> None:
-    """Writes the copies into the weights; ``rounded`` is the value whose copies are staggered."""
+    """Writes the copies into the weights. ``rounded`` is the value whose copies are shifted."""
     groups = {
         source: [source, *(c for c, s in sources.items() if s == source)]
         for source in dict.fromkeys(sources.values())
@@ -252,7 +247,9 @@ def _copy(
     mixing = array_of(model, chain.reader.weight)
     columns = mixing.reshape(len(mixing), len(taken), -1)
     at_rest = held[chain.values[-1]][list(sources)]
-    rest = columns[:, list(sources)].sum(2) @ at_rest  # what the dead channels gave the reader
+    rest = (
+        columns[:, list(sources)].sum(2) @ at_rest
+    )  # the contribution of the dead channels to the reader
     for group in groups.values():
         columns[:, group] = columns[:, group[:1]] / len(group)
     assign(model, chain.reader.weight, columns.reshape(mixing.shape))
@@ -278,8 +275,8 @@ def _copy(
 
 
 def _around(chain: Chain, value: str) -> tuple[Layer, Layer]:
-    """The layer whose bias moves a value, and the one that reads it. Where that is the chain's
-    reader, the copies' moves add up to nothing there.
+    """The layer whose bias shifts a value, and the next layer that reads it. In the chain's reader
+    the shifts of the copies cancel.
     """
     position = chain.values.index(value)
     before = [maker for maker in chain.makers if chain.values.index(maker.output) <= position]

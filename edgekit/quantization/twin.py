@@ -1,5 +1,5 @@
-"""The int8 network as PyTorch computes it in float: the same rounding as the written graph, none of
-its speed, all of its knobs.
+"""Simulates the int8 network in PyTorch with fake quantization: the same rounding as the written
+graph.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LEVELS = 256
 @dataclass(frozen=True)
 class Grid:
     """The representable numbers of an activation: ``scale`` × (-128 … 127), or ``scale`` × (0 …
-    255) where ``centred``.
+    255) if ``centred``.
 
-    A centred grid is still written as symmetric int8: 128 × ``scale`` is taken off the producer's
-    bias and given back in the consumers'.
+    A centred grid is still written as symmetric int8: 128 × ``scale`` is subtracted from the
+    producer's bias and compensated in the consumers' biases.
     """
 
     scale: float
@@ -43,19 +43,19 @@ class Grid:
         return self.scale * self.codes[1]
 
     def round(self, x: Tensor) -> Tensor:
-        """The nearest numbers on the grid, ties to even; the gradient is one inside the grid and
-        zero outside.
+        """Rounds to the nearest numbers on the grid, ties to even. The gradient is 1 inside the
+        grid and 0 outside.
         """
         return torch.fake_quantize_per_tensor_affine(x, self.scale, 0, *self.codes)
 
 
 @dataclass(frozen=True)
 class ChannelGrid:
-    """One grid a channel: what one grid for all is to a value whose channels are scaled, seen from
-    the value as it was.
+    """One grid per channel. It is equivalent to one grid for all channels after the channels are
+    scaled.
 
-    ``limits`` are the largest magnitudes, by channel (axis 1); ``levels`` how many steps reach
-    them.
+    ``limits`` are the largest magnitudes per channel (axis 1); ``levels`` is the number of steps up
+    to them.
     """
 
     limits: Tensor
@@ -68,12 +68,12 @@ class ChannelGrid:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near logits are to the reference's.
+    """How close logits are to the reference logits.
 
-    ``sqnr`` is signal over error power in dB; ``agreement`` the share of images with the same first
-    class. On a few dozen images that share is coarse, so ``expected`` estimates it from the
-    margins: for each image the chance that Gaussian logit errors of the size seen on it leave its
-    first class ahead of the next. ``deviation`` is the standard error of ``expected``.
+    ``sqnr`` is signal power over error power in dB. ``agreement`` is the share of images with the
+    same first class, 0 to 1. It is coarse on a few dozen images, so ``expected`` estimates it from
+    the margins: the mean probability that Gaussian logit errors, of the size measured on each
+    image, do not change its first class. ``deviation`` is the standard error of ``expected``.
     """
 
     sqnr: float
@@ -88,12 +88,12 @@ class Fidelity:
         )
 
 
-RIVALS = 5  # classes behind the first that could overtake it
+RIVALS = 5  # next classes that could become the first one
 
 
 def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fidelity:
-    """Compares logits ``(N, classes)``; any value that is not finite makes every measure the worst
-    there is.
+    """Compares logits ``(N, classes)``. A NaN or infinite logit gives the worst value of every
+    measure.
     """
     if not np.isfinite(logits).all():
         return Fidelity(float("-inf"), 0.0, 0.0, 0.0)
@@ -110,7 +110,7 @@ def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fid
 def _chance_to_keep(
     reference: NDArray[np.float64], errors: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For each image, the chance that its first class stays first."""
+    """For each image, the probability that its first class stays first."""
     count = min(RIVALS + 1, reference.shape[1])
     ordered = -np.sort(-reference, axis=1)[:, :count]
     margins = ordered[:, :1] - ordered[:, 1:]
@@ -121,8 +121,8 @@ def _chance_to_keep(
 
 
 def rounding_hook(edges: Mapping[tuple[str, int], str], grids: Mapping[str, Grid]) -> Hook:
-    """Rounds every input that ``edges`` names onto the grid of its value, once for all its readers.
-    Good for one run.
+    """A hook that rounds every input in ``edges`` to the grid of its value, once for all consumers.
+    Use a new hook for each run.
     """
     done: dict[str, Tensor] = {}
 
@@ -144,8 +144,8 @@ def logits_of(
     edges: Mapping[tuple[str, int], str] | None = None,
     grids: Mapping[str, Grid] | None = None,
 ) -> NDArray[np.float32]:
-    """The logits ``(N, classes)`` of a network whose activations are rounded as said; its weights
-    are what ``network.constants`` holds.
+    """The logits ``(N, classes)`` of a network. Activations in ``edges`` are rounded to ``grids``
+    if given; the weights are those in ``network.constants``.
     """
     rows = []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Every int8 weight of a network and the biases that go with them."""
+"""Rounds all weights of a network to int8, and corrects the biases."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from edgekit.quantization.twin import Grid
 
 @dataclass(frozen=True)
 class Weights:
-    """By the layer's name: ``rounded`` weights of the int8 layers, and the whole ``biases`` of
-    those that were corrected. ``plain`` are the layers whose weights went to the nearest."""
+    """By layer name: the ``rounded`` weights of the int8 layers, and the corrected ``biases``.
+    ``plain`` are the layers whose weights are rounded to nearest.
+    """
 
     rounded: Mapping[str, QuantizedWeight]
     biases: Mapping[str, NDArray[np.float32]]
@@ -37,9 +38,9 @@ def round_weights(
     mode: Rounding,
     correct_bias: bool,
 ) -> Weights:
-    """Rounds the weights of every int8 layer; ``network`` keeps its float weights.
+    """Rounds the weights of every int8 layer. ``network`` keeps its float weights.
 
-    ``adaptive`` leaves layers of very many inputs to ``nearest``: see
+    In mode ``adaptive``, layers with very many inputs are rounded to nearest: see
     :func:`edgekit.quantization.moments.fits`.
     """
     adaptive = [
@@ -78,10 +79,10 @@ def round_weights(
 def rounded_constants(
     network: TorchGraph, placement: Placement, weights: Weights
 ) -> dict[str, Tensor]:
-    """The network's constants with the int8 weights and corrected biases of the placement's int8
-    layers in their places.
+    """The network's constants, with the dequantized int8 weights and corrected biases of the int8
+    layers.
 
-    A corrected layer that had no bias is left without: the graph gets one, this twin does not.
+    A layer without a bias has none here either, although the written graph adds a corrected bias.
     """
     constants = dict(network.constants)
     for layer in placement.quantized:

@@ -1,5 +1,5 @@
-"""Ways to run and build artifacts; each runtime's package is imported only by its own file, and
-only when it is used.
+"""Runtimes that run bundles and build engines. Each runtime's package is imported only by its own
+file, and only when it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ __all__ = [
 
 
 def known() -> Mapping[str, Runtime]:
-    """Every runtime that runs a bundle, by name: those of graphs first, then those of engines."""
+    """All runtimes that run a bundle, by name: first those that run graphs, then those that run
+    engines.
+    """
     from edgekit.runtimes import onnxruntime, onnxruntime_gpu
 
     graphs: tuple[Runtime, ...] = (
@@ -39,17 +41,17 @@ def known() -> Mapping[str, Runtime]:
 
 
 def builders() -> Mapping[str, Builder]:
-    """The runtimes of engines, which are built before they are run."""
+    """The runtimes that build engines and run them, by name."""
     from edgekit.runtimes.tensorrt import TENSORRT, TENSORRT_RTX
 
     return {builder.name: builder for builder in (TENSORRT, TENSORRT_RTX)}
 
 
 def find(name: str) -> Runtime:
-    """The runtime of a name, which need not be available here.
+    """Finds a runtime by its name. The runtime may be unavailable on this machine.
 
     Raises:
-        InputError: there is none; the hint lists them.
+        InputError: the name is unknown. The hint lists the known names.
     """
     runtimes = known()
     if name not in runtimes:
@@ -58,7 +60,7 @@ def find(name: str) -> Runtime:
 
 
 def availability() -> Mapping[str, Availability]:
-    """What every runtime says of itself on this machine; torch runs networks, not bundles."""
+    """Whether each runtime can run here, by name. ``torch`` runs networks, not bundles."""
     from edgekit.runtimes import torch
 
     return {"torch": torch.available()} | {

@@ -1,5 +1,5 @@
-"""What edgekit asks of a runtime. A new one is a file in this folder and a line in
-``runtimes/__init__.py``.
+"""The interface that every runtime implements. To add a runtime, add a file to this folder and a
+line to ``runtimes/__init__.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a runtime can run here, and if not, why and what would change that."""
+    """Whether a runtime can run on this machine; if not, the reason and how to install it."""
 
     ok: bool
     version: str | None = None
@@ -32,7 +32,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """``threads``: CPU threads; :func:`default_threads` where None."""
+    """``threads`` is the number of CPU threads. None means :func:`default_threads`."""
 
     threads: int | None = None
 
@@ -42,10 +42,10 @@ class SessionOptions:
 
 
 def default_threads() -> int:
-    """Half of the cores this process may use, at least one.
+    """Half of the cores that this process may use, at least one.
 
-    Two of them usually share one core's arithmetic; and where another process wants a core too,
-    threads that wait for each other in every layer cost many times what they gain.
+    Two logical cores usually share one physical core. If another process also needs a core, threads
+    that wait for each other in every layer make inference much slower.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -56,9 +56,9 @@ def default_threads() -> int:
 class Session(Protocol):
     """A loaded network.
 
-    ``run`` is one synchronous inference. For the clock, ``bind`` puts the feeds in place once,
-    ``enqueue`` starts an inference on them and ``synchronize`` waits for it; a runtime never times
-    itself.
+    ``run`` is one synchronous inference. To measure latency, ``bind`` sets the feeds once,
+    ``enqueue`` starts an inference on them and ``synchronize`` waits for its end. A runtime never
+    measures its own time.
     """
 
     @property
@@ -79,7 +79,7 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A way to run artifacts."""
+    """Loads artifacts into sessions."""
 
     @property
     def name(self) -> str: ...
@@ -88,24 +88,25 @@ class Runtime(Protocol):
 
 
 def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Array, int]]:
-    """Images ``(N, …)`` as an input takes them: one at a time, or as many as its static batch.
+    """Splits images ``(N, …)`` into batches for an input: one image each, or the size of its static
+    batch.
 
-    A static batch larger than what is left is filled up by repeating the last image; the number
-    says how many are real.
+    If too few images are left for a static batch, the last image is repeated. The number with each
+    batch is the count of real images.
     """
     size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
     return ((as_input(spec, batch), count) for batch, count in in_batches(images, size))
 
 
 def as_input(spec: TensorSpec, images: NDArray[np.float32]) -> Array:
-    """Images in the type that an input takes, as codes where it has a step."""
+    """Images in the type of an input; INT8 codes round(image / step) if the input has a step."""
     codes = images if spec.step is None else np.rint(images / np.float32(spec.step)).clip(-128, 127)
     return np.ascontiguousarray(codes, dtype=spec.dtype)
 
 
 def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """``size`` images at a time; the last batch is filled up by repeating its last image, and the
-    number says how many are real.
+    """Batches of ``size`` images. The last batch is filled by repeating its last image; the number
+    with each batch is the count of real images.
     """
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
@@ -118,11 +119,11 @@ def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray
 
 
 def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output of a one-input session for images ``(N, …)``, as float32; scores ``(N,
-    classes, 1, 1)`` as ``(N, classes)``.
+    """Runs a session with one input on images ``(N, …)`` and returns its first output as float32.
+    Scores of shape ``(N, classes, 1, 1)`` are returned as ``(N, classes)``.
 
     Raises:
-        BadNetwork: the session returns no numbers, or not one row an image.
+        BadNetwork: the session does not return numbers, or not one row per image.
     """
     spec, output = session.inputs[0], session.outputs[0].name
     rows = [
@@ -130,7 +131,9 @@ def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.flo
         for batch, count in batches(spec, images)
     ]
     if len({row.shape[1:] for row in rows}) > 1:
-        raise BadNetwork("the network returns another shape for another image", hint=LOGITS_ALONE)
+        raise BadNetwork(
+            "the network returns different shapes for different images", hint=LOGITS_ALONE
+        )
     whole = np.concatenate(rows).astype(np.float32)
     return whole[:, :, 0, 0] if whole.ndim == 4 and whole.shape[2:] == (1, 1) else whole
 
@@ -139,7 +142,7 @@ def rows_of(output: object, count: int) -> Array:
     """The first ``count`` rows of an output.
 
     Raises:
-        BadNetwork: it is no array of real numbers, or has fewer rows.
+        BadNetwork: the output is not an array of real numbers, or has fewer rows.
     """
     if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
         what = (

@@ -33,8 +33,8 @@ _DTYPES = {
 
 
 class OnnxRuntime:
-    """``as_written`` computes node by node what the graph says, without fusions: slower, and the
-    same whatever values are read beside the outputs.
+    """``as_written`` turns all graph optimizations off. It is slower, but the results stay the same
+    if more tensors are read as outputs.
     """
 
     name = "onnxruntime"
@@ -52,8 +52,8 @@ class OnnxRuntime:
 
         Raises:
             EnvironmentLacks: onnxruntime is not installed.
-            InputError: the path is no UTF-8.
-            BadNetwork: onnxruntime refuses the graph; the message is its own.
+            InputError: the path is not valid UTF-8.
+            BadNetwork: onnxruntime rejects the graph; the message quotes it.
         """
         if not self.available().ok:
             raise EnvironmentLacks("onnxruntime is not installed", hint=INSTALL_HINT)
@@ -65,14 +65,14 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.cpu_threads
         settings.inter_op_num_threads = 1
         if artifact.precision == "int8" and saturates_u8s8():
-            # Its fast int8 kernels add pairs of products in 16 bits. The slower ones are exact;
-            # they want weights whose zero points are written out.
+            # The fast int8 kernels add pairs of products in 16 bits and saturate. The slower
+            # kernels are exact; they need weights with explicit zero points.
             settings.add_session_config_entry(EXACT_INT8, "1")
         if self._as_written:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            # The CPU provider folds FP16 Q/DQ biases into scales that underflow; without this
-            # optimizer it computes what the graph says.
+            # The optimizer WeightBiasQuantization folds FP16 Q/DQ biases into scales that
+            # underflow. Without it the CPU provider computes the graph as written.
             session = ort.InferenceSession(
                 str(artifact.path),
                 settings,
@@ -109,7 +109,7 @@ class OnnxRuntimeSession:
                 raise overrun("the graph", self._watch.seconds) from error
             raise BadNetwork(
                 f"onnxruntime stopped while running the graph: {first_line(error)}",
-                hint="the graph does not fit the image that it was given",
+                hint="the graph does not accept an image of this shape or type",
             ) from error
         return dict(zip(names, arrays, strict=True))
 
@@ -120,7 +120,7 @@ class OnnxRuntimeSession:
         self._session.run(None, self._feeds)
 
     def synchronize(self) -> None:
-        """Nothing to wait for: the CPU provider returns when it is done."""
+        """Does nothing: the CPU provider is synchronous."""
 
     def __enter__(self) -> OnnxRuntimeSession:
         return self
@@ -136,7 +136,9 @@ class OnnxRuntimeSession:
 
 
 def _stopper(options: onnxruntime.RunOptions) -> Callable[[], None]:
-    """Ends runs under these options, between two nodes; keeps no session alive."""
+    """A function that stops runs with these options between two nodes. It holds no reference to the
+    session.
+    """
 
     def stop() -> None:
         options.terminate = True

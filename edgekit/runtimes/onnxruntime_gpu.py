@@ -1,7 +1,7 @@
-"""ONNX Runtime on an NVIDIA GPU, through its CUDA or its TensorRT provider, or not at all.
+"""ONNX Runtime on an NVIDIA GPU, through its CUDA or its TensorRT provider.
 
-Left to itself ONNX Runtime computes on the CPU, silently, where a provider cannot be loaded or does
-not take a node. Here both are errors.
+By default ONNX Runtime falls back to the CPU silently if a provider cannot be loaded or does not
+support a node. Here both are errors.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 INSTALL_HINT = "pip install 'edgekit[gpu]'"
 NO_FALLBACK = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h
-# In onnxruntime's own words: a node was left to the CPU, or the provider's libraries could not be
-# loaded.
+# Texts in onnxruntime's errors: a node was left to the CPU, or the provider's libraries could not
+# be loaded.
 _NOT_ALL_NODES, _NOT_LOADED = (
     "fallback to CPU EP has been explicitly disabled",
     "GPU requirements page",
@@ -39,14 +39,14 @@ _NVIDIA = ("libcu", "libnv")
 
 @dataclass(frozen=True)
 class OnnxRuntimeGpu:
-    """One provider: its name in onnxruntime, and the library that holds it in the package."""
+    """One execution provider: its name in onnxruntime, and its library file in the package."""
 
     name: str
     provider: str
     library: str
 
     def available(self) -> Availability:
-        """Looks at files and at the driver; creates no CUDA context and does not import
+        """Checks the files and the driver. Does not create a CUDA context and does not import
         onnxruntime.
         """
         package = find_spec("onnxruntime")
@@ -62,18 +62,18 @@ class OnnxRuntimeGpu:
                 version,
                 f"the onnxruntime installed here has no {self.provider}",
                 "pip uninstall onnxruntime, then pip install --force-reinstall onnxruntime-gpu: "
-                "both are the same module, the last one wins",
+                "both install the same module, and the last one installed is used",
             )
         if problem := no_gpu():
             return Availability(
                 False, version, problem, "use a machine with an NVIDIA GPU and its driver"
             )
-        wanted = [
+        libraries = [
             name
             for name in needed(file)
             if name.startswith(_NVIDIA) and not name.startswith("libcuda.")
         ]
-        if missing := Libraries().missing(wanted):
+        if missing := Libraries().missing(libraries):
             return Availability(
                 False,
                 version,
@@ -83,12 +83,12 @@ class OnnxRuntimeGpu:
         return Availability(True, version)
 
     def load(self, artifact: Artifact, options: SessionOptions) -> OnnxRuntimeGpuSession:
-        """Opens an ONNX file on the GPU, every node of it.
+        """Opens an ONNX file and runs every node on the GPU.
 
         Raises:
-            EnvironmentLacks: the provider cannot be used here, or does not take the whole graph;
-                the message says what was found.
-            BadNetwork: onnxruntime refuses the graph; the message is its own.
+            EnvironmentLacks: the provider cannot be used here, or does not support the whole graph.
+                The message says what was found.
+            BadNetwork: onnxruntime rejects the graph; the message quotes it.
         """
         state = self.available()
         if not state.ok:
@@ -121,15 +121,15 @@ class OnnxRuntimeGpu:
         found = session.get_providers()
         if found[:1] != [self.provider]:
             raise EnvironmentLacks(
-                f"{self.name} was asked for, and onnxruntime fell back to {', '.join(found)}",
-                hint="the CUDA, cuDNN or TensorRT libraries that it was built for are missing "
-                "here; `edgekit doctor` names them",
+                f"{self.name} was requested, but onnxruntime fell back to {', '.join(found)}",
+                hint="the CUDA, cuDNN or TensorRT libraries that it needs are missing here; "
+                "`edgekit doctor` names them",
             )
         return OnnxRuntimeGpuSession(session)
 
     def options(self, artifact: Artifact) -> dict[str, str]:
         """The provider's options for a graph: FP32 stays FP32 (no TF32), and TensorRT may use the
-        precisions that the graph asks for.
+        precisions of the graph.
         """
         if self.provider == "CUDAExecutionProvider":
             return {"use_tf32": "0"}
@@ -155,8 +155,8 @@ ONNXRUNTIME_TENSORRT = OnnxRuntimeGpu(
 
 
 class OnnxRuntimeGpuSession(OnnxRuntimeSession):
-    """``run`` copies in, runs and copies out; what ``bind`` put on the device stays there, so that
-    ``enqueue`` and ``synchronize`` copy nothing.
+    """``run`` copies the inputs to the device, runs, and copies the outputs back. ``bind`` puts the
+    inputs on the device once, so ``enqueue`` and ``synchronize`` copy nothing.
     """
 
     on_device = True
@@ -189,8 +189,8 @@ class OnnxRuntimeGpuSession(OnnxRuntimeSession):
 
 
 def _preload(ort: Any) -> None:
-    """Loads the CUDA libraries that pip installed, where this onnxruntime can (1.21 and later); it
-    prints what it misses, which ``load`` says better.
+    """Loads the CUDA libraries that pip installed (onnxruntime 1.21 and later). What it prints
+    about missing libraries is dropped; the errors of ``load`` are clearer.
     """
     if hasattr(ort, "preload_dlls"):
         with redirect_stdout(StringIO()):
@@ -200,13 +200,12 @@ def _preload(ort: Any) -> None:
 def _hint_for(missing: tuple[str, ...]) -> str:
     tensorrt = [name for name in missing if name.startswith(("libnvinfer", "libnvonnxparser"))]
     hints = (
-        [f"install the TensorRT that this onnxruntime was built for: it loads {tensorrt[0]}"]
+        [f"install the TensorRT version of this onnxruntime: it loads {tensorrt[0]}"]
         if tensorrt
         else []
     )
     if len(tensorrt) < len(missing):
         hints.append(
-            "pip install 'onnxruntime-gpu[cuda,cudnn]' brings the CUDA and cuDNN that it was built "
-            "for"
+            "pip install 'onnxruntime-gpu[cuda,cudnn]' installs the CUDA and cuDNN that it needs"
         )
     return "; ".join(hints)

@@ -55,7 +55,7 @@ class TorchSession:
             self._module(self._bound)
 
     def synchronize(self) -> None:
-        """Nothing to wait for: CPU kernels are synchronous."""
+        """Does nothing: CPU kernels are synchronous."""
 
     def __enter__(self) -> TorchSession:
         return self
@@ -66,4 +66,4 @@ class TorchSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to release."""
+        """Does nothing: there is nothing to release."""

@@ -1,6 +1,4 @@
-"""The device table: which JetPack and chip a machine has, which TensorRT that brings, and what goes
-wrong there.
-"""
+"""The device table: the JetPack and chip of a machine, its TensorRT version, and known problems."""
 
 from edgekit.targets.lookup import (
     Target,

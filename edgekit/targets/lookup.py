@@ -1,4 +1,4 @@
-"""From what a machine says of itself to the rows of the table."""
+"""Finds the rows of the device table for a machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgekit.targets.table import (
 
 @dataclass(frozen=True)
 class Target:
-    """A Jetson; a part that the table does not know is None. ``l4t`` is its release of Jetson
+    """A Jetson. Parts that are not in the table are None. ``l4t`` is its release of Jetson
     Linux.
     """
 
@@ -32,12 +32,12 @@ class Target:
 
     @property
     def in_table(self) -> bool:
-        """Whether the release itself is listed, and not only one before it."""
+        """Whether the table lists this exact release, not only an earlier one."""
         return self.jetpack is not None and parse_version(self.l4t) == self.jetpack.l4t
 
 
 def parse_version(text: str) -> Version:
-    """``10.3.0.30+cuda12.5`` as (10, 3, 0, 30); zeros at the end mean nothing and go."""
+    """Parses ``10.3.0.30+cuda12.5`` as (10, 3, 0, 30). Zeros at the end are removed."""
     match = re.match(r"\d+(?:\.\d+)*", text.strip())
     numbers = [int(part) for part in match[0].split(".")] if match else []
     while len(numbers) > 1 and numbers[-1] == 0:
@@ -46,13 +46,13 @@ def parse_version(text: str) -> Version:
 
 
 def show_version(version: Version) -> str:
-    """(10, 3) as ``10.3``."""
+    """Formats (10, 3) as ``10.3``."""
     return ".".join(map(str, version))
 
 
 def jetpack_of(l4t: str) -> JetPack | None:
-    """The JetPack of a release of Jetson Linux (``36.4.3``), or for an unlisted one the last before
-    it of the same major release; None for others.
+    """The JetPack of a release of Jetson Linux (``36.4.3``). For an unlisted release, the last
+    earlier one with the same major version, else None.
     """
     release = parse_version(l4t)
     known = [row for row in JETPACKS if row.l4t[:1] == release[:1] and row.l4t <= release]
@@ -60,8 +60,8 @@ def jetpack_of(l4t: str) -> JetPack | None:
 
 
 def board_of(model: str) -> Board | None:
-    """The module that a device tree's model names, such as ``NVIDIA Jetson Orin Nano Developer
-    Kit``.
+    """The module for a device-tree model, such as ``NVIDIA Jetson Orin Nano Developer Kit``, or
+    None.
     """
     return next(
         (board for board in BOARDS if all(word in model.lower() for word in board.words)), None
@@ -74,8 +74,8 @@ def chip_of(sm: int) -> Chip | None:
 
 
 def target_of(environment: Environment, sm: int | None = None) -> Target | None:
-    """The Jetson that an environment describes; None where it is none. ``sm`` is what the driver
-    says, for boards whose name tells nothing.
+    """The Jetson of an environment, or None. ``sm`` is the driver's SM version, used if the board's
+    name is unknown.
     """
     if environment.jetson is None:
         return None
@@ -85,6 +85,6 @@ def target_of(environment: Environment, sm: int | None = None) -> Target | None:
 
 
 def line_of(tensorrt: Version) -> TensorRTLine | None:
-    """How a TensorRT version reads ONNX and takes its precisions; None for one before the table."""
+    """The ONNX opset and dialect of a TensorRT version; None if it is older than the table."""
     known = [line for line in TENSORRT_LINES if line.first <= tensorrt]
     return max(known, key=lambda line: line.first, default=None)

@@ -1,6 +1,6 @@
-"""Jetson modules and JetPack releases: what each brings, as NVIDIA's pages give it.
+"""The table of Jetson modules and JetPack releases, from NVIDIA's pages.
 
-Versions are tuples of integers, so that they compare as versions do.
+Versions are tuples of integers, so that they compare correctly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Dialect = Literal["weak", "strong"]
 
 @dataclass(frozen=True)
 class Chip:
-    """A system on chip by its Tegra name; ``sm`` is 87 for sm_87. ``int8``: whether TensorRT has
+    """A system on chip by its Tegra name. ``sm`` is 87 for sm_87. ``int8`` is whether TensorRT has
     INT8 kernels for its GPU.
     """
 
@@ -38,8 +38,8 @@ CHIPS = (TEGRA210, TEGRA186, TEGRA194, TEGRA234, TEGRA264)
 
 @dataclass(frozen=True)
 class Board:
-    """A module; ``words`` are those of the device tree's model that tell it. ``dla_cores`` counts
-    the most that a module of the name has.
+    """A module. ``words`` identify it in the device-tree model. ``dla_cores`` is the largest number
+    of DLA cores of modules with this name.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Board:
 
 # DLA: NVIDIA's Deep-Learning-Accelerator-SW and the modules' data sheets. The 8 GB Orin NX has one
 # core. Thor has none (TensorRT 11.4.1, migration page). The first row whose words are all in the
-# model counts: "Jetson Orin Nano" comes before "Jetson Nano".
+# model is used: "Jetson Orin Nano" is before "Jetson Nano".
 BOARDS = (
     Board("Jetson AGX Thor", ("thor",), TEGRA264, 0),
     Board("Jetson AGX Orin", ("agx", "orin"), TEGRA234, 2),
@@ -67,7 +67,7 @@ BOARDS = (
 
 @dataclass(frozen=True)
 class JetPack:
-    """A release, from the Jetson Linux ``l4t`` on that it came with; ``python`` is the system's,
+    """A release, identified by its Jetson Linux version ``l4t``. ``python`` is the system's Python,
     for which JetPack builds the tensorrt module.
     """
 
@@ -172,8 +172,8 @@ JETPACKS = (
 
 @dataclass(frozen=True)
 class TensorRTLine:
-    """Releases from ``first`` on that read ONNX alike: what every one of them reads, and how
-    precision gets in.
+    """TensorRT releases from ``first`` on with the same ONNX support: the highest opset that all of
+    them read, and the dialect.
     """
 
     first: Version
@@ -182,8 +182,8 @@ class TensorRTLine:
     source: str
 
 
-# 10.9 and later read more than 20, 11 more than 22; 22 is the highest that edgekit writes. What 8.4
-# reads beyond 8.2 could not be verified.
+# 10.9 and later read more than opset 20, and 11 more than 22; edgekit writes at most 22. The
+# support of 8.4 beyond 8.2 could not be verified.
 TENSORRT_LINES = (
     TensorRTLine((8, 0), "weak", 13, "onnx/onnx-tensorrt, docs/operators.md of 8.0, 8.2"),
     TensorRTLine((8, 5), "weak", 17, "onnx/onnx-tensorrt, docs/operators.md of 8.5"),

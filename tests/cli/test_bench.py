@@ -209,7 +209,8 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(
     )
     assert report["end_to_end"]["reference"] == "onnxruntime fp16"
     assert report["left_out"] == {
-        "torch fp16": "factories is not from the zoo (factory), so PyTorch cannot rebuild it from the bundle"
+        "torch fp16": "factories is not from the zoo (factory), so PyTorch cannot rebuild it from "
+        "the bundle"
     }
     alone = edgekit("bench", bundle, "--runtime", "torch", *QUICK)
     assert alone.code == 2

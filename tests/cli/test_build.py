@@ -441,7 +441,7 @@ def test_an_engine_that_does_not_run_in_fp16_is_not_kept(edgekit, bundle, on_gpu
     on_gpu(bundle, layers=[*HALF_LAYERS, *WIDE_LAYERS])
     result = edgekit("build", bundle)
     assert result.code == 1
-    assert "1 layers compute in FP32 that were not to: features.2/Conv" in result.err
+    assert "1 layers compute in FP32 but should not: features.2/Conv" in result.err
     assert not (bundle / "engines").exists()
 
 
@@ -499,7 +499,7 @@ def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, in
             "name": "head/Gemm",
             "op_type": "",
             "precision": "float",
-            "reason": "int8 kernels want 16",
+            "reason": "int8 kernels need 16",
         },
     ]
     (int8 / "manifest.json").write_text(json.dumps(manifest))

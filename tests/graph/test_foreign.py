@@ -432,7 +432,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: f.write_bytes(onnx.ModelProto(ir_version=8).SerializeToString()),
         r"net\.onnx holds no ONNX graph",
     ),
-    "newer opset": (_newer, r"net\.onnx is of opset 99; the installed onnx [\d.]+ knows up to \d+"),
+    "newer opset": (
+        _newer,
+        r"net\.onnx has opset 99; the installed onnx [\d.]+ supports up to \d+",
+    ),
     "no data": (_without_data, r"net\.onnx: its external data is missing or damaged"),
     "short data": (_with_short_data, r"net\.onnx"),
     "data elsewhere": (_with_data_elsewhere, r"net\.onnx: its external data is missing or damaged"),
@@ -447,23 +450,24 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "vector": (
         _shaped(shape=("N", 3)),
-        r"input image of net\.onnx is no image: its shape is .*, not \(batch, channels, height, "
+        r"input image of net\.onnx is not an image: its shape is .*, not \(batch, channels, "
+        r"height, "
         r"width\)",
     ),
-    "volume": (_shaped(shape=("N", 3, 8, 32, 32)), r"input image of net\.onnx is no image"),
+    "volume": (_shaped(shape=("N", 3, 8, 32, 32)), r"input image of net\.onnx is not an image"),
     "no shape": (_no_shape, r"net\.onnx is malformed"),
     "four channels": (
         _shaped(shape=("N", 4, 32, 32)),
-        r"input image of net\.onnx is no image: .* has no axis of 1 or 3 channels",
+        r"input image of net\.onnx is not an image: .* has no axis of 1 or 3 channels",
     ),
     "open channels": (_shaped(shape=("N", "c", 32, 32)), r"has no axis of 1 or 3 channels"),
     "uint8": (
         _shaped(dtype=TensorProto.UINT8, shape=(1, 3, 32, 32)),
-        r"input image of net\.onnx is UINT8; edgekit takes FP32 graphs",
+        r"input image of net\.onnx is UINT8; edgekit needs FP32 graphs",
     ),
     "fp16": (
         _shaped(dtype=TensorProto.FLOAT16),
-        r"input image of net\.onnx is FLOAT16; edgekit takes FP32 graphs",
+        r"input image of net\.onnx is FLOAT16; edgekit needs FP32 graphs",
     ),
     "sequence": (_sequence, r"net\.onnx"),
     "feature map": (
@@ -490,7 +494,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "half inside": (_half_inside, r"net\.onnx computes in half precision \(Cast in narrow\)"),
     "class of image": (
         _class_of_image,
-        r"output class of net\.onnx is INT64, which are no scores of classes",
+        r"output class of net\.onnx is INT64, so it does not hold class scores",
     ),
     "unknown operator": (_unknown_operator, r"net\.onnx is malformed: .*Konv"),
     "dangling": (_dangling, r"net\.onnx is malformed"),

@@ -240,6 +240,6 @@ def test_grouped_and_depthwise_means_are_those_of_their_own_channels(make, op, h
 def test_nodes_are_kept_on_request_and_unknown_ones_refused(operator, half, floats):
     graph = operator("global pooling", 17)
     result = half(graph, keep=("y",))
-    assert reasons(result) == {"y": "asked for"} and {"w", "b"} <= set(floats(result.artifact))
+    assert reasons(result) == {"y": "requested"} and {"w", "b"} <= set(floats(result.artifact))
     with pytest.raises(BadNetwork, match="no node is called nobody"):
         half(graph, keep=("nobody",))

@@ -51,7 +51,7 @@ def test_a_newer_opset(sound):
     proto = onnx.load(str(sound.path))
     proto.opset_import[0].version = 99
     onnx.save(proto, str(sound.path))
-    with pytest.raises(BadNetwork, match="is of opset 99; the installed onnx") as caught:
+    with pytest.raises(BadNetwork, match="has opset 99; the installed onnx") as caught:
         load(sound.path)
     assert caught.value.hint == "pip install -U onnx"
 
@@ -93,7 +93,7 @@ def test_external_data_that_is_missing_or_short(outside):
     data.unlink()
     with pytest.raises(BadNetwork, match="external data is missing or damaged") as caught:
         load(outside)
-    assert caught.value.hint == "keep the data file beside the .onnx"
+    assert caught.value.hint == "put the data file in the folder of the .onnx file"
 
 
 def test_external_data_outside_the_folder_is_not_read(outside, tmp_path):

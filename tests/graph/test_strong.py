@@ -296,7 +296,7 @@ def test_the_twin_shows_an_overflow_between_the_codes(layer, build, op, strong, 
 
 def test_a_layer_kept_by_name(network, strong, twin, run, noise):
     result = strong(network, keep=("c",))
-    assert {node.name: node.reason for node in result.kept} == {"c": "asked for"}
+    assert {node.name: node.reason for node in result.kept} == {"c": "requested"}
     dtypes = types(result.artifact)
     assert (
         dtypes["block.dq"] == dtypes["block.wdq"] == dtypes["c"] == ir.DataType.FLOAT
@@ -308,7 +308,7 @@ def test_a_layer_kept_by_name(network, strong, twin, run, noise):
 
 
 def test_a_float_graph_is_refused(make, op, strong):
-    with pytest.raises(BadNetwork, match="holds no QuantizeLinear") as caught:
+    with pytest.raises(BadNetwork, match="has no QuantizeLinear") as caught:
         strong(make(op("Relu", "x", "y")))
     assert "quantize it first" in (caught.value.hint or "")
 

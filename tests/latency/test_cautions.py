@@ -52,7 +52,7 @@ def test_enqueue_bound(enqueue, warned):
     caution = cautions.enqueue_bound(enqueue, 1.0)
     assert bool(caution) == warned
     if caution:
-        assert "0.810 ms against 1.000 ms" in caution.message
+        assert "0.810 ms, and the GPU 1.000 ms" in caution.message
         assert "CUDA graph" in caution.fix
 
 
@@ -60,9 +60,9 @@ def test_enqueue_bound(enqueue, warned):
     ("copy_in", "copy_out", "named"),
     [
         (0.9, 0.9, ""),
-        (1.0, 0.1, "copying in 1.000 ms against"),
-        (0.1, 2.0, "copying out 2.000 ms against"),
-        (1.0, 1.0, "copying in 1.000 ms and copying out 1.000 ms against"),
+        (1.0, 0.1, "copying in 1.000 ms, and the GPU"),
+        (0.1, 2.0, "copying out 2.000 ms, and the GPU"),
+        (1.0, 1.0, "copying in 1.000 ms and copying out 1.000 ms, and the GPU"),
     ],
 )
 def test_copy_bound(copy_in, copy_out, named):
@@ -100,7 +100,7 @@ def test_everything_wrong_at_once(tmp_path):
     assert [caution.message for caution in found] == [
         "not settled by the warm-up: onnx after 40 runs in 5.0 s",
         "latencies vary: onnx by 20.2% of the mean (above 2.5%)",
-        "the load average is 7.0 on 2 cores: other work took part",
+        "the load average is 7.0 on 2 cores: other programs were running",
         "GPU 0 is slowed down: hardware thermal slowdown",
     ]
 

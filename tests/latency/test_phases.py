@@ -113,15 +113,15 @@ def test_enqueueing_that_takes_most_of_the_time() -> None:
     told = _told(EventsDouble(enqueue=0.9, compute=1.0), 1.1)
     assert (
         told[0]
-        == "trt: enqueueing takes 0.900 ms against 1.000 ms of GPU time: the CPU holds the GPU up"
+        == "trt: enqueueing takes 0.900 ms, and the GPU 1.000 ms: the CPU slows the GPU down"
     )
 
 
 @pytest.mark.parametrize(
     ("copy_in", "end_to_end", "named"),
     [
-        (1.2, 2.3, "copying in 1.200 ms against"),
-        (0.2, 2.4, "copying out 1.200 ms against"),
+        (1.2, 2.3, "copying in 1.200 ms, and the GPU"),
+        (0.2, 2.4, "copying out 1.200 ms, and the GPU"),
         (1.5, 4.0, "copying in 1.500 ms and copying out 1.500 ms"),
     ],
 )

@@ -211,7 +211,7 @@ def test_too_few_or_identical_images_are_refused(
 def test_a_quantized_graph_is_not_quantized_again(
     quantized: QuantizeResult, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    with pytest.raises(BadNetwork, match="quantized already"):
+    with pytest.raises(BadNetwork, match="already quantized"):
         quantize(quantized.artifact, tmp_path / "net.onnx", ALL_INT8, photos)
 
 

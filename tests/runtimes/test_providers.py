@@ -163,7 +163,7 @@ def test_a_graph_of_which_nodes_would_run_on_the_cpu_is_refused(
     runtime = OnnxRuntimeGpu("onnxruntime-azure", "AzureExecutionProvider", "none")
     assert runtime.provider in onnxruntime.get_available_providers()
     with pytest.raises(
-        EnvironmentLacks, match=r"does not take every node of linear\.onnx"
+        EnvironmentLacks, match=r"does not support every node of linear\.onnx"
     ) as caught:
         runtime.load(linear, SessionOptions())
     assert "`runtime` onnxruntime" in (caught.value.hint or "")
@@ -219,7 +219,7 @@ def test_a_session_on_another_provider_is_refused(
     monkeypatch.setattr(Lying, "providers", ends_on)
     with pytest.raises(
         EnvironmentLacks,
-        match=f"onnxruntime-tensorrt was asked for, and onnxruntime fell back to "
+        match=f"onnxruntime-tensorrt was requested, but onnxruntime fell back to "
         f"{', '.join(ends_on)}",
     ):
         ONNXRUNTIME_TENSORRT.load(linear, SessionOptions())

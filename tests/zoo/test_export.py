@@ -1,5 +1,5 @@
-"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, to_fp16, build a
-plan.
+"""Networks of the zoo through the graph steps: trace with a dynamic batch, simplify, to_fp16, build
+a plan.
 
 One variant of every structure is taken here: each builder, each kind of block, each number of
 groups, each activation, and for scaled networks the smallest. What differs from those in width or

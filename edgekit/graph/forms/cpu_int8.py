@@ -1,22 +1,21 @@
-"""The same int8 numbers as ONNX Runtime's x86 kernels like them: a rewriting of an int8 graph, made
-once at export.
+"""Rewrites an int8 graph for the fast x86 kernels of ONNX Runtime, once at export.
 
-The graph that TensorRT reads has signed activations with zero point 0, floating biases and ReLUs in
-front of quantizers. ONNX Runtime runs its fast convolutions only on unsigned activations, between
-quantizers, with integer biases. Four rules translate; the first three change no rounded number:
+The graph for TensorRT has signed activations with zero point 0, float biases, and ReLUs before
+quantizers. The fast convolutions of ONNX Runtime need unsigned activations, quantizers on both
+sides, and integer biases. Four rules convert the graph; the first three do not change any rounded
+number:
 
-1. int8 with zero point 0 is uint8 with zero point 128: every code moves up by 128. 2. rounding and
-ReLU commute, since zero is on every grid: the quantizer goes in front, an integer Clip from 128
-takes the ReLU's place. 3. a pointwise convolution or product that no quantizer follows (in front of
-an Add, or the classifier) is ``MatMulIntegerToFloat``: integer
-   products, float results.
-4. a float bias of any other int8 layer is an int32 bias on the accumulator's own grid. A sum that
-lies within half a step of that grid, at most a
-   fortieth of an output's step in the narrow depthwise layers of the zoo, from a tie may so be
-   rounded the other way.
+1. int8 with zero point 0 becomes uint8 with zero point 128: every code increases by 128.
+2. Rounding and ReLU commute, because zero is on every grid. The quantizer moves before the ReLU,
+   and an integer Clip from 128 replaces the ReLU.
+3. A pointwise convolution or product without a following quantizer (before an Add, or the
+   classifier) becomes ``MatMulIntegerToFloat``: integer products, float results.
+4. The float bias of any other int8 layer becomes an int32 bias on the accumulator's grid. Its
+   rounding error is at most half a step of that grid: in the narrow depthwise layers of the zoo
+   1/40 of an output step. So only sums that are that close to a tie may round differently.
 
 Source for the kernels: onnxruntime, docs "Quantize ONNX models" and MLAS's symmetric convolution,
-which takes unsigned activations on x86.
+which uses unsigned activations on x86.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ _INT32_LIMIT = 2**30
 
 
 def to_cpu_int8(artifact: Artifact, path: Path) -> Artifact:
-    """Writes the CPU's form of an int8 graph that ``edgekit.quantization`` made. Needs onnx: it is
-    made where the bundle is, not on the device.
+    """Writes the CPU form of an int8 graph from ``edgekit.quantization``. Needs onnx, so it runs at
+    export and not on the device.
 
     Raises:
         BadNetwork: the file cannot be read.
@@ -90,8 +89,8 @@ def _hoist_quantizers(graph: ir.Graph) -> None:
 
 
 def _shift_codes(graph: ir.Graph) -> None:
-    """Rule 1: activations only; weights stay signed, which is what the kernels pair with unsigned
-    activations.
+    """Rule 1, for activations only. The kernels combine unsigned activations with signed
+    weights.
     """
     import onnx_ir as ir
 
@@ -125,7 +124,7 @@ def _shift_codes(graph: ir.Graph) -> None:
 
 
 def _multiply_to_float(graph: ir.Graph) -> bool:
-    """Rule 3; says whether there was any such layer."""
+    """Rule 3. Returns whether any layer changed."""
     changed = False
     for node in list(graph):
         sources = _int8_sources(node)
@@ -156,8 +155,8 @@ def _multiply_to_float(graph: ir.Graph) -> bool:
 def _pointwise_to_matmul(
     graph: ir.Graph, node: ir.Node, sources: list[ir.Node], weight: NDArray[np.float32]
 ) -> None:
-    """Channels last, product, channels first again; the transposes cancel against those of the
-    neighbouring kernels.
+    """Transposes to channels last, multiplies, and transposes back. The transposes cancel with
+    those of neighbouring kernels.
     """
     import onnx_ir as ir
 
@@ -183,8 +182,8 @@ def _product(
     weight: NDArray[np.float32],
     replaced_by: ir.Value,
 ) -> ir.Value:
-    """Puts ``MatMulIntegerToFloat`` in front of ``node`` and ``replaced_by`` (or the product
-    itself) in place of its output.
+    """Inserts ``MatMulIntegerToFloat`` before ``node``, and replaces the node's output by
+    ``replaced_by`` (or by the product itself).
     """
     import onnx_ir as ir
 
@@ -227,7 +226,7 @@ def _is_pointwise(node: ir.Node, weight: NDArray[np.float32]) -> bool:
 
 
 def _int8_sources(node: ir.Node) -> list[ir.Node] | None:
-    """The DequantizeLinear nodes behind a layer's input and weight, where both are int8."""
+    """The DequantizeLinear nodes of a layer's input and weight, or None if one is not int8."""
     if node.op_type not in ("Conv", "Gemm") or len(node.inputs) < 2:
         return None
     sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
@@ -238,7 +237,7 @@ def _int8_sources(node: ir.Node) -> list[ir.Node] | None:
 
 
 def _round_biases(graph: ir.Graph) -> None:
-    """Rule 4."""
+    """Rule 4: replaces float biases by int32 biases."""
     import onnx_ir as ir
 
     for node in list(graph):
@@ -272,11 +271,11 @@ def _round_biases(graph: ir.Graph) -> None:
 
 
 def _make_room(graph: ir.Graph, source: ir.Node, least: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Raises the scales of a weight to ``least``, by channel, where the accumulator's grid could
-    not hold the bias; returns the scales.
+    """Raises the scales of a weight to at least ``least``, per channel, so that the bias fits in
+    int32. Returns the scales.
 
-    Only channels that are all but dead have so small a scale: what their coarser weights lose is
-    under a millionth of their bias.
+    Only nearly dead channels have such a small scale. The coarser weights lose less than a
+    millionth of the bias.
     """
     import onnx_ir as ir
 

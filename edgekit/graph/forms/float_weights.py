@@ -1,10 +1,10 @@
-"""An INT8 graph whose weights are floats in front of quantizers: what TensorRT 8 reads.
+"""The INT8 form for TensorRT 8: weights are stored in float and followed by quantizers.
 
-TensorRT 8 takes no int8 constant ("invalid weights type of Int8"): a weight has to be FP32, a
-QuantizeLinear and a DequantizeLinear, which its builder folds. The codes that its quantizer makes
-are the ones that were stored: the FP32 product code · scale and its quotient by scale are each
-within 2⁻²⁴ of exact, so that what is rounded lies within 127 · 2⁻²³ of the code. Products below
-float's normal numbers come back as well: a subnormal scale times a whole number is exact.
+TensorRT 8 rejects int8 constants ("invalid weights type of Int8"). A weight must be FP32 followed
+by a QuantizeLinear and a DequantizeLinear, which the builder folds. Its quantizer reproduces the
+original codes: the FP32 product code · scale and its quotient by scale each have a relative error
+of at most 2⁻²⁴, so the rounded number is within 127 · 2⁻²³ of the code. This also holds for
+subnormal products, because a subnormal scale times an integer is exact.
 
 Source: NVIDIA TensorRT 8.6 Developer Guide, "Explicit Quantization": weights as a constant, Q and
 DQ with zero points of the scale's shape.
@@ -21,18 +21,18 @@ from edgekit.artifact import Artifact
 from edgekit.graph.edit import drop_unused, initializer, int_attribute
 from edgekit.graph.io import constant, load, save
 
-CODES = "/int8"  # behind a weight's name: its codes
+CODES = "/int8"  # suffix of a weight's name for its codes
 
 
 def write_float_weights(artifact: Artifact, path: Path) -> Artifact:
     """Writes the same INT8 graph with each weight as FP32 → QuantizeLinear → DequantizeLinear.
 
     Args:
-        artifact: an INT8 graph that ``edgekit.quantization`` wrote, whose weights are codes.
-        path: where to write; four times the size.
+        artifact: an INT8 graph from ``edgekit.quantization``, with int8 weights. path: where to
+            write the result, which is four times as large.
 
     Raises:
-        BadNetwork: the file cannot be read, or the result is over 2 GB.
+        BadNetwork: the file cannot be read, or the result is larger than 2 GB.
     """
     model = load(artifact.path)
     for node in list(model.graph):

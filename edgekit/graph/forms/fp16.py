@@ -1,13 +1,12 @@
-"""An FP32 graph to a typed FP16 graph, with FP32 islands where half precision would overflow or
-flush.
+"""Converts an FP32 graph to a typed FP16 graph. Nodes that would overflow or flush to zero in FP16
+stay FP32.
 
-The types are in the graph, so that TensorRT's strongly typed networks and ONNX Runtime see one and
-the same precision for every tensor.
+The types are in the graph, so TensorRT's strongly typed networks and ONNX Runtime use the same
+precision for every tensor.
 
-A CPU cannot prove such a graph by running it: ONNX Runtime's CPU provider computes FP16 nodes in
-FP32 and keeps their results there, so an overflow that a GPU would meet stays hidden.
-:func:`rounding_twin` therefore writes the same computation as an FP32 graph in which every FP16
-tensor is rounded to FP16.
+Running this graph on a CPU proves nothing: ONNX Runtime's CPU provider computes FP16 nodes in FP32
+and keeps the results in FP32, which hides an overflow on a GPU. So :func:`rounding_twin` writes the
+same computation as an FP32 graph in which every FP16 tensor is rounded to FP16.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from edgekit.graph.observe import LAYERS, Observation
 
 @dataclass(frozen=True)
 class Fp16Config:
-    """``keep_io``: inputs and outputs stay float32, cast inside; ``keep``: names of nodes that stay
-    FP32 whatever their range.
+    """``keep_io``: inputs and outputs stay float32 and are cast inside. ``keep``: names of nodes
+    that always stay FP32.
     """
 
     keep_io: bool = True
@@ -50,14 +49,12 @@ def to_fp16(artifact: Artifact, path: Path, config: Fp16Config, seen: Observatio
     """Writes the FP16 graph.
 
     Args:
-        artifact: an FP32 graph.
-        path: where to write the result.
-        config: what stays FP32 by choice.
-        seen: what the graph's values do on real images, from :func:`edgekit.graph.observe.observe`.
+        artifact: an FP32 graph. path: where to write the result. config: the nodes that stay FP32
+        by choice. seen: the statistics of the graph on real images, from
+        :func:`edgekit.graph.observe.observe`.
 
     Raises:
-        BadNetwork: a value whose type the graph does not say, or a name in ``config.keep`` that no
-            node has.
+        BadNetwork: the graph has a value without a type, or no node has a name in ``config.keep``.
     """
     model = load(artifact.path)
     prepare(model, config.keep)
@@ -67,10 +64,10 @@ def to_fp16(artifact: Artifact, path: Path, config: Fp16Config, seen: Observatio
 
 
 def prepare(model: ir.Model, keep: Collection[str]) -> None:
-    """Lifts every constant out of its node, so that it can be rounded.
+    """Converts Constant nodes to initializers, so that they can be rounded, and checks the graph.
 
     Raises:
-        BadNetwork: as :func:`halve`.
+        BadNetwork: as :func:`to_fp16`.
     """
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     names = {str(node.name) for node in model.graph}
@@ -78,7 +75,7 @@ def prepare(model: ir.Model, keep: Collection[str]) -> None:
     if missing is not None:
         raise BadNetwork(
             f"no node is called {missing}",
-            hint="nodes are called after their modules: features.0.0/Conv",
+            hint="nodes are named after their modules, for example features.0.0/Conv",
         )
     for node in model.graph:
         untyped = next(
@@ -91,16 +88,15 @@ def prepare(model: ir.Model, keep: Collection[str]) -> None:
         )
         if untyped is not None:
             raise BadNetwork(
-                f"the graph does not say of what type {untyped.name} is ({node.op_type}, "
-                f"{node.name})"
+                f"the graph has no type for value {untyped.name} ({node.op_type}, {node.name})"
             )
 
 
 def _round_weights(
     model: ir.Model, kept: Collection[str], means: Mapping[str, NDArray[np.float64]]
 ) -> None:
-    """Rounds the weights of convolutions and linear layers, where one layer alone reads them, so
-    that channels keep their means.
+    """Rounds the weights of convolutions and linear layers so that channels keep their means.
+    Shared weights are skipped.
     """
     for node in model.graph:
         if (
@@ -135,7 +131,9 @@ def _is_scaled(node: ir.Node) -> bool:
 def _mean_inputs(
     node: ir.Node, weight: NDArray[np.float32], mean: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The mean of the channel that each weight of ``(outputs, inputs of the group, …)`` reads."""
+    """The mean input of each weight ``(outputs, inputs of the group, …)``, in a shape that
+    broadcasts to it.
+    """
     if node.op_type == "Gemm":
         return mean[None, :]
     groups = len(mean) // weight.shape[1]
@@ -151,9 +149,10 @@ def retype(
     *,
     keep_io: bool,
 ) -> None:
-    """Makes everything FP16 but the nodes named in ``kept``: rounds weights by the ``means`` of
-    what they are multiplied with, gives every floating-point value its type and inserts one Cast
-    where a node reads another type than the value has."""
+    """Converts all nodes to FP16 except those in ``kept``. Rounds weights with the ``means`` of
+    their inputs, sets the type of every float value, and inserts a Cast where a node needs another
+    type than the value has.
+    """
     _round_weights(model, kept, means)
     graph, opset = model.graph, opset_of(model)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
@@ -187,7 +186,7 @@ def retype(
 
 
 def _retype_cast(node: ir.Node, kept: Collection[str]) -> None:
-    """What is cast to float from integers, say, is cast to FP16."""
+    """Changes a Cast to float, for example from integers, to a Cast to FP16."""
     output = node.outputs[0]
     if output.dtype == ir.DataType.FLOAT and node.name not in kept:
         output.dtype = ir.DataType.FLOAT16
@@ -245,10 +244,10 @@ def _settle_outputs(graph: ir.Graph, dtype: ir.DataType) -> None:
 
 
 def rounding_twin(artifact: Artifact, path: Path) -> Artifact:
-    """An FP32 graph that computes what an FP16 graph computes on a GPU with FP32 accumulators:
-    every FP16 tensor is rounded to FP16, and overflows to infinity.
+    """Writes an FP32 graph that simulates an FP16 graph on a GPU with FP32 accumulators: every FP16
+    tensor is rounded to FP16, and overflows to infinity.
 
-    Inputs and outputs of the twin have the dtypes of the original's.
+    Inputs and outputs keep their dtypes.
     """
     model = load(artifact.path)
     graph = model.graph
@@ -270,7 +269,7 @@ def rounding_twin(artifact: Artifact, path: Path) -> Artifact:
     return save(model, path, artifact.precision, artifact)
 
 
-# Operators that make no new numbers need no rounding.
+# Operators that do not compute new numbers need no rounding.
 _MOVERS = {
     "Reshape",
     "Transpose",
@@ -288,7 +287,7 @@ _MOVERS = {
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Everything behind ``value`` reads it rounded to FP16."""
+    """Inserts casts so that all consumers read ``value`` rounded to FP16."""
     name = str(value.name)
     narrow = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT16)}, name=f"{name}|round")
     output = narrow.outputs[0]
@@ -309,7 +308,7 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
 
 
 def _widen(graph: ir.Graph, value: ir.Value) -> None:
-    """Those who read the FP16 ``value`` read it as FP32."""
+    """Inserts a Cast so that all consumers read the FP16 ``value`` as FP32."""
     users = list(value.uses())
     if not users:
         return

@@ -1,5 +1,5 @@
-"""Which nodes of an FP32 graph cannot be FP16, and why: judged by the operators' schemas, the
-weights, and the ranges seen on real images.
+"""Finds the nodes of an FP32 graph that cannot be FP16, from the operator schemas, the weights, and
+the ranges on real images.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from edgekit.graph.observe import Extremes
 
 FP16_MAX = 65504.0
 FP16_SMALLEST_NORMAL = 2.0**-14
-HEADROOM = 4.0  # photos nobody calibrated on reach further than those seen
-# rounding normal numbers to FP16 leaves about 73 dB; less means that weights flush
+HEADROOM = 4.0  # other photos may have larger values than the calibration photos
+# rounding normal numbers to FP16 gives about 73 dB; less means that weights flush to zero
 WEIGHT_SQNR_DB = 50.0
 
-# Bounds beyond FP16's range bound nothing there either.
+# Bounds beyond FP16's range have no effect in FP16, so they may be clipped.
 _BOUNDED = {"Clip", "Max", "Min", "Where"}
 
-# Constants that are added to the result: what they flush is under the spacing of any result that is
-# a normal number. A single number is often there to keep a divisor from zero, and must not become
-# zero itself.
+# Constants that are added to the result: what they lose by flushing is smaller than the spacing of
+# any normal result. A single number is an exception: it often keeps a divisor from being zero, and
+# must not become zero.
 _ADDED = {
     "Conv": {2},
     "ConvTranspose": {2},
@@ -39,7 +39,7 @@ _ADDED = {
     "Sum": {0, 1},
 }
 
-# TensorRT's parser writes them in FP32 whatever their inputs are: squares and sums overflow early.
+# TensorRT's parser always computes these in FP32, because squares and sums overflow early.
 _FP32_IN_TENSORRT = frozenset(
     ("ReduceL2", "ReduceLogSum", "LpNormalization", "LpPool", "GlobalLpPool")
 )
@@ -47,7 +47,7 @@ _FP32_IN_TENSORRT = frozenset(
 
 @dataclass(frozen=True)
 class KeptNode:
-    """A node that stays FP32, and why."""
+    """A node that stays FP32, and the reason."""
 
     name: str
     op_type: str
@@ -57,8 +57,8 @@ class KeptNode:
 def nodes_to_keep(
     model: ir.Model, asked: Collection[str], ranges: Mapping[str, Extremes]
 ) -> tuple[KeptNode, ...]:
-    """The nodes that stay FP32: those asked for, those without an FP16 form, and those that would
-    overflow or flush.
+    """The nodes that stay FP32: requested ones, those without an FP16 form, and those that would
+    overflow or flush to zero.
     """
     opset = opset_of(model)
     reasons = ((node, _reason(node, opset, asked, ranges)) for node in model.graph)
@@ -71,7 +71,7 @@ def _reason(
     node: ir.Node, opset: int, asked: Collection[str], ranges: Mapping[str, Extremes]
 ) -> str | None:
     if node.name in asked:
-        return "asked for"
+        return "requested"
     if node.op_type in _FP32_IN_TENSORRT and not node.domain:
         return "TensorRT computes it in FP32"
     inputs, outputs = half_slots(node, opset)
@@ -99,7 +99,7 @@ def _weights_at_risk(node: ir.Node, slots: Collection[int]) -> str | None:
         if (weights.size == 1 or i not in _ADDED.get(node.op_type, ())) and _rounding_sqnr(
             weights
         ) < WEIGHT_SQNR_DB:
-            return f"weights of magnitude {largest:.1e} flush"
+            return f"weights of magnitude {largest:.1e} flush to zero"
     return None
 
 
@@ -134,11 +134,10 @@ def _activations_at_risk(node: ir.Node, ranges: Mapping[str, Extremes]) -> str |
 
 
 def half_slots(node: ir.Node, opset: int) -> tuple[set[int], set[int]]:
-    """Indices of the inputs and outputs that an operator's schema allows to be FP16; the others
-    (scales of a Resize, say) stay float.
+    """Indices of the inputs and outputs that may be FP16 by the operator's schema. Others, such as
+    the scales of a Resize, stay float.
 
-    An output counts where it takes its type from an input; those that take it from an attribute do
-    not follow.
+    An output is included only if its type follows from an input, not from an attribute.
     """
     if node.domain or not defs.has(node.op_type, opset):
         return set(), set()
@@ -149,8 +148,8 @@ def half_slots(node: ir.Node, opset: int) -> tuple[set[int], set[int]]:
 
 @cache
 def _schema_slots(op_type: str, opset: int) -> tuple[frozenset[int], frozenset[int], int, int]:
-    """Parameters that may be FP16, and the last index of each list, which a variadic one
-    repeats.
+    """The indices of inputs and outputs that may be FP16, and the last index of each list (a
+    variadic parameter repeats it).
     """
     schema = defs.get_schema(op_type, opset)
     allowed = {

@@ -1,9 +1,9 @@
 """Rounding weights to FP16 so that each output channel keeps its mean.
 
-Rounding to the nearest moves a channel by Σ Δw·x. The inputs of most layers have a large mean (they
-follow a ReLU), so the errors of the weights, and of the bias, add up to a shift that is the same on
-every image: on MobileNets it is most of what FP16 costs. Rounding a few weights the other way,
-those that lie nearest to the middle and so lose least, makes the shift vanish.
+Rounding to nearest shifts a channel by Σ Δw·x. The inputs of most layers have a large mean because
+they follow a ReLU. So the errors of the weights and the bias add up to a shift that is the same on
+every image; on MobileNets this is most of the FP16 error. Rounding a few weights the other way,
+those closest to a tie, removes the shift.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CANDIDATES = 256  # weights of a channel that may be rounded the other way
-ROWS = 256  # channels at a time, which bounds the memory for the large layers of VGG
+CANDIDATES = 256  # weights per channel that may be rounded the other way
+ROWS = 256  # channels at a time, to limit memory for the large layers of VGG
 
 Floats = NDArray[np.floating]
 
@@ -25,14 +25,12 @@ def round_keeping_mean(
     Args:
         weight: ``(outputs, …)``, each row the weights of one output channel, all within FP16's
             range.
-        bias: ``(outputs,)``, which will be rounded to the nearest; its error is compensated too.
-            None for no bias.
-        mean_input: the mean of what each weight is multiplied with; the shape of ``weight``, or one
-            that broadcasts to it.
+        bias: ``(outputs,)``, or None. It is rounded to nearest later; its error is compensated too.
+        mean_input: the mean input of each weight, in a shape that broadcasts to ``weight``.
 
     Returns:
-        An array like ``weight`` of FP16 numbers, each one of the two neighbours of the weight, or
-        the weight itself where it is such a number.
+        An array like ``weight`` of FP16 numbers: each is the weight itself, or one of its two
+            neighbours in FP16.
     """
     shift = np.zeros(len(weight)) if bias is None else _nearest(bias) - bias.astype(np.float64)
     means = np.broadcast_to(mean_input, weight.shape)

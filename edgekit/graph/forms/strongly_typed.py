@@ -1,19 +1,17 @@
-"""An INT8 graph for strongly typed networks: everything outside its Q/DQ becomes FP16, their scales
-too.
+"""Converts an INT8 graph for strongly typed networks: everything outside Q/DQ becomes FP16,
+including the scales.
 
-TensorRT 10, 11 and RTX compute what the types in the graph say, so an INT8 graph whose remainder is
-FP32 runs that remainder in FP32. Here the quantizers keep their int8 codes, and what lies between
-them is made FP16 as :func:`edgekit.graph.forms.fp16.halve` does it. Three things are particular to
-Q/DQ:
+TensorRT 10, 11 and RTX follow the types in the graph, so the float part of an FP32 INT8 graph runs
+in FP32. Here the quantizers keep their int8 codes, and the float part becomes FP16 as in
+:func:`edgekit.graph.forms.fp16.to_fp16`. Three rules are special to Q/DQ:
 
-1. A scale is rounded to an FP16 number once, and the quantizer and the dequantizers of a value read
-that same number, whatever type they read it in. 2. A scale below FP16's normal numbers would lose
-its digits, and its reciprocal overflows. A weight's is raised to the smallest normal number, and
-that
-   channel's codes are rounded anew; where they cannot bear it, or where it is an activation's, the
-   layers that read it stay FP32.
-3. A quantizer reads the type that its value has, a dequantizer gives the type that its readers
-want: no Cast comes between int8 and the layer it feeds.
+1. A scale is rounded once to an FP16 number. The quantizer and the dequantizers of a value use this
+   same number, in FP16 or in FP32.
+2. A scale below FP16's normal numbers would lose digits, and its reciprocal would overflow. The
+   scale of a weight is raised to the smallest normal number and the codes of that channel are
+   rounded again. If that loses too much, or for an activation, the consuming layers stay FP32.
+3. A quantizer reads the type of its value, and a dequantizer outputs the type that its consumers
+   need. So there is no Cast between int8 and a layer.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.graph.observe import Observation
 from edgekit.graph.opset import convert
 
-OPSET = 19  # the first whose quantizers take FP16; TensorRT 10 reads up to 20
+OPSET = 19  # the first opset with FP16 quantizers; TensorRT 10 reads up to 20
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 Codes = NDArray[np.int8]
@@ -51,28 +49,25 @@ Floats = NDArray[np.floating]
 def to_strongly_typed(
     artifact: Artifact, path: Path, config: Fp16Config, seen: Observation
 ) -> Fp16Result:
-    """Writes the strongly typed form of an INT8 graph, at opset 19 or the graph's own where that is
-    newer.
+    """Writes the strongly typed form of an INT8 graph, at opset 19 or newer.
 
     Args:
-        artifact: an INT8 graph that ``edgekit.quantization`` wrote.
-        path: where to write the result.
-        config: what stays FP32 by choice.
-        seen: what the INT8 graph's values do on real images, from
-            :func:`edgekit.graph.observe.observe`.
+        artifact: an INT8 graph from ``edgekit.quantization``. path: where to write the result.
+        config: the nodes that stay FP32 by choice. seen: the statistics of the INT8 graph on real
+        images, from :func:`edgekit.graph.observe.observe`.
 
     Returns:
         The graph, and the nodes outside Q/DQ that stay FP32.
 
     Raises:
-        BadNetwork: no QuantizeLinear in the graph, a value whose type it does not say, a name in
-            ``config.keep`` that no node has, or a graph that cannot be written at opset 19.
+        BadNetwork: the graph has no QuantizeLinear, has a value without a type, cannot be written
+            at opset 19, or no node has a name in ``config.keep``.
     """
     model = load(artifact.path)
     if not any(node.op_type == QUANTIZE for node in model.graph):
         raise BadNetwork(
-            f"{artifact.path.name} holds no {QUANTIZE}: it is no INT8 graph",
-            hint="quantize it first, or make it FP16",
+            f"{artifact.path.name} has no {QUANTIZE}: it is not an INT8 graph",
+            hint="quantize it first, or convert it to FP16",
         )
     if opset_of(model) < OPSET:
         model = convert(model, OPSET)
@@ -95,8 +90,8 @@ def to_strongly_typed(
 def _kept(
     model: ir.Model, asked: Collection[str], seen: Observation, unfit: Mapping[str, str]
 ) -> tuple[KeptNode, ...]:
-    """The nodes that stay FP32: those at risk as in any graph, and those around a scale that is
-    ``unfit`` for FP16.
+    """The nodes that stay FP32: those at risk in FP16, and those around a scale that is ``unfit``
+    for FP16.
     """
     kept = {node.name: node for node in nodes_to_keep(model, asked, seen.extremes)}
     for node in model.graph:
@@ -110,8 +105,8 @@ def _kept(
 
 
 def _round_scales(model: ir.Model) -> dict[str, str]:
-    """Rounds every scale to an FP16 number; returns the quantizers and dequantizers whose scale has
-    none that will do, and why.
+    """Rounds every scale to an FP16 number. Returns the quantizers and dequantizers whose scale
+    does not fit, and the reason.
     """
     unfit = {}
     for node in list(model.graph):
@@ -139,8 +134,8 @@ def _round_scales(model: ir.Model) -> dict[str, str]:
 
 
 def _raise(graph: ir.Graph, node: ir.Node, codes: Codes, exact: Floats, raised: Floats) -> bool:
-    """Gives a weight's dequantizer larger scales and the codes that fit them; False where that
-    would cost the weight its precision.
+    """Raises the scales of a weight and rounds its codes again. Returns False if the weight would
+    lose too much precision.
     """
     shape = [1] * codes.ndim
     if exact.size > 1:
@@ -167,8 +162,8 @@ def _set_constant(node: ir.Node, i: int, array: Floats) -> None:
 
 
 def _split_dequantizers(graph: ir.Graph, kept: set[str]) -> None:
-    """A dequantizer that FP32 nodes read gives FP32; where FP16 nodes read it too, the FP32 ones
-    get one of their own. Extends ``kept``.
+    """Makes a dequantizer output FP32 if its consumers are FP32. If it has consumers of both types,
+    the FP32 ones get a copy. Extends ``kept``.
     """
     for node in [node for node in graph if node.op_type == DEQUANTIZE and node.name not in kept]:
         users = node.outputs[0].uses()
@@ -190,7 +185,7 @@ def _split_dequantizers(graph: ir.Graph, kept: set[str]) -> None:
 
 
 def _wide_quantizers(graph: ir.Graph, kept: Collection[str], *, keep_io: bool) -> set[str]:
-    """The quantizers of FP32 values."""
+    """The names of the quantizers of FP32 values."""
     found = set()
     for node in graph:
         value = node.inputs[0] if node.op_type == QUANTIZE else None

@@ -1,5 +1,5 @@
-"""One way to write each thing, so that quantization, TensorRT and blame meet the same graph whoever
-exported it.
+"""The canonical form of a graph, so that quantization, TensorRT and blame get the same graph from
+every exporter.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Rule = Callable[[ir.Graph, ir.Node], bool]
 
 
 def canonicalize(model: ir.Model) -> None:
-    """Rewrites a graph in place until no rule applies; constants become initializers, identities,
-    local functions and unused nodes go.
+    """Rewrites a graph in place until no rule applies. Constants become initializers; identities,
+    local functions and unused nodes are removed.
     """
     tidy = passes.Sequential(
         common.InlinePass(),
@@ -51,8 +51,8 @@ def canonicalize(model: ir.Model) -> None:
 
 
 def drop_inference_noops(graph: ir.Graph, node: ir.Node) -> bool:
-    """Dropout does nothing in inference, and neither does pooling single pixels: AlexNet and VGG at
-    their own size keep such a one.
+    """Removes Dropout and 1×1 pooling, which do nothing in inference. AlexNet and VGG have such a
+    pooling at their default size.
     """
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return False
@@ -70,8 +70,8 @@ def drop_inference_noops(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
-    """A BatchNormalization behind a convolution that nothing else reads becomes part of its weight
-    and bias.
+    """Folds a BatchNormalization into the weight and bias of the convolution before it, if that
+    convolution has no other consumer.
     """
     if (
         node.op_type != "BatchNormalization"
@@ -119,8 +119,8 @@ def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
-    """Zero padding in front of a convolution is the convolution's own: an extra layer otherwise,
-    and a barrier to INT8 fusion.
+    """Moves zero padding before a convolution into the convolution. A separate Pad is an extra
+    layer and prevents INT8 fusion.
     """
     if node.op_type != "Conv" or node.inputs[0] is None:
         return False
@@ -146,8 +146,8 @@ def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def mean_to_global_pool(graph: ir.Graph, node: ir.Node) -> bool:
-    """ReduceMean over H and W is GlobalAveragePool (and Flatten where the axes were dropped), which
-    every quantizer and TensorRT 8 know.
+    """Replaces ReduceMean over H and W by GlobalAveragePool (and Flatten without keepdims), which
+    TensorRT 8 and all quantizers support.
     """
     source = node.inputs[0] if node.op_type == "ReduceMean" else None
     if (
@@ -177,8 +177,8 @@ def mean_to_global_pool(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def drop_expand(graph: ir.Graph, node: ir.Node) -> bool:
-    """What is spread over an image only to be multiplied with it need not be: ``x *
-    gate.expand_as(x)`` is how many squeeze-and-excitations are written.
+    """Removes an Expand before an elementwise operator, which broadcasts anyway. Many
+    squeeze-and-excitation blocks have ``x * gate.expand_as(x)``.
     """
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2:
         return False
@@ -204,7 +204,7 @@ def drop_expand(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _is_within(small: ir.Shape | None, whole: ir.Shape) -> bool:
-    """Whether a shape broadcasts to ``whole`` without making it any larger."""
+    """Whether a shape broadcasts to ``whole`` without enlarging it."""
     if (
         small is None
         or len(small) > len(whole)

@@ -1,5 +1,5 @@
-"""Young operators in older words: what an opset lacks, as the nodes that it has, with the values
-between named and typed.
+"""Decomposes new operators into operators of an older opset. The intermediate values get names and
+types.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from edgekit.graph.io import constant
 
 
 def hard_swish(graph: ir.Graph, node: ir.Node) -> None:
-    """HardSwish, new in 14, is x · HardSigmoid(x)."""
+    """Replaces HardSwish (opset 14) by x · HardSigmoid(x)."""
     write = _Writer(graph, node)
     x = write.source
     write.last("Mul", [x, write("HardSigmoid", [x], {"alpha": 1 / 6, "beta": 0.5})])
 
 
 def mish(graph: ir.Graph, node: ir.Node) -> None:
-    """Mish, new in 18, is x · tanh(softplus(x))."""
+    """Replaces Mish (opset 18) by x · tanh(softplus(x))."""
     write = _Writer(graph, node)
     x = write.source
     write.last("Mul", [x, write("Tanh", [write("Softplus", [x])])])
 
 
 def gelu(graph: ir.Graph, node: ir.Node) -> None:
-    """Gelu, new in 20, is x · Φ(x), with Φ the normal distribution by its error function or, where
-    ``approximate`` says so, by tanh.
+    """Replaces Gelu (opset 20) by x · Φ(x). Φ, the normal distribution function, is computed with
+    Erf, or with Tanh if ``approximate`` is ``tanh``.
 
-    The factor ½ is on x, as PyTorch's exporters wrote it before, which is what runtimes look for.
+    The nodes have the order of PyTorch's older exporters, because runtimes search for that pattern.
     """
     write = _Writer(graph, node)
     x = write.source
@@ -48,11 +48,11 @@ def gelu(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def group_normalization(graph: ir.Graph, node: ir.Node) -> None:
-    """GroupNormalization, whose scales are one a channel since 21 and were one a group from 18 on,
-    is InstanceNormalization of the groups.
+    """Replaces GroupNormalization by InstanceNormalization of the groups. Scales are one per
+    channel since opset 21, one per group in opsets 18 to 20.
 
     Raises:
-        BadNetwork: the number of channels is not known, or the scales are computed.
+        BadNetwork: the number of channels is unknown, or the scales are not constant.
     """
     write = _Writer(graph, node)
     x, groups = write.source, int_attribute(node, "num_groups", 1)
@@ -89,7 +89,7 @@ def group_normalization(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _shape_of(write: _Writer, x: ir.Value) -> ir.Value:
-    """The shape that a Reshape gives back: constant where at most the batch is open."""
+    """The shape to restore with a Reshape: a constant if only the batch is dynamic."""
     assert x.shape is not None
     rest = list(x.shape)[1:]
     if all(isinstance(size, int) for size in rest):
@@ -101,7 +101,7 @@ def _shape_of(write: _Writer, x: ir.Value) -> ir.Value:
 
 
 class _Writer:
-    """Writes nodes in front of ``node``; :meth:`last` puts the last of them in its place."""
+    """Inserts nodes before ``node``; :meth:`last` replaces ``node`` by the final one."""
 
     def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
         source = node.inputs[0]

@@ -1,6 +1,4 @@
-"""onnxsim in a process of its own: where it crashes, or takes all memory, that process ends and not
-the export.
-"""
+"""Runs onnxsim in a separate process, so that a crash or lack of memory does not end the export."""
 
 from __future__ import annotations
 
@@ -11,16 +9,16 @@ from pathlib import Path
 
 from edgekit.limits import time_limit
 
-# Names are lost by it, and a product of three axes becomes a reshape, a product and a reshape. The
-# canonical form writes that of two axes.
+# These passes lose names, and turn a product of three axes into a reshape, a product and a reshape.
+# The canonical form handles products of two axes.
 LEFT_OUT = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched")
-# Nothing but onnx and onnxsim is imported, from where this process imports them; -I keeps the
-# folder that the user is in out of that.
+# Imports only onnx and onnxsim, from the same paths as this process. -I excludes the user's current
+# folder.
 _SCRIPT = """
 import sys
 source, target, left_out = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
 sys.path[:] = sys.argv[4:]
-# onnxsim would import torch, for nothing that is used here, and it takes seconds
+# onnxsim would import torch, which takes seconds and is not needed here
 sys.modules["torch"] = None
 import onnx, onnxsim
 model, _ = onnxsim.simplify(onnx.load(source), skipped_optimizers=left_out)
@@ -29,14 +27,16 @@ onnx.save(model, target)
 
 
 class Failed(Exception):
-    """onnxsim did not simplify the graph; the message says why, behind ``onnxsim``."""
+    """onnxsim did not simplify the graph. The message continues a sentence that starts with
+    ``onnxsim``.
+    """
 
 
 def simplify(source: Path, target: Path) -> None:
     """Simplifies one ONNX file into another.
 
     Raises:
-        Failed: it raised something, crashed, was killed, or took longer than the time limit.
+        Failed: onnxsim raised an error, crashed, was killed, or exceeded the time limit.
     """
     command = [
         sys.executable,
@@ -58,7 +58,7 @@ def simplify(source: Path, target: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise Failed(f"did not finish within {seconds:g} s") from error
     if done.returncode < 0:
-        raise Failed(f"was ended by {_signal(-done.returncode)}")
+        raise Failed(f"was killed by {_signal(-done.returncode)}")
     if done.returncode or not target.is_file():
         raise Failed(f"failed ({_last_line(done.stderr)})")
 
@@ -68,9 +68,9 @@ def _signal(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-    return f"{name}, perhaps for lack of memory" if number == signal.SIGKILL else name
+    return f"{name}, perhaps because of too little memory" if number == signal.SIGKILL else name
 
 
 def _last_line(text: bytes) -> str:
     lines = text.decode(errors="backslashreplace").strip().splitlines()
-    return lines[-1] if lines else "it says nothing"
+    return lines[-1] if lines else "no error message"

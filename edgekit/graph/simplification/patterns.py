@@ -1,5 +1,5 @@
-"""Operators that exporters take apart, put together again: one node where ONNX has one, which
-runtimes have a kernel for.
+"""Fuses patterns of nodes that exporters write into one ONNX operator, for which runtimes have a
+kernel.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ HARD_SWISH_OPSET = 14
 
 
 def linear(graph: ir.Graph, node: ir.Node) -> bool:
-    """MatMul of ``(N, K)`` with a constant ``(K, M)``, and the constant ``(M,)`` added to it, is
-    Gemm.
+    """Replaces a MatMul of ``(N, K)`` with a constant ``(K, M)``, and an Add of a constant
+    ``(M,)``, by Gemm.
     """
     if (
         node.op_type != "MatMul"
@@ -56,15 +56,15 @@ def linear(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _added(node: ir.Node, slot: int, size: int) -> ir.Value | None:
-    """The constant of ``size`` numbers, one a column, that an Add puts on its input ``slot``."""
+    """The constant of ``size`` numbers, one per column, that an Add adds to its input ``slot``."""
     other = node.inputs[1 - slot] if node.op_type == "Add" else None
     tensor = constant(other)
     return other if tensor is not None and tuple(tensor.shape) in ((size,), (1, size)) else None
 
 
 def hard_swish(graph: ir.Graph, node: ir.Node) -> bool:
-    """``x · clip(x + 3, 0, 6) / 6``, in any order of the factors, and ``x · HardSigmoid(x)`` are
-    HardSwish, which is young to opset 14.
+    """Replaces ``x · clip(x + 3, 0, 6) / 6``, in any order of factors, and ``x · HardSigmoid(x)``
+    by HardSwish (opset 14 and newer).
     """
     if (
         graph.opset_imports.get("", 0) < HARD_SWISH_OPSET
@@ -138,11 +138,11 @@ def _clipped(value: ir.Value) -> ir.Value | None:
 
 
 def local_response_norm(graph: ir.Graph, node: ir.Node) -> bool:
-    """``x / (k + alpha · mean of x² over an odd window of channels) ** beta`` of an image ``(N, C,
-    H, W)`` is LRN.
+    """Replaces ``x / (k + alpha · mean of x² over an odd window of channels) ** beta`` of an image
+    ``(N, C, H, W)`` by LRN.
 
-    PyTorch writes it as nine nodes: the channels become a spatial axis, and a Pad and an
-    AveragePool over it the window.
+    PyTorch exports LRN as nine nodes: a reshape makes the channels a spatial axis, and a Pad and an
+    AveragePool compute the window.
     """
     if (
         node.op_type != "Div"
@@ -169,8 +169,8 @@ def local_response_norm(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _window(value: ir.Value, x: ir.Value) -> int | None:
-    """The odd window of channels over which ``value`` is the mean of x², zeros beyond the first and
-    the last.
+    """The size of the odd channel window if ``value`` is the mean of x² over it with zero padding,
+    else None.
     """
     back = _step(value, "Squeeze", "Reshape")
     pool = _behind(back, "AveragePool")
@@ -188,10 +188,10 @@ def _window(value: ir.Value, x: ir.Value) -> int | None:
     )
     if len(kernel) != 3 or tuple(kernel[1:]) != (1, 1) or any(s != 1 for s in strides):
         return None
-    half = kernel[0] // 2  # an even window cannot be centred and keep the number of channels
+    half = kernel[0] // 2  # an even window cannot be centred
     if pad is not None:
         centred = zeros_around(pad) == [0, 0, half, 0, 0, 0, 0, half, 0, 0] and not any(own)
-    else:  # Pad and AveragePool are one node where a simplifier has been at work
+    else:  # a simplifier may have merged the Pad into the AveragePool
         centred = list(own) == [half, 0, 0, half, 0, 0] and bool(
             int_attribute(pool, "count_include_pad", 0)
         )
@@ -199,13 +199,13 @@ def _window(value: ir.Value, x: ir.Value) -> int | None:
 
 
 def _step(value: ir.Value | None, *op_types: str) -> ir.Node | None:
-    """The node that makes ``value``, where it is one of these."""
+    """The producer of ``value`` if its type is one of ``op_types``, else None."""
     node = None if value is None else value.producer()
     return node if node is not None and node.op_type in op_types else None
 
 
 def _behind(node: ir.Node | None, *op_types: str) -> ir.Node | None:
-    """The node that makes the first input of ``node``, where it is one of these."""
+    """The producer of the first input of ``node`` if its type is one of ``op_types``, else None."""
     return None if node is None else _step(node.inputs[0], *op_types)
 
 
@@ -222,7 +222,7 @@ def _same_dims(a: ir.Shape | None, b: ir.Shape | None, rank: int) -> bool:
 
 
 def _is_channels_as_depth(deep: ir.Shape | None, flat: ir.Shape | None) -> bool:
-    """Whether ``(N, C, H, W)`` was reshaped to ``(N, 1, C, H, W)``; only the batch may be
+    """Whether ``(N, C, H, W)`` is reshaped to ``(N, 1, C, H, W)``. Only the batch may be
     dynamic.
     """
     if deep is None or flat is None or len(deep) != 5 or len(flat) != 4:

@@ -1,5 +1,5 @@
-"""Simplify: onnxsim, then the canonical form, then the opset asked for; each checked against the
-graph before it.
+"""Simplifies a graph: onnxsim, then the canonical form, then the requested opset. Each step is
+checked against the original outputs.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ class SimplifyConfig:
 def simplify(
     artifact: Artifact, path: Path, config: SimplifyConfig, probe: NDArray[np.float32]
 ) -> tuple[Artifact, list[str]]:
-    """Returns the simplified graph and what had to be left out.
+    """Simplifies a graph. Returns the result and notes on skipped steps.
 
     Args:
-        artifact: an FP32 graph.
-        path: where to write the result.
-        config: the opset.
-        probe: a few real images as the graph wants them; outputs on them may not move.
+        artifact: an FP32 graph. path: where to write the result. config: the opset. probe: a few
+        real, preprocessed images ``(N, …)``; the outputs on them must not change.
 
     Raises:
-        BadNetwork: the graph cannot be written at the opset, or writing it there changed its
+        BadNetwork: the graph cannot be converted to the opset, or the conversion changes its
             outputs.
     """
     notes: list[str] = []
@@ -53,16 +51,16 @@ def simplify(
     for name, step in steps:
         try:
             candidate = step()
-        except Exception as error:  # noqa: BLE001 - an optional improvement of somebody else's graph
+        except Exception as error:  # noqa: BLE001 - an optional improvement of a foreign graph
             why = (
                 str(error) if isinstance(error, onnxsim_process.Failed) else "failed on this graph"
             )
-            notes.append(f"{name} {why} and was left out")
+            notes.append(f"{name} {why} and was skipped")
             continue
         if _same(save(candidate, path, "fp32"), probe, expected):
             model = candidate
         else:
-            notes.append(f"{name} would have changed what the graph computes and was left out")
+            notes.append(f"{name} would change the outputs of the graph and was skipped")
     model = opset.convert(model, config.opset)
     names.fill_missing(model)
     names.strip_metadata(model)

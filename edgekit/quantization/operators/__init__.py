@@ -1,6 +1,6 @@
-"""ONNX's operators as PyTorch computes them, through which gradients flow.
+"""ONNX operators implemented in PyTorch, with gradients.
 
-Source: the operators' definitions at onnx.ai; each is compared with ONNX Runtime by a test.
+Source: the operator definitions at onnx.ai. Tests compare each operator with ONNX Runtime.
 """
 
 from edgekit.quantization.operators import arithmetic, shapes, windows

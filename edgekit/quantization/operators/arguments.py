@@ -1,5 +1,5 @@
-"""What an operator is called with: a node's attributes, and its inputs with None where an optional
-one is left out.
+"""The arguments of an operator: the attributes of a node, and its inputs. A missing optional input
+is None.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers computed one by one, summed up, or multiplied as matrices."""
+"""Elementwise operators, reductions, and matrix products."""
 
 from __future__ import annotations
 

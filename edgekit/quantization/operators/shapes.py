@@ -1,4 +1,4 @@
-"""What moves, cuts, joins and counts numbers and computes nothing with them."""
+"""Operators that move, split, join or count elements without computing new values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgekit.quantization.operators.arguments import (
     two,
 )
 
-# ONNX's numbers of types.
+# ONNX's numeric codes of tensor types.
 _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
 
 
@@ -36,7 +36,7 @@ def _reshape(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _flatten(a: Attributes, i: Inputs) -> Tensor:
-    """Always a matrix: what is before the axis, by what is behind it."""
+    """Reshapes to a matrix: the dimensions before the axis, by those from the axis on."""
     x = one(i)
     axis = a.get("axis", 1)
     return x.reshape(prod(x.shape[: axis + x.ndim if axis < 0 else axis]), -1)
@@ -108,9 +108,7 @@ def _space_to_depth(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _transposed(x: Tensor, rows: int) -> Tensor:
-    """Channels that count the columns of a matrix of ``rows`` fastest, counting its rows
-    fastest.
-    """
+    """Reorders the channels: a matrix of ``rows`` rows in row-major order becomes column-major."""
     n, c, h, w = x.shape
     return x.reshape(n, rows, c // rows, h, w).transpose(1, 2).reshape(n, c, h, w)
 

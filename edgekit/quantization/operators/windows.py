@@ -1,5 +1,5 @@
-"""Convolutions, pools and norms: what is computed over windows of a map, or over the
-whole of it.
+"""Convolutions, pooling and normalization: operators over windows of a feature map, or over the
+whole map.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from edgekit.quantization.operators.arguments import (
 def pad(
     attributes: Attributes, x: Tensor, kernel: Sequence[int], fill: float
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Pads as a convolution's or pool's attributes say; returns the padded input and the symmetric
-    part ``(height, width)`` of the padding.
+    """Pads an input with the attributes of a convolution or pooling. Returns the padded input and
+    the padding ``(height, width)`` if it is symmetric, else zeros.
     """
     dims = len(kernel)
     strides, dilations = (
@@ -76,9 +76,7 @@ def _conv(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _conv_transpose(a: Attributes, i: Inputs) -> Tensor:
-    """Unpadded first; what padding takes away is cut off then, since it may differ from side to
-    side.
-    """
+    """Computes without padding, then crops the result, because padding may differ between sides."""
     x, weight = given(i)[:2]
     dims = weight.ndim - 2
     strides, dilations, more = (
@@ -99,9 +97,7 @@ def _conv_transpose(a: Attributes, i: Inputs) -> Tensor:
 def _cut_off(
     a: Attributes, size: Sequence[int], whole: Sequence[int], strides: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """What a transposed convolution's padding takes away from the front and the end of
-    each axis.
-    """
+    """How much a transposed convolution's padding crops at the start and the end of each axis."""
     mode, dims = a.get("auto_pad", "NOTSET"), len(size)
     wanted = a.get("output_shape") or (
         [n * s for n, s in zip(size, strides, strict=True)] if mode.startswith("SAME") else None

@@ -1,8 +1,8 @@
-"""TensorRT 8.6 to 11 and TensorRT-RTX: graphs to engines, what an engine really computes in, and
-engines run.
+"""TensorRT 8.6 to 11 and TensorRT-RTX: build engines from graphs, inspect their precision, run
+them.
 
-``library`` finds the package and what it can do, ``builder`` builds, ``inspector`` and ``audit``
-say which precision runs, ``session`` runs.
+``library`` finds the package and its features, ``builder`` builds, ``inspector`` and ``audit``
+report the precision of each layer, ``session`` runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The module of TensorRT as the type checker sees it: of its names those that edgekit uses, in the
-types of the package tensorrt-stubs.
+"""The TensorRT module as the type checker sees it: the names that edgekit uses, with the types of
+the package tensorrt-stubs.
 
-The stubs describe one version, 10.13. What another lacks is asked for at run time, by ``hasattr``;
-what only TensorRT-RTX has is spelled out here.
+The stubs describe version 10.13. Names that other versions lack are checked at run time with
+``hasattr``. Names that only TensorRT-RTX has are declared here.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Module(Protocol):
     Runtime: type[trt.Runtime]
     TensorIOMode: type[trt.TensorIOMode]
     TensorLocation: type[trt.TensorLocation]
-    # Classes that are derived from here. A type checker takes no base class out of a variable,
-    # whatever its type.
+    # Base classes of edgekit's own classes. A type checker does not accept a variable as a base
+    # class, so these are Any.
     ILogger: Any
     IProfiler: Any
     IProgressMonitor: Any
     IDebugListener: Any
-    # TensorRT-RTX alone.
+    # TensorRT-RTX only.
     ComputeCapability: Any
     DynamicShapesKernelSpecializationStrategy: Any
 
 
 class AheadOfTimeConfig(Protocol):
-    """What the ``IBuilderConfig`` of TensorRT-RTX has besides."""
+    """The additional members of ``IBuilderConfig`` in TensorRT-RTX."""
 
     num_compute_capabilities: int
 

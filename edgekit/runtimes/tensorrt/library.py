@@ -1,12 +1,11 @@
-"""The two packages, TensorRT and TensorRT-RTX: which is there, in what version, for which GPU, and
-in which dialect it builds.
+"""The two packages TensorRT and TensorRT-RTX: installed version, target GPU, and build dialect.
 
-The dialect is found by asking the module which flags it has, because version strings of JetPack,
-pip and containers do not agree:
+The dialect is detected from the flags of the module, because the version strings of JetPack, pip
+and containers differ:
 
-- weak (8.6): builder flags say which precisions may be used, and the types in the graph are hints;
-- strong (10, 11, RTX): the types in the graph are the law. 11 knows nothing else, 10 wants a flag
-for it.
+- weak (8.6): builder flags allow precisions, and the types in the graph are hints;
+- strong (10, 11, RTX): the types in the graph are binding. 11 has only this dialect, 10 needs a
+flag.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from edgekit.targets.table import Dialect
 from edgekit.targets.traps import OLDEST_BUILT
 from edgekit.version import installed_version
 
-# What TensorRT-RTX 1.x compiles for; sm90 and sm100 are not among them.
+# The targets of TensorRT-RTX 1.x; sm90 and sm100 are not supported.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 NUMPY_1_UP_TO = (
     8,
-)  # TensorRT 8's bindings were compiled for NumPy 1, and give garbage with NumPy 2, silently
+)  # TensorRT 8's bindings were compiled for NumPy 1; with NumPy 2 they return wrong values silently
 NUMPY_VERSION = np.__version__
 NUMPY_1 = "pip install 'numpy<2'"
 MAPS = Path("/proc/self/maps")
@@ -39,7 +38,7 @@ MAPS = Path("/proc/self/maps")
 
 @dataclass(frozen=True)
 class Library:
-    """An imported package; ``trt`` is its module."""
+    """An imported package. ``trt`` is its module."""
 
     name: str
     trt: Module
@@ -47,7 +46,7 @@ class Library:
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The version in numbers: ``(8, 6, 1)``."""
+        """The version as numbers: ``(8, 6, 1)``."""
         return _numbers(self.version)
 
     @property
@@ -59,18 +58,18 @@ class Library:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Builds for a GPU that is named, and needs none."""
+        """Whether it builds for a named GPU, and needs no GPU itself."""
         return hasattr(self.trt, "ComputeCapability")
 
     @property
     def has_debug_tensors(self) -> bool:
-        """Tells values of an engine without a change to what it fuses (10.12 and newer)."""
+        """Whether it can report inner tensors without changing fusion (10.12 and newer)."""
         return hasattr(self.trt.INetworkDefinition, "mark_unfused_tensors_as_debug_tensors")
 
     @property
     def network_flags(self) -> int:
-        """What a network is created with: strong typing where the library knows it, else the
-        explicit batch that 8.x needs to read ONNX.
+        """The flags to create a network: strong typing if the library has it, else the explicit
+        batch that 8.x needs to parse ONNX.
         """
         flags = self.trt.NetworkDefinitionCreationFlag
         for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH"):
@@ -78,39 +77,40 @@ class Library:
                 return 1 << int(getattr(flags, name))
         return 0
 
-    def target(self, wanted: str | None) -> BuildTarget:
-        """The GPU to build for: the one asked for, or the one that is here.
+    def target(self, capability: str | None) -> BuildTarget:
+        """The GPU to build for: the requested one, or the one of this machine.
 
         Raises:
-            EnvironmentLacks: there is no GPU here, and the library needs one.
-            InputError: no GPU is named where none is here, or one that it does not build for.
+            EnvironmentLacks: the library needs a GPU, and this machine has none.
+            InputError: no GPU is requested and this machine has none, or the library does not build
+                for the requested GPU.
         """
         found = device()
         if not self.ahead_of_time:
             if found is None:
                 raise EnvironmentLacks(
-                    f"{self.name} builds on the GPU that will run the engine, and there is none "
-                    f"here: {no_gpu()}",
+                    f"{self.name} builds on the GPU that will run the engine, and this machine has "
+                    f"none: {no_gpu()}",
                     hint="run this on the device; `edgekit doctor` says what is missing",
                 )
-            if wanted is not None and _digits(wanted) != str(found.sm):
+            if capability is not None and _digits(capability) != str(found.sm):
                 raise InputError(
                     f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for "
-                    f"{wanted}",
+                    f"{capability}",
                     hint="remove `compute_capability`, or use `runtime` tensorrt-rtx",
                 )
             return BuildTarget(f"sm{found.sm}", found.name)
-        if wanted is None:
+        if capability is None:
             if found is None:
                 raise InputError(
                     "no GPU was given to build the engine for",
                     hint=f"`compute_capability` {', '.join(RTX_CAPABILITIES)}",
                 )
-            wanted = f"sm{found.sm}"
-        sm = f"sm{_digits(wanted)}"
+            capability = f"sm{found.sm}"
+        sm = f"sm{_digits(capability)}"
         if sm not in RTX_CAPABILITIES:
             raise InputError(
-                f"TensorRT-RTX does not build for {wanted}",
+                f"TensorRT-RTX does not build for {capability}",
                 hint=f"it builds for {', '.join(RTX_CAPABILITIES)}",
             )
         return BuildTarget(sm, found.name if found is not None and sm == f"sm{found.sm}" else None)
@@ -118,8 +118,8 @@ class Library:
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """A GPU by its architecture, ``sm86``; ``gpu`` is its name where it is the one in this
-    machine.
+    """A GPU architecture, for example ``sm86``. ``gpu`` is the GPU's name if it is in this machine,
+    else None.
     """
 
     sm: str
@@ -131,14 +131,12 @@ class BuildTarget:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver with at least one device answers, asked of the driver library
-    itself.
-    """
+    """Whether the NVIDIA driver library reports at least one device."""
     return no_gpu() is None
 
 
 def device() -> CudaDevice | None:
-    """The GPU that CUDA uses by default, the first that the driver lists."""
+    """The first GPU that the driver lists, which CUDA uses by default; None if there is none."""
     found = driver()
     return found.devices[0] if found is not None and found.devices else None
 
@@ -147,8 +145,8 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
     """Imports a package.
 
     Raises:
-        EnvironmentLacks: it is not installed or cannot be loaded, is older than edgekit serves or
-            does not go with this NumPy, or parts of two versions are on the path.
+        EnvironmentLacks: the package is not installed, cannot be loaded, is too old, or does not
+            work with this NumPy; or parts of two versions are on the path.
     """
     if find_spec(module) is None:
         raise EnvironmentLacks(f"{name} is not installed", hint=install_hint)
@@ -171,7 +169,7 @@ def open_library(name: str, module: str, packages: tuple[str, ...], install_hint
 
 
 def wants_numpy_1(tensorrt: tuple[int, ...], numpy: tuple[int, ...]) -> bool:
-    """Whether these two versions do not go together."""
+    """Whether this TensorRT version needs NumPy 1 and this NumPy version is newer."""
     return tensorrt[:1] <= NUMPY_1_UP_TO and numpy >= (2,)
 
 
@@ -188,8 +186,8 @@ def _check_release(library: Library) -> None:
         )
     if wants_numpy_1(library.release, _numbers(NUMPY_VERSION)):
         raise EnvironmentLacks(
-            f"{library.name} {library.version} gives garbage with NumPy 2, and this is "
-            f"{NUMPY_VERSION}: its bindings were made for NumPy 1",
+            f"{library.name} {library.version} returns wrong values with NumPy 2, and NumPy "
+            f"{NUMPY_VERSION} is installed: its bindings were compiled for NumPy 1",
             hint=NUMPY_1,
         )
 
@@ -206,8 +204,8 @@ def _loading_hint(message: str, install_hint: str) -> str:
 
 
 def _two_versions(library: Library, distribution: str | None) -> str | None:
-    """Says so where the module, its distribution and the shared library that it loaded are not of
-    one version.
+    """A message if the module, its distribution and its loaded shared library have different
+    versions, else None.
     """
     module = _numbers(library.version)
     if distribution is not None and _numbers(distribution) != module:
@@ -228,8 +226,8 @@ def _two_versions(library: Library, distribution: str | None) -> str | None:
 
 
 def _loaded_libraries() -> list[str]:
-    """Where TensorRT's core library was loaded from, by major version; empty where the system does
-    not tell.
+    """The paths of TensorRT's loaded core library, one per major version; empty if the system does
+    not report them.
     """
     try:
         lines = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -244,7 +242,7 @@ def _loaded_libraries() -> list[str]:
 
 
 def _library_version(path: str) -> tuple[int, ...] | None:
-    """What the loaded library says of itself: 8601 is 8.6.1, 101303 is 10.13.3."""
+    """The version that the loaded library reports: 8601 is 8.6.1, 101303 is 10.13.3."""
     try:
         number = int(ctypes.CDLL(path).getInferLibVersion())
     except (OSError, AttributeError):
@@ -258,5 +256,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _digits(capability: str) -> str:
-    """``sm86``, ``SM_86``, ``86`` or ``8.6`` to ``86``."""
+    """Normalizes ``sm86``, ``SM_86``, ``86`` or ``8.6`` to ``86``."""
     return capability.lower().removeprefix("sm").replace("_", "").replace(".", "")

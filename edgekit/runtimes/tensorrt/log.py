@@ -1,4 +1,4 @@
-"""TensorRT's log, kept: what it complained of is what a failed build is explained with."""
+"""Keeps TensorRT's log, so that error messages can quote it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from edgekit.runtimes.tensorrt.api import Module
 
 
 class Log(Protocol):
-    """``errors`` and ``warnings`` in the order they came."""
+    """``errors`` and ``warnings``, oldest first."""
 
     errors: list[str]
     warnings: list[str]
 
 
 def make_log(trt: Module) -> Any:
-    """A logger for the library ``trt`` that is also a :class:`Log`."""
+    """A TensorRT logger that is also a :class:`Log`."""
 
     base: Any = trt.ILogger
 
@@ -35,14 +35,14 @@ def make_log(trt: Module) -> Any:
 
 
 def last_words(log: Log) -> str:
-    """Its last errors; its last warning where it gave no error, as TensorRT 8 does when CUDA does
-    not start.
+    """The last errors of a log; the last warning if there is no error, as with TensorRT 8 when CUDA
+    does not start.
     """
     return "; ".join(log.errors[-2:] or log.warnings[-1:]) or "it gives no reason"
 
 
 def driver_hint(log: Log) -> str:
-    """What to do where the library cannot start CUDA. 35 is cudaErrorInsufficientDriver."""
+    """The hint if the library cannot start CUDA. 35 is cudaErrorInsufficientDriver."""
     if "35" in last_words(log):
-        return "update the NVIDIA driver: it is older than the CUDA that this library was made for"
+        return "update the NVIDIA driver: it is too old for the CUDA version of this library"
     return "run `edgekit doctor`"

@@ -121,10 +121,13 @@ def test_the_graphs_own_types_are_left_alone(double, model):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((LayerSpec("stem/Conv", inputs=("input",)),), "does not read its whole image as INT8"),
+        (
+            (LayerSpec("stem/Conv", inputs=("input",)),),
+            "needs a graph that quantizes its whole image",
+        ),
         (
             (*QUANTIZED, LayerSpec("skip/Add", inputs=("stem/Conv", "input"))),
-            "does not read its whole image as INT8",
+            "needs a graph that quantizes its whole image",
         ),
         (QUANTIZED[1:], "scale, is not a constant"),
     ],
@@ -156,8 +159,8 @@ def test_a_session_feeds_codes(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("types", "words"),
     [
-        (("FLOAT", "HALF"), "input x is to be float16"),
-        (("HALF", "FLOAT"), "output y is to be float16"),
+        (("FLOAT", "HALF"), "input x must be float16"),
+        (("HALF", "FLOAT"), "output y must be float16"),
     ],
 )
 def test_an_engine_of_other_types_than_its_record_says(monkeypatch, tmp_path, types, words):

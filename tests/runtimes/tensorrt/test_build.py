@@ -205,7 +205,7 @@ def test_int8_is_what_reads_dequantized_tensors(mixed, capability):
     assert found["x/QuantizeLinear"][1] == found["w/DequantizeLinear"][1] == "reformat"
     assert audit(
         plan.network, "int8", ("float/Conv",), quantized(plan.network), of="network", excuse=None
-    ).failures == ("1 layers compute in FP32 that were not to: int8/Relu",)
+    ).failures == ("1 layers compute in FP32 but should not: int8/Relu",)
 
 
 @needs_rtx

@@ -132,7 +132,7 @@ def test_a_copy_that_fails_is_raised_though_the_library_swallows_it(opened, monk
 def test_a_tensor_that_is_not_told(opened):
     session, _ = opened()
     session.wanted = {"a": Carrier("fused")}
-    with pytest.raises(BadNetwork, match="does not tell fused"):
+    with pytest.raises(BadNetwork, match="does not report tensor fused"):
         session.run({"x": X})
 
 

@@ -145,8 +145,8 @@ def test_a_layer_to_hold_that_is_not_there_is_told(double, model):
     plan = TENSORRT.plan(model(), BuildConfig(kept=("gone/Conv",)))
     assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
     assert plan.notes == (
-        "1 layers that were to stay FP32 are not in the network as tensorrt reads it: gone/Conv "
-        "for one",
+        "1 layers that must stay FP32 are not in the network that tensorrt parsed, for example "
+        "gone/Conv",
     )
 
 
@@ -197,7 +197,7 @@ def test_an_operator_that_it_cannot_read_is_named_with_its_layer(double, model, 
         r"for op: Det",
     ) as caught:
         TENSORRT.plan(model(), BuildConfig())
-    assert "express that layer by others" in (caught.value.hint or "")
+    assert "replace it in the network" in (caught.value.hint or "")
 
 
 def test_without_onnx_8_6_can_only_number_the_node(double, model, monkeypatch):
@@ -361,7 +361,7 @@ def test_without_a_dla(double, model):
     with pytest.raises(InputError, match="a DLA computes in FP16 and INT8 only"):
         TENSORRT.plan(model("fp32"), BuildConfig(dla_core=0))
     double(STRONG_10, dla_cores=2, shape=(-1, 3, 8, 8))
-    with pytest.raises(InputError, match="a DLA takes one batch, and not a range of them"):
+    with pytest.raises(InputError, match="a DLA needs a fixed batch, not a range of batches"):
         TENSORRT.plan(model(), BuildConfig(dla_core=0, profiles=((1, 1, 1), (1, 4, 8))))
 
 
@@ -372,7 +372,7 @@ def test_before_11_a_dla_takes_no_quantized_graph(double, model, version):
         assert TENSORRT.plan(model("int8"), BuildConfig(dla_core=0)).data == b"plan"
         return
     with pytest.raises(
-        InputError, match="takes no graph with QuantizeLinear and DequantizeLinear to a DLA"
+        InputError, match="cannot run QuantizeLinear and DequantizeLinear on a DLA"
     ) as caught:
         TENSORRT.plan(model("int8"), BuildConfig(dla_core=0))
     assert "export the network in FP16" in (caught.value.hint or "")
@@ -413,7 +413,7 @@ def test_a_timing_cache_of_another_device_is_begun_anew(double, model, tmp_path,
     plan = TENSORRT.plan(model(), BuildConfig(timing_cache=tmp_path))
     assert trt.called("create_timing_cache") == [b"foreign", b""]
     assert plan.notes == (
-        f"{path.name} is of another device or version; a new timing cache was begun",
+        f"{path.name} is for another device or version; a new timing cache was started",
     )
     assert path.read_bytes() == hashlib.sha256(b"measured").digest() + b"measured"
 
@@ -436,7 +436,7 @@ def test_a_damaged_timing_cache_is_told_although_tensorrt_takes_it(double, model
     trt = double(STRONG_10)
     plan = TENSORRT.plan(model(), BuildConfig(timing_cache=folder))
     assert trt.called("create_timing_cache") == [b""]
-    assert plan.notes == (f"{path.name} is damaged; a new timing cache was begun",)
+    assert plan.notes == (f"{path.name} is damaged; a new timing cache was started",)
 
 
 def test_a_build_that_fails_leaves_no_timing_cache(double, model, tmp_path):
@@ -454,7 +454,7 @@ def test_a_builder_that_returns_none_is_quoted(double, model, version):
     double(version, plans=["Could not find any implementation for node large/Conv."])
     with pytest.raises(
         BadNetwork,
-        match=r"tensorrt built nothing from model\.onnx: Could not find any implementation for "
+        match=r"tensorrt cannot build model\.onnx: Could not find any implementation for "
         r"node large/Conv\.",
     ):
         TENSORRT.plan(model(), BuildConfig())

@@ -201,7 +201,7 @@ def test_without_detailed_profiling_there_are_only_names():
     ],
 )
 def test_what_no_inspector_writes(text):
-    with pytest.raises(BadNetwork, match="the inspector's answer cannot be read"):
+    with pytest.raises(BadNetwork, match="the output of the engine inspector cannot be read"):
         read_inspector(text)
 
 
@@ -252,7 +252,7 @@ def test_int8_that_was_built_without_int8():
         "1 of 1 layers that the graph quantizes do not compute in INT8: 0/Conv (fp16)",
     )
     assert judged(fp16(), "int8").failures == (
-        "the builder saw no quantized convolution or product in the graph",
+        "the builder found no quantized convolution or matrix product in the graph",
     )
 
 
@@ -267,7 +267,7 @@ def test_every_layer_that_the_graph_quantizes_has_to_be_int8():
     found = judged(document, "int8", quantized=("0/Conv", "1/Conv", "5/Conv", "gone/Conv"))
     assert found.failures == (
         "1 of 4 layers that the graph quantizes do not compute in INT8: 5/Conv (fp16)",
-        "1 of 4 layers that the graph quantizes are not told of by the engine: gone/Conv",
+        "1 of 4 layers that the graph quantizes are not reported by the engine: gone/Conv",
     )
     assert judged(document, "int8", quantized=("0/Conv", "1/Conv")).failures == ()
 
@@ -278,7 +278,7 @@ def test_a_product_in_no_known_type_is_not_fp16():
         layer("6/TopK", "TopK", ["Int32"], ["Int32"]),
     )
     assert judged(document, "fp16").failures == (
-        "1 convolutions or products do not compute in FP16: 5/Conv",
+        "1 convolutions or matrix products do not compute in FP16: 5/Conv",
     )
     assert judged(document, "fp16", kept=("5/Conv",)).failures == ()
 
@@ -317,7 +317,7 @@ def test_fp16_that_was_built_in_fp32():
     wide = {"Layers": [layer(f"{i}/Conv", "CaskConvolution", [IMAGE], [IMAGE]) for i in range(9)]}
     assert judged(wide, "fp16").failures == (
         "no layer computes in FP16",
-        "9 layers compute in FP32 that were not to: 0/Conv, 1/Conv, 2/Conv, 3/Conv, 4/Conv, 5/Conv "
+        "9 layers compute in FP32 but should not: 0/Conv, 1/Conv, 2/Conv, 3/Conv, 4/Conv, 5/Conv "
         "and 3 more",
     )
     assert judged(wide, "fp32").failures == ()
@@ -326,7 +326,7 @@ def test_fp16_that_was_built_in_fp32():
 def test_layers_in_fp32_are_named_unless_they_are_kept():
     document = fp16(TEN["Layers"][5])
     assert judged(document, "fp16").failures == (
-        "1 layers compute in FP32 that were not to: softmax",
+        "1 layers compute in FP32 but should not: softmax",
     )
     assert judged(document, "fp16", kept=("softmax",)).failures == ()
     fused = fp16(
@@ -350,13 +350,14 @@ def test_what_excuses_small_layers_does_not_excuse_convolutions():
     )
     document["Layers"].append(layer("5/Conv", "CaskConvolution", [IMAGE], [IMAGE]))
     assert judged(document, "fp16", excuse="by the builder's choice").failures == (
-        "1 layers compute in FP32 that were not to: 5/Conv",
+        "1 layers compute in FP32 but should not: 5/Conv",
     )
 
 
 def test_an_engine_of_names_proves_nothing():
     assert judged({"Layers": ["0/Conv"]}, "fp16").failures == (
-        "the engine does not tell its layers' types; it was built without detailed profiling",
+        "the engine does not report the types of its layers; it was built without detailed "
+        "profiling",
     )
     assert judged({"Layers": []}, "fp16").failures == ("no layer computes in FP16",)
 

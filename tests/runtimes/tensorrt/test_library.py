@@ -73,7 +73,9 @@ def test_tensorrt_builds_for_the_gpu_that_is_here(monkeypatch):
     found = TENSORRT.library().target(None)
     assert (found.sm, found.gpu, found.is_here) == ("sm87", "Orin", True)
     assert TENSORRT.library().target("8.7") == found
-    with pytest.raises(InputError, match="builds for the GPU that is here, sm87, and not for sm86"):
+    with pytest.raises(
+        InputError, match="builds only for the GPU of this machine, sm87, not for sm86"
+    ):
         TENSORRT.library().target("sm86")
 
 
@@ -84,7 +86,7 @@ def test_tensorrt_needs_a_gpu(monkeypatch, nothing):
     assert TENSORRT.available().reason == "needs an NVIDIA GPU (no NVIDIA driver)"
     with pytest.raises(
         EnvironmentLacks,
-        match="builds on the GPU that will run the engine, and there is none here: no NVIDIA "
+        match="builds on the GPU that will run the engine, and this machine has none: no NVIDIA "
         "driver",
     ):
         TENSORRT.plan(nothing, BuildConfig())
@@ -119,7 +121,7 @@ def test_without_a_gpu_rtx_says_that_it_only_builds(monkeypatch):
     found = TENSORRT_RTX.available()
     assert (found.ok, found.reason) == (
         False,
-        "builds engines here; running one needs an NVIDIA GPU (no NVIDIA driver)",
+        "can build engines here; to run one needs an NVIDIA GPU (no NVIDIA driver)",
     )
     assert found.version and found.install_hint
     plug_gpu(monkeypatch)
@@ -196,7 +198,7 @@ def test_numpy_2_does_not_go_with_the_bindings_of_8(monkeypatch, nothing, versio
     ):
         with pytest.raises(
             EnvironmentLacks,
-            match=r"tensorrt 8\.6\.0 gives garbage with NumPy 2, and this is 2\.0\.0",
+            match=r"tensorrt 8\.6\.0 returns wrong values with NumPy 2, and NumPy 2\.0\.0",
         ) as caught:
             open_it()
         assert caught.value.hint == "pip install 'numpy<2'"
@@ -208,7 +210,7 @@ def test_tensorrt_before_8_6_is_not_served(monkeypatch):
     for version in ("8.5.2.2", "8.4.1"):
         double.__version__ = version
         with pytest.raises(
-            EnvironmentLacks, match=r"is older than 8\.6, the first that edgekit serves"
+            EnvironmentLacks, match=r"is older than 8\.6, the oldest that edgekit supports"
         ):
             TENSORRT.library()
 

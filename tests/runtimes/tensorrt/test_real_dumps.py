@@ -231,7 +231,7 @@ def test_a_time_of_no_layer_is_told() -> None:
         excuse=None,
         times={**times("mobilenet.qat"), "stranger": 1.0},
     )
-    assert found.notes == ("1 layers were timed that the inspector does not tell of: stranger",)
+    assert found.notes == ("1 timed layers are not in the inspector's list: stranger",)
     assert judged("mobilenet.qat", "fp32").notes == ()
 
 
@@ -279,7 +279,7 @@ def test_fp32_engines_are_no_fp16_and_no_int8(name: str, products: int) -> None:
     assert (
         judged(name, "fp16")
         .failures[1]
-        .startswith(f"{products} layers compute in FP32 that were not to: ")
+        .startswith(f"{products} layers compute in FP32 but should not: ")
     )
     assert (
         judged(name, "int8")

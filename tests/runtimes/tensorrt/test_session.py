@@ -128,7 +128,8 @@ def test_rtx_is_asked_whether_an_engine_can_be_captured(opened):
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X + 1)
     assert not session.captured and cuda.launched == []
     assert session.notes == (
-        "no CUDA graph, inferences are enqueued layer by layer: the library says that this engine "
+        "no CUDA graph, inferences are enqueued layer by layer: the library reports that this "
+        "engine "
         "cannot be captured",
     )
 
@@ -187,7 +188,7 @@ def test_each_shape_is_captured_once(opened):
 def test_a_batch_that_no_profile_takes(opened):
     session, _ = opened(shape=(-1, 4), profiles=PROFILES)
     with pytest.raises(
-        InputError, match="the engine takes batches of 1, 2 to 8, 4, and not 9"
+        InputError, match="the engine accepts batches of 1, 2 to 8, 4, not 9"
     ) as caught:
         session.run({"x": np.zeros((9, 4), np.float32)})
     assert "`batch`" in (caught.value.hint or "")
@@ -206,15 +207,15 @@ def test_images_are_grouped_as_the_smallest_profile_takes_them(opened):
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({}, "the engine's inputs are x; given were none"),
-        ({"z": X}, "the engine's inputs are x; given were z"),
+        ({}, "the engine's inputs are x, but the feeds are empty"),
+        ({"z": X}, "the engine's inputs are x, but the feeds are z"),
         (
             {"x": X.astype(np.float64)},
-            r"the engine takes x: float32\[2, 4\]; given was float64\[2, 4\]",
+            r"the engine needs x: float32\[2, 4\], but the feed is float64\[2, 4\]",
         ),
-        ({"x": X[:1]}, r"given was float32\[1, 4\]"),
-        ({"x": X[:, :3]}, r"given was float32\[2, 3\]"),
-        ({"x": X[0]}, r"given was float32\[4\]"),
+        ({"x": X[:1]}, r"the feed is float32\[1, 4\]"),
+        ({"x": X[:, :3]}, r"the feed is float32\[2, 3\]"),
+        ({"x": X[0]}, r"the feed is float32\[4\]"),
     ],
 )
 def test_feeds_that_do_not_fit(opened, feeds, message):
@@ -285,7 +286,7 @@ def test_an_engine_from_elsewhere_is_refused_in_tensorrts_words(monkeypatch, eng
     install(monkeypatch, WEAK, Scenario(refuses=said), CudaDouble())
     with pytest.raises(
         InputError,
-        match=r"tensorrt 8\.6\.0 does not take plan\.engine: The engine plan file is generated on "
+        match=r"tensorrt 8\.6\.0 cannot load plan\.engine: The engine plan file is generated on "
         r"an incompatible",
     ) as caught:
         TENSORRT.load(engine, SessionOptions())
@@ -305,7 +306,7 @@ def test_a_gpu_without_memory(opened):
 
 def test_a_context_without_memory(opened):
     session, _ = opened(context_fails=True)
-    with pytest.raises(EnvironmentLacks, match="TensorRT has no memory to run the engine in"):
+    with pytest.raises(EnvironmentLacks, match="the GPU has too little memory to run the engine"):
         session.run({"x": X})
 
 
@@ -346,7 +347,7 @@ def missing(name):
         (
             CudaDriver("11.4", ()),
             CudaDouble(error=35),
-            r"the NVIDIA driver serves CUDA 11\.4, which is older than cuda-python asks for",
+            r"the NVIDIA driver supports CUDA 11\.4, which is too old for cuda-python",
             "cuda-python<12",
         ),
         (

@@ -213,8 +213,8 @@ def test_what_survives_fusion_is_read_of_one_engine(debug, images):
     assert len(double.called("build_serialized_network")) == 1
     assert found.cautions == (
         "3 of 11 values survive fusion under their own names, and are read as debug tensors of an "
-        "engine fused as the one that ships;"
-        " each stands for what was fused before it as well",
+        "engine fused as the shipped one;"
+        " each also includes the layers that were fused before it",
     )
     marked = {row.name: row for row in blame(reference, graph, images).layers}
     assert [row.sqnr for row in found.layers] == [marked[row.name].sqnr for row in found.layers]
@@ -247,8 +247,8 @@ def test_a_value_in_another_order_than_its_shape_says_is_not_read(debug, name, o
     _, _, _, taps = debug(*SURVIVING, orders={name: order})
     assert name not in taps.taps and {*SURVIVING, "logits", "input"} - {name} == set(taps.taps)
     assert taps.caution.startswith(
-        "2 of 11 values survive fusion under their own names, 1 more in an order of the engine's "
-        "own, in which they are not read, and are"
+        "2 of 11 values survive fusion under their own names, 1 more have a layout that "
+        "cannot be read, and are"
     )
 
 
@@ -257,7 +257,7 @@ def test_where_too_few_survive_they_are_marked_as_outputs_and_it_says_so(debug, 
     _, _, graph, taps = debug(*told)
     assert taps is graph
     assert taps.caution == (
-        f"{CAUTION}; debug tensors, which would not, were tried, and {count} of 11 values survive "
+        f"{CAUTION}; debug tensors, which do not, were tried, and {count} of 11 values survive "
         f"fusion under their own names"
     )
 
@@ -275,8 +275,7 @@ def test_a_version_without_them_marks_outputs_and_says_so(debug):
     double, _, graph, taps = debug(*SURVIVING, version=STRONG_10)
     assert taps is graph and double.called("build_serialized_network") == []
     assert (
-        taps.caution
-        == f"{CAUTION}; debug tensors, which would not, came with TensorRT 10.12, and this is "
+        taps.caution == f"{CAUTION}; debug tensors, which do not, need TensorRT 10.12, and this is "
         f"tensorrt 10.3.0"
     )
 

@@ -1,8 +1,8 @@
-"""The types in which an engine takes its image and gives its scores: FP16, or for the image the
-codes of INT8, so that less is copied.
+"""The types of an engine's input image and output scores. FP16 for both, or INT8 codes for the
+image, means that less data is copied.
 
-The network that was parsed stays as it is. In front of it the library converts what comes in to
-what the graph takes, and fuses that with what follows.
+The parsed network does not change. A conversion before it produces the graph's own input type, and
+TensorRT fuses the conversion with the first layers.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from edgekit.runtimes.tensorrt.library import Library
 if TYPE_CHECKING:
     import tensorrt
 
-    Readers = list[tuple[tensorrt.ILayer, int]]  # layers, and at which of their inputs
+    Readers = list[tuple[tensorrt.ILayer, int]]  # a layer and the index of its input
 
 Specs = tuple[TensorSpec, ...]
 Io = Literal["fp32", "fp16", "int8"]
 IO: tuple[Io, ...] = ("fp32", "fp16", "int8")
-_INNER = "|graph"  # behind the name of an input or output: the tensor that had it in the graph
+_INNER = "|graph"  # suffix for the graph's own tensor, whose name the new input or output gets
 
 
 def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) -> float | None:
-    """Changes the types of a parsed network's one input and its outputs, names kept: ``fp16`` for
-    both, or ``int8`` for the input alone.
+    """Changes the types of the one input and the outputs of a parsed network; their names stay.
+    ``fp16`` changes both, ``int8`` only the input, ``fp32`` neither.
 
-    ``fp32`` leaves them as the graph has them. Returns the step of an INT8 input: it takes
-    round(image / step), from -128 to 127.
+    Returns the step of an INT8 input, else None. An INT8 input takes round(image / step), from -128
+    to 127.
 
     Raises:
-        InputError: INT8 was asked for, and the graph does not read its whole input as INT8.
+        InputError: ``io`` is ``int8``, and the graph does not quantize its input for every
+            consumer.
     """
     if io == "fp32":
         return None
@@ -59,7 +60,7 @@ def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) ->
 
 
 def specs(inputs: Specs, outputs: Specs, io: Io, step: float | None) -> tuple[Specs, Specs]:
-    """The inputs and outputs of a graph as an engine of it has them; ``step`` is that of an INT8
+    """The inputs and outputs of an engine, from those of its graph. ``step`` is the step of an INT8
     input.
     """
     if io == "fp16":
@@ -82,12 +83,12 @@ def _new_input(
 def _dequantized(
     library: Library, network: Any, codes: tensorrt.ITensor, step: float
 ) -> tensorrt.ITensor:
-    """Codes as numbers. Quantized again with the same step they are the same codes, whether or not
-    the library sees it.
+    """Dequantizes codes. Quantizing the result with the same step gives the same codes, so the
+    numbers are exact even if TensorRT does not remove the pair.
     """
     scale = network.add_constant((), np.array([step], np.float32)).get_output(0)
-    told = (library.trt.DataType.FLOAT,) if library.dialect == "strong" else ()
-    result: tensorrt.ITensor = network.add_dequantize(codes, scale, *told).get_output(0)
+    output_type = (library.trt.DataType.FLOAT,) if library.dialect == "strong" else ()
+    result: tensorrt.ITensor = network.add_dequantize(codes, scale, *output_type).get_output(0)
     return result
 
 
@@ -97,7 +98,7 @@ def _feed(
     readers: Readers,
     new: tensorrt.ITensor,
 ) -> None:
-    """Gives ``new`` to the readers of ``old``, an input, and takes that away."""
+    """Connects ``new`` to the consumers of the input ``old``, and removes ``old``."""
     for layer, position in readers:
         layer.set_input(position, new)
     network.remove_tensor(old)
@@ -114,8 +115,8 @@ def _halve_output(
     network.mark_output(halves)
     if (
         library.dialect == "weak"
-        # NvInfer.h of 8.6: the type of a tensor that is neither input nor marked as an output is
-        # left as it is
+        # NvInfer.h of 8.6: the type of a tensor that is neither an input nor marked as an output
+        # does not change
     ):
         halves.dtype = library.trt.DataType.HALF
 

@@ -1,7 +1,7 @@
-"""From a typed graph to an engine, and from an engine to a session.
+"""Builds an engine from a graph, and opens sessions on an engine.
 
-TensorRT-RTX builds for a named compute capability without a GPU; TensorRT builds for the GPU that
-it finds.
+TensorRT-RTX builds for a named compute capability and needs no GPU. TensorRT builds for the GPU of
+this machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DlaPlacement:
-    """A layer, and whether the Deep Learning Accelerator takes it."""
+    """A layer, and whether it runs on the Deep Learning Accelerator (DLA)."""
 
     layer: str
     on_dla: bool
@@ -45,8 +45,8 @@ class DlaPlacement:
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine in memory. ``network`` holds the layers as the library read them, before it fused
-    any; ``step`` is that of an INT8 input.
+    """An engine in memory. ``network`` holds the parsed layers before fusion. ``step`` is the step
+    of an INT8 input.
     """
 
     data: bytes
@@ -60,7 +60,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Builder:
-    """One of the two packages; ``module`` is what it imports as."""
+    """One of the two packages, TensorRT or TensorRT-RTX. ``module`` is the name to import."""
 
     name: str
     module: str
@@ -73,7 +73,7 @@ class Builder:
         found = installed_version(*self.packages)
         if lack := no_gpu():
             can = (
-                "builds engines here; running one needs an NVIDIA GPU"
+                "can build engines here; to run one needs an NVIDIA GPU"
                 if self.ahead_of_time
                 else "needs an NVIDIA GPU"
             )
@@ -84,7 +84,7 @@ class Builder:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Builds for another machine's GPU, without one."""
+        """Whether it builds for another machine's GPU, and needs no GPU itself."""
         return self.module == "tensorrt_rtx"
 
     def library(self) -> Library:
@@ -99,24 +99,24 @@ class Builder:
 
         Raises:
             EnvironmentLacks: the package, cuda-python, a driver or a GPU is missing.
-            InputError: TensorRT does not take the engine; its own words are in the message.
+            InputError: TensorRT rejects the engine; the message quotes its log.
         """
         return EngineSession(load_engine(self.library(), artifact), Cuda.open())
 
     def load_streams(self, artifact: Artifact, streams: int) -> EngineStreams:
-        """Opens an engine in several streams at once, for throughput; raises as
-        :meth:`load` does.
+        """Opens an engine in several streams at once, to measure throughput; raises as :meth:`load`
+        does.
         """
         return EngineStreams(load_engine(self.library(), artifact), Cuda.open(), streams)
 
     def load_debug(self, artifact: Artifact) -> DebugSession:
-        """Opens an engine that was built with debug tensors, to read values out of it; raises as
+        """Opens an engine that was built with debug tensors, to read its inner tensors; raises as
         :meth:`load` does.
         """
         return DebugSession(load_engine(self.library(), artifact), Cuda.open())
 
     def build(self, artifact: Artifact, path: Path, config: BuildConfig) -> Artifact:
-        """Writes an engine; see :meth:`plan` for what is raised."""
+        """Builds an engine and writes it to ``path``; raises as :meth:`plan` does."""
         plan = self.plan(artifact, config)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plan.data)
@@ -138,16 +138,15 @@ class Builder:
         config: BuildConfig,
         on_phase: OnPhase = lambda done, total, what: None,
     ) -> Plan:
-        """Builds an engine in memory. ``on_phase`` is told (done, total, phase), from another
+        """Builds an engine in memory. ``on_phase`` is called with (done, total, phase) from another
         thread.
 
         Raises:
-            EnvironmentLacks: the package, a GPU where one is needed, or its memory is missing, or
-                the driver is too old.
-            InputError: a GPU, batch or type of the input that it cannot build for, or an option
-                that this version does not know.
-            BadNetwork: the parser or the builder refuses the graph; its own last words are in the
-                message.
+            EnvironmentLacks: the package or a required GPU is missing, the GPU has too little
+                memory, or the driver is too old.
+            InputError: the library cannot build for this GPU, batch or input type, or its version
+                does not know an option.
+            BadNetwork: the parser or the builder rejects the graph; the message quotes its log.
         """
         library = self.library()
         target = library.target(config.capability)
@@ -188,7 +187,7 @@ TENSORRT = Builder(
     "tensorrt",
     "tensorrt",
     ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
-    "pip install 'edgekit[gpu]', or use the one of your JetPack",
+    "pip install 'edgekit[gpu]', or use the TensorRT of your JetPack",
 )
 TENSORRT_RTX = Builder(
     "tensorrt-rtx",
@@ -205,7 +204,7 @@ def _create(library: Library, log: Any) -> tensorrt.Builder:
     """
     try:
         return library.trt.Builder(log)
-    except TypeError as error:  # what the bindings make of a builder that is null
+    except TypeError as error:  # the bindings raise this if the builder is null
         raise EnvironmentLacks(
             f"{library.name} {library.version} cannot start here: {last_words(log)}",
             hint=driver_hint(log),
@@ -219,15 +218,15 @@ def _constrain(
     precision: PrecisionName,
     kept: tuple[str, ...],
 ) -> list[str]:
-    """Holds layers to their precision; says which of ``kept`` the network does not have under their
-    names.
+    """Sets the precision of layers. Returns a note if the network has no layer for some nodes of
+    ``kept``.
     """
     found = constrain(library, parsed.network, settings, precision, kept)
     missing = [name for name in kept if name not in found]
     return (
         [
-            f"{len(missing)} layers that were to stay FP32 are not in the network as "
-            f"{library.name} reads it: {missing[0]} for one"
+            f"{len(missing)} layers that must stay FP32 are not in the network that "
+            f"{library.name} parsed, for example {missing[0]}"
         ]
         if missing
         else []

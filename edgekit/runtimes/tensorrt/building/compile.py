@@ -1,5 +1,5 @@
-"""The long call: a network to the bytes of an engine, with less workspace where memory is short,
-and stopped where the user stops it.
+"""Compiles a network to the bytes of an engine: retries with less workspace if the GPU runs out of
+memory, and stops when the user interrupts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HALVINGS = 2
 MB = 1_000_000
 POLL_SECONDS = 0.1
-START_SECONDS = 1.0  # an interrupt may come while the thread is being started
+START_SECONDS = 1.0  # an interrupt may come before the thread has started
 
 OnPhase = Callable[[int, int, str], None]
 
@@ -42,13 +42,13 @@ def compile_network(
     name: str,
     on_phase: OnPhase = lambda done, total, what: None,
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The engine's bytes, and what had to be done to get them.
+    """Returns the engine's bytes, and a note for each retry with a smaller workspace.
 
     Raises:
-        BadNetwork: the builder gives none; its own last words are in the message.
+        BadNetwork: the builder returns no engine; the message quotes its log.
         EnvironmentLacks: the GPU has too little memory, even with a quarter of the workspace.
-        KeyboardInterrupt: at once from TensorRT 10 on; TensorRT 8 cannot be stopped, and the
-            interrupt waits for it.
+        KeyboardInterrupt: the user interrupts. TensorRT 10 and newer stop at once; TensorRT 8
+            finishes the build first.
     """
     pool, notes = library.trt.MemoryPoolType.WORKSPACE, list[str]()
     for attempt in range(HALVINGS + 1):
@@ -66,7 +66,7 @@ def compile_network(
                 hint="give a larger `workspace`, or none: TensorRT then takes what the GPU has",
             )
         if not _NO_MEMORY.search(said):
-            raise BadNetwork(f"{library.name} built nothing from {name}: {last_words(log)}")
+            raise BadNetwork(f"{library.name} cannot build {name}: {last_words(log)}")
         if attempt < HALVINGS:
             settings.set_memory_pool_limit(pool, limit // 2)
             notes.append(
@@ -86,9 +86,7 @@ def _run(
     settings: tensorrt.IBuilderConfig,
     on_phase: OnPhase,
 ) -> tensorrt.IHostMemory | None:
-    """Builds in a thread where the library can be told to stop, so that Ctrl-C is heard while it
-    works.
-    """
+    """Builds in a thread if the library can cancel, so that Ctrl-C works during the build."""
     if not hasattr(trt, "IProgressMonitor"):
         return builder.build_serialized_network(network, settings)
     monitor = _monitor(trt, on_phase)
@@ -101,7 +99,7 @@ def _run(
         begun.set()
         try:
             done.append(builder.build_serialized_network(network, settings))
-        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
+        except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
             failed.append(error)
         ended.set()
 
@@ -125,9 +123,10 @@ def _monitor(trt: Module, on_phase: OnPhase) -> Any:
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
-        """Tells of the outermost phase, and cancels the build once ``stopped`` is set.
+        """Reports the outermost phase, and cancels the build if ``stopped`` is set.
 
-        No exception may pass through the library: what the listener raises is kept in ``failed``.
+        No exception may pass through the library: an exception of ``on_phase`` is kept in
+        ``failed``.
         """
 
         def __init__(self) -> None:
@@ -141,7 +140,7 @@ def _monitor(trt: Module, on_phase: OnPhase) -> Any:
                 self._outermost = (phase_name, num_steps)
 
         def phase_finish(self, phase_name: str) -> None:
-            """Nothing to tell."""
+            """Does nothing: only steps are reported."""
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if (

@@ -1,4 +1,4 @@
-"""What the user may ask of a build."""
+"""The user's options for a build."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ Profile = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """How an engine is built; None leaves a choice to the library.
+    """How an engine is built. None means that the library decides.
 
-    ``capability`` (``sm86``) is for TensorRT-RTX alone. ``profiles`` are the batches that a dynamic
-    graph is built for, each least, best, most; a batch of its own (least = best = most) gets
-    kernels of its own. ``opt_level`` is 0 to 5, ``workspace`` in MB (10⁶ bytes). ``dla_core`` puts
-    what can run there on a Deep Learning Accelerator, the rest on the GPU. ``kept`` names nodes
-    that stay FP32 where the library would choose. ``timing_cache`` is a folder. ``debug_tensors``
-    lets the engine tell its values to a listener, those that fusion left. ``io`` is the type of its
-    image and scores, where ``fp32`` leaves them as the graph has them.
+    ``capability`` (``sm86``) is for TensorRT-RTX only. ``profiles`` are the batch sizes of a
+    dynamic graph, each (minimum, optimum, maximum). ``opt_level`` is 0 to 5, ``workspace`` is in MB
+    (10⁶ bytes). ``dla_core`` runs supported layers on a Deep Learning Accelerator, the others on
+    the GPU. ``kept`` names nodes that stay FP32. ``timing_cache`` is a folder. ``debug_tensors``
+    makes tensors that fusion did not remove readable while the engine runs. ``io`` is the type of
+    the input image and the output scores; ``fp32`` keeps the types of the graph.
     """
 
     capability: str | None = None
@@ -41,10 +40,11 @@ class BuildConfig:
 
 
 def parse_profiles(text: str | None) -> tuple[Profile, ...]:
-    """``1,4,8`` to a profile each, ``1:4:8`` to one of least, best, most.
+    """Parses ``1,4,8`` to one profile per batch, ``1:4:8`` to one profile (minimum, optimum,
+    maximum).
 
     Raises:
-        InputError: no numbers, or not in this order.
+        InputError: the text is not numbers, or they are not in ascending order.
     """
     return (
         ()
@@ -56,7 +56,7 @@ def parse_profiles(text: str | None) -> tuple[Profile, ...]:
 def parse_io(text: str) -> Io:
     """
     Raises:
-        InputError: no such type.
+        InputError: the type is unknown.
     """
     for io in IO:
         if text == io:

@@ -1,5 +1,5 @@
-"""A graph as TensorRT reads it: parsed, with its profiles, and with its layers' precisions held
-where the library would choose.
+"""A parsed TensorRT network: the ONNX parser, optimization profiles, and the precision constraints
+of layers.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A network and the parser that holds its weights; the parser has to live as long."""
+    """A network and its parser, which holds the weights and must live as long as the network."""
 
     network: tensorrt.INetworkDefinition
     parser: tensorrt.OnnxParser
 
 
 def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> Parsed:
-    """Reads an ONNX file.
+    """Parses an ONNX file.
 
     Raises:
-        BadNetwork: the parser refuses it, and the layer and its operator are named; or there is no
-            graph in it.
+        BadNetwork: the parser rejects the file, and the message names the layer and its operator;
+            or the file holds no graph.
     """
     network = builder.create_network(library.network_flags)
     parser = library.trt.OnnxParser(network, log)
@@ -42,7 +42,7 @@ def parse(library: Library, builder: tensorrt.Builder, path: Path, log: Any) -> 
         said = [_describe(parser.get_error(i), path) for i in range(parser.num_errors)]
         reason = "; ".join(said) or "it gives no reason"
         raise BadNetwork(f"{library.name} cannot read {path.name}: {reason}", hint=_hint(reason))
-    if not network.num_inputs:  # what is empty, or no ONNX, is parsed without a word
+    if not network.num_inputs:  # the parser accepts an empty file without an error
         raise BadNetwork(
             f"{path.name} holds no graph with an input", hint="export the network again"
         )
@@ -56,12 +56,12 @@ def add_profiles(
     profiles: Sequence[Profile],
     name: str,
 ) -> tuple[Profile, ...]:
-    """One optimization profile a batch that was asked for; returns those that the engine will have,
-    the static batch for a static graph.
+    """Adds one optimization profile per requested batch. Returns the profiles of the engine; for a
+    static graph, its static batch.
 
     Raises:
-        InputError: the batch is dynamic and none was asked for, the graph's own batch is another,
-            or something else than the batch is dynamic.
+        InputError: the batch is dynamic and no profile is requested, the graph has a different
+            static batch, or another dimension is dynamic.
     """
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     shapes = {tensor.name: tuple(tensor.shape) for tensor in inputs}
@@ -95,14 +95,13 @@ def constrain(
     precision: PrecisionName,
     kept: Collection[str],
 ) -> tuple[str, ...]:
-    """Says of layers what they compute in, for the weak dialect, whose builder would choose;
-    returns those of ``kept`` that were found.
+    """Sets the precision of layers in the weak dialect, where the builder would otherwise choose.
+    Returns the nodes of ``kept`` that were found.
 
-    Layers of the nodes in ``kept`` compute in FP32 and give FP32. In an FP16 graph the other
-    convolutions and products compute in FP16, so that one that the builder found faster in FP32
-    does not cost the whole engine. Of the two flags NvInfer.h allows one: the builder has to obey
-    where FP16 would harm a layer, and else falls back where it has no kernel, which the audit then
-    names.
+    Layers of the nodes in ``kept`` compute in FP32 and output FP32. In an FP16 graph the other
+    convolutions and matrix products are set to FP16, even if the builder finds FP32 faster.
+    NvInfer.h allows one of two flags: OBEY if FP16 would harm a kept layer, else PREFER, which
+    falls back to FP32 if there is no FP16 kernel; the audit then names that layer.
     """
     trt, found, is_asked = library.trt, list[str](), False
     floats = (trt.DataType.FLOAT, trt.DataType.HALF)
@@ -144,7 +143,7 @@ def _describe(error: tensorrt.ParserError, path: Path) -> str:
 
 
 def _node(path: Path, index: int) -> str:
-    """The node that TensorRT 8 only numbers; by its name where onnx is installed to read it."""
+    """Describes a node by its index, as TensorRT 8 reports it; by name if onnx is installed."""
     if index < 0 or find_spec("onnx") is None:
         return f"node {index}"
     import onnx
@@ -160,9 +159,11 @@ def _hint(reason: str) -> str | None:
         return "export it again with `opset` 17, which every TensorRT from 8.6 on reads"
     if "DequantizeLinear" in reason and "range_check" in reason:
         return (
-            "TensorRT 8 reads no DequantizeLinear without a zero point: export the bundle "
-            "again, its graph was written before edgekit knew that"
+            "TensorRT 8 needs a zero point in every DequantizeLinear: export the bundle again with "
+            "this version of edgekit, which writes them"
         )
     if "no importer" in reason.lower() or "unsupported" in reason.lower():
-        return "TensorRT has no such operator: express that layer by others, and export again"
+        return (
+            "TensorRT does not support this operator: replace it in the network, and export again"
+        )
     return None

@@ -1,5 +1,5 @@
-"""The builder's settings, as the user's options and the graph's precision ask for them, in the
-words of the library that is there.
+"""Sets the builder config from the user's options and the graph's precision, for the installed
+version of the library.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def configure(
     config: BuildConfig,
     precision: PrecisionName,
 ) -> None:
-    """Sets everything but profiles and the timing cache.
+    """Sets all options except the profiles and the timing cache.
 
     Raises:
-        InputError: an option that this version does not know, or a DLA core that the device has
-            not.
+        InputError: an option is out of range or not supported by this version, or the device does
+            not have this DLA core.
         EnvironmentLacks: the device or this version has no DLA.
     """
     trt = library.trt
@@ -47,14 +47,14 @@ def configure(
         flags: Any = trt.BuilderFlag
         settings.set_flag(
             flags.REQUIRE_USER_ALLOCATION
-        )  # what allocates while it runs cannot be captured as a CUDA graph
+        )  # an engine that allocates memory while it runs cannot be captured as a CUDA graph
     settings.profiling_verbosity = (
         trt.ProfilingVerbosity.DETAILED
-    )  # else the inspector tells only names
+    )  # else the inspector reports only names
     if precision == "fp32":
         settings.clear_flag(
             trt.BuilderFlag.TF32
-        )  # TF32 keeps 10 bits of the fraction: that is not the FP32 which parity is asked of
+        )  # TF32 keeps only 10 bits of the fraction, and parity is checked against true FP32
     if library.dialect == "weak":
         for name in _WEAK_FLAGS[precision]:
             settings.set_flag(getattr(trt.BuilderFlag, name))
@@ -64,8 +64,8 @@ def configure(
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace * MB)
     if config.dla_core is not None:
         _use_dla(library, builder, settings, config.dla_core, config.profiles, precision)
-    # Before TensorRT 10 a profile serves one context at a time; several streams need several
-    # contexts.
+    # Before TensorRT 10 a profile can be used by one context at a time; several streams need
+    # several contexts.
     sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
     if library.dialect == "weak" and sharing is not None:
         settings.set_preview_feature(sharing, True)

@@ -1,10 +1,9 @@
-"""TensorRT's timing cache on disk: what the builder measured of kernels, so that the next build on
-this GPU measures less.
+"""TensorRT's timing cache on disk. It holds measured kernel times, so that the next build on this
+GPU is faster.
 
-One file a library, version and GPU: a sha256 of 32 bytes, then what TensorRT wrote. TensorRT
-refuses the cache of another device; but one that is damaged it reads as an empty one without a word
-(seen with 8.6.0), which is why the digest stands in front. Either way a new cache is begun, and it
-is said.
+There is one file per library, version and GPU: a sha256 of 32 bytes, then TensorRT's data. TensorRT
+rejects the cache of another device, but it reads a damaged cache as an empty one without a warning
+(seen with 8.6.0); the digest detects this. In both cases a new cache is started, with a note.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class TimingCache:
-    """``cache`` is TensorRT's; it has to live as long as the settings that use it."""
+    """``cache`` is TensorRT's object. It must live as long as the builder config that uses it."""
 
     path: Path
     cache: tensorrt.ITimingCache
@@ -37,7 +36,9 @@ class TimingCache:
 def attach(
     library: Library, settings: tensorrt.IBuilderConfig, target: BuildTarget, folder: Path, log: Log
 ) -> TimingCache | None:
-    """Gives the build its cache; None for TensorRT-RTX, where the calls do nothing."""
+    """Attaches the timing cache to a build. Returns None for TensorRT-RTX, where the calls have no
+    effect.
+    """
     if library.ahead_of_time:
         return None
     path = (
@@ -49,14 +50,14 @@ def attach(
     emptied = any("timing cache" in warning for warning in log.warnings[before:])
     if cache is None or emptied or not settings.set_timing_cache(cache, False):
         cache = settings.create_timing_cache(b"")
-        note = f"{path.name} is of another device or version; a new timing cache was begun"
+        note = f"{path.name} is for another device or version; a new timing cache was started"
         if cache is None or not settings.set_timing_cache(cache, False):
             return None
     return TimingCache(path, cache, note)
 
 
 def store(timing: TimingCache) -> None:
-    """Writes the cache as the build left it, whole or not at all."""
+    """Writes the cache after a build. The file is replaced atomically."""
     timing.path.parent.mkdir(parents=True, exist_ok=True)
     partial = timing.path.with_name(f".{timing.path.name}.{os.getpid()}.partial")
     try:
@@ -73,10 +74,10 @@ def _read(path: Path) -> tuple[bytes, str | None]:
     except FileNotFoundError:
         return b"", None
     except OSError as error:
-        return b"", f"{path} cannot be read ({error.strerror}); a new timing cache was begun"
+        return b"", f"{path} cannot be read ({error.strerror}); a new timing cache was started"
     digest, data = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
     if hashlib.sha256(data).digest() != digest:
-        return b"", f"{path.name} is damaged; a new timing cache was begun"
+        return b"", f"{path.name} is damaged; a new timing cache was started"
     return data, None
 
 

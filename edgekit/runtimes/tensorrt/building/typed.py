@@ -1,7 +1,7 @@
-"""The layers of a network before it is built, with the precision that its types ask for.
+"""The layers of a network before the build, with the precision that their types request.
 
-Where no engine can be opened, as without a GPU, this is what can be audited: what was asked, not
-what runs.
+Without a GPU no engine can be opened. The audit then checks these requested precisions instead of
+those that run.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 MATRIX = {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "EINSUM"}
 _REFORMAT = {"CAST", "QUANTIZE", "DEQUANTIZE"}
 _OTHER = {"CONSTANT", "SHUFFLE", "IDENTITY", "SHAPE", "SQUEEZE", "UNSQUEEZE"}
-_MOVES = {"SHUFFLE", "IDENTITY", "SQUEEZE", "UNSQUEEZE"}  # values pass them unchanged
+_MOVES = {"SHUFFLE", "IDENTITY", "SQUEEZE", "UNSQUEEZE"}  # they do not change values
 _DTYPES = {"FLOAT": "fp32", "HALF": "fp16", "INT8": "int8"}
 
 
 def network_layers(network: tensorrt.INetworkDefinition) -> tuple[EngineLayer, ...]:
-    """Every layer of an ``INetworkDefinition``.
+    """All layers of an ``INetworkDefinition``.
 
-    A matrix layer whose two operands are dequantized, reshaped or not, is INT8: that is the form in
-    which a graph asks for it.
+    A convolution or matrix product is INT8 if both operands come from DequantizeLinear, directly or
+    through a reshape.
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     makers = {layer.get_output(k).name: layer for layer in layers for k in range(layer.num_outputs)}
@@ -41,8 +41,8 @@ def network_layers(network: tensorrt.INetworkDefinition) -> tuple[EngineLayer, .
 
 
 def quantized(layers: Iterable[EngineLayer]) -> tuple[str, ...]:
-    """The convolutions and products that a graph quantizes, by their nodes, from its layers before
-    they were built.
+    """The nodes of the quantized convolutions and matrix products, from a network's layers before
+    the build.
     """
     names = (
         layer.onnx_layers[0] if layer.onnx_layers else layer.name
@@ -54,8 +54,10 @@ def quantized(layers: Iterable[EngineLayer]) -> tuple[str, ...]:
 
 def _layer(layer: tensorrt.ILayer, makers: Mapping[str, tensorrt.ILayer]) -> EngineLayer:
     kind = layer.type.name
-    given = [tensor for k in range(layer.num_inputs) if (tensor := layer.get_input(k)) is not None]
-    inputs = tuple(_tensor(tensor) for tensor in given)
+    present = [
+        tensor for k in range(layer.num_inputs) if (tensor := layer.get_input(k)) is not None
+    ]
+    inputs = tuple(_tensor(tensor) for tensor in present)
     outputs = tuple(_tensor(layer.get_output(k)) for k in range(layer.num_outputs))
     names = onnx_names(layer.metadata, layer.name)
     role: LayerRole = (

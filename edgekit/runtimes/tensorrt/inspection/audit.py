@@ -1,5 +1,5 @@
-"""Which precision really runs: layers and time by precision, and whether that is what the bundle
-promises.
+"""Audits the precision that really runs: layers and time per precision, compared with the precision
+of the bundle.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PRECISIONS: tuple[LayerPrecision, ...] = ("int8", "fp16", "fp32", "other")
 
 @dataclass(frozen=True)
 class Share:
-    """Layers that compute in one precision. ``time`` is their part of the measured layer times, 0
-    to 1; None where nothing was measured.
+    """The layers of one precision. ``share`` is their part of all computing layers, 0 to 1.
+    ``time`` is their part of the measured layer times, 0 to 1; None if not measured.
     """
 
     precision: LayerPrecision
@@ -29,11 +29,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Audit:
-    """``of`` is ``engine`` where the inspector was asked, ``network`` where only the types that the
-    builder was given could be read.
+    """``of`` is ``engine`` if the layers come from the engine inspector, ``network`` if they come
+    from the types before the build.
 
-    Reformats convert types and layouts and are counted apart. ``failures`` say what the bundle
-    promises and this is not.
+    Reformats convert types and layouts and are counted separately. ``failures`` list the
+    differences from the bundle's precision.
     """
 
     of: Literal["engine", "network"]
@@ -54,28 +54,25 @@ def audit(
     excuse: str | None,
     times: Mapping[str, float] | None = None,
 ) -> Audit:
-    """Audits an engine's or a network's layers. Every convolution and product has to compute in
-    INT8 where the graph quantizes it, and else in FP16.
+    """Audits the layers of an engine or a network. Every convolution and matrix product must
+    compute in INT8 if the graph quantizes it, else in FP16.
 
     Args:
-        layers: from the inspector or the network.
-        precision: what the bundle is.
-        kept: the nodes that the manifest lists as FP32 or float.
-        quantized: the convolutions and products that the graph quantizes, by their nodes; see
+        layers: from the inspector or the network. precision: the precision of the bundle. kept: the
+        nodes that the manifest lists as FP32 or float. quantized: the nodes of the quantized
+        convolutions and matrix products; see
             :func:`edgekit.runtimes.tensorrt.building.typed.quantized`.
-        of: where the layers come from.
-        excuse: why layers other than convolutions and products may be FP32, which is told then and
-            not refused; None where nothing excuses it.
-        times: milliseconds by layer, where they were measured.
+        of: where the layers come from. excuse: why layers other than convolutions and matrix
+        products may be FP32; they then give a note, not a failure. None if they must not. times:
+        milliseconds by layer; None if not measured.
     """
     computing = [layer for layer in layers if layer.role == "compute"]
     reformats = [layer for layer in layers if layer.role == "reformat"]
     failures, notes = _judge(layers, computing, precision, kept, quantized, excuse)
     total = sum(times.values()) if times else 0.0
-    if strangers := sorted(set(times or ()) - {layer.name for layer in layers}):
+    if unknown := sorted(set(times or ()) - {layer.name for layer in layers}):
         notes.append(
-            f"{len(strangers)} layers were timed that the inspector does not tell of: "
-            f"{_listed(strangers)}"
+            f"{len(unknown)} timed layers are not in the inspector's list: {_listed(unknown)}"
         )
     return Audit(
         of,
@@ -103,7 +100,8 @@ def _judge(
         return [], []
     if not computing and layers:
         return [
-            "the engine does not tell its layers' types; it was built without detailed profiling"
+            "the engine does not report the types of its layers; it was built without detailed "
+            "profiling"
         ], []
     failures, notes = list[str](), list[str]()
     if precision == "int8":
@@ -118,29 +116,27 @@ def _judge(
     odd = [layer for layer in others if layer.matrix and layer.precision == "other"]
     if odd:
         failures.append(
-            f"{len(odd)} convolutions or products do not compute in FP16: {_names(odd)}"
+            f"{len(odd)} convolutions or matrix products do not compute in FP16: {_names(odd)}"
         )
     wide = [layer for layer in others if layer.precision == "fp32"]
     refused = [layer for layer in wide if layer.matrix or excuse is None]
     if refused:
-        failures.append(
-            f"{len(refused)} layers compute in FP32 that were not to: {_names(refused)}"
-        )
-    if told := [layer for layer in wide if layer not in refused]:
-        notes.append(f"{len(told)} layers compute in FP32, {excuse}: {_names(told)}")
+        failures.append(f"{len(refused)} layers compute in FP32 but should not: {_names(refused)}")
+    if excused := [layer for layer in wide if layer not in refused]:
+        notes.append(f"{len(excused)} layers compute in FP32, {excuse}: {_names(excused)}")
     return failures, notes
 
 
 def _not_int8(computing: Sequence[EngineLayer], quantized: Collection[str]) -> Iterator[str]:
-    """What is wrong with the layers of the nodes that the graph quantizes."""
+    """Failures of the nodes that the graph quantizes and the engine does not run in INT8."""
     if not quantized:
-        yield "the builder saw no quantized convolution or product in the graph"
-    unmet, untold = list[str](), list[str]()
+        yield "the builder found no quantized convolution or matrix product in the graph"
+    unmet, missing = list[str](), list[str]()
     for node in quantized:
         holding = [layer for layer in computing if _has(layer, (node,))]
         holding = [layer for layer in holding if layer.matrix] or holding
         if not holding:
-            untold.append(node)
+            missing.append(node)
         elif not any(layer.precision == "int8" for layer in holding):
             unmet.append(f"{node} ({holding[0].precision})")
     if unmet:
@@ -148,15 +144,15 @@ def _not_int8(computing: Sequence[EngineLayer], quantized: Collection[str]) -> I
             f"{len(unmet)} of {len(quantized)} layers that the graph quantizes do not compute in "
             f"INT8: {_listed(unmet)}"
         )
-    if untold:
+    if missing:
         yield (
-            f"{len(untold)} of {len(quantized)} layers that the graph quantizes are not told of "
-            f"by the engine: {_listed(untold)}"
+            f"{len(missing)} of {len(quantized)} layers that the graph quantizes are not reported "
+            f"by the engine: {_listed(missing)}"
         )
 
 
 def _has(layer: EngineLayer, nodes: Collection[str]) -> bool:
-    """Whether one of these nodes is among what a layer computes, fused into one."""
+    """Whether a layer computes one of these nodes, alone or fused."""
     return any(name in nodes for name in (layer.name, *layer.onnx_layers))
 
 
@@ -173,8 +169,8 @@ def _share(
 def _time(
     layers: Sequence[EngineLayer], times: Mapping[str, float] | None, total: float
 ) -> float | None:
-    """The part of all layer times that these layers take. A part only: times measured layer by
-    layer do not add up to a latency.
+    """The part of the total layer time that these layers take, 0 to 1. Layer times do not add up to
+    a latency, so only the part is given.
     """
     if not times or not total:
         return None

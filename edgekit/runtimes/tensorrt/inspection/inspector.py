@@ -1,9 +1,9 @@
-"""What TensorRT's inspector tells of an engine, in both of its json forms.
+"""Parses the output of TensorRT's engine inspector, in both of its JSON forms.
 
-Up to 10 a tensor has one field, ``Format/Datatype``, and ``Bindings`` names the inputs and outputs;
-from 11 on ``Format`` and ``Datatype`` are two fields, and ``I/O Tensors`` describes them (NVIDIA,
-"Migrating IEngineInspector Usage from TensorRT 10.x to 11.x"). Built without detailed profiling, an
-engine tells of each layer only its name, as a string.
+Up to TensorRT 10 a tensor has one field, ``Format/Datatype``, and ``Bindings`` names the inputs and
+outputs. From 11 on ``Format`` and ``Datatype`` are two fields, and ``I/O Tensors`` describes the
+inputs and outputs (NVIDIA, "Migrating IEngineInspector Usage from TensorRT 10.x to 11.x"). Without
+detailed profiling each layer is only its name, a string.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _MATRIX = ("conv", "gemm", "matrixmultiply", "matmul", "fullyconnected", "correl
 
 
 def read_inspector(text: str) -> tuple[EngineLayer, ...]:
-    """Every layer of an engine, in the order of execution.
+    """All layers of an engine, in the order of execution.
 
     Raises:
-        BadNetwork: this is not what an inspector writes.
+        BadNetwork: the text is not the output of an inspector.
     """
     try:
         layers = json.loads(text, strict=False)["Layers"]
@@ -61,25 +61,25 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
 def inspect_engine(
     trt: Module, engine: tensorrt.ICudaEngine, context: tensorrt.IExecutionContext
 ) -> tuple[EngineLayer, ...]:
-    """Asks an engine. With a context whose shapes are set, formats are told in full, and for
-    dynamic shapes at all.
+    """Inspects an engine. The context must have its shapes set: only then are formats complete, and
+    dynamic shapes reported.
     """
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
     return read_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def _layer(told: Any) -> EngineLayer:
-    if isinstance(told, str):
-        return EngineLayer(told, "", (), (), "other", "", onnx_names("", told), "other")
-    name, kind = str(told["Name"]), str(told.get("LayerType", ""))
+def _layer(entry: Any) -> EngineLayer:
+    if isinstance(entry, str):
+        return EngineLayer(entry, "", (), (), "other", "", onnx_names("", entry), "other")
+    name, kind = str(entry["Name"]), str(entry.get("LayerType", ""))
     inputs, outputs = (
-        tuple(_tensor(tensor) for tensor in told.get(key) or ()) for key in ("Inputs", "Outputs")
+        tuple(_tensor(tensor) for tensor in entry.get(key) or ()) for key in ("Inputs", "Outputs")
     )
-    names = onnx_names(str(told.get("Metadata", "")), name)
-    tactic = str(told.get("TacticName", ""))
+    names = onnx_names(str(entry.get("Metadata", "")), name)
+    tactic = str(entry.get("TacticName", ""))
     matrix = (
-        any(word in f"{kind} {told.get('ParameterType', '')}".lower() for word in _MATRIX)
+        any(word in f"{kind} {entry.get('ParameterType', '')}".lower() for word in _MATRIX)
         or "gemm" in tactic
         or "fprop" in tactic
     )
@@ -89,7 +89,7 @@ def _layer(told: Any) -> EngineLayer:
         kind,
         inputs,
         outputs,
-        _precision(told, inputs, outputs, matrix),
+        _precision(entry, inputs, outputs, matrix),
         tactic,
         names,
         role,
@@ -97,18 +97,18 @@ def _layer(told: Any) -> EngineLayer:
     )
 
 
-def _tensor(told: Mapping[str, Any]) -> EngineTensor:
-    if "Format/Datatype" in told:
-        description = str(told["Format/Datatype"])
+def _tensor(entry: Mapping[str, Any]) -> EngineTensor:
+    if "Format/Datatype" in entry:
+        description = str(entry["Format/Datatype"])
     else:
-        datatype = str(told.get("Datatype", told.get("DataType", "")))
+        datatype = str(entry.get("Datatype", entry.get("DataType", "")))
         description = (
-            f"{told.get('Format', '')} {datatype}".strip()
-            if precision_of(str(told.get("Format", ""))) == "other"
-            else str(told["Format"])
+            f"{entry.get('Format', '')} {datatype}".strip()
+            if precision_of(str(entry.get("Format", ""))) == "other"
+            else str(entry["Format"])
         )
     return EngineTensor(
-        str(told.get("Name", "")), tuple(told.get("Dimensions", ())), description.rstrip(".")
+        str(entry.get("Name", "")), tuple(entry.get("Dimensions", ())), description.rstrip(".")
     )
 
 
@@ -123,19 +123,19 @@ def _role(name: str, kind: str, names: tuple[str, ...]) -> LayerRole:
 
 
 def _precision(
-    told: Mapping[str, Any],
+    entry: Mapping[str, Any],
     inputs: tuple[EngineTensor, ...],
     outputs: tuple[EngineTensor, ...],
     matrix: bool,
 ) -> LayerPrecision:
-    """What a layer computes in.
+    """The precision in which a layer computes.
 
-    A convolution or product: the type of its weights, or of its narrowest input, whatever it
-    writes. Anything else: the type that it reads and writes; where these differ it converts on the
-    way, and counts as the narrower of two floats, or as the float where the other side is INT8.
+    A convolution or matrix product: the type of its weights, or of its narrowest input. Any other
+    layer: the type that it reads and writes. If these two differ, it is the narrower of two floats,
+    or the float if the other one is INT8.
     """
     if matrix:
-        weights = precision_of(str((told.get("Weights") or {}).get("Type", "")))
+        weights = precision_of(str((entry.get("Weights") or {}).get("Type", "")))
         return weights if weights != "other" else narrowest(inputs)
     reads, writes = widest(inputs), widest(outputs)
     if "other" in (reads, writes):

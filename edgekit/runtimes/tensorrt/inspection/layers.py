@@ -1,6 +1,4 @@
-"""One layer as TensorRT tells of it, whether from a network before it is built or from an
-engine.
-"""
+"""Describes one TensorRT layer, from a network before the build or from an engine."""
 
 from __future__ import annotations
 
@@ -14,8 +12,8 @@ LayerRole = Literal["compute", "reformat", "other"]
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _RANK: dict[LayerPrecision, int] = {"other": 0, "int8": 1, "fp16": 2, "fp32": 3}
-# TensorRT's descriptions name a type once: "Half", "Row major linear FP16 format", "Thirty-two wide
-# channel vectorized row major Int8 format".
+# TensorRT's format descriptions name a type once: "Half", "Row major linear FP16 format",
+# "Thirty-two wide channel vectorized row major Int8 format".
 _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
     (
         re.compile(
@@ -28,18 +26,18 @@ _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
     (re.compile(r"\bfp16\b|\bhalf\b|\bfloat16\b", re.I), "fp16"),
     (re.compile(r"\bfp32\b|\bfloat\b|\bfloat32\b", re.I), "fp32"),
 )
-# Nodes that convert: edgekit's own casts, ONNX nodes named for their operator, and what TensorRT
-# calls layers that were given no name.
+# Names of nodes that convert types: edgekit's own casts, ONNX nodes named after their operator, and
+# TensorRT's names for unnamed layers.
 _CONVERSION = re.compile(
     r"\|(fp16|fp32|cast)$|(^|[/_.:])((Quant|Dequant)(ize)?Linear(Node_)?|Cast)(_\d+)?$|\[(Cast|Quantize|Dequantize)\]$"
 )
-_FUSED = re.compile(r" \+ | \|\| ")  # one after the other, and side by side
+_FUSED = re.compile(r" \+ | \|\| ")  # " + ": in sequence; " || ": in parallel
 
 
 @dataclass(frozen=True)
 class EngineTensor:
-    """``format`` is TensorRT's own description, type included: ``Row major linear FP16 format``, or
-    only ``Half``.
+    """``format`` is TensorRT's description, which includes the type: ``Row major linear FP16
+    format``, or only ``Half``.
     """
 
     name: str
@@ -53,12 +51,12 @@ class EngineTensor:
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """``kind`` is TensorRT's type of layer; ``onnx_layers`` are the nodes that it computes, fused
-    into one.
+    """``kind`` is TensorRT's layer type. ``onnx_layers`` are the ONNX nodes that are fused into
+    this layer.
 
     ``role``: ``reformat`` converts types or layouts, ``other`` moves no data or holds constants,
-    ``compute`` is the rest. ``matrix`` marks convolutions and matrix products, which is where
-    precision pays. ``tactic`` is the kernel where the library names it.
+    ``compute`` is every other layer. ``matrix`` marks convolutions and matrix products, where a
+    lower precision saves the most time. ``tactic`` is the name of the kernel, if known.
     """
 
     name: str
@@ -73,7 +71,7 @@ class EngineLayer:
 
 
 def precision_of(description: str) -> LayerPrecision:
-    """The type that a format's description names."""
+    """The type that a format description names."""
     return next(
         (precision for pattern, precision in _TYPES if pattern.search(description)), "other"
     )
@@ -89,8 +87,8 @@ def narrowest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
 
 
 def onnx_names(metadata: str, name: str) -> tuple[str, ...]:
-    """The ONNX nodes of a layer: from its metadata, where the parser left any, else from its name
-    as TensorRT 8 writes what it fused.
+    """The ONNX nodes of a layer: from its metadata if the parser wrote it, else from its name,
+    where TensorRT 8 lists the fused nodes.
     """
     found = _ONNX_LAYER.findall(metadata or "") or [
         node for part in _FUSED.split(name) for node in _pointwise(part.strip())
@@ -99,7 +97,7 @@ def onnx_names(metadata: str, name: str) -> tuple[str, ...]:
 
 
 def _pointwise(part: str) -> list[str]:
-    """``PWN(PWN(a, b), c)``, a fusion of pointwise nodes, to its nodes."""
+    """The nodes of a fusion of pointwise nodes, ``PWN(PWN(a, b), c)``."""
     if not (part.startswith("PWN(") and part.endswith(")")):
         return [part]
     inner, depth, begin, found = part[4:-1], 0, 0, list[str]()
@@ -112,8 +110,6 @@ def _pointwise(part: str) -> list[str]:
 
 
 def converts(names: Iterable[str]) -> bool:
-    """Whether all of these nodes only convert between types: casts, QuantizeLinear and
-    DequantizeLinear.
-    """
+    """Whether all of these nodes only convert types: Cast, QuantizeLinear and DequantizeLinear."""
     listed = list(names)
     return bool(listed) and all(_CONVERSION.search(name) for name in listed)

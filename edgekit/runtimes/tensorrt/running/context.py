@@ -1,5 +1,5 @@
-"""One shape of an engine, ready to run: an execution context, its buffers, and a CUDA graph of the
-inference.
+"""An engine prepared for one input shape: an execution context, its buffers, and a CUDA graph of
+the inference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_GRAPH = "no CUDA graph, inferences are enqueued layer by layer"
 
 @dataclass(frozen=True)
 class Buffer:
-    """One input or output: its address on the device, and pinned memory on the host."""
+    """One input or output: its device address, and its pinned host memory."""
 
     name: str
     device: int
@@ -35,11 +35,11 @@ class Buffer:
 
 
 class BoundContext:
-    """One execution context with the shapes it was made for, its buffers, and its CUDA graph.
+    """One execution context for fixed shapes, with its buffers and its CUDA graph.
 
-    A graph is bound to the context's state, so each shape has a context of its own. Where there is
-    a ``listener``, an ``IDebugListener``, it is called on the host while the engine runs, which no
-    graph can do.
+    A CUDA graph depends on the state of the context, so each shape has its own context. A
+    ``listener`` is an ``IDebugListener``. It is called on the host during the inference, which a
+    CUDA graph cannot do, so no graph is captured then.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class BoundContext:
         if listener is not None:
             self.context.set_debug_listener(listener)
             self.context.unfused_tensors_debug_state = True
-        self._plain()  # what the library still sets up at a first run must not be captured
+        self._plain()  # the first run does setup work that must not be captured
         cuda("cudaStreamSynchronize", stream)
         if listener is None:
             self._capture(stack)
@@ -98,18 +98,18 @@ class BoundContext:
         device = int(self._cuda("cudaMalloc", max(1, host.nbytes)))
         stack.callback(self._cuda, "cudaFree", device)
         if not self.context.set_tensor_address(name, device):
-            raise BadNetwork(f"TensorRT does not take a buffer for {name}")
+            raise BadNetwork(f"TensorRT rejects the buffer for {name}")
         return Buffer(name, device, address, host)
 
     def _capture(self, stack: ExitStack) -> None:
-        """Captures one inference; where that cannot be done, ``note`` says why and inferences are
-        enqueued one by one.
+        """Captures one inference as a CUDA graph. If that fails, ``note`` says why and inferences
+        are enqueued layer by layer.
         """
         context: Any = self.context
         if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(
             int(self.stream)
         ):  # TensorRT-RTX
-            self.note = f"{_NO_GRAPH}: the library says that this engine cannot be captured"
+            self.note = f"{_NO_GRAPH}: the library reports that this engine cannot be captured"
             return
         try:
             self._cuda.begin_capture(self.stream)
@@ -129,23 +129,21 @@ def _context(loaded: LoadedEngine, shapes: Shapes, stream: Any) -> tensorrt.IExe
     context = _new_context(loaded)
     if context is None:
         raise EnvironmentLacks(
-            f"TensorRT has no memory to run the engine in: {last_words(loaded.log)}",
-            hint="a smaller batch, or end what else runs on the GPU",
+            f"the GPU has too little memory to run the engine: {last_words(loaded.log)}",
+            hint="use a smaller batch, or stop other programs on the GPU",
         )
     profile = loaded.profile_for(shapes[0][1])
     if profile and not context.set_optimization_profile_async(profile, int(stream)):
-        raise BadNetwork(f"TensorRT does not change to profile {profile}: {last_words(loaded.log)}")
+        raise BadNetwork(f"TensorRT cannot select profile {profile}: {last_words(loaded.log)}")
     for name, shape in shapes:
         if not context.set_input_shape(name, shape):
-            raise BadNetwork(
-                f"TensorRT does not take {name} of shape {shape}: {last_words(loaded.log)}"
-            )
+            raise BadNetwork(f"TensorRT rejects shape {shape} for {name}: {last_words(loaded.log)}")
     return context
 
 
 def _new_context(loaded: LoadedEngine) -> tensorrt.IExecutionContext | None:
-    """A context of an engine. TensorRT-RTX compiles kernels for the shape at once: by itself it
-    would begin with slower ones, and a graph would keep these.
+    """Creates a context. TensorRT-RTX is set to compile kernels for the shape at once: by default
+    it starts with slower generic kernels, and a CUDA graph would keep them.
     """
     if not hasattr(loaded.trt, "DynamicShapesKernelSpecializationStrategy"):
         return loaded.engine.create_execution_context()

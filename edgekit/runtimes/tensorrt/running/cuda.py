@@ -1,6 +1,6 @@
-"""The CUDA runtime through cuda-python, every call checked.
+"""Calls the CUDA runtime through cuda-python, and checks every call.
 
-Both layouts of the package are read: ``cuda.bindings.runtime`` (12.6 and newer) and
+Both module names of the package work: ``cuda.bindings.runtime`` (12.6 and newer) and
 ``cuda.cudart``.
 """
 
@@ -26,13 +26,13 @@ class CudaError(EnvironmentLacks):
     def __init__(self, call: str, code: int, name: str, text: str) -> None:
         super().__init__(
             f"{call}: {name} ({code}): {text}",
-            hint="run `edgekit doctor`; what else runs on the GPU may be the cause",
+            hint="run `edgekit doctor`; another program on the GPU may be the cause",
         )
         self.call, self.code = call, code
 
 
 class Cuda:
-    """The few calls that a session needs. Addresses are integers, sizes bytes, times
+    """The CUDA calls that a session needs. Addresses are integers, sizes are in bytes, times in
     milliseconds.
     """
 
@@ -43,8 +43,7 @@ class Cuda:
     def open(cls) -> Cuda:
         """
         Raises:
-            EnvironmentLacks: cuda-python is not installed, or there is no driver or GPU that it can
-                use.
+            EnvironmentLacks: cuda-python is not installed, or there is no driver or GPU for it.
         """
         cuda = cls(_import())
         try:
@@ -52,17 +51,17 @@ class Cuda:
                 raise EnvironmentLacks("CUDA finds no GPU", hint="run `edgekit doctor`")
         except CudaError as error:
             raise _explain(error) from error
-        except RuntimeError as error:  # cuda-python 11 and 12 where libcuda cannot be opened
+        except RuntimeError as error:  # cuda-python 11 and 12 raise this if libcuda is missing
             raise EnvironmentLacks(
                 f"there is no NVIDIA driver here: {error}", hint="install the NVIDIA driver"
             ) from error
         return cuda
 
     def __call__(self, call: str, *arguments: Any) -> Any:
-        """Calls a function of the runtime by its name; returns what it gives beside its error code.
+        """Calls a function of the CUDA runtime by name. Returns its results without the error code.
 
         Raises:
-            CudaError: it failed.
+            CudaError: the call failed.
         """
         code, *results = getattr(self._runtime, call)(*arguments)
         if int(code) != 0:
@@ -76,12 +75,10 @@ class Cuda:
     def stream(self) -> Any:
         return self(
             "cudaStreamCreateWithFlags", 1
-        )  # cudaStreamNonBlocking: the default stream waits for nobody
+        )  # cudaStreamNonBlocking: it does not wait for the default stream
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Array]:
-        """Host memory that a GPU copies from and to without a detour: its address, and an array on
-        it.
-        """
+        """Allocates pinned host memory. Returns its address, and an array of ``shape`` in it."""
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         address = int(self("cudaMallocHost", size))
         memory = (ctypes.c_byte * size).from_address(address)
@@ -126,8 +123,7 @@ def _explain(error: CudaError) -> EnvironmentLacks:
         return EnvironmentLacks("there is no NVIDIA driver here", hint="install the NVIDIA driver")
     if error.code == INSUFFICIENT_DRIVER:
         return EnvironmentLacks(
-            f"the NVIDIA driver serves CUDA {found.version}, which is older than cuda-python asks "
-            f"for",
+            f"the NVIDIA driver supports CUDA {found.version}, which is too old for cuda-python",
             hint=f"update the driver, or pip install "
             f"'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
         )

@@ -1,8 +1,8 @@
-"""Values told by an engine while it runs: debug tensors, of which TensorRT marks those that fusion
-left (10.12 and newer).
+"""Reads inner tensors of an engine while it runs, as debug tensors. TensorRT marks the tensors that
+fusion did not remove (10.12 and newer).
 
-They come as rows of their shape, as NVIDIA's own Polygraphy and trtexec read them, and are valid
-only within the call.
+Debug tensors are in row-major order, as NVIDIA's Polygraphy and trtexec read them, and are valid
+only during the callback.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 
 class DebugSession:
-    """An engine that was built with debug tensors; ``run`` gives the values that ``wanted`` names,
-    each out of its carrier.
+    """An engine that was built with debug tensors. ``run`` returns the values named in ``wanted``,
+    each read from its carrier tensor.
 
-    ``emitted`` are the tensors that the engine told of when it last ran, those of a type that NumPy
-    has.
+    ``emitted`` are the tensors that the engine reported in its last run and whose type NumPy has.
     """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda) -> None:
@@ -43,8 +42,8 @@ class DebugSession:
 
     @property
     def emitted(self) -> Mapping[str, TensorSpec]:
-        told: dict[str, TensorSpec] = self._listener.emitted
-        return told
+        emitted: dict[str, TensorSpec] = self._listener.emitted
+        return emitted
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -56,23 +55,23 @@ class DebugSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """
         Raises:
-            BadNetwork: the engine tells no such tensor.
+            BadNetwork: the engine does not report a tensor of ``wanted``.
             EdgekitError: as :meth:`EngineSession.run`.
         """
         self.bind(feeds)
         self._listener.begin({carrier.tensor for carrier in self.wanted.values()} - self._own)
-        told = self._session.collect()
+        arrays = self._session.collect()
         if self._listener.failed is not None:
             raise self._listener.failed
-        told |= self._listener.values
+        arrays |= self._listener.values
         if missing := [
-            carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in told
+            carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in arrays
         ]:
             raise BadNetwork(
                 f"the engine does not tell {missing[0]}", hint="report this with the traceback"
             )
         return {
-            name: _value(told[carrier.tensor], carrier) for name, carrier in self.wanted.items()
+            name: _value(arrays[carrier.tensor], carrier) for name, carrier in self.wanted.items()
         }
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
@@ -97,18 +96,19 @@ class DebugSession:
         self._session.__exit__(kind, error, trace)
 
 
-def _value(told: Array, carrier: Carrier) -> Array:
-    return told if carrier.scale is None else told.astype(np.float32) * np.float32(carrier.scale)
+def _value(array: Array, carrier: Carrier) -> Array:
+    return array if carrier.scale is None else array.astype(np.float32) * np.float32(carrier.scale)
 
 
 def make_listener(trt: Module, cuda: Cuda) -> Any:
-    """An ``IDebugListener`` of the library ``trt``."""
+    """Creates an ``IDebugListener`` of the library ``trt``."""
     base: Any = trt.IDebugListener
 
     class Listener(base):  # type: ignore[misc]
-        """Notes what is told, and copies what is wanted; a name's first tensor counts.
+        """Records every reported tensor, and copies the requested ones. Only the first tensor of a
+        name counts.
 
-        No exception may pass through the library: it is kept in ``failed``.
+        No exception may pass through the library: the first one is kept in ``failed``.
         """
 
         def __init__(self) -> None:

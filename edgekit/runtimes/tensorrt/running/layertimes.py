@@ -1,4 +1,4 @@
-"""How long each layer of an engine takes, by TensorRT's own profiler: for shares, never for a
+"""Measures the time of each layer with TensorRT's profiler. Use it for shares of time, never for a
 latency.
 """
 
@@ -19,15 +19,16 @@ RUNS = 20
 def layer_times(
     session: EngineSession, feeds: Mapping[str, Array], runs: int = RUNS
 ) -> dict[str, float]:
-    """Median milliseconds by layer over ``runs`` inferences; layers of one name count as one.
+    """Median milliseconds per layer over ``runs`` inferences. Layers with the same name are added
+    up.
 
-    The names are those that the inspector tells. Profiled, layers run one after another with
-    pauses: their sum is no latency.
+    The names are those of the engine inspector. The profiler runs layers one after another with
+    pauses, so their sum is not a latency.
     """
     taken: list[dict[str, float]] = []
     session.bind(feeds)
     with session.profiled(_recorder(session.trt, taken)):
-        for _ in range(runs + 1):  # the first warms up
+        for _ in range(runs + 1):  # the first run is a warm-up
             taken.append(defaultdict(float))
             session.enqueue()
             session.synchronize()

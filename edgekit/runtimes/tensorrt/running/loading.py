@@ -1,4 +1,4 @@
-"""Engines opened: deserialized where a GPU can run them, or refused in words."""
+"""Deserializes engines and checks their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 BATCH = "batch"
-# Not the library's own nptype(): that of 8.6 asks NumPy for np.bool, which NumPy 1.24 dropped.
+# Not the library's own nptype(): in 8.6 it uses np.bool, which NumPy 1.24 removed.
 DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -33,10 +33,10 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """A deserialized engine; ``trt`` is the library's module, ``runtime`` what the engine came from
-    and needs as long as it lives.
+    """A deserialized engine. ``trt`` is the library's module. ``runtime`` created the engine and
+    must live as long.
 
-    ``steps`` are those of INT8 inputs, by name, which the engine itself does not tell.
+    ``steps`` are the steps of INT8 inputs, by name. The engine itself does not store them.
     """
 
     trt: Module
@@ -46,22 +46,22 @@ class LoadedEngine:
     steps: Mapping[str, float]
 
     def names(self, mode: str) -> tuple[str, ...]:
-        wanted = getattr(self.trt.TensorIOMode, mode)
+        io_mode = getattr(self.trt.TensorIOMode, mode)
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
-        return tuple(name for name in names if self.engine.get_tensor_mode(name) == wanted)
+        return tuple(name for name in names if self.engine.get_tensor_mode(name) == io_mode)
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        told = self.engine.get_tensor_dtype(name).name
-        if told not in DTYPES:
+        dtype = self.engine.get_tensor_dtype(name).name
+        if dtype not in DTYPES:
             raise InputError(
-                f"input or output {name} is of type {told.lower()}, which NumPy has not",
+                f"input or output {name} is of type {dtype.lower()}, which NumPy does not have",
                 hint="export with FP32 or FP16 inputs and outputs",
             )
-        return np.dtype(DTYPES[told])
+        return np.dtype(DTYPES[dtype])
 
     def spec(self, name: str) -> TensorSpec:
-        """A dynamic batch has a name where an engine takes one image, and is a number where its
-        smallest profile begins higher.
+        """The name, shape and type of an input or output. A dynamic batch is the name ``batch`` if
+        the engine accepts one image, else the smallest batch of its profiles.
         """
         shape: tuple[int | str, ...] = tuple(self.engine.get_tensor_shape(name))
         if shape[:1] == (-1,):
@@ -72,7 +72,7 @@ class LoadedEngine:
         return TensorSpec(name, shape, self.dtype(name).name, self.steps.get(name))
 
     def profile(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Least, best and most shape of the first input in a profile."""
+        """Minimum, optimum and maximum shape of the first input in a profile."""
         least, best, most = (
             tuple(shape)
             for shape in self.engine.get_tensor_profile_shape(self.names("INPUT")[0], index)
@@ -80,10 +80,11 @@ class LoadedEngine:
         return least, best, most
 
     def profile_for(self, shape: tuple[int, ...]) -> int:
-        """The profile that takes this shape; of several the one whose best it is nearest to.
+        """The profile for an input shape; if several accept it, the one with the nearest optimum
+        batch.
 
         Raises:
-            InputError: none does.
+            InputError: no profile accepts the shape.
         """
         if -1 not in tuple(self.engine.get_tensor_shape(self.names("INPUT")[0])):
             return 0
@@ -110,12 +111,12 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
 
     Raises:
         EnvironmentLacks: there is no GPU here, or the library cannot start CUDA.
-        InputError: TensorRT does not take the file: of another version or GPU, or damaged; its own
-            words are in the message. Or the types of its inputs and outputs are not those of
+        InputError: TensorRT rejects the file, because it is damaged or for another version or GPU;
+            the message quotes its log. Or the types of its inputs and outputs differ from
             ``artifact``.
     """
     path = artifact.path
-    if lack := no_gpu():  # TensorRT 8 ends the process where it makes a runtime without one
+    if lack := no_gpu():  # TensorRT 8 ends the process if it creates a runtime without a GPU
         raise EnvironmentLacks(
             f"{path.name} needs an NVIDIA GPU to run: {lack}",
             hint="run this on the device; `edgekit doctor` says what is missing",
@@ -123,7 +124,7 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
     log = make_log(library.trt)
     try:
         runtime = library.trt.Runtime(log)
-    except TypeError as error:  # what the bindings make of a runtime that is null
+    except TypeError as error:  # the bindings raise this if the runtime is null
         raise EnvironmentLacks(
             f"{library.name} {library.version} cannot start here: {last_words(log)}",
             hint=driver_hint(log),
@@ -133,9 +134,9 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise InputError(
-            f"{library.name} {library.version} does not take {path.name}: {last_words(log)}",
-            hint="engines do not travel between GPUs and versions: `edgekit build BUNDLE` builds "
-            "one for this machine",
+            f"{library.name} {library.version} cannot load {path.name}: {last_words(log)}",
+            hint="an engine works only with the GPU and version that built it: `edgekit build "
+            "BUNDLE` builds one for this machine",
         )
     steps = {spec.name: spec.step for spec in artifact.inputs if spec.step is not None}
     loaded = LoadedEngine(library.trt, runtime, engine, log, steps)
@@ -146,16 +147,16 @@ def load_engine(library: Library, artifact: Artifact) -> LoadedEngine:
 def _check_types(loaded: LoadedEngine, artifact: Artifact) -> None:
     """
     Raises:
-        InputError: the engine takes or gives other types than are known of it, and would read or
-            write other bytes.
+        InputError: the engine's input or output types differ from ``artifact``, so it would read or
+            write wrong bytes.
     """
     for mode, known in (("INPUT", artifact.inputs), ("OUTPUT", artifact.outputs)):
-        told = {name: loaded.dtype(name).name for name in loaded.names(mode)}
+        types = {name: loaded.dtype(name).name for name in loaded.names(mode)}
         for spec in known:
-            if told.get(spec.name) != spec.dtype:
+            if types.get(spec.name) != spec.dtype:
                 raise InputError(
-                    f"{artifact.path.name}: {mode.lower()} {spec.name} is to be {spec.dtype}, and "
+                    f"{artifact.path.name}: {mode.lower()} {spec.name} must be {spec.dtype}, but "
                     f"the engine has "
-                    f"{', '.join(f'{name} of {dtype}' for name, dtype in told.items())}",
+                    f"{', '.join(f'{name} of {dtype}' for name, dtype in types.items())}",
                     hint="build it again with `force`: edgekit build BUNDLE",
                 )

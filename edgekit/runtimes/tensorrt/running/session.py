@@ -1,5 +1,5 @@
-"""Engines run: buffers allocated once, pinned host memory, one stream, and a CUDA graph a shape, so
-that an inference is one launch.
+"""Runs engines. Buffers are allocated once, host memory is pinned, and each shape has a CUDA graph,
+so that an inference is one launch in one stream.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from edgekit.runtimes.tensorrt.running.loading import LoadedEngine
 
 
 class EngineSession:
-    """An engine in one stream. ``captured`` tells whether inferences of the shape last bound are a
-    CUDA graph, ``notes`` why not.
+    """An engine in one stream. ``captured`` is whether the last bound shape runs as a CUDA graph;
+    ``notes`` say why not.
     """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda, listener: Any = None) -> None:
@@ -38,18 +38,18 @@ class EngineSession:
             self._stack.callback(cuda, "cudaEventDestroy", event)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Copies in, infers, copies out.
+        """Copies the feeds to the device, runs the engine, and copies the outputs back.
 
         Raises:
-            InputError: feeds of a shape that no profile takes, of another dtype, or under other
-                names.
+            InputError: the feeds have wrong names, a wrong dtype, or a shape that no profile
+                accepts.
             EnvironmentLacks: the GPU has too little memory.
         """
         self.bind(feeds)
         return self.collect()
 
     def collect(self) -> dict[str, Array]:
-        """Infers on what is bound, and copies out."""
+        """Runs the engine on the bound feeds, and copies the outputs back."""
         bound = self._bound
         bound.launch()
         bound.fetch()
@@ -67,8 +67,8 @@ class EngineSession:
         self._cuda("cudaStreamSynchronize", self.stream)
 
     def device_ms(self) -> float:
-        """Milliseconds that one inference takes on the device, copies left out: from one event to
-        the next around it in the stream.
+        """Milliseconds of one inference on the device, without copies, measured between two CUDA
+        events in the stream.
         """
         bound, (start, end) = self._bound, self._events
         self._cuda("cudaEventRecord", start, self.stream)
@@ -79,8 +79,8 @@ class EngineSession:
 
     @contextmanager
     def profiled(self, profiler: Any) -> Iterator[None]:
-        """Within, inferences are enqueued layer by layer and their times reported to
-        ``profiler``.
+        """Inside this context, inferences are enqueued layer by layer and ``profiler`` receives the
+        layer times.
         """
         bound = self._bound
         graph, bound.graph = bound.graph, None
@@ -92,7 +92,7 @@ class EngineSession:
             bound.graph = graph
 
     def layers(self) -> tuple[EngineLayer, ...]:
-        """What the engine's inspector tells, formats in full for the shape last bound."""
+        """The layers from the engine inspector, with the formats for the last bound shape."""
         return inspect_engine(self.trt, self._loaded.engine, self._bound.context)
 
     @property
@@ -118,8 +118,8 @@ class EngineSession:
         names = {spec.name for spec in self.inputs}
         if set(feeds) != names:
             raise InputError(
-                f"the engine's inputs are {', '.join(sorted(names))}; given were "
-                f"{', '.join(sorted(feeds)) or 'none'}"
+                f"the engine's inputs are {', '.join(sorted(names))}, but the feeds are "
+                f"{', '.join(sorted(feeds)) or 'empty'}"
             )
         for spec in self.inputs:
             array = feeds[spec.name]
@@ -133,7 +133,7 @@ class EngineSession:
                 or (static and array.shape[0] != spec.shape[0])
             ):
                 raise InputError(
-                    f"the engine takes {spec}; given was {array.dtype}{list(array.shape)}"
+                    f"the engine needs {spec}, but the feed is {array.dtype}{list(array.shape)}"
                 )
         return tuple((spec.name, tuple(feeds[spec.name].shape)) for spec in self.inputs)
 
@@ -149,7 +149,7 @@ class EngineSession:
                         raise
                     raise EnvironmentLacks(
                         f"the GPU has too little memory: {error}",
-                        hint="a smaller batch, or end what else runs there",
+                        hint="use a smaller batch, or stop other programs on the GPU",
                     ) from error
                 self._stack.push(stack.pop_all())
         return self._contexts[shapes]
@@ -169,8 +169,8 @@ class EngineSession:
 
 
 class EngineStreams:
-    """An engine in several streams at once, for throughput: ``enqueue`` starts an inference in the
-    next stream, once that one is done with its last.
+    """An engine in several streams at once, to measure throughput. ``enqueue`` waits for the next
+    stream's last inference, then starts a new one in it.
     """
 
     def __init__(self, loaded: LoadedEngine, cuda: Cuda, streams: int) -> None:
