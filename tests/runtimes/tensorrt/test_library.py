@@ -121,7 +121,7 @@ def test_without_a_gpu_rtx_says_that_it_only_builds(monkeypatch):
     found = TENSORRT_RTX.available()
     assert (found.ok, found.reason) == (
         False,
-        "can build engines here; to run one needs an NVIDIA GPU (no NVIDIA driver)",
+        "builds engines here; running one needs an NVIDIA GPU (no NVIDIA driver)",
     )
     assert found.version and found.install_hint
     plug_gpu(monkeypatch)

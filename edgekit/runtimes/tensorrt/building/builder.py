@@ -73,7 +73,7 @@ class Builder:
         found = installed_version(*self.packages)
         if lack := no_gpu():
             can = (
-                "can build engines here; to run one needs an NVIDIA GPU"
+                "builds engines here; running one needs an NVIDIA GPU"
                 if self.ahead_of_time
                 else "needs an NVIDIA GPU"
             )
