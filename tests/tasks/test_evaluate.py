@@ -1,0 +1,134 @@
+"""Accuracy on labelled images: counted, resumed, compared; and bad data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import edgekit
+from edgekit.images.labelled import imagenet_wnids, open_labelled
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE, COLUMNS = 28, 16
+
+
+@pytest.fixture(scope="module")
+def garments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 test images of Fashion-MNIST in a folder for each class, named as the bundle names them."""
+    root = tmp_path_factory.mktemp("garments")
+    sheet = Image.open(ROOT / "tests/zoo/fashion_mnist.png")
+    digits = (ROOT / "tests/zoo/fashion_mnist.txt").read_text().split()
+    labels = [int(d) for word in digits for d in word][:60]
+    from edgekit.models.pretrained.weights import WEIGHTS
+
+    names = WEIGHTS["lenet5"].labels
+    for i, label in enumerate(labels):
+        x, y = SIDE * (i % COLUMNS), SIDE * (i // COLUMNS)
+        folder = root / names[label].replace("/", "-")
+        folder.mkdir(exist_ok=True)
+        sheet.crop((x, y, x + SIDE, y + SIDE)).save(folder / f"{i:03}.png")
+    return root
+
+
+def by_number(garments: Path, out: Path) -> Path:
+    """The same images in a CSV file, with class numbers."""
+    from edgekit.models.pretrained.weights import WEIGHTS
+
+    names = [name.replace("/", "-") for name in WEIGHTS["lenet5"].labels]
+    files = sorted(garments.rglob("*.png"), key=lambda path: path.name)
+    rows = [f"{path},{names.index(path.parent.name)}" for path in files]
+    out.write_text("file,label\n" + "\n".join(rows) + "\n")
+    return out
+
+
+def test_lenet_names_garments(lenet: Path, garments: Path, tmp_path: Path) -> None:
+    found = edgekit.evaluate(lenet, by_number(garments, tmp_path / "labels.csv"))
+    assert found.images == 60 and found.accuracy.top1.of == 60
+    assert found.accuracy.top1.value > 0.8  # 0.9 on all 10,000
+    assert found.accuracy.top5.count >= found.accuracy.top1.count
+    low, high = found.accuracy.top1.interval
+    assert low < found.accuracy.top1.value < high
+    assert found.compared is None and found.skipped == {}
+
+
+def test_a_run_that_was_stopped_goes_on(lenet: Path, garments: Path, tmp_path: Path) -> None:
+    data, answers = by_number(garments, tmp_path / "labels.csv"), tmp_path / "answers.jsonl"
+    whole = edgekit.evaluate(lenet, data, answers=answers)
+    lines = answers.read_text().splitlines()
+    assert len(lines) == 61
+    answers.write_text("\n".join(lines[:21]) + "\n" + lines[21][: len(lines[21]) // 2])
+    again = edgekit.evaluate(lenet, data, answers=answers)
+    assert (again.resumed, again.images) == (20, 60)
+    assert again.accuracy == whole.accuracy
+    assert answers.read_text().splitlines() == lines
+
+
+def test_answers_of_another_run_are_refused(lenet: Path, garments: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(json.dumps({"some": "thing"}) + "\n")
+    with pytest.raises(edgekit.InputError, match="another run"):
+        edgekit.evaluate(lenet, by_number(garments, tmp_path / "l.csv"), answers=answers)
+    assert json.loads(answers.read_text()) == {"some": "thing"}
+
+
+def test_a_reference_gives_a_paired_test(lenet: Path, garments: Path, tmp_path: Path) -> None:
+    data = by_number(garments, tmp_path / "labels.csv")
+    found = edgekit.evaluate(lenet, data, reference="lenet5", images=30)
+    assert found.images == 30 and found.compared is not None
+    assert found.compared.candidate == found.accuracy
+    assert abs(found.compared.lost) <= 10
+    assert 0 < found.to_json()["compared"]["p"] <= 1
+
+
+def test_an_image_that_cannot_be_read_is_skipped(
+    lenet: Path, garments: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(garments, tmp_path / "garments"))
+    broken = next(root.rglob("*.png"))
+    broken.write_bytes(b"nothing")
+    table = by_number(root, tmp_path / "labels.csv")
+    found = edgekit.evaluate(lenet, table)
+    assert found.images == 59 and list(found.skipped) == [str(broken.relative_to(tmp_path))]
+
+
+def test_classes_by_name_and_by_wordnet_id(tmp_path: Path) -> None:
+    wnids = imagenet_wnids()
+    assert len(wnids) == 1000 and wnids == sorted(wnids) and wnids[285] == "n02124075"
+    for label in ("n02124075", "285", "Egyptian Cat"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / label / "x.png")
+    names = [f"class {i}" for i in range(1000)]
+    names[285] = "Egyptian cat"
+    assert set(open_labelled(tmp_path, names, 1000).labels) == {285}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lists no images"),
+        ("file,label\n", "lists no images"),
+        ("a.png\n", "row 1 has one column"),
+        ("a.png,zebra\n", "no class 'zebra'"),
+        ("a.png,10\n", "no class '10'"),
+        ("a.png,-1\n", "no class '-1'"),
+    ],
+)
+def test_tables_that_cannot_be_used(lenet: Path, tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(edgekit.InputError, match=message) as caught:
+        edgekit.evaluate(lenet, table)
+    assert caught.value.hint
+
+
+def test_data_that_is_not_there(lenet: Path, tmp_path: Path) -> None:
+    with pytest.raises(edgekit.BadImage, match="does not exist"):
+        edgekit.evaluate(lenet, tmp_path / "nothing")
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "x.png")
+    with pytest.raises(edgekit.InputError, match="beside the folders"):
+        edgekit.evaluate(lenet, tmp_path / "flat")
