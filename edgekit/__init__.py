@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
+    from edgekit.api.sweeping import sweep
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
     from edgekit.tasks.quantize import QuantizedFile
+    from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
+    "edgekit.api.sweeping": ("sweep",),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -66,6 +69,7 @@ _HOMES = {
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
     "edgekit.tasks.quantize": ("QuantizedFile",),
+    "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -98,6 +102,7 @@ __all__ = [
     "QuantizedFile",
     "RandomImages",
     "Report",
+    "SweepReport",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",
@@ -106,6 +111,7 @@ __all__ = [
     "blame",
     "export",
     "quantize",
+    "sweep",
 ]
 
 

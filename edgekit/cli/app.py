@@ -26,6 +26,7 @@ from edgekit.cli.commands import (
     quantize,
     run,
     sensitivity,
+    sweep,
     verify,
     zoo,
 )
@@ -62,6 +63,7 @@ def _root(
 
 
 app.command("export")(export.command)
+app.command("sweep")(sweep.command)
 app.command("run")(run.command)
 app.command("verify")(verify.command)
 app.command("build")(build.command)
