@@ -105,19 +105,27 @@ class JobProcess:
             self._verdict = self._over(resident or 0.0)
             if self._verdict is None:
                 return None
-        self.end()
+        self._kill()
         outcome = self._verdict or self._told(self._process.returncode)
+        self._close()
         peak = max(self.peak, outcome.peak_megabytes or 0.0)
         return replace(outcome, peak_megabytes=peak or None)
 
     def end(self) -> None:
-        """Ends the job, if it runs, and whatever it started."""
+        """Ends the job and whatever it started; nothing can be asked of it afterwards."""
+        self._kill()
+        self._close()
+
+    def _kill(self) -> None:
         if hasattr(os, "killpg"):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:
             self._process.kill()
         self._process.wait()
+
+    def _close(self) -> None:
+        self._outcome.close()
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -134,9 +142,8 @@ class JobProcess:
 
     def _told(self, code: int) -> Outcome:
         """The outcome that the job wrote, or what its end says where it wrote none."""
-        with self._outcome as file:
-            file.seek(0)
-            text = file.read()
+        self._outcome.seek(0)
+        text = self._outcome.read()
         with suppress(ValueError, TypeError):
             outcome = Outcome.from_text(text.decode())
             limit = self._limits.megabytes
