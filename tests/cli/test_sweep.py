@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +126,20 @@ def test_an_export_over_its_time(edgekit: EdgekitCall, tmp_path: Path) -> None:
     assert done.code == 3
     assert "killed for time: over 2 s" in done.out
     assert done.err.startswith("[1/1] factories-sleeps-fp32 killed, 2.")
+
+
+def test_ctrl_c_ends_the_exports_and_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekit", "sweep", f"{FACTORIES}:sleeps", "--out", "s"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "s/logs/factories-sleeps-fp32.log"
+    while not log.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "interrupted; nothing half-made was left behind\n"
+    assert process.returncode == 130
+    with closing(sqlite3.connect(tmp_path / "s/sweep.sqlite")) as table:
+        assert table.execute("SELECT DISTINCT status FROM cells").fetchall() == [("waiting",)]
 
 
 def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: EdgekitCall) -> None:

@@ -37,6 +37,7 @@ TITLES = (
     *("median ms", "× reference", "seconds", "peak MB"),
 )
 TEXTS = 3  # columns that are no numbers
+CAPTION_LINES = 4  # titles, counts, and what the terminal keeps for itself
 
 
 def command(
@@ -142,8 +143,8 @@ def command(
 
 
 class Watched:
-    """A sweep on stderr: its whole table, kept current, on a terminal; a line for each cell that
-    ends elsewhere.
+    """A sweep on stderr: on a terminal as much of the table as fits, kept current; elsewhere a line
+    for each cell that ends.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -181,7 +182,17 @@ class Watched:
                 self._live.stop()
 
     def _table(self) -> Table:
-        return table(list(self._cells.values()), now=time.time())
+        """Those that run, below those that ended last, and how many there are of each status."""
+        cells = list(self._cells.values())
+        running = [cell for cell in cells if cell.status == "running"]
+        ended = sorted((cell for cell in cells if cell.finished), key=lambda cell: cell.ended or 0)
+        room = max(0, err.height - len(running) - CAPTION_LINES)
+        shown = table([*ended[len(ended) - min(room, len(ended)) :], *running], now=time.time())
+        statuses = [cell.status for cell in cells]
+        counts = [f"{statuses.count(status)} {status}" for status in STYLES if status in statuses]
+        shown.caption = ", ".join(counts)
+        shown.caption_justify = "left"
+        return shown
 
 
 def render(report: SweepReport) -> Group:
