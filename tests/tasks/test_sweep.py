@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from edgekit.errors import InputError, UnknownNetwork
+from edgekit.errors import EnvironmentLacks, InputError, UnknownNetwork
 from edgekit.tasks.sweep import Cell, Job, Settings, SweepReport, SweepRequest, sweep
 from edgekit.tasks.sweep.matrix import expand, matrix
 from edgekit.tasks.sweep.processes import Limits, resident_megabytes
+from edgekit.tasks.sweep.state import State
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "sweep_jobs.py"
@@ -280,6 +281,15 @@ def test_a_table_of_another_schema(tmp_path: Path) -> None:
     table.close()
     with pytest.raises(InputError, match="has schema 99, and this edgekit writes 1"):
         sweep(request(tmp_path, "quick"))
+
+
+def test_a_table_that_cannot_be_written_is_no_bug(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.sqlite"
+    with State(path) as state, sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("DROP TABLE cells")
+        with pytest.raises(EnvironmentLacks, match=r"sweep\.sqlite cannot be used: no such table"):
+            state.save(Cell("lenet5", "fp32", "lenet5-fp32"))
+    other.close()
 
 
 def test_arguments_that_cannot_be(tmp_path: Path) -> None:

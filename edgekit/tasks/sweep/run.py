@@ -138,10 +138,12 @@ class _Jobs:
                     if outcome is not None:
                         self._finish(cell, process, outcome)
         finally:
-            for cell, process in list(self._running.values()):
+            for _, process in self._running.values():
                 process.end()
-                self._clear(cell)
-                self._state.save(Cell(cell.network, cell.precision, cell.name))
+            for cell in self._state.cells():
+                if cell.status == "running":
+                    self._clear(cell)
+                    self._state.save(Cell(cell.network, cell.precision, cell.name))
 
     def _start(self, cell: Cell) -> None:
         out = self._request.out.absolute()

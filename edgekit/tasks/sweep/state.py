@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgekit.errors import InputError
+from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.tasks.sweep.cells import SCHEMA_VERSION, Cell
 
 _COLUMNS = [field.name for field in fields(Cell)]
@@ -48,20 +48,17 @@ class State:
         path: the file, made where there is none.
 
     Raises:
-        InputError: it is no sweep's file, or one of another schema.
+        InputError: it is no sweep's file.
+        EnvironmentLacks: it cannot be written, here and in every method.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with self._explained():
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        except sqlite3.Error as error:
-            raise InputError(
-                f"{path} is no table of a sweep: {error}", hint="choose another folder"
-            ) from error
 
     def __enter__(self) -> State:
         return self
@@ -78,13 +75,15 @@ class State:
         """Writes the options and the waiting cells of a new sweep, or finds those of an old one.
 
         Raises:
-            InputError: the file is of a sweep with other options.
+            InputError: the file is of a sweep with other options, or has another schema.
         """
-        with closing(self._connection.execute("SELECT schema_version, options FROM sweep")) as rows:
-            stored = rows.fetchone()
-        if stored is None:
-            self._create(options, cells)
-            return
+        with self._explained():
+            stored = self._connection.execute(
+                "SELECT schema_version, options FROM sweep"
+            ).fetchone()
+            if stored is None:
+                self._create(options, cells)
+                return
         version, text = stored
         if version != SCHEMA_VERSION:
             raise InputError(
@@ -115,12 +114,28 @@ class State:
         """Replaces a cell's row."""
         values = asdict(cell)
         assignments = ", ".join(f"{column} = :{column}" for column in _COLUMNS)
-        self._connection.execute(f"UPDATE cells SET {assignments} WHERE name = :name", values)
+        with self._explained():
+            self._connection.execute(f"UPDATE cells SET {assignments} WHERE name = :name", values)
 
     def cells(self) -> tuple[Cell, ...]:
         """All rows, in the order of the matrix."""
         query = f"SELECT {', '.join(_COLUMNS)} FROM cells ORDER BY position"
-        return tuple(Cell(*row) for row in self._connection.execute(query))
+        with self._explained():
+            return tuple(Cell(*row) for row in self._connection.execute(query))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise EnvironmentLacks(
+                f"{self._path} cannot be used: {error}",
+                hint="free some space, or choose another folder",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self._path} is no table of a sweep: {error}", hint="choose another folder"
+            ) from error
 
 
 def _short(value: object) -> str:
