@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
+    from edgekit.api.sweeping import sweep
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.classify import Classified, Guess
     from edgekit.tasks.evaluate import Evaluation
     from edgekit.tasks.quantize import QuantizedFile
+    from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
 
 _HOMES = {
@@ -56,6 +58,7 @@ _HOMES = {
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
+    "edgekit.api.sweeping": ("sweep",),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -72,6 +75,7 @@ _HOMES = {
     "edgekit.tasks.classify": ("Classified", "Guess"),
     "edgekit.tasks.evaluate": ("Evaluation",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
+    "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -106,6 +110,7 @@ __all__ = [
     "QuantizedFile",
     "RandomImages",
     "Report",
+    "SweepReport",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",
@@ -116,6 +121,7 @@ __all__ = [
     "export",
     "parity",
     "quantize",
+    "sweep",
 ]
 
 

@@ -28,6 +28,7 @@ from edgekit.cli.commands import (
     quantize,
     run,
     sensitivity,
+    sweep,
     verify,
     zoo,
 )
@@ -72,6 +73,7 @@ add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
 add(app, "parity", parity.command)
 add(app, "evaluate", evaluate.command)
+add(app, "sweep", sweep.command)
 add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)

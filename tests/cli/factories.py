@@ -1,6 +1,7 @@
 """Factories as users write them: one that works, and the ways in which others do not."""
 
 import os
+import time
 
 import torch
 from torch import nn
@@ -111,3 +112,35 @@ def leaves_with_the_process() -> nn.Module:
 
 
 not_callable = 3
+
+
+CALLS: list[None] = []
+
+
+class Drifting(Tiny):
+    """Answers otherwise at every call, so that no graph of it can be the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        CALLS.append(None)
+        return super().forward(x) * (1 + len(CALLS))
+
+
+def drifts() -> nn.Module:
+    torch.manual_seed(0)
+    return Drifting()
+
+
+def hoards() -> nn.Module:
+    kept = []
+    while True:
+        kept.append(torch.ones(10_000_000))
+        time.sleep(0.01)
+
+
+def sleeps() -> nn.Module:
+    while True:
+        time.sleep(1)
+
+
+def aborts() -> nn.Module:
+    os.abort()

@@ -1,0 +1,316 @@
+"""``edgekit sweep``: many networks in many precisions, one table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from edgekit.cli.console import err, escape, out, print_json
+from edgekit.cli.help import CALIBRATION, INPUT, MEASUREMENT, OUTPUT, PRECISION
+from edgekit.cli.options import check_rounding, parse_size
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.table import Table
+
+    from edgekit.artifact import PrecisionName
+    from edgekit.tasks.sweep import Cell, SweepReport
+
+PRECISIONS = ("fp32", "fp16", "int8")
+STYLES = {
+    "passed": "green",
+    "gate failed": "bold red",
+    "failed": "red",
+    "killed": "magenta",
+    "running": "cyan",
+    "waiting": "dim",
+}
+TITLES = (
+    *("network", "precision", "status", "SQNR dB", "agreement", "MB"),
+    *("median ms", "× reference", "seconds", "peak MB"),
+)
+TEXTS = 3  # columns that are no numbers
+CAPTION_LINES = 4  # titles, counts, and what the terminal keeps for itself
+
+
+def command(
+    networks: list[str] = typer.Argument(
+        help="Networks, with commas between them: patterns over the zoo's names, your "
+        "file.py:factory, timm:NAME, or .onnx files.",
+        show_default=False,
+    ),
+    precision: str = typer.Option(
+        ",".join(PRECISIONS),
+        help="One or more of fp32, fp16 and int8, with commas.",
+        rich_help_panel=PRECISION,
+        metavar="LIST",
+    ),
+    out_folder: Path = typer.Option(
+        Path("sweep"),
+        "--out",
+        help="The folder for the bundles, the reports and the table.",
+        rich_help_panel=OUTPUT,
+        metavar="DIR",
+    ),
+    workers: int | None = typer.Option(
+        None,
+        min=1,
+        help="Exports at once; by default one for two cores.",
+        show_default=False,
+        rich_help_panel=MEASUREMENT,
+        metavar="N",
+    ),
+    time_limit: float | None = typer.Option(
+        None,
+        help="Seconds that one export may take.",
+        show_default=False,
+        rich_help_panel=MEASUREMENT,
+        metavar="SECONDS",
+    ),
+    memory_limit: float | None = typer.Option(
+        None,
+        help="Memory in MB that one export may have.",
+        show_default=False,
+        rich_help_panel=MEASUREMENT,
+        metavar="MB",
+    ),
+    weights: str | None = typer.Option(
+        None,
+        help="For all networks: pretrained (default of the zoo), random[:seed], or a file.",
+        show_default=False,
+        rich_help_panel=INPUT,
+        metavar="WEIGHTS",
+    ),
+    size: str | None = typer.Option(
+        None,
+        help="Input size of all networks: 160, or 160x224 for height × width.",
+        show_default=False,
+        rich_help_panel=INPUT,
+        metavar="SIZE",
+    ),
+    images: Path | None = typer.Option(
+        None,
+        help="Folder of photos; the bundled ones by default.",
+        show_default=False,
+        rich_help_panel=INPUT,
+        metavar="DIR",
+    ),
+    rounding: str | None = typer.Option(
+        None,
+        help="For INT8: rounding of the weights, adaptive (default) or nearest.",
+        show_default=False,
+        rich_help_panel=CALIBRATION,
+        metavar="NAME",
+    ),
+    no_bench: bool = typer.Option(False, "--no-bench", help="Do not measure latency."),
+    offline: bool = typer.Option(
+        False, "--offline", help="Use only weights that are cached.", rich_help_panel=INPUT
+    ),
+    retry_failed: bool = typer.Option(
+        False,
+        "--retry-failed",
+        help="Do again what did not pass before.",
+        rich_help_panel=OUTPUT,
+        rich_help_panel=OUTPUT,
+    ),
+    json: bool = typer.Option(
+        False, "--json", help="The table as json on stdout.", rich_help_panel=OUTPUT
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Export many networks in many precisions. One that fails costs one row of the table.
+
+    Each export is a process of its own. Run the same command again to resume: what is finished is
+    kept, what was running is done again.
+
+    Exits with 0 where all passed, 1 where a gate failed. Without failed gates, 2 where a network or
+    an option was wrong, else 3 where an export was killed, crashed or lacked something.
+    """
+    precisions = _precisions(precision)
+    for option, value in (("--time-limit", time_limit), ("--memory-limit", memory_limit)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(
+                f"invalid value for {option}: {value:g}, it must be positive", hint=f"{option} 600"
+            )
+    if rounding is not None and "int8" not in precisions:
+        raise InputError(
+            "--rounding is for INT8, and no export of this sweep is",
+            hint="add int8 to --precision, or remove --rounding",
+        )
+    asked_size = parse_size(size)
+    rounded = None if rounding is None else check_rounding(rounding)
+    import edgekit
+
+    watcher = Watched(quiet=json)
+    try:
+        report = edgekit.sweep(
+            *_names(networks),
+            precisions=precisions,
+            out=out_folder,
+            workers=workers,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+            weights=weights,
+            size=asked_size,
+            images=images,
+            rounding=rounded,
+            bench=not no_bench,
+            offline=offline,
+            retry_failed=retry_failed,
+            progress=watcher,
+        )
+    finally:
+        watcher.close()
+    if json:
+        print_json(report.to_json())
+    else:
+        out.print(render(report))
+    if report.exit_code:
+        left = len(report.cells) - report.counts["passed"]
+        err.print(f"[red]{left} of {len(report.cells)} exports did not pass[/]")
+        err.print(
+            "\n[cyan]hint[/]: the same command with --retry-failed does them again; "
+            f"{escape(str(out_folder / 'logs'))} has what they printed"
+        )
+        raise typer.Exit(report.exit_code)
+
+
+class Watched:
+    """A sweep on stderr: on a terminal as much of the table as fits, kept current; elsewhere a line
+    for each cell that ends.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._cells: dict[str, Cell] = {}
+        self._live: Live | None = None
+
+    def begin(self, cells: Sequence[Cell]) -> None:
+        self._cells = {cell.name: cell for cell in cells}
+        if self._quiet:
+            return
+        if err.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._table, console=err, refresh_per_second=2, transient=True
+            )
+            self._live.start()
+        elif done := sum(cell.finished for cell in cells):
+            err.print(f"{done} of {len(cells)} are finished from before")
+
+    def changed(self, cell: Cell) -> None:
+        self._cells[cell.name] = cell
+        if self._live is None and cell.finished and not self._quiet:
+            done = sum(other.finished for other in self._cells.values())
+            told = f": {cell.message}" if cell.message else ""
+            line = (
+                f"[{done}/{len(self._cells)}] {cell.name} {cell.status}, {cell.seconds:.1f} s{told}"
+            )
+            err.print(escape(line))
+
+    def close(self) -> None:
+        if self._live is not None:
+            with suppress(BrokenPipeError):
+                self._live.stop()
+
+    def _table(self) -> Table:
+        """Those that run, below those that ended last, and how many there are of each status."""
+        cells = list(self._cells.values())
+        running = [cell for cell in cells if cell.status == "running"]
+        ended = sorted((cell for cell in cells if cell.finished), key=lambda cell: cell.ended or 0)
+        room = max(0, err.height - len(running) - CAPTION_LINES)
+        shown = table([*ended[len(ended) - min(room, len(ended)) :], *running], now=time.time())
+        statuses = [cell.status for cell in cells]
+        counts = [f"{statuses.count(status)} {status}" for status in STYLES if status in statuses]
+        shown.caption = ", ".join(counts)
+        shown.caption_justify = "left"
+        return shown
+
+
+def render(report: SweepReport) -> Group:
+    """The table, why each cell that did not pass did not, and how many there are of each status."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Table | Text] = [table(report.cells)]
+    if told := [cell for cell in report.cells if cell.message]:
+        parts.append(Text())
+        parts += [Text.assemble((cell.name, "bold"), f" {cell.message}") for cell in told]
+    if report.workers > 1 and any(cell.latency for cell in report.cells):
+        parts.append(
+            Text(
+                f"\nlatencies were measured while up to {report.workers} exports ran; "
+                "--workers 1 measures them alone",
+                style="yellow",
+            )
+        )
+    counts = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
+    parts.append(Text(f"\n{counts}; bundles in {report.path / 'bundles'}", style="dim"))
+    return Group(*parts)
+
+
+def table(cells: Sequence[Cell], now: float | None = None) -> Table:
+    """One row a cell; with ``now``, seconds since the epoch, those that run count theirs."""
+    from rich.text import Text
+
+    from edgekit.reports.terminal import grid
+
+    rows = grid(TITLES, left=tuple(range(TEXTS)))
+    for cell in cells:
+        seconds = cell.seconds
+        if now is not None and cell.status == "running" and cell.started is not None:
+            seconds = now - cell.started
+        rows.add_row(
+            cell.network,
+            cell.precision,
+            Text(cell.status, style=STYLES[cell.status]),
+            "exact" if cell.sqnr == math.inf else _number(cell.sqnr, ".1f"),
+            _number(cell.agreement, ".1%"),
+            _number(cell.megabytes, ".2f"),
+            _number(cell.latency, ".2f"),
+            _number(cell.ratio, ".3f"),
+            _number(seconds, ".1f"),
+            _number(cell.peak_megabytes, ".0f"),
+        )
+    return rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    """
+    Raises:
+        InputError: nothing stands between two commas.
+    """
+    names = [name.strip() for argument in arguments for name in argument.split(",")]
+    if "" in names:
+        raise InputError(
+            f"{' '.join(arguments)}: a name is empty", hint="edgekit sweep 'mobilenet*,lenet5'"
+        )
+    return names
+
+
+def _precisions(text: str) -> list[PrecisionName]:
+    """
+    Raises:
+        InputError: an unknown precision.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in PRECISIONS:
+            raise InputError(
+                f"--precision {name or text} is unknown",
+                hint=f"one or more of {', '.join(PRECISIONS)}, with commas between them",
+            )
+    return [cast("PrecisionName", name) for name in names]

@@ -1,0 +1,164 @@
+"""One cell's export: a frozen job in, an outcome out, both plain enough to travel to another
+process or machine. What exports is imported when a job runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.artifact import PrecisionName
+from edgekit.errors import EdgekitError, lacking, mistaken, out_of_memory, said
+from edgekit.tasks.sweep.cells import Status
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.precision import Precision
+    from edgekit.reports import Report
+
+BUG = 70
+LONGEST_MESSAGE = 1000
+NO_MEMORY = "there is not enough memory"
+RUNGS = {"fp32": "simplified", "fp16": "fp16", "int8": "int8"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all exports of a sweep share; another folder is for others.
+
+    Args:
+        weights: as :func:`edgekit.export` takes them, or None for the default of each network.
+        size: (height, width) in pixels, or None for each network's own.
+        images: a folder of photos, absolute, or None for the bundled ones.
+        rounding: of INT8 weights, or None for the default.
+        bench: whether to measure latency.
+    """
+
+    weights: str | None = None
+    size: tuple[int, int] | None = None
+    images: str | None = None
+    rounding: Literal["nearest", "adaptive"] | None = None
+    bench: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """An export to ``out``, with its report at ``report`` whether its gate was met or not."""
+
+    network: str
+    precision: PrecisionName
+    out: str
+    report: str
+    settings: Settings = Settings()
+    offline: bool = False
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Job:
+        values = json.loads(text)
+        settings = values.pop("settings")
+        size = settings.pop("size")
+        return cls(**values, settings=Settings(**settings, size=size and tuple(size)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job; the fields are those of :class:`~edgekit.tasks.sweep.cells.Cell`."""
+
+    status: Status
+    exit_code: int
+    message: str = ""
+    peak_megabytes: float | None = None
+    sqnr: float | None = None
+    agreement: float | None = None
+    megabytes: float | None = None
+    latency: float | None = None
+    ratio: float | None = None
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Outcome:
+        return cls(**json.loads(text))
+
+
+def run_job(job: Job) -> Outcome:
+    """Exports; whatever goes wrong is in the outcome, and nothing is raised but Ctrl-C."""
+    try:
+        return _export(job)
+    except Exception as error:  # noqa: BLE001 - a job ends in an outcome, as a command in words
+        return _failed(error)
+
+
+def _export(job: Job) -> Outcome:
+    from edgekit.pipeline.export import ExportRequest, export
+    from edgekit.sources import NetworkRequest
+
+    wanted = job.settings
+    request = ExportRequest(
+        NetworkRequest(job.network, wanted.weights, wanted.size, offline=job.offline),
+        _precision(job),
+        Path(job.out),
+        images=None if wanted.images is None else Path(wanted.images),
+        bench=wanted.bench,
+        force=True,  # what a killed sweep wrote and did not note is made again
+    )
+    report = export(request)
+    _keep(report, Path(job.report))
+    message = "; ".join(report.failures)[:LONGEST_MESSAGE]
+    passed = report.path is not None
+    return Outcome(
+        "passed" if passed else "gate failed", 0 if passed else 1, message, **_figures(report)
+    )
+
+
+def _precision(job: Job) -> Precision:
+    from edgekit.pipeline.precision import Fp16, Fp32, Int8
+
+    if job.precision == "int8":
+        return Int8(rounding=job.settings.rounding or Int8.rounding)
+    return Fp16() if job.precision == "fp16" else Fp32()
+
+
+def _keep(report: Report, path: Path) -> None:
+    """Writes the report beside its place, then gives it its name, so that it is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    """Those of the precision's graph, or of the first one that failed."""
+    judged = {rung.name: rung for rung in report.ladder if rung.parity is not None}
+    failing = next((rung for rung in judged.values() if rung.failures), None)
+    rung = failing or judged.get(RUNGS[report.precision])
+    rows = report.latency.rows if report.latency is not None else ()
+    row = next((row for row in rows if row.name == f"onnxruntime {report.precision}"), None)
+    return {
+        "peak_megabytes": report.peak_megabytes,
+        "sqnr": rung.parity.sqnr if rung and rung.parity else None,
+        "agreement": rung.parity.top1 if rung and rung.parity else None,
+        "megabytes": rung.megabytes if rung else None,
+        "latency": row.summary.median if row else None,
+        "ratio": row.ratio.value if row and row.ratio else None,
+    }
+
+
+def _failed(error: Exception) -> Outcome:
+    if out_of_memory(error):
+        return Outcome("failed", 3, NO_MEMORY)
+    if not isinstance(error, EdgekitError):
+        error = lacking(error) or mistaken(error) or error
+    if isinstance(error, EdgekitError):
+        hint = f" ({error.hint})" if error.hint else ""
+        status: Status = "gate failed" if error.exit_code == 1 else "failed"
+        return Outcome(status, error.exit_code, f"{error.message}{hint}"[:LONGEST_MESSAGE])
+    import traceback
+
+    traceback.print_exception(error)  # into the job's log
+    return Outcome("failed", BUG, f"bug: {said(error)}"[:LONGEST_MESSAGE])

@@ -1,0 +1,91 @@
+"""Patterns and precisions to the cells of a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import get_args
+
+from edgekit.artifact import PrecisionName
+from edgekit.errors import InputError, UnknownNetwork
+from edgekit.tasks.sweep.cells import Cell
+
+WILD = re.compile(r"[*?\[]")
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+
+def matrix(networks: Sequence[str], precisions: Sequence[str]) -> tuple[Cell, ...]:
+    """Every network in every precision, networks first.
+
+    Raises:
+        UnknownNetwork: a name or pattern that the zoo has nothing for.
+        InputError: no network, no precision, or one that does not exist.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise InputError(
+                f"`precisions`: {precision!r} is unknown", hint=f"of {', '.join(PRECISIONS)}"
+            )
+    found = list(dict.fromkeys(name for pattern in networks for name in expand(pattern)))
+    if not found or not precisions:
+        missing = "precisions" if found else "networks"
+        raise InputError(f"`{missing}` is empty", hint="a sweep is networks times precisions")
+    slugs = _slugs(found)
+    wanted = [precision for precision in PRECISIONS if precision in precisions]
+    return tuple(
+        Cell(name, precision, f"{slugs[name]}-{precision}")
+        for name in found
+        for precision in wanted
+    )
+
+
+def expand(pattern: str) -> tuple[str, ...]:
+    """The networks of one pattern: names of the zoo in its order, or the one network that is named.
+
+    Raises:
+        UnknownNetwork: the zoo has no such name, or none that matches.
+    """
+    if ":" in pattern or pattern.lower().endswith((".onnx", ".py")):
+        return (pattern,)
+    from edgekit.models import canonical, find, near_matches, variants
+    from edgekit.sources import unknown_network
+
+    if not WILD.search(pattern):
+        variant = find(pattern)
+        if variant is None:
+            raise unknown_network(pattern)
+        return (variant.name,)
+    low = pattern.lower()
+    if matched := tuple(name for name in variants() if fnmatchcase(name, low)):
+        return matched
+    spelled = re.sub(r"[ _.-]", "", low)
+    if matched := tuple(name for name in variants() if fnmatchcase(canonical(name), spelled)):
+        return matched
+    close = near_matches(WILD.sub("", low))
+    meant = f"did you mean {', '.join(close)}? " if close else ""
+    raise UnknownNetwork(
+        f"no network of the zoo matches {pattern!r}", hint=meant + "`edgekit zoo` lists all"
+    )
+
+
+def _slugs(networks: Sequence[str]) -> dict[str, str]:
+    """Names for folders; where two networks would have the same, each has a digest behind it."""
+    plain = {network: _slug(network) for network in networks}
+    often = Counter(slug.lower() for slug in plain.values())
+    return {
+        network: slug
+        if often[slug.lower()] == 1
+        else f"{slug}-{hashlib.sha256(network.encode(errors='replace')).hexdigest()[:6]}"
+        for network, slug in plain.items()
+    }
+
+
+def _slug(network: str) -> str:
+    path, _, function = network.rpartition(":") if ".py:" in network else (network, "", "")
+    stem = Path(path).stem if path.lower().endswith((".onnx", ".py")) else path
+    name = f"{stem}-{function}" if function else stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "network"
