@@ -110,7 +110,9 @@ def command(
         rich_help_panel=CALIBRATION,
         metavar="NAME",
     ),
-    no_bench: bool = typer.Option(False, "--no-bench", help="Do not measure latency."),
+    no_bench: bool = typer.Option(
+        False, "--no-bench", help="Do not measure latency.", rich_help_panel=OUTPUT
+    ),
     offline: bool = typer.Option(
         False, "--offline", help="Use only weights that are cached.", rich_help_panel=INPUT
     ),
@@ -118,7 +120,6 @@ def command(
         False,
         "--retry-failed",
         help="Do again what did not pass before.",
-        rich_help_panel=OUTPUT,
         rich_help_panel=OUTPUT,
     ),
     json: bool = typer.Option(
