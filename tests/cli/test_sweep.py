@@ -136,7 +136,7 @@ def test_ctrl_c_ends_the_exports_and_says_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.communicate()[1] == "interrupted; nothing half-made was left behind\n"
+    assert process.communicate()[1] == "interrupted; no partial output was left behind\n"
     assert process.returncode == 130
     with closing(sqlite3.connect(tmp_path / "s/sweep.sqlite")) as table:
         assert table.execute("SELECT DISTINCT status FROM cells").fetchall() == [("waiting",)]
@@ -157,15 +157,15 @@ def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: Edge
         (("lenet5,",), "lenet5,: a name is empty", "edgekit sweep 'mobilenet*,lenet5'"),
         (("lenet5", "--precision", "fp32,fp8"), "--precision fp8 is unknown", "fp32, fp16, int8"),
         (("lenet5", "--workers", "0"), "invalid value for '--workers'", "edgekit sweep --help"),
-        (("lenet5", "--time-limit", "0"), "--time-limit 0 is not positive", "--time-limit 600"),
-        (("lenet5", "--memory-limit", "nan"), "--memory-limit nan is not", "--memory-limit 600"),
+        (("lenet5", "--time-limit", "0"), "invalid value for --time-limit: 0", "--time-limit 600"),
+        (("lenet5", "--memory-limit", "nan"), "invalid value for --memory-limit: nan", "--memory-limit 600"),
         (
             ("lenet5", "--precision", "fp16", "--rounding", "nearest"),
             "--rounding is for INT8",
             "add int8 to --precision",
         ),
-        (("lenet5", "--rounding", "up"), "--rounding up is unknown", "adaptive or nearest"),
-        (("lenet5", "--size", "big"), "--size big is no size", "--size 224"),
+        (("lenet5", "--rounding", "up"), "invalid value for --rounding: up", "adaptive or nearest"),
+        (("lenet5", "--size", "big"), "invalid value for --size: big", "--size 224"),
         (("lenet5", "--images", "nowhere"), "", None),
     ],
 )
