@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 
 __version__ = "0.1.0"
 
 
 def installed_version(*packages: str) -> str | None:
     """The version of the first of these packages that is installed; None where none is."""
+    from importlib.metadata import PackageNotFoundError, version
+
     for package in packages:
         try:
             return version(package)
