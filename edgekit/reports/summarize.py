@@ -295,9 +295,7 @@ def _bench_timings(benches: Iterable[Benched], machines: _Machines) -> Iterator[
             )
 
 
-def _latency(
-    entry: Entry, benches: Sequence[Benched], timings: Sequence[Timings]
-) -> Timed | None:
+def _latency(entry: Entry, benches: Sequence[Benched], timings: Sequence[Timings]) -> Timed | None:
     """A bench's number, which was measured for its own sake, before that of an export."""
     names = {
         (bench.source.name, proof.name)
@@ -358,7 +356,9 @@ def _notices(
 
     for entry in entries:
         for step in entry.steps:
-            for failure in step.failures or (("misses its gate",) if step.verdict == "fail" else ()):
+            for failure in step.failures or (
+                ("misses its gate",) if step.verdict == "fail" else ()
+            ):
                 tell(0, entry.label, f"{step.name}: {failure}")
             if step.verdict == "not judged":
                 few = f"{step.images} photos are too few to pass a gate"

@@ -24,11 +24,12 @@ COLOURS = {name: f"#0{place + 1:02x}0{place + 1:02x}" for place, name in enumera
 _NAME_OF = {colour: name for name, colour in COLOURS.items()}
 _COLOUR = re.compile("#[0-9a-f]{6}")
 _FONT = re.compile(r"font: ((?:[a-z0-9-]+ )*)([\d.]+)px [^;]*")
+_FAMILY = re.compile(r"font-family: [^;]*; ?")
 _POINTS = 72
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def plotting() -> Iterator[None]:
     """Matplotlib as it comes, whatever the user's own settings are; texts are texts, and a dollar
     is a dollar.
     """
@@ -41,6 +42,7 @@ def drawing() -> Iterator[None]:
         "svg.hashsalt": "edgekit",
         "text.parse_math": False,
         "font.size": 10,
+        "axes.facecolor": "none",
         "axes.edgecolor": COLOURS["line"],
         "axes.labelcolor": COLOURS["muted"],
         "axes.spines.top": False,
@@ -119,7 +121,7 @@ def _value(name: str, value: str, key: str) -> str:
     if name == "clip-path":
         return value.replace("url(#", f"url(#{key}-")
     if name == "style":
-        return _COLOUR.sub(_variable, _FONT.sub(_font, value))
+        return _COLOUR.sub(_variable, _FAMILY.sub("", _FONT.sub(_font, value)))
     return value
 
 
@@ -131,5 +133,3 @@ def _variable(found: re.Match[str]) -> str:
 def _font(found: re.Match[str]) -> str:
     bold = "; font-weight: 600" if re.search("bold|[6-9]00", found[1]) else ""
     return f"font-size: {found[2]}px{bold}"
-
-

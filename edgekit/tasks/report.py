@@ -97,9 +97,12 @@ def _read_bundle(folder: Path, found: _Found) -> None:
     if _again(folder, found):
         return
     bundle = Bundle.open(folder)
-    bundle = replace(bundle, manifest=type(bundle.manifest).model_validate(_clean(
-        bundle.manifest.model_dump(), folder / MANIFEST
-    )))
+    bundle = replace(
+        bundle,
+        manifest=type(bundle.manifest).model_validate(
+            _clean(bundle.manifest.model_dump(), folder / MANIFEST)
+        ),
+    )
     report = None
     if REPORT in bundle.manifest.files:
         bundle.check(REPORT)
