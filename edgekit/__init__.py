@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
+    from edgekit.api.reporting import report
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
+    from edgekit.reports.summary import SummaryReport
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
@@ -52,6 +54,7 @@ _HOMES = {
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
+    "edgekit.api.reporting": ("report",),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -62,6 +65,7 @@ _HOMES = {
     "edgekit.progress": ("Progress",),
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
+    "edgekit.reports.summary": ("SummaryReport",),
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
@@ -98,6 +102,7 @@ __all__ = [
     "QuantizedFile",
     "RandomImages",
     "Report",
+    "SummaryReport",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",
@@ -106,6 +111,7 @@ __all__ = [
     "blame",
     "export",
     "quantize",
+    "report",
 ]
 
 

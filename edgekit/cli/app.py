@@ -24,6 +24,7 @@ from edgekit.cli.commands import (
     export,
     inspect,
     quantize,
+    report,
     run,
     sensitivity,
     verify,
@@ -68,6 +69,7 @@ app.command("build")(build.command)
 app.command("inspect")(inspect.command)
 app.command("bench")(bench.command)
 app.command("blame")(blame.command)
+app.command("report")(report.command)
 app.command("quantize")(quantize.command)
 app.command("sensitivity")(sensitivity.command)
 app.command("calib")(calib.command)

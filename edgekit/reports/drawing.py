@@ -150,8 +150,9 @@ def _calm(axes: Axes) -> None:
 
 
 def pareto(points: Sequence[Point], best: frozenset[str], worth: str, cost: str) -> Figure:
-    figure = new_figure(WIDTH, 3.3)
-    axes = figure.add_axes((0.1, 0.16, 0.86, 0.78))
+    height = 2.6 if len(points) < 6 else 3.6
+    figure = new_figure(WIDTH, height)
+    axes = figure.add_axes((0.11, 0.52 / height, 0.86, 1 - 0.8 / height))
     lowest, highest = (f(p.cost for p in points) for f in (min, max))
     if lowest > 0 and highest > 20 * lowest:
         axes.set_xscale("log")
@@ -172,10 +173,10 @@ def pareto(points: Sequence[Point], best: frozenset[str], worth: str, cost: str)
         axes.plot(point.cost, point.worth, "x" if failed else "o", color=colour, ms=6)
     worths = [p.worth for p in points]
     room = max(0.25 * (max(worths) - min(worths)), 1.0)
-    axes.set_ylim(min(worths) - room, max(worths) + room)
+    axes.set_ylim(min(worths) - room, min(max(worths) + room, 100.4))
     _label(axes, [p for p in points if len(points) <= MANY_POINTS or p.label in best])
     axes.set_xlabel(cost)
-    axes.set_ylabel(worth)
+    axes.set_title(worth, loc="left", size=9, color=COLOURS["muted"], pad=4)
     axes.grid(visible=True)
     axes.set_axisbelow(True)
     return figure

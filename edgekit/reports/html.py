@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from edgekit.errors import EnvironmentLacks, lacking
 from edgekit.reports.charts import Chart, draw_charts
 from edgekit.reports.drawing import shown_ms, shown_sqnr
 from edgekit.reports.summary import RANK, Entry, SummaryReport
 
+AT_ONCE = 6  # notices that are not folded away
+IMAGENET = "ImageNet-1k"
 PAGE = Path(__file__).parent / "page"
 SECTIONS = {
     "parity": "Parity",
@@ -59,17 +60,25 @@ def page(report: SummaryReport) -> str:
         lstrip_blocks=True,
     )
     sections = [
-        (SECTIONS[name], [(chart, Markup(chart.svg)) for chart in members])  # noqa: S704
+        (SECTIONS[name], [(chart, Markup(chart.svg)) for chart in members])
         for name, members in groupby(charts, key=_section)
     ]
     return environment.get_template("report.html.j2").render(
         report=report,
         sections=sections,
         titles=TITLES,
+        at_once=max(AT_ONCE, sum(notice.weight == "fail" for notice in report.notices)),
+        others=_other_datasets(report),
         rows=[(entry, _cells(entry)) for entry in report.entries],
         audited=[entry for entry in report.entries if entry.kept],
         environments=[_pairs(machine.lines) for machine in report.machines],
     )
+
+
+def _other_datasets(report: SummaryReport) -> list[str]:
+    """Where a published top-1 was not measured on ImageNet: what on."""
+    published = (entry.published for entry in report.entries if entry.published is not None)
+    return sorted({p.dataset for p in published} - {IMAGENET})
 
 
 def _section(chart: Chart) -> str:
@@ -87,22 +96,23 @@ def _lack(error: ImportError) -> EnvironmentLacks:
 def _cells(entry: Entry) -> list[_Cell]:
     step, latency = entry.decisive, entry.latency
     top1 = entry.published
+    star = "*" if top1 is not None and top1.dataset != IMAGENET else ""
     return [
         _Cell(entry.label, entry.label.lower(), False),
         _Cell(entry.precision, entry.precision, False),
         _Cell(entry.verdict, RANK[entry.verdict], False),
-        _number(step and 100 * step.agreement, "{:.1f}".format),
-        _number(step and step.sqnr, shown_sqnr),
-        _number(latency and latency.median, shown_ms),
-        _number(latency and latency.p90, shown_ms),
+        _number(100 * step.agreement if step else None, "{:.1f}".format),
+        _number(step.sqnr if step else None, shown_sqnr),
+        _number(latency.median if latency else None, shown_ms),
+        _number(latency.p90 if latency else None, shown_ms),
         _number(entry.megabytes, "{:.2f}".format),
-        _number(top1 and top1.top1, lambda value: f"{value:.1f} {top1.dataset if top1 else ''}"),
+        _number(top1.top1 if top1 else None, lambda value: f"{value:.1f}{star}"),
         _number(float(len(entry.kept)), "{:.0f}".format),
         _Cell(entry.weights, entry.weights.lower(), False),
     ]
 
 
-def _number(value: float | None, shown: Any) -> _Cell:
+def _number(value: float | None, shown: Callable[[float], str]) -> _Cell:
     """What is not known sorts last, whichever way."""
     if value is None or math.isnan(value):
         return _Cell("–", "")
@@ -112,5 +122,3 @@ def _number(value: float | None, shown: Any) -> _Cell:
 def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
     parts = (line.partition(" ") for line in lines)
     return [(name, rest.strip()) for name, _, rest in parts]
-
-

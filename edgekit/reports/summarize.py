@@ -44,8 +44,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Benched:
+    """A bench under the name of its file, or the path where another has that name too."""
+
     source: Path
     report: BenchReport
+    name: str
 
 
 def summarize(
@@ -278,7 +281,7 @@ def _export_timings(
 
 def _bench_timings(benches: Iterable[Benched], machines: _Machines) -> Iterator[Timings]:
     for bench in benches:
-        report, name = bench.report, bench.source.name
+        report, name = bench.report, bench.name
         lines = table.environment_lines(report.environment)
         place = machines.place(lines, report.environment.packages, name)
         for measured in filter(None, (report.end_to_end, report.engine_only)):
@@ -298,7 +301,7 @@ def _bench_timings(benches: Iterable[Benched], machines: _Machines) -> Iterator[
 def _latency(entry: Entry, benches: Sequence[Benched], timings: Sequence[Timings]) -> Timed | None:
     """A bench's number, which was measured for its own sake, before that of an export."""
     names = {
-        (bench.source.name, proof.name)
+        (bench.name, proof.name)
         for bench in benches
         for proof in bench.report.proofs
         if _is_of(proof, entry) and not proof.failures
@@ -369,11 +372,11 @@ def _notices(
         for proof in bench.report.proofs:
             if proof.runtime == "torch":
                 for failure in proof.failures:
-                    tell(0, bench.source.name, f"{proof.name}: {failure}")
+                    tell(0, bench.name, f"{proof.name}: {failure}")
         for name, reason in bench.report.left_out.items():
-            tell(2, bench.source.name, f"{name} is left out: {reason}")
+            tell(2, bench.name, f"{name} is left out: {reason}")
         for advice in bench.report.advice:
-            tell(3, bench.source.name, advice.message, advice.fix)
+            tell(3, bench.name, advice.message, advice.fix)
     settings = {(t.machine, t.batch, t.threads, t.what) for t in timings}
     if len(settings) > 1:
         tell(

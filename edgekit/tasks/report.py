@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.bundle import MANIFEST, SENSITIVITY, Bundle
 from edgekit.bundle.folder import first_fault
 from edgekit.errors import InputError
-from edgekit.files import check_readable
+from edgekit.files import check_readable, check_writable
 from edgekit.reports.bench import BenchReport
-from edgekit.reports.document import Report
+from edgekit.reports.document import LatencyRow, Report
 from edgekit.reports.summarize import Benched, Exported, summarize
 from edgekit.reports.summary import SummaryReport
 
+_Kind = TypeVar("_Kind")
 REPORT = "report.json"
 LARGEST = 64_000_000  # bytes
 LARGEST_NUMBER = 2**53  # what json holds exactly
@@ -39,7 +41,7 @@ class _Foreign(InputError):
 @dataclass
 class _Found:
     exports: list[Exported] = field(default_factory=list)
-    benches: list[Benched] = field(default_factory=list)
+    benches: list[tuple[Path, BenchReport]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
@@ -64,7 +66,12 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
     if not found.exports and not found.benches:
         where = ", ".join(map(str, paths)) or "nothing"
         raise InputError(f"no report of edgekit's was found: {where}", hint=TAKES)
-    return summarize(_without_copies(found.exports), found.benches, found.left_out)
+    names = Counter(path.name for path, _ in found.benches)
+    benches = [
+        Benched(path, report, path.name if names[path.name] == 1 else str(path))
+        for path, report in found.benches
+    ]
+    return summarize(_without_copies(found.exports), benches, found.left_out)
 
 
 def _read_folder(folder: Path, found: _Found) -> None:
@@ -119,10 +126,12 @@ def _read_file(path: Path, found: _Found) -> None:
     if {"ladder", "precision", "weights"} <= keys:
         found.exports.append(Exported(path, None, _export_report(path, document)))
     elif {"proofs", "end_to_end"} <= keys:
-        report = _validated(path, TypeAdapter(BenchReport), document)
+        report = _validated(path, BenchReport, document)
         for proof in report.proofs:
             _check_share(path, proof.parity.images, proof.parity.top1)
-        found.benches.append(Benched(path, report))
+        for measured in filter(None, (report.end_to_end, report.engine_only)):
+            _check_rows(path, measured.rows)
+        found.benches.append((path, report))
     else:
         raise _Foreign(f"{path} is json, but no report of edgekit's", hint=TAKES)
 
@@ -196,16 +205,18 @@ def _visible(character: str) -> str:
 
 
 def _export_report(path: Path, document: Any) -> Report:
-    report = _validated(path, TypeAdapter(Report), document)
+    report = _validated(path, Report, document)
     for rung in report.ladder:
         if rung.parity is not None:
             _check_share(path, rung.parity.images, rung.parity.top1)
+    if report.latency is not None:
+        _check_rows(path, report.latency.rows)
     return report
 
 
-def _validated(path: Path, adapter: TypeAdapter[Any], document: Any) -> Any:
+def _validated(path: Path, kind: type[_Kind], document: Any) -> _Kind:
     try:
-        return adapter.validate_python(document)
+        return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         raise InputError(
             f"{path} is damaged, or of another edgekit: {first_fault(error, 'it')}",
@@ -219,3 +230,36 @@ def _check_share(path: Path, images: int, share: float) -> None:
             f"{path} is damaged: an agreement of {share} on {images} images",
             hint="write it again with this edgekit",
         )
+
+
+def _check_rows(path: Path, rows: Sequence[LatencyRow]) -> None:
+    numbers = [n for row in rows for n in (row.summary.median, row.summary.p90, row.summary.p99)]
+    numbers += [n for row in rows if row.ratio for n in (row.ratio.low, row.ratio.high)]
+    if not rows or not all(0 < number < LARGEST_NUMBER for number in numbers):
+        raise InputError(
+            f"{path} is damaged: its latencies are no positive numbers",
+            hint="write it again with this edgekit",
+        )
+
+
+def check_targets(targets: Mapping[str, Path]) -> None:
+    """Whether the files can be written, asked before anything is read.
+
+    Raises:
+        InputError: one cannot, two are one, or one would lie in a bundle, which is whole as it is.
+    """
+    taken: dict[Path, str] = {}
+    for name, path in targets.items():
+        check_writable(f"`{name}`", path)
+        real = path.resolve()
+        if real in taken:
+            raise InputError(
+                f"`{taken[real]}` and `{name}` are one file: {path}", hint="name two files"
+            )
+        taken[real] = name
+        inside = next((p for p in real.parents if (p / MANIFEST).is_file()), None)
+        if inside is not None:
+            raise InputError(
+                f"`{name}` {path} would lie in a bundle, which would be damaged by it",
+                hint="choose another place",
+            )
