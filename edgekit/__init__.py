@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
+    from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
     from edgekit.reports.parity import ParityReport
+    from edgekit.reports.summary import SummaryReport
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
@@ -59,6 +61,7 @@ _HOMES = {
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
     "edgekit.api.sweeping": ("sweep",),
+    "edgekit.api.reporting": ("report",),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -70,6 +73,7 @@ _HOMES = {
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
     "edgekit.reports.parity": ("ParityReport",),
+    "edgekit.reports.summary": ("SummaryReport",),
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
@@ -110,6 +114,7 @@ __all__ = [
     "QuantizedFile",
     "RandomImages",
     "Report",
+    "SummaryReport",
     "SweepReport",
     "UnknownNetwork",
     "Verification",
@@ -121,6 +126,7 @@ __all__ = [
     "export",
     "parity",
     "quantize",
+    "report",
     "sweep",
 ]
 

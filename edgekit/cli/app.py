@@ -26,6 +26,7 @@ from edgekit.cli.commands import (
     inspect,
     parity,
     quantize,
+    report,
     run,
     sensitivity,
     sweep,
@@ -74,6 +75,7 @@ add(app, "bench", bench.command)
 add(app, "parity", parity.command)
 add(app, "evaluate", evaluate.command)
 add(app, "sweep", sweep.command)
+add(app, "report", report.command)
 add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)

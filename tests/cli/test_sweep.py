@@ -158,7 +158,11 @@ def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: Edge
         (("lenet5", "--precision", "fp32,fp8"), "--precision fp8 is unknown", "fp32, fp16, int8"),
         (("lenet5", "--workers", "0"), "invalid value for '--workers'", "edgekit sweep --help"),
         (("lenet5", "--time-limit", "0"), "invalid value for --time-limit: 0", "--time-limit 600"),
-        (("lenet5", "--memory-limit", "nan"), "invalid value for --memory-limit: nan", "--memory-limit 600"),
+        (
+            ("lenet5", "--memory-limit", "nan"),
+            "invalid value for --memory-limit: nan",
+            "--memory-limit 600",
+        ),
         (
             ("lenet5", "--precision", "fp16", "--rounding", "nearest"),
             "--rounding is for INT8",

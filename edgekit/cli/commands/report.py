@@ -1,0 +1,59 @@
+"""``edgekit report``: what exports and benches left, as one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import err, escape, out
+from edgekit.cli.help import OUTPUT
+from edgekit.files import check_writable
+
+
+def command(
+    paths: list[Path] = typer.Argument(
+        help="Bundles, folders that hold some at any depth, or the json of an export or a bench.",
+        show_default=False,
+    ),
+    html: Path | None = typer.Option(
+        None,
+        help="Write a page that needs nothing else to be read.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
+    markdown: Path | None = typer.Option(
+        None,
+        help="Write it as Markdown.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
+    json: Path | None = typer.Option(
+        None,
+        help="Write it as json.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Put what exports and benches left into one report, the worst first.
+
+    Exits with 0 whatever the report says: it tells of gates, and is none. 2 where nothing was
+    found, or a file is damaged.
+    """
+    import edgekit
+
+    given = {"--html": html, "--markdown": markdown, "--json": json}
+    for option, path in given.items():
+        if path is not None:
+            check_writable(option, path)
+    report = edgekit.report(*paths, html=html, markdown=markdown, json=json)
+
+    from edgekit.reports.summary_text import render
+
+    out.print(render(report))
+    for path in filter(None, given.values()):
+        err.print(f"wrote {escape(str(path))}")

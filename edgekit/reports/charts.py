@@ -1,0 +1,229 @@
+"""The pictures of a summary, each with its numbers as a table: parity, latency, what is worth its
+time and size, what INT8 costs layer by layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.reports import drawing, table
+from edgekit.reports.drawing import Point, shown_gain, shown_ms, shown_sqnr
+from edgekit.reports.summary import Entry, Step, SummaryReport, Timings
+from edgekit.reports.svg import inline, plotting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TOP_LAYERS = 20
+SQNR_STEPS, AGREEMENT_STEPS = (10, 20, 30, 40, 60), (0.8, 0.9, 0.95, 0.99, 1.0)
+_Sketch = tuple[str, str, str, "Figure", tuple[str, ...], tuple[tuple[str, ...], ...]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """``svg`` shows what ``rows`` says under ``headers``; ``description`` says what to see."""
+
+    section: str
+    title: str
+    description: str
+    svg: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def draw_charts(report: SummaryReport) -> tuple[Chart, ...]:
+    """Every picture that the report has numbers for.
+
+    Raises:
+        ImportError: Matplotlib is not installed.
+    """
+    with plotting():
+        sketches = (
+            *_heat_maps(report.entries),
+            *_latencies(report.timings),
+            *_fronts(report.entries),
+            *_sensitivities(report.entries),
+        )
+        return tuple(
+            Chart(
+                *(section, title, description),
+                inline(figure, f"chart{place}", f"{section}: {title}", description),
+                *(headers, rows),
+            )
+            for place, (section, title, description, figure, headers, rows) in enumerate(sketches)
+        )
+
+
+# ---- parity
+
+
+def _heat_maps(entries: Sequence[Entry]) -> Iterator[_Sketch]:
+    columns = tuple(dict.fromkeys(step.name for entry in entries for step in entry.steps))
+    if not columns:
+        return
+    ways: tuple[tuple[str, str, Callable[[Step], tuple[float, str]], tuple[float, ...]], ...] = (
+        ("SQNR, dB", "Higher is nearer to the original.", _sqnr_cell, SQNR_STEPS),
+        ("Top-1 agreement, %", "Photos with the same first class.", _share_cell, AGREEMENT_STEPS),
+    )
+    for title, meaning, cell, levels in ways:
+        cells = {}
+        for row, entry in enumerate(entries):
+            for step in entry.steps:
+                value, text = cell(step)
+                level = sum(value >= least for least in levels)
+                cells[row, columns.index(step.name)] = (level, text, step.verdict == "fail")
+        yield (
+            "parity",
+            title,
+            f"{meaning} A row a network, the worst first; a column a rung. A cross marks a gate "
+            "that was not met.",
+            drawing.heat_map([entry.label for entry in entries], columns, cells),
+            ("network", *columns),
+            tuple(
+                (
+                    entry.label,
+                    *(cells.get((row, at), (0, "–", False))[1] for at in range(len(columns))),
+                )
+                for row, entry in enumerate(entries)
+            ),
+        )
+
+
+def _sqnr_cell(step: Step) -> tuple[float, str]:
+    return (-math.inf if math.isnan(step.sqnr) else step.sqnr), shown_sqnr(step.sqnr)
+
+
+def _share_cell(step: Step) -> tuple[float, str]:
+    return step.agreement, f"{100 * step.agreement:.1f}"
+
+
+# ---- latency
+
+
+def _latencies(timings: Sequence[Timings]) -> Iterator[_Sketch]:
+    for timing in timings:
+        floor = timing.noise_floor
+        yield (
+            "latency",
+            timing.title,
+            f"{timing.what[:1].upper()}{timing.what[1:]}; batch {timing.batch}, {timing.threads} "
+            f"CPU threads. Left the median, with a line to p90; right how many times as long as "
+            f"{timing.reference}, with the 95 % interval, which shows no difference where it "
+            f"reaches over 1. The reference against itself: {floor.value:.2f} [{floor.low:.2f}, "
+            f"{floor.high:.2f}].",
+            drawing.bars(timing),
+            ("", *table.LATENCY[1:]),
+            latency_rows(timing),
+        )
+
+
+def latency_rows(timing: Timings) -> tuple[tuple[str, ...], ...]:
+    """A candidate a row under the titles of :data:`table.LATENCY`."""
+    rows = []
+    for row in timing.rows:
+        s, compared = row.summary, "–"
+        if row.ratio is not None:
+            compared = table.ratio(row.ratio)
+        elif row.name in timing.failed:
+            compared = "parity failed"
+        elif row.name == timing.reference:
+            compared = "reference"
+        times = map(shown_ms, (s.median, s.p90, s.p99))
+        rows.append((row.name, *times, f"{s.cv:.0%}", compared))
+    return tuple(rows)
+
+
+# ---- what is worth its time and its size
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The places of the points that none other beats in both: cost (less is better) and worth
+    (more).
+    """
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
+    best, kept = -math.inf, []
+    for place in order:
+        if points[place][1] > best:
+            best = points[place][1]
+            kept.append(place)
+    return kept
+
+
+def _fronts(entries: Sequence[Entry]) -> Iterator[_Sketch]:
+    """A published top-1 and a measured agreement are two things, and so are top-1 on two data
+    sets: each has its own pictures.
+    """
+    groups: dict[tuple[str, str], list[tuple[Entry, float]]] = {}
+    for entry in entries:
+        if entry.published is not None:
+            group = (
+                f"top-1 on {entry.published.dataset}, %",
+                "as published for the FP32 network; what a lower precision loses of it shows in "
+                "the agreement alone",
+            )
+            groups.setdefault(group, []).append((entry, entry.published.top1))
+        elif entry.decisive is not None:
+            group = (
+                "top-1 agreement, %",
+                "with the original, as measured; it says how much is kept, not how good that is",
+            )
+            groups.setdefault(group, []).append((entry, 100 * entry.decisive.agreement))
+    for (worth, how), members in groups.items():
+        for cost, unit in (("latency", "ms"), ("file size", "MB")):
+            points = [
+                Point(entry.label, value, height, entry.verdict == "fail")
+                for entry, height in members
+                if (value := _cost(entry, cost)) is not None
+            ]
+            if points:
+                yield _front(points, worth, how, cost, unit)
+
+
+def _cost(entry: Entry, cost: str) -> float | None:
+    if cost == "file size":
+        return entry.megabytes
+    return entry.latency.median if entry.latency is not None else None
+
+
+def _front(points: Sequence[Point], worth: str, how: str, cost: str, unit: str) -> _Sketch:
+    sound = [point for point in points if not point.failed]
+    best = [sound[place].label for place in front([(p.cost, p.worth) for p in sound])]
+    name = worth.partition(",")[0]
+    return (
+        "what it costs",
+        f"{name[0].upper()}{name[1:]} against {cost}",
+        f"{name[0].upper()}{name[1:]} {how}. Up and to the left is better; the line joins what "
+        "nothing else beats in both. What failed a gate is a cross, and not on the line.",
+        drawing.pareto(points, frozenset(best), worth, f"{cost}, {unit}"),
+        ("network", f"{cost}, {unit}", worth, "on the line"),
+        tuple(
+            (p.label, shown_ms(p.cost), f"{p.worth:.1f}", "yes" if p.label in best else "no")
+            for p in sorted(points, key=lambda point: point.cost)
+        ),
+    )
+
+
+# ---- INT8, layer by layer
+
+
+def _sensitivities(entries: Sequence[Entry]) -> Iterator[_Sketch]:
+    for entry in entries:
+        if entry.sensitivity is None or not entry.sensitivity.layers:
+            continue
+        costs, base = entry.sensitivity, entry.sensitivity.all_int8.sqnr
+        rows = [(row.layer, row.alone_float.sqnr - base, row.macs_share) for row in costs.layers]
+        rows.sort(key=lambda row: row[1] if math.isfinite(row[1]) else math.inf, reverse=True)
+        rows = rows[:TOP_LAYERS]
+        yield (
+            "sensitivity",
+            entry.label,
+            f"What the network gains in SQNR where one layer alone returns to float; all in INT8 "
+            f"it has {shown_sqnr(base)} dB. The {len(rows)} costliest of {len(costs.layers)} "
+            f"layers.",
+            drawing.layers([(name, gain) for name, gain, _ in rows]),
+            ("layer", "gain, dB", "of MACs"),
+            tuple((name, shown_gain(gain), f"{share:.1%}") for name, gain, share in rows),
+        )

@@ -1,0 +1,124 @@
+"""A summary as one page that needs nothing else: no server, no network, no fonts of others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from edgekit.errors import EnvironmentLacks, lacking
+from edgekit.reports.charts import Chart, draw_charts
+from edgekit.reports.drawing import shown_ms, shown_sqnr
+from edgekit.reports.summary import RANK, Entry, SummaryReport
+
+AT_ONCE = 6  # notices that are not folded away
+IMAGENET = "ImageNet-1k"
+PAGE = Path(__file__).parent / "page"
+SECTIONS = {
+    "parity": "Parity",
+    "latency": "Latency",
+    "what it costs": "What it costs",
+    "sensitivity": "INT8, layer by layer",
+}
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """``value`` is what the column is sorted by."""
+
+    text: str
+    value: float | str
+    number: bool = True
+
+
+TITLES = (
+    *("network", "precision", "verdict", "agreement, %", "SQNR, dB"),
+    *("median ms", "p90 ms", "MB", "published top-1", "kept in float", "weights"),
+)
+
+
+def page(report: SummaryReport) -> str:
+    """The page, the same bytes for the same report.
+
+    Raises:
+        EnvironmentLacks: Matplotlib or Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+
+        charts = draw_charts(report)
+    except ImportError as error:
+        raise _lack(error) from error
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        (SECTIONS[name], [(chart, Markup(chart.svg)) for chart in members])
+        for name, members in groupby(charts, key=_section)
+    ]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        sections=sections,
+        titles=TITLES,
+        at_once=max(AT_ONCE, sum(notice.weight == "fail" for notice in report.notices)),
+        others=_other_datasets(report),
+        rows=[(entry, _cells(entry)) for entry in report.entries],
+        audited=[entry for entry in report.entries if entry.kept],
+        environments=[_pairs(machine.lines) for machine in report.machines],
+    )
+
+
+def _other_datasets(report: SummaryReport) -> list[str]:
+    """Where a published top-1 was not measured on ImageNet: what on."""
+    published = (entry.published for entry in report.entries if entry.published is not None)
+    return sorted({p.dataset for p in published} - {IMAGENET})
+
+
+def _section(chart: Chart) -> str:
+    return chart.section
+
+
+def _lack(error: ImportError) -> EnvironmentLacks:
+    """What is missing, where that is one of the extra's packages; else the error goes on."""
+    lack = lacking(error)
+    if lack is None:
+        raise error
+    return lack
+
+
+def _cells(entry: Entry) -> list[_Cell]:
+    step, latency = entry.decisive, entry.latency
+    top1 = entry.published
+    star = "*" if top1 is not None and top1.dataset != IMAGENET else ""
+    return [
+        _Cell(entry.label, entry.label.lower(), False),
+        _Cell(entry.precision, entry.precision, False),
+        _Cell(entry.verdict, RANK[entry.verdict], False),
+        _number(100 * step.agreement if step else None, "{:.1f}".format),
+        _number(step.sqnr if step else None, shown_sqnr),
+        _number(latency.median if latency else None, shown_ms),
+        _number(latency.p90 if latency else None, shown_ms),
+        _number(entry.megabytes, "{:.2f}".format),
+        _number(top1.top1 if top1 else None, lambda value: f"{value:.1f}{star}"),
+        _number(float(len(entry.kept)), "{:.0f}".format),
+        _Cell(entry.weights, entry.weights.lower(), False),
+    ]
+
+
+def _number(value: float | None, shown: Callable[[float], str]) -> _Cell:
+    """What is not known sorts last, whichever way."""
+    if value is None or math.isnan(value):
+        return _Cell("–", "")
+    return _Cell(shown(value), "Infinity" if value == math.inf else value)
+
+
+def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
+    parts = (line.partition(" ") for line in lines)
+    return [(name, rest.strip()) for name, _, rest in parts]

@@ -1,0 +1,173 @@
+"""What several exports and benches amount to, in one object: the report that ``edgekit report``
+writes as a table, json, Markdown and a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgekit.bundle.manifest import KeptEntry
+from edgekit.bundle.sensitivity import SensitivityTable
+from edgekit.latency.statistics import Ratio
+from edgekit.reports.bench import Shipped
+from edgekit.reports.document import LatencyRow
+from edgekit.reports.plain import plain
+
+SCHEMA_VERSION = 1
+Verdict = Literal["fail", "not judged", "pass"]
+Weight = Literal["fail", "mind"]
+RANK: Mapping[str, int] = {"fail": 0, "not judged": 1, "pass": 2}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rung that was compared: ``agreement`` is the share of ``images`` with the same first class,
+    ``interval`` its 95 %; ``sqnr`` in dB is infinite where nothing differs and NaN where an output
+    is not finite.
+    """
+
+    name: str
+    sqnr: float
+    agreement: float
+    interval: tuple[float, float]
+    images: int
+    verdict: Verdict
+    failures: tuple[str, ...] = ()
+    caveat: str | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Top-1 in percent as published with the weights, of the FP32 network at its registered
+    size.
+    """
+
+    top1: float
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The latency that stands for an entry: milliseconds, and where that was measured, as a place
+    in :attr:`SummaryReport.timings`.
+    """
+
+    median: float
+    p90: float
+    ratio: Ratio | None
+    reference: str
+    timing: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network in one precision. ``megabytes`` (10⁶ bytes) is the graph that a CPU runs,
+    ``path`` what was read.
+    """
+
+    label: str
+    network: str
+    origin: str
+    precision: str
+    input: str
+    weights: str
+    path: str
+    megabytes: float | None
+    published: Published | None
+    steps: tuple[Step, ...]
+    kept: tuple[KeptEntry, ...]
+    latency: Timed | None
+    sensitivity: SensitivityTable | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the worst step."""
+        return min((s.verdict for s in self.steps), key=RANK.__getitem__, default="not judged")
+
+    @property
+    def decisive(self) -> Step | None:
+        """The worst step in the entry's own precision, else the worst of all; None where nothing
+        was compared.
+        """
+        own = [s for s in self.steps if self.precision in s.name]
+        failed = [s for s in self.steps if s.verdict == "fail"]
+        return min(failed or own or self.steps, key=_badness, default=None)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Candidates that were measured in turns; ``noise_floor`` is the reference against itself.
+    ``machine`` is a place in :attr:`SummaryReport.machines`.
+    """
+
+    title: str
+    what: str
+    batch: int
+    threads: int
+    reference: str
+    rows: tuple[LatencyRow, ...]
+    failed: tuple[str, ...]
+    noise_floor: Ratio
+    machine: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to mind, how to mend it, and where it was said; ``fail`` is a gate that was not
+    met.
+    """
+
+    weight: Weight
+    where: tuple[str, ...]
+    message: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where numbers come from, in lines, with the versions of the tools."""
+
+    lines: tuple[str, ...]
+    tools: Mapping[str, str]
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SummaryReport:
+    """Entries and notices are sorted from the worst on. ``left_out`` names the files of folders
+    that hold no report, and why they were not read.
+    """
+
+    schema_version: int
+    edgekit: str
+    entries: tuple[Entry, ...]
+    timings: tuple[Timings, ...]
+    verdicts: tuple[Shipped, ...]
+    notices: tuple[Notice, ...]
+    machines: tuple[Machine, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many entries have each verdict, the worst first."""
+        return {v: sum(e.verdict == v for e in self.entries) for v in RANK}
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report in json's types; keys are stable within a ``schema_version``."""
+        entries = [{**plain(entry), "verdict": entry.verdict} for entry in self.entries]
+        return {**plain(self), "entries": entries, "counts": dict(self.counts)}
+
+
+def worst_first(entry: Entry) -> tuple[int, float, float, str]:
+    """The order of entries: verdict, then agreement, then SQNR, then the label."""
+    step = entry.decisive
+    if step is None:
+        return (RANK[entry.verdict], 2.0, 0.0, entry.label)
+    return (RANK[entry.verdict], *_badness(step)[1:], entry.label)
+
+
+def _badness(step: Step) -> tuple[int, float, float]:
+    sqnr = step.sqnr if step.sqnr == step.sqnr else float("-inf")
+    return (RANK[step.verdict], step.agreement, sqnr)

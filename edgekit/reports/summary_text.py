@@ -1,0 +1,171 @@
+"""A summary for the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from edgekit.reports import table
+from edgekit.reports.charts import latency_rows
+from edgekit.reports.drawing import shown_gain, shown_ms, shown_sqnr
+from edgekit.reports.summary import Entry, Machine, Notice, SummaryReport
+from edgekit.reports.terminal import grid
+
+TITLES = (
+    *("network", "verdict", "agreement [95 %]", "SQNR dB", "median ms", "MB"),
+    *("published top-1", "in float"),
+)
+STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
+TOP_LAYERS, LISTED = 20, 5
+
+
+def render(report: SummaryReport) -> Group:
+    """A row a network, the worst first; which to ship, failures, warnings with their fix."""
+    rows = grid(TITLES, left=(0, 1))
+    for entry in report.entries:
+        label, verdict, *cells = _row(entry)
+        rows.add_row(label, Text(verdict, style=STYLES[verdict]), *cells)
+    parts: list[Table | Text] = [rows]
+    if report.verdicts:
+        parts.append(Text())
+    for shipped in report.verdicts:
+        best = f"ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "ship neither"
+        parts.append(
+            Text.assemble(
+                (best, "bold"),
+                f" of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}",
+            )
+        )
+    if report.notices:
+        parts.append(Text())
+    for notice in report.notices:
+        mark = ("✗ ", "bold red") if notice.weight == "fail" else ("! ", "yellow")
+        parts.append(Text.assemble(mark, _told(notice)))
+        if notice.fix:
+            parts.append(Text(f"  {notice.fix}", style="dim"))
+    if report.left_out:
+        parts.append(Text())
+    names = list(report.left_out.items())
+    parts += [
+        Text.assemble(("– ", "yellow"), f"left out: {path} {why}") for path, why in names[:LISTED]
+    ]
+    if len(names) > LISTED:
+        parts.append(Text(f"  and {len(names) - LISTED} more"))
+    for machine in report.machines:
+        parts += [Text(), *map(Text, machine.lines)]
+    return Group(*parts)
+
+
+def markdown(report: SummaryReport) -> str:
+    """The summary as a page of Markdown; names and messages are shown as they are."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count)
+    lines = ["# edgekit report", "", f"{counts}.", "", *_table(TITLES, map(_row, report.entries))]
+    for shipped in report.verdicts:
+        best = f"Ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "Ship neither"
+        told = f"of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}."
+        lines += ["", f"**{best}** {escaped(told)}"]
+    if report.notices:
+        lines += ["", "## What to mind", ""]
+    lines += [
+        f"- {'**Failed**: ' if notice.weight == 'fail' else ''}{escaped(_told(notice))}"
+        + (f" – {escaped(notice.fix)}" if notice.fix else "")
+        for notice in report.notices
+    ]
+    lines += ["", "## Parity", "", *_parity(report.entries)]
+    for timing in report.timings:
+        lines += ["", f"## Latency, {escaped(timing.title)}", ""]
+        lines += _table(table.LATENCY, latency_rows(timing))
+        told = f"{timing.what}; batch {timing.batch}, {timing.threads} CPU threads"
+        lines += ["", f"{escaped(told)}; the reference is {escaped(timing.reference)}."]
+    lines += chain.from_iterable(map(_layers, report.entries))
+    lines += _audit(report.entries)
+    lines += chain.from_iterable(map(_machine, report.machines))
+    if report.left_out:
+        lines += ["", "## Left out", ""]
+        lines += [f"- {escaped(path)}: {escaped(why)}" for path, why in report.left_out.items()]
+    return "\n".join([*lines, ""])
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown, and the html in it, shows as it is."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~!$" else c for c in text)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    step, top1 = entry.decisive, entry.published
+    agreement = "–"
+    if step is not None:
+        low, high = (100 * end for end in step.interval)
+        agreement = f"{step.agreement:.1%} [{low:.1f}, {high:.1f}]"
+    return (
+        entry.label,
+        entry.verdict,
+        agreement,
+        "–" if step is None else shown_sqnr(step.sqnr),
+        "–" if entry.latency is None else shown_ms(entry.latency.median),
+        "–" if entry.megabytes is None else f"{entry.megabytes:.2f}",
+        "–" if top1 is None else f"{top1.top1:.1f} % {top1.dataset}",
+        str(len(entry.kept)),
+    )
+
+
+def _told(notice: Notice) -> str:
+    return f"{', '.join(notice.where)}: {notice.message}"
+
+
+def _parity(entries: Sequence[Entry]) -> list[str]:
+    titles = ("network", "rung", "SQNR dB", "agreement", "photos", "verdict")
+    return _table(
+        titles,
+        (
+            (
+                *(entry.label, step.name, shown_sqnr(step.sqnr)),
+                *(f"{step.agreement:.1%}", str(step.images), step.verdict),
+            )
+            for entry in entries
+            for step in entry.steps
+        ),
+    )
+
+
+def _layers(entry: Entry) -> list[str]:
+    if entry.sensitivity is None or not entry.sensitivity.layers:
+        return []
+    base = entry.sensitivity.all_int8.sqnr
+    rows = (
+        (layer.layer, shown_gain(layer.alone_float.sqnr - base), f"{layer.macs_share:.1%}")
+        for layer in entry.sensitivity.layers[:TOP_LAYERS]
+    )
+    return [
+        *("", f"## INT8 layers of {escaped(entry.label)}", ""),
+        *_table(("layer", "gain if float, dB", "of MACs"), rows),
+    ]
+
+
+def _audit(entries: Sequence[Entry]) -> list[str]:
+    rows = [
+        (entry.label, kept.name, kept.op_type or "–", kept.precision, kept.reason)
+        for entry in entries
+        for kept in entry.kept
+    ]
+    titles = ("network", "layer", "operator", "in", "why")
+    return ["", "## Precision audit", "", *_table(titles, rows)] if rows else []
+
+
+def _machine(machine: Machine) -> list[str]:
+    tools = ", ".join(f"{name} {version}" for name, version in machine.tools.items())
+    return [
+        *("", "## Environment", "", f"Of {escaped(', '.join(machine.where))}:", ""),
+        *(f"- {escaped(line)}" for line in machine.lines),
+        f"- tools {escaped(tools)}",
+    ]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    head = [f"| {' | '.join(titles)} |", f"|{'|'.join(' --- ' for _ in titles)}|"]
+    return head + [f"| {' | '.join(map(escaped, row))} |" for row in rows]
