@@ -17,6 +17,7 @@ from edgekit.reports import table
 from edgekit.reports.bench import BenchReport, Proof
 from edgekit.reports.document import LatencyRow, Report, shown
 from edgekit.reports.summary import (
+    GOLDEN,
     RANK,
     SCHEMA_VERSION,
     Entry,
@@ -216,8 +217,8 @@ def _is_of(proof: Proof, entry: Entry) -> bool:
 def _proven(entry: Entry, benches: Sequence[Benched]) -> Entry:
     """The entry with what benches found on its golden images."""
     steps = {
-        f"golden, {proof.runtime}": Step(
-            f"golden, {proof.runtime}",
+        f"{GOLDEN}{proof.runtime}": Step(
+            f"{GOLDEN}{proof.runtime}",
             proof.parity.sqnr,
             proof.parity.top1,
             proof.parity.interval,
