@@ -140,7 +140,7 @@ def test_it_sorts_and_filters(sweep: Path, hostile: Path, tmp_path: Path) -> Non
     said.sort = document.querySelector("[aria-sort]").getAttribute("aria-sort");
     press("published top-1"); said.known = names();
     press("published top-1"); said.known_down = names();
-    type("LENET pass"); said.filtered = names();
+    type("LENET5 pass"); said.filtered = names();
     said.count = document.getElementById("count").textContent;
     type("nothing like it"); said.none = names();
     return said;"""

@@ -195,11 +195,11 @@ def test_a_damaged_bundle(sweep: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_is_not_written_into(sweep: Path, tmp_path: Path) -> None:
     bundle = sweep / "bundles/lenet5-int8"
-    with pytest.raises(edgekit.InputError, match="`json` .* would lie in a bundle"):
+    with pytest.raises(edgekit.InputError, match=r"`json` .* would lie in a bundle"):
         edgekit.report(bundle, json=bundle / "report.json")
     with pytest.raises(edgekit.InputError, match="`html` and `json` are one file"):
         edgekit.report(bundle, html=tmp_path / "x", json=tmp_path / "x")
-    with pytest.raises(edgekit.InputError, match="`html` .*no such folder"):
+    with pytest.raises(edgekit.InputError, match=r"`html` .*no such folder"):
         edgekit.report(bundle, html=tmp_path / "nowhere/x")
     assert edgekit.Bundle.open(bundle).verify().ok
 
