@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.reports import drawing, table
 from edgekit.reports.drawing import Point, shown_gain, shown_ms, shown_sqnr
-from edgekit.reports.summary import Entry, Step, SummaryReport, Timings
+from edgekit.reports.summary import GOLDEN, Entry, Step, SummaryReport, Timings
 from edgekit.reports.svg import inline, plotting
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def draw_charts(report: SummaryReport) -> tuple[Chart, ...]:
 
 
 def _heat_maps(entries: Sequence[Entry]) -> Iterator[_Sketch]:
-    columns = tuple(dict.fromkeys(step.name for entry in entries for step in entry.steps))
+    names = dict.fromkeys(step.name for entry in entries for step in entry.steps)
+    columns = tuple(sorted(names, key=lambda name: name.startswith(GOLDEN)))  # else as made
     if not columns:
         return
     ways: tuple[tuple[str, str, Callable[[Step], tuple[float, str]], tuple[float, ...]], ...] = (

@@ -55,7 +55,7 @@ def heat_map(
 
     names = [short(label) for label in labels]
     left, cell = LETTER * max(map(len, names)) + 0.15, 0.66
-    top = 0.62 * LETTER * min(max(map(len, columns)), LONGEST_LABEL) + 0.28
+    top = 0.48 * LETTER * min(max(map(len, columns)), LONGEST_LABEL) + 0.2
     right = 0.75 * LETTER * len(short(columns[-1]))
     width, height = left + cell * len(columns) + right, top + ROW * len(names) + 0.05
     figure = new_figure(width, height)

@@ -11,10 +11,9 @@ from pathlib import Path
 from edgekit.errors import EnvironmentLacks, lacking
 from edgekit.reports.charts import Chart, draw_charts
 from edgekit.reports.drawing import shown_ms, shown_sqnr
-from edgekit.reports.summary import RANK, Entry, SummaryReport
+from edgekit.reports.summary import IMAGENET, RANK, Entry, SummaryReport
 
 AT_ONCE = 6  # notices that are not folded away
-IMAGENET = "ImageNet-1k"
 PAGE = Path(__file__).parent / "page"
 SECTIONS = {
     "parity": "Parity",
@@ -35,7 +34,7 @@ class _Cell:
 
 TITLES = (
     *("network", "precision", "verdict", "agreement, %", "SQNR, dB"),
-    *("median ms", "p90 ms", "MB", "published top-1", "kept in float", "weights"),
+    *("median ms", "p90 ms", "MB", "published top-1", "in float"),
 )
 
 
@@ -108,7 +107,6 @@ def _cells(entry: Entry) -> list[_Cell]:
         _number(entry.megabytes, "{:.2f}".format),
         _number(top1.top1 if top1 else None, lambda value: f"{value:.1f}{star}"),
         _number(float(len(entry.kept)), "{:.0f}".format),
-        _Cell(entry.weights, entry.weights.lower(), False),
     ]
 
 

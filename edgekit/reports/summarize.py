@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from edgekit.bundle.folder import Bundle
 from edgekit.bundle.manifest import RungEntry, WeightsEntry
-from edgekit.bundle.sensitivity import SensitivityTable
 from edgekit.comparison import Rung
 from edgekit.reports import table
-from edgekit.reports.bench import BenchReport, Proof
-from edgekit.reports.document import LatencyRow, Report, shown
+from edgekit.reports.bench import Proof
+from edgekit.reports.document import LatencyRow, shown
+from edgekit.reports.found import Benched, Exported
+from edgekit.reports.notices import notices
 from edgekit.reports.summary import (
-    RANK,
+    GOLDEN,
     SCHEMA_VERSION,
     Entry,
     Machine,
-    Notice,
     Published,
     Step,
     SummaryReport,
@@ -30,25 +29,6 @@ from edgekit.reports.summary import (
     worst_first,
 )
 from edgekit.version import __version__
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What is known of an export: its bundle, its report, or both."""
-
-    source: Path
-    bundle: Bundle | None
-    report: Report | None
-    sensitivity: SensitivityTable | None = None
-
-
-@dataclass(frozen=True)
-class Benched:
-    """A bench under the name of its file, or the path where another has that name too."""
-
-    source: Path
-    report: BenchReport
-    name: str
 
 
 def summarize(
@@ -77,7 +57,7 @@ def summarize(
         entries=tuple(sorted(entries, key=worst_first)),
         timings=tuple(timings),
         verdicts=tuple(chain.from_iterable(b.report.verdicts for b in benches)),
-        notices=tuple(_notices(exports, benches, entries, ours, timings)),
+        notices=tuple(notices(exports, benches, entries, ours, timings)),
         machines=machines.all(),
         left_out=dict(left_out),
     )
@@ -216,8 +196,8 @@ def _is_of(proof: Proof, entry: Entry) -> bool:
 def _proven(entry: Entry, benches: Sequence[Benched]) -> Entry:
     """The entry with what benches found on its golden images."""
     steps = {
-        f"golden, {proof.runtime}": Step(
-            f"golden, {proof.runtime}",
+        f"{GOLDEN}{proof.runtime}": Step(
+            f"{GOLDEN}{proof.runtime}",
             proof.parity.sqnr,
             proof.parity.top1,
             proof.parity.interval,
@@ -337,58 +317,3 @@ class _Machines:
             Machine(lines, dict(tools), tuple(where))
             for (lines, tools), where in self._found.items()
         )
-
-
-# ---- what to mind
-
-
-def _notices(
-    exports: Sequence[Exported],
-    benches: Sequence[Benched],
-    entries: Sequence[Entry],
-    ours: Mapping[Path, Entry],
-    timings: Sequence[Timings],
-) -> list[Notice]:
-    """The same of several entries is said once; failures come first, then what is not judged."""
-    told: dict[tuple[int, str, str | None], list[str]] = {}
-
-    def tell(rank: int, where: str, message: str, fix: str | None = None) -> None:
-        names = told.setdefault((rank, message, fix), [])
-        if where not in names:
-            names.append(where)
-
-    for entry in entries:
-        for step in entry.steps:
-            for failure in step.failures or (
-                ("misses its gate",) if step.verdict == "fail" else ()
-            ):
-                tell(0, entry.label, f"{step.name}: {failure}")
-            if step.verdict == "not judged":
-                few = f"{step.images} photos are too few to pass a gate"
-                tell(1, entry.label, f"{step.name}: {few}", "give more photos")
-            if step.caveat is not None:
-                tell(2, entry.label, step.caveat)
-    for bench in benches:
-        for proof in bench.report.proofs:
-            if proof.runtime == "torch":
-                for failure in proof.failures:
-                    tell(0, bench.name, f"{proof.name}: {failure}")
-        for name, reason in bench.report.left_out.items():
-            tell(2, bench.name, f"{name} is left out: {reason}")
-        for advice in bench.report.advice:
-            tell(3, bench.name, advice.message, advice.fix)
-    settings = {(t.machine, t.batch, t.threads, t.what) for t in timings}
-    if len(settings) > 1:
-        tell(
-            *(2, "latency"),
-            "latencies come from several machines or settings and do not compare with each other",
-            "measure the bundles in one `edgekit bench`",
-        )
-    for export in exports:
-        for advice in export.report.advice if export.report is not None else ():
-            tell(3, ours[export.source].label, advice.message, advice.fix)
-    ranked = sorted(told.items(), key=lambda item: item[0][0])
-    return [
-        Notice("fail" if rank == RANK["fail"] else "mind", tuple(where), message, fix)
-        for (rank, message, fix), where in ranked
-    ]

@@ -16,6 +16,9 @@ from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
 
 SCHEMA_VERSION = 1
+IMAGENET = "ImageNet-1k"
+NAMED = 6  # places that a notice names
+GOLDEN = "golden, "  # a step that a bench added: the golden images, in a runtime
 Verdict = Literal["fail", "not judged", "pass"]
 Weight = Literal["fail", "mind"]
 RANK: Mapping[str, int] = {"fail": 0, "not judged": 1, "pass": 2}
@@ -123,6 +126,12 @@ class Notice:
     where: tuple[str, ...]
     message: str
     fix: str | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The first of ``where``, and how many more there are."""
+        more = len(self.where) - NAMED
+        return self.where if more <= 1 else (*self.where[:NAMED], f"{more} more")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from edgekit.reports import table
 from edgekit.reports.charts import latency_rows
-from edgekit.reports.drawing import shown_gain, shown_ms, shown_sqnr
-from edgekit.reports.summary import Entry, Machine, Notice, SummaryReport
+from edgekit.reports.drawing import short, shown_gain, shown_ms, shown_sqnr
+from edgekit.reports.summary import IMAGENET, Entry, Machine, Notice, SummaryReport
 from edgekit.reports.terminal import grid
 
 TITLES = (
@@ -20,7 +20,7 @@ TITLES = (
     *("published top-1", "in float"),
 )
 STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
-TOP_LAYERS, LISTED = 20, 5
+TOP_LAYERS, LISTED, LONGEST = 20, 5, 34
 
 
 def render(report: SummaryReport) -> Group:
@@ -28,7 +28,7 @@ def render(report: SummaryReport) -> Group:
     rows = grid(TITLES, left=(0, 1))
     for entry in report.entries:
         label, verdict, *cells = _row(entry)
-        rows.add_row(label, Text(verdict, style=STYLES[verdict]), *cells)
+        rows.add_row(short(label, LONGEST), Text(verdict, style=STYLES[verdict]), *cells)
     parts: list[Table | Text] = [rows]
     if report.verdicts:
         parts.append(Text())
@@ -69,7 +69,7 @@ def markdown(report: SummaryReport) -> str:
         told = f"of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}."
         lines += ["", f"**{best}** {escaped(told)}"]
     if report.notices:
-        lines += ["", "## What to mind", ""]
+        lines += ["", "## Warnings", ""]
     lines += [
         f"- {'**Failed**: ' if notice.weight == 'fail' else ''}{escaped(_told(notice))}"
         + (f" – {escaped(notice.fix)}" if notice.fix else "")
@@ -99,6 +99,7 @@ def escaped(text: str) -> str:
 def _row(entry: Entry) -> tuple[str, ...]:
     step, top1 = entry.decisive, entry.published
     agreement = "–"
+    dataset = "" if top1 is None or top1.dataset == IMAGENET else f" {top1.dataset}"
     if step is not None:
         low, high = (100 * end for end in step.interval)
         agreement = f"{step.agreement:.1%} [{low:.1f}, {high:.1f}]"
@@ -109,13 +110,13 @@ def _row(entry: Entry) -> tuple[str, ...]:
         "–" if step is None else shown_sqnr(step.sqnr),
         "–" if entry.latency is None else shown_ms(entry.latency.median),
         "–" if entry.megabytes is None else f"{entry.megabytes:.2f}",
-        "–" if top1 is None else f"{top1.top1:.1f} % {top1.dataset}",
+        "–" if top1 is None else f"{top1.top1:.1f} %{dataset}",
         str(len(entry.kept)),
     )
 
 
 def _told(notice: Notice) -> str:
-    return f"{', '.join(notice.where)}: {notice.message}"
+    return f"{', '.join(notice.places)}: {notice.message}"
 
 
 def _parity(entries: Sequence[Entry]) -> list[str]:

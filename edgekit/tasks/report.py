@@ -19,17 +19,16 @@ from edgekit.errors import InputError
 from edgekit.files import check_readable, check_writable
 from edgekit.reports.bench import BenchReport
 from edgekit.reports.document import LatencyRow, Report
-from edgekit.reports.summarize import Benched, Exported, summarize
+from edgekit.reports.found import Benched, Exported
+from edgekit.reports.summarize import summarize
 from edgekit.reports.summary import SummaryReport
 
+AGAIN = "write it again with this edgekit"
 _Kind = TypeVar("_Kind")
 REPORT = "report.json"
 LARGEST = 64_000_000  # bytes
 LARGEST_NUMBER = 2**53  # what json holds exactly
-TAKES = (
-    "give bundles, folders that hold some, or what `edgekit export --json` and `edgekit bench "
-    "--json` wrote"
-)
+TAKES = "give bundles, folders that hold some, or the json of an export or a bench"
 # Marks that turn the direction of a text: a name could look like another one.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -192,7 +191,9 @@ def _clean(value: Any, path: Path) -> Any:
     if isinstance(value, list | tuple):
         return [_clean(item, path) for item in value]
     if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-        raise InputError(f"{path} is damaged: it holds a number of {len(f'{value:x}')} digits")
+        raise InputError(
+            f"{path} is damaged: it holds a number of {len(f'{value:x}')} digits", hint=AGAIN
+        )
     return value
 
 
@@ -220,7 +221,7 @@ def _validated(path: Path, kind: type[_Kind], document: Any) -> _Kind:
     except ValidationError as error:
         raise InputError(
             f"{path} is damaged, or of another edgekit: {first_fault(error, 'it')}",
-            hint="write it again with this edgekit",
+            hint=AGAIN,
         ) from error
 
 
@@ -228,7 +229,7 @@ def _check_share(path: Path, images: int, share: float) -> None:
     if images < 1 or not 0 <= share <= 1:
         raise InputError(
             f"{path} is damaged: an agreement of {share} on {images} images",
-            hint="write it again with this edgekit",
+            hint=AGAIN,
         )
 
 
@@ -238,7 +239,7 @@ def _check_rows(path: Path, rows: Sequence[LatencyRow]) -> None:
     if not rows or not all(0 < number < LARGEST_NUMBER for number in numbers):
         raise InputError(
             f"{path} is damaged: its latencies are no positive numbers",
-            hint="write it again with this edgekit",
+            hint=AGAIN,
         )
 
 

@@ -19,6 +19,8 @@ HEAVY = (
     "tensorrt_rtx",
     "safetensors",
     "ml_dtypes",
+    "matplotlib",
+    "jinja2",
 )
 
 HIDE = f"""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import err, escape, out
+from edgekit.cli.console import err, escape, out, print_json
 from edgekit.cli.help import OUTPUT
 from edgekit.files import check_writable
 
@@ -30,30 +30,29 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    json: Path | None = typer.Option(
-        None,
-        help="Write it as json.",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
+    json: bool = typer.Option(
+        False, "--json", help="The report as json on stdout.", rich_help_panel=OUTPUT
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Put what exports and benches left into one report, the worst first.
 
-    Exits with 0 whatever the report says: it tells of gates, and is none. 2 where nothing was
-    found, or a file is damaged.
+    Exits with 0 whatever the report says, also where a gate failed; with 2 where nothing was found
+    or a file is damaged.
     """
     import edgekit
 
-    given = {"--html": html, "--markdown": markdown, "--json": json}
+    given = {"--html": html, "--markdown": markdown}
     for option, path in given.items():
         if path is not None:
             check_writable(option, path)
-    report = edgekit.report(*paths, html=html, markdown=markdown, json=json)
+    report = edgekit.report(*paths, html=html, markdown=markdown)
 
-    from edgekit.reports.summary_text import render
+    if json:
+        print_json(report.to_json())
+    else:
+        from edgekit.reports.summary_text import render
 
-    out.print(render(report))
+        out.print(render(report))
     for path in filter(None, given.values()):
         err.print(f"wrote {escape(str(path))}")

@@ -1,0 +1,61 @@
+"""What a summary tells to mind: failures first, then what is not judged, then the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgekit.reports.found import Benched, Exported
+from edgekit.reports.summary import RANK, Entry, Notice, Timings
+
+
+def notices(
+    exports: Sequence[Exported],
+    benches: Sequence[Benched],
+    entries: Sequence[Entry],
+    ours: Mapping[Path, Entry],
+    timings: Sequence[Timings],
+) -> list[Notice]:
+    """The same of several entries is said once; failures come first, then what is not judged."""
+    told: dict[tuple[int, str, str | None], list[str]] = {}
+
+    def tell(rank: int, where: str, message: str, fix: str | None = None) -> None:
+        names = told.setdefault((rank, message, fix), [])
+        if where not in names:
+            names.append(where)
+
+    for entry in entries:
+        for step in entry.steps:
+            for failure in step.failures or (
+                ("misses its gate",) if step.verdict == "fail" else ()
+            ):
+                tell(0, entry.label, f"{step.name}: {failure}")
+            if step.verdict == "not judged":
+                few = f"{step.images} photos are too few to pass a gate"
+                tell(1, entry.label, f"{step.name}: {few}", "give more photos")
+            if step.caveat is not None:
+                tell(2, entry.label, step.caveat)
+    for bench in benches:
+        for proof in bench.report.proofs:
+            if proof.runtime == "torch":
+                for failure in proof.failures:
+                    tell(0, bench.name, f"{proof.name}: {failure}")
+        for name, reason in bench.report.left_out.items():
+            tell(2, bench.name, f"{name} is left out: {reason}")
+        for advice in bench.report.advice:
+            tell(3, bench.name, advice.message, advice.fix)
+    settings = {(t.machine, t.batch, t.threads, t.what) for t in timings}
+    if len(settings) > 1:
+        tell(
+            *(2, "latency"),
+            "latencies come from several machines or settings and do not compare with each other",
+            "measure the bundles in one `edgekit bench`",
+        )
+    for export in exports:
+        for advice in export.report.advice if export.report is not None else ():
+            tell(3, ours[export.source].label, advice.message, advice.fix)
+    ranked = sorted(told.items(), key=lambda item: item[0][0])
+    return [
+        Notice("fail" if rank == RANK["fail"] else "mind", tuple(where), message, fix)
+        for (rank, message, fix), where in ranked
+    ]
