@@ -170,7 +170,7 @@ def test_what_is_no_report(tmp_path: Path, text: str) -> None:
     with pytest.raises(edgekit.InputError) as caught:
         edgekit.report(file)
     assert "no json" in caught.value.message or "no report of edgekit's" in caught.value.message
-    assert "edgekit bench" in (caught.value.hint or "")
+    assert "the json of an export or a bench" in (caught.value.hint or "")
     with pytest.raises(edgekit.InputError, match="no report of edgekit's was found"):
         edgekit.report(tmp_path)
 
