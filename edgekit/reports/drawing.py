@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANY_POINTS, LONGEST_LABEL = 14, 38
-WIDTH, LETTER, ROW = 6.6, 0.078, 0.3  # inches
+WIDTH, LETTER, ROW = 5.5, 0.078, 0.3  # inches
 
 
 def short(text: str, most: int = LONGEST_LABEL) -> str:
@@ -131,7 +131,7 @@ def bars(timing: Timings) -> Figure:
     ratios.axvline(1, color=COLOURS["muted"], lw=0.8, ls=(0, (3, 3)))
     reach = max((r.ratio.high for r in timing.rows if r.ratio is not None), default=1.0)
     ratios.set_xlim(0, 1.08 * max(reach, 1.15))
-    ratios.set_xlabel(f"times {short(timing.reference, 20)}")
+    ratios.set_xlabel("times the reference")
     ratios.tick_params(left=False, labelleft=False)
     for axes in (bars, ratios):
         _calm(axes)
@@ -150,12 +150,17 @@ def _calm(axes: Axes) -> None:
 
 
 def pareto(points: Sequence[Point], best: frozenset[str], worth: str, cost: str) -> Figure:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     height = 2.6 if len(points) < 6 else 3.6
     figure = new_figure(WIDTH, height)
     axes = figure.add_axes((0.11, 0.52 / height, 0.86, 1 - 0.8 / height))
     lowest, highest = (f(p.cost for p in points) for f in (min, max))
     if lowest > 0 and highest > 20 * lowest:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(lowest / 1.5, highest * 1.5)
     else:
         axes.set_xlim(0, 1.12 * highest or 1)

@@ -67,17 +67,11 @@ def page(report: SummaryReport) -> str:
         sections=sections,
         titles=TITLES,
         at_once=max(AT_ONCE, sum(notice.weight == "fail" for notice in report.notices)),
-        others=_other_datasets(report),
+        others=report.other_datasets,
         rows=[(entry, _cells(entry)) for entry in report.entries],
         audited=[entry for entry in report.entries if entry.kept],
         environments=[_pairs(machine.lines) for machine in report.machines],
     )
-
-
-def _other_datasets(report: SummaryReport) -> list[str]:
-    """Where a published top-1 was not measured on ImageNet: what on."""
-    published = (entry.published for entry in report.entries if entry.published is not None)
-    return sorted({p.dataset for p in published} - {IMAGENET})
 
 
 def _section(chart: Chart) -> str:

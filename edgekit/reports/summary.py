@@ -163,6 +163,12 @@ class SummaryReport:
         """How many entries have each verdict, the worst first."""
         return {v: sum(e.verdict == v for e in self.entries) for v in RANK}
 
+    @property
+    def other_datasets(self) -> tuple[str, ...]:
+        """Where a published top-1 was not measured on ImageNet: what on."""
+        found = {e.published.dataset for e in self.entries if e.published is not None}
+        return tuple(sorted(found - {IMAGENET}))
+
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable within a ``schema_version``."""
         entries = [{**plain(entry), "verdict": entry.verdict} for entry in self.entries]

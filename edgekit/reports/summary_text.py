@@ -29,7 +29,7 @@ def render(report: SummaryReport) -> Group:
     for entry in report.entries:
         label, verdict, *cells = _row(entry)
         rows.add_row(short(label, LONGEST), Text(verdict, style=STYLES[verdict]), *cells)
-    parts: list[Table | Text] = [rows]
+    parts: list[Table | Text] = [rows, *(Text(line, style="dim") for line in _starred(report))]
     if report.verdicts:
         parts.append(Text())
     for shipped in report.verdicts:
@@ -64,6 +64,7 @@ def markdown(report: SummaryReport) -> str:
     """The summary as a page of Markdown; names and messages are shown as they are."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count)
     lines = ["# edgekit report", "", f"{counts}.", "", *_table(TITLES, map(_row, report.entries))]
+    lines += chain.from_iterable(("", escaped(line)) for line in _starred(report))
     for shipped in report.verdicts:
         best = f"Ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "Ship neither"
         told = f"of {shipped.network} with {shipped.runtime}: {shipped.verdict.why}."
@@ -99,7 +100,7 @@ def escaped(text: str) -> str:
 def _row(entry: Entry) -> tuple[str, ...]:
     step, top1 = entry.decisive, entry.published
     agreement = "–"
-    dataset = "" if top1 is None or top1.dataset == IMAGENET else f" {top1.dataset}"
+    star = "" if top1 is None or top1.dataset == IMAGENET else "*"
     if step is not None:
         low, high = (100 * end for end in step.interval)
         agreement = f"{step.agreement:.1%} [{low:.1f}, {high:.1f}]"
@@ -110,9 +111,15 @@ def _row(entry: Entry) -> tuple[str, ...]:
         "–" if step is None else shown_sqnr(step.sqnr),
         "–" if entry.latency is None else shown_ms(entry.latency.median),
         "–" if entry.megabytes is None else f"{entry.megabytes:.2f}",
-        "–" if top1 is None else f"{top1.top1:.1f} %{dataset}",
+        "–" if top1 is None else f"{top1.top1:.1f} %{star}",
         str(len(entry.kept)),
     )
+
+
+def _starred(report: SummaryReport) -> list[str]:
+    """What an asterisk stands for, where there is one."""
+    others = ", ".join(report.other_datasets)
+    return [f"published top-1: of the FP32 network; * on {others}"] if others else []
 
 
 def _told(notice: Notice) -> str:

@@ -101,7 +101,7 @@ def test_version(edgekit: EdgekitCall) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("exprt",), "no such command 'exprt'. Did you mean 'export'", "edgekit --help"),
+        (("exprt",), "no such command 'exprt'. Did you mean 'export', 'report'?", "edgekit --help"),
         (("export",), "missing argument 'network'", "edgekit export --help"),
         (("export", "lenet", "--fp61"), "no such option: --fp61", "edgekit export --help"),
         (("export", "lenet", "extra"), "got unexpected extra argument", "edgekit export --help"),

@@ -37,7 +37,7 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def browse(text: str, script: str, folder: Path) -> Any:
+def browse(text: str, script: str, folder: Path, width: int = 1200) -> Any:
     """What the function body ``script`` returns in the page, and that the console stays silent."""
     assert CHROMIUM is not None
     told = f"""<pre id="told"></pre><script>
@@ -48,6 +48,7 @@ document.getElementById("told").textContent = JSON.stringify((() => {{ {script} 
     done = subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            f"--window-size={width},900",
             *("--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", file.as_uri()),
         ],
         capture_output=True,
@@ -82,7 +83,7 @@ def test_every_picture_is_told_in_words(sweep: Path) -> None:
     for picture in pictures:
         assert picture["role"] == "img" and picture["aria-label"]
         assert set((picture["aria-labelledby"] or "").split()) <= ids
-    for figure in re.findall("<figure>.*?</figure>", text, re.DOTALL):
+    for figure in re.findall("<figure.*?</figure>", text, re.DOTALL):
         assert "<title" in figure and "<desc" in figure
         assert re.search("<details>.*<tbody>.*<td", figure, re.DOTALL)
 
@@ -103,17 +104,20 @@ def test_the_page_of_a_bench_alone(sweep: Path) -> None:
 
 
 @browser
+@pytest.mark.parametrize("width", [1200, 500])
 def test_it_loads_silently_and_shows_hostile_names_as_text(
-    sweep: Path, hostile: Path, tmp_path: Path
+    sweep: Path, hostile: Path, tmp_path: Path, width: int
 ) -> None:
     script = """return {
+      width: innerWidth,
       scripts: document.scripts.length, images: document.images.length,
       first: document.querySelector("#entries tbody th").firstChild.textContent,
       wide: document.documentElement.scrollWidth <= innerWidth,
       drawn: [...document.querySelectorAll("svg")].every((s) => s.getBBox().width > 50),
     };"""
-    told = browse(page(edgekit.report(sweep, hostile)), script, tmp_path)
+    told = browse(page(edgekit.report(sweep, hostile)), script, tmp_path, width)
     assert told == {
+        "width": width,
         "scripts": 2,
         "images": 0,
         "first": '<script>alert(1)</script> $x$ --> {{7*7}} "quoted" int8',
