@@ -109,8 +109,8 @@ class OnnxRuntimeGpu:
         except Exception as error:
             if _NOT_ALL_NODES in str(error) or _NOT_LOADED in str(error):
                 raise EnvironmentLacks(
-                    f"{self.provider} does not take every node of {artifact.path.name}, or could "
-                    f"not be loaded; the rest would run on the CPU",
+                    f"{self.provider} does not support every node of {artifact.path.name}, or "
+                    f"could not be loaded; the other nodes would run on the CPU",
                     hint="`edgekit doctor` says what it needs; `runtime` onnxruntime runs the "
                     "bundle on the CPU on purpose",
                 ) from error

@@ -95,7 +95,7 @@ class Library:
                 )
             if capability is not None and _digits(capability) != str(found.sm):
                 raise InputError(
-                    f"{self.name} builds for the GPU that is here, sm{found.sm}, and not for "
+                    f"{self.name} builds only for the GPU of this machine, sm{found.sm}, not for "
                     f"{capability}",
                     hint="remove `compute_capability`, or use `runtime` tensorrt-rtx",
                 )
@@ -181,7 +181,7 @@ def _check_release(library: Library) -> None:
     if library.release < OLDEST_BUILT:
         raise EnvironmentLacks(
             f"{library.name} {library.version} is older than {'.'.join(map(str, OLDEST_BUILT))}, "
-            f"the first that edgekit serves",
+            f"the oldest that edgekit supports",
             hint="update TensorRT or JetPack, or run the bundle with ONNX Runtime",
         )
     if wants_numpy_1(library.release, _numbers(NUMPY_VERSION)):

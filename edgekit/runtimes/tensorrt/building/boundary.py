@@ -125,7 +125,7 @@ def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Reade
     kinds = library.trt.LayerType
     if not readers or any(layer.type != kinds.QUANTIZE for layer, _ in readers):
         raise InputError(
-            "an INT8 input was asked for, and the graph does not read its whole image as INT8",
+            "an INT8 input needs a graph that quantizes its whole image, and this one does not",
             hint="use `io` fp16, or an INT8 bundle whose first layer is not kept in float",
         )
     scale = readers[0][0].get_input(1).name

@@ -106,13 +106,13 @@ def _use_dla(
         )
     if precision == "int8" and library.release < FIRST_WITH_QDQ_ON_DLA:
         raise InputError(
-            f"{library.name} {library.version} takes no graph with QuantizeLinear and "
-            f"DequantizeLinear to a DLA: it wants INT8 by calibration there",
+            f"{library.name} {library.version} cannot run QuantizeLinear and DequantizeLinear on "
+            f"a DLA: it supports only INT8 by its own calibration there",
             hint="export the network in FP16, or remove `dla_core` to run INT8 on the GPU",
         )
     if any(least != most for least, _, most in profiles):
         raise InputError(
-            "a DLA takes one batch, and not a range of them",
+            "a DLA needs a fixed batch, not a range of batches",
             hint="`batch` 1 or `batch` 1,4,8, each of which is a profile of its own",
         )
     settings.default_device_type = trt.DeviceType.DLA

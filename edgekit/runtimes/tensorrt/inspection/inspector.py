@@ -53,7 +53,7 @@ def read_inspector(text: str) -> tuple[EngineLayer, ...]:
         return tuple(_layer(layer) for layer in layers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadNetwork(
-            f"the inspector's answer cannot be read: {error}",
+            f"the output of the engine inspector cannot be read: {error}",
             hint="build the engine again, or report this with the traceback",
         ) from error
 

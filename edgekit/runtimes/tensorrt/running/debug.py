@@ -68,7 +68,8 @@ class DebugSession:
             carrier.tensor for carrier in self.wanted.values() if carrier.tensor not in arrays
         ]:
             raise BadNetwork(
-                f"the engine does not tell {missing[0]}", hint="report this with the traceback"
+                f"the engine does not report tensor {missing[0]}",
+                hint="report this with the traceback",
             )
         return {
             name: _value(arrays[carrier.tensor], carrier) for name, carrier in self.wanted.items()

@@ -100,7 +100,7 @@ class LoadedEngine:
                 for least, _, most in ranges
             )
             raise InputError(
-                f"the engine takes batches of {batches}, and not {shape[0]}",
+                f"the engine accepts batches of {batches}, not {shape[0]}",
                 hint="build another with `batch`: edgekit build BUNDLE",
             )
         return min(fitting, key=lambda i: abs(ranges[i][1][0] - shape[0]))
