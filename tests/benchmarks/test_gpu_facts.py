@@ -21,9 +21,11 @@ def test_every_form_of_the_probe_computes_the_same_numbers(
     gpu: SimpleNamespace, tmp_path: Path
 ) -> None:
     probes = {form: gpu.probes.write_probe(tmp_path, form) for form in gpu.probes.FORMS}
+    as_written = onnxruntime.SessionOptions()  # fused int8 kernels saturate on CPUs without VNNI
+    as_written.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for form, probe in probes.items():
         session = onnxruntime.InferenceSession(
-            str(probe.artifact.path), providers=["CPUExecutionProvider"]
+            str(probe.artifact.path), as_written, providers=["CPUExecutionProvider"]
         )
         (scores,) = session.run([probe.output], dict(probe.feeds))
         assert np.ptp(probe.expected) > 1.0

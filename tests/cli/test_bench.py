@@ -23,7 +23,7 @@ from edgekit.latency import clock
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Fp32, Int8
 from edgekit.runtimes.base import Availability, SessionOptions
-from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
+from edgekit.runtimes.onnxruntime import OnnxRuntime, OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
 from edgekit.runtimes.tensorrt import BuildConfig
 from edgekit.sources import NetworkRequest
@@ -343,10 +343,8 @@ class BuilderDouble:
         return bundle.artifact
 
     def load(self, artifact: Artifact, options: SessionOptions) -> EngineDouble:
-        session = onnxruntime.InferenceSession(
-            str(artifact.path), providers=["CPUExecutionProvider"]
-        )
-        return EngineDouble(session, self.ms.get(artifact.precision, (2.0,)))
+        opened = OnnxRuntime().load(artifact, options)  # exact int8 products on every CPU
+        return EngineDouble(opened._session, self.ms.get(artifact.precision, (2.0,)))
 
     def load_streams(self, artifact: Artifact, streams: int) -> EngineDouble:
         self.streams.append(streams)

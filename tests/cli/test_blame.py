@@ -60,7 +60,7 @@ def test_a_network_and_its_bundle(edgekit: EdgekitCall, bundle: Path, photos: Pa
 
 def test_the_same_twice(edgekit: EdgekitCall, bundle: Path) -> None:
     result = edgekit("blame", bundle, bundle / "model.onnx")
-    assert result.code == 0 and result.out.startswith("no layer parts: ")
+    assert result.code == 0 and result.out.startswith("no layer differs: ")
 
 
 def test_the_gate(edgekit: EdgekitCall, bundle: Path, damaged: Path) -> None:

@@ -51,8 +51,8 @@ def test_an_int8_bundle_says_how_it_came_about(
         entry.images.count + entry.choosing.count == 24
         and entry.images.count > entry.choosing.count > 0
     )
-    assert f"calibrated on {entry.images.count} photos ({calibration})" in result.out
-    assert f"{entry.choosing.count} others ({calibration}) chose" in result.out
+    assert f"calibration: {entry.images.count} photos ({calibration})" in result.out
+    assert f"selection: {entry.choosing.count} photos ({calibration})" in result.out
     graph = onnx.load(str(out / "model.onnx")).graph
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
     assert not any(
@@ -215,7 +215,7 @@ def test_too_few_and_equal_photos(
     for i in range(12):
         shutil.copy(bundled_photos()[0], same / f"{i}.jpg")
     result = edgekit(*tiny, "--int8", "--calib", same, "--out", tmp_path / "bundle")
-    assert result.code == 2 and "show the same" in result.err
+    assert result.code == 2 and "near-duplicates" in result.err
 
 
 def test_quantize_takes_any_graph(

@@ -107,7 +107,7 @@ def test_too_few_judges_are_said(tmp_path: Path) -> None:
 def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
     part = folder_of(tmp_path / "mine" / "part", bundled_photos()[:5])
-    with pytest.raises(InputError, match="none is left to judge by"):
+    with pytest.raises(InputError, match="no test photos are left"):
         open_calibration(mine, SPEC, ImageFolder.open(part))
     with pytest.raises(InputError, match="all 12 calibration photos are near-duplicates"):
         same = tmp_path / "same"

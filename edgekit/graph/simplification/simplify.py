@@ -67,7 +67,7 @@ def simplify(
     result = save(model, path, "fp32", artifact)
     if not _same(result, probe, expected):
         raise BadNetwork(
-            f"at opset {config.opset} the graph computes something else",
+            f"at opset {config.opset} the graph computes different outputs",
             hint="choose another `opset`",
         )
     return result, notes
