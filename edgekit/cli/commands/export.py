@@ -37,7 +37,8 @@ DYNAMIC = ((1, 1, 8),)  # least, best, most batch of an engine that export build
 
 def command(
     network: str = typer.Argument(
-        help="A zoo name (`edgekit zoo`), your file.py:factory, or an .onnx file.",
+        help="A zoo name (`edgekit zoo`), timm:NAME, torchvision:NAME, your file.py:factory, or an "
+        ".onnx file.",
         show_default=False,
         autocompletion=complete_network,
     ),

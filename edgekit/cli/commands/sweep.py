@@ -44,7 +44,7 @@ CAPTION_LINES = 4  # titles, counts, and what the terminal keeps for itself
 def command(
     networks: list[str] = typer.Argument(
         help="Networks, with commas between them: patterns over the zoo's names, your "
-        "file.py:factory, timm:NAME, or .onnx files.",
+        "file.py:factory, timm:NAME, torchvision:NAME, or .onnx files.",
         show_default=False,
     ),
     precision: str = typer.Option(
