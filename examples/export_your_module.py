@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 import edgekit
-
-PHOTO = Path(edgekit.__path__[0]).parent / "calib" / "cat.jpg"
+from edgekit.calib import photos
 
 
 def build() -> nn.Module:
@@ -39,7 +38,7 @@ def main(out: Path) -> None:
         bench=False,
     )
     print(f"FP16 keeps {export.ladder['fp16'].sqnr:.1f} dB of the network's outputs")
-    for guess in export.bundle.classify(PHOTO, top=3):
+    for guess in export.bundle.classify(photos()[0], top=3):
         print(f"{guess.probability:6.1%}  class {guess.index}")
 
 
