@@ -65,12 +65,11 @@ class Bundle(folder.Bundle):
             InputError: no such runtime, or a config that it cannot build.
             BadBundle: the bundle is damaged.
         """
-        from edgekit.models.pretrained.download import cache_folder
         from edgekit.runtimes.tensorrt import BuildConfig
         from edgekit.tasks.build import build
-        from edgekit.tasks.builders import builder_for
+        from edgekit.tasks.builders import builder_for, timing_folder
 
-        chosen = config or BuildConfig(timing_cache=cache_folder().parent / "timing")
+        chosen = config or BuildConfig(timing_cache=timing_folder())
         builder = builder_for(runtime, chosen.capability)
         show = progress or Quiet()
         with show.step("build"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.api.arguments import name_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
 from edgekit.comparison import Gate, GateChanges
 from edgekit.progress import Progress
@@ -53,16 +54,15 @@ def parity(
         InputError: a side, the photos or their classes cannot be used.
         EnvironmentLacks: a runtime cannot run here.
     """
-    names = [str(x.path if isinstance(x, Bundle) else x) for x in (reference, candidate)]
     request = ParityRequest(
-        names[0],
-        names[1],
-        None if images is None else Path(images),
-        None if labels is None else Path(labels),
+        name_of(reference),
+        name_of(candidate),
+        path_of(images),
+        path_of(labels),
         count,
         gate or GateChanges(),
-        None if mean is None else tuple(mean),
-        None if std is None else tuple(std),
+        numbers_of(mean),
+        numbers_of(std),
         runtime,
         reference_runtime,
         explain,
@@ -98,13 +98,12 @@ def evaluate(
         BadBundle: the bundle is damaged.
         EnvironmentLacks: the runtime cannot run here.
     """
-    other = reference.path if isinstance(reference, Bundle) else reference
     request = EvaluationRequest(
-        bundle.path if isinstance(bundle, Bundle) else Path(bundle),
+        Path(name_of(bundle)),
         Path(data),
         runtime,
-        None if other is None else str(other),
-        None if answers is None else Path(answers),
+        None if reference is None else name_of(reference),
+        path_of(answers),
         images,
     )
     return count(request, progress)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.api.arguments import numbers_of, path_of
 from edgekit.api.bundles import Bundle
 from edgekit.comparison import Gate, GateChanges, Parity
 from edgekit.errors import GateFailed
@@ -100,10 +101,10 @@ def export(
     request = ExportRequest(
         requested(network, weights, size, mean, std, labels, offline=offline, name=name),
         precision or Fp32(),
-        None if out is None else Path(out),
+        path_of(out),
         batch,
         opset,
-        None if images is None else Path(images),
+        path_of(images),
         gate or GateChanges(),
         bench,
         force,
@@ -131,9 +132,9 @@ def requested(
         str(network) if named else name or type(network).__name__.lower(),
         None if weights is None else str(weights),
         (size, size) if isinstance(size, int) else size,
-        None if mean is None else tuple(mean),
-        None if std is None else tuple(std),
-        None if labels is None else Path(labels),
+        numbers_of(mean),
+        numbers_of(std),
+        path_of(labels),
         offline,
         None if isinstance(network, str | Path) else network,
     )

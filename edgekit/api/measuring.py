@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.api.arguments import name_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
 from edgekit.layerwise.blame import BOUND, Blame
 from edgekit.progress import Progress, Quiet
@@ -44,7 +45,7 @@ def bench(
         EnvironmentLacks: a runtime that cannot run here.
         BadNetwork: a runtime that refuses a graph.
     """
-    paths = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
+    paths = tuple(Path(name_of(bundle)) for bundle in bundles)
     request = BenchRequest(paths, tuple(runtimes), batch, threads, seconds, streams)
     return measure(request, progress)
 
@@ -75,13 +76,12 @@ def blame(
         InputError: one of them cannot be read, they cannot be compared, or no such runtime.
         EnvironmentLacks: the runtime cannot run here.
     """
-    names = [str(x.path if isinstance(x, Bundle) else x) for x in (reference, candidate)]
     request = BlameRequest(
-        names[0],
-        names[1],
-        None if images is None else Path(images),
-        None if mean is None else tuple(mean),
-        None if std is None else tuple(std),
+        name_of(reference),
+        name_of(candidate),
+        path_of(images),
+        numbers_of(mean),
+        numbers_of(std),
         bound,
         runtime,
     )

@@ -19,7 +19,13 @@ ENGINE = "Engine"
 MEASUREMENT = "Measurement"
 OUTPUT = "Output"
 OTHER = "Other options"
+DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
 _ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
+
+
+def json_flag(what: str) -> Any:
+    """The option that prints a result for programs."""
+    return typer.Option(False, "--json", help=f"{what} as json on stdout.", rich_help_panel=OUTPUT)
 
 
 class Verb(TyperCommand):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.comparison.labelled import best_classes
 from edgekit.comparison.metrics import sqnr
 
 BIN = 5.0  # dB
@@ -17,7 +18,7 @@ HIGHEST = 120.0  # dB: what is beyond, exact outputs included, is in the last bi
 @dataclass(frozen=True)
 class ImageParity:
     """One image. ``sqnr`` is in dB over its outputs; ``margin`` is how far the reference's first
-    class is before its second, in logits; the classes are numbers.
+    class is before its second, in logits; the classes are numbers, -1 where no output is finite.
     """
 
     image: str
@@ -61,7 +62,7 @@ def by_image(
                 sqnr(float((a**2).sum()), float((error**2).sum())) if finite else float("-inf"),
                 float(error.max()) if finite else float("inf"),
                 int(a.argmax()),
-                int(np.where(np.isfinite(b), b, -np.inf).argmax()),
+                int(best_classes(b[None], 1)[0, 0]),
                 float(order[-1] - order[-2]) if len(order) > 1 else 0.0,
             )
         )

@@ -95,11 +95,14 @@ class Labelled:
 
 
 def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
-    """The ``count`` best classes of each row of scores ``(N, classes)``, best first. Scores that
-    are not finite come last; of equal scores the lower class number comes first.
+    """The ``count`` best classes of each row of scores ``(N, classes)``, best first.
+
+    Of equal scores the lower class number comes first. -1, which no image has, stands in the place
+    of a score that is not finite.
     """
     finite = np.where(np.isfinite(scores), scores, -np.inf)
-    return np.argsort(-finite, axis=1, kind="stable")[:, :count].astype(np.int64)
+    best = np.argsort(-finite, axis=1, kind="stable")[:, :count].astype(np.int64)
+    return np.where(np.isfinite(np.take_along_axis(finite, best, axis=1)), best, -1)
 
 
 def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:

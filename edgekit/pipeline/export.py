@@ -90,7 +90,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         with step("reference"):
             reference = sessions.enter_context(steps.open_reference(network))
             ladder = Ladder.over(reference, images.pixels)
-            steps.check_reference(ladder.expected, network)
+            steps.check_reference(ladder.expected, network.labels)
         ladder.add_reference(network.reference, step.seconds)
         with step("trace"):
             traced = steps.trace(network, folder / "traced.onnx", request.batch)

@@ -14,14 +14,7 @@ from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import BadNetwork, InputError, said
 from edgekit.files import check_readable
 from edgekit.limits import blaming, timed
-from edgekit.sources.modules import (
-    check_forward,
-    image_channels,
-    input_spec,
-    load_file,
-    seed_of,
-    seeded,
-)
+from edgekit.sources.modules import examine, load_file, seed_of, seeded
 from edgekit.sources.request import Network, NetworkRequest
 
 if TYPE_CHECKING:
@@ -57,20 +50,7 @@ def from_factory(request: NetworkRequest) -> Network:
         weights = load_file(module, Path(choice))
     else:
         weights = WeightsEntry(source="factory", trained=True)
-    from edgekit.models import Transform
-
-    channels = image_channels(module)
-    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
-    spec = input_spec(request, transform, channels)
-    labels = check_forward(module, spec, request.name)
-    notes = (
-        ()
-        if request.mean
-        else (
-            f"the preprocessing of {path.name}:{function} is unknown: assuming mean {spec.mean} "
-            f"and std {spec.std}; set `mean` and `std` if they differ",
-        )
-    )
+    spec, labels, notes = examine(module, request, f"{path.name}:{function}")
     return Network(
         NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes
     )

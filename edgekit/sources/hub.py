@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,8 @@ def from_hub(request: NetworkRequest) -> Network:
     hub, _, name = request.name.partition(":")
     choice = request.weights or "pretrained"
     seed = seed_of(choice)
-    with _imported(hub):
-        load: Callable[[str, bool], Loaded] = {"timm": _timm, "torchvision": _torchvision}[hub]
-        module, transform, labels, tag = seeded(
-            lambda: load(name, choice == "pretrained"), seed or 0
-        )
+    load: Callable[[str, bool], Loaded] = {"timm": _timm, "torchvision": _torchvision}[hub]
+    module, transform, labels, tag = seeded(lambda: load(name, choice == "pretrained"), seed or 0)
     if seed is not None:
         weights = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice == "pretrained":
@@ -55,34 +53,30 @@ def from_hub(request: NetworkRequest) -> Network:
     return Network(entry, weights, spec, labels or imagenet, module)
 
 
-class _imported:  # noqa: N801 - reads as a verb where it is used
-    """Turns what goes wrong with a library into what is missing here."""
-
-    def __init__(self, hub: str) -> None:
-        self.hub = hub
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: object) -> None:
-        if isinstance(error, ImportError | AttributeError | RuntimeError):
-            raise EnvironmentLacks(
-                f"{self.hub} cannot be used here: {said(error)}",
-                hint=f"pip install {self.hub}, in the version that fits the installed torch",
-            ) from error
+def _library(name: str) -> Any:
+    """
+    Raises:
+        EnvironmentLacks: the library is not installed, or does not fit the installed torch.
+    """
+    try:
+        return import_module(name)
+    except (ImportError, AttributeError, RuntimeError) as error:
+        hub = name.partition(".")[0]
+        raise EnvironmentLacks(
+            f"{hub} cannot be used here: {said(error)}",
+            hint=f"pip install {hub}, in the version that fits the installed torch",
+        ) from error
 
 
 def _timm(name: str, pretrained: bool) -> Loaded:
-    import timm
-    from timm.data import resolve_model_data_config
-
     from edgekit.models import Transform
 
+    timm = _library("timm")
     known = timm.list_models() + timm.list_models(pretrained=True)
     if name not in known:
         raise _unknown("timm", name, known)
     model: Any = _fetched("timm", name, lambda: timm.create_model(name, pretrained=pretrained))
-    config = resolve_model_data_config(model)
+    config = timm.data.resolve_model_data_config(model)
     size = int(config["input_size"][-1])
     transform = Transform(
         size,
@@ -96,10 +90,9 @@ def _timm(name: str, pretrained: bool) -> Loaded:
 
 
 def _torchvision(name: str, pretrained: bool) -> Loaded:
-    from torchvision import models
-
     from edgekit.models import Transform
 
+    models = _library("torchvision.models")
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown("torchvision", name, known)

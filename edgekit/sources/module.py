@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import InputError
 from edgekit.limits import blaming
-from edgekit.sources.modules import check_forward, image_channels, input_spec
+from edgekit.sources.modules import examine
 from edgekit.sources.request import Network, NetworkRequest
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ def from_module(module: nn.Module, request: NetworkRequest) -> Network:
         InputError: ``request`` names weights, which the module has already.
         BadNetwork: the module is not a classifier of images.
     """
-    from edgekit.models import Transform
-
     if request.weights is not None:
         raise InputError(
             "`weights` does not apply to a module, which has its own",
@@ -31,20 +29,8 @@ def from_module(module: nn.Module, request: NetworkRequest) -> Network:
         )
     with blaming(f"{request.name} cannot be copied:"):
         own = copy.deepcopy(module).cpu().eval()
-    channels = image_channels(own)
-    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
-    spec = input_spec(request, transform, channels)
-    labels = check_forward(own, spec, request.name)
-    notes = () if request.mean else (assumed(request.name, spec.mean, spec.std),)
+    spec, labels, notes = examine(own, request, request.name)
     weights = WeightsEntry(source="module", trained=True)
     return Network(
         NetworkEntry(name=request.name, origin="module"), weights, spec, labels, own, notes=notes
-    )
-
-
-def assumed(name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    """The note on preprocessing that nobody gave."""
-    return (
-        f"the preprocessing of {name} is not known: mean {mean} and std {std} are assumed "
-        "(`mean`, `std`)"
     )

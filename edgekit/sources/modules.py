@@ -120,3 +120,30 @@ def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, .
             hint="return output.float()",
         )
     return imagenet_labels() if output.shape[1] == 1000 else None
+
+
+def examine(
+    module: nn.Module, request: NetworkRequest, noted: str
+) -> tuple[InputSpec, tuple[str, ...] | None, tuple[str, ...]]:
+    """What a user's own classifier takes, its labels where they are ImageNet's, and what was
+    assumed, in a note on ``noted``.
+
+    Raises:
+        BadNetwork: it is not a classifier of images.
+        InputError: a size, mean or std that does not fit.
+    """
+    from edgekit.models import Transform
+
+    channels = image_channels(module)
+    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
+    spec = input_spec(request, transform, channels)
+    labels = check_forward(module, spec, request.name)
+    return spec, labels, () if request.mean else (assumed(noted, spec),)
+
+
+def assumed(name: str, spec: InputSpec) -> str:
+    """The note on preprocessing that nobody gave."""
+    return (
+        f"the preprocessing of {name} is unknown: assuming mean {spec.mean} and std {spec.std}; "
+        "set `mean` and `std` if they differ"
+    )

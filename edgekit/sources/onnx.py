@@ -9,6 +9,7 @@ from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import BadNetwork, InputError
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.labels import imagenet_labels
+from edgekit.sources.modules import assumed
 from edgekit.sources.request import Network, NetworkRequest
 
 
@@ -78,10 +79,7 @@ def input_of_graph(
         ) from error
     notes = []
     if request.mean is None or request.std is None:
-        notes.append(
-            f"the preprocessing of {path.name} is unknown: assuming mean {spec.mean} and std "
-            f"{spec.std}; set `mean` and `std` if they differ"
-        )
+        notes.append(assumed(path.name, spec))
     if found.scaled_by and request.mean is None:
         zeros, ones, last = (
             ",".join([number] * found.channels) for number in ("0", "1", "0.003921569")

@@ -11,12 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from edgekit.bundle import MANIFEST, Bundle
-from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
-from edgekit.bundle.manifest import InputEntry
-from edgekit.errors import BadBundle, BadNetwork
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.layerwise.blame import BOUND, Blame, blame
 from edgekit.layerwise.taps import GraphValues, Taps
@@ -26,6 +22,7 @@ from edgekit.progress import Progress
 from edgekit.runtimes import builders, find
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.tasks.sessions import CPU, graph_for, require
+from edgekit.tasks.sides import check_network_name, stamped_input
 
 MAX_IMAGES = 16
 OPSET = 17
@@ -95,21 +92,8 @@ class _Side:
             if self.network is not None
             else None
             if self.graph is None
-            else _stamped(self.graph)
+            else stamped_input(self.graph)
         )
-
-
-def _stamped(graph: Path) -> InputSpec | None:
-    from edgekit.graph.io import load
-
-    stamp = load(graph).metadata_props.get("edgekit.input")
-    try:
-        return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
-    except ValidationError as error:
-        raise BadNetwork(
-            f"{graph}: its input metadata cannot be read: {first_fault(error, 'json')}",
-            hint=EXPORT_AGAIN,
-        ) from error
 
 
 def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:
@@ -135,11 +119,7 @@ def _open_file(name: str, runtime: str) -> _Side | None:
         return _Side(graph, bundle)
     if path.suffix.lower() == ".onnx":
         return _Side(path, Bundle.open(path.parent) if (path.parent / MANIFEST).is_file() else None)
-    if len(path.parts) > 1 and ".py" not in path.name:
-        raise BadBundle(
-            f"{name} does not exist",
-            hint="give a bundle's folder, an .onnx file, or the name of a network",
-        )
+    check_network_name(name, "a bundle's folder, an .onnx file")
     return None
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.models.pretrained.download import cache_folder
 from edgekit.runtimes import builders
 from edgekit.runtimes.tensorrt import Builder
+
+
+def timing_folder() -> Path:
+    """Where TensorRT's timing caches are kept: beside the weights."""
+    return cache_folder().parent / "timing"
 
 
 def builder_for(runtime: str | None, capability: str | None) -> Builder:

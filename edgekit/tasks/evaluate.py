@@ -5,11 +5,11 @@ every answer written down so that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,10 +24,12 @@ from edgekit.comparison.labelled import (
 from edgekit.errors import BadImage, InputError
 from edgekit.files import check_writable, text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
+from edgekit.pipeline.steps import Steps
 from edgekit.progress import Progress, Quiet
 from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Session, run_batches
-from edgekit.tasks.subjects import CPU, Subject, open_subject
+from edgekit.tasks.sessions import CPU
+from edgekit.tasks.sides import Side, open_side
 from edgekit.version import __version__
 
 SCHEMA = 1
@@ -85,7 +87,7 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
             belongs to another run.
         EnvironmentLacks: the runtime cannot run here.
     """
-    show = progress or Quiet()
+    step = Steps(progress or Quiet())
     bundle = Bundle.open(request.bundle)
     bundle.check_exported()
     labels = bundle.labels()
@@ -96,10 +98,10 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
     with _Answers(request.answers, _key(request, bundle)) as answers, ExitStack() as stack:
         done = answers.read()
         waiting = [i for i in chosen if names[i] not in done]
-        with show.step("evaluate"):
-            sides = [open_subject(str(request.bundle))] if waiting else []
+        with step("evaluate"):
+            sides = [open_side(str(request.bundle))] if waiting else []
             if waiting and request.reference is not None:
-                sides.append(open_subject(request.reference, progress=_fetched(show)))
+                sides.append(open_side(request.reference, progress=step.fetched))
             sessions = [(s, stack.enter_context(s.open(request.runtime))) for s in sides]
             skipped: dict[str, str] = {}
             for count, i in enumerate(waiting, 1):
@@ -110,7 +112,7 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
                 else:
                     done[names[i]] = best
                     answers.add(names[i], best)
-                show.advance(count, len(waiting))
+                step.progress.advance(count, len(waiting))
     answered = [i for i in chosen if names[i] in done]
     if not answered:
         raise BadImage(f"none of {len(chosen)} images can be read: {next(iter(skipped.values()))}")
@@ -140,12 +142,8 @@ def _spread(images: LabelledImages, count: int | None) -> list[int]:
     return [int(i * total / count) for i in range(count)]
 
 
-def _best(side: Subject, session: Session, path: Path) -> list[int]:
-    from edgekit.images import open_image, preprocess
-
-    assert side.input is not None
-    pixels = preprocess(open_image(path, channels=side.input.channels), side.input)
-    return [int(i) for i in best_classes(run_batches(session, pixels[None]))[0]]
+def _best(side: Side, session: Session, photo: Path) -> list[int]:
+    return [int(i) for i in best_classes(run_batches(session, side.prepare(photo)[None]))[0]]
 
 
 def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -153,12 +151,10 @@ def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([[*row, *[-1] * (5 - len(row))] for row in rows], np.int64)
 
 
-def _fetched(progress: Progress) -> Any:
-    return lambda done, total, source: progress.advance(done, total, f"from {source}")
-
-
 def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
     """What makes answers belong to a run."""
+    name = request.reference
+    other = Bundle.open(name) if name is not None and Path(name).is_dir() else None
     return {
         "edgekit": __version__,
         "schema_version": SCHEMA,
@@ -166,6 +162,7 @@ def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
         "runtime": request.runtime,
         "data": str(request.data),
         "reference": request.reference,
+        "reference_graph": None if other is None else other.artifact.sha256,
     }
 
 
@@ -174,7 +171,7 @@ class _Answers:
 
     def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
         self._path, self._key = path, key
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> _Answers:
         return self
@@ -187,24 +184,23 @@ class _Answers:
         """The answers that are there; the file is then open for more.
 
         Raises:
-            InputError: the file belongs to another run, or is something else.
+            InputError: the file belongs to another run, or is something else; it stays as it is.
         """
         if self._path is None:
             return {}
-        lines = list(_whole_lines(self._path)) if self._path.exists() else []
-        if lines and lines[0] != self._key:
+        if not self._path.exists() or not self._path.stat().st_size:
+            self._file = self._path.open("wb")
+            self._write(self._key)
+            return {}
+        lines, end = _whole_lines(self._path)
+        if not lines or lines[0] != self._key:
             raise InputError(
                 f"{self._path} holds answers of another run, or something else",
                 hint="name another file, or remove it",
             )
-        self._file = self._path.open("w" if not lines else "r+", encoding="utf-8")
-        if not lines:
-            self._write(self._key)
-        else:
-            self._file.seek(0)
-            self._file.truncate()
-            for line in lines:
-                self._write(line)
+        self._file = self._path.open("r+b")
+        self._file.truncate(end)
+        self._file.seek(end)
         return {line["image"]: line["best"] for line in lines[1:]}
 
     def add(self, image: str, best: list[list[int]]) -> None:
@@ -212,15 +208,22 @@ class _Answers:
 
     def _write(self, line: object) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
 
 
-def _whole_lines(path: Path) -> Iterator[Any]:
-    """The lines that are whole: a run that was killed leaves half a line at most."""
-    with path.open(encoding="utf-8") as file:
+def _whole_lines(path: Path) -> tuple[list[Any], int]:
+    """The lines that are whole, and where they end in bytes: a run that was killed leaves half a
+    line at most.
+    """
+    lines, end = [], 0
+    with path.open("rb") as file:
         for line in file:
+            if not line.endswith(b"\n"):
+                break
             try:
-                yield json.loads(line)
+                lines.append(json.loads(line))
             except ValueError:
-                return
+                break
+            end += len(line)
+    return lines, end

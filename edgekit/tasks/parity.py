@@ -16,15 +16,16 @@ from edgekit.comparison.by_image import by_image, histogram
 from edgekit.comparison.labelled import Labelled, best_classes, compare_labelled
 from edgekit.comparison.metrics import sqnr
 from edgekit.errors import BadImage, EdgekitError, InputError
-from edgekit.images import ImageFolder, InputSpec, open_image, preprocess
+from edgekit.images import ImageFolder, InputSpec
 from edgekit.images.labelled import open_labelled
 from edgekit.machine.environment import describe
-from edgekit.pipeline.steps import Steps
+from edgekit.pipeline.steps import Steps, check_reference
 from edgekit.progress import Progress, Quiet
 from edgekit.reports.parity import InputParity, ParityReport
 from edgekit.runtimes.base import run_batches
 from edgekit.tasks.blame import BlameRequest, find_blame
-from edgekit.tasks.subjects import CPU, Subject, open_subject, with_inputs
+from edgekit.tasks.sessions import CPU
+from edgekit.tasks.sides import Side, open_side, with_inputs
 
 MAX_IMAGES = 1024
 WORST = 10
@@ -78,6 +79,7 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
     with step("reference"):
         known = _photos(request, reference, candidate)
         expected, first, photos, skipped = _run(reference, request.reference_runtime, known)
+        check_reference(expected, reference.labels)
     with step("candidate"):
         reached, second, _, _ = _run(candidate, request.runtime, photos)
     if expected.shape != reached.shape:
@@ -118,13 +120,13 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
     )
 
 
-def _open(request: ParityRequest, step: Steps) -> tuple[Subject, Subject]:
+def _open(request: ParityRequest, step: Steps) -> tuple[Side, Side]:
     """Both sides. A network that is built for this takes the image size of the other side."""
-    found: dict[int, Subject] = {}
+    found: dict[int, Side] = {}
     size: tuple[int, int] | None = None
     names = (request.reference, request.candidate)
     for i in sorted((0, 1), key=lambda i: not Path(names[i]).exists()):
-        found[i] = open_subject(
+        found[i] = open_side(
             names[i], mean=request.mean, std=request.std, size=size, progress=step.fetched
         )
         spec = found[i].input
@@ -132,7 +134,7 @@ def _open(request: ParityRequest, step: Steps) -> tuple[Subject, Subject]:
     return with_inputs((found[0], found[1]))
 
 
-def _default_gate(candidate: Subject) -> Gate:
+def _default_gate(candidate: Side) -> Gate:
     """A bundle has to meet the gate of its precision; the others that of FP32."""
     if candidate.bundle is None:
         return DEFAULT_GATES["fp32"]
@@ -140,7 +142,7 @@ def _default_gate(candidate: Subject) -> Gate:
     return Gate(relative=gate.relative, sqnr=gate.sqnr, agreement=gate.agreement)
 
 
-def _photos(request: ParityRequest, reference: Subject, candidate: Subject) -> _Photos:
+def _photos(request: ParityRequest, reference: Side, candidate: Side) -> _Photos:
     if request.labels is None:
         folder = ImageFolder.open(request.images) if request.images else ImageFolder.bundled()
         chosen = folder.spread(request.count)
@@ -167,12 +169,11 @@ def _photos(request: ParityRequest, reference: Subject, candidate: Subject) -> _
 
 
 def _run(
-    side: Subject, runtime: str, photos: _Photos
+    side: Side, runtime: str, photos: _Photos
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], _Photos, list[str]]:
     """The logits ``(N, classes)``, the first prepared images, the photos that could be read, and
     why the others could not.
     """
-    assert side.input is not None
     kept: list[int] = []
     rows: list[NDArray[np.float32]] = []
     first: list[NDArray[np.float32]] = []
@@ -180,7 +181,7 @@ def _run(
     with TemporaryDirectory() as scratch, side.open(runtime, Path(scratch)) as session:
         for i, path in enumerate(photos.paths):
             try:
-                pixels = preprocess(open_image(path, channels=side.input.channels), side.input)
+                pixels = side.prepare(path)
             except BadImage as error:
                 skipped.append(error.message)
                 continue
@@ -201,7 +202,7 @@ def _run(
 
 
 def _compare_inputs(
-    reference: Subject, candidate: Subject, a: NDArray[np.float32], b: NDArray[np.float32]
+    reference: Side, candidate: Side, a: NDArray[np.float32], b: NDArray[np.float32]
 ) -> InputParity:
     assert reference.input is not None and candidate.input is not None
     a, b = _channels_first(a, reference.input), _channels_first(b, candidate.input)

@@ -42,6 +42,12 @@ def test_what_is_not_finite_is_never_best() -> None:
     assert best_classes(scores, 1).tolist() == [[1]]
 
 
+def test_an_image_without_a_finite_score_is_wrong_whatever_its_class() -> None:
+    scores = np.full((2, 3), np.nan, np.float32)
+    assert (best_classes(scores) == -1).all()
+    assert accuracy(best_classes(scores), [0, 0]).top1.count == 0
+
+
 def test_confusions_are_the_changes_of_class() -> None:
     a = np.array([[0], [0], [1], [2], [2]])
     b = np.array([[0], [1], [1], [1], [1]])

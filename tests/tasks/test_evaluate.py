@@ -75,6 +75,16 @@ def test_answers_of_another_run_are_refused(lenet: Path, garments: Path, tmp_pat
     assert json.loads(answers.read_text()) == {"some": "thing"}
 
 
+def test_a_file_that_holds_no_answers_is_left_alone(
+    lenet: Path, garments: Path, tmp_path: Path
+) -> None:
+    photo = Path(shutil.copy(next(garments.rglob("*.png")), tmp_path / "mine.png"))
+    before = photo.read_bytes()
+    with pytest.raises(edgekit.InputError, match="something else"):
+        edgekit.evaluate(lenet, by_number(garments, tmp_path / "l.csv"), answers=photo)
+    assert photo.read_bytes() == before
+
+
 def test_a_reference_gives_a_paired_test(lenet: Path, garments: Path, tmp_path: Path) -> None:
     data = by_number(garments, tmp_path / "labels.csv")
     found = edgekit.evaluate(lenet, data, reference="lenet5", images=30)

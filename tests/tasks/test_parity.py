@@ -82,7 +82,7 @@ def parity(reference: Path | str, candidate: Path | str, **options: object):
     return find_parity(ParityRequest(str(reference), str(candidate), count=6, **options))
 
 
-def test_a_bundle_agrees_with_its_network(fp32: Path) -> None:
+def test_a_bundle_agrees_with_itself(fp32: Path) -> None:
     report = edgekit.parity(fp32, fp32, count=4)
     assert report.ok and report.broken_by is None and report.images == 4
     assert report.outputs.max_abs == 0 and report.input.max_abs == 0
@@ -169,6 +169,17 @@ def test_labels_give_accuracy_and_a_paired_test(fp32: Path, tmp_path: Path) -> N
 def test_networks_of_other_classes_are_refused(fp32: Path, lenet: Path) -> None:
     with pytest.raises(edgekit.InputError):
         parity(fp32, lenet)
+
+
+def test_a_reference_that_proves_nothing_is_refused(fp32: Path, tmp_path: Path) -> None:
+    def spoil(model: onnx.ModelProto) -> str:
+        conv = convolutions(model)[0]
+        edit(model, conv.input[1], lambda weight: weight * np.nan)
+        return conv.output[0]
+
+    graph, _ = broken(fp32, tmp_path / "nan.onnx", spoil)
+    with pytest.raises(edgekit.BadNetwork, match="NaN or infinite"):
+        parity(graph, fp32)
 
 
 def test_what_does_not_exist_is_refused(fp32: Path) -> None:

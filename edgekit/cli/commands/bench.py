@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json, with_flags
-from edgekit.cli.help import MEASUREMENT, OUTPUT
+from edgekit.cli.help import DEBUG, MEASUREMENT, OUTPUT, json_flag
 from edgekit.errors import InputError
 from edgekit.files import check_writable
 
@@ -69,13 +69,8 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The report as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The report"),
+    debug: bool = DEBUG,
 ) -> None:
     """Measure bundles and runtimes in turns, after checking the parity of each.
 

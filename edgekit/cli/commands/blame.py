@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
-from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
+from edgekit.cli.help import DEBUG, ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network, json_flag
 from edgekit.cli.options import parse_gate, parse_numbers
 from edgekit.errors import InputError
 
@@ -76,13 +76,8 @@ def command(
         metavar="GATE",
         rich_help_panel=MEASUREMENT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="Every layer as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("Every layer"),
+    debug: bool = DEBUG,
 ) -> None:
     """Find the layer that adds most error, and the first that overflows.
 

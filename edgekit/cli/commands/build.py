@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
-from edgekit.cli.help import ENGINE, OUTPUT
+from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
 
 if TYPE_CHECKING:
     from edgekit.tasks.build import Built
@@ -77,13 +77,8 @@ def command(
         help="Build again an engine that exists.",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Build an engine into the bundle's engines/ folder, audit its precision, and check it on the
     golden images where this machine has the GPU.
@@ -93,7 +88,7 @@ def command(
     """
     from edgekit import BuildConfig, Bundle
     from edgekit.runtimes.tensorrt.building.config import parse_io, parse_profiles
-    from edgekit.tasks.builders import named_builder
+    from edgekit.tasks.builders import named_builder, timing_folder
 
     if runtime is not None:
         named_builder(runtime)
@@ -113,13 +108,6 @@ def command(
         print_json(plainly(built))
     else:
         show(built)
-
-
-def timing_folder() -> Path:
-    """Where TensorRT's timing caches are kept."""
-    from edgekit.models.pretrained.download import cache_folder
-
-    return cache_folder().parent / "timing"
 
 
 def show(built: Built) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_json
-from edgekit.cli.help import INPUT, OUTPUT
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, json_flag
 
 
 def command(
@@ -33,13 +33,8 @@ def command(
         help="Replace an existing set.",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Copy the readable, distinct photos of a folder, with a list of their hashes."""
     from edgekit.reports.plain import plain

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import OUTPUT
+from edgekit.cli.help import DEBUG, json_flag
 
 if TYPE_CHECKING:
     from edgekit.tasks.doctor import Diagnosis
 
 
 def command(
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The findings as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The findings"),
+    debug: bool = DEBUG,
 ) -> None:
     """Show the runtimes and hardware of this machine, and the known problems with them."""
     from edgekit.reports.plain import plain

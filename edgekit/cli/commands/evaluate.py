@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import ENGINE, INPUT, OUTPUT
+from edgekit.cli.help import DEBUG, ENGINE, INPUT, OUTPUT, json_flag
 
 LISTED = 5
 
@@ -50,10 +50,8 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False, "--json", help="The result as json on stdout.", rich_help_panel=OUTPUT
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Measure a bundle's accuracy on labelled images, with 95 % intervals."""
     import edgekit

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgekit.cli.commands.build import plainly, show, timing_folder
+from edgekit.cli.commands.build import plainly, show
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
-from edgekit.cli.help import CALIBRATION, ENGINE, INPUT, OUTPUT, PRECISION, complete_network
+from edgekit.cli.help import (
+    CALIBRATION,
+    DEBUG,
+    ENGINE,
+    INPUT,
+    OUTPUT,
+    PRECISION,
+    complete_network,
+    json_flag,
+)
 from edgekit.cli.options import (
     check_calibrator,
     check_opset,
@@ -199,13 +208,8 @@ def command(
         help="Replace an existing bundle.",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The report as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The report"),
+    debug: bool = DEBUG,
 ) -> None:
     """Export a network to a bundle: trace, simplify, convert, and check parity at every step.
 
@@ -294,7 +298,7 @@ def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> Bu
             )
         return None
     from edgekit.runtimes.tensorrt import BuildConfig
-    from edgekit.tasks.builders import named_builder
+    from edgekit.tasks.builders import named_builder, timing_folder
 
     named_builder(runtime).library().target(capability)
     return BuildConfig(capability, DYNAMIC if dynamic else (), timing_cache=timing_folder())

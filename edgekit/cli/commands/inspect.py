@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import OUTPUT
+from edgekit.cli.help import DEBUG, json_flag
 
 if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt.inspection.audit import Audit
@@ -21,13 +21,8 @@ def command(
     engine: Path = typer.Argument(
         help="An .engine file, or a bundle for all of its engines.", show_default=False
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Show layers, formats and precisions, and each layer's share of the time where this machine's
     GPU can run the engine.

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
-from edgekit.cli.help import ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network
+from edgekit.cli.help import DEBUG, ENGINE, INPUT, MEASUREMENT, complete_network, json_flag
 from edgekit.cli.options import parse_gate, parse_numbers
 
 
@@ -80,10 +80,8 @@ def command(
         help="Do not look for the layer that breaks parity.",
         rich_help_panel=MEASUREMENT,
     ),
-    json: bool = typer.Option(
-        False, "--json", help="The report as json on stdout.", rich_help_panel=OUTPUT
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The report"),
+    debug: bool = DEBUG,
 ) -> None:
     """Run two sides on the same photos, each with its own preprocessing, and compare them.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_advice, print_json
-from edgekit.cli.help import CALIBRATION, INPUT, OUTPUT, PRECISION
+from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, OUTPUT, PRECISION, json_flag
 from edgekit.cli.options import (
     check_calibrator,
     check_rounding,
@@ -88,13 +88,8 @@ def command(
         help="Replace an existing file.",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Quantize a graph under TensorRT's rules; layers return to float until the gate is met."""
     import edgekit

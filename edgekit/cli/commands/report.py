@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import OUTPUT
+from edgekit.cli.help import DEBUG, OUTPUT, json_flag
 from edgekit.files import check_writable
 
 
@@ -30,10 +30,8 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False, "--json", help="The report as json on stdout.", rich_help_panel=OUTPUT
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The report"),
+    debug: bool = DEBUG,
 ) -> None:
     """Put what exports and benches left into one report, the worst first.
 

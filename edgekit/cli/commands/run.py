@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import ENGINE, OUTPUT
+from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
 
 
 def command(
@@ -26,13 +26,8 @@ def command(
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Classify photos with a bundle and its own preprocessing."""
     from edgekit import Bundle

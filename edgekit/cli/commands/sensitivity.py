@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import OUTPUT
+from edgekit.cli.help import DEBUG, OUTPUT, json_flag
 from edgekit.errors import BadBundle
 from edgekit.files import check_writable
 
@@ -28,13 +28,8 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The table as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The table"),
+    debug: bool = DEBUG,
 ) -> None:
     """Rank layers by the gain of keeping only that layer in float."""
     from edgekit.bundle import Bundle

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import CALIBRATION, INPUT, MEASUREMENT, OUTPUT, PRECISION
+from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, MEASUREMENT, OUTPUT, PRECISION, json_flag
 from edgekit.cli.options import check_rounding, parse_size
 from edgekit.errors import InputError
 
@@ -122,10 +122,8 @@ def command(
         help="Do again what did not pass before.",
         rich_help_panel=OUTPUT,
     ),
-    json: bool = typer.Option(
-        False, "--json", help="The table as json on stdout.", rich_help_panel=OUTPUT
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The table"),
+    debug: bool = DEBUG,
 ) -> None:
     """Export many networks in many precisions. One that fails costs one row of the table.
 

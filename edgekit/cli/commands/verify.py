@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import ENGINE, OUTPUT
+from edgekit.cli.help import DEBUG, ENGINE, json_flag
 
 
 def command(
@@ -18,13 +18,8 @@ def command(
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The result as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
 ) -> None:
     """Check every file's hash, then parity again on the golden images."""
     from edgekit import Bundle

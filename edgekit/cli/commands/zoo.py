@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import OUTPUT, complete_network
+from edgekit.cli.help import DEBUG, complete_network, json_flag
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,13 +35,8 @@ def command(
     name: str | None = typer.Argument(
         None, help="A network.", show_default=False, autocompletion=complete_network
     ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="The table as json on stdout.",
-        rich_help_panel=OUTPUT,
-    ),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    json: bool = json_flag("The table"),
+    debug: bool = DEBUG,
 ) -> None:
     """List the networks, or show one."""
     if action is None:

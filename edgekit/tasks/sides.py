@@ -7,6 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
 from edgekit.artifact import Artifact
 from edgekit.bundle import MANIFEST, Bundle
 from edgekit.bundle.engines import open_engine
@@ -14,18 +18,18 @@ from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
 from edgekit.bundle.manifest import InputEntry
 from edgekit.bundle.names import ENGINE
 from edgekit.errors import BadBundle, BadNetwork, InputError
-from edgekit.images import InputSpec
+from edgekit.images import InputSpec, open_image, preprocess
 from edgekit.pipeline.steps import open_reference
 from edgekit.runtimes import builders, find
 from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
-from edgekit.sources.module import assumed
+from edgekit.sources.modules import assumed
 from edgekit.sources.request import FetchProgress
 from edgekit.tasks.sessions import CPU, open_session, require
 
 
 @dataclass(frozen=True)
-class Subject:
+class Side:
     """One side of a comparison. Just one of ``network``, ``bundle``, ``engine`` and ``graph`` is
     given; ``input`` is its own preprocessing, None where it does not say one.
     """
@@ -39,6 +43,15 @@ class Subject:
     graph: Path | None = None
     notes: tuple[str, ...] = ()
 
+    def prepare(self, photo: Path) -> NDArray[np.float32]:
+        """A photo as this side takes it, without a batch axis.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+        assert self.input is not None
+        return preprocess(open_image(photo, channels=self.input.channels), self.input)
+
     def open(self, runtime: str, scratch: Path | None = None) -> Session:
         """A session: of a network in PyTorch, of an engine in the runtime that built it, of the
         others in the runtime of a name.
@@ -48,7 +61,7 @@ class Subject:
 
         Raises:
             EnvironmentLacks: the runtime cannot run here.
-            InputError: no such runtime, or one that does not take this subject.
+            InputError: no such runtime, or one that does not take this side.
             BadBundle: a file is not the one that was exported.
             BadNetwork: the runtime refuses the graph.
         """
@@ -88,14 +101,14 @@ class Subject:
         return rounding_twin(existing(graph), scratch / f"{graph.stem}.twin.onnx")
 
 
-def open_subject(
+def open_side(
     name: str,
     *,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     size: tuple[int, int] | None = None,
     progress: FetchProgress | None = None,
-) -> Subject:
+) -> Side:
     """Opens what a user named.
 
     Args:
@@ -114,35 +127,31 @@ def open_subject(
     if path.is_dir():
         bundle = Bundle.open(path)
         labels = bundle.labels()
-        return Subject(
+        return Side(
             name, bundle.manifest.input.spec(), tuple(labels) if labels else None, bundle=bundle
         )
     if path.suffix == ENGINE:
-        return _engine_subject(path)
+        return _engine_side(path)
     if path.suffix.lower() == ".onnx":
-        found = Subject(name, stamped_input(path), graph=path)
+        found = Side(name, stamped_input(path), graph=path)
         return found if mean is None and std is None else _assuming(found, mean, std)
-    if len(path.parts) > 1 and ".py" not in path.name:
-        raise BadBundle(
-            f"{name} does not exist",
-            hint="give a bundle's folder, an engine, an .onnx file, or the name of a network",
-        )
+    check_network_name(name, "a bundle's folder, an engine, an .onnx file")
     network = open_network(NetworkRequest(name, size=size, mean=mean, std=std), progress)
-    return Subject(name, network.input, network.labels, network=network, notes=network.notes)
+    return Side(name, network.input, network.labels, network=network, notes=network.notes)
 
 
-def with_inputs(subjects: tuple[Subject, Subject]) -> tuple[Subject, Subject]:
+def with_inputs(sides: tuple[Side, Side]) -> tuple[Side, Side]:
     """Gives one that does not say its preprocessing the other's; of two that do not, both get
     ImageNet's, and say so.
     """
-    first, second = subjects
+    first, second = sides
     if first.input is None and second.input is None:
         return with_inputs((_assuming(first, None, None), second))
     if first.input is None:
         return replace(first, input=second.input), second
     if second.input is None:
         return first, replace(second, input=first.input)
-    return subjects
+    return sides
 
 
 def stamped_input(graph: Path) -> InputSpec | None:
@@ -156,23 +165,38 @@ def stamped_input(graph: Path) -> InputSpec | None:
     stamp = load(graph).metadata_props.get("edgekit.input")
     try:
         return None if stamp is None else InputEntry.model_validate_json(stamp).spec()
-    except ValueError as error:
-        what = first_fault(error, "json") if hasattr(error, "errors") else str(error)  # type: ignore[arg-type]
+    except ValidationError as error:
         raise BadNetwork(
-            f"{graph}: its note on the input cannot be read: {what}", hint=EXPORT_AGAIN
+            f"{graph}: its input metadata cannot be read: {first_fault(error, 'json')}",
+            hint=EXPORT_AGAIN,
         ) from error
 
 
-def _assuming(
-    subject: Subject, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> Subject:
-    request = NetworkRequest(str(subject.graph), mean=mean, std=std)
+def check_network_name(name: str, others: str) -> None:
+    """
+    Args:
+        name: what is to be the name of a network.
+        others: what else could have been given.
+
+    Raises:
+        BadBundle: what is to be the name of a network is a path, of something that is not there.
+    """
+    path = Path(name)
+    if len(path.parts) > 1 and ".py" not in path.name:
+        raise BadBundle(
+            f"{name} does not exist",
+            hint=f"give {others}, or the name of a network",
+        )
+
+
+def _assuming(side: Side, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Side:
+    request = NetworkRequest(str(side.graph), mean=mean, std=std)
     spec, _, _ = input_of_graph(request, for_export=False)
-    note = () if mean and std else (assumed(subject.name, spec.mean, spec.std),)
-    return replace(subject, input=spec, notes=(*subject.notes, *note))
+    note = () if mean and std else (assumed(side.name, spec),)
+    return replace(side, input=spec, notes=(*side.notes, *note))
 
 
-def _engine_subject(path: Path) -> Subject:
+def _engine_side(path: Path) -> Side:
     home = path.absolute().parent.parent
     if not (home / MANIFEST).is_file():
         raise BadBundle(
@@ -181,7 +205,7 @@ def _engine_subject(path: Path) -> Subject:
         )
     bundle = Bundle.open(home)
     labels = bundle.labels()
-    return Subject(
+    return Side(
         str(path), bundle.manifest.input.spec(), tuple(labels) if labels else None, engine=path
     )
 
@@ -194,6 +218,3 @@ def _open_engine(path: Path) -> Session:
     return builder.load(
         engine.artifact(Bundle.open(path.absolute().parent.parent)), SessionOptions()
     )
-
-
-__all__ = ["CPU", "Subject", "open_subject", "stamped_input", "with_inputs"]
