@@ -1,4 +1,4 @@
-"""How the pipeline tells where it is. Only the command line shows it."""
+"""How the pipeline reports its progress. Only the command line shows it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """``step`` surrounds one step of the work; ``advance`` reports done of total (None where
-    unknown) within it.
+    """``step`` surrounds one step of the work. ``advance`` reports done of total within it; total
+    is None if unknown.
     """
 
     def step(self, name: str) -> AbstractContextManager[None]: ...
@@ -24,4 +24,4 @@ class Quiet:
         yield
 
     def advance(self, done: int, total: int | None, what: str = "") -> None:
-        """Nothing to show."""
+        """Does nothing."""

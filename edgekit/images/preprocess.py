@@ -1,4 +1,4 @@
-"""The evaluation preprocessing of a network, numerically torchvision's."""
+"""The evaluation preprocessing of a network, numerically equal to that of torchvision."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network wants of an image.
+    """The preprocessing of a network.
 
-    ``height`` and ``width`` are the crop in pixels, up to 4096; ``resize`` is the factor between
-    resized image and crop, 1 to 4 (256 / 224 for most ImageNet networks); ``mean`` and ``std`` have
-    one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
+    ``height`` and ``width`` are the crop in pixels, up to 4096. ``resize`` is the size of the
+    resized image divided by the crop, 1 to 4 (256 / 224 for most ImageNet networks). ``mean`` and
+    ``std`` have one value per channel, for pixels in 0..1. ``layout`` is the order of the network's
+    input.
 
     Raises:
-        ValueError: none of that, in words.
+        ValueError: a value is not allowed; the message says which.
     """
 
     channels: int = 3
@@ -75,11 +76,11 @@ class InputSpec:
 
 
 def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
-    """Resizes until the crop's box is covered, crops the centre, normalizes.
+    """Resizes the image so that it covers the crop, crops the centre, and normalizes.
 
     Returns:
-        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout``
-        says.
+        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as in
+        ``spec.layout``.
     """
     cropped = _crop_centre(_resize_to_cover(image, spec), spec)
     pixels = np.asarray(cropped, np.float32).reshape(

@@ -1,4 +1,4 @@
-"""What an export leaves: every file of the bundle, the manifest last."""
+"""Writes the bundle of an export: first all files, then the manifest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_bundle(
     gate: Gate,
     report: Report,
 ) -> None:
-    """Everything a bundle holds, the manifest last."""
+    """Writes all files of a bundle, the manifest last."""
     from edgekit.graph.io import stamp
 
     graph, spec, given = final.artifact, network.input, final.artifact.inputs[0]
@@ -130,8 +130,8 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
-    """What the shipped graph reaches on the golden images here, which a device has to
-    reach again.
+    """The results of the shipped graph on the golden images on this machine. A device must reach
+    them too.
     """
     with OnnxRuntime().load(shipped, SessionOptions()) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
@@ -143,13 +143,13 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
 
 
 def tool_versions() -> Mapping[str, str]:
-    """Versions of what made the bundle."""
+    """The versions of the packages that made the bundle."""
     return installed_versions(TOOLS)
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:
-    """A graph that ends in a softmax returns probabilities, and a second softmax would flatten
-    them.
+    """Whether the graph ends in a softmax. It then returns probabilities, and a second softmax
+    would flatten them.
     """
     sums = outputs.sum(axis=1)
     return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"

@@ -1,5 +1,5 @@
-"""The order of the work: network → reference → trace → simplify → FP16 | INT8 → latency → bundle,
-with a rung of the parity ladder behind every graph.
+"""The order of an export: network → reference → trace → simplify → FP16 | INT8 → latency → bundle.
+Each graph is a rung of the parity ladder.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from edgekit.sources import Network, NetworkRequest, open_network
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export and how.
+    """What to export, and how.
 
-    ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder of photos for
-    parity, the bundled photos by default; ``gate`` what the result has to meet, or what differs
-    from the precision's default.
+    ``batch`` is the static batch, or None for a dynamic one. ``images`` is a folder of photos for
+    parity, the bundled photos by default. ``gate`` is the gate of the result, or changes of the
+    precision's default gate.
     """
 
     network: NetworkRequest
@@ -49,8 +49,8 @@ class ExportRequest:
         return Staging(out, force=self.force)
 
     def gate_for(self, network: Network) -> Gate:
-        """The gate of the last rung. The first class of an untrained network means nothing, so its
-        default asks for SQNR alone.
+        """The gate of the last rung. The default of an untrained network is only an SQNR, because
+        its first class means nothing.
         """
         default = DEFAULT_GATES[self.precision.name]
         return self.gate.over(
@@ -59,15 +59,15 @@ class ExportRequest:
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Report:
-    """Takes a network to a verified bundle.
+    """Exports a network to a verified bundle.
 
     Returns:
-        The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no
-        bundle was written.
+        The report. If a gate failed, its ``path`` is None, its ``failures`` give the reasons, and
+        no bundle was written.
 
     Raises:
-        EdgekitError: what the user or the environment has to mend; its ``trail`` names the failing
-            step and those before it.
+        EdgekitError: the user's input or the environment is wrong; its ``trail`` has the failed
+            step and the steps before it.
     """
     started = time.perf_counter()
     step = steps.Steps(progress or Quiet())

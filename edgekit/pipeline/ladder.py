@@ -1,4 +1,4 @@
-"""The parity ladder: every graph of an export against one reference, on the same images."""
+"""The parity ladder: compares every graph of an export with one reference on the same images."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Ladder:
         twin: Artifact | None = None,
         only: Sequence[int] | None = None,
     ) -> None:
-        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
-        with the reference.
+        """Adds a rung: runs ``artifact``, or instead its ``twin``, and compares the outputs with
+        the reference.
 
-        All images are run, or ``only`` those at these places; fewer of these than
-        ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
+        All images are used, or ``only`` those with these indices. Fewer than ``ENOUGH_JUDGES`` of
+        these can fail the rung, but not pass it.
         """
         chosen = list(range(len(self.images)) if only is None else only)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
@@ -79,7 +79,7 @@ class Ladder:
 
     @property
     def observed(self) -> NDArray[np.float32]:
-        """The images that tell what FP16 would do to a graph's values."""
+        """The images that the ranges for FP16 are observed on."""
         return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     @property

@@ -1,4 +1,4 @@
-"""Latency of a network's graphs on this machine, against the reference they came from."""
+"""Measures the latency of the graphs of an export on this machine, relative to the reference."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def measure(
     batch: int,
     progress: Progress,
 ) -> Measured:
-    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
+    """The latency of the reference and of each graph in ONNX Runtime, measured in turns on real
+    images.
 
-    A graph of static batch is measured at it, and the reference at the same.
+    All have the same batch.
     """
     environment = describe()
 
@@ -69,16 +70,16 @@ def measure(
 def synchronous(
     session: Session, images: NDArray[np.float32], batch: int
 ) -> Callable[[int], object]:
-    """One inference from host memory to host memory, on the i-th batch of images, taken round and
-    round.
+    """One inference from host memory to host memory, on the i-th batch of images modulo the number
+    of batches.
     """
     feeds = batches_of(session, images, batch)
     return lambda i: session.run(feeds[i % len(feeds)])
 
 
 def batches_of(session: Session, images: NDArray[np.float32], batch: int) -> list[dict[str, Array]]:
-    """Feeds for a session: images ``(N, …)`` in batches, eight at most, the first ones again where
-    they do not suffice.
+    """Feeds for a session: images ``(N, …)`` in at most eight batches. If there are too few images,
+    the first ones are repeated.
     """
     spec = session.inputs[0]
     starts = range(0, min(len(images), 8 * batch), batch)

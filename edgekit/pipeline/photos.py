@@ -22,7 +22,7 @@ LISTED_IMAGES = 5
 
 @dataclass(frozen=True)
 class ParityImages:
-    """``pixels`` ``(N, C, H, W)`` are those of the files in ``folder``, in their order."""
+    """``pixels`` ``(N, C, H, W)`` are the files of ``folder``, in its order."""
 
     pixels: NDArray[np.float32]
     folder: ImageFolder
@@ -34,7 +34,7 @@ class ParityImages:
         return tuple(path.name for path in self.folder.paths)
 
     def places(self, paths: Sequence[Path]) -> list[int]:
-        """Where these files are among the images."""
+        """The indices of these files among the images."""
         return [self.folder.paths.index(path) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""The steps of an export, one function each; ``export.py`` holds their order."""
+"""The steps of an export, one function each. ``export.py`` has their order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Times each step and names it in the error when it fails, with those that were done before."""
+    """Times each step. The error of a failed step names it and the steps before it."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -41,7 +41,7 @@ class Steps:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """``seconds`` is the step's duration once it is over."""
+        """``seconds`` is the duration of the step after it has ended."""
         started = time.perf_counter()
         try:
             with self.progress.step(name):
@@ -59,7 +59,7 @@ class Steps:
 
 
 def open_reference(network: Network) -> Session:
-    """The top of the ladder: the module in torch, or the user's own graph."""
+    """The reference of the ladder: the module in torch, or the graph of an ``.onnx`` file."""
     if network.module is not None:
         from edgekit.runtimes.torch import TorchSession
 
@@ -77,11 +77,11 @@ def open_reference(network: Network) -> Session:
 
 
 def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) -> None:
-    """A reference that says nothing proves nothing.
+    """Checks that the outputs of the reference can be compared with.
 
     Raises:
-        BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image;
-            or labels are not as many as the classes.
+        BadNetwork: the outputs are not ``(images, classes)``, are not finite, or are the same for
+            every image; or the number of labels differs from the number of classes.
     """
     if outputs.ndim != 2 or not outputs.shape[1]:
         raise BadNetwork(
@@ -108,7 +108,7 @@ def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) 
 
 
 def trace(network: Network, path: Path, batch: int | None) -> Artifact:
-    """The FP32 graph of the module, or the user's graph with its shapes fixed."""
+    """The FP32 graph of the module, or the graph of the file with fixed shapes."""
     if network.module is None:
         from edgekit.graph.foreign import prepare
 
@@ -135,10 +135,10 @@ def simplify(
 class Converted:
     """A graph in its final precision.
 
-    ``twin`` stands for it on a CPU that would not compute what a GPU does; ``cpu`` holds the same
-    numbers in the form that CPU kernels are fast on; ``strong`` is an INT8 graph whose remainder is
-    FP16, for strongly typed TensorRT, and ``strong_twin`` stands for that on a CPU. ``codes`` is
-    the INT8 graph with its weights stored as int8, which all of these are made from.
+    ``twin`` replaces it on a CPU, which would compute something else than a GPU. ``cpu`` has the
+    same numbers in the form that CPU kernels run fast. ``strong`` is an INT8 graph whose other
+    parts are FP16, for strongly typed TensorRT; ``strong_twin`` replaces it on a CPU. ``codes`` is
+    the INT8 graph with weights stored as int8, from which the others are made.
     """
 
     artifact: Artifact
@@ -156,7 +156,7 @@ class Converted:
 def to_fp16(
     simplified: Artifact, path: Path, observed: NDArray[np.float32], *, half_io: bool
 ) -> Converted:
-    """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
+    """The FP16 graph, and its twin, which shows on a CPU the effect of FP16 storage."""
     from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
     from edgekit.graph.forms.fp16 import to_fp16 as fp16_graph
     from edgekit.graph.observe import observe
@@ -192,11 +192,10 @@ def to_fp16(
 def quantize(
     simplified: Artifact, path: Path, images: Calibration, config: QuantizeConfig
 ) -> Converted:
-    """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
+    """The INT8 graph for TensorRT 8, with the layers that stay float and the reasons.
 
-    Layers return to float until the gate is met on the photos that choose. A gate that cannot be
-    met on them within the limits is the judging images' to refuse: the graph is returned as far as
-    it came, with a word on it.
+    Layers return to float until the gate is met on the selection photos. If it cannot be met within
+    the limits, the best graph is returned with a warning; the test photos then decide.
     """
     from edgekit.graph.forms.float_weights import write_float_weights
     from edgekit.quantization.config import GateNotMet
@@ -258,7 +257,7 @@ def quantize(
 
 
 def to_cpu_int8(final: Converted, path: Path) -> Converted:
-    """Adds the form of an INT8 graph that CPU kernels are fast on."""
+    """Adds the form of an INT8 graph that CPU kernels run fast."""
     from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 
     assert final.codes is not None
@@ -266,8 +265,8 @@ def to_cpu_int8(final: Converted, path: Path) -> Converted:
 
 
 def to_strongly_typed(final: Converted, path: Path, images: Calibration) -> Converted:
-    """Adds the form of an INT8 graph that strongly typed TensorRT runs fast, and its twin that
-    shows on a CPU what FP16 storage does to it.
+    """Adds the form of an INT8 graph for strongly typed TensorRT, and its twin, which shows on a
+    CPU the effect of FP16 storage.
     """
     from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
     from edgekit.graph.forms.strongly_typed import to_strongly_typed as strongly_typed_graph
@@ -294,7 +293,7 @@ def to_strongly_typed(final: Converted, path: Path, images: Calibration) -> Conv
 
 
 def quantization(gate: Gate, calibrator: str, rounding: Rounding) -> QuantizeConfig:
-    """The quantizer's configuration; what it observed is cached beside the weights."""
+    """The configuration of the quantizer. Its statistics are cached next to the weights."""
     from edgekit.models.pretrained.download import cache_folder
     from edgekit.quantization.config import QuantizeConfig
     from edgekit.quantization.mixed import Requirement
@@ -309,7 +308,7 @@ def quantization(gate: Gate, calibrator: str, rounding: Rounding) -> QuantizeCon
 
 
 def advise(network: Network) -> list[Advice]:
-    """What the user should know of the network."""
+    """Warnings about the network."""
     advice = list(map(Advice, network.notes))
     if not network.weights.trained:
         advice.append(
