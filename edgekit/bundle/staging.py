@@ -185,7 +185,7 @@ def recover(final: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a lock while the body runs, if the file system has locks. Other processes wait for it."""
+    """Holds a lock during the body, if the file system has locks. Other processes wait for it."""
     if sys.platform == "win32":
         yield
         return
