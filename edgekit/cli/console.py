@@ -35,8 +35,8 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-_flags: dict[str, str] = {}  # options of the running command, by parameter: calib_images,
---calib - images
+# the options of the running command, by parameter: calib_images, --calib-images
+_flags: dict[str, str] = {}
 
 
 def use_flags(flags: Collection[str]) -> None:

@@ -16,7 +16,7 @@ def notices(
     ours: Mapping[Path, Entry],
     timings: Sequence[Timings],
 ) -> list[Notice]:
-    """Equal notices of several entries are merged. Failures are first, then inconclusive results."""
+    """Merges equal notices of several entries. Failures are first, then inconclusive results."""
     told: dict[tuple[int, str, str | None], list[str]] = {}
 
     def tell(rank: int, where: str, message: str, fix: str | None = None) -> None:
@@ -30,7 +30,7 @@ def notices(
                 ("misses its gate",) if step.verdict == "fail" else ()
             ):
                 tell(0, entry.label, f"{step.name}: {failure}")
-            if step.verdict == "not judged":
+            if step.verdict == "inconclusive":
                 few = f"{step.images} photos are too few to pass a gate"
                 tell(1, entry.label, f"{step.name}: {few}", "give more photos")
             if step.caveat is not None:

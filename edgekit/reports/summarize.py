@@ -103,7 +103,7 @@ def _entry(export: Exported) -> Entry:
 def _step(rung: Rung) -> Step:
     assert rung.parity is not None
     p = rung.parity
-    verdict = "fail" if rung.failures else "pass" if rung.judged else "not judged"
+    verdict = "fail" if rung.failures else "pass" if rung.judged else "inconclusive"
     return Step(
         *(rung.name, p.sqnr, p.top1, p.interval, p.images),
         verdict,  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def _step(rung: Rung) -> Step:
 
 def _listed_step(rung: RungEntry) -> Step:
     sqnr = math.inf if rung.sqnr is None else rung.sqnr
-    verdict = "fail" if not rung.passed else "pass" if rung.judged else "not judged"
+    verdict = "fail" if not rung.passed else "pass" if rung.judged else "inconclusive"
     return Step(
         *(rung.name, sqnr, rung.top1_agreement, rung.top1_interval, rung.images),
         verdict,  # type: ignore[arg-type]

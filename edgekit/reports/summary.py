@@ -19,9 +19,9 @@ SCHEMA_VERSION = 1
 IMAGENET = "ImageNet-1k"
 NAMED = 6  # places that a notice lists
 GOLDEN = "golden, "  # a step from a bench: the golden images in a runtime
-Verdict = Literal["fail", "not judged", "pass"]
+Verdict = Literal["fail", "inconclusive", "pass"]
 Weight = Literal["fail", "mind"]
-RANK: Mapping[str, int] = {"fail": 0, "not judged": 1, "pass": 2}
+RANK: Mapping[str, int] = {"fail": 0, "inconclusive": 1, "pass": 2}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Entry:
     @property
     def verdict(self) -> Verdict:
         """The verdict of the worst step."""
-        return min((s.verdict for s in self.steps), key=RANK.__getitem__, default="not judged")
+        return min((s.verdict for s in self.steps), key=RANK.__getitem__, default="inconclusive")
 
     @property
     def decisive(self) -> Step | None:

@@ -19,7 +19,7 @@ TITLES = (
     *("network", "verdict", "agreement [95 %]", "SQNR dB", "median ms", "MB"),
     *("published top-1", "in float"),
 )
-STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
+STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 TOP_LAYERS, LISTED, LONGEST = 20, 5, 34
 
 
