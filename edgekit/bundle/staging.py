@@ -110,7 +110,7 @@ class Staging:
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(
-                    f"{self.final} appeared meanwhile: another export wrote it",
+                    f"{self.final} appeared in the meantime: another export wrote it",
                     hint="`force` replaces it",
                 ) from error
             raise _explain(error, self.final) from error

@@ -43,8 +43,7 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has no public na
 
 app = typer.Typer(
     name="edgekit",
-    help="Image classifiers to edge devices: a verified bundle from a network, with proof at every "
-    "step.",
+    help="Convert image classifiers for edge devices, and check every step.",
     cls=Verbs,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -12,7 +12,7 @@ from edgekit.files import check_readable
 from edgekit.images.folders import ImageFolder
 
 WNIDS = "imagenet1k_wnids.txt"
-HINT = "a folder with one subfolder a class, or a CSV file with the columns file and label"
+HINT = "a folder with one subfolder per class, or a CSV file with the columns file and label"
 
 
 @dataclass(frozen=True)

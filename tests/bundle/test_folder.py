@@ -156,7 +156,7 @@ def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
         BadBundle, match=f"has schema 99; this edgekit reads {SCHEMA_VERSION}"
     ) as caught:
         Bundle.open(bundle)
-    assert caught.value.hint == "use the edgekit that wrote it"
+    assert caught.value.hint == "use the version of edgekit that wrote it"
 
 
 def test_a_file_is_no_bundle(bundle: Path) -> None:

@@ -185,7 +185,7 @@ def test_another_that_wins_by_a_hair_is_not_overwritten(
 
     monkeypatch.setattr(Path, "rename", race)
     with (
-        pytest.raises(BadBundle, match="appeared meanwhile: another export wrote it"),
+        pytest.raises(BadBundle, match="appeared in the meantime: another export wrote it"),
         Staging(final) as staging,
     ):
         _fill(staging, "new")

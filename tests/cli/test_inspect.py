@@ -132,7 +132,7 @@ def test_an_engine_outside_a_bundle(edgekit, built, tmp_path):
         shutil.copy(file, tmp_path)
     result = edgekit("inspect", tmp_path / built.name)
     assert result.code == 0, result.err
-    assert "not timed: it lies in no bundle, whose golden images it would run" in result.out
+    assert "not timed: it is not in a bundle, so there are no golden images" in result.out
 
 
 def test_both_sides_are_named_where_an_engine_does_not_fit(built):

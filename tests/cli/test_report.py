@@ -46,7 +46,7 @@ def test_refusals(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
         ((), "missing argument 'paths'", "edgekit report --help"),
         ((tmp_path / "empty",), "no report of edgekit's was found", "give bundles"),
         ((tmp_path / "nowhere",), "nowhere: no such file", "give bundles"),
-        ((tmp_path / "other.json",), "is json, but no report of edgekit's", "give bundles"),
+        ((tmp_path / "other.json",), "is json, but not a report of edgekit", "give bundles"),
         ((bundle / "model.onnx",), "is damaged, or no json", "give bundles"),
         ((damaged,), "is damaged: report.json", "copy or export it again"),
         ((bundle, "--html", tmp_path / "no/r.html"), "there is no such folder", "mkdir -p"),

@@ -136,7 +136,7 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(
         (
             lambda b: _edit(b, lambda m: m.update(schema_version=99, novelty=1)),
             "has schema 99; this edgekit reads",
-            "use the edgekit that wrote it",
+            "use the version of edgekit that wrote it",
         ),
     ],
 )

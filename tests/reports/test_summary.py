@@ -180,7 +180,7 @@ def test_a_folder_names_what_it_leaves_out(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text("{}")
     (tmp_path / ".hidden.json").write_text("{")
     (left,) = edgekit.report(tmp_path).left_out.items()
-    assert left == (str(tmp_path / "package.json"), "is json, but no report of edgekit's")
+    assert left == (str(tmp_path / "package.json"), "is json, but not a report of edgekit")
 
 
 def test_a_damaged_bundle(sweep: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(
         ),
     )
     said = (
-        f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and give garbage with NumPy "
+        f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and return wrong values with NumPy "
         f"{numpy}, without an error → pip install 'numpy<2'"
     )
     assert (said in _messages(found)) == is_found
@@ -149,7 +149,7 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(
                 "driver": dataclasses.replace(RTX3060, version="11.4"),
                 "cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"},
             },
-            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver serves, CUDA 11.4: it fails "
+            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver supports, CUDA 11.4: it fails "
             "with cudaErrorInsufficientDriver (35) → update",
         ),
         (
@@ -233,7 +233,7 @@ def test_a_busy_machine_and_a_small_container(machine: Machine) -> None:
     }
     told = _messages(judge(machine(files), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060)))
     assert "load average 4 on 1 cores" in told
-    assert "the container grants 0.5 of 1 cores" in told
+    assert "the container allows 0.5 of 1 cores" in told
 
 
 # ---- Jetsons

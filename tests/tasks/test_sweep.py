@@ -142,7 +142,7 @@ def test_the_table_says_what_came_of_each(undisturbed: SweepReport) -> None:
     ("function", "status", "exit_code", "message", "of_sweep"),
     [
         ("wrong", "failed", 2, "the input is wrong", 2),
-        ("ends_silently", "failed", 0, "ended with 0 and no outcome: farewell", 3),
+        ("ends_silently", "failed", 0, "ended with 0 and no result: farewell", 3),
         ("killed", "killed", 137, "killed from outside by SIGKILL", 3),
         ("no_such_function", "failed", 1, "AttributeError", 3),
     ],
@@ -228,7 +228,7 @@ def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
     while len([n for n in notes.glob("*.pid") if n.read_text()]) < 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    with pytest.raises(InputError, match=r"a sweep runs in .* already"):
+    with pytest.raises(InputError, match=r"a sweep is already running in"):
         sweep(request(tmp_path, "quick", *NETWORKS, precisions=("fp32", "int8")))
     pids = [int(note.read_text()) for note in notes.glob("*.pid")]
     assert not any(map(_gone, pids))
@@ -247,7 +247,7 @@ def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
 def test_a_folder_that_is_locked(tmp_path: Path) -> None:
     with (
         FileLock(tmp_path / "sweep.lock"),
-        pytest.raises(InputError, match="a sweep runs in") as caught,
+        pytest.raises(InputError, match="a sweep is already running in") as caught,
     ):
         sweep(request(tmp_path, "quick"))
     assert caught.value.hint == "wait for it, or choose another folder"
@@ -269,7 +269,7 @@ def test_a_folder_or_file_that_is_none_of_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         sweep(request(tmp_path / "file", "quick"))
     (tmp_path / "sweep.sqlite").write_text("no database, but long enough to be looked at " * 50)
-    with pytest.raises(InputError, match="is no table of a sweep"):
+    with pytest.raises(InputError, match="is not the table of a sweep"):
         sweep(request(tmp_path, "quick"))
 
 
