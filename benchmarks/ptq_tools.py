@@ -1,5 +1,5 @@
-"""One function a tool: the FP32 graph and the calibration array of a network in, an int8 graph out.
-Each needs numpy and its own tool alone.
+"""One function per tool: takes the FP32 graph and the calibration array of a network, and writes an
+int8 graph. Each needs only numpy and its own tool.
 
 ``work`` holds ``NETWORK.onnx`` and ``NETWORK.calib.npy``, as ``ptq.py prepare`` writes them.
 """
@@ -16,8 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tool:
-    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is what
-    it imports, ``package`` what is installed.
+    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is the
+    imported module, ``package`` the installed package.
     """
 
     quantize: Callable[[Path, str, str], Path]
@@ -32,7 +32,7 @@ def graph_path(work: Path, name: str, tool: str, variant: str) -> Path:
 
 def edgekit(work: Path, name: str, variant: str) -> Path:
     """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is
-    met), or what is left out of int8.
+    met), or int8 without one part.
     """
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
