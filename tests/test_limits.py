@@ -80,7 +80,7 @@ def test_a_closed_watch_has_no_thread() -> None:
         InputError("the user's"),
     ],
 )
-def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
+def test_interrupts_and_lack_of_memory_are_not_converted(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, blaming("the factory raised"):
         raise error
     assert caught.value is error
@@ -89,7 +89,7 @@ def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
 @pytest.mark.parametrize(
     "error", [SystemExit(0), GeneratorExit(), ValueError("no"), OSError(28, "no space")]
 )
-def test_anything_else_is_the_codes(error: BaseException) -> None:
+def test_other_exceptions_are_blamed_on_the_code(error: BaseException) -> None:
     with (
         pytest.raises(BadNetwork, match=r"^the factory raised ") as caught,
         blaming("the factory raised"),

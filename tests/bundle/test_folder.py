@@ -71,7 +71,7 @@ def relist(bundle: Path) -> None:
     (bundle / MANIFEST).write_text(json.dumps(manifest))
 
 
-def test_a_sound_bundle(bundle: Path) -> None:
+def test_a_valid_bundle(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.damage() == []
     assert opened.labels() == ["cat", "beetle", "dog"]
@@ -85,7 +85,7 @@ def test_a_sound_bundle(bundle: Path) -> None:
     opened.check(MODEL)
 
 
-def test_the_inventory_is_every_file_but_the_manifest(bundle: Path) -> None:
+def test_the_file_list_has_every_file_but_the_manifest(bundle: Path) -> None:
     (bundle / "engines").mkdir()
     (bundle / "engines" / "a.engine").write_bytes(b"12345")
     found = inventory(bundle)
@@ -94,7 +94,7 @@ def test_the_inventory_is_every_file_but_the_manifest(bundle: Path) -> None:
     assert found[MODEL].sha256 == hashlib.sha256(b"a graph").hexdigest()
 
 
-def test_a_graph_that_was_exchanged(bundle: Path) -> None:
+def test_a_replaced_graph(bundle: Path) -> None:
     (bundle / MODEL).write_bytes(b"A graph")  # as long as the other
     opened = Bundle.open(bundle)
     assert opened.damage() == ["model.onnx is not the file that was exported"]
@@ -150,7 +150,7 @@ def test_labels(bundle: Path) -> None:
     assert Bundle.open(bundle).labels() is None
 
 
-def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
+def test_a_newer_schema_is_reported_before_other_errors(bundle: Path) -> None:
     (bundle / MANIFEST).write_text('{"schema_version": 99, "everything": "else"}')
     with pytest.raises(
         BadBundle, match=f"has schema 99; this edgekit reads {SCHEMA_VERSION}"
@@ -159,7 +159,7 @@ def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
     assert caught.value.hint == "use the version of edgekit that wrote it"
 
 
-def test_a_file_is_no_bundle(bundle: Path) -> None:
+def test_a_file_is_not_a_bundle(bundle: Path) -> None:
     with pytest.raises(BadBundle, match="is not a folder"):
         Bundle.open(bundle / MODEL)
     with pytest.raises(BadBundle, match=r"is not a bundle: it has no manifest\.json"):

@@ -71,7 +71,9 @@ def _reverse_golden(bundle: Path) -> None:
 # ---- what it measures
 
 
-def test_one_bundle_in_what_is_here(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
+def test_one_bundle_in_the_available_runtimes(
+    edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
     result = edgekit("bench", bundle, *QUICK, "--json", "--out", tmp_path / "bench.json")
     assert result.code == 0, result.err
     assert result.err == ""
@@ -151,7 +153,7 @@ def test_precisions_against_torch_with_a_verdict(
     assert "\nbefore    " in shown.out and "\nafter     " in shown.out
 
 
-def test_the_verdict_ships_what_meets_its_gate(
+def test_the_verdict_ships_an_engine_that_meets_its_gate(
     edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
@@ -161,7 +163,7 @@ def test_the_verdict_ships_what_meets_its_gate(
     assert "ship FP16 of lenet5 with onnxruntime: INT8 misses its gate: SQNR" in result.out
 
 
-def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
+def test_a_dynamic_graph_is_measured_at_the_requested_batch(
     edgekit: EdgekitCall, photos: Path, tmp_path: Path
 ) -> None:
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
@@ -182,7 +184,7 @@ def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
 # ---- parity before speed
 
 
-def test_no_speed_up_of_what_computes_something_else(
+def test_no_speed_up_without_parity(
     edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
@@ -201,7 +203,7 @@ def test_no_speed_up_of_what_computes_something_else(
 # ---- torch
 
 
-def test_torch_is_left_out_where_the_network_cannot_be_had_again(
+def test_torch_is_skipped_if_the_network_cannot_be_rebuilt(
     edgekit: EdgekitCall, bundle: Path
 ) -> None:
     report = json.loads(
@@ -230,7 +232,7 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(
         ),
     ],
 )
-def test_torch_is_left_out_where_the_weights_are_gone(
+def test_torch_is_skipped_if_the_weights_are_missing(
     edgekit: EdgekitCall,
     lenet: dict[str, Path],
     tmp_path: Path,
@@ -244,7 +246,7 @@ def test_torch_is_left_out_where_the_weights_are_gone(
     assert "is skipped: " + reason in result.out
 
 
-def test_torch_that_is_not_installed_is_missing_here(
+def test_without_torch_the_error_says_so(
     edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates.torch, "find_spec", lambda name: None)
@@ -433,7 +435,7 @@ def test_a_dynamic_graph_is_built_for_the_batch_measured(
     assert "tensorrt fp32: " in result.out and " images a second in 2 streams" in result.out
 
 
-def test_verify_builds_the_engine_it_proves(
+def test_verify_builds_the_engine_that_it_checks(
     edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble
 ) -> None:
     result = edgekit("verify", lenet["fp16"], "--runtime", "tensorrt")
@@ -495,7 +497,7 @@ def test_refusals(
     assert "Traceback" not in result.err
 
 
-def test_bundles_that_do_not_go_together(
+def test_bundles_with_different_batches(
     edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     twice = edgekit("bench", bundle, bundle)

@@ -96,7 +96,7 @@ def test_a_bundle_shows_all_of_its_engines(edgekit, built):
     assert edgekit("inspect", bundle).out.count("batches 1") == 2
 
 
-def test_with_its_gpu_an_engine_is_asked_and_timed(edgekit, proven):
+def test_with_its_gpu_an_engine_is_inspected_and_timed(edgekit, proven):
     result = edgekit("inspect", proven)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
@@ -135,7 +135,7 @@ def test_an_engine_outside_a_bundle(edgekit, built, tmp_path):
     assert "not timed: it is not in a bundle, so there are no golden images" in result.out
 
 
-def test_both_sides_are_named_where_an_engine_does_not_fit(built):
+def test_both_machines_are_named_if_an_engine_does_not_fit(built):
     engine = open_engine(built)
     engine.check_fits("tensorrt-rtx", rtx.__version__, "sm86")
     engine.check_fits("tensorrt-rtx", rtx.__version__, None)
@@ -183,7 +183,7 @@ def test_a_damaged_engine(edgekit, built, damage):
     assert "build it again with `force`: edgekit build BUNDLE" in result.err
 
 
-def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
+def test_not_an_engine(edgekit, built, bundle, tmp_path):
     result = edgekit("inspect", tmp_path / "nothing.engine")
     assert (result.code, result.out) == (2, "")
     assert "nothing.engine is not an engine: no such file" in result.err

@@ -106,7 +106,7 @@ def test_nohup_is_respected(start: Start) -> None:
 
 
 @pytest.mark.parametrize("step", ["trace", "bundle"])
-def test_a_killed_export_leaves_no_half_bundle_and_the_next_one_cleans_up(
+def test_a_killed_export_leaves_no_partial_bundle_and_the_next_one_cleans_up(
     start: Start, out: Path, step: str, edgekit: EdgekitCall, tiny: tuple[object, ...]
 ) -> None:
     process = start()

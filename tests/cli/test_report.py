@@ -26,7 +26,7 @@ def test_a_table_and_three_files(
     assert len(document["entries"]) == 2
 
 
-def test_what_a_failed_export_says(
+def test_the_report_of_a_failed_export(
     edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path
 ) -> None:
     failed = edgekit(*tiny, "--gate", "sqnr=500", "--json", "--out", tmp_path / "bundle")

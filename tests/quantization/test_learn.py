@@ -112,7 +112,7 @@ def learnt(start: Start, photos: NDArray[np.float32]) -> Learnt:
     return start.learn(photos)
 
 
-def test_it_comes_nearer_on_photos_that_had_no_part_in_it(
+def test_it_is_closer_on_other_photos(
     start: Start, learnt: Learnt, photos: NDArray[np.float32]
 ) -> None:
     unseen = photos[40:]

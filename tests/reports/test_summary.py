@@ -49,7 +49,7 @@ def test_the_same_twice_is_read_once(sweep: Path, tmp_path: Path) -> None:
     assert report.entries[0].path.endswith("bundles/lenet5-int8")
 
 
-def test_labels_tell_two_of_a_kind_apart(sweep: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+def test_labels_are_unique(sweep: Path, tmp_path: Path, said: dict[str, Any]) -> None:
     said["seconds"] = 1.0
     (tmp_path / "again.json").write_text(json.dumps(said))
     report = edgekit.report(sweep / "bundles/lenet5-int8", tmp_path / "again.json")
@@ -126,7 +126,7 @@ def test_markdown_shows_markup_as_it_is(hostile: Path) -> None:
     assert escaped("a|b <c>") == "a\\|b &lt;c&gt;"
 
 
-def test_texts_cannot_steer_a_terminal(said: dict[str, Any], tmp_path: Path) -> None:
+def test_texts_cannot_control_a_terminal(said: dict[str, Any], tmp_path: Path) -> None:
     said["network"]["name"] = "a\x1b[31mb\u202ec\nd\udcff"
     (tmp_path / "it.json").write_text(json.dumps(said))
     (entry,) = edgekit.report(tmp_path / "it.json").entries
@@ -164,7 +164,7 @@ def test_damaged_reports(
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 200_000, '{"name": "other"}', "[1]", "3", "\ud800"]
 )
-def test_what_is_no_report(tmp_path: Path, text: str) -> None:
+def test_not_a_report(tmp_path: Path, text: str) -> None:
     file = tmp_path / "it.json"
     file.write_text(text, errors="surrogatepass")
     with pytest.raises(edgekit.InputError) as caught:
@@ -175,7 +175,7 @@ def test_what_is_no_report(tmp_path: Path, text: str) -> None:
         edgekit.report(tmp_path)
 
 
-def test_a_folder_names_what_it_leaves_out(sweep: Path, tmp_path: Path) -> None:
+def test_skipped_files_of_a_folder_are_listed(sweep: Path, tmp_path: Path) -> None:
     shutil.copy(sweep / "bench.json", tmp_path)
     (tmp_path / "package.json").write_text("{}")
     (tmp_path / ".hidden.json").write_text("{")
@@ -204,7 +204,7 @@ def test_a_bundle_is_not_written_into(sweep: Path, tmp_path: Path) -> None:
     assert edgekit.Bundle.open(bundle).verify().ok
 
 
-def test_the_front_is_what_nothing_beats() -> None:
+def test_the_front_has_the_points_that_no_other_beats() -> None:
     points = [(1.0, 70.0), (2.0, 80.0), (2.5, 75.0), (2.0, 79.0), (3.0, 80.0)]
     assert front(points) == [0, 1]
     assert front([]) == []

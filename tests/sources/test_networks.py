@@ -259,7 +259,7 @@ def test_a_file_that_cannot_be_imported(write: Write, source: str, message: str)
         open_network(NetworkRequest(f"{write(source)}:build"))
 
 
-def test_factories_that_are_not_said_well(write: Write, tmp_path: Path) -> None:
+def test_wrong_factory_names(write: Write, tmp_path: Path) -> None:
     file = write(WORKS)
     with pytest.raises(InputError, match="no factory function given") as caught:
         open_network(NetworkRequest(str(file)))

@@ -97,7 +97,7 @@ def _messages(found: Diagnosis) -> str:
 # ---- a PC
 
 
-def test_a_sound_pc_has_no_findings(machine: Machine) -> None:
+def test_a_pc_without_problems_has_no_findings(machine: Machine) -> None:
     found = judge(machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060))
     assert found.findings == ()
     assert (found.target, found.traps) == (None, ())

@@ -118,7 +118,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepReport:
         return sweep(request(out, "quick", *NETWORKS, precisions=("fp32", "int8"), workers=2))
 
 
-def test_the_table_says_what_came_of_each(undisturbed: SweepReport) -> None:
+def test_the_table_has_the_result_of_each(undisturbed: SweepReport) -> None:
     report = undisturbed
     assert report.counts == {"passed": 3, "gate failed": 3, "failed": 2, "killed": 0}
     assert report.exit_code == 1
@@ -217,7 +217,7 @@ def _gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not resident_megabytes(), reason="the system does not tell")
-def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
+def test_a_killed_sweep_kills_its_jobs_and_a_running_one_locks_the_folder(
     tmp_path: Path,
 ) -> None:
     process = subprocess.Popen(

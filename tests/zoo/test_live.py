@@ -23,7 +23,7 @@ EVERY = [
 
 @pytest.mark.parametrize("variant", EVERY)
 @torch.inference_mode()
-def test_activations_live_through_the_last_layer(
+def test_activations_do_not_vanish_before_the_last_layer(
     variant: Variant,
     images: Callable[[Variant, int], NDArray[np.float32]],
     untrained: Callable[[Variant], nn.Module],
