@@ -1,6 +1,4 @@
-"""Somebody else's code: stopped when it does not end, blamed for what it raises, and nothing else
-is.
-"""
+"""Other people's code: it is stopped if it does not end, and is blamed only for its own exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``import edgekit``: what it costs, what it has, and that it does what the command line does."""
+"""``import edgekit``: its import time, its names, and that it does the same as the command line."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_weights_for_a_module_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_writes_what_the_command_line_writes(tmp_path: Path, photos: Path) -> None:
-    """Byte for byte, manifest and report aside, which hold times."""
+    """Every byte is equal, except in the manifest and the report, which have times."""
     shared = ["--weights", "random:3", "--size", "64", "--images", str(photos), "--no-bench"]
     command = ["edgekit", "export", "mobilenetv2_035", "--fp16", *shared]
     code = "from edgekit.cli import main; main()"

@@ -1,5 +1,5 @@
-"""The way to PyTorch's process: what it is started with, and what becomes of it when it fails, dies
-or is silent.
+"""The connection to the process of PyTorch: how it starts, and what happens if it fails, dies or
+does not answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgekit.errors import EnvironmentLacks
 
 
 def python(program: str) -> str:
-    """A command that runs a program in torch_side's place."""
+    """A command that runs a program in place of torch_side."""
     return shlex.join([sys.executable, "-c", program])
 
 

@@ -1,5 +1,5 @@
-"""docs/gpu.md says what the files of results say, and nothing else; the bars are judged on what was
-measured.
+"""docs/gpu.md has the numbers of the result files and no others; goals are checked with the
+measurements.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def numbers(text: str) -> set[str]:
 
 
 def numbers_of(value: Any) -> Iterator[str]:
-    """Every number of a json as the page may write it."""
+    """Every number of a json in the forms that the page may use."""
     if isinstance(value, dict):
         for item in value.values():
             yield from numbers_of(item)

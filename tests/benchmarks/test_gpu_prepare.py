@@ -1,4 +1,4 @@
-"""``benchmarks/gpu/prepare.py``: bundles that say what they are, and travel in parts."""
+"""``benchmarks/gpu/prepare.py``: bundles with a correct description, written in parts."""
 
 from __future__ import annotations
 

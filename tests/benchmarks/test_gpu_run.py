@@ -1,5 +1,5 @@
-"""``benchmarks/gpu/run.py`` through doubles of TensorRT and CUDA and a real process of PyTorch on
-the CPU. No latency here is a GPU's.
+"""``benchmarks/gpu/run.py`` with doubles of TensorRT and CUDA and a real process of PyTorch on the
+CPU. No latency here is that of a GPU.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Run = Callable[..., int]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing here depends on a latency: the first ten runs are warm-up enough."""
+    """The tests do not depend on a latency, so ten runs are enough for the warm-up."""
     monkeypatch.setattr(clock, "WINDOW", 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
@@ -67,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def plug(
     gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, bundles: Path
 ) -> Callable[..., Any]:
-    """A machine with a GPU and TensorRT, whose engines compute what the FP32 graph does."""
+    """A machine with a GPU and TensorRT, whose engines compute the FP32 graph."""
 
     def on(version: str = WEAK) -> Any:
         session = onnxruntime.InferenceSession(
@@ -95,7 +95,7 @@ def plug(
 def run(
     gpu: SimpleNamespace, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Run:
-    """Calls run.py for LeNet-5 at batch 1; without PyTorch, unless the test plugs it."""
+    """Calls run.py for LeNet-5 at batch 1; without PyTorch, unless the test adds it."""
     monkeypatch.setattr(gpu.run, "TorchSide", without_torch)
 
     def call(*arguments: object) -> int:

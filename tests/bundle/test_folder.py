@@ -1,4 +1,4 @@
-"""The deployable folder, without a network: golden images, inventory, labels, damage."""
+"""The bundle folder, without a network: golden images, file list, labels, damage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN = Golden(
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle by its manifest; its graph is any file."""
+    """A bundle with a manifest and any file as its graph."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / MODEL).write_bytes(b"a graph")
@@ -65,7 +65,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def relist(bundle: Path) -> None:
-    """Makes the manifest list the files as they are."""
+    """Updates the manifest for the current files."""
     manifest = json.loads((bundle / MANIFEST).read_text())
     manifest["files"] = {name: entry.model_dump() for name, entry in inventory(bundle).items()}
     (bundle / MANIFEST).write_text(json.dumps(manifest))
@@ -124,7 +124,7 @@ def test_a_replaced_graph(bundle: Path) -> None:
     ids=["empty", "text", "cut", "without outputs", "objects"],
 )
 def test_golden_images_that_cannot_be_read(bundle: Path, spoil: Callable[[Path], object]) -> None:
-    """Whatever a file holds, that the manifest lists it is not enough."""
+    """A file that the manifest lists can still have wrong content."""
     spoil(bundle / GOLDEN)
     with pytest.raises(
         BadBundle, match=r"is damaged: golden\.npz is not the file that was exported"

@@ -1,4 +1,6 @@
-"""A folder is whole or absent, whoever kills, refuses or races."""
+"""A folder is complete or absent, even if a process is killed, the disk fails or two processes
+write at once.
+"""
 
 from __future__ import annotations
 
@@ -230,7 +232,9 @@ def test_two_folders_are_exchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_killed_before_any_call_that_changes_the_disk(case: str, tmp_path: Path) -> None:
-    """The old or the new is whole in its place at every moment; the next command cleans up."""
+    """The old or the new folder is complete in its place at every moment; the next command cleans
+    up.
+    """
     done = subprocess.run(
         [sys.executable, str(KILLING), case, str(tmp_path / "root")],
         capture_output=True,

@@ -1,5 +1,5 @@
-"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells
-damage), in words, and at once.
+"""Bundles with damaged, forged or wrong files: all end with exit code 2 and a message (1 if
+``verify`` reports damage).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ GOLDENS: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
 def test_wrong_golden_images(
     edgekit: EdgekitCall, bundle: Path, changes: dict[str, Callable[[Any], Any]], message: str
 ) -> None:
-    """The manifest lists the file as it is; it is not what the manifest says it is."""
+    """The manifest has the hash of the file, but its content differs from the description."""
     golden(bundle, **changes)
     check(
         edgekit,
@@ -222,7 +222,7 @@ def test_a_file_that_is_not_regular(
 
 @pytest.mark.parametrize(("name", "proven"), [("model.cpu.onnx", False), ("model.onnx", True)])
 def test_a_session_checks_the_hash_of_its_graph(bundle: Path, name: str, proven: bool) -> None:
-    """Whoever opens it, the graph is compared with its hash first."""
+    """Every reader compares the graph with its hash first."""
     flip(bundle / name)
     with pytest.raises(BadBundle, match=f"is damaged: {name} is not the file"):
         open_session(Bundle.open(bundle), "onnxruntime", SessionOptions(), proven=proven)
@@ -322,7 +322,7 @@ def test_graphs_of_another_network(
 
 @pytest.mark.parametrize("classes", [9, 11])
 def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: int) -> None:
-    """The interface agrees but for the number of classes, which a graph need not tell."""
+    """Only the number of classes differs, which a graph need not state."""
     graph = classifier(classes=classes)
     for what, name in ((graph.graph.input[0], "input"), (graph.graph.output[0], "logits")):
         what.name = name
@@ -346,8 +346,8 @@ def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: i
 
 
 def test_verify_checks_the_cpu_form(edgekit: EdgekitCall, bundle: Path) -> None:
-    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench``
-    compute are others.
+    """Every hash is right and ``model.onnx`` did not change, but ``run`` and ``bench`` compute
+    other numbers.
     """
     proof = json.loads(edgekit("verify", bundle, "--json").out)
     assert (

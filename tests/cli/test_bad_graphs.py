@@ -1,4 +1,4 @@
-"""Graphs that are no classifiers: every row ends with 2, in words, and at once."""
+"""Graphs that are not classifiers: all end with exit code 2 and a message."""
 
 from __future__ import annotations
 

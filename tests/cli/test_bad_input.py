@@ -1,5 +1,5 @@
-"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and nothing left
-behind.
+"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and no files
+left.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_checkpoint_of_another_network(refused: Refused, tmp_path: Path) -> None
 
 
 class _Code:
-    """What a malicious checkpoint holds: reading it writes a file."""
+    """A malicious checkpoint: reading it writes a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -1,4 +1,4 @@
-"""Manifests that are damaged or forged: every row ends with 2, in words, whatever the verb."""
+"""Damaged or forged manifests: all end with exit code 2 and a message, in every command."""
 
 from __future__ import annotations
 

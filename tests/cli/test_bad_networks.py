@@ -1,5 +1,5 @@
-"""Factories, checkpoints and graphs that are no classifiers: every row ends with 2, in words, and
-at once.
+"""Factories, checkpoints and graphs that are not classifiers: all end with exit code 2 and a
+message.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def test_bytes_that_are_not_a_checkpoint(
 def test_files_that_are_not_regular(
     edgekit: EdgekitCall, tmp_path: Path, what: str, kind: str
 ) -> None:
-    """Nothing waits for a FIFO or reads a device to its end."""
+    """No command waits for a FIFO or reads a device to its end."""
     names = {
         "graph": "net.onnx",
         "external data": "weights.bin",
@@ -294,9 +294,7 @@ def test_a_gate_with_a_repeated_key(refused: Refused) -> None:
 def test_photos_with_names_that_are_not_utf8(
     edgekit: EdgekitCall, tmp_path: Path, photos: Path
 ) -> None:
-    """An old camera's names are no reason to refuse a photo; they are written as what their bytes
-    are.
-    """
+    """Photos with file names that are not UTF-8 are used; the names are printed with escapes."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i, photo in enumerate(sorted(photos.iterdir())):

@@ -1,4 +1,4 @@
-"""A machine without torch, onnx and onnxruntime: everything but the export itself is there, and
+"""A machine without torch, onnx and onnxruntime: everything except the export works, and the export
 says what is missing.
 """
 

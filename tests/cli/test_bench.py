@@ -1,4 +1,4 @@
-"""``edgekit bench``: parity before speed, candidates in turns, and everything it refuses."""
+"""``edgekit bench``: parity before speed, candidates in turns, and wrong input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = ("--seconds", "0.1")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here depends on a latency: the first 100 runs are warm-up enough."""
+    """The tests do not depend on a latency, so 100 runs are enough for the warm-up."""
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
 
 
@@ -273,7 +273,7 @@ def test_a_machine_without_any_runtime(
 def test_a_gpu_runtime_is_measured_with_and_without_copies(
     edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime's device session on the CPU's memory."""
+    """The device session of ONNX Runtime, with CPU memory."""
 
     def load(
         self: OnnxRuntimeGpu, artifact: Artifact, options: SessionOptions
@@ -307,8 +307,8 @@ def test_a_gpu_runtime_is_measured_with_and_without_copies(
 
 
 class EngineDouble(OnnxRuntimeSession):
-    """A TensorRT session as far as a bench can tell: ONNX Runtime computes, and the device's events
-    say ``ms`` in turn.
+    """A double of a TensorRT session: ONNX Runtime computes, and the device events give ``ms`` in
+    turn.
     """
 
     notes = ("no CUDA graph was captured",)
@@ -325,8 +325,8 @@ class EngineDouble(OnnxRuntimeSession):
 
 
 class BuilderDouble:
-    """Stands for TensorRT's builder: its engines are the graphs themselves. ``ms`` is what the
-    device's events say, by precision.
+    """A double of the builder of TensorRT: its engines are the graphs. ``ms`` are the times of the
+    device events, by precision.
     """
 
     name = "tensorrt"
@@ -393,8 +393,8 @@ def test_engines_are_timed_by_the_device_each_with_its_own_clock(
     ship: str,
     why: str,
 ) -> None:
-    """No clock of the host says these times, and only the engine of a row says those of that row;
-    the verdict is by them.
+    """The times come only from the device events of the engine of each row, and the verdict uses
+    them.
     """
     builder.ms = {"fp16": fp16, "int8": int8}
     report = json.loads(

@@ -1,4 +1,4 @@
-"""``edgekit blame``: bundles, graphs and networks side by side."""
+"""``edgekit blame``: compares bundles, graphs and networks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""``edgekit build``: engines into bundles, built for real with TensorRT-RTX; what needs a GPU goes
-through the doubles of TensorRT and CUDA.
+"""``edgekit build``: engines built with TensorRT-RTX; tests that need a GPU use doubles of TensorRT
+and CUDA.
 """
 
 from __future__ import annotations
@@ -529,8 +529,8 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
 
 
 def test_an_engine_from_another_machine_is_checked_on_its_gpu(edgekit, bundle, on_gpu):
-    """Built for real and without a GPU; opened by the double of the same library, whose engine
-    gives what the graph gives, but for ``error``.
+    """Built by the real library without a GPU; opened by its double, whose engine computes the
+    graph plus ``error``.
     """
     assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
     on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=0.001).__version__ = rtx.__version__

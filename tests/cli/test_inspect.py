@@ -1,5 +1,5 @@
-"""``edgekit inspect``: engines without a GPU by what lies beside them, with one (doubles) by asking
-and timing them; and engines from elsewhere.
+"""``edgekit inspect``: engines without a GPU, from their json files; with a GPU (doubles),
+inspected and timed; and engines of other machines.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LAYERS = [
 
 @pytest.fixture
 def built(edgekit, bundle, monkeypatch) -> Path:
-    """An engine ahead of time, in a bundle of its own."""
+    """An engine built without a GPU, in its own bundle."""
     plug_gpu(monkeypatch, None)
     result = edgekit("build", bundle, "--compute-capability", "sm86", "--json")
     assert result.code == 0, result.err

@@ -1,4 +1,4 @@
-"""The INT8 verbs: export --int8, quantize, sensitivity, calib."""
+"""The INT8 commands: export --int8, quantize, sensitivity, calib."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wide(photos: Path) -> tuple[object, ...]:
-    """Arguments that export a network whose layers INT8 kernels exist for."""
+    """Arguments that export a network with layers that have INT8 kernels."""
     return ("export", f"{FACTORIES}:wide", "--size", "32", "--no-bench", "--images", photos)
 
 
@@ -113,7 +113,7 @@ def test_six_test_photos_cannot_pass_a_rung(
 def test_calibration_photos_are_not_test_photos(
     edgekit: EdgekitCall, wide: tuple[object, ...], photos: Path, tmp_path: Path
 ) -> None:
-    """All six parity photos are among those that calibrate."""
+    """All six parity photos are also calibration photos."""
     calibration = tmp_path / "calibration"
     calibration.mkdir()
     for photo in bundled_photos()[:24]:

@@ -1,4 +1,6 @@
-"""What the user reads: the rooms below the command line name parameters, and it names flags."""
+"""Messages: the packages below the command line name parameters, and the command line names
+options.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ ALLOWED = {
 
 
 def _literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Strings of a file with their lines; the pieces of one f-string joined, docstrings left out,
-    and single words, which are arguments to another program.
+    """The strings of a file with their lines. The parts of an f-string are joined; docstrings and
+    single words are left out.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,4 +1,4 @@
-"""Options that several verbs read the same way."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgekit report``: what it prints, what it writes, and what it refuses."""
+"""``edgekit report``: its output, its files, and wrong input."""
 
 from __future__ import annotations
 

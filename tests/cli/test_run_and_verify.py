@@ -1,4 +1,4 @@
-"""``edgekit run`` and ``edgekit verify`` on sound and on damaged bundles."""
+"""``edgekit run`` and ``edgekit verify`` on valid and on damaged bundles."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def test_a_damaged_bundle(
 def test_unchanged_files_with_a_graph_that_computes_something_else(
     edgekit: EdgekitCall, bundle: Path
 ) -> None:
-    """Outputs of another network under a manifest that lists them: hashes are right,
-    parity is not.
-    """
+    """Outputs of another network, listed in the manifest: hashes are right, parity is not."""
     from edgekit.artifact import sha256_of
 
     golden = dict(np.load(bundle / "golden.npz"))

@@ -1,6 +1,4 @@
-"""Each canonical rule: it fires where it should, not where it must not, and never changes what the
-graph computes.
-"""
+"""Each canonical rule: it changes only the graphs that it should, and never what a graph computes."""
 
 from __future__ import annotations
 

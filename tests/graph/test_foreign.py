@@ -1,4 +1,4 @@
-"""Somebody else's graph: what it is taken for, and every way in which it cannot be taken."""
+"""Graphs of other tools: how they are read, and why they are refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""ONNX files in and out: every way in which one can be broken has its message, and nothing is
-written that cannot be read.
+"""Reading and writing ONNX files: every fault of a file has its message, and everything written can
+be read.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""FP32 islands where half precision would overflow or flush, and the twin that shows on a CPU what
-a GPU would do.
+"""Layers that stay FP32 because FP16 would overflow or underflow, and the twin that shows on a CPU
+what a GPU would compute.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""INT8 graphs for strongly typed networks: FP16 around the codes, the codes themselves untouched,
-FP32 where FP16 would not do.
+"""INT8 graphs for strongly typed networks: FP16 around unchanged codes, and FP32 if FP16 would
+overflow or underflow.
 """
 
 from __future__ import annotations

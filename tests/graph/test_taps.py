@@ -1,4 +1,4 @@
-"""Which tensor of a graph stands for which value, and where a layer's inputs are cut."""
+"""Which tensor of a graph holds which value, and where the inputs of a layer are cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of images: listed, thinned out, hashed, streamed past what cannot be read."""
+"""Folders of images: listed, thinned out, hashed, and read without unreadable files."""
 
 from __future__ import annotations
 

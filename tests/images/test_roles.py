@@ -1,4 +1,4 @@
-"""Which photo serves what: by content alone, near-duplicates together, none twice."""
+"""The roles of photos: by content alone, near-duplicates together, one role each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock, driven by a machine whose time is ours."""
+"""The clock, with a simulated time."""
 
 from __future__ import annotations
 

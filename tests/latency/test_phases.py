@@ -1,4 +1,4 @@
-"""The phases of an inference on a GPU, of a double whose time is ours."""
+"""The phases of an inference on a GPU, with a double and a simulated time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GpuDouble:
 
 
 class EventsDouble(GpuDouble):
-    """One whose device tells its time."""
+    """A session whose device measures the time."""
 
     notes = ("no CUDA graph",)
 

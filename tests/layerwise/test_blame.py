@@ -1,4 +1,4 @@
-"""Faults planted in MobileNetV2 with its own weights, and found by their layer."""
+"""Faults in MobileNetV2 with its own weights are found, and their layer is named."""
 
 from __future__ import annotations
 

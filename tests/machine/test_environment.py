@@ -1,4 +1,4 @@
-"""The environment block, read from recorded machines: a virtual x86 server, a PC with a GPU, a
+"""The description of a machine, from recorded files: a virtual x86 server, a PC with a GPU, a
 Jetson.
 """
 

@@ -1,4 +1,4 @@
-"""Checkpoints in every shape that people have them in, and in several that nobody should load."""
+"""Checkpoints in every common form, and some that must not be loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching over HTTP from servers that misbehave in every way that real ones do."""
+"""Downloads over HTTP from servers with the faults of real servers."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def test_a_host_that_does_not_answer_is_given_up_at_the_limit(
 
 @contextlib.contextmanager
 def _full_backlog() -> Iterator[tuple[str, int]]:
-    """A listener that accepts nobody and whose queue is full, so that the next connection waits for
-    ever.
+    """A listener that accepts no connection and whose queue is full, so that the next connection
+    waits forever.
     """
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Three roles, whatever the user gives: no photo, nor one like it, has two."""
+"""The three roles for every input of the user: no photo and no near-duplicate has two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job, end to end, on real weights and real photos."""
+"""The export from end to end, with real weights and real photos."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Steps and biases learnt end to end: nearer to the float network on photos that had no part in it,
-and every bound kept.
-"""
+"""Learned steps and biases: closer to the float network on other photos, and within all limits."""
 
 from __future__ import annotations
 

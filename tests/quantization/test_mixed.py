@@ -1,4 +1,4 @@
-"""Which layers return to float: those that help, the cheapest help first, within the limits."""
+"""Which layers return to float: those that help, the cheapest first, within the limits."""
 
 from __future__ import annotations
 

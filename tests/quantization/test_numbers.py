@@ -1,5 +1,5 @@
-"""The calibrators, the rounding of weights and the correction of biases, each against what it
-promises.
+"""The calibrators, the rounding of weights and the correction of biases, each compared with its
+definition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page: whole in itself, safe, read in a real browser, and told in words."""
+"""The page: complete, safe, tested in a real browser, with descriptions of all pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several exports and benches amount to: found, read, sorted, told apart, or refused."""
+"""The summary of several exports and benches: finding, reading, sorting, labels, and wrong files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""ONNX Runtime's GPU providers on a machine without a GPU: they say why not, and nothing falls back
-in silence.
+"""ONNX Runtime's GPU providers on a machine without a GPU: they say why they cannot run, and
+nothing falls back silently.
 """
 
 from __future__ import annotations

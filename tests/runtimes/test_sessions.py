@@ -1,4 +1,4 @@
-"""What every session promises, and how ONNX Runtime's failures reach the user."""
+"""The properties of all sessions, and the messages for errors of ONNX Runtime."""
 
 from __future__ import annotations
 

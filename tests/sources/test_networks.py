@@ -1,6 +1,4 @@
-"""What the user named: a network of the zoo, a factory of their own, and the ways in which it is
-none.
-"""
+"""The user's network: a name of the zoo, a factory, and wrong input."""
 
 from __future__ import annotations
 

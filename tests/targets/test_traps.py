@@ -1,4 +1,4 @@
-"""The traps of a Jetson, from recorded machines."""
+"""The known problems of a Jetson, from recorded machines."""
 
 from __future__ import annotations
 

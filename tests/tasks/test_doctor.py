@@ -1,4 +1,4 @@
-"""``edgekit doctor`` on recorded machines: a PC, Jetsons, and what goes wrong on them."""
+"""``edgekit doctor`` on recorded machines: a PC, Jetsons, and their problems."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What surrounds the exports of a sweep: the matrix, the table that survives, limits, refusals. The
-jobs end in a moment; tests/cli/test_sweep.py has real ones.
+"""The sweep around its exports: the matrix, the table that survives a crash, limits, wrong input.
+
+The jobs end in a moment; tests/cli/test_sweep.py has real ones.
 """
 
 from __future__ import annotations

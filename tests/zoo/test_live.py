@@ -1,6 +1,4 @@
-"""Untrained networks must still answer to what they see: parity of dead activations would prove
-nothing.
-"""
+"""Untrained networks must react to their input: parity of constant activations would prove nothing."""
 
 from __future__ import annotations
 

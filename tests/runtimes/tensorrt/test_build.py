@@ -1,4 +1,4 @@
-"""Engine plans, built for real without a GPU, and every refusal named."""
+"""Engines built by the real library without a GPU, and all errors."""
 
 from __future__ import annotations
 

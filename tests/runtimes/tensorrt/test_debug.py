@@ -1,5 +1,5 @@
-"""Values told by an engine while it runs, through doubles of TensorRT and CUDA. That they are told
-of a GPU's engine so was not tried here.
+"""Values that an engine reports while it runs, with doubles of TensorRT and CUDA. This was not
+tried with an engine on a GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What each version of TensorRT is asked for: flags, constraints, profiles, caches, memory, DLA.
+"""The calls for each version of TensorRT: flags, constraints, profiles, caches, memory, DLA.
+
 The versions are doubles; see doubles.py.
 """
 

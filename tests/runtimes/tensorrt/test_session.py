@@ -1,5 +1,5 @@
-"""Engines run through doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and everything
-given back. No number here is a GPU's.
+"""Running engines with doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and that
+everything is released. No number here is that of a GPU.
 """
 
 from __future__ import annotations
