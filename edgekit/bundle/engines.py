@@ -1,4 +1,4 @@
-"""Engines as files: a json beside each engine has its GPU, library version and options, and is
+"""Engines as files: a json next to each engine has its GPU, library version and options, and is
 checked before the engine is opened.
 
 An engine runs only on the GPU architecture and with the library version that it was built for. With
@@ -192,7 +192,7 @@ def record_path(engine: Path) -> Path:
 
 
 def open_engine(path: Path) -> Engine:
-    """Reads the json beside an engine; the engine itself is not read yet.
+    """Reads the json of an engine; the engine itself is not read yet.
 
     Raises:
         BadBundle: there is no such engine, or its json is missing or cannot be read.

