@@ -203,9 +203,7 @@ def open_engine(path: Path) -> Engine:
             hint="edgekit build BUNDLE writes engines into BUNDLE/engines/",
         )
     file = record_path(path)
-    check_readable(
-        file, BadBundle, what=f"{file}, which says what {path.name} was built for", hint=_REBUILD
-    )
+    check_readable(file, BadBundle, what=f"{file}, the description of {path.name}", hint=_REBUILD)
     try:
         return Engine(path, EngineRecord.model_validate_json(file.read_bytes()))
     except OSError as error:

@@ -85,7 +85,7 @@ def imagenet_wnids() -> list[str]:
 def _top(path: Path, root: Path) -> str:
     parts = path.relative_to(root).parts
     if len(parts) < 2:
-        raise InputError(f"{path} lies beside the folders of the classes, not in one", hint=HINT)
+        raise InputError(f"{path} is not in the folder of a class", hint=HINT)
     return parts[0]
 
 

@@ -111,9 +111,9 @@ def _latencies(timings: Sequence[Timings]) -> Iterator[_Sketch]:
             "latency",
             timing.title,
             f"{timing.what[:1].upper()}{timing.what[1:]}; batch {timing.batch}, {timing.threads} "
-            f"CPU threads. Left the median, with a line to p90; right how many times as long as "
-            f"{timing.reference}, with the 95 % interval, which shows no difference where it "
-            f"reaches over 1. The reference against itself: {floor.value:.2f} [{floor.low:.2f}, "
+            f"CPU threads. Left: the median, with a line to p90. Right: the latency as a multiple "
+            f"of {timing.reference}, with its 95 % interval; an interval around 1 shows no "
+            f"difference. The reference compared with itself: {floor.value:.2f} [{floor.low:.2f}, "
             f"{floor.high:.2f}].",
             drawing.bars(timing),
             ("", *table.LATENCY[1:]),

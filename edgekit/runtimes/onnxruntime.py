@@ -82,7 +82,7 @@ class OnnxRuntime:
         except Exception as error:
             raise BadNetwork(
                 f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}",
-                hint="check the file's size against the original; a newer onnxruntime knows more "
+                hint="check the file's size against the original; a newer onnxruntime supports more "
                 "operators: pip install -U onnxruntime",
             ) from error
         return OnnxRuntimeSession(session)

@@ -126,7 +126,7 @@ def examine(
     module: nn.Module, request: NetworkRequest, noted: str
 ) -> tuple[InputSpec, tuple[str, ...] | None, tuple[str, ...]]:
     """The input of a user's classifier, its labels if they are ImageNet's, and warnings about
-    assumptions, with ``noted`` as the name of the network.
+    assumptions; ``noted`` has the user's own.
 
     Raises:
         BadNetwork: it is not a classifier of images.

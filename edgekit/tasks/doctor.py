@@ -197,7 +197,7 @@ def _unlisted(target: Target) -> Advice:
     return Advice(
         f"Jetson Linux {target.l4t} is not in edgekit's device table; JetPack "
         f"{target.jetpack.version} "
-        f"({show_version(target.jetpack.l4t)}) is the last before it and stands for it"
+        f"({show_version(target.jetpack.l4t)}) is the last before it and is used instead"
     )
 
 

@@ -32,7 +32,7 @@ DAMAGED = (
     *(RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError),
     *(AssertionError, zipfile.BadZipFile, zlib.error, struct.error),
 )
-SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)"
+SAVE_TENSORS = "save only the tensors where the file was made: torch.save(model.state_dict(), FILE)"
 
 
 class CheckpointError(ValueError):

@@ -37,7 +37,7 @@ def test_a_bundle_and_a_damaged_graph(edgekit: EdgekitCall, bundle: Path, damage
     result = edgekit("blame", bundle, damaged)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert lines[0].startswith(f"{LAYER} is where most is lost: ") and "dB of its own" in lines[0]
+    assert lines[0].startswith(f"{LAYER} adds the most error: ") and "dB by itself" in lines[0]
     assert next(line for line in lines if line.startswith("   1  ")).split()[1] == LAYER
     assert any(line.startswith("outputs: SQNR ") and line.endswith("on 6 images") for line in lines)
     assert "note: FP16 is simulated by" in result.out

@@ -93,7 +93,7 @@ def test_an_engine_ahead_of_time(edgekit, bundle):
     result = edgekit("build", bundle, *SM86)
     assert result.code == 0, result.err
     assert "network: fp16 " in result.out and "(100%)" in result.out
-    assert "these are the types that the builder was given" in result.out
+    assert "these types are those before the build" in result.out
     assert "built, not run: this machine has no sm86 GPU" in result.out
     engine, record = (
         name for name in files(bundle) if name not in before and name.startswith("engines/")
@@ -205,7 +205,7 @@ def test_an_int8_bundle_without_a_strong_form_gives_a_warning(edgekit, int8):
     result = edgekit("build", int8, *SM86)
     assert result.code == 0, result.err
     assert (
-        "layers compute in FP32, as the graph says, which has no strongly typed form: export it "
+        "layers compute in FP32, because the bundle has no strongly typed graph: export it "
         "again to get one" in result.err
     )
 

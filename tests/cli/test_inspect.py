@@ -196,10 +196,7 @@ def test_not_an_engine(edgekit, built, bundle, tmp_path):
     assert edgekit("inspect", built).code == 2
     record.unlink()
     result = edgekit("inspect", built)
-    assert (
-        result.code == 2
-        and f"which says what {built.name} was built for: no such file" in result.err
-    )
+    assert result.code == 2 and f"the description of {built.name}: no such file" in result.err
 
 
 def test_a_bundle_without_engines(edgekit, bundle):

@@ -44,13 +44,13 @@ def test_refusals(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
     (damaged / "report.json").write_text("{")
     for arguments, message, hint in (
         ((), "missing argument 'paths'", "edgekit report --help"),
-        ((tmp_path / "empty",), "no report of edgekit's was found", "give bundles"),
+        ((tmp_path / "empty",), "found no report of edgekit", "give bundles"),
         ((tmp_path / "nowhere",), "nowhere: no such file", "give bundles"),
         ((tmp_path / "other.json",), "is json, but not a report of edgekit", "give bundles"),
-        ((bundle / "model.onnx",), "is damaged, or no json", "give bundles"),
+        ((bundle / "model.onnx",), "is damaged, or not json", "give bundles"),
         ((damaged,), "is damaged: report.json", "copy or export it again"),
         ((bundle, "--html", tmp_path / "no/r.html"), "there is no such folder", "mkdir -p"),
-        ((bundle, "--markdown", bundle / "report.md"), "would lie in a bundle", "another place"),
+        ((bundle, "--markdown", bundle / "report.md"), "is inside a bundle", "another place"),
     ):
         result = edgekit("report", *arguments)
         assert (result.code, result.out) == (2, ""), result

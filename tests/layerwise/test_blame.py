@@ -146,8 +146,8 @@ def test_a_coarse_weight_is_found(simple, find, images, tmp_path, layer):
     lost = sqnr_of(layer, simple, damaged, images[-2:])
     assert found.worst.sqnr == pytest.approx(lost, abs=0.05)
     assert re.fullmatch(
-        rf"{re.escape(layer)} is where most is lost: (exact|1\d\d\.\d dB) before it, "
-        rf"{found.worst.sqnr:.1f} dB after it, {found.worst.own:.1f} dB of its own",
+        rf"{re.escape(layer)} adds the most error: (exact|1\d\d\.\d dB) before it, "
+        rf"{found.worst.sqnr:.1f} dB after it, {found.worst.own:.1f} dB by itself",
         found.verdict,
     )
 
@@ -204,7 +204,7 @@ def test_a_layer_that_adds_most_and_still_gives_better_than_it_reads(simple, fin
     found = find(simple, simple, count=1)
     pooling = replace(found.layers[0], name="pooling", before=17.8, sqnr=21.3, own=30.6)
     assert replace(found, worst=pooling).verdict == (
-        "pooling adds most, 30.6 dB of its own, though more has come from others: 17.8 dB before "
+        "pooling adds the most error of a single layer: 30.6 dB by itself, 17.8 dB before "
         "it, 21.3 dB after it"
     )
 

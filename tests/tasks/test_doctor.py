@@ -286,7 +286,7 @@ def test_releases_that_the_table_does_not_list(machine: Machine) -> None:
         **ORIN_FILES,
         "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("4.3", "4.7"),
     }
-    assert "JetPack 6.2.1 (36.4.4) is the last before it and stands for it" in _messages(
+    assert "JetPack 6.2.1 (36.4.4) is the last before it and is used instead" in _messages(
         judge(machine(newer), RUNTIMES, ORIN)
     )
     unknown = {
@@ -321,7 +321,7 @@ def test_the_command_shows_the_machine_its_row_and_its_traps(
         "– onnxruntime-cuda     ",
         "machine   NVIDIA Jetson Orin Nano Developer Kit",
         "jetson    L4T 36.4.3, power mode 15W, GPU clock not locked",
-        "cuda      driver serves CUDA 12.6: Orin (sm_87)",
+        "cuda      driver supports CUDA 12.6: Orin (sm_87)",
         "tensorrt  module 10.3.0",
         "tensorrt  libnvinfer 10.3.0 at /usr/lib/aarch64-linux-gnu/libnvinfer.so.10.3.0",
         "board     Jetson Orin Nano, no DLA",

@@ -140,5 +140,5 @@ def test_data_that_is_not_there(lenet: Path, tmp_path: Path) -> None:
         edgekit.evaluate(lenet, tmp_path / "nothing")
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "x.png")
-    with pytest.raises(edgekit.InputError, match="beside the folders"):
+    with pytest.raises(edgekit.InputError, match="is not in the folder of a class"):
         edgekit.evaluate(lenet, tmp_path / "flat")

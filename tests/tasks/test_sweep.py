@@ -298,7 +298,7 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
         sweep(request(tmp_path, "quick", workers=0))
     with pytest.raises(InputError, match="`rounding` is for INT8"):
         sweep(request(tmp_path, "quick", settings=Settings(rounding="nearest")))
-    with pytest.raises(InputError, match="no folder of photos"):
+    with pytest.raises(InputError, match="is not a folder"):
         sweep(request(tmp_path, "quick", settings=Settings(images=str(tmp_path / "none"))))
     for limits in ({"seconds": 0.0}, {"megabytes": -1.0}, {"seconds": float("nan")}):
         with pytest.raises(InputError, match="is not positive"):
