@@ -78,9 +78,9 @@ class Staging:
             for p in self.final.rglob("*")
             if not p.is_dir() or p.is_symlink()
         )
-        if lost := [name for name in others if name not in written and not is_engine_file(name)]:
+        if foreign := [name for name in others if name not in written and not is_engine_file(name)]:
             raise BadBundle(
-                f"{self.final} contains files that edgekit did not write, for example {lost[0]}",
+                f"{self.final} contains files that edgekit did not write, for example {foreign[0]}",
                 hint="move them away, or choose another `out`",
             )
 
