@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from edgekit.layerwise.blame import Blame
-    from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages
+    from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages, Uint8
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
@@ -68,7 +68,7 @@ _HOMES = {
         *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
     ),
     "edgekit.layerwise.blame": ("Blame",),
-    "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages"),
+    "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages", "Uint8"),
     "edgekit.progress": ("Progress",),
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
@@ -116,6 +116,7 @@ __all__ = [
     "Report",
     "SummaryReport",
     "SweepReport",
+    "Uint8",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",

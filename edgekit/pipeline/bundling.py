@@ -33,6 +33,7 @@ from edgekit.bundle.manifest import (
     RungEntry,
 )
 from edgekit.comparison import Gate, Rung, compare
+from edgekit.pipeline.input_form import InputForm
 from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.photos import ParityImages
 from edgekit.pipeline.steps import Converted
@@ -52,6 +53,7 @@ def write_bundle(
     opset: int,
     network: Network,
     images: ParityImages,
+    form: InputForm,
     ladder: Ladder,
     gate: Gate,
     report: Report,
@@ -59,22 +61,13 @@ def write_bundle(
     """Everything a bundle holds, the manifest last."""
     from edgekit.graph.io import stamp
 
-    graph, spec, given = final.artifact, network.input, final.artifact.inputs[0]
-    entry = InputEntry(
-        name=given.name,
-        shape=given.shape,
-        dtype=given.dtype,
-        channels=spec.channels,
-        height=spec.height,
-        width=spec.width,
-        resize=spec.resize,
-        interpolation=spec.interpolation,
-        mean=spec.mean,
-        std=spec.std,
-        layout=spec.layout,
-    )
+    graph, scores = final.artifact, final.artifact.outputs[0]
+    entry = InputEntry.of(graph.inputs[0], form.spec)
     output = OutputEntry(
-        name=graph.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected)
+        name=scores.name,
+        dtype=scores.dtype,
+        classes=ladder.expected.shape[1],
+        kind=_kind(ladder.expected),
     )
     metadata = {
         "network": network.entry.name,
@@ -93,7 +86,7 @@ def write_bundle(
         int
     )
     golden = Golden(
-        images.pixels[picks], ladder.expected[picks], tuple(images.names[i] for i in picks)
+        form.images[picks], ladder.expected[picks], tuple(images.names[i] for i in picks)
     )
     save_golden(folder / GOLDEN, golden)
     if final.quantization is not None and final.quantization.sensitivity is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from edgekit.artifact import Artifact
@@ -16,10 +17,11 @@ from edgekit.machine.environment import describe
 from edgekit.machine.memory import peak_megabytes
 from edgekit.pipeline import bundling, steps
 from edgekit.pipeline.calibration import open_calibration
+from edgekit.pipeline.input_form import check_normalization, open_input_form
 from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.latency import measure
 from edgekit.pipeline.photos import load_images
-from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
+from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision, Uint8
 from edgekit.progress import Progress, Quiet
 from edgekit.reports import Report
 from edgekit.sources import Network, NetworkRequest, open_network
@@ -29,13 +31,15 @@ from edgekit.sources import Network, NetworkRequest, open_network
 class ExportRequest:
     """What to export and how.
 
-    ``batch`` is the static batch, or None for a dynamic one; ``images`` a folder of photos for
+    ``input`` is what the graphs take, normalized images where it is None; ``batch`` the static
+    batch, or None for a dynamic one; ``images`` a folder of photos for
     parity, the bundled photos by default; ``gate`` what the result has to meet, or what differs
     from the precision's default.
     """
 
     network: NetworkRequest
     precision: Precision = field(default_factory=Fp32)
+    input: Uint8 | None = None
     out: Path | None = None
     batch: int | None = 1
     opset: int = 17
@@ -79,8 +83,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     gate = request.gate_for(network)
     with request.staging(network) as staging, ExitStack() as sessions:
         folder = staging.scratch
+        if request.input is not None:
+            check_normalization(network)
         with step("images"):
             images = load_images(request.images, network)
+            form = open_input_form(request.input, network, images, folder)
             calibration = test_images = None
             if isinstance(precision, Int8):
                 calibration = open_calibration(
@@ -99,40 +106,48 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             simplified, notes = steps.simplify(
                 traced, folder / "simplified.onnx", request.opset, ladder.probe
             )
-        last = isinstance(precision, Fp32)
-        ladder.add_rung("simplified", simplified, step.seconds, gate if last else fp32_gate)
+        last = gate if isinstance(precision, Fp32) else fp32_gate
+        ladder.add_rung(
+            "simplified", simplified, step.seconds, fp32_gate if form.takes_pixels else last
+        )
         final = steps.Converted(simplified)
+        if ladder.passed and form.takes_pixels:
+            with step("uint8 input"):
+                final = form.of_all(final)
+            ladder.add_rung("uint8 input", final.artifact, step.seconds, last, images=form.images)
+        fp32 = final.artifact
         if ladder.passed and isinstance(precision, Fp16):
             with step("fp16"):
-                final = steps.to_fp16(
-                    simplified, folder / "fp16.onnx", ladder.observed, half_io=precision.half_io
+                final = form.of_all(
+                    steps.to_fp16(
+                        simplified, folder / "fp16.onnx", ladder.observed, half_io=precision.half_io
+                    )
                 )
-            ladder.add_rung("fp16", final.artifact, step.seconds, gate, twin=final.twin)
+            ladder.add_rung(
+                "fp16", final.artifact, step.seconds, gate, twin=final.twin, images=form.images
+            )
         if ladder.passed and isinstance(precision, Int8) and calibration is not None:
             with step("quantize"):
                 config = steps.quantization(gate, precision.calibrator, precision.rounding)
-                final = steps.quantize(simplified, folder / "int8.onnx", calibration, config)
-            ladder.add_rung("int8", final.artifact, step.seconds, gate, only=test_images)
+                quantized = steps.quantize(simplified, folder / "int8.onnx", calibration, config)
+                final = form.of_all(quantized)
+            judge = partial(ladder.add_rung, gate=gate, only=test_images, images=form.images)
+            judge("int8", final.artifact, step.seconds)
             with step("cpu form"):
-                final = steps.to_cpu_int8(final, folder / "int8.cpu.onnx")
+                final = form.of_all(steps.to_cpu_int8(final, folder / "int8.cpu.onnx"))
             assert final.cpu is not None
-            ladder.add_rung("int8 for CPUs", final.cpu, step.seconds, gate, only=test_images)
+            judge("int8 for CPUs", final.cpu, step.seconds)
             with step("strongly typed form"):
-                final = steps.to_strongly_typed(final, folder / "int8.strong.onnx", calibration)
+                final = form.of_all(
+                    steps.to_strongly_typed(final, folder / "int8.strong.onnx", calibration)
+                )
             assert final.strong is not None
-            ladder.add_rung(
-                "int8 for strong typing",
-                final.strong,
-                step.seconds,
-                gate,
-                twin=final.strong_twin,
-                only=test_images,
-            )
+            judge("int8 for strong typing", final.strong, step.seconds, twin=final.strong_twin)
         measured = None
         if request.bench and ladder.passed:
             with step("latency"):
                 graphs: dict[str, Artifact] = {
-                    "fp32": simplified,
+                    "fp32": fp32,
                     precision.name: final.cpu or final.artifact,
                 }
                 measured = measure(
@@ -140,6 +155,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
                     network.reference,
                     graphs,
                     images.pixels,
+                    form.images,
                     request.batch or 1,
                     step.progress,
                 )
@@ -169,7 +185,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         if ladder.passed:
             with step("bundle"):
                 bundling.write_bundle(
-                    staging.path, final, request.opset, network, images, ladder, gate, report
+                    staging.path, final, request.opset, network, images, form, ladder, gate, report
                 )
                 staging.commit()
         return report

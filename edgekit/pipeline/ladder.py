@@ -12,7 +12,7 @@ from edgekit.artifact import Artifact
 from edgekit.comparison import Gate, Rung, compare
 from edgekit.limits import timed
 from edgekit.pipeline.calibration import ENOUGH_JUDGES
-from edgekit.runtimes.base import Session, SessionOptions, run_batches
+from edgekit.runtimes.base import Array, Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 RANGE_IMAGES = 32
@@ -46,16 +46,19 @@ class Ladder:
         *,
         twin: Artifact | None = None,
         only: Sequence[int] | None = None,
+        images: Array | None = None,
     ) -> None:
         """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
         with the reference.
 
         All images are run, or ``only`` those at these places; fewer of these than
-        ``ENOUGH_JUDGES`` can fail the rung, but not pass it.
+        ``ENOUGH_JUDGES`` can fail the rung, but not pass it. ``images`` are the same ones as this
+        graph takes them, where it takes others than the reference.
         """
+        given = self.images if images is None else images
         chosen = list(range(len(self.images)) if only is None else only)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
-            parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
+            parity = compare(self.expected[chosen], run_batches(session, given[chosen]))
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
         judged = only is None or len(only) >= ENOUGH_JUDGES
         caveat = gate.caveat(parity) if judged else None

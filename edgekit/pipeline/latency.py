@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact
@@ -31,11 +30,13 @@ def measure(
     reference: Session,
     name: str,
     graphs: Mapping[str, Artifact],
-    images: NDArray[np.float32],
+    images: Array,
+    graph_images: Array,
     batch: int,
     progress: Progress,
 ) -> Measured:
-    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
+    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real ``images``;
+    ``graph_images`` are the same ones as the graphs take them.
 
     A graph of static batch is measured at it, and the reference at the same.
     """
@@ -48,7 +49,10 @@ def measure(
                 OnnxRuntime().load(artifact, SessionOptions())
             )
         measurement = measure_in_turns(
-            {key: synchronous(session, images, batch) for key, session in sessions.items()},
+            {
+                key: synchronous(session, images if key == name else graph_images, batch)
+                for key, session in sessions.items()
+            },
             reference=name,
             on_block=lambda done, total: progress.advance(done, total),
         )
@@ -66,9 +70,7 @@ def measure(
     return Measured(latency, environment, of_measurement(measurement, environment))
 
 
-def synchronous(
-    session: Session, images: NDArray[np.float32], batch: int
-) -> Callable[[int], object]:
+def synchronous(session: Session, images: Array, batch: int) -> Callable[[int], object]:
     """One inference from host memory to host memory, on the i-th batch of images, taken round and
     round.
     """
@@ -76,7 +78,7 @@ def synchronous(
     return lambda i: session.run(feeds[i % len(feeds)])
 
 
-def batches_of(session: Session, images: NDArray[np.float32], batch: int) -> list[dict[str, Array]]:
+def batches_of(session: Session, images: Array, batch: int) -> list[dict[str, Array]]:
     """Feeds for a session: images ``(N, …)`` in batches, eight at most, the first ones again where
     they do not suffice.
     """

@@ -52,7 +52,13 @@ def from_factory(request: NetworkRequest) -> Network:
         weights = WeightsEntry(source="factory", trained=True)
     spec, labels, notes = examine(module, request, f"{path.name}:{function}")
     return Network(
-        NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes
+        NetworkEntry(name=path.stem, origin="factory"),
+        weights,
+        spec,
+        labels,
+        module,
+        notes=notes,
+        assumed=not request.normalizes,
     )
 
 

@@ -32,5 +32,11 @@ def from_module(module: nn.Module, request: NetworkRequest) -> Network:
     spec, labels, notes = examine(own, request, request.name)
     weights = WeightsEntry(source="module", trained=True)
     return Network(
-        NetworkEntry(name=request.name, origin="module"), weights, spec, labels, own, notes=notes
+        NetworkEntry(name=request.name, origin="module"),
+        weights,
+        spec,
+        labels,
+        own,
+        notes=notes,
+        assumed=not request.normalizes,
     )

@@ -34,6 +34,7 @@ def from_graph(request: NetworkRequest) -> Network:
         labels,
         graph=path,
         notes=tuple(notes),
+        assumed=not request.normalizes,
     )
 
 
