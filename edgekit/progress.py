@@ -1,10 +1,13 @@
-"""How the pipeline tells where it is. Only the command line shows it."""
+"""How long work tells where it is. Only the command line shows it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from edgekit.errors import EdgekitError
 
 
 class Progress(Protocol):
@@ -25,3 +28,30 @@ class Quiet:
 
     def advance(self, done: int, total: int | None, what: str = "") -> None:
         """Nothing to show."""
+
+
+class Steps:
+    """Times each step and names it in the error when it fails, with those that were done before."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.done: list[str] = []
+        self.seconds = 0.0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """``seconds`` is the step's duration once it is over."""
+        started = time.perf_counter()
+        try:
+            with self.progress.step(name):
+                yield
+        except EdgekitError as error:
+            error.trail = f"step {name} failed" + (
+                f" after {', '.join(self.done)}" if self.done else ""
+            )
+            raise
+        self.seconds = time.perf_counter() - started
+        self.done.append(name)
+
+    def fetched(self, done: int, total: int | None, source: str) -> None:
+        self.progress.advance(done, total, f"from {source}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,14 @@ class InputSpec:
         """(height, width) in pixels of the box that a resized image covers."""
         return round(self.height * self.resize), round(self.width * self.resize)
 
+    def without_pixels(self) -> InputSpec:
+        """The same preprocessing for a network that takes normalized images, ``(N, C, H, W)`` in
+        the place of pixels.
+        """
+        if not self.uint8:
+            return self
+        return replace(self, uint8=False, channel_order="RGB", layout="NCHW")
+
     def shape(self, batch: int | str) -> tuple[int | str, ...]:
         if self.layout == "NCHW":
             return (batch, self.channels, self.height, self.width)
@@ -121,7 +129,8 @@ def normalized(images: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
 
 def _normalized(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     shares = pixels.astype(np.float32) / np.float32(255)
-    return (shares - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    centred: NDArray[np.float32] = shares - np.asarray(spec.mean, np.float32)
+    return centred / np.asarray(spec.std, np.float32)
 
 
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:

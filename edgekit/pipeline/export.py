@@ -1,5 +1,5 @@
-"""The order of the work: network → reference → trace → simplify → FP16 | INT8 → latency → bundle,
-with a rung of the parity ladder behind every graph.
+"""The order of the work: network → photos → reference → conversion → latency → bundle, with a rung
+of the parity ladder behind every graph.
 """
 
 from __future__ import annotations
@@ -7,22 +7,22 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
-from edgekit.artifact import Artifact
 from edgekit.bundle.staging import Staging
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges
-from edgekit.machine.environment import describe
-from edgekit.machine.memory import peak_megabytes
-from edgekit.pipeline import bundling, steps
-from edgekit.pipeline.calibration import open_calibration
-from edgekit.pipeline.input_form import check_normalization, open_input_form
+from edgekit.pipeline.bundling import write_bundle
+from edgekit.pipeline.conversion import convert
+from edgekit.pipeline.converted import open_context
+from edgekit.pipeline.input_form import check_normalization
 from edgekit.pipeline.ladder import Ladder
-from edgekit.pipeline.latency import measure
+from edgekit.pipeline.latency import graphs_to_measure, measure
 from edgekit.pipeline.photos import load_images
-from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision, Uint8
-from edgekit.progress import Progress, Quiet
+from edgekit.pipeline.plan import plan
+from edgekit.pipeline.precision import Fp32, Precision, Uint8
+from edgekit.pipeline.reference import check_reference, open_reference
+from edgekit.pipeline.reporting import report_on
+from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports import Report
 from edgekit.sources import Network, NetworkRequest, open_network
 
@@ -39,7 +39,6 @@ class ExportRequest:
 
     network: NetworkRequest
     precision: Precision = field(default_factory=Fp32)
-    input: Uint8 | None = None
     out: Path | None = None
     batch: int | None = 1
     opset: int = 17
@@ -47,6 +46,7 @@ class ExportRequest:
     gate: Gate | GateChanges = field(default_factory=GateChanges)
     bench: bool = True
     force: bool = False
+    input: Uint8 | None = None
 
     def staging(self, network: Network) -> Staging:
         out = self.out or Path("build") / f"{network.slug}-{self.precision.name}"
@@ -74,118 +74,52 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             step and those before it.
     """
     started = time.perf_counter()
-    step = steps.Steps(progress or Quiet())
-    precision, fp32_gate = request.precision, DEFAULT_GATES["fp32"]
+    step = Steps(progress or Quiet())
     if request.out is not None:
         Staging(request.out, force=request.force)  # refuses a taken place before anything is loaded
     with step("network"):
         network = open_network(request.network, step.fetched)
     gate = request.gate_for(network)
     with request.staging(network) as staging, ExitStack() as sessions:
-        folder = staging.scratch
         if request.input is not None:
             check_normalization(network)
         with step("images"):
-            images = load_images(request.images, network)
-            form = open_input_form(request.input, network, images, folder)
-            calibration = test_images = None
-            if isinstance(precision, Int8):
-                calibration = open_calibration(
-                    precision.calibration, network.input, images.folder, precision.images
-                )
-                test_images = images.places(calibration.judging_images)
+            photos = load_images(request.images, network)
+            context = open_context(
+                network, photos, request.precision, request.input, staging.scratch
+            )
         with step("reference"):
-            reference = sessions.enter_context(steps.open_reference(network))
-            ladder = Ladder.over(reference, images.pixels)
-            steps.check_reference(ladder.expected, network.labels)
+            reference = sessions.enter_context(open_reference(network))
+            ladder = Ladder.over(reference, photos.pixels, photos.unseen(context.calibration))
+            check_reference(ladder.expected, network.labels)
         ladder.add_reference(network.reference, step.seconds)
-        with step("trace"):
-            traced = steps.trace(network, folder / "traced.onnx", request.batch)
-        ladder.add_rung("onnx", traced, step.seconds, fp32_gate)
-        with step("simplify"):
-            simplified, notes = steps.simplify(
-                traced, folder / "simplified.onnx", request.opset, ladder.probe
-            )
-        last = gate if isinstance(precision, Fp32) else fp32_gate
-        ladder.add_rung(
-            "simplified", simplified, step.seconds, fp32_gate if form.takes_pixels else last
+        stages = plan(
+            request.precision,
+            gate,
+            batch=request.batch,
+            opset=request.opset,
+            pixels=request.input is not None,
         )
-        final = steps.Converted(simplified)
-        if ladder.passed and form.takes_pixels:
-            with step("uint8 input"):
-                final = form.of_all(final)
-            ladder.add_rung("uint8 input", final.artifact, step.seconds, last, images=form.images)
-        fp32 = final.artifact
-        if ladder.passed and isinstance(precision, Fp16):
-            with step("fp16"):
-                final = form.of_all(
-                    steps.to_fp16(
-                        simplified, folder / "fp16.onnx", ladder.observed, half_io=precision.half_io
-                    )
-                )
-            ladder.add_rung(
-                "fp16", final.artifact, step.seconds, gate, twin=final.twin, images=form.images
-            )
-        if ladder.passed and isinstance(precision, Int8) and calibration is not None:
-            with step("quantize"):
-                config = steps.quantization(gate, precision.calibrator, precision.rounding)
-                quantized = steps.quantize(simplified, folder / "int8.onnx", calibration, config)
-                final = form.of_all(quantized)
-            judge = partial(ladder.add_rung, gate=gate, only=test_images, images=form.images)
-            judge("int8", final.artifact, step.seconds)
-            with step("cpu form"):
-                final = form.of_all(steps.to_cpu_int8(final, folder / "int8.cpu.onnx"))
-            assert final.cpu is not None
-            judge("int8 for CPUs", final.cpu, step.seconds)
-            with step("strongly typed form"):
-                final = form.of_all(
-                    steps.to_strongly_typed(final, folder / "int8.strong.onnx", calibration)
-                )
-            assert final.strong is not None
-            judge("int8 for strong typing", final.strong, step.seconds, twin=final.strong_twin)
+        converted = convert(stages, context, ladder, step)
         measured = None
         if request.bench and ladder.passed:
             with step("latency"):
-                graphs: dict[str, Artifact] = {
-                    "fp32": fp32,
-                    precision.name: final.cpu or final.artifact,
-                }
-                measured = measure(
-                    reference,
-                    network.reference,
-                    graphs,
-                    images.pixels,
-                    form.images,
-                    request.batch or 1,
-                    step.progress,
-                )
-        report = Report(
-            network=network.entry,
-            weights=network.weights,
-            precision=precision.name,
-            input=str(final.artifact.inputs[0]),
-            images=images.entry,
-            ladder=tuple(ladder.rungs),
-            kept=final.kept,
-            calibration=final.calibration,
-            latency=measured.latency if measured else None,
-            environment=measured.environment if measured else describe(),
-            tools=bundling.tool_versions(),
-            advice=(
-                *steps.advise(network),
-                *images.advice,
-                *notes,
-                *final.advice,
-                *(measured.advice if measured else ()),
-            ),
-            seconds=time.perf_counter() - started,
-            peak_megabytes=peak_megabytes(),
-            path=staging.final if ladder.passed else None,
+                graphs = graphs_to_measure(converted, context, request.precision.name)
+                batch = request.batch or 1
+                measured = measure(reference, graphs, context, batch, step.progress)
+        seconds = time.perf_counter() - started
+        report = report_on(
+            request.precision.name,
+            converted,
+            context,
+            photos,
+            ladder,
+            measured,
+            seconds,
+            staging.final,
         )
         if ladder.passed:
             with step("bundle"):
-                bundling.write_bundle(
-                    staging.path, final, request.opset, network, images, form, ladder, gate, report
-                )
+                write_bundle(staging.path, converted, context, photos, ladder, gate, report)
                 staging.commit()
         return report

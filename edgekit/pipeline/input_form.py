@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.artifact import Artifact
@@ -10,7 +10,6 @@ from edgekit.errors import InputError
 from edgekit.images import InputSpec, PreparedImages
 from edgekit.pipeline.photos import ParityImages
 from edgekit.pipeline.precision import Uint8
-from edgekit.pipeline.steps import Converted
 from edgekit.runtimes.base import Array
 from edgekit.sources import Network
 
@@ -38,21 +37,6 @@ class InputForm:
 
         path = self.folder / f"{graph.path.stem}.uint8.onnx"
         return to_uint8_input(graph, path, self.normalized, self.spec)
-
-    def of_all(self, final: Converted) -> Converted:
-        """Every graph that is shipped, or stands for one, with this input."""
-
-        def of(graph: Artifact | None) -> Artifact | None:
-            return None if graph is None else self.of(graph)
-
-        return replace(
-            final,
-            artifact=self.of(final.artifact),
-            twin=of(final.twin),
-            cpu=of(final.cpu),
-            strong=of(final.strong),
-            strong_twin=of(final.strong_twin),
-        )
 
 
 def open_input_form(

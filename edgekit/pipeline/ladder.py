@@ -15,22 +15,29 @@ from edgekit.pipeline.calibration import ENOUGH_JUDGES
 from edgekit.runtimes.base import Array, Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
-RANGE_IMAGES = 32
-PROBE_IMAGES = 4
-
 
 @dataclass
 class Ladder:
-    """The rungs so far, all compared with the same reference outputs on the same images."""
+    """The rungs so far, all compared with the same reference outputs on the same images.
+
+    ``unseen`` are the places of the images that nothing was taken from and nothing chosen by; None
+    where that is all of them.
+    """
 
     images: NDArray[np.float32]
     expected: NDArray[np.float32]
+    unseen: Sequence[int] | None = None
     rungs: list[Rung] = field(default_factory=list)
 
     @classmethod
-    def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
+    def over(
+        cls,
+        reference: Session,
+        images: NDArray[np.float32],
+        unseen: Sequence[int] | None = None,
+    ) -> Ladder:
         with timed("the network, on all images,"):
-            return cls(images, run_batches(reference, images))
+            return cls(images, run_batches(reference, images), unseen)
 
     def add_reference(self, name: str, seconds: float) -> None:
         self.rungs.append(
@@ -45,16 +52,17 @@ class Ladder:
         gate: Gate,
         *,
         twin: Artifact | None = None,
-        only: Sequence[int] | None = None,
         images: Array | None = None,
+        unseen: bool = False,
     ) -> None:
         """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
         with the reference.
 
-        All images are run, or ``only`` those at these places; fewer of these than
-        ``ENOUGH_JUDGES`` can fail the rung, but not pass it. ``images`` are the same ones as this
-        graph takes them, where it takes others than the reference.
+        All images are run, or only the ``unseen`` ones; fewer of these than ``ENOUGH_JUDGES`` can
+        fail the rung, but not pass it. ``images`` are all of them as this graph takes them, where
+        it takes others than the reference.
         """
+        only = self.unseen if unseen else None
         given = self.images if images is None else images
         chosen = list(range(len(self.images)) if only is None else only)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
@@ -74,16 +82,6 @@ class Ladder:
                 judged,
             )
         )
-
-    @property
-    def probe(self) -> NDArray[np.float32]:
-        """A few images for the checks inside a step."""
-        return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
-
-    @property
-    def observed(self) -> NDArray[np.float32]:
-        """The images that tell what FP16 would do to a graph's values."""
-        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     @property
     def passed(self) -> bool:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.advice import Advice
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, PrecisionName
+from edgekit.bundle import CPU_MODEL, MODEL
 from edgekit.latency.cautions import of_measurement
 from edgekit.latency.clock import measure as measure_in_turns
 from edgekit.machine.environment import Environment, describe
+from edgekit.pipeline.converted import Context, Converted
 from edgekit.progress import Progress
 from edgekit.reports import Latency, LatencyRow
 from edgekit.runtimes.base import Array, Session, SessionOptions, as_input
@@ -26,20 +28,31 @@ class Measured:
     advice: tuple[Advice, ...]
 
 
+def graphs_to_measure(
+    converted: Converted, context: Context, precision: PrecisionName
+) -> dict[str, Artifact]:
+    """The FP32 graph and the one that ships for CPUs, by precision."""
+    assert converted.simplified is not None
+    shipped = converted.shipped
+    return {
+        "fp32": context.with_input(converted.simplified),
+        precision: shipped.get(CPU_MODEL) or shipped[MODEL],
+    }
+
+
 def measure(
     reference: Session,
-    name: str,
     graphs: Mapping[str, Artifact],
-    images: Array,
-    graph_images: Array,
+    context: Context,
     batch: int,
     progress: Progress,
 ) -> Measured:
-    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real ``images``;
-    ``graph_images`` are the same ones as the graphs take them.
+    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
 
     A graph of static batch is measured at it, and the reference at the same.
     """
+    name = context.network.reference
+    feeds = {name: context.images}
     environment = describe()
 
     with ExitStack() as stack:
@@ -48,11 +61,9 @@ def measure(
             sessions[f"onnxruntime {precision}"] = stack.enter_context(
                 OnnxRuntime().load(artifact, SessionOptions())
             )
+            feeds[f"onnxruntime {precision}"] = context.images_for(artifact)
         measurement = measure_in_turns(
-            {
-                key: synchronous(session, images if key == name else graph_images, batch)
-                for key, session in sessions.items()
-            },
+            {key: synchronous(session, feeds[key], batch) for key, session in sessions.items()},
             reference=name,
             on_block=lambda done, total: progress.advance(done, total),
         )

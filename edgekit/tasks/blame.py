@@ -16,9 +16,9 @@ from edgekit.bundle import MANIFEST, Bundle
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.layerwise.blame import BOUND, Blame, blame
 from edgekit.layerwise.taps import GraphValues, Taps
-from edgekit.pipeline import steps
-from edgekit.pipeline.ladder import PROBE_IMAGES
-from edgekit.progress import Progress
+from edgekit.pipeline.converted import PROBE_IMAGES, Context
+from edgekit.pipeline.steps import fp32
+from edgekit.progress import Progress, Steps
 from edgekit.runtimes import builders, find
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.tasks.sessions import CPU, graph_for, require
@@ -57,7 +57,7 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
         EnvironmentLacks: the runtime cannot run here.
     """
     require(find(request.runtime))
-    step = steps.Steps(progress)
+    step = Steps(progress)
     with step("open"):
         sides = _open_both(request, step)
     with step("images"):
@@ -96,7 +96,7 @@ class _Side:
         )
 
 
-def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:
+def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
     names = (request.reference, request.candidate)
     found = [_open_file(request.reference, CPU), _open_file(request.candidate, request.runtime)]
     known = next(
@@ -165,10 +165,11 @@ def _taps(
         folder.mkdir()
         path = side.graph
         if side.network is not None:
-            traced = steps.trace(side.network, folder / "traced.onnx", batch)
-            path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[:PROBE_IMAGES])[
-                0
-            ].path
+            from edgekit.graph.simplification.simplify import SimplifyConfig
+
+            context = Context(side.network, images[:PROBE_IMAGES], folder)
+            traced = fp32.trace(None, batch, context)
+            path = fp32.simplify(traced, SimplifyConfig(), context).graph.path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch

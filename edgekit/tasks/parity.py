@@ -19,8 +19,8 @@ from edgekit.errors import BadImage, EdgekitError, InputError
 from edgekit.images import ImageFolder, InputSpec
 from edgekit.images.labelled import open_labelled
 from edgekit.machine.environment import describe
-from edgekit.pipeline.steps import Steps, check_reference
-from edgekit.progress import Progress, Quiet
+from edgekit.pipeline.reference import check_reference
+from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.parity import InputParity, ParityReport
 from edgekit.runtimes.base import run_batches
 from edgekit.tasks.blame import BlameRequest, find_blame

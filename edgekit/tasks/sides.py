@@ -19,7 +19,7 @@ from edgekit.bundle.manifest import InputEntry
 from edgekit.bundle.names import ENGINE
 from edgekit.errors import BadBundle, BadNetwork, InputError
 from edgekit.images import InputSpec, open_image, preprocess
-from edgekit.pipeline.steps import open_reference
+from edgekit.pipeline.reference import open_reference
 from edgekit.runtimes import builders, find
 from edgekit.runtimes.base import Session, SessionOptions
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network

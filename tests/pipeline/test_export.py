@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 
-from edgekit.advice import Advice
-from edgekit.artifact import Artifact, sha256_of
+from edgekit.artifact import sha256_of
 from edgekit.bundle import Bundle
 from edgekit.calib import photos
 from edgekit.comparison import Gate
-from edgekit.pipeline import steps
+from edgekit.graph.simplification.simplify import SimplifyConfig
+from edgekit.pipeline.converted import Context, Converted
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Fp32, Int8
+from edgekit.pipeline.steps import fp32
 from edgekit.reports import Report
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.sources import NetworkRequest
@@ -201,18 +201,18 @@ def test_a_missed_gate_leaves_no_bundle(tmp_path: Path) -> None:
 def test_nothing_is_made_from_a_broken_rung(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def simplify(
-        traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]
-    ) -> tuple[Artifact, list[Advice]]:
+    def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Converted:
+        traced, path = given.graph, context.folder / "simplified.onnx"
         model = onnx.load(traced.path)
         weight = model.graph.initializer[0]
         weight.CopyFrom(
             onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name)
         )
         onnx.save(model, path)
-        return replace(traced, path=path, sha256=sha256_of(path)), []
+        broken = replace(traced, path=path, sha256=sha256_of(path))
+        return replace(given, graph=broken, simplified=broken)
 
-    monkeypatch.setattr(steps, "simplify", simplify)
+    monkeypatch.setattr(fp32, "simplify", simplify)
     network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
     report = export(ExportRequest(network, Int8(), tmp_path / "b", bench=False))
     assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [
