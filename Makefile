@@ -1,10 +1,10 @@
-# make demo     a fresh clone: install, take MobileNetV2 with its ImageNet weights to an FP16 bundle, classify photos with it
-# make test     every test, the slowest named
+# make demo     install, export MobileNetV2 with its ImageNet weights in FP16, classify photos with the bundle, verify it
+# make test     all tests; the slowest are listed
 # make check    ruff, mypy --strict, the wheel, the site, pytest (what CI runs)
 # make docs     build the documentation as a site into build/site; open build/site/index.html
-# make wheel    build the package and run it where nothing else is installed
-# make zoo      rewrite the zoo's tables in README.md and docs/zoo.md
-# make parser86 the ONNX parser of TensorRT 8.6 as a program, for the tests that ask it: HEADERS=… is NVIDIA/TensorRT's include/ of release/8.6
+# make wheel    build the package and run it in an environment without other packages
+# make zoo      write the tables of the zoo in README.md and docs/zoo.md
+# make parser86 build the ONNX parser of TensorRT 8.6 as a program, for tests; HEADERS=… is the folder include/ of NVIDIA/TensorRT, release/8.6
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 WHEEL := build/wheel
 TYPED := build/typed
 STUBS := $(VENV)/stubs
-# models/ and calib/ are installed inside edgekit; tools that read the source see them there in a copy.
+# models/ and calib/ are installed inside edgekit. Tools that read the source get a copy with this layout.
 LAID_OUT = @rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R edgekit $(TYPED)/ && cp -R models calib $(TYPED)/edgekit/
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
@@ -41,7 +41,7 @@ types: $(INSTALLED) $(STUBS)
 	$(LAID_OUT)
 	cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
 
-# A fresh environment with the package and what its base asks for.
+# A fresh environment with only the package and its base dependencies.
 wheel: $(DEMO)
 	@rm -rf build/lib build/bdist.* edgekit.egg-info $(WHEEL)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
@@ -49,7 +49,7 @@ wheel: $(DEMO)
 	$(WHEEL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(WHEEL)/edgekit-*.whl
 	$(WHEEL)/venv/bin/python tests/installed.py
 
-# Whatever a page says that is not there (a link, a heading, a name of the API) ends it.
+# A broken link, or a missing heading or API name, is an error.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
@@ -58,7 +58,7 @@ zoo: $(INSTALLED)
 
 install: $(INSTALLED)
 
-# torch first and by its exact version: the CPU build, where the index has one, and nothing that needs CUDA.
+# torch first, with its exact version: if the index has a CPU build, no CUDA packages are installed.
 $(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
@@ -69,8 +69,8 @@ $(INSTALLED): $(DEMO)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-# TensorRT's types lie apart from what Python imports: the package asks for TensorRT 10.13 itself, and would leave a module tensorrt without anything in it.
-# A few of its lines are no Python, and others leave out that tuples are taken for Dims and None for no listener.
+# The type stubs of TensorRT are installed in a separate folder: as a normal package they need TensorRT 10.13, and leave an empty module tensorrt.
+# Some lines of the stubs are not valid Python. Others do not say that a tuple may be given for Dims, and None for a listener.
 $(STUBS): $(INSTALLED)
 	@rm -rf $@
 	$(PIP) --no-deps --target $@ tensorrt-stubs

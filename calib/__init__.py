@@ -1,10 +1,10 @@
-"""The default calibration photos: real pictures of animals, places and things, for parity,
-quantisation ranges and examples.
+"""The bundled photos: real pictures of animals, places and things, for parity, quantization ranges
+and examples.
 
-Each photo is a 256-pixel JPEG derived from a CC0, public-domain or CC BY original: cropped about
-its centre to at most 4:3, scaled and recompressed, otherwise unchanged. ``LICENSES.csv`` names the
-author, licence and origin of every one, and ``make_photos.py`` rebuilds them. ``EVALUATION.csv``
-lists further photos that are not shipped; no photo is in both.
+Each photo is a 256-pixel JPEG made from a CC0, public-domain or CC BY original: cropped to at most
+4:3 around its centre, scaled and compressed, otherwise unchanged. ``LICENSES.csv`` has the author,
+licence and origin of each photo, and ``make_photos.py`` makes them again. ``EVALUATION.csv`` lists
+further photos that are not shipped; no photo is in both tables.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ EVALUATION_TABLE = Path(__file__).parent / "EVALUATION.csv"
 class Licence:
     """A row of the table.
 
-    ``package`` is the package that carries the original, as ``name==version`` (a wheel) or
-    ``name=version`` (Debian), and ``path`` the file in it. ``licence`` is an SPDX identifier or
-    "public domain". ``author`` is empty where the package does not say. ``origin`` is where the
-    package took the photo from, or the page that states the licence; it is empty where the
-    package's own copyright file says it.
+    ``package`` is the package with the original, as ``name==version`` (a wheel) or ``name=version``
+    (Debian); ``path`` is the file in it. ``licence`` is an SPDX identifier or "public domain".
+    ``author`` is empty if the package does not name one. ``origin`` is the source of the photo, or
+    the page with the licence; it is empty if the package's own copyright file has the licence.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A warning that says how to mend what it warns of."""
+"""A warning, with a way to fix its cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Advice:
-    """What a user should mind, and what to do about it (None where nothing is to be done)."""
+    """A warning for the user, and how to fix its cause (None if nothing can be done)."""
 
     message: str
     fix: str | None = None

@@ -1,4 +1,4 @@
-"""What a step takes and returns: a file, and what is known about it."""
+"""The input and the result of a step: a file, and its description."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Format = Literal["onnx", "engine"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named input or output: ``shape`` holds integers, and a name where a dimension is dynamic;
+    """A named input or output: ``shape`` has integers, and a name for each dynamic dimension;
     ``dtype`` is numpy's name.
 
-    ``step`` is that of an INT8 input, which takes round(value / step), from -128 to 127.
+    ``step`` belongs to an INT8 input, which takes round(value / step), from -128 to 127.
     """
 
     name: str
@@ -60,9 +60,7 @@ def sha256_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Carrier:
-    """A tensor that holds a value: the value itself, or codes of ``scale`` a step where that is not
-    None.
-    """
+    """A tensor that holds a value: the value itself, or its codes if ``scale`` is not None."""
 
     tensor: str
     scale: float | None = None

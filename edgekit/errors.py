@@ -31,7 +31,7 @@ _REFUSED = NO_SPACE | {
     errno.ENFILE,
     errno.ENOMEM,
 }
-# A name that somebody gave is no file, no folder, or no name at all.
+# The user gave a name that is not a file or folder, or that no file can have.
 _MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _EXTRAS = {
     **dict.fromkeys(
@@ -46,10 +46,10 @@ _EXTRAS = {
 
 
 class EdgekitError(Exception):
-    """An expected failure: what happened, and a hint that says how to go on, by default what can be
-    said of all of its kind.
+    """An expected failure: a message, and a hint that says what to do. Each class has a default
+    hint.
 
-    ``trail`` names the step that failed and those before it.
+    ``trail`` has the names of the failed step and the steps before it.
     """
 
     exit_code = 70
@@ -101,8 +101,8 @@ class WeightsUnavailable(EnvironmentLacks):
 
 
 def lacking(error: BaseException) -> EnvironmentLacks | None:
-    """What this machine lacks, where that is why Python or the operating system raised ``error``;
-    None where it is not.
+    """The error to raise if ``error`` of Python or the operating system means that this machine
+    lacks something; else None.
     """
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
@@ -129,8 +129,8 @@ def lacking(error: BaseException) -> EnvironmentLacks | None:
 
 
 def mistaken(error: BaseException) -> InputError | None:
-    """What the user gave wrong, where that is why the operating system raised ``error``: a name
-    that no file can have here.
+    """The error to raise if ``error`` of the operating system means that the user gave a name that
+    no file can have; else None.
     """
     if isinstance(error, OSError) and error.errno in _MISNAMED and error.filename is not None:
         return InputError(f"{error.filename}: {error.strerror}", hint="check the name")
@@ -138,13 +138,13 @@ def mistaken(error: BaseException) -> InputError | None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory, in Python's words or in torch's."""
+    """Whether memory ran out, as reported by Python or by torch."""
     return isinstance(error, MemoryError) or "can't allocate memory" in said(error)
 
 
 def said(error: BaseException) -> str:
-    """An exception in a line: its type, and the first line of its message, which somebody else's
-    may fail to give.
+    """An exception in one line: its type, and the first line of its message. The message of other
+    people's exceptions may itself fail.
     """
     message = ""
     with suppress(Exception):

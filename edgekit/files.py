@@ -1,5 +1,5 @@
-"""Files that somebody else names: regular ones alone, because a FIFO, a device or a socket may
-never end, or never answer.
+"""Opens files that a user names. Only regular files are opened, because a FIFO, a device or a
+socket may never end or never answer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _KINDS = (
 
 
 def no_file(path: Path) -> str | None:
-    """Why a path is no file that can be read, in words; None for a regular file. Nothing
-    is opened.
+    """Why a path cannot be read as a file, in words; None for a regular file. The file is not
+    opened.
     """
     try:
         mode = path.stat().st_mode
@@ -38,26 +38,27 @@ def no_file(path: Path) -> str | None:
 def check_readable(
     path: Path, error: type[InputError], *, what: str | None = None, hint: str | None = None
 ) -> None:
-    """
+    """Checks that a path is a regular file.
+
     Args:
-        path: the file to open next.
-        error: what to raise where that cannot be.
-        what: how the message calls the file; its path by default.
-        hint: how to go on.
+        path: the file that is opened next.
+        error: the error class to raise.
+        what: the name of the file in the message; its path by default.
+        hint: what to do.
 
     Raises:
-        InputError: of the kind ``error``; ``path`` is not a regular file.
+        InputError: of the class ``error``; ``path`` is not a regular file.
     """
     if reason := no_file(path):
         raise error(f"{what or path}: {reason}", hint=hint)
 
 
 def check_writable(option: str, path: Path) -> None:
-    """Whether a file can be written, asked before the work for it begins.
+    """Checks that a file can be written, before the work for it begins.
 
     Raises:
-        InputError: its folder is missing, or may not be written into, or something that is no
-            regular file has its name.
+        InputError: the folder of the file is missing or not writable, or the path is something else
+            than a regular file.
     """
     folder = path.absolute().parent
     if not folder.is_dir():
@@ -80,16 +81,15 @@ def _longest_name(folder: Path) -> int:
 
 
 def text_of(name: str) -> str:
-    """A name as json and UTF-8 can hold it: bytes of a file name that are no UTF-8 become ``\\xff``
-    and the like.
-    """
+    """A file name as text for json: bytes that are not UTF-8 become ``\\xff`` and so on."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def check_utf8(path: Path) -> None:
-    """
+    """Checks the encoding of a path.
+
     Raises:
-        InputError: the path is no UTF-8, which is all that the libraries of runtimes take.
+        InputError: the path is not UTF-8, and the libraries of runtimes open only such paths.
     """
     try:
         str(path).encode()

@@ -1,9 +1,8 @@
-"""What somebody else wrote, while it runs: how long one call may take, and whose fault its
-exceptions are.
+"""Limits for other people's code: how long one call may take, and whose fault an exception is.
 
-A graph in ONNX Runtime is stopped from a thread beside it; Python code, a factory or a
-``forward()``, by a timer signal. One kernel or C function that runs on without returning is stopped
-by neither.
+A graph in ONNX Runtime is stopped from another thread. Python code, such as a factory or a
+``forward()``, is stopped by a timer signal. A single kernel or C function that does not return
+cannot be stopped.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from edgekit.errors import BadNetwork, EdgekitError, InputError, out_of_memory, 
 VARIABLE = "EDGEKIT_TIME_LIMIT"
 DEFAULT = 1800.0
 LOGITS_ALONE = "in evaluation mode, return only the logits, shaped (images, classes)"
-REPEATED = 1.0  # seconds after which code that caught the first signal is told again
+REPEATED = 1.0  # seconds until the signal is repeated, for code that caught the first one
 
 
 class _Overrun(BaseException):
-    """Passes through ``except Exception``."""
+    """Not caught by ``except Exception``."""
 
 
 def _ring(number: int, frame: FrameType | None) -> NoReturn:
@@ -34,10 +33,10 @@ def _ring(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def time_limit() -> float:
-    """Seconds that one call may take: ``EDGEKIT_TIME_LIMIT``, else half an hour.
+    """The seconds that one call may take: ``EDGEKIT_TIME_LIMIT``, else half an hour.
 
     Raises:
-        InputError: the variable holds no positive number.
+        InputError: the variable is not a positive number.
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
@@ -62,11 +61,10 @@ def overrun(what: str, seconds: float) -> BadNetwork:
 
 
 class Watch:
-    """Calls ``stop`` once when a body of ``with`` takes longer than the limit; ``late`` says that
-    it did.
+    """Calls ``stop`` once if the body of a ``with`` takes longer than the limit. ``late`` is then
+    True.
 
-    One thread waits for as long as bodies follow each other, so that entering and leaving cost next
-    to nothing.
+    One thread checks all bodies, so entering and leaving a body costs next to nothing.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -94,8 +92,8 @@ class Watch:
         self._closed.set()
 
     def _wait(self) -> None:
-        """Looks twice in the time that a body has: one that is still the same at the second look
-        after the first has taken at least that.
+        """Checks twice per limit. If two checks in a row after the first one find the same body, it
+        has run for at least the limit.
         """
         seen = looks = 0
         while not self._closed.wait(self.seconds / 2):
@@ -109,11 +107,11 @@ class Watch:
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Limits Python code that somebody else wrote, where signals can: in the main thread, and not
-    on Windows.
+    """Limits the time of other people's Python code. This works only in the main thread, and not on
+    Windows.
 
     Raises:
-        BadNetwork: it took longer.
+        BadNetwork: the code took longer.
     """
     seconds = time_limit()
     if threading.current_thread() is not threading.main_thread() or not hasattr(
@@ -139,16 +137,16 @@ def blaming(
     tell: Callable[[BaseException], str] = said,
     hint: str = "the fault is in that code, not in edgekit; `debug` shows where",
 ) -> Iterator[None]:
-    """Tells whatever somebody else's code raises as their fault, ``sys.exit()`` included; Ctrl-C
-    and a lack of memory are nobody's.
+    """Converts every exception of other people's code, ``sys.exit()`` included, to a BadNetwork.
+    Ctrl-C and a lack of memory are not converted.
 
     Args:
-        what: what the message begins with, the exception comes behind it.
-        tell: the exception in words.
-        hint: how to go on.
+        what: the start of the message; the exception follows.
+        tell: describes the exception.
+        hint: what to do.
 
     Raises:
-        BadNetwork: the code raised something.
+        BadNetwork: the code raised an exception.
     """
     try:
         yield

@@ -11,8 +11,8 @@ from edgekit.errors import EdgekitError
 
 
 class Progress(Protocol):
-    """``step`` surrounds one step of the work; ``advance`` reports done of total (None where
-    unknown) within it.
+    """``step`` surrounds one step of the work. ``advance`` reports done of total within it; total
+    is None if unknown.
     """
 
     def step(self, name: str) -> AbstractContextManager[None]: ...
@@ -31,7 +31,7 @@ class Quiet:
 
 
 class Steps:
-    """Times each step and names it in the error when it fails, with those that were done before."""
+    """Times each step. The error of a failed step names it and the steps before it."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -40,7 +40,7 @@ class Steps:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """``seconds`` is the step's duration once it is over."""
+        """``seconds`` is the duration of the step after it has ended."""
         started = time.perf_counter()
         try:
             with self.progress.step(name):

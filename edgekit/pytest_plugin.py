@@ -1,5 +1,5 @@
-"""``pytest --edgekit-bundle BUNDLE``: a test for each bundle that fails where it is damaged or no
-longer computes what was exported.
+"""``pytest --edgekit-bundle BUNDLE``: one test per bundle. It fails if the bundle is damaged, or no
+longer computes the outputs of its export.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class BundleFailed(Exception):
-    """A bundle that is not what was exported."""
+    """The bundle differs from its export."""
 
     def __init__(self, found: Verification) -> None:
         super().__init__("\n".join((*found.damage, *found.failures)))
 
 
 class BundleItem(pytest.Item):
-    """One bundle as one test."""
+    """The test of one bundle."""
 
     def __init__(self, *, bundle: Path, runtime: str, **given: Any) -> None:
         super().__init__(**given)
@@ -65,7 +65,7 @@ class BundleItem(pytest.Item):
 
 
 class Bundles(pytest.Collector):
-    """The bundles that the command line names."""
+    """Collects the bundles of the command line."""
 
     def collect(self) -> Iterator[pytest.Item]:
         runtime = self.config.getoption("--edgekit-runtime")

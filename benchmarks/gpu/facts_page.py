@@ -1,4 +1,4 @@
-"""What facts.py wrote, as a section of docs/gpu.md."""
+"""Writes the results of facts.py as a section of docs/gpu.md."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 NO_QUESTION = ("machine", "environment")
+WORDS = {"exit": "exit code", "said": "message"}
 
 
 def section(path: Path) -> str:
-    """Every question, every case of it, and what was answered."""
+    """A table of every test, its cases and their results."""
     told = json.loads(path.read_text(encoding="utf-8"))
     machine = told["machine"]
-    lines = [f"## What {machine['runtime']} {machine['version']} answered on {machine['gpu']}", ""]
+    lines = [f"## Tests of {machine['runtime']} {machine['version']} on {machine['gpu']}", ""]
     lines += [
-        f"`benchmarks/gpu/facts.py` asked ([{path.name}](../benchmarks/results/{path.name})).",
+        f"Written by `benchmarks/gpu/facts.py` ([{path.name}](../benchmarks/results/{path.name})).",
         "",
     ]
-    lines += ["| question | case | answer |", "| --- | --- | --- |"]
+    lines += ["| test | case | result |", "| --- | --- | --- |"]
     for question, answer in told.items():
         if question not in NO_QUESTION:
             lines += [
@@ -48,4 +49,5 @@ def _words(answer: Any) -> Iterator[str]:
         elif key == "sqnr":
             yield "the same numbers" if value is None else f"{value} dB to ONNX's reference"
         elif value not in ([], None):
-            yield f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{WORDS.get(key, key)}: {text}"

@@ -31,39 +31,59 @@ NOTHING = "–"
 
 HEAD = """# Engines on a GPU
 
-What `benchmarks/gpu/run.py` measured and `benchmarks/gpu/facts.py` was answered, and nothing else; `benchmarks/gpu/page.py` writes this page from
-`benchmarks/results/gpu*.json` and `facts*.json`.
+This page shows the results of two scripts: `benchmarks/gpu/run.py` measures engines of networks, and
+`benchmarks/gpu/facts.py` tests single functions of TensorRT. `benchmarks/gpu/page.py` writes the page from
+`benchmarks/results/gpu*.json` and `benchmarks/results/facts*.json`.
 """
 
-NOT_YET = """**Not yet measured.** No file of results is here, so no latency and no parity of a network's engine stands on this page.
+NOT_YET = """**Not yet measured.** There are no results of `run.py` yet, so this page has no latency and no parity of a network.
 """
 
 FRAME = f"""## What is measured
 
-Networks: {", ".join(f"`{name}`" for name in NETWORKS)}; each in {", ".join(precision.upper() for precision in PRECISIONS)}, at batch \
-{" and ".join(map(str, BATCHES))}. {" and ".join(f"`{name}`" for name in TRAINED)} have their published weights; the others are untrained: seeded random
-weights with the batch-norm statistics of real photos. How long an engine takes does not depend on its weights; its parity does.
+Networks: {", ".join(f"`{name}`" for name in NETWORKS)}.
+Each is built in {", ".join(map(str.upper, PRECISIONS[:-1]))} and {PRECISIONS[-1].upper()}, for batch {" and ".join(map(str, BATCHES))}.
 
-1. An engine is built from the bundle for that batch alone. It counts only if its layers compute in what the bundle promises (precision audit) and if it
-   meets the bundle's gate on the golden images. The gate of an untrained network is in dB alone: within 3 dB of what the same graph reached on the CPU, or 40.
-   Untrained networks with gates and swishes lose nearly all of their signal in INT8: there a parity met says little, and the table shows how little.
-2. Engines and PyTorch ({", ".join(KINDS)}; compiled with `mode="max-autotune"`) take turns on real images: warm-up, then five turns each, the FP16 engine
-   twice a turn, whose ratio to itself is the noise floor. Inferences of engines are CUDA graphs. PyTorch is a process of its own, for it may need another
-   Python; it takes its turns there, while the engines wait, and its settings are those it comes with. Ratios are by turn, with a bootstrap 95 % interval.
-3. Two clocks: without copies (events on the GPU around one inference), and end to end (the host's clock around copy in, run, copy out; FP32 images in
-   pinned memory, FP32 logits back). Engines take and give FP32; PyTorch's FP16 is given FP16 where copies are left out.
+{" and ".join(f"`{name}`" for name in TRAINED)} have their published weights. The other networks have seeded random weights, and the
+batch-norm statistics of real photos. The latency of an engine does not depend on the weights; its parity does.
 
-Bars: at batch 1 the FP16 engine is at least {EAGER_SPEED_UP:g} times as fast as eager PyTorch in FP16, and never slower than compiled PyTorch in FP16;
-INT8 takes at most {INT8_SHARE:g} of FP16's time on ResNet-18 at batch 32; every engine meets its gate; where INT8 loses to FP16, the verdict says so.
+**Engines.** Each engine is built for one batch. It must pass two checks:
 
-## Measuring it
+- the precision audit: its layers compute in the precision of the bundle;
+- the gate of the bundle, on the golden images. For untrained networks the gate is an SQNR. In FP16 and INT8 it is 3 dB
+  below what the same graph reached on the CPU, but never more than 40 dB.
 
-    python benchmarks/gpu/prepare.py                        # the bundles, on a machine with PyTorch; no GPU needed
-    python benchmarks/gpu/facts.py                          # on the machine with the GPU: small questions first
-    python benchmarks/gpu/run.py --torch-python python3     # then the networks
-    python benchmarks/gpu/page.py                           # this page
+Untrained networks with squeeze-and-excitation or swish lose nearly all of their signal in INT8. For them, a passed gate
+proves little; the table shows the SQNR.
 
-See [benchmarks/gpu](../benchmarks/gpu/README.md) for machines without a network and for what to do when time is short.
+**PyTorch.** The engines are compared with these forms of PyTorch: {", ".join(KINDS)}. Compiled means
+`mode="max-autotune"`. PyTorch runs in its own process, because it may need another Python. It uses its default settings.
+
+**Turns.** Engines and PyTorch run on real images in turns: a warm-up, then five turns each. The FP16 engine has two turns
+per round. The ratio of the two is the noise floor. Engines run as CUDA graphs. Each turn gives one ratio; the intervals
+are 95 % bootstrap intervals over the turns.
+
+**Two clocks.** *Without copies*: events on the GPU before and after one inference. *End to end*: the clock of the CPU
+around copy in, run and copy out, with FP32 images in pinned memory and FP32 logits. Inputs and outputs of the engines are
+FP32; without copies, the FP16 forms of PyTorch get FP16 images.
+
+**Goals.**
+
+- At batch 1, the FP16 engine is at least {EAGER_SPEED_UP:g} times as fast as eager PyTorch in FP16.
+- The FP16 engine is never slower than compiled PyTorch in FP16.
+- INT8 takes at most {INT8_SHARE:g} of the time of FP16, for ResNet-18 at batch 32.
+- Every engine passes its checks.
+- If INT8 is slower than FP16, the verdict is FP16.
+
+## Run the benchmark
+
+    python benchmarks/gpu/prepare.py                        # make the bundles; needs PyTorch, no GPU
+    python benchmarks/gpu/facts.py                          # on the machine with the GPU: the small tests
+    python benchmarks/gpu/run.py --torch-python python3     # then measure the networks
+    python benchmarks/gpu/page.py                           # write this page
+
+[benchmarks/gpu](../benchmarks/gpu/README.md) explains how to use machines without a network connection, and how to run a
+part of the benchmark.
 """
 
 

@@ -1,1 +1,1 @@
-"""The calls behind ``import edgekit``; the command line makes the same ones."""
+"""The functions of ``import edgekit``. The command line calls the same functions."""

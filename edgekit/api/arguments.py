@@ -1,4 +1,4 @@
-"""Arguments of calls as the rooms below take them."""
+"""Converts the arguments of the API to those of the packages below."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def numbers_of(given: Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 def name_of(given: Bundle | Path | str) -> str:
-    """What a bundle, a path or a network is called on the command line."""
+    """The name of a bundle, a path or a network, as on the command line."""
     return str(given.path if isinstance(given, Bundle) else given)

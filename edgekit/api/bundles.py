@@ -1,4 +1,4 @@
-"""A bundle as a user holds it: opened, verified, built for a device, and run."""
+"""A bundle for users: open, verify, build for a device, run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bundle(folder.Bundle):
-    """The folder that an export wrote: graphs, labels, manifest, and the golden images that prove
-    a copy of it.
+    """The folder that an export wrote: graphs, labels, manifest, and golden images to check a copy.
 
-    ``path`` is the folder, ``manifest`` what it says of itself. Get one from
+    ``path`` is the folder, ``manifest`` its description. Get one from
     :func:`edgekit.export`, or by ``Bundle.open(Path("build/mobilenetv2-int8"))``.
     """
 
@@ -30,7 +29,7 @@ class Bundle(folder.Bundle):
         """Checks every file's hash, then parity on the golden images, computed by ``runtime``.
 
         Returns:
-            What was found; ``ok`` says whether all of it is as it was exported.
+            The result; ``ok`` is True if everything is as exported.
 
         Raises:
             BadBundle: the golden file cannot be read although its hash is right.
@@ -49,20 +48,21 @@ class Bundle(folder.Bundle):
         force: bool = False,
         progress: Progress | None = None,
     ) -> Built:
-        """Builds an engine into the bundle's ``engines/``: audited, and proven on the golden images
-        where its GPU is in this machine. One that is there already is taken, unless ``force``.
+        """Builds an engine into the bundle's ``engines/``. Its precision is audited, and if this
+        machine has its GPU, it is checked on the golden images. An existing engine is used, unless
+        ``force`` is given.
 
         Args:
-            runtime: ``tensorrt`` (builds on this machine's GPU) or ``tensorrt-rtx`` (needs none);
-                by default the one that can run here.
+            runtime: ``tensorrt`` (builds on this machine's GPU) or ``tensorrt-rtx`` (needs no GPU);
+                by default the one that this machine can run.
             config: batch, workspace, DLA and more; see
                 :class:`edgekit.runtimes.tensorrt.BuildConfig`.
 
         Raises:
-            GateFailed: the engine does not compute in what the bundle promises, or misses its gate;
-                it is not kept.
-            EnvironmentLacks: no engine can be built here.
-            InputError: no such runtime, or a config that it cannot build.
+            GateFailed: the engine does not have the precision of the bundle, or misses its gate; it
+                is not kept.
+            EnvironmentLacks: this machine cannot build an engine.
+            InputError: the runtime is unknown, or cannot build this config.
             BadBundle: the bundle is damaged.
         """
         from edgekit.runtimes.tensorrt import BuildConfig
@@ -78,18 +78,18 @@ class Bundle(folder.Bundle):
     def classify(
         self, photo: Path | str, *, top: int = 5, runtime: str = "onnxruntime"
     ) -> tuple[Guess, ...]:
-        """The ``top`` likeliest classes of a photo, best first; raises as :meth:`classify_all`."""
+        """The ``top`` best classes of a photo, best first; raises as :meth:`classify_all`."""
         (found,) = self.classify_all([photo], top=top, runtime=runtime)
         return found.classes
 
     def classify_all(
         self, photos: Sequence[Path | str], *, top: int = 5, runtime: str = "onnxruntime"
     ) -> list[Classified]:
-        """The ``top`` likeliest classes of each photo, through the bundle's own preprocessing.
+        """The ``top`` most likely classes of each photo, with the bundle's own preprocessing.
 
         Raises:
-            BadImage: a photo that cannot be read; nothing is classified then.
-            BadBundle: a file is not the one that was exported.
+            BadImage: a photo cannot be read; then nothing is classified.
+            BadBundle: a file differs from the export.
             InputError: no such runtime.
             EnvironmentLacks: that runtime cannot run here.
         """

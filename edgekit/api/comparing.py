@@ -1,4 +1,4 @@
-"""Parity of any two sides, and accuracy on labelled images."""
+"""Parity of two networks, and accuracy on labelled images."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def parity(
     explain: bool = True,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Runs two sides on the same photos, each through its own preprocessing, and compares them.
+    """Runs two sides on the same photos, each with its own preprocessing, and compares the outputs.
 
     Args:
-        reference: what is right: a bundle, an engine in a bundle, an ``.onnx`` file, or a network
-            as export takes it.
-        candidate: what is compared with it: the same.
+        reference: the correct side: a bundle, an engine in a bundle, an ``.onnx`` file, or a
+            network as for :func:`edgekit.export`.
+        candidate: the side to check: the same kinds.
         images: a folder of photos; the bundled photos by default.
-        labels: labelled photos in their place: a folder for each class, or a CSV file.
-        count: how many photos to run at most, spread evenly over the folder.
-        gate: what the outputs have to meet; by default the gate of a bundle, else that of FP32.
-        mean: the preprocessing of an ``.onnx`` that does not say its own, one number a channel.
+        labels: labelled photos instead: a folder per class, or a CSV file.
+        count: the most photos to run, spread evenly over the folder.
+        gate: the gate of the outputs; by default that of the bundle, else that of FP32.
+        mean: for an ``.onnx`` file without preprocessing, one number per channel.
         std: the same for the standard deviation.
-        runtime: runs the candidate where it is a bundle or an ``.onnx``.
+        runtime: runs the candidate if it is a bundle or an ``.onnx`` file.
         reference_runtime: the same for the reference.
-        explain: whether to look for the layer that breaks parity.
-        progress: told of the steps as they run.
+        explain: whether to search for the layer that breaks parity.
+        progress: called for each step.
 
     Returns:
-        The report; ``ok`` says whether the gate is met, ``broken_by`` what broke it.
+        The report; ``ok`` is True if the gate is met, ``broken_by`` is the cause if not.
 
     Raises:
         InputError: a side, the photos or their classes cannot be used.
@@ -80,7 +80,7 @@ def evaluate(
     images: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Top-1 and top-5 of a bundle on labelled images, any number of them.
+    """Measures top-1 and top-5 of a bundle on any number of labelled images.
 
     Args:
         bundle: what to evaluate.
@@ -89,9 +89,9 @@ def evaluate(
         runtime: what runs the bundle.
         reference: another bundle, ``.onnx`` or network to compare with on the same images, by
             McNemar's paired test.
-        answers: a file to write each answer to; a run that was stopped goes on from it.
-        images: how many images to take at most, spread evenly.
-        progress: told of the images as they are run.
+        answers: a file for each result; a stopped run continues from it.
+        images: the most images to use, spread evenly.
+        progress: called for each image.
 
     Raises:
         InputError: the data cannot be used, or ``answers`` belongs to another run.

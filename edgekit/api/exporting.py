@@ -1,4 +1,4 @@
-"""Networks to bundles."""
+"""Exports networks to bundles."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """A bundle that met its gate, and the report of how it was made."""
+    """A bundle that met its gate, and the report of the export."""
 
     bundle: Bundle
     report: Report
 
     @property
     def ladder(self) -> Mapping[str, Parity]:
-        """The parity of every graph with the network, by the name of its rung: ``onnx``,
+        """The parity of every graph with the network, by the name of the rung: ``onnx``,
         ``simplified``, ``uint8 input``, ``fp16``, ``int8``, ``int8 for CPUs``,
         ``int8 for strong typing``.
         """
@@ -39,7 +39,7 @@ class Export:
 
 
 class ExportFailed(GateFailed):
-    """A gate was not met, and no bundle was written; ``report`` has what was measured."""
+    """A gate was not met, and no bundle was written; ``report`` has the measurements."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(
@@ -71,8 +71,8 @@ def export(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Export:
-    """Takes a network to a verified bundle: traced, simplified, converted, each graph compared with
-    the network on photos.
+    """Exports a network to a verified bundle: traces, simplifies and converts it. Each graph is
+    compared with the network on photos.
 
     Args:
         network: a zoo name, ``timm:NAME``, ``torchvision:NAME``, your ``file.py:factory``, the path
@@ -80,27 +80,27 @@ def export(
         precision: :class:`Fp32` (default), :class:`Fp16` or :class:`Int8`.
         input: :class:`Uint8` for graphs that take 8-bit pixels and normalize them; by default they
             take normalized images.
-        gate: what the result has to meet; by default what fits the precision.
+        gate: the requirements for the result; the default depends on the precision.
         out: the bundle's folder, ``build/NETWORK-PRECISION`` by default.
         weights: ``pretrained`` (default of the zoo, timm and torchvision), ``random[:seed]``, or a
             ``.pth``, ``.pt`` or ``.safetensors`` file.
         size: of the images in pixels, or (height, width).
         batch: the static batch, or None for a dynamic one.
-        opset: of the graphs, 13 to 22; TensorRT 8.6 reads up to 17.
+        opset: the opset of the graphs, 13 to 22; TensorRT 8.6 reads up to 17.
         images: a folder of photos for parity; the bundled photos by default.
-        labels: a file of class names, one a line.
-        mean: of pixels in 0..1, one number a channel, where the network's own is not known.
+        labels: a file with one class name per line.
+        mean: of pixels in 0..1, one number per channel, if the network's own is not known.
         std: the same for the standard deviation.
         bench: whether to measure latency here.
-        offline: whether to take weights from the cache alone.
-        force: whether to replace a bundle that is there.
-        name: what the bundle calls a module; its class by default.
-        progress: told of the steps as they run.
+        offline: whether to use only cached weights.
+        force: whether to replace an existing bundle.
+        name: the name of a module in the bundle; its class by default.
+        progress: called for each step.
 
     Raises:
         ExportFailed: a gate was not met; no bundle was written.
-        InputError: the network, the photos or an argument cannot be taken.
-        EnvironmentLacks: something is missing here.
+        InputError: the network, the photos or an argument cannot be used.
+        EnvironmentLacks: this machine lacks something.
     """
     request = ExportRequest(
         requested(network, weights, size, mean, std, labels, offline=offline, name=name),
@@ -131,7 +131,7 @@ def requested(
     offline: bool = False,
     name: str | None = None,
 ) -> NetworkRequest:
-    """The arguments of a call as what the sources take."""
+    """The arguments as a request to the sources."""
     named = isinstance(network, str | Path)
     return NetworkRequest(
         str(network) if named else name or type(network).__name__.lower(),

@@ -1,4 +1,4 @@
-"""Any FP32 ONNX classifier to INT8, without a bundle around it."""
+"""Quantizes an FP32 ONNX classifier to INT8, without a bundle."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def quantize(
 
     Args:
         model: the FP32 graph.
-        out: the file to write; it appears when it is whole.
+        out: the file to write; it appears when it is complete.
         precision: calibration photos, calibrator and rounding.
-        gate: what the result has to meet on photos that nothing was taken from.
-        size: of the images in pixels, or (height, width), where the graph leaves it open.
-        mean: of pixels in 0..1, one number a channel.
+        gate: the requirements for the result on the test photos.
+        size: of the images in pixels, or (height, width), if the graph does not fix it.
+        mean: of pixels in 0..1, one number per channel.
         std: the same for the standard deviation.
-        force: whether to replace a file that is there.
+        force: whether to replace an existing file.
 
     Raises:
         GateFailed: the gate was not met; no file is written.

@@ -1,4 +1,4 @@
-"""Latency of bundles, and the layer where two graphs part."""
+"""Measures latency, and compares networks layer by layer."""
 
 from __future__ import annotations
 
@@ -24,26 +24,25 @@ def bench(
     streams: int = 1,
     progress: Progress | None = None,
 ) -> BenchReport:
-    """Measures bundles and runtimes in turns, after each has shown its parity. The first candidate
-    is the reference.
+    """Measures the latency of bundles and runtimes in turns, after a check of parity. The first
+    candidate is the reference.
 
     Args:
         bundles: one or more.
-        runtimes: ``torch`` and what ``edgekit doctor`` lists; all that are here, without torch, by
-            default.
+        runtimes: ``torch`` and those that ``edgekit doctor`` lists; by default all that are
+            available, without torch.
         batch: images at once; the bundles' static batch by default, or 1.
-        threads: of the CPU; half of the cores by default.
+        threads: CPU threads; half of the cores by default.
         seconds: how long each candidate is measured.
-        streams: for engines, the throughput with so many streams as well.
+        streams: also measures the throughput of engines with this many streams.
 
     Returns:
-        The report; ``failures`` names what did not show its parity, of which no ratio is told.
+        The report; ``failures`` lists the candidates that failed parity, which get no ratio.
 
     Raises:
-        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not
-            allow.
-        EnvironmentLacks: a runtime that cannot run here.
-        BadNetwork: a runtime that refuses a graph.
+        InputError: a bundle or runtime cannot be used, or a graph does not allow the batch.
+        EnvironmentLacks: a runtime cannot run here.
+        BadNetwork: a runtime rejects a graph.
     """
     paths = tuple(Path(name_of(bundle)) for bundle in bundles)
     request = BenchRequest(paths, tuple(runtimes), batch, threads, seconds, streams)
@@ -61,19 +60,21 @@ def blame(
     runtime: str = "onnxruntime",
     progress: Progress | None = None,
 ) -> Blame:
-    """Compares two graphs value by value: which layer adds most error, and which overflows first.
+    """Compares two networks value by value: finds the layer that adds most error, and the first
+    that overflows.
 
     Args:
-        reference: what is right: a bundle, an ``.onnx`` file, or a network as export takes it.
-        candidate: what is asked about: the same.
+        reference: the correct network: a bundle, an ``.onnx`` file, or a network as for
+            :func:`edgekit.export`.
+        candidate: the network to check: the same kinds.
         images: a folder of photos; a bundle's golden images by default, or the bundled photos.
-        mean: preprocessing of ``.onnx`` files that no bundle made, one number a channel.
+        mean: for ``.onnx`` files without a bundle, one number per channel.
         std: the same for the standard deviation.
-        bound: in dB; the first value with an SQNR below it is named.
-        runtime: what computes the candidate; ONNX Runtime computes the reference.
+        bound: in dB; the report names the first value with a lower SQNR.
+        runtime: runs the candidate; ONNX Runtime runs the reference.
 
     Raises:
-        InputError: one of them cannot be read, they cannot be compared, or no such runtime.
+        InputError: one of them cannot be read, they cannot be compared, or the runtime is unknown.
         EnvironmentLacks: the runtime cannot run here.
     """
     request = BlameRequest(

@@ -1,4 +1,4 @@
-"""What exports and benches left, as one report."""
+"""One report of exports and benches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def report(
     markdown: Path | str | None = None,
     json: Path | str | None = None,
 ) -> SummaryReport:
-    """Reads what exports and benches left into one report, and writes it where it is asked to.
+    """Reads the results of exports and benches into one report, and writes it to files.
 
     Args:
-        paths: bundles, folders that hold some at any depth, and files that ``edgekit export
-            --json`` and ``edgekit bench --json`` or ``--out`` wrote.
-        html: a file for the page, which needs nothing else to be read.
+        paths: bundles, folders with bundles at any depth, and files of ``edgekit export --json``
+            and ``edgekit bench --json`` or ``--out``.
+        html: a file for the page, which needs no other file.
         markdown: a file for the same as Markdown.
         json: a file for the same as json; its keys are stable within a ``schema_version``.
 
@@ -29,8 +29,8 @@ def report(
         The report, the worst first.
 
     Raises:
-        InputError: nothing was found, a file is damaged or none of edgekit's, or a file cannot be
-            written there.
+        InputError: nothing was found, a file is damaged or not from edgekit, or a file cannot be
+            written.
         BadBundle: a bundle is damaged.
         EnvironmentLacks: ``html`` needs Matplotlib and Jinja2, and they are not installed.
     """

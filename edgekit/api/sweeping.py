@@ -1,4 +1,4 @@
-"""Many networks to bundles, in one table."""
+"""Exports many networks, with one table of results."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ def sweep(
     retry_failed: bool = False,
     progress: Watcher | None = None,
 ) -> SweepReport:
-    """Exports every network in every precision, each in a process of its own, so that a crash, a
-    hang or a failed gate costs one cell of the table. A sweep that was ended goes on where it was
-    when it is called again with the same options.
+    """Exports every network in every precision, each in its own process. A crash, a hang or a
+    failed gate affects only one cell of the table. To continue a stopped sweep, call it again with
+    the same options.
 
     Args:
-        networks: patterns over the zoo's names (``mobilenet*``), and networks as export takes them
-            by name or path.
+        networks: patterns of zoo names (``mobilenet*``), and names or paths as for
+            :func:`edgekit.export`.
         precisions: of ``fp32``, ``fp16`` and ``int8``.
         out: the folder of the sweep, ``bundles/NETWORK-PRECISION`` and the table in it.
-        workers: exports at once; one for two cores by default.
+        workers: exports at once; by default one per two cores.
         time_limit: seconds that one export may take.
-        memory_limit: MB (10⁶ bytes) that one export may have in memory, with its children.
-        weights: as export takes them, for all networks.
+        memory_limit: MB (10⁶ bytes) of memory that one export and its child processes may use.
+        weights: as for :func:`edgekit.export`, for all networks.
         size: of the images in pixels, or (height, width), for all networks.
         images: a folder of photos for parity and for INT8 ranges; the bundled photos by default.
-        rounding: of INT8 weights: ``adaptive`` (default) or ``nearest``.
+        rounding: of the INT8 weights: ``adaptive`` (default) or ``nearest``.
         bench: whether to measure latency here.
-        offline: whether to take weights from the cache alone.
-        retry_failed: whether to do again what did not pass.
-        progress: told of the cells as they change.
+        offline: whether to use only cached weights.
+        retry_failed: whether to repeat the exports that did not pass.
+        progress: called when a cell changes.
 
     Returns:
-        The table. No cell raises: its status and message say what came of it.
+        The table. A failed export raises no exception: its cell has a status and a message.
 
     Raises:
-        UnknownNetwork: a name or pattern that the zoo has nothing for.
-        InputError: another argument is wrong, or the folder has a sweep that runs, or one with
-            other options.
-        EnvironmentLacks: memory cannot be limited here.
+        UnknownNetwork: no network of the zoo matches a name or pattern.
+        InputError: another argument is wrong, or the folder has a running sweep or one with other
+            options.
+        EnvironmentLacks: this system cannot limit memory.
     """
     settings = Settings(
         None if weights is None else str(weights),

@@ -1,8 +1,8 @@
-"""The deployable folder: whole or absent, and what it says of itself.
+"""The bundle folder: written completely or not at all, with a manifest.
 
-``names`` are those of its files, ``folder`` opens and checks it, ``manifest`` is its description,
-``golden`` and ``sensitivity`` are what further files hold, ``staging`` keeps half of it from ever
-being seen, ``engines`` are built into it.
+``names`` has the names of its files, ``folder`` opens and checks it, ``manifest`` describes it,
+``golden`` and ``sensitivity`` read further files, ``staging`` writes it safely, and ``engines``
+describes the engines in it.
 """
 
 from edgekit.bundle.folder import GOLDEN_IMAGES, Bundle, inventory

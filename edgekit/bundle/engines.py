@@ -1,9 +1,8 @@
-"""Engines as files: what each was built for, in a json beside it, and the checks before one is
-opened.
+"""Engines as files: a json beside each engine has its GPU, library version and options, and is
+checked before the engine is opened.
 
-An engine runs on the GPU architecture and the library version that it was built for, and nowhere
-else; the json says which, so that a wrong one is refused with both sides named and not with a
-number of TensorRT's.
+An engine runs only on the GPU architecture and with the library version that it was built for. With
+the json, the message for a wrong engine can name both.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class _Entry(BaseModel):
 
 
 class Options(_Entry):
-    """What was asked of the build; None leaves the choice to the library. ``workspace`` is in MB;
-    ``io`` is the type of the image and the scores.
+    """The options of a build; None leaves the choice to the library. ``workspace`` is in MB; ``io``
+    is the type of the image and the scores.
     """
 
     profiles: tuple[tuple[int, int, int], ...] = ()
@@ -47,7 +46,9 @@ class Options(_Entry):
 
 
 class GoldenCheck(_Entry):
-    """The engine on the bundle's golden images; ``sqnr`` in dB, null where nothing differs."""
+    """The result of the engine on the bundle's golden images; ``sqnr`` is in dB, null if nothing
+    differs.
+    """
 
     images: int
     flips: int
@@ -56,13 +57,13 @@ class GoldenCheck(_Entry):
 
 
 class EngineRecord(_Entry):
-    """What an engine was built from and for.
+    """The description of an engine.
 
-    ``layers_of`` is ``engine`` where the inspector was asked, ``network`` where no GPU could open
-    the engine and the layers are those that the builder was given. ``quantized`` are the
-    convolutions and products that the graph quantizes, by their nodes. ``profiles`` are the batches
-    that it takes: least, best, most. ``input_step`` is that of an INT8 input, which takes
-    round(value / step). ``golden`` is null where it was not run.
+    ``layers_of`` is ``engine`` if the layers come from the engine inspector, ``network`` if no GPU
+    could open the engine and the layers are those before the build. ``quantized`` are the nodes of
+    the convolutions and products that the graph quantizes. ``profiles`` are the batches of the
+    engine: least, best, most. ``input_step`` is that of an INT8 input, which takes round(value /
+    step). ``golden`` is null if the engine was not run.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -90,7 +91,7 @@ class EngineRecord(_Entry):
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine's file and what is known of it."""
+    """An engine file and its description."""
 
     path: Path
     record: EngineRecord
@@ -101,7 +102,8 @@ class Engine:
         return self.record.bytes / 1e6
 
     def check(self) -> None:
-        """
+        """Checks the size and the hash of the file.
+
         Raises:
             BadBundle: the file is missing, truncated or altered.
         """
@@ -116,9 +118,10 @@ class Engine:
             )
 
     def check_fits(self, runtime: str, version: str, sm: str | None) -> None:
-        """
+        """Checks that the engine fits this machine.
+
         Raises:
-            InputError: it was built for another library, version or GPU than these.
+            InputError: it was built for another library, version or GPU.
         """
         r = self.record
         for what, there, here in (
@@ -132,7 +135,7 @@ class Engine:
                 )
 
     def artifact(self, bundle: Bundle) -> Artifact:
-        """The engine as a runtime takes it; its batch has a name where it takes several."""
+        """The engine as input of a runtime; its batch has a name if the engine takes several."""
         m, r = bundle.manifest, self.record
         batch: int | str = (
             r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
@@ -159,12 +162,12 @@ _REBUILD = "build it again with `force`: edgekit build BUNDLE"
 
 
 def engine_name(library: Library, target: BuildTarget, graph: Artifact, options: Options) -> str:
-    """The file name of an engine: readable, and another one wherever graph, library, GPU, precision
-    or an option is another.
+    """The file name of an engine. It is readable, and different for each graph, library, GPU,
+    precision and set of options.
     """
     model = (
         None if library.ahead_of_time else target.gpu
-    )  # kernels are chosen by measuring them on this very model
+    )  # kernels are chosen by measurements on this GPU model
     key = json.dumps(
         [
             graph.sha256,
@@ -188,10 +191,10 @@ def record_path(engine: Path) -> Path:
 
 
 def open_engine(path: Path) -> Engine:
-    """Reads what lies beside an engine; the engine itself is not read yet.
+    """Reads the json beside an engine; the engine itself is not read yet.
 
     Raises:
-        BadBundle: no such engine, or its json is missing or cannot be read.
+        BadBundle: there is no such engine, or its json is missing or cannot be read.
     """
     if reason := no_file(path):
         raise BadBundle(
@@ -216,7 +219,7 @@ def engines_of(path: Path) -> tuple[Engine, ...]:
     """The engine of a file, or all engines of a bundle.
 
     Raises:
-        BadBundle: neither, or a bundle without engines.
+        BadBundle: the path is neither, or the bundle has no engines.
     """
     if no_file(path / MANIFEST):
         return (open_engine(path),)

@@ -1,4 +1,4 @@
-"""Two folders change places in one step, so that no moment shows neither."""
+"""Exchanges two folders in one step, so that both names exist at every moment."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _WITHOUT = {
     errno.ENOSYS,
     errno.EINVAL,
     errno.ENOTSUP,
-}  # what kernels and file systems answer that cannot
+}  # errors of kernels and file systems without support
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchanges the names of two paths of one file system, with Linux's renameat2(2); False where
-    system or file system cannot.
+    """Exchanges the names of two paths of one file system, with Linux's renameat2(2). Returns False
+    if the system or the file system does not support it.
 
     Raises:
-        OSError: it can, and did not.
+        OSError: it is supported, and failed.
     """
     renameat2 = (
         getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

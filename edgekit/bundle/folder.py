@@ -1,7 +1,6 @@
-"""The deployable folder: opened, verified, written.
+"""Opens and checks a bundle folder.
 
-A bundle needs nothing but its own files and the base install to be opened, and one runtime to be
-run.
+To open a bundle, only its files and the base install are needed; to run it, also one runtime.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Reads a bundle's manifest.
+        """Reads the manifest of a bundle.
 
         Raises:
-            BadBundle: no such folder, no manifest, or one that this edgekit cannot read.
+            BadBundle: there is no such folder or no manifest, or this edgekit cannot read it.
         """
         path = Path(path)
         file = path / MANIFEST
@@ -89,20 +88,20 @@ class Bundle:
 
     @property
     def artifact(self) -> Artifact:
-        """The graph that engines are built from and that parity was proven on."""
+        """The graph that engines are built from and that parity was checked on."""
         return self._artifact(MODEL)
 
     @property
     def cpu_artifact(self) -> Artifact:
-        """The graph to run on a CPU: the same numbers in the form its kernels are fast on, where
-        the bundle has one.
+        """The graph to run on a CPU: if the bundle has one, the form with the same numbers that CPU
+        kernels run fast.
         """
         return self._artifact(CPU_MODEL if CPU_MODEL in self.manifest.files else MODEL)
 
     @property
     def strong_artifact(self) -> Artifact:
-        """The graph for TensorRT 10, 11 and RTX, whose layers run in the types that the graph says;
-        like the others where the bundle has no such form.
+        """The graph for TensorRT 10, 11 and RTX, which run each layer in the type that the graph
+        has. If the bundle has no such form, the graph for the other versions.
         """
         return self._artifact(STRONG_MODEL if STRONG_MODEL in self.manifest.files else MODEL)
 
@@ -114,11 +113,11 @@ class Bundle:
         )
 
     def labels(self) -> list[str] | None:
-        """Names of the classes in order, or None where nobody gave any.
+        """The names of the classes in order, or None if the export had none.
 
         Raises:
-            BadBundle: they are not those that were exported, not as many as the classes, or no
-                text.
+            BadBundle: the file differs from the export, has another number of names than classes,
+                or is not text.
         """
         if LABELS not in self.manifest.files:
             return None
@@ -135,11 +134,10 @@ class Bundle:
         return names
 
     def golden(self) -> Golden:
-        """The images and outputs that prove a copy of this bundle.
+        """The images and outputs that a copy of this bundle is checked with.
 
         Raises:
-            BadBundle: the file is not the one that was exported, or holds something else than the
-                manifest says.
+            BadBundle: the file differs from the export or from the manifest.
         """
         self.check(GOLDEN)
         told = self.manifest
@@ -155,10 +153,10 @@ class Bundle:
             ) from error
 
     def sensitivity(self) -> SensitivityTable | None:
-        """What each layer costs in INT8; None where the bundle does not say.
+        """The cost of each layer in INT8; None if the bundle has no such table.
 
         Raises:
-            BadBundle: the file is not the one that was exported, or no such table.
+            BadBundle: the file differs from the export, or is not such a table.
         """
         if SENSITIVITY not in self.manifest.files:
             return None
@@ -172,10 +170,10 @@ class Bundle:
             ) from error
 
     def damage(self) -> list[str]:
-        """What differs from the manifest's hashes, file by file; empty for an unchanged bundle.
+        """The differences from the manifest's hashes, file by file; empty for an unchanged bundle.
 
-        What a build that was killed left in ``engines/`` is no damage: no reader looks at it, and
-        the next build removes it.
+        The leftovers of a killed build in ``engines/`` do not count: they are never read, and the
+        next build removes them.
         """
         found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
         listed = {MANIFEST, *self.manifest.files}
@@ -191,8 +189,8 @@ class Bundle:
         ]
 
     def leftovers(self) -> list[Path]:
-        """Files in ``engines/`` that are named like engines and their records, and that the
-        manifest does not list.
+        """The files in ``engines/`` that have the name of an engine or its json, and are not in the
+        manifest.
         """
         found = (f"{ENGINES}/{p.name}" for p in (self.path / ENGINES).glob("*"))
         return [
@@ -202,26 +200,28 @@ class Bundle:
         ]
 
     def check_whole(self) -> None:
-        """
+        """Checks all files.
+
         Raises:
-            BadBundle: some file is not what was exported.
+            BadBundle: a file differs from the export.
         """
         if damage := self.damage():
             raise self._damaged(damage[0])
 
     def check_exported(self) -> None:
-        """As :meth:`check_whole`, but for engines, which have a check of their own, and for files
-        that the manifest does not list.
+        """As :meth:`check_whole`, but without engines, which are checked separately, and without
+        files that the manifest does not list.
 
         Raises:
-            BadBundle: some file is not what was exported.
+            BadBundle: a file differs from the export.
         """
         self._check(name for name in self.manifest.files if not name.startswith(f"{ENGINES}/"))
 
     def check(self, name: str) -> None:
-        """
+        """Checks these files.
+
         Raises:
-            BadBundle: a file is missing, or is not the one that was exported.
+            BadBundle: a file is missing or differs from the export.
         """
         self._check([name])
 
@@ -253,7 +253,9 @@ class _Version(BaseModel):
 
 
 def first_fault(error: ValidationError, whole: str) -> str:
-    """Where a json departs from its schema first, and how; ``whole`` is what the file is called."""
+    """The first difference between a json and its schema, in words; ``whole`` is the name of the
+    file.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     return (
         f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"
@@ -261,7 +263,7 @@ def first_fault(error: ValidationError, whole: str) -> str:
 
 
 def inventory(folder: Path) -> dict[str, FileEntry]:
-    """Every file below a folder but the manifest, with its hash and size."""
+    """Every file below a folder except the manifest, with its hash and size."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     return {
         p.relative_to(folder).as_posix(): FileEntry(sha256=sha256_of(p), bytes=p.stat().st_size)

@@ -1,4 +1,4 @@
-"""The golden images: what a copy of a bundle, or an engine built from it, is proven on."""
+"""The golden images: a copy of a bundle, or an engine built from it, is checked with them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def save_golden(path: Path, golden: Golden) -> None:
 def read_golden(
     path: Path, count: int, image: tuple[int, ...], pixels: str, classes: int
 ) -> Golden:
-    """Reads ``count`` images of a shape, of the type ``pixels``, and their outputs.
-    What the arrays say of themselves is checked before any is read.
+    """Reads ``count`` images of a shape, of the type ``pixels``, and their outputs. The headers of
+    the arrays are checked before the data is read.
 
     Raises:
-        ValueError: anything else is there, in words.
+        ValueError: the file holds something else; the message says what.
     """
     if reason := no_file(path):
         raise ValueError(reason)
@@ -55,8 +55,7 @@ def read_golden(
             names = _array(archive, "names", (count,))
     except ValueError:
         raise
-    # the readers of archives and headers raise whatever they stumble on, a tokenizer's errors among
-    # them
+    # readers of archives and headers raise many types of errors, even those of a tokenizer
     except Exception as error:
         raise ValueError(f"it cannot be read: {error}") from error
     return Golden(inputs, outputs, tuple(str(name) for name in names))

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: ``manifest.json``, version 1."""
+"""The description of a bundle: ``manifest.json``, version 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgekit.images.preprocess import InputSpec
 
 SCHEMA_VERSION = 1
 MAX_BATCH, MAX_CLASSES = 65_536, 1_000_000
-LONGEST_NAME = 255  # bytes that file systems allow a name
+LONGEST_NAME = 255  # bytes; the limit of file systems
 
 
 class _Entry(BaseModel):
@@ -25,7 +25,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _inside(name: str) -> str:
-    """A file of the bundle by its path from there."""
+    """The path of a file of the bundle, relative to the bundle."""
     parts = PurePosixPath(name).parts
     if (
         not parts
@@ -38,14 +38,14 @@ def _inside(name: str) -> str:
     return name
 
 
-Text = Annotated[str, BeforeValidator(_as_text)]  # names of files, which need not be UTF-8
+Text = Annotated[str, BeforeValidator(_as_text)]  # file names, which may not be UTF-8
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
 class WeightsEntry(_Entry):
-    """``source`` is pretrained, file, random, factory or graph; ``trained`` is False only where
-    edgekit itself drew them at random.
+    """``source`` is pretrained, file, random, factory or graph. ``trained`` is False only if
+    edgekit itself made random weights.
     """
 
     source: str
@@ -152,8 +152,8 @@ class OutputEntry(_Entry):
 
 
 class KeptEntry(_Entry):
-    """A node in higher precision than the rest, and why: ``fp32`` where FP16 would harm it,
-    ``float`` where it only is not INT8.
+    """A node in higher precision than the others, and the reason: ``fp32`` if FP16 would harm it,
+    ``float`` if it is only not INT8.
     """
 
     name: str
@@ -171,13 +171,13 @@ class ImagesEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """How INT8 came about: ``calibrator`` chose the ranges, ``rounding`` the weights; ``random``
-    marks noise in the photos' place.
+    """How INT8 was made. ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` is
+    True if noise was used instead of photos.
 
-    No photo has two roles: from ``images`` ranges and rounding were taken; by those of ``choosing``
-    the calibrator, equalization and the layers that stay float were chosen, and ``sqnr`` (dB) and
-    ``agreement`` are the graph's on them; those of ``judging`` judged the rungs of INT8. ``judged``
-    is False where they were too few to pass a gate.
+    Each photo has one role. ``images`` gave ranges and rounding. ``choosing`` are the selection
+    photos: they chose the calibrator, the equalization and the layers that stay float; ``sqnr``
+    (dB) and ``agreement`` of the graph are measured on them. ``judging`` are the test photos of the
+    INT8 rungs. ``judged`` is False if they were too few to pass a gate.
     """
 
     calibrator: str
@@ -198,7 +198,7 @@ class GateEntry(_Entry):
 
 
 class GoldenEntry(_Entry):
-    """What the graph reached on the golden images when it was exported; ``sqnr`` in dB, null where
+    """The result of the graph on the golden images at the export; ``sqnr`` is in dB, null if
     nothing differs.
     """
 
@@ -212,7 +212,7 @@ class RungEntry(_Entry):
     checked_with: str
     max_abs: float
     relative: float
-    sqnr: float | None = Field(description="dB; null where nothing differs")
+    sqnr: float | None = Field(description="dB; null if nothing differs")
     top1_agreement: float
     top1_interval: tuple[float, float] = Field(description="95 %, Wilson's")
     top5_agreement: float
@@ -220,12 +220,10 @@ class RungEntry(_Entry):
     images: int
     passed: bool
     judged: bool = Field(
-        description="False where too few images were left that had chosen nothing; passed then "
-        "says that they found no fault"
+        description="False if there were too few test photos to pass the gate; passed then means "
+        "that no requirement was missed"
     )
-    caveat: str | None = Field(
-        description="by how little the gate was met, where the interval does not bear it out"
-    )
+    caveat: str | None = Field(description="by how much the 95 % interval is below the gate")
 
 
 class FileEntry(_Entry):

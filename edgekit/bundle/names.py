@@ -1,4 +1,4 @@
-"""What the files of a bundle are called."""
+"""The names of the files in a bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = (
 CPU_MODEL = "model.cpu.onnx"
 STRONG_MODEL = "model.strong.onnx"
 ENGINES = "engines"
-ENGINE, RECORD = ".engine", ".json"  # an engine, and what it was built for
+ENGINE, RECORD = ".engine", ".json"  # an engine, and its description
 KEY_DIGITS = 8
 _ENGINE_FILE = re.compile(
     rf"{ENGINES}/tensorrt(-rtx)?-[\w.]+-sm\d+-(fp32|fp16|int8)-[0-9a-f]{{{KEY_DIGITS}}}-[0-9a-f]{{{KEY_DIGITS}}}({ENGINE}|{RECORD})"
@@ -24,15 +24,13 @@ _ENGINE_FILE = re.compile(
 def engine_name(
     runtime: str, version: str, sm: str, precision: str, graph_sha256: str, key_sha256: str
 ) -> str:
-    """Readable, and another one wherever the graph, what builds, the GPU, the precision or the key
-    of the options is another.
+    """A file name that is readable, and different for each graph, builder, GPU, precision and key
+    of the options.
     """
     graph, key = graph_sha256[:KEY_DIGITS], key_sha256[:KEY_DIGITS]
     return f"{runtime}-{version}-{sm}-{precision}-{graph}-{key}{ENGINE}"
 
 
 def is_engine_file(name: str) -> bool:
-    """Whether a path in a bundle is called like an engine of edgekit's, or like the json beside
-    one.
-    """
+    """Whether a path in a bundle has the name of an engine of edgekit, or of its json."""
     return _ENGINE_FILE.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""Whether a runtime reaches on a bundle's golden images what its export reached."""
+"""Checks whether a runtime reaches the results of the export on the golden images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ EXACT_DB = 70.0  # FP32 sums in another order: benchmarks/fp32_rounding.py
 
 
 def golden_failures(parity: Parity, manifest: Manifest, *, elsewhere: bool) -> tuple[str, ...]:
-    """What the export reached on the same images and a runtime does not, in words; empty when it
-    holds.
+    """The results of the export that a runtime misses on the same images, in words; empty if it
+    reaches all.
 
-    The runtime of the export has to match it but for ``ROUNDING_DB``. Another, ``elsewhere``,
-    computes FP16 and INT8 in its own way: there the gate's SQNR is enough, where the bundle's gate
-    asks for one. Never more is asked than the export reached: its gate was met on more images than
-    are golden.
+    The runtime of the export must match it up to ``ROUNDING_DB``. Another runtime, ``elsewhere``,
+    computes FP16 and INT8 in a different way; if the bundle's gate has an SQNR, reaching that is
+    enough. A runtime never needs to be better than the export, whose gate was met on more images
+    than the golden ones.
     """
     then = manifest.golden
     if parity.nonfinite:

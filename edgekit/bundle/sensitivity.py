@@ -1,4 +1,4 @@
-"""What each layer of an INT8 bundle costs: ``sensitivity.json``."""
+"""The cost of each layer of an INT8 bundle: ``sensitivity.json``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class _Entry(BaseModel):
 
 
 class Reached(_Entry):
-    """``sqnr`` in dB, infinite where nothing differs; ``agreement`` is a share."""
+    """``sqnr`` is in dB, infinite if nothing differs; ``agreement`` is a share."""
 
     sqnr: float
     agreement: float
 
 
 class LayerCost(_Entry):
-    """A layer ``alone_float`` in an INT8 network and ``alone_int8`` in a float one; ``macs_share``
-    is its part of the MACs.
+    """One layer, ``alone_float`` in an INT8 network and ``alone_int8`` in a float one;
+    ``macs_share`` is its share of the MACs.
     """
 
     layer: str
@@ -28,8 +28,8 @@ class LayerCost(_Entry):
 
 
 class SensitivityTable(_Entry):
-    """Layers from the costliest to the cheapest; ``all_int8`` is the starting point, on so many
-    ``images``.
+    """The layers by decreasing cost. ``all_int8`` is the network with all layers in INT8;
+    ``images`` is the number of images.
     """
 
     layers: tuple[LayerCost, ...]

@@ -1,5 +1,6 @@
-"""A folder that is whole or absent: written beside its final place under a hidden name, and given
-that name, or exchanged with what has it, when everything is in it."""
+"""Writes a folder completely or not at all: it is written under a hidden name next to its final
+place, then renamed, or exchanged with the existing folder.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +30,18 @@ REPLACED = "replaced"
 
 
 class Staging:
-    """Context manager: ``path`` is a folder to write into, in a hidden sibling of the final place,
-    and ``scratch`` one for what the bundle will not hold; ``commit()`` gives ``path`` its final
-    name, and leaving removes everything else.
+    """Context manager: ``path`` is the folder to write into, in a hidden folder next to the final
+    place. ``scratch`` is a folder for temporary files. ``commit()`` gives ``path`` its final name;
+    leaving the context removes everything else.
 
     Args:
         final: the folder to make.
-        force: replace an existing bundle, which stays untouched until the new one is whole.
+        force: replace an existing bundle, which stays unchanged until the new one is complete.
 
     Raises:
-        BadBundle: ``final`` exists and ``force`` is not given, or it is no bundle, or holds files
-            that edgekit did not write.
-        InputError: the folder cannot be written, or its name is no UTF-8.
+        BadBundle: ``final`` exists and ``force`` is not given, or it is not a bundle, or holds
+            files that edgekit did not write.
+        InputError: the folder cannot be written, or its name is not UTF-8.
         EnvironmentLacks: the disk is full.
     """
 
@@ -129,11 +130,10 @@ class Staging:
 
 
 class Sibling:
-    """Context manager: a hidden folder beside a bundle, on the same disk, that goes whatever
-    happens.
+    """Context manager: a hidden folder next to a bundle, on the same disk. It is always removed.
 
-    It is locked as long as its process lives, so that whoever works on the same bundle next can
-    tell, and remove, what a killed process left behind.
+    It is locked while its process runs. So the next process that works on the same bundle
+    recognizes the leftovers of a killed process, and removes them.
     """
 
     def __init__(self, final: Path) -> None:
@@ -143,8 +143,8 @@ class Sibling:
 
     @property
     def replaced(self) -> Path:
-        """Where the bundle waits that is being replaced; whoever finds it there, and nothing in its
-        place, puts it back.
+        """Where the replaced bundle is moved to. If a process finds a bundle there and none in its
+        place, it moves the bundle back.
         """
         return self.path / REPLACED
 
@@ -168,12 +168,12 @@ class Sibling:
 
 
 def recover(final: Path) -> None:
-    """Removes what killed exports and builds of a bundle left beside it, and puts back the bundle
-    that one of them had taken away.
+    """Removes the leftovers of killed exports and builds of a bundle, and restores the bundle that
+    one of them had moved away.
 
-    Those that still run hold their lock and are left alone.
+    Folders of running processes are locked and stay.
     """
-    with suppress(OSError):  # a name that is none, another user's folder
+    with suppress(OSError):  # the name may be wrong, or the folder another user's
         final = Path(os.path.realpath(final))
         for hidden in final.parent.glob(
             f".{glob.escape(final.name)}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.partial"
@@ -185,9 +185,7 @@ def recover(final: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes that ask for the same out until the body is done, where the file system
-    has locks.
-    """
+    """Holds a lock during the body, if the file system has locks. Other processes wait for it."""
     if sys.platform == "win32":
         yield
         return
@@ -201,8 +199,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _written_by_edgekit(folder: Path) -> set[str] | None:
-    """The files that a bundle's manifest lists; None where the folder is no bundle, as many things
-    have a ``manifest.json``.
+    """The files that a bundle's manifest lists; None if the folder is not a bundle. Other programs
+    also write files named ``manifest.json``.
     """
     if no_file(folder / MANIFEST):
         return None
@@ -230,30 +228,30 @@ def _explain(error: OSError, where: Path) -> EdgekitError:
 
 
 def _clear(hidden: Path, final: Path) -> None:
-    """Removes a hidden folder; a bundle that it had taken away to replace, and then did not, is put
-    back first.
+    """Removes a hidden folder. If it holds a bundle that was not replaced, that is moved back
+    first.
     """
     replaced = hidden / REPLACED
     try:
         if replaced.exists() and not final.exists():
             replaced.rename(final)
     except OSError:
-        return  # it may be all that is left of the old bundle; a later export tries again
+        return  # this may be the only copy of the old bundle; a later export tries again
     shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _hold(folder: Path, *, wait: bool) -> BinaryIO | None:
-    """Makes a folder if need be and locks it, until the file is closed or the process dies.
+    """Creates a folder if it is missing and locks it, until the file is closed or the process ends.
 
-    None where another process has it, or where nothing can be locked: on Windows and on file
-    systems without locks orphans stay.
+    Returns None if another process holds the lock, or if locks are not supported (on Windows and
+    some file systems). There, leftovers are not removed.
     """
     while True:
         folder.mkdir(exist_ok=True)
         try:
             lock = (folder / "lock").open("ab")
         except FileNotFoundError:
-            continue  # it was taken for an orphan, and removed, before it was locked
+            continue  # another process removed it as a leftover before it was locked
         if not _lock(lock, wait=wait):
             lock.close()
             return None

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, and the only place that prints or exits."""
+"""The command line: one file per command, and the only package that prints or exits."""
 
 from edgekit.cli.app import main
 

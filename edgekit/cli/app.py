@@ -1,4 +1,4 @@
-"""The verbs and how they end: exit codes, errors in words, Ctrl-C."""
+"""The commands, and how they end: exit codes, error messages, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
 
 INTERRUPTED, BROKEN_PIPE, BUG = 128 + signal.SIGINT, 141, 70
-_UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has no public name for it
 
 app = typer.Typer(
     name="edgekit",
@@ -63,7 +63,7 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    """Options before any verb."""
+    """Options before any command."""
 
 
 add(app, "export", export.command)
@@ -85,7 +85,7 @@ add(app, "doctor", doctor.command)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, or the terminal hung up: unwinds like Ctrl-C, so that temporary folders go."""
+    """SIGTERM or SIGHUP: ends like Ctrl-C, so that temporary folders are removed."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -95,22 +95,22 @@ class Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """The console script."""
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # with nohup, SIGHUP stays ignored
             signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(
                 errors="backslashreplace"
-            )  # a console that lacks a character still shows the rest
+            )  # a console without some characters still shows the others
     warnings.showwarning = _show_warning
-    if "_EDGEKIT_COMPLETE" in os.environ:  # the shell asks what could come next
+    if "_EDGEKIT_COMPLETE" in os.environ:  # the shell requests completions
         app(prog_name="edgekit")
     sys.exit(execute(sys.argv[1:]))
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Runs one command line, by default ``--help``, and returns its exit code; stderr says what
-    went wrong.
+    """Runs one command line, by default ``--help``, and returns its exit code. Errors are printed
+    to stderr.
     """
     use_flags(())
     try:
@@ -139,7 +139,7 @@ def _invoke(arguments: Sequence[str]) -> int:
 def _check_given(arguments: Sequence[str]) -> None:
     """
     Raises:
-        InputError: an argument is empty, as a variable of a script that holds nothing leaves it.
+        InputError: an argument is empty, for example from an empty variable of a script.
     """
     for before, argument in zip(("", *arguments), arguments, strict=False):
         option = (
@@ -156,7 +156,7 @@ def _check_given(arguments: Sequence[str]) -> None:
 
 
 def _tell(error: BaseException) -> int:
-    """Says in words what ended the command; returns its exit code."""
+    """Prints the error that ended the command; returns its exit code."""
     if isinstance(error, BrokenPipeError):
         _abandon_stdout()
         return BROKEN_PIPE
@@ -172,7 +172,7 @@ def _tell(error: BaseException) -> int:
         error.exit_code = 2
     elif not isinstance(error, EdgekitError) and (lack := lacking(error)):
         if isinstance(error, OSError) and error.filename is None:
-            _abandon_stdout()  # it may be the stream that cannot be written
+            _abandon_stdout()  # perhaps this stream cannot be written
         error = lack
     error = mistaken(error) or error
     if isinstance(error, EdgekitError):
@@ -186,7 +186,7 @@ def _tell(error: BaseException) -> int:
 
 
 def show(error: EdgekitError) -> None:
-    """An expected failure on stderr: what, where in the work, and how to go on."""
+    """Prints an expected failure to stderr: the message, the steps, and the hint."""
     err.print(f"[red]error[/]: {escape(as_flags(error.message))}")
     if error.trail:
         err.print(f"       ({escape(error.trail)})", style="dim")
@@ -195,7 +195,9 @@ def show(error: EdgekitError) -> None:
 
 
 def _abandon_stdout() -> None:
-    """Nobody takes what is still in the buffer: Python would fail once more over it at its end."""
+    """Discards the buffer of a closed stream: Python would fail again when it flushes it at the
+    end.
+    """
     with contextlib.suppress(io.UnsupportedOperation):  # a stream in memory
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -208,7 +210,7 @@ def _show_warning(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    """Others' warnings in a line, without their source."""
+    """Prints warnings of other packages in one line, without their source."""
     err.print(f"[yellow]warning[/]: {escape(str(message).strip().partition(chr(10))[0])}")
 
 

@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk; both readable without colour."""
+"""Output: results on stdout, everything else on stderr, readable without colours."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ _WIDTH = None if sys.stdout.isatty() else 120
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Rich would exit with 1, which says that a gate failed."""
+        """Rich would exit with 1, which means that a gate failed."""
         raise BrokenPipeError
 
 
-_flags: dict[str, str] = {}  # of the verb that runs, by parameter: calib_images, --calib-images
+# the options of the running command, by parameter: calib_images, --calib-images
+_flags: dict[str, str] = {}
 
 
 def use_flags(flags: Collection[str]) -> None:
-    """Says which options the verb has that runs now."""
+    """Sets the options of the command that runs now."""
     _flags.clear()
     _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
 
 
 def as_flags(text: str) -> str:
-    """A message with its parameters in backticks called as the command line calls them: `calib` is
-    ``--calib``. What is in backticks and no option of the verb that runs stays as it is.
+    """Replaces parameters in backticks by options: `calib` becomes ``--calib``. Anything else in
+    backticks stays.
     """
     return re.sub(r"`([a-z_0-9]+)`", lambda match: _flags.get(match[1], match[0]), text)
 
@@ -56,23 +57,23 @@ err = _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def with_flags(advice: Iterable[Advice]) -> tuple[Advice, ...]:
-    """Warnings as the command line says them."""
+    """Warnings, with options instead of parameters."""
     return tuple(Advice(as_flags(item.message), item.fix and as_flags(item.fix)) for item in advice)
 
 
 def print_advice(advice: Iterable[Advice]) -> None:
-    """Warnings on stderr, each with its fix."""
+    """Prints warnings to stderr, each with its hint."""
     for item in with_flags(advice):
         err.print(f"[yellow]![/] {escape(item.message + (f' – {item.fix}' if item.fix else ''))}")
 
 
 def print_json(value: Any) -> None:
-    """One json document on stdout, in ASCII, so that no encoding of a pipe can break it."""
+    """Prints one json document to stdout, in ASCII, so that it works with every encoding."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
 class LiveProgress:
-    """Steps as they run, on stderr: a live line on a terminal, a plain line a step elsewhere."""
+    """Shows the steps on stderr: one live line on a terminal, elsewhere one line per step."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet

@@ -1,4 +1,6 @@
-"""How ``--help`` looks: the panels, the same names in every verb, and flags without a type."""
+"""The format of ``--help``: panels, the same option names in every command, and flags without a
+type.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,12 @@ _ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
 
 
 def json_flag(what: str) -> Any:
-    """The option that prints a result for programs."""
+    """The option that prints the result as json."""
     return typer.Option(False, "--json", help=f"{what} as json on stdout.", rich_help_panel=OUTPUT)
 
 
 class Verb(TyperCommand):
-    """One command. While it runs, messages call its parameters by its flags."""
+    """One command. While it runs, messages name its parameters as options."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return sorted(_as_shown(super().get_params(ctx)), key=_place)
@@ -40,27 +42,27 @@ class Verb(TyperCommand):
 
 
 class Verbs(TyperGroup):
-    """All of them."""
+    """All commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _as_shown(super().get_params(ctx))
 
 
 def add(app: typer.Typer, name: str, command: Callable[..., None]) -> None:
-    """Registers a verb; its help is its docstring, one line a paragraph."""
+    """Registers a command. Its help is its docstring, with each paragraph in one line."""
     text = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))
     app.command(name, cls=Verb, help=text)(command)
 
 
 def complete_network(incomplete: str) -> list[str]:
-    """Names of the zoo that begin with what was typed, for the shell; torch is not imported."""
+    """Names of the zoo with this prefix, for shell completion. Does not import torch."""
     from edgekit.models import variants
 
     return [name for name in variants() if name.startswith(incomplete)]
 
 
 def _as_shown(params: list[Any]) -> list[Any]:
-    """A flag takes no value, so it shows no type."""
+    """A flag has no value, so no type is shown."""
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = ""
@@ -68,7 +70,7 @@ def _as_shown(params: list[Any]) -> list[Any]:
 
 
 def _place(param: Any) -> int:
-    """Arguments, then the options panel by panel; one that no panel was chosen for comes last."""
+    """Arguments, then options by panel. Options without a panel are last."""
     if param.param_type_name == "argument":
         return -1
     param.rich_help_panel = getattr(param, "rich_help_panel", None) or OTHER

@@ -1,4 +1,4 @@
-"""Options that several verbs read the same way."""
+"""Parses options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ LONGEST_NUMBER = 20  # digits
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """``160`` or ``160x224`` (height × width) in pixels.
 
-    Raises:
-        InputError: no numbers, or outside 8 … 4096.
+    Raises: InputError: not a number, or outside 8 … 4096.
     """
     if text is None:
         return None
@@ -38,9 +37,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text is a whole number that Python reads; it refuses to read thousands of
-    digits.
-    """
+    """Whether a text is a whole number that Python can parse; it refuses thousands of digits."""
     return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
@@ -67,7 +64,7 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def parse_batch(text: str) -> int | None:
-    """A positive integer, or ``dynamic`` (None).
+    """Parses a positive integer, or ``dynamic`` (None).
 
     Raises:
         InputError: something else.
@@ -172,11 +169,11 @@ GATE_KEYS = ("relative", "sqnr", "agreement")
 
 
 def parse_gate(text: str) -> GateChanges:
-    """Reads ``agreement=0.97,sqnr=20``; ``none`` as a value asks nothing of that, ``none`` alone
-    nothing at all.
+    """Parses ``agreement=0.97,sqnr=20``. ``none`` as a value removes this requirement, ``none``
+    alone all of them.
 
     Raises:
-        InputError: an unknown key, no number, or a share outside 0..1.
+        InputError: a key is unknown, a value is not a number, or a share is outside 0..1.
     """
     from edgekit.comparison import GateChanges
 

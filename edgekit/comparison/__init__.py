@@ -1,4 +1,4 @@
-"""Parity: how far each rung is from the top of the ladder, and whether that meets its gate."""
+"""Parity: how far each rung is from the reference, and whether it meets its gate."""
 
 from edgekit.comparison.ladder import DEFAULT_GATES, Gate, GateChanges, Rung
 from edgekit.comparison.metrics import Parity, compare

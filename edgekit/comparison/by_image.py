@@ -1,4 +1,4 @@
-"""Parity image by image: which images differ most, and how the differences are spread."""
+"""Parity image by image: the images that differ most, and the distribution of the differences."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HIGHEST = 120.0  # dB: what is beyond, exact outputs included, is in the last bi
 
 @dataclass(frozen=True)
 class ImageParity:
-    """One image. ``sqnr`` is in dB over its outputs; ``margin`` is how far the reference's first
-    class is before its second, in logits; the classes are numbers, -1 where no output is finite.
+    """One image. ``sqnr`` is in dB over its outputs; ``margin`` is the difference between the
+    reference's two best logits. The classes are numbers, -1 if no output is finite.
     """
 
     image: str
@@ -35,8 +35,8 @@ class ImageParity:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many images have an SQNR from ``edges[i]`` to ``edges[i + 1]`` dB; those below the first
-    edge are in the first bin, those above the last in the last.
+    """The number of images with an SQNR from ``edges[i]`` to ``edges[i + 1]`` dB. The first bin
+    also has the images below it, the last bin those above it.
     """
 
     edges: tuple[float, ...]
@@ -46,8 +46,8 @@ class Histogram:
 def by_image(
     names: Sequence[str], reference: NDArray[np.float32], candidate: NDArray[np.float32]
 ) -> tuple[ImageParity, ...]:
-    """Logits ``(N, classes)`` of both for the images of these names, worst first: those with
-    outputs that are not finite, then by SQNR.
+    """Compares the logits ``(N, classes)`` of the images with these names. The worst come first:
+    images with outputs that are not finite, then by SQNR.
     """
     found = []
     for name, a, b in zip(
@@ -70,7 +70,7 @@ def by_image(
 
 
 def histogram(images: Sequence[ImageParity]) -> Histogram:
-    """The images' SQNR in bins of 5 dB, from the lowest bin that holds one to the highest."""
+    """The SQNR of the images in bins of 5 dB, without empty bins at both ends."""
     values = np.clip([each.sqnr for each in images], 0.0, HIGHEST - BIN / 2)
     places = (values // BIN).astype(int)
     low, high = int(places.min()), int(places.max())

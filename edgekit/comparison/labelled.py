@@ -1,4 +1,4 @@
-"""Right and wrong, where the classes of images are known: counts, intervals, and a paired test."""
+"""Accuracy on images with known classes: counts, intervals, and a paired test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Images whose class is the first of a network's answers, or among its first five."""
+    """The images whose class is a network's first class (top-1) or among its first five (top-5)."""
 
     top1: Share
     top5: Share
@@ -44,12 +44,12 @@ class Accuracy:
 class McNemar:
     """McNemar's exact test of two networks on the same images.
 
-    ``only_reference`` counts images that the reference alone gets right, ``only_candidate`` those
-    that the candidate alone does. ``p`` is the two-sided probability of a split at least as uneven
-    if both were equally good.
+    ``only_reference`` is the number of images that only the reference classifies correctly,
+    ``only_candidate`` those that only the candidate does. ``p`` is the two-sided probability of a
+    difference at least as large if both networks were equally good.
 
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions
-    or percentages", Psychometrika 12, 1947; the exact binomial form.
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12, 1947; the exact binomial form.
     """
 
     only_reference: int
@@ -68,8 +68,8 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Confusion:
-    """``images`` of class ``label`` that the reference calls ``reference`` and the candidate
-    ``candidate``; all three are class numbers.
+    """``images`` of class ``label`` that the reference classifies as ``reference`` and the
+    candidate as ``candidate``; all three are class numbers.
     """
 
     label: int
@@ -80,8 +80,9 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Two networks against the truth. ``lost`` is the candidate's loss of top-1 accuracy in
-    percentage points; ``confusions`` are the most frequent changes of class, at most 20.
+    """Two networks compared with the true classes. ``lost`` is the candidate's loss of top-1
+    accuracy in percentage points; ``confusions`` are the most frequent changes of class, at most
+    20.
     """
 
     reference: Accuracy
@@ -97,8 +98,8 @@ class Labelled:
 def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
     """The ``count`` best classes of each row of scores ``(N, classes)``, best first.
 
-    Of equal scores the lower class number comes first. -1, which no image has, stands in the place
-    of a score that is not finite.
+    If scores are equal, the lower class number comes first. -1, which is no class, replaces the
+    class of a score that is not finite.
     """
     finite = np.where(np.isfinite(scores), scores, -np.inf)
     best = np.argsort(-finite, axis=1, kind="stable")[:, :count].astype(np.int64)
@@ -106,10 +107,11 @@ def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
 
 
 def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:
-    """
+    """Counts the correct images.
+
     Args:
-        best: of every image the best classes, best first ``(N, 5)``, as :func:`best_classes` gives.
-        labels: the class of every image ``(N,)``.
+        best: the best classes of each image, best first ``(N, 5)``, as :func:`best_classes` gives.
+        labels: the class of each image ``(N,)``.
     """
     hits = best == np.asarray(labels)[:, None]
     of = len(hits)
@@ -119,7 +121,9 @@ def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:
 def compare_labelled(
     reference: Classes, candidate: Classes, labels: Sequence[int] | Classes
 ) -> Labelled:
-    """Two networks' best classes ``(N, 5)`` of the same images, against their classes ``(N,)``."""
+    """Compares two networks' best classes ``(N, 5)`` of the same images with the true classes
+    ``(N,)``.
+    """
     truth = np.asarray(labels)
     a, b = reference[:, 0], candidate[:, 0]
     test = McNemar(

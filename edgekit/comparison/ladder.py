@@ -1,4 +1,4 @@
-"""The parity ladder: every rung against the top, on the same images, with the gate it has
+"""The parity ladder: every rung is compared with the reference on the same images, and has a gate
 to meet.
 """
 
@@ -14,11 +14,12 @@ from edgekit.comparison.metrics import Parity
 
 @dataclass(frozen=True)
 class Gate:
-    """What a rung has to meet; None asks nothing.
+    """The requirements of a rung; None is no requirement.
 
-    ``relative``: largest max-abs error over the reference's range; ``sqnr``: least dB;
-    ``agreement``: least share of images with the same first class. Flips come whole: N images allow
-    N × (1 − agreement) of them, rounded up, so that 0.99 on 78 images allows one and 1.0 none.
+    ``relative``: the largest max-abs error as a share of the reference's range. ``sqnr``: the
+    lowest SQNR in dB. ``agreement``: the lowest share of images with the same first class. The
+    allowed number of flips, N · (1 − agreement), is rounded up: 0.99 on 78 images allows one, 1.0
+    none.
     """
 
     relative: float | None = None
@@ -26,17 +27,17 @@ class Gate:
     agreement: float | None = None
 
     def over(self, default: Gate) -> Gate:
-        """This gate, whatever the default is."""
+        """This gate; the default does not matter."""
         return self
 
     def allowed_flips(self, images: int) -> int:
-        """How many of so many images may change their first class."""
+        """How many of these images may change their first class."""
         return (
             images if self.agreement is None else math.ceil(round(images * (1 - self.agreement), 9))
         )
 
     def failures(self, parity: Parity) -> tuple[str, ...]:
-        """What the rung misses, in words; empty when it passes."""
+        """The requirements that the rung misses, in words; empty if it passes."""
         misses = []
         if parity.nonfinite:
             misses.append(f"{parity.nonfinite} outputs are NaN or infinite")
@@ -54,8 +55,8 @@ class Gate:
         return tuple(misses)
 
     def caveat(self, parity: Parity) -> str | None:
-        """Where the agreement is met by count alone, and its 95 % interval does not bear it out: by
-        how much.
+        """If the agreement is met by count, but its 95 % interval starts below it: a sentence that
+        says by how much.
         """
         low, _ = parity.interval
         if self.agreement is None or low >= self.agreement or self.failures(parity):
@@ -70,7 +71,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateChanges:
-    """What differs from a default gate, by the names of :class:`Gate`'s fields."""
+    """Changes of a default gate, by the field names of :class:`Gate`."""
 
     values: Mapping[str, float | None] = field(default_factory=dict)
 
@@ -90,11 +91,12 @@ DEFAULT_GATES: dict[PrecisionName, Gate] = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One row: what was made, how long it took, how large it is, and how far it is from the top.
+    """One row: a graph, how long it took, how large it is, and how far it is from the reference.
 
-    ``seconds`` is the time of making it; ``megabytes`` the file's size in 10⁶ bytes;
-    ``checked_with`` says what ran it. The top has no parity. ``caveat`` says by how little a gate
-    was met; ``judged`` is False where the images that chose nothing were too few to pass it.
+    ``seconds`` is the time of the step that made it, ``megabytes`` the size of the file in 10⁶
+    bytes; ``checked_with`` says how it was run. The reference itself has no parity. ``caveat`` says
+    by how much the interval is below the gate; ``judged`` is False if there were too few test
+    photos to pass.
     """
 
     name: str

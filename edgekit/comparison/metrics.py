@@ -1,4 +1,4 @@
-"""How far two sets of logits are apart."""
+"""The difference between two sets of logits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ FP16_LAST_SPACED = 65472.0  # FP16's largest number but one; NumPy gives no spac
 class Parity:
     """A candidate against the reference on the same images.
 
-    ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` over the range of the
-    reference's outputs; ``cosine`` is over all logits; ``sqnr`` is the signal-to-quantization-noise
-    ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²), infinite where nothing
-    differs. ``top1`` is the share of images with the same first class, ``top5`` the share whose
-    reference class is among the candidate's first five. ``ties`` counts the images whose first
-    class changed between two that the reference itself cannot tell apart in FP16: its logits of the
-    two are closer than the spacing of FP16 numbers there. ``nonfinite`` counts outputs that are NaN
-    or infinite; with any, the other numbers are NaN and the agreements count those images as lost.
+    ``max_abs`` and ``mean_abs`` are in logits; ``relative`` is ``max_abs`` divided by the range of
+    the reference's outputs; ``cosine`` is over all logits. ``sqnr`` is the
+    signal-to-quantization-noise ratio in dB, 10·log10(Σ reference² / Σ (reference − candidate)²),
+    infinite if nothing differs. ``top1`` is the share of images with the same first class, ``top5``
+    the share whose reference class is among the candidate's first five. ``ties`` is the number of
+    images whose first class changed between two classes that the reference cannot distinguish in
+    FP16: its two logits are closer than the spacing of FP16 numbers there. ``nonfinite`` is the
+    number of NaN and infinite outputs. If there are any, the other numbers are NaN, and those
+    images do not agree.
     """
 
     images: int
@@ -39,7 +40,7 @@ class Parity:
 
     @property
     def agreeing(self) -> int:
-        """Images with the same first class."""
+        """The number of images with the same first class."""
         return round(self.images * self.top1)
 
     @property
@@ -49,14 +50,12 @@ class Parity:
 
     @property
     def flips(self) -> int:
-        """Images whose first class changed, ties left out."""
+        """The number of images whose first class changed, without ties."""
         return self.images - self.agreeing - self.ties
 
 
 def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a share that was counted (Wilson, "Probable inference", 1927),
-    within 0 … 1.
-    """
+    """The 95 % interval of a counted share (Wilson, "Probable inference", 1927), within 0 … 1."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, weight = count / of, z * z / of
     middle = (share + weight / 2) / (1 + weight)
@@ -68,7 +67,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
     """Compares logits ``(N, classes)``.
 
     Raises:
-        ValueError: the shapes differ, there is no image, or the reference itself is not finite.
+        ValueError: the shapes differ, there is no image, or the reference is not finite.
     """
     if reference.shape != candidate.shape or reference.ndim != 2 or not len(reference):
         raise ValueError(
@@ -107,8 +106,8 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
 def _indistinct(
     logits: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Rows whose logits of classes ``a`` and ``b`` are closer than FP16's spacing at the larger of
-    the two.
+    """The rows whose logits of classes ``a`` and ``b`` are closer than the FP16 spacing at the
+    larger of the two.
     """
     rows = np.arange(len(logits))
     one, other = logits[rows, a], logits[rows, b]
@@ -123,7 +122,7 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def sqnr(signal: float, noise: float) -> float:
     """The signal-to-quantization-noise ratio in dB of two sums of squares: infinite without noise,
-    minus infinite where noise is all there is.
+    minus infinite without signal.
     """
     if noise == 0:
         return inf

@@ -1,4 +1,4 @@
-"""Images in, tensors out: decoding, the network's own preprocessing, folders."""
+"""From image files to tensors: decoding, the preprocessing of a network, folders."""
 
 from edgekit.images.decode import open_image
 from edgekit.images.folders import ImageFolder, PreparedImages

@@ -1,4 +1,4 @@
-"""A file to 8-bit pixels, whatever a camera or a web page made of it."""
+"""Decodes image files of any kind to 8-bit pixels."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edgekit.errors import BadImage
 from edgekit.files import check_readable
 
-MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
+MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 MIN_SIDE = 8
 # a strip of 8 × 1,000,000 pixels would grow to gigabytes when it is resized to cover a crop
 MAX_ASPECT = 32
 
 
 def open_image(path: Path, *, channels: int = 3) -> Image.Image:
-    """Reads an image as 8-bit RGB (``channels=3``) or grey (``channels=1``), turned as its EXIF
-    orientation says.
+    """Reads an image as 8-bit RGB (``channels=3``) or grey (``channels=1``), rotated by its EXIF
+    orientation.
 
     CMYK is converted, transparency is dropped, 16-bit and floating-point greys are scaled to 8
     bits.
 
     Raises:
-        BadImage: not an image, truncated, larger than 178 megapixels, smaller than 8 × 8, or more
-            than 32 times as long as wide.
+        BadImage: the file is not an image, is truncated, has more than 178 megapixels or less than
+            8 × 8 pixels, or is more than 32 times as long as wide.
     """
     check_readable(path, BadImage)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # Pillow warns of broken EXIF and of large images; what cannot be read is raised
+            )  # Pillow warns about broken EXIF and large images; real failures are raised
             with Image.open(path) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
@@ -65,15 +65,15 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
         raise BadImage(f"{path} cannot be read: {error.strerror}") from error
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever they stumble on in a damaged file
+    except Exception as error:  # Pillow raises many types of errors for damaged files
         raise BadImage(
             f"{path.name}: corrupt image ({str(error) or type(error).__name__})"
         ) from error
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips greys of more than 8 bits at 255 when it converts; this scales them,
-    floating-point ones by the range that their brightest tells.
+    """Scales greys of more than 8 bits, which Pillow would clip at 255. The range of floating-point
+    greys is guessed from the largest value.
     """
     if not image.mode.startswith(("I", "F")):
         return image

@@ -1,4 +1,4 @@
-"""Folders of images, streamed through a network's preprocessing."""
+"""Folders of images, read one by one through the preprocessing of a network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder and its subfolders, in the order of their names; ``ignored`` are the
-    files that are no images by their suffix.
+    """The images of a folder and its subfolders, sorted by name. ``ignored`` are the files without
+    an image suffix.
     """
 
     root: Path
@@ -34,7 +34,7 @@ class ImageFolder:
         """Lists a folder.
 
         Raises:
-            BadImage: no such folder, no permission, or no image in it.
+            BadImage: the folder is missing, cannot be read, or has no images.
         """
         if not root.is_dir():
             what = "is not a folder" if root.exists() else "does not exist"
@@ -53,7 +53,7 @@ class ImageFolder:
 
     @classmethod
     def bundled(cls) -> ImageFolder:
-        """The photos that edgekit brings along."""
+        """The photos that come with edgekit."""
         from edgekit.calib import photos
 
         paths = tuple(photos())
@@ -69,7 +69,7 @@ class ImageFolder:
         )
 
     def sha256(self) -> str:
-        """A hash of names and contents, which tells one image list from another."""
+        """A hash of names and contents, which identifies a list of images."""
         lines = "".join(
             f"{p.relative_to(self.root).as_posix()} {_contents(p)}\n" for p in self.paths
         )
@@ -85,8 +85,8 @@ def _contents(path: Path) -> str:
 
 @dataclass
 class PreparedImages:
-    """Images as a network wants them, decoded as they are asked for; files that cannot be decoded
-    are passed over and kept in ``skipped``.
+    """Images as input of a network, decoded when they are needed. Files that cannot be decoded are
+    skipped and listed in ``skipped``.
     """
 
     paths: Sequence[Path]
@@ -103,10 +103,10 @@ class PreparedImages:
                 yield path, preprocess(image, self.spec)
 
     def stack(self) -> NDArray[np.float32]:
-        """All images that decode, ``(N, C, H, W)`` float32.
+        """All images that can be decoded, ``(N, C, H, W)`` float32.
 
         Raises:
-            BadImage: none of them does.
+            BadImage: no image can be decoded.
         """
         images = [pixels for _, pixels in self]
         if not images:

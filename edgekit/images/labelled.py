@@ -1,4 +1,4 @@
-"""Images whose classes are known: a folder for each class, or a CSV file."""
+"""Images with known classes: a folder per class, or a CSV file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HINT = "a folder with one subfolder a class, or a CSV file with the columns file
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """``paths`` and their class numbers ``labels``, in the order of the names below ``root``."""
+    """``paths`` and their class numbers ``labels``, sorted by the names below ``root``."""
 
     root: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
 
     def names(self) -> list[str]:
-        """The paths as a report lists them: below ``root``, or whole where they lie elsewhere."""
+        """The paths for a report: relative to ``root``, or complete if they are elsewhere."""
         return [
             (p.relative_to(self.root) if p.is_relative_to(self.root) else p).as_posix()
             for p in self.paths
@@ -34,19 +34,19 @@ class LabelledImages:
 def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> LabelledImages:
     """Lists labelled images.
 
-    A class is named by its number, by its name in ``classes``, or, for networks of ImageNet's
-    1,000 classes, by its WordNet id (n01440764).
+    A class is given by its number, by its name in ``classes``, or, for networks of ImageNet's 1,000
+    classes, by its WordNet id (n01440764).
 
     Args:
-        data: a folder that holds one subfolder for each class, or a CSV file of two columns, the
-            file (relative to the CSV's folder) and its class; a header line ``file,label`` may
+        data: a folder with one subfolder per class, or a CSV file of two columns: the file
+            (relative to the folder of the CSV file) and its class. A header line ``file,label`` may
             come first.
-        classes: the network's class names in the order of its outputs, or None.
-        count: how many classes it has.
+        classes: the names of the network's classes in the order of its outputs, or None.
+        count: the number of classes.
 
     Raises:
-        BadImage: no such folder, or no image in it.
-        InputError: a class that the network does not have, or a CSV file that cannot be read.
+        BadImage: the folder is missing or has no images.
+        InputError: the network does not have a class, or the CSV file cannot be read.
     """
     known = _class_numbers(classes, count)
     if data.is_dir():
@@ -69,7 +69,7 @@ def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> Labe
 
 
 def _class_numbers(classes: Sequence[str] | None, count: int) -> Mapping[str, int]:
-    """Every way to name a class, in lower case. A name that two classes share names neither."""
+    """All names of all classes, in lower case. A name that two classes share is left out."""
     known = {str(i): i for i in range(count)}
     if count == 1000:
         known |= {wnid: i for i, wnid in enumerate(imagenet_wnids())}
@@ -78,7 +78,7 @@ def _class_numbers(classes: Sequence[str] | None, count: int) -> Mapping[str, in
 
 
 def imagenet_wnids() -> list[str]:
-    """The WordNet ids of ImageNet-1k's classes, in the order of every published classifier."""
+    """The WordNet ids of the classes of ImageNet-1k, in the usual order of outputs."""
     return Path(__file__).with_name(WNIDS).read_text(encoding="utf-8").split()
 
 

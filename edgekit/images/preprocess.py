@@ -1,4 +1,4 @@
-"""The evaluation preprocessing of a network, numerically torchvision's."""
+"""The evaluation preprocessing of a network, numerically equal to that of torchvision."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network wants of an image.
+    """The preprocessing of a network.
 
-    ``height`` and ``width`` are the crop in pixels, up to 4096; ``resize`` is the factor between
-    resized image and crop, 1 to 4 (256 / 224 for most ImageNet networks); ``mean`` and ``std`` have
-    one value a channel, of pixels in 0..1; ``layout`` is the order of the network's input.
-    ``uint8`` says that the network takes the cropped pixels as they are, and normalizes them
-    itself; ``channel_order`` is how it takes them. ``mean`` and ``std`` are always those of RGB.
+    ``height`` and ``width`` are the crop in pixels, up to 4096. ``resize`` is the size of the
+    resized image divided by the crop, 1 to 4 (256 / 224 for most ImageNet networks). ``mean`` and
+    ``std`` have one value per channel, for pixels in 0..1, in the order RGB. ``layout`` is the
+    order of the network's input. With ``uint8`` the network takes the cropped pixels in
+    ``channel_order``, and normalizes them itself.
 
     Raises:
-        ValueError: none of that, in words.
+        ValueError: a value is not allowed; the message says which.
     """
 
     channels: int = 3
@@ -100,8 +100,8 @@ class InputSpec:
 
 
 def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[Any]:
-    """Resizes until the crop's box is covered, crops the centre, and normalizes unless the network
-    does.
+    """Resizes the image so that it covers the crop, crops the centre, and normalizes it unless the
+    network does.
 
     Returns:
         One image without a batch axis, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout`` says:

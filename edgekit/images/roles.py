@@ -1,5 +1,5 @@
-"""Who serves what: photos that ranges are taken from, photos that choose between alternatives,
-photos that judge. None serves twice.
+"""The roles of photos: calibration (``calibrate``), selection (``choose``) and test (``judge``).
+Each photo has one role.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ SHARES: Mapping[Role, float] = {
     "calibrate": 0.4,
     "choose": 0.25,
     "judge": 0.35,
-}  # of one folder that serves all three
-SEED = 1  # by it the bundled photos fall nearest to these shares
-HASH_SIDE = 16  # the perceptual hash holds this many bits squared
-# of its 256 bits: re-encoded, resized or slightly cropped copies differ by less, different photos
-# by 100 and more
+}  # of one folder for all three roles
+SEED = 1  # with it the bundled photos are closest to these shares
+HASH_SIDE = 16  # the perceptual hash has the square of this many bits
+# of 256 bits: copies that are compressed again, resized or slightly cropped differ by less,
+# different photos by 100 and more
 NEAR = 64
 
 
 @dataclass(frozen=True)
 class Photo:
-    """``sha256`` is of the file; ``bits`` is the perceptual hash of what it shows, packed,
+    """``sha256`` is the hash of the file. ``bits`` is the perceptual hash of the picture, packed,
     ``uint8[32]``.
     """
 
@@ -42,7 +42,7 @@ class Photo:
 
 
 def read_photos(paths: Sequence[Path]) -> tuple[tuple[Photo, ...], dict[Path, str]]:
-    """The photos that decode, in the order given, and why the others do not."""
+    """The photos that can be decoded, in the given order, and the reasons for the others."""
     photos, skipped = [], {}
     for path in paths:
         try:
@@ -53,14 +53,14 @@ def read_photos(paths: Sequence[Path]) -> tuple[tuple[Photo, ...], dict[Path, st
 
 
 def read_photo(path: Path) -> Photo:
-    """One file with its hashes.
+    """Reads one file and its hashes.
 
-    The perceptual hash keeps the signs of the lowest frequencies of a 64 × 64 thumbnail around
+    The perceptual hash has the signs of the lowest frequencies of a 64 × 64 thumbnail relative to
     their median (Zauner, "Implementation and benchmarking of perceptual image hash functions",
     2010).
 
     Raises:
-        BadImage: it does not decode.
+        BadImage: the file cannot be decoded.
     """
     import imagehash
 
@@ -69,8 +69,8 @@ def read_photo(path: Path) -> Photo:
 
 
 def near_groups(photos: Sequence[Photo]) -> list[list[int]]:
-    """Places of photos that show the same, directly or through others; each photo is in
-    one group.
+    """The indices of near-duplicate photos. Each photo is in one group; a group is connected by
+    chains of near-duplicates.
     """
     if not photos:
         return []
@@ -93,10 +93,10 @@ def near_groups(photos: Sequence[Photo]) -> list[list[int]]:
 
 
 def split(photos: Sequence[Photo], shares: Mapping[Role, float]) -> dict[Role, list[Photo]]:
-    """Gives every photo one role, in about these shares; photos that show the same get the same.
+    """Gives every photo one role, in about these shares. Near-duplicates get the same role.
 
-    The role follows from the content alone: names, order and other files do not matter, but that a
-    near-duplicate which is added may move its like.
+    The role depends only on the content of a photo. Names, order and other photos do not matter,
+    except that an added near-duplicate may move its group.
     """
     given: dict[Role, list[Photo]] = {role: [] for role in shares}
     for group in near_groups(photos):
@@ -114,12 +114,12 @@ def split(photos: Sequence[Photo], shares: Mapping[Role, float]) -> dict[Role, l
 
 
 def _place(sha256: str) -> float:
-    """Where in 0 … 1 a content falls, uniformly."""
+    """The position of a content in 0 … 1, uniformly distributed."""
     return int.from_bytes(hashlib.sha256(f"{SEED} {sha256}".encode()).digest()[:6], "big") / 2**48
 
 
 def unlike(photos: Sequence[Photo], others: Sequence[Photo]) -> list[Photo]:
-    """The photos of which nothing similar is among the others."""
+    """The photos that have no near-duplicate among the others."""
     groups = near_groups([*photos, *others])
     seen = {i for group in groups if group[-1] >= len(photos) for i in group}
     return [photo for i, photo in enumerate(photos) if i not in seen]

@@ -1,4 +1,4 @@
-"""What an export leaves: every file of the bundle, the manifest last."""
+"""Writes the bundle of an export: first all files, then the manifest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_bundle(
     gate: Gate,
     report: Report,
 ) -> None:
-    """Everything a bundle holds, the manifest last."""
+    """Writes all files of a bundle, the manifest last."""
     from edgekit.graph.io import stamp
 
     network, form = context.network, context.input
@@ -114,8 +114,8 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
-    """What the shipped graph reaches on the golden images here, which a device has to
-    reach again.
+    """The results of the shipped graph on the golden images on this machine. A device must reach
+    them too.
     """
     with OnnxRuntime().load(shipped, SessionOptions()) as session:
         parity = compare(golden.outputs, run_batches(session, golden.inputs))
@@ -127,8 +127,8 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:
-    """A graph that ends in a softmax returns probabilities, and a second softmax would flatten
-    them.
+    """Whether the graph ends in a softmax. It then returns probabilities, and a second softmax
+    would flatten them.
     """
     sums = outputs.sum(axis=1)
     return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"

@@ -1,4 +1,4 @@
-"""The images that INT8 ranges are taken from, those that choose, and those that judge."""
+"""The photos of an INT8 export in their roles: calibration, selection and test."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges com
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images of a network's own preprocessing in their roles; none is in two.
+    """Preprocessed images in their roles; no image has two.
 
-    Iterating gives those for ranges and rounding, decoded anew at every pass; ``choosing_images``
-    ``(N, C, H, W)`` decide between alternatives; ``judging_images`` are files of the parity folder
-    that nothing was taken from and nothing chosen by. ``key`` tells one list for ranges and its
-    preprocessing from another.
+    Iterating gives the calibration images, decoded anew at every pass. ``choosing_images`` ``(N, C,
+    H, W)`` are the selection images. ``judging_images`` are the test photos: files of the parity
+    folder that are used for nothing else. ``key`` identifies the list of calibration images and its
+    preprocessing.
     """
 
     make: Callable[[], Iterator[NDArray[np.float32]]]
@@ -61,19 +61,19 @@ def open_calibration(
 ) -> Calibration:
     """Gives each photo of the calibration source and of the parity folder its role.
 
-    A folder that is both is split three ways, by content. Of two folders, the first gives ranges
-    and chooses, and of the second those judge of which nothing similar is in the first. Where
-    ranges come from noise, the parity folder is split into those that choose and those that judge.
+    One folder for both is split three ways, by content. Of two folders, the first gives the
+    calibration and selection photos; the second gives the test photos, without near-duplicates of
+    the first. If ranges come from noise, the parity folder is split into selection and test.
 
     Args:
         source: a folder of photos, noise, or None for the bundled photos.
-        spec: the network's preprocessing.
+        spec: the preprocessing of the network.
         parity: the photos that parity is checked on.
-        count: how many photos of the source to read at most, spread evenly.
+        count: the most photos of the source to read, spread evenly.
 
     Raises:
-        BadImage: no such folder, or no image in it.
-        InputError: photos too few or too much alike for the roles.
+        BadImage: the folder is missing or has no images.
+        InputError: there are too few distinct photos for the roles.
     """
     judging = read_photos(parity.paths)[0]
     name = _name(parity)
@@ -129,7 +129,8 @@ def open_calibration(
 
 
 def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: bool) -> None:
-    """
+    """Checks that every role has photos.
+
     Raises:
         InputError: a role has no photo.
     """
@@ -159,8 +160,8 @@ def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: 
 def _random(
     source: RandomImages, spec: InputSpec, roles: dict[Role, list[Photo]], name: str
 ) -> Calibration:
-    """Noise, for trying the way without photos. Its ranges are not those of photos, and the bundle
-    says so.
+    """Noise, to try an export without photos. Its ranges do not fit photos; the bundle records that
+    it was used.
     """
     _check([photo for photos in roles.values() for photo in photos], roles, together=True)
 

@@ -29,10 +29,10 @@ RANGE_IMAGES = 32
 
 @dataclass(frozen=True)
 class Context:
-    """What the steps of one export share, and none of them changes.
+    """What the steps of one export share. No step changes it.
 
-    ``images`` ``(N, …)`` are photos as the network takes them; ``folder`` is for the steps' files;
-    ``calibration`` is given where there is a step to INT8, and ``input`` where graphs are shipped.
+    ``images`` ``(N, …)`` are photos as the network takes them. ``folder`` is for the files of the
+    steps. ``calibration`` is only for INT8. ``input`` is the input of the shipped graphs.
     """
 
     network: Network
@@ -48,7 +48,7 @@ class Context:
 
     @property
     def observed(self) -> NDArray[np.float32]:
-        """The images that tell what FP16 would do to a graph's values."""
+        """The images that the ranges for FP16 are observed on."""
         return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     def with_input(self, graph: Artifact) -> Artifact:
@@ -87,11 +87,10 @@ def open_context(
 class Converted:
     """What the steps made so far.
 
-    ``graph`` is what the last step made, and the next rung of the ladder proves it; ``twin`` stands
-    for it on a CPU that would not compute what a GPU does. ``simplified`` is the FP32 graph that
-    the conversions begin with, and ``codes`` the INT8 graph with its weights stored as int8, which
-    the forms of INT8 are made from. ``shipped`` are the graphs of the bundle, by file name. The
-    rest is what the bundle says of the way.
+    ``graph`` is what the last step made; it is the next rung of the ladder. ``twin`` replaces it on
+    a CPU, which would compute something else than a GPU. ``simplified`` is the FP32 graph that the
+    conversions start from, and ``codes`` the INT8 graph with weights stored as int8, from which its
+    other forms are made. ``shipped`` are the graphs of the bundle, by file name.
     """
 
     graph: Artifact

@@ -29,7 +29,7 @@ from edgekit.sources import Network, NetworkRequest, open_network
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export and how.
+    """What to export, and how.
 
     ``input`` is what the graphs take, normalized images where it is None; ``batch`` the static
     batch, or None for a dynamic one; ``images`` a folder of photos for
@@ -53,8 +53,8 @@ class ExportRequest:
         return Staging(out, force=self.force)
 
     def gate_for(self, network: Network) -> Gate:
-        """The gate of the last rung. The first class of an untrained network means nothing, so its
-        default asks for SQNR alone.
+        """The gate of the last rung. The default of an untrained network is only an SQNR, because
+        its first class means nothing.
         """
         default = DEFAULT_GATES[self.precision.name]
         return self.gate.over(
@@ -63,15 +63,15 @@ class ExportRequest:
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Report:
-    """Takes a network to a verified bundle.
+    """Exports a network to a verified bundle.
 
     Returns:
-        The report. Where a gate failed its ``path`` is None, its ``failures`` say why, and no
-        bundle was written.
+        The report. If a gate failed, its ``path`` is None, its ``failures`` give the reasons, and
+        no bundle was written.
 
     Raises:
-        EdgekitError: what the user or the environment has to mend; its ``trail`` names the failing
-            step and those before it.
+        EdgekitError: the user's input or the environment is wrong; its ``trail`` has the failed
+            step and the steps before it.
     """
     started = time.perf_counter()
     step = Steps(progress or Quiet())

@@ -1,4 +1,4 @@
-"""The parity ladder: every graph of an export against one reference, on the same images."""
+"""The parity ladder: compares every graph of an export with one reference on the same images."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Ladder:
         images: Array | None = None,
         unseen: bool = False,
     ) -> None:
-        """Adds a rung: runs ``artifact``, or the twin that stands for it on a CPU, and compares
-        with the reference.
+        """Adds a rung: runs ``artifact``, or instead its ``twin``, and compares the outputs with
+        the reference.
 
         All images are run, or only the ``unseen`` ones; fewer of these than ``ENOUGH_JUDGES`` can
         fail the rung, but not pass it. ``images`` are all of them as this graph takes them, where

@@ -1,4 +1,4 @@
-"""Latency of a network's graphs on this machine, against the reference they came from."""
+"""Measures the latency of the graphs of an export on this machine, relative to the reference."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def measure(
     batch: int,
     progress: Progress,
 ) -> Measured:
-    """Latency of the reference and of each graph in ONNX Runtime, in turns, on real images.
+    """The latency of the reference and of each graph in ONNX Runtime, measured in turns on real
+    images.
 
-    A graph of static batch is measured at it, and the reference at the same.
+    All have the same batch.
     """
     name = context.network.reference
     feeds = {name: context.images}

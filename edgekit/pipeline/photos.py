@@ -23,7 +23,7 @@ LISTED_IMAGES = 5
 
 @dataclass(frozen=True)
 class ParityImages:
-    """``pixels`` ``(N, C, H, W)`` are those of the files in ``folder``, in their order."""
+    """``pixels`` ``(N, C, H, W)`` are the files of ``folder``, in its order."""
 
     pixels: NDArray[np.float32]
     folder: ImageFolder
@@ -39,7 +39,7 @@ class ParityImages:
         return None if calibration is None else self.places(calibration.judging_images)
 
     def places(self, paths: Sequence[Path]) -> list[int]:
-        """Where these files are among the images."""
+        """The indices of these files among the images."""
         return [self.folder.paths.index(path) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""What to export to, as types: a precision has the options that apply to it and no others."""
+"""The precisions of an export, as types. Each has only the options that apply to it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Rounding = Literal["nearest", "adaptive"]
 
 @dataclass(frozen=True)
 class RandomImages:
-    """Noise in the place of calibration photos, for a first try. Its ranges are not those of
-    photos, and the bundle says so.
+    """Noise instead of calibration photos, for a first test. Its ranges do not fit photos, and the
+    bundle records that it was used.
     """
 
     seed: int = 0
@@ -38,16 +38,16 @@ class RandomImages:
 
 @dataclass(frozen=True)
 class Fp32:
-    """The network as it is."""
+    """The network in FP32."""
 
     name: ClassVar[PrecisionName] = "fp32"
 
 
 @dataclass(frozen=True)
 class Fp16:
-    """Weights and activations in FP16, layers that would overflow or underflow in FP32.
+    """Weights and activations in FP16; layers that would overflow or underflow stay FP32.
 
-    ``half_io`` makes the inputs and outputs of the graph FP16 as well; they are FP32 by default.
+    ``half_io`` makes the inputs and outputs of the graph FP16 too; they are FP32 by default.
     """
 
     name: ClassVar[PrecisionName] = "fp16"
@@ -60,9 +60,9 @@ class Int8:
 
     Args:
         calibration: a folder of photos, :class:`RandomImages`, or None for the bundled photos.
-        calibrator: how ranges are taken from the photos; ``auto`` tries all and keeps the best.
+        calibrator: the method to compute ranges; ``auto`` tries all and keeps the best.
         rounding: of the weights: ``nearest`` (seconds), or ``adaptive`` (minutes, more accurate).
-        images: how many photos of the folder to read at most.
+        images: the most photos of the folder to read.
     """
 
     name: ClassVar[PrecisionName] = "int8"

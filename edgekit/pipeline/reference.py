@@ -16,7 +16,7 @@ from edgekit.sources import Network
 
 
 def open_reference(network: Network) -> Session:
-    """The top of the ladder: the module in torch, or the user's own graph."""
+    """The reference of the ladder: the module in torch, or the graph of an ``.onnx`` file."""
     if network.module is not None:
         from edgekit.runtimes.torch import TorchSession
 
@@ -34,11 +34,11 @@ def open_reference(network: Network) -> Session:
 
 
 def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) -> None:
-    """A reference that says nothing proves nothing.
+    """Checks that the outputs of the reference can be compared with.
 
     Raises:
-        BadNetwork: outputs are no ``(images, classes)``, not finite, or the same for every image;
-            or labels are not as many as the classes.
+        BadNetwork: the outputs are not ``(images, classes)``, are not finite, or are the same for
+            every image; or the number of labels differs from the number of classes.
     """
     if outputs.ndim != 2 or not outputs.shape[1]:
         raise BadNetwork(

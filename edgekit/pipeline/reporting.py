@@ -56,7 +56,7 @@ def report_on(
 
 
 def advise(network: Network) -> list[Advice]:
-    """What the user should know of the network."""
+    """Warnings about the network."""
     advice = list(map(Advice, network.notes))
     if not network.weights.trained:
         advice.append(

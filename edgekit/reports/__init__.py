@@ -1,4 +1,4 @@
-"""One report object, written as json, markdown and for the terminal."""
+"""Report objects, and their forms: json, Markdown and terminal."""
 
 from edgekit.reports.document import Latency, LatencyRow, Report
 from edgekit.reports.plain import plain

@@ -1,6 +1,4 @@
-"""The report of a bench: who took part, whether each computes what it should, and how long each
-takes.
-"""
+"""The report of a bench: the candidates, their parity, and their latency."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class Proof:
-    """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty where it
-    holds, ``version`` the runtime's.
+    """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty if it
+    passes, ``version`` is the runtime's.
     """
 
     name: str
@@ -35,7 +33,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Table:
-    """One way to measure, in turns; ``noise_floor`` is the reference against itself."""
+    """Latencies measured in one way; ``noise_floor`` is the reference compared with itself."""
 
     what: str
     reference: str
@@ -45,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Shipped:
-    """Which of an FP16 and an INT8 bundle of one network to ship with a runtime, and why."""
+    """The verdict which of an FP16 and an INT8 bundle of one network to ship with a runtime."""
 
     runtime: str
     network: str
@@ -54,8 +52,8 @@ class Shipped:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """``engine_only`` is None where no candidate runs on a GPU; ``throughput`` holds images a
-    second with several streams, by candidate.
+    """``engine_only`` is None if no candidate runs on a GPU; ``throughput`` is images per second
+    with several streams, by candidate.
     """
 
     batch: int
@@ -72,20 +70,20 @@ class BenchReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Where parity failed, candidate by candidate."""
+        """The failures of parity, by candidate."""
         return tuple(
             f"{proof.name}: {failure}" for proof in self.proofs for failure in proof.failures
         )
 
     def ratio(self, candidate: str) -> Ratio:
-        """How long a candidate takes against the reference, end to end, with its interval.
+        """A candidate's latency as a multiple of the reference's, end to end, with its interval.
 
         Args:
-            candidate: its name, or its runtime where one candidate has that.
+            candidate: its name, or its runtime if only one candidate has that runtime.
 
         Raises:
-            KeyError: no such candidate, several, or one of which no ratio is told: the reference,
-                and what did not show its parity.
+            KeyError: there is no such candidate or several, or it has no ratio: the reference, and
+                candidates that failed parity.
         """
         rows = {row.name: row for row in self.end_to_end.rows}
         names = [p.name for p in self.proofs if candidate in (p.name, p.runtime)]
@@ -97,5 +95,5 @@ class BenchReport:
         return ratio
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types; keys are stable."""
+        """The whole report as json types; keys are stable."""
         return {**plain(self), "failures": list(self.failures)}

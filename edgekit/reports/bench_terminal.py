@@ -1,4 +1,4 @@
-"""A bench as the command line ends with it."""
+"""Prints the report of a bench."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgekit.reports.terminal import grid
 
 
 def render(report: BenchReport) -> Group:
-    """Parity, latencies, verdicts, who was left out, warnings with their fix, the machine."""
+    """Parity, latencies, verdicts, skipped candidates, warnings with hints, the machine."""
     parts: list[Grid | Text] = [_parity(report)]
     for measured in filter(None, (report.end_to_end, report.engine_only)):
         parts += [Text(), _latency(report, measured), Text(_caption(report, measured), style="dim")]

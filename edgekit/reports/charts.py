@@ -1,5 +1,5 @@
-"""The pictures of a summary, each with its numbers as a table: parity, latency, what is worth its
-time and size, what INT8 costs layer by layer.
+"""The pictures of a summary, each with a table of its numbers: parity, latency, accuracy against
+cost, and the INT8 layers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Sketch = tuple[str, str, str, "Figure", tuple[str, ...], tuple[tuple[str, ...],
 
 @dataclass(frozen=True)
 class Chart:
-    """``svg`` shows what ``rows`` says under ``headers``; ``description`` says what to see."""
+    """``svg`` shows the numbers of ``rows`` with ``headers``; ``description`` explains it."""
 
     section: str
     title: str
@@ -35,7 +35,7 @@ class Chart:
 
 
 def draw_charts(report: SummaryReport) -> tuple[Chart, ...]:
-    """Every picture that the report has numbers for.
+    """All pictures that the report has numbers for.
 
     Raises:
         ImportError: Matplotlib is not installed.
@@ -122,7 +122,7 @@ def _latencies(timings: Sequence[Timings]) -> Iterator[_Sketch]:
 
 
 def latency_rows(timing: Timings) -> tuple[tuple[str, ...], ...]:
-    """A candidate a row under the titles of :data:`table.LATENCY`."""
+    """One row per candidate, with the titles of :data:`table.LATENCY`."""
     rows = []
     for row in timing.rows:
         s, compared = row.summary, "–"
@@ -141,8 +141,8 @@ def latency_rows(timing: Timings) -> tuple[tuple[str, ...], ...]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The places of the points that none other beats in both: cost (less is better) and worth
-    (more).
+    """The indices of the points that no other point beats in both cost (lower is better) and worth
+    (higher is better).
     """
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
     best, kept = -math.inf, []
@@ -154,8 +154,8 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _fronts(entries: Sequence[Entry]) -> Iterator[_Sketch]:
-    """A published top-1 and a measured agreement are two things, and so are top-1 on two data
-    sets: each has its own pictures.
+    """A published top-1 and a measured agreement cannot be compared, and neither can top-1 on two
+    data sets. Each has its own pictures.
     """
     groups: dict[tuple[str, str], list[tuple[Entry, float]]] = {}
     for entry in entries:

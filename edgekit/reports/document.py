@@ -1,4 +1,4 @@
-"""The report of an export: what was made, what was measured, what to do next."""
+"""The report of an export: graphs, measurements, and the next commands."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for
-    the reference itself, and in a bench where parity failed on either side)."""
+    """The latency of a runtime and precision in milliseconds per batch, and the ratio to the
+    reference (None for the reference itself, and in a bench if parity failed on either side).
+    """
 
     name: str
     summary: Summary
@@ -34,8 +35,8 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class Latency:
-    """End to end on this machine's CPU, candidates in turns; ``noise_floor`` is the reference
-    against itself.
+    """End-to-end latencies on this machine's CPU, measured in turns; ``noise_floor`` is the
+    reference compared with itself.
     """
 
     reference: str
@@ -47,8 +48,8 @@ class Latency:
 
 @dataclass(frozen=True)
 class Report:
-    """``seconds`` of the whole export, ``peak_megabytes`` the largest resident size of the process;
-    ``path`` is None where a gate failed.
+    """``seconds`` is the time of the whole export, ``peak_megabytes`` the largest resident size of
+    the process. ``path`` is None if a gate failed.
     """
 
     network: NetworkEntry
@@ -69,7 +70,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What failed, rung by rung."""
+        """The failures, by rung."""
         return tuple(f"{rung.name}: {failure}" for rung in self.ladder for failure in rung.failures)
 
     @property
@@ -80,7 +81,7 @@ class Report:
         return tuple(f"edgekit {verb.format(shown(self.path))}" for verb in verbs)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types; keys are stable."""
+        """The whole report as json types; keys are stable."""
         ladder = [
             {
                 **plain(rung),
@@ -98,6 +99,6 @@ class Report:
 
 
 def shown(path: Path) -> str:
-    """A path as a user would type it from here."""
+    """A path as a user would type it in the current folder."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

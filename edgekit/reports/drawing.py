@@ -1,4 +1,4 @@
-"""How the pictures of a summary are drawn: sizes, marks, where the names go."""
+"""Draws the pictures of a summary: sizes, marks, and positions of labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH, LETTER, ROW = 5.5, 0.078, 0.3  # inches
 
 
 def short(text: str, most: int = LONGEST_LABEL) -> str:
-    """A label that fits: its middle gives way."""
+    """Shortens a label in the middle so that it fits."""
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
@@ -38,7 +38,7 @@ def shown_gain(gain: float) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A network by what it costs and what it is worth; ``failed`` where a gate was not met."""
+    """A network with its cost and its worth; ``failed`` if a gate was not met."""
 
     label: str
     cost: float
@@ -188,8 +188,8 @@ def pareto(points: Sequence[Point], best: frozenset[str], worth: str, cost: str)
 
 
 def _label(axes: Axes, points: Sequence[Point]) -> None:
-    """A name beside every point, on the side where there is room; neighbours above and below in
-    turn.
+    """Writes a name next to every point, on the side with more room; neighbours alternate above and
+    below.
     """
     for place, point in enumerate(sorted(points, key=lambda p: p.cost)):
         x = axes.transAxes.inverted().transform(axes.transData.transform((point.cost, 0)))[0]

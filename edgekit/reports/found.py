@@ -1,4 +1,4 @@
-"""What was read for a summary, before it is put together."""
+"""The files that were read for a summary, before they are put together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgekit.reports.document import Report
 
 @dataclass(frozen=True)
 class Exported:
-    """What is known of an export: its bundle, its report, or both."""
+    """An export: its bundle, its report, or both."""
 
     source: Path
     bundle: Bundle | None
@@ -23,7 +23,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Benched:
-    """A bench under the name of its file, or the path where another has that name too."""
+    """A bench with the name of its file, or its path if another file has the same name."""
 
     source: Path
     report: BenchReport

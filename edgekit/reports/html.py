@@ -1,4 +1,4 @@
-"""A summary as one page that needs nothing else: no server, no network, no fonts of others."""
+"""A summary as one page that loads nothing else: no server, no network, no fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgekit.reports.charts import Chart, draw_charts
 from edgekit.reports.drawing import shown_ms, shown_sqnr
 from edgekit.reports.summary import IMAGENET, RANK, Entry, SummaryReport
 
-AT_ONCE = 6  # notices that are not folded away
+AT_ONCE = 6  # notices that are always visible
 PAGE = Path(__file__).parent / "page"
 SECTIONS = {
     "parity": "Parity",
@@ -25,7 +25,7 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class _Cell:
-    """``value`` is what the column is sorted by."""
+    """``value`` is used to sort the column."""
 
     text: str
     value: float | str
@@ -39,7 +39,7 @@ TITLES = (
 
 
 def page(report: SummaryReport) -> str:
-    """The page, the same bytes for the same report.
+    """The page; the same report gives the same bytes.
 
     Raises:
         EnvironmentLacks: Matplotlib or Jinja2 is not installed.
@@ -79,7 +79,7 @@ def _section(chart: Chart) -> str:
 
 
 def _lack(error: ImportError) -> EnvironmentLacks:
-    """What is missing, where that is one of the extra's packages; else the error goes on."""
+    """The error if a package of the extra is missing; any other error is raised again."""
     lack = lacking(error)
     if lack is None:
         raise error
@@ -105,7 +105,7 @@ def _cells(entry: Entry) -> list[_Cell]:
 
 
 def _number(value: float | None, shown: Callable[[float], str]) -> _Cell:
-    """What is not known sorts last, whichever way."""
+    """Unknown values are last in both directions."""
     if value is None or math.isnan(value):
         return _Cell("–", "")
     return _Cell(shown(value), "Infinity" if value == math.inf else value)

@@ -9,9 +9,7 @@ from edgekit.reports.document import Report
 
 
 def markdown(report: Report) -> str:
-    """A page that reads without the tool: what was made of what, the ladder, latency, warnings,
-    environment.
-    """
+    """A page with the graphs, the ladder, latency, warnings and the environment."""
     lines = [f"# {report.network.name}, {report.precision}", ""]
     lines += _facts(report)
     lines += ["", "## Parity ladder", "", _images(report), ""]

@@ -1,4 +1,4 @@
-"""What a summary tells to mind: failures first, then what is not judged, then the rest."""
+"""The notices of a summary: first failures, then inconclusive results, then warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def notices(
     ours: Mapping[Path, Entry],
     timings: Sequence[Timings],
 ) -> list[Notice]:
-    """The same of several entries is said once; failures come first, then what is not judged."""
+    """Merges equal notices of several entries. Failures are first, then inconclusive results."""
     told: dict[tuple[int, str, str | None], list[str]] = {}
 
     def tell(rank: int, where: str, message: str, fix: str | None = None) -> None:
@@ -30,7 +30,7 @@ def notices(
                 ("misses its gate",) if step.verdict == "fail" else ()
             ):
                 tell(0, entry.label, f"{step.name}: {failure}")
-            if step.verdict == "not judged":
+            if step.verdict == "inconclusive":
                 few = f"{step.images} photos are too few to pass a gate"
                 tell(1, entry.label, f"{step.name}: {few}", "give more photos")
             if step.caveat is not None:

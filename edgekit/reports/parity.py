@@ -1,4 +1,6 @@
-"""The report of a parity run: where two sides agree, image by image, and which rung broke it."""
+"""The report of a parity run: the differences of two sides, image by image, and the rung that
+breaks parity.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class InputParity:
-    """How the two sides prepare the same photos. ``same_shape`` is False where they want images of
-    different sizes; ``sqnr`` in dB and ``max_abs`` are None then.
+    """The difference of the photos as the two sides prepare them. ``same_shape`` is False if the
+    sizes differ; then ``sqnr`` (dB) and ``max_abs`` are None.
     """
 
     reference: str
@@ -34,8 +36,8 @@ class ParityReport:
     """``input`` compares the preprocessed images, ``outputs`` the logits on all of them.
 
     ``worst`` lists the images that differ most, ``histogram`` counts all by their SQNR;
-    ``labelled`` is given where the images' classes are known. ``broken_by`` names the rung that
-    fails first, ``input`` or ``outputs``, and the layer where one could be found.
+    ``labelled`` is given if the images' classes are known. ``broken_by`` names the first rung that
+    fails, ``input`` or ``outputs``, and the layer if one was found.
     """
 
     reference: str
@@ -58,7 +60,7 @@ class ParityReport:
         return not self.failures
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types; keys are stable."""
+        """The whole report as json types; keys are stable."""
         found: dict[str, Any] = {"schema_version": SCHEMA, **plain(self), "ok": self.ok}
         found["outputs"]["top1_interval"] = list(self.outputs.interval)
         if self.labelled is not None:

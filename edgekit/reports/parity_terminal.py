@@ -1,4 +1,4 @@
-"""A parity run and an evaluation as the command line ends with them."""
+"""Prints the reports of a parity run and of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BAR = 30  # characters
 
 
 def render(report: ParityReport) -> Group:
-    """Input, outputs, the images that differ most, the spread, and what broke parity."""
+    """Input, outputs, the images that differ most, the distribution, and what breaks parity."""
     sqnr, max_abs, agreement = parity_cells(report.outputs)
     lines = [
         Text(f"{report.candidate} against {report.reference}, {report.images} images", "bold"),

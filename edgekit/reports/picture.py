@@ -1,4 +1,4 @@
-"""Pictures of a report, as SVG without any library."""
+"""Pictures of a report as SVG, without a library."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ROW, LEFT, WIDTH, TOP = 16, 300, 420, 44
 
 
 def sensitivity_svg(title: str, table: SensitivityTable) -> str:
-    """A bar a layer: how many dB of logit SQNR the network gains when that layer alone returns to
-    float; no bar where that is not finite.
+    """One bar per layer: the gain of SQNR in dB if only this layer stays in float. No bar if it is
+    not finite.
     """
     base = table.all_int8.sqnr
     rows = [(row.layer, row.alone_float.sqnr - base, row.macs_share) for row in table.layers]

@@ -1,4 +1,4 @@
-"""Report objects to json's types."""
+"""Converts report objects to json types."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and models to dicts, paths to strings; json has no NaN or infinity, so those
-    become the strings ``nan``, ``inf`` and ``-inf``.
+    """Converts dataclasses and models to dicts, and paths to strings. json has no NaN or infinity,
+    so those become the strings ``nan``, ``inf`` and ``-inf``.
     """
     if isinstance(value, BaseModel):
         return plain(value.model_dump())

@@ -1,4 +1,4 @@
-"""Exports and benches to a summary: labels that tell them apart, rungs, latencies, what to mind."""
+"""Combines exports and benches to a summary: unique labels, rungs, latencies, notices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from edgekit.version import __version__
 def summarize(
     exports: Sequence[Exported], benches: Sequence[Benched], left_out: Mapping[str, str]
 ) -> SummaryReport:
-    """Puts everything into one report, the worst first."""
+    """Combines everything into one report, the worst first."""
     machines = _Machines()
     entries = _labelled([*map(_entry, exports), *_unknown(exports, benches)])
     ours = dict(zip((export.source for export in exports), entries, strict=False))
@@ -103,7 +103,7 @@ def _entry(export: Exported) -> Entry:
 def _step(rung: Rung) -> Step:
     assert rung.parity is not None
     p = rung.parity
-    verdict = "fail" if rung.failures else "pass" if rung.judged else "not judged"
+    verdict = "fail" if rung.failures else "pass" if rung.judged else "inconclusive"
     return Step(
         *(rung.name, p.sqnr, p.top1, p.interval, p.images),
         verdict,  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def _step(rung: Rung) -> Step:
 
 def _listed_step(rung: RungEntry) -> Step:
     sqnr = math.inf if rung.sqnr is None else rung.sqnr
-    verdict = "fail" if not rung.passed else "pass" if rung.judged else "not judged"
+    verdict = "fail" if not rung.passed else "pass" if rung.judged else "inconclusive"
     return Step(
         *(rung.name, sqnr, rung.top1_agreement, rung.top1_interval, rung.images),
         verdict,  # type: ignore[arg-type]
@@ -141,8 +141,8 @@ def _megabytes(export: Exported) -> float | None:
 
 
 def _published(name: str, origin: str, weights: WeightsEntry, given: str) -> Published | None:
-    """What the zoo's table says of these weights at this size; None where it is another network,
-    size or training.
+    """The published accuracy of these weights at this size; None for another network, size or
+    training.
     """
     from edgekit.models import find
     from edgekit.models.pretrained.weights import WEIGHTS
@@ -156,7 +156,7 @@ def _published(name: str, origin: str, weights: WeightsEntry, given: str) -> Pub
 
 
 def _unknown(exports: Sequence[Exported], benches: Sequence[Benched]) -> list[Entry]:
-    """Entries for what only a bench knows; torch is the reference, not an entry."""
+    """Entries for bundles that only a bench measured. torch is the reference and has no entry."""
     known = [_entry(export) for export in exports]
     found: dict[tuple[str, str, str], Entry] = {}
     for bench in benches:
@@ -183,8 +183,8 @@ def _unknown(exports: Sequence[Exported], benches: Sequence[Benched]) -> list[En
 
 
 def _is_of(proof: Proof, entry: Entry) -> bool:
-    """Whether a bench measured this entry: network, precision, and the name of the folder, which a
-    copy keeps.
+    """Whether a bench measured this entry: the network, the precision and the name of the folder
+    are equal.
     """
     return (
         (proof.network, proof.precision) == (entry.network, entry.precision)
@@ -194,7 +194,7 @@ def _is_of(proof: Proof, entry: Entry) -> bool:
 
 
 def _proven(entry: Entry, benches: Sequence[Benched]) -> Entry:
-    """The entry with what benches found on its golden images."""
+    """The entry, with the results of benches on its golden images."""
     steps = {
         f"{GOLDEN}{proof.runtime}": Step(
             f"{GOLDEN}{proof.runtime}",
@@ -213,8 +213,8 @@ def _proven(entry: Entry, benches: Sequence[Benched]) -> Entry:
 
 
 def _labelled(entries: Sequence[Entry]) -> list[Entry]:
-    """Every entry under a label of its own: with its input, its folder or its path where the
-    shorter one is another's too.
+    """Gives every entry a unique label: if a short label is not unique, it gets the input, the
+    folder or the path.
     """
     ways: tuple[Callable[[Entry], str], ...] = (
         lambda e: e.label,
@@ -279,7 +279,7 @@ def _bench_timings(benches: Iterable[Benched], machines: _Machines) -> Iterator[
 
 
 def _latency(entry: Entry, benches: Sequence[Benched], timings: Sequence[Timings]) -> Timed | None:
-    """A bench's number, which was measured for its own sake, before that of an export."""
+    """The latency of a bench, which is more accurate, else that of an export."""
     names = {
         (bench.name, proof.name)
         for bench in benches
@@ -300,7 +300,7 @@ def _timed(row: LatencyRow, timing: Timings, place: int) -> Timed:
 
 
 class _Machines:
-    """Machines in the order in which they were met; the same machine with the same tools once."""
+    """The machines in order of appearance; the same machine with the same tools once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], list[str]] = {}

@@ -1,5 +1,5 @@
-"""What several exports and benches amount to, in one object: the report that ``edgekit report``
-writes as a table, json, Markdown and a page.
+"""The summary of several exports and benches: the report of ``edgekit report``, written as a table,
+json, Markdown and a page.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from edgekit.reports.plain import plain
 
 SCHEMA_VERSION = 1
 IMAGENET = "ImageNet-1k"
-NAMED = 6  # places that a notice names
-GOLDEN = "golden, "  # a step that a bench added: the golden images, in a runtime
-Verdict = Literal["fail", "not judged", "pass"]
+NAMED = 6  # places that a notice lists
+GOLDEN = "golden, "  # a step from a bench: the golden images in a runtime
+Verdict = Literal["fail", "inconclusive", "pass"]
 Weight = Literal["fail", "mind"]
-RANK: Mapping[str, int] = {"fail": 0, "not judged": 1, "pass": 2}
+RANK: Mapping[str, int] = {"fail": 0, "inconclusive": 1, "pass": 2}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A rung that was compared: ``agreement`` is the share of ``images`` with the same first class,
-    ``interval`` its 95 %; ``sqnr`` in dB is infinite where nothing differs and NaN where an output
-    is not finite.
+    """A compared rung: ``agreement`` is the share of ``images`` with the same first class,
+    ``interval`` its 95 % interval; ``sqnr`` in dB is infinite if nothing differs and NaN if an
+    output is not finite.
     """
 
     name: str
@@ -43,9 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Published:
-    """Top-1 in percent as published with the weights, of the FP32 network at its registered
-    size.
-    """
+    """The published top-1 in percent, of the FP32 network at its registered size."""
 
     top1: float
     dataset: str
@@ -53,8 +51,8 @@ class Published:
 
 @dataclass(frozen=True)
 class Timed:
-    """The latency that stands for an entry: milliseconds, and where that was measured, as a place
-    in :attr:`SummaryReport.timings`.
+    """The latency of an entry in milliseconds, and the index of its measurement in
+    :attr:`SummaryReport.timings`.
     """
 
     median: float
@@ -66,8 +64,8 @@ class Timed:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network in one precision. ``megabytes`` (10⁶ bytes) is the graph that a CPU runs,
-    ``path`` what was read.
+    """One network in one precision. ``megabytes`` (10⁶ bytes) is the size of the graph that a CPU
+    runs, ``path`` the file that was read.
     """
 
     label: str
@@ -86,13 +84,13 @@ class Entry:
 
     @property
     def verdict(self) -> Verdict:
-        """That of the worst step."""
-        return min((s.verdict for s in self.steps), key=RANK.__getitem__, default="not judged")
+        """The verdict of the worst step."""
+        return min((s.verdict for s in self.steps), key=RANK.__getitem__, default="inconclusive")
 
     @property
     def decisive(self) -> Step | None:
-        """The worst step in the entry's own precision, else the worst of all; None where nothing
-        was compared.
+        """The worst step in the entry's own precision, else the worst of all; None if nothing was
+        compared.
         """
         own = [s for s in self.steps if self.precision in s.name]
         failed = [s for s in self.steps if s.verdict == "fail"]
@@ -101,8 +99,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Timings:
-    """Candidates that were measured in turns; ``noise_floor`` is the reference against itself.
-    ``machine`` is a place in :attr:`SummaryReport.machines`.
+    """Candidates that were measured in turns; ``noise_floor`` is the reference compared with
+    itself. ``machine`` is an index in :attr:`SummaryReport.machines`.
     """
 
     title: str
@@ -118,7 +116,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to mind, how to mend it, and where it was said; ``fail`` is a gate that was not
+    """A warning or failure, how to fix it, and where it occurred; ``fail`` is a gate that was not
     met.
     """
 
@@ -129,14 +127,14 @@ class Notice:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The first of ``where``, and how many more there are."""
+        """The first places of ``where``, and the number of the others."""
         more = len(self.where) - NAMED
         return self.where if more <= 1 else (*self.where[:NAMED], f"{more} more")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where numbers come from, in lines, with the versions of the tools."""
+    """The machine and the versions of the tools that the numbers come from, in lines."""
 
     lines: tuple[str, ...]
     tools: Mapping[str, str]
@@ -145,8 +143,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class SummaryReport:
-    """Entries and notices are sorted from the worst on. ``left_out`` names the files of folders
-    that hold no report, and why they were not read.
+    """Entries and notices are sorted, the worst first. ``left_out`` lists the skipped files of
+    folders, with the reason.
     """
 
     schema_version: int
@@ -160,17 +158,17 @@ class SummaryReport:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many entries have each verdict, the worst first."""
+        """The number of entries with each verdict, the worst first."""
         return {v: sum(e.verdict == v for e in self.entries) for v in RANK}
 
     @property
     def other_datasets(self) -> tuple[str, ...]:
-        """Where a published top-1 was not measured on ImageNet: what on."""
+        """The data sets of published top-1 other than ImageNet."""
         found = {e.published.dataset for e in self.entries if e.published is not None}
         return tuple(sorted(found - {IMAGENET}))
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types; keys are stable within a ``schema_version``."""
+        """The whole report as json types; keys are stable within a ``schema_version``."""
         entries = [{**plain(entry), "verdict": entry.verdict} for entry in self.entries]
         return {**plain(self), "entries": entries, "counts": dict(self.counts)}
 

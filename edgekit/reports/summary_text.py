@@ -19,12 +19,12 @@ TITLES = (
     *("network", "verdict", "agreement [95 %]", "SQNR dB", "median ms", "MB"),
     *("published top-1", "in float"),
 )
-STYLES = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
+STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 TOP_LAYERS, LISTED, LONGEST = 20, 5, 34
 
 
 def render(report: SummaryReport) -> Group:
-    """A row a network, the worst first; which to ship, failures, warnings with their fix."""
+    """One row per network, the worst first; verdicts, failures, warnings with hints."""
     rows = grid(TITLES, left=(0, 1))
     for entry in report.entries:
         label, verdict, *cells = _row(entry)
@@ -61,7 +61,7 @@ def render(report: SummaryReport) -> Group:
 
 
 def markdown(report: SummaryReport) -> str:
-    """The summary as a page of Markdown; names and messages are shown as they are."""
+    """The summary as Markdown; names and messages are escaped."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count)
     lines = ["# edgekit report", "", f"{counts}.", "", *_table(TITLES, map(_row, report.entries))]
     lines += chain.from_iterable(("", escaped(line)) for line in _starred(report))
@@ -92,7 +92,7 @@ def markdown(report: SummaryReport) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text that Markdown, and the html in it, shows as it is."""
+    """A text escaped for Markdown and html."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{c}" if c in "\\`*_[]|#~!$" else c for c in text)
 
@@ -117,7 +117,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _starred(report: SummaryReport) -> list[str]:
-    """What an asterisk stands for, where there is one."""
+    """The meaning of the asterisk, if there is one."""
     others = ", ".join(report.other_datasets)
     return [f"published top-1: of the FP32 network; * on {others}"] if others else []
 

@@ -1,5 +1,5 @@
-"""A figure of Matplotlib's as SVG to lie in a page: coloured by the page's theme, in its font, told
-in words to who cannot see it.
+"""A Matplotlib figure as SVG for a page: with the colours and the font of the page, and a
+description for screen readers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a figure is drawn with, and the variable of the page's that takes its place.
+# The colours of a figure, and the variables of the page that replace them.
 _THEME = (
     *("ink", "muted", "line", "paper", "accent", "soft", "fail"),
     *(f"heat-{level}" for level in range(6)),
@@ -30,9 +30,7 @@ _POINTS = 72
 
 @contextmanager
 def plotting() -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's own settings are; texts are texts, and a dollar
-    is a dollar.
-    """
+    """Matplotlib with its defaults instead of the user's settings, and without TeX."""
     import warnings
 
     import matplotlib.style
@@ -57,22 +55,20 @@ def plotting() -> Iterator[None]:
         "grid.linewidth": 0.6,
     }
     with matplotlib.style.context(["default", own]), warnings.catch_warnings():
-        # the page has the glyphs that Matplotlib's own font lacks
+        # the font of the page has glyphs that Matplotlib's font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that no window will show."""
+    """An empty figure with a size in inches, without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), facecolor="none")
 
 
 def inline(figure: Figure, key: str, title: str, description: str) -> str:
-    """The figure as an ``<svg>`` element; ``key`` keeps its names apart from those of others on the
-    page.
-    """
+    """The figure as an ``<svg>`` element; ``key`` makes its ids unique on the page."""
     target = BytesIO()
     figure.savefig(
         target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -1,4 +1,4 @@
-"""The numbers of a report in words, the same for the terminal and for markdown."""
+"""The numbers of a report as text, the same for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def latency_caption(latency: Latency) -> str:
 
 
 def caveat_lines(ladder: Sequence[Rung]) -> list[str]:
-    """Which gates were met by little, and how little; the same of several rungs is said once."""
+    """The caveats of the gates; equal ones of several rungs are merged."""
     rungs: dict[str, list[str]] = {}
     for rung in ladder:
         if rung.caveat is not None:
@@ -75,7 +75,7 @@ def caveat_lines(ladder: Sequence[Rung]) -> list[str]:
 
 
 def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) -> list[str]:
-    """How INT8 came about, from which photos, and which judged it."""
+    """The calibration, selection and test photos of an INT8 export."""
     photos = (
         "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
     )
@@ -92,7 +92,7 @@ def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) 
 
 
 def environment_lines(environment: Environment) -> list[str]:
-    """The machine in a few lines; what it does not tell is left out."""
+    """The machine in a few lines, without unknown facts."""
     cpu = environment.cpu
     where = ", ".join(
         filter(None, (environment.container, "virtual machine" if environment.virtual else None))
@@ -122,9 +122,7 @@ def environment_lines(environment: Environment) -> list[str]:
 
 
 def clock_lines(environment: Environment) -> list[str]:
-    """Clocks, load and temperatures before a measurement and after it; what the machine does not
-    tell is left out.
-    """
+    """Clocks, load and temperatures before and after a measurement, without unknown ones."""
     moments = [("before", environment.before), ("after", environment.after)]
     return [
         f"{name:<10}{', '.join(told)}"

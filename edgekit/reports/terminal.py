@@ -1,4 +1,4 @@
-"""The report as the command line ends with it."""
+"""Prints the report of an export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "refer
 
 
 def render(report: Report) -> Group:
-    """Ladder, latency, warnings with their fix, the path, the next commands."""
+    """Ladder, latency, warnings with hints, the path, the next commands."""
     parts: list[Table | Text] = [_title(report), _ladder(report)]
     parts += [Text(line, style="yellow") for line in table.caveat_lines(report.ladder)]
     if report.calibration is not None:
@@ -72,7 +72,7 @@ def _latency(report: Report) -> Table:
 
 
 def grid(titles: tuple[str, ...], left: tuple[int, ...]) -> Table:
-    """An empty table; the columns of ``left`` are texts, the others numbers."""
+    """An empty table. The columns of ``left`` are left-aligned texts, the others numbers."""
     columns = Table(box=None, pad_edge=False, header_style="bold")
     for i, title in enumerate(titles):
         columns.add_column(title, justify="left" if i in left else "right", no_wrap=True)

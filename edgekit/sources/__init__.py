@@ -1,4 +1,6 @@
-"""From what the user named to a network: zoo, other libraries, their own module, or a graph."""
+"""Finds the network that the user named: in the zoo, in another library, in their own Python file
+or module, or in an ONNX file.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ def open_network(request: NetworkRequest, progress: FetchProgress | None = None)
     """Finds and builds a network.
 
     Raises:
-        UnknownNetwork: no such name in the zoo; near matches are in the hint.
-        EnvironmentLacks: the library of ``timm:NAME`` or ``torchvision:NAME`` is not here.
-        BadNetwork: a module, factory or graph that cannot be taken.
-        BadWeights: a checkpoint that does not fit, is damaged, or would run code.
-        WeightsUnavailable: pretrained weights that no source has.
+        UnknownNetwork: the zoo has no such name; the hint has similar names.
+        EnvironmentLacks: the library of ``timm:NAME`` or ``torchvision:NAME`` is not installed.
+        BadNetwork: edgekit cannot use the module, factory or graph.
+        BadWeights: a checkpoint does not fit, is damaged, or would run code.
+        WeightsUnavailable: no source has the pretrained weights.
     """
     if request.module is not None:
         network = from_module(request.module, request)

@@ -1,4 +1,6 @@
-"""The user's own ``file.py:factory``: imported, called, and its faults told as theirs."""
+"""The user's own ``file.py:factory``: imports the file, calls the function, and reports its errors
+as the user's.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,11 @@ def from_factory(request: NetworkRequest) -> Network:
 
 
 def build(path: Path, function: str) -> nn.Module:
-    """Calls ``function`` of a Python file, which may import what lies beside it.
+    """Calls ``function`` of a Python file, which may import other files of its folder.
 
     Raises:
-        BadNetwork: the file cannot be imported, or the function is missing, raises, or returns no
-            module.
+        BadNetwork: the file cannot be imported, or the function is missing, raises an exception, or
+            returns no module.
     """
     from torch import nn
 
@@ -86,7 +88,7 @@ def build(path: Path, function: str) -> nn.Module:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Lets a user's file import what lies beside it, as ``python file.py`` would."""
+    """Makes the other files of the user's folder importable, as with ``python file.py``."""
     before = list(sys.path)
     sys.path.insert(0, str(folder))
     try:
@@ -120,7 +122,7 @@ def _import_factory(path: Path, function: str) -> Callable[[], Any]:
 
 
 def _theirs(error: BaseException, path: Path) -> str:
-    """The user's exception in a line, with the last line of their file that it passed."""
+    """The user's exception in one line, with the last line of their file in the traceback."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -28,13 +28,13 @@ def is_hub_name(name: str) -> bool:
 
 
 def from_hub(request: NetworkRequest) -> Network:
-    """Builds a network by its library; pretrained weights are the library's to fetch.
+    """Builds a network with its library, which also downloads the pretrained weights.
 
     Raises:
         EnvironmentLacks: the library is not installed, or cannot be imported.
         UnknownNetwork: the library has no classifier of that name.
-        WeightsUnavailable: it has no pretrained weights for it, or cannot fetch them.
-        BadWeights: a checkpoint that does not fit.
+        WeightsUnavailable: it has no pretrained weights for it, or cannot download them.
+        BadWeights: a checkpoint does not fit.
     """
     hub, _, name = request.name.partition(":")
     choice = request.weights or "pretrained"
@@ -120,7 +120,7 @@ def _torchvision(name: str, pretrained: bool) -> Loaded:
 
 
 def _fetched(hub: str, name: str, build: Callable[[], nn.Module]) -> nn.Module:
-    """A network whose weights the library may have to download."""
+    """Builds a network; the library may have to download its weights."""
     try:
         with blaming(f"{hub}:{name} cannot be built:"):
             return build()
@@ -134,8 +134,8 @@ def _fetched(hub: str, name: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _is_network_error(error: BaseException) -> bool:
-    """URL errors of the standard library, requests, httpx and huggingface_hub are all OSErrors, or
-    named for what they are.
+    """Whether an exception is a connection error: the URL errors of the standard library, requests,
+    httpx and huggingface_hub are OSErrors, or are known by name.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, OSError) or bool(

@@ -9,7 +9,7 @@ from edgekit.files import check_readable
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, in the order of the outputs.
+    """Class names, one per line, in the order of the outputs.
 
     Raises:
         InputError: the file cannot be read as text, or is empty.
@@ -37,5 +37,5 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def imagenet_labels() -> tuple[str, ...]:
-    """ImageNet-1k's names in the order of every published classifier's outputs."""
+    """The names of ImageNet-1k in the usual order of a classifier's outputs."""
     return read_labels(Path(__file__).with_name("imagenet1k.txt"))

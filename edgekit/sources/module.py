@@ -1,4 +1,4 @@
-"""A ``torch.nn.Module`` that the caller has built already."""
+"""A ``torch.nn.Module`` that the caller has built."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def from_module(module: nn.Module, request: NetworkRequest) -> Network:
-    """Takes a copy of a module in evaluation mode, on the CPU; the caller's stays as it is.
+    """Copies a module, in evaluation mode and on the CPU. The caller's module does not change.
 
     Raises:
-        InputError: ``request`` names weights, which the module has already.
+        InputError: ``request`` names weights, but the module has its own.
         BadNetwork: the module is not a classifier of images.
     """
     if request.weights is not None:

@@ -1,4 +1,4 @@
-"""What all sources of modules need: seeds, checkpoints, preprocessing, a trial run."""
+"""Common steps for modules of all sources: seeds, checkpoints, preprocessing, a trial run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def image_channels(module: nn.Module) -> int:
 
 
 def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, ...] | None:
-    """Runs one empty image through the network; returns ImageNet's names where it has 1,000
+    """Runs one image of zeros through the network. Returns the names of ImageNet if it has 1,000
     classes.
     """
     import torch
@@ -125,12 +125,12 @@ def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, .
 def examine(
     module: nn.Module, request: NetworkRequest, noted: str
 ) -> tuple[InputSpec, tuple[str, ...] | None, tuple[str, ...]]:
-    """What a user's own classifier takes, its labels where they are ImageNet's, and what was
-    assumed, in a note on ``noted``.
+    """The input of a user's classifier, its labels if they are ImageNet's, and warnings about
+    assumptions, with ``noted`` as the name of the network.
 
     Raises:
         BadNetwork: it is not a classifier of images.
-        InputError: a size, mean or std that does not fit.
+        InputError: a size, mean or std does not fit.
     """
     from edgekit.models import Transform
 
@@ -142,7 +142,7 @@ def examine(
 
 
 def assumed(name: str, spec: InputSpec) -> str:
-    """The note on preprocessing that nobody gave."""
+    """The warning if the preprocessing is not known."""
     return (
         f"the preprocessing of {name} is unknown: assuming mean {spec.mean} and std {spec.std}; "
         "set `mean` and `std` if they differ"

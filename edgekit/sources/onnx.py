@@ -1,4 +1,4 @@
-"""Somebody's ONNX graph."""
+"""An ONNX file as a network."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def from_graph(request: NetworkRequest) -> Network:
 def input_of_graph(
     request: NetworkRequest, *, for_export: bool = True
 ) -> tuple[InputSpec, int | None, list[str]]:
-    """What an ``.onnx`` takes, how many classes it tells apart where it says so, and what was
-    assumed of its preprocessing.
+    """The input of an ``.onnx`` file, its number of classes if known, and warnings about assumed
+    preprocessing.
 
     Raises:
-        BadNetwork: as :func:`edgekit.graph.foreign.inspect`, or the graph leaves its image size
-            open and ``request`` does too.
-        InputError: a size, mean or std that does not fit the graph.
+        BadNetwork: as :func:`edgekit.graph.foreign.inspect`; or the image size is neither in the
+            graph nor in ``request``.
+        InputError: a size, mean or std does not fit the graph.
     """
     from edgekit.graph.foreign import inspect
 

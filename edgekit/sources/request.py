@@ -1,4 +1,4 @@
-"""What a user asks for, and the network that is made of it."""
+"""The network that a user asked for, and the network that was found."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FetchProgress = Callable[[int, "int | None", str], None]
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """What the user asked for: a network by its name, or ``module``, which then goes by that name.
+    """The user's request: a network by its name, or ``module``, which then has that name.
 
-    ``weights`` is ``pretrained``, ``random[:seed]``, a file, or None for the default of the kind of
-    network. ``size`` is (height, width) in pixels. ``mean`` and ``std`` replace the
-    preprocessing's, one value a channel.
+    ``weights`` is ``pretrained``, ``random[:seed]``, a file, or None for the default of this kind
+    of network. ``size`` is (height, width) in pixels. ``mean`` and ``std`` replace those of the
+    preprocessing, one value per channel.
     """
 
     name: str
@@ -43,8 +43,8 @@ class NetworkRequest:
 
 @dataclass(frozen=True)
 class Network:
-    """A network ready to be traced (``module``), or somebody's graph (``graph``). ``assumed`` says
-    that nobody told its preprocessing.
+    """A network that can be traced (``module``), or an ONNX graph (``graph``). ``assumed`` is
+    whether its preprocessing is unknown.
     """
 
     entry: NetworkEntry
@@ -58,10 +58,10 @@ class Network:
 
     @property
     def slug(self) -> str:
-        """A folder name."""
+        """The name as a folder name."""
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.entry.name).strip("-.") or "network"
 
     @property
     def reference(self) -> str:
-        """What the top of the parity ladder is called."""
+        """The name of the reference in the parity ladder."""
         return "torch" if self.module is not None else "original"

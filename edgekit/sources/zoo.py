@@ -53,7 +53,7 @@ def from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Network
 
 
 def unknown_network(name: str) -> UnknownNetwork:
-    """The error for a name that the zoo does not have, with the names that come near."""
+    """The error for a name that the zoo does not have; the hint has similar names."""
     from edgekit.models import near_matches
 
     if Path(name).suffix in CHECKPOINTS:

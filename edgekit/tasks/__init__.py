@@ -1,3 +1,3 @@
-"""What each verb does, without showing it: one file a verb, and what two of them share. ``export``
-is the exception: its order is ``edgekit.pipeline.export``.
+"""The work of the commands, without output: one file per command, and what commands share. The
+order of ``export`` is in ``edgekit.pipeline.export``.
 """

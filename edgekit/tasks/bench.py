@@ -1,5 +1,5 @@
-"""``edgekit bench``: bundles and runtimes measured in turns in one process, after each has shown
-that it computes what the export did.
+"""``edgekit bench``: measures bundles and runtimes in turns in one process, after checking that
+each computes the outputs of its export.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure. Without ``runtimes`` every one that is here, torch left out; ``seconds`` is
-    each candidate's share of the clock.
+    """What to measure. Without ``runtimes``, all that are available except torch. ``seconds`` is
+    the measuring time of each candidate.
     """
 
     bundles: tuple[Path, ...]
@@ -52,13 +52,12 @@ class BenchRequest:
 
 
 def bench(request: BenchRequest, progress: Progress | None = None) -> BenchReport:
-    """Measures what was asked for. The first candidate is the reference.
+    """Measures the candidates of a request. The first one is the reference.
 
     Raises:
-        InputError: a bundle or runtime that cannot be taken, or a batch that a graph does not
-            allow.
-        EnvironmentLacks: a runtime that cannot run here.
-        BadNetwork: a runtime that refuses a graph.
+        InputError: a bundle or runtime cannot be used, or a graph does not allow the batch.
+        EnvironmentLacks: a runtime cannot run here.
+        BadNetwork: a runtime rejects a graph.
     """
     show = progress or Quiet()
     options = SessionOptions(request.threads)
@@ -123,7 +122,7 @@ def _check_streams(streams: int, chosen: Sequence[Subject]) -> None:
 def _open(
     chosen: Sequence[Subject], batch: int, options: SessionOptions, stack: ExitStack
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """The candidates; and the networks whose weights turn out to be gone."""
+    """The candidates, and the networks whose weights cannot be loaded any more."""
     candidates, gone = [], {}
     for subject in chosen:
         try:
@@ -153,7 +152,7 @@ def _measure_engines(
     seconds: float,
     progress: Progress,
 ) -> tuple[clock.Measurement | None, list[Advice]]:
-    """The candidates on a GPU once more, without copies."""
+    """The candidates on a GPU again, without copies."""
     on_gpu = {c.subject.name: c for c in candidates if phases.on_gpu(c.session)}
     if not on_gpu:
         return None, []
@@ -178,7 +177,7 @@ def _throughput(
     options: SessionOptions,
     progress: Progress,
 ) -> dict[str, float]:
-    """Images a second of each candidate with all streams busy."""
+    """Images per second of each candidate with all streams busy."""
     with ExitStack() as stack, progress.step("throughput"):
         sessions = {}
         for c in candidates:
@@ -230,8 +229,8 @@ def _proofs(candidates: Sequence[Candidate]) -> Iterator[Proof]:
 def _verdicts(
     candidates: Sequence[Candidate], engines: clock.Measurement | None, whole: clock.Measurement
 ) -> Iterator[Shipped]:
-    """One for each runtime and network of which just one FP16 and one INT8 bundle take part; by the
-    engines alone where they were measured.
+    """A verdict for each runtime and network with exactly one FP16 and one INT8 bundle; from the
+    latencies without copies if measured.
     """
     groups: dict[tuple[str, str, str | None], dict[str, list[Candidate]]] = {}
     for c in candidates:

@@ -1,6 +1,4 @@
-"""What the user named, opened side by side: two of bundle, ``.onnx`` file and network, and photos
-for both.
-"""
+"""``edgekit blame``: opens two of bundle, ``.onnx`` file and network, and photos for both."""
 
 from __future__ import annotations
 
@@ -30,13 +28,11 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class BlameRequest:
-    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as export takes
-    them, which are traced in FP32 with their own weights, and at the other side's image size.
-
-    ``images`` is a folder of photos; the golden images of a bundle by default, or the bundled
-    photos where neither side is one. ``mean`` and ``std`` are the preprocessing of a graph that
-    says none. ``bound`` is in dB. ``runtime`` computes the candidate; the reference is computed by
-    ONNX Runtime.
+    """``reference`` and ``candidate`` are bundles, ``.onnx`` files, or networks as for export.
+    Networks are traced in FP32 with their own weights, for the image size of the other side.
+    ``images`` is a folder of photos; by default the golden images of a bundle, or the bundled
+    photos if neither side is a bundle. ``mean`` and ``std`` are for a graph without preprocessing.
+    ``bound`` is in dB. ``runtime`` runs the candidate, ONNX Runtime the reference.
     """
 
     reference: str
@@ -52,8 +48,7 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
     """Opens both sides and compares their values.
 
     Raises:
-        InputError: one of them is nothing that can be read, they cannot be compared, or there is no
-            such runtime.
+        InputError: one of them cannot be read, they cannot be compared, or the runtime is unknown.
         EnvironmentLacks: the runtime cannot run here.
     """
     require(find(request.runtime))
@@ -72,9 +67,7 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
 
 @dataclass(frozen=True)
 class _Side:
-    """A graph, with the bundle that it lies in if it does; or a network that is still to
-    be traced.
-    """
+    """A graph, with its bundle if it is in one; or a network that is not traced yet."""
 
     graph: Path | None = None
     bundle: Bundle | None = None
@@ -82,8 +75,8 @@ class _Side:
 
     @property
     def input(self) -> InputSpec | None:
-        """The preprocessing, where somebody said it: the bundle, the network, or the bundle that a
-        graph was taken from.
+        """The preprocessing if it is known: from the bundle, the network, or the bundle that a
+        graph came from.
         """
         if self.bundle is not None:
             return self.bundle.manifest.input.spec()
@@ -110,7 +103,9 @@ def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
 
 
 def _open_file(name: str, runtime: str) -> _Side | None:
-    """A bundle's graph for a runtime, or a graph; None for what may be the name of a network."""
+    """The graph of a bundle for a runtime, or a graph file; None if the name may be that of a
+    network.
+    """
     path = Path(name)
     if path.is_dir():
         bundle = Bundle.open(path)
@@ -124,8 +119,8 @@ def _open_file(name: str, runtime: str) -> _Side | None:
 
 
 def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
-    """The images as both sides take them, and what the user should know of how they were made; the
-    candidate's own come first.
+    """The images as input of both sides, and warnings about them. The candidate's preprocessing
+    comes first.
     """
     folder = request.images
     if (
@@ -157,7 +152,7 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.f
 def _taps(
     sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]
 ) -> tuple[Taps, Taps]:
-    """Both sides as graphs. What is traced takes the other's batch."""
+    """Both sides as graphs. A traced network gets the batch of the other side."""
     found: dict[int, GraphValues] = {}
     batch: int | None = 1
     for i, side in sorted(enumerate(sides), key=lambda entry: entry[1].network is not None):

@@ -1,5 +1,5 @@
-"""Engines into a bundle: built or taken from there, audited, proven on the golden images where a
-GPU is, written whole or not at all.
+"""Builds engines into a bundle. An engine is audited, checked on the golden images if its GPU is in
+this machine, and written completely or not at all.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 
 @dataclass(frozen=True)
 class Built:
-    """An engine of a bundle. ``reused``: it was there already; ``ran``: a GPU here proved it on the
-    golden images.
+    """An engine of a bundle. ``reused``: it existed already. ``ran``: a GPU of this machine ran it
+    on the golden images.
     """
 
     engine: Engine
@@ -50,7 +50,7 @@ class Built:
 
 
 def build_engine(bundle: Bundle, builder: Builder, config: BuildConfig) -> Artifact:
-    """As :func:`build`, for whoever only wants to run the engine."""
+    """As :func:`build`, to run the engine at once."""
     return build(bundle, builder, config).artifact
 
 
@@ -62,16 +62,15 @@ def build(
     force: bool = False,
     on_phase: OnPhase = lambda done, total, what: None,
 ) -> Built:
-    """Adds an engine to a sound bundle's ``engines/``, with a json beside it that says what it was
-    built for.
+    """Adds an engine to a bundle's ``engines/``, with a json that has its GPU, version and options.
 
-    An engine that is there with the same graph, library, version, GPU and options is taken, unless
-    ``force``. A new one is kept only if its layers compute in what the bundle promises and, where
-    the GPU is here, it meets the bundle's gate on the golden images.
+    An existing engine with the same graph, library, version, GPU and options is used, unless
+    ``force`` is given. A new one is kept only if its layers have the precision of the bundle and,
+    if its GPU is in this machine, it meets the bundle's gate on the golden images.
 
     Raises:
         BadBundle: the bundle is damaged.
-        GateFailed: the engine's precision or its parity is not what the bundle promises.
+        GateFailed: the engine does not have the precision of the bundle, or misses its gate.
         EdgekitError: as :meth:`edgekit.runtimes.tensorrt.Builder.plan`.
     """
     bundle.check_whole()
@@ -104,7 +103,7 @@ def build(
 
 
 def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: BuildTarget) -> Built:
-    """An engine that is there; one that was built elsewhere, and that a GPU here can run, is proven
+    """An existing engine. If it was built on another machine and this one can run it, it is checked
     now.
     """
     record = found.record
@@ -129,8 +128,7 @@ def _place(bundle: Bundle) -> Path:
 
 def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
     """
-    Raises:
-        GateFailed: layers do not compute in what the bundle promises.
+    Raises: GateFailed: layers do not have the precision of the bundle.
     """
     result = audit_of(record, manifest)
     if result.failures:
@@ -144,9 +142,7 @@ def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
 def audit_of(
     record: EngineRecord, manifest: Manifest | None, times: Mapping[str, float] | None = None
 ) -> Audit:
-    """Whether an engine's layers compute in what its bundle promises; ``times`` are milliseconds by
-    layer.
-    """
+    """Audits the precision of an engine's layers; ``times`` are milliseconds by layer."""
     excuse = None
     if record.dialect == "weak":
         excuse = "by the builder's choice"
@@ -171,7 +167,7 @@ def audit_of(
 
 
 def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
-    """Nodes that FP16 would harm. An INT8 bundle also lists those that only stay float."""
+    """The nodes that must stay FP32. An INT8 bundle also lists those that only stay float."""
     return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
 
 
@@ -201,7 +197,7 @@ def _record(
 
 
 def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
-    """Runs a new engine on the golden images and asks its inspector.
+    """Runs a new engine on the golden images and inspects its layers.
 
     Raises:
         GateFailed: it misses the bundle's gate.
@@ -232,10 +228,10 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
 
 
 def _keep(bundle: Bundle, workshop: Sibling, name: str, files: Sequence[Path]) -> None:
-    """Moves an engine, its record, or both into ``engines/`` and lists them in the manifest.
+    """Moves an engine, its json, or both into ``engines/`` and lists them in the manifest.
 
-    The manifest's exchange is the commit: what an interruption leaves before it is not listed, so
-    that the bundle is sound at every moment, and is removed here the next time at the latest.
+    Replacing the manifest is the last step. Files of an interrupted build are not listed, so the
+    bundle is valid at every moment, and the next build removes them.
     """
     (bundle.path / ENGINES).mkdir(exist_ok=True)
     pair = {
@@ -271,8 +267,8 @@ def _sweep(leftovers: Iterable[Path]) -> None:
 
 
 def _relist(bundle: Bundle, workshop: Sibling, entries: Mapping[str, FileEntry | None]) -> Bundle:
-    """Rewrites the manifest with some files' entries replaced, or left out where None, in
-    one step.
+    """Writes the manifest again in one step, with the entries of some files replaced, or removed if
+    None.
     """
     files = {
         name: entry

@@ -1,4 +1,4 @@
-"""Which of TensorRT and TensorRT-RTX builds an engine here."""
+"""Chooses TensorRT or TensorRT-RTX to build an engine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from edgekit.runtimes.tensorrt import Builder
 
 
 def timing_folder() -> Path:
-    """Where TensorRT's timing caches are kept: beside the weights."""
+    """The folder of TensorRT's timing caches, next to the weights."""
     return cache_folder().parent / "timing"
 
 
 def builder_for(runtime: str | None, capability: str | None) -> Builder:
-    """The builder of a name, or the one that fits this machine; raises as both."""
+    """The builder with this name, or the default; raises as both functions below."""
     return named_builder(runtime) if runtime is not None else fitting_builder(capability)
 
 
 def named_builder(name: str) -> Builder:
     """
-    Raises:
-        InputError: there is none of that name.
+    Raises: InputError: the name is unknown.
     """
     known = builders()
     if name not in known:
@@ -32,11 +31,11 @@ def named_builder(name: str) -> Builder:
 
 
 def fitting_builder(capability: str | None) -> Builder:
-    """TensorRT where it can run here, else TensorRT-RTX where that can, or where the engine is for
-    another machine.
+    """TensorRT if it can run here; else TensorRT-RTX if it can, or if the engine is for another
+    machine.
 
     Raises:
-        EnvironmentLacks: neither can run here, and no GPU was named.
+        EnvironmentLacks: neither can run here, and no GPU was given.
     """
     known = builders()
     if capability is not None:

@@ -1,4 +1,4 @@
-"""A calibration set: the sound, distinct photos of a folder, with the hash that names the list."""
+"""A calibration set: the readable, distinct photos of a folder, with a hash of the list."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from edgekit.version import __version__
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """``sha256`` is of names and contents; ``duplicates`` maps a file to the one it repeats byte
-    for byte, ``corrupt`` to the reason.
+    """``sha256`` is the hash of names and contents. ``duplicates`` maps a file to an identical one,
+    ``corrupt`` a file to the reason.
     """
 
     path: Path
@@ -33,10 +33,10 @@ class CalibrationSet:
 
 
 def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> CalibrationSet:
-    """Copies at most ``count`` photos, spread evenly, and writes the list beside them.
+    """Copies at most ``count`` photos, spread evenly, and writes the list next to them.
 
     Raises:
-        BadImage: no such folder, or no photo in it that can be read.
+        BadImage: the folder is missing, or none of its photos can be read.
         BadBundle: ``out`` exists and ``force`` is not given.
     """
     listed = ImageFolder.open(folder)

@@ -1,5 +1,5 @@
-"""What a bench compares: every bundle in every runtime, and PyTorch where the network can be had
-again, each with its parity.
+"""The candidates of a bench: every bundle in every runtime, and PyTorch if the network can be built
+again. Each has its parity.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ TORCH = "torch"
 
 @dataclass(frozen=True)
 class Subject:
-    """What can be measured: a bundle in a runtime, or the network that it was made from in PyTorch,
-    in FP32.
-    """
+    """A bundle in a runtime, or its network in PyTorch in FP32."""
 
     name: str
     bundle: Bundle
@@ -43,8 +41,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subject, open and ready. ``failures`` say how far it is from what the bundle promises; no
-    speed-up is claimed with any.
+    """An open subject. ``failures`` are the requirements of the bundle that it misses; if there are
+    any, no speed-up is reported.
     """
 
     subject: Subject
@@ -56,9 +54,8 @@ class Candidate:
 
 def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
     """
-    Raises:
-        InputError: none, or one twice.
-        BadBundle: one that cannot be opened, or is damaged.
+    Raises: InputError: no bundle, or the same one twice. BadBundle: a bundle cannot be opened, or
+    is damaged.
     """
     bundles = [Bundle.open(path) for path in paths]
     places = [bundle.path.resolve() for bundle in bundles]
@@ -73,10 +70,10 @@ def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
 
 
 def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
-    """The batch that all bundles are measured at: the one asked for, else their static one, else 1.
+    """The batch for all bundles: the requested one, else their static one, else 1.
 
     Raises:
-        InputError: a graph of another static batch.
+        InputError: a graph has another static batch.
     """
     static = {
         bundle.path: size
@@ -97,12 +94,11 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
 def subjects(
     bundles: Sequence[Bundle], runtimes: Sequence[str]
 ) -> tuple[list[Subject], dict[str, str]]:
-    """The subjects in the order of the runtimes, then of the bundles; and those that are left out,
+    """The subjects in the order of the runtimes, then of the bundles; and those that are skipped,
     with the reason.
 
     Raises:
-        InputError: a runtime that nobody knows.
-        EnvironmentLacks: a runtime that cannot run here.
+        InputError: a runtime is unknown. EnvironmentLacks: a runtime cannot run here.
     """
     labels = _labels(bundles)
     chosen: list[Subject] = []
@@ -126,7 +122,7 @@ def subjects(
 def _torch_subjects(
     bundles: Sequence[Bundle], labels: Mapping[Path, str]
 ) -> tuple[list[Subject], dict[str, str]]:
-    """One for each network, whatever the precisions of its bundles."""
+    """One for each network, for any precision of its bundles."""
     state = torch.available()
     if not state.ok:
         raise EnvironmentLacks(f"torch cannot run here: {state.reason}", hint=state.install_hint)
@@ -151,12 +147,13 @@ def _torch_subjects(
 def open_candidate(
     subject: Subject, batch: int, options: SessionOptions, stack: ExitStack
 ) -> Candidate:
-    """Opens a subject and compares it, in batches of ``batch``, with the bundle's golden outputs.
+    """Opens a subject, runs it in batches of ``batch``, and compares with the bundle's golden
+    outputs.
 
     Raises:
         EnvironmentLacks: the runtime cannot run here.
-        BadNetwork: the runtime refuses the graph.
-        WeightsUnavailable, BadWeights: for torch, the weights of the bundle cannot be had again.
+        BadNetwork: the runtime rejects the graph. WeightsUnavailable, BadWeights: for torch, the
+            weights of the bundle cannot be loaded again.
     """
     bundle = subject.bundle
     golden = bundle.golden()
@@ -193,8 +190,8 @@ def _outputs(session: Session, images: NDArray[np.float32], batch: int) -> NDArr
 
 
 def _labels(bundles: Sequence[Bundle]) -> dict[Path, str]:
-    """What tells bundles apart: the precision where there is one, else the folder's name, or the
-    whole path where names repeat.
+    """The labels of bundles: the precision if it is unique, else the folder's name, or the whole
+    path if names repeat.
     """
     if len(bundles) == 1:
         return {bundles[0].path: bundles[0].manifest.precision}
@@ -206,8 +203,8 @@ def _labels(bundles: Sequence[Bundle]) -> dict[Path, str]:
 
 
 def _why_not_torch(manifest: Manifest) -> str | None:
-    """Why the network of a bundle cannot be had in PyTorch again; None where it can, so far as the
-    manifest tells.
+    """Why the network of a bundle cannot be built in PyTorch again; None if it can, according to
+    the manifest.
     """
     network, weights = manifest.network, manifest.weights
     if network.origin != "zoo":
@@ -221,7 +218,7 @@ def _why_not_torch(manifest: Manifest) -> str | None:
 
 
 def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
-    """The network of a bundle in PyTorch, with the very weights that the manifest names."""
+    """The network of a bundle in PyTorch, with the weights that the manifest names."""
     from edgekit.runtimes.torch import TorchSession
     from edgekit.sources import NetworkRequest, open_network
 

@@ -1,4 +1,4 @@
-"""A bundle names what is on photos; needs the base install and one runtime."""
+"""Classifies photos with a bundle. Needs the base install and one runtime."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Classified:
 def classify(
     bundle: Bundle, photos: Sequence[Path], top: int = 5, runtime: str = CPU
 ) -> list[Classified]:
-    """The ``top`` likeliest classes of each photo, best first, computed by the runtime of a name.
+    """The ``top`` most likely classes of each photo, best first, computed by the named runtime.
 
     Raises:
-        BadImage: a photo that cannot be read; nothing is classified then.
-        BadBundle: a file is not the one that was exported, or the labels do not fit the graph.
-        InputError: no such runtime.
-        EnvironmentLacks: that runtime cannot run here.
+        BadImage: a photo cannot be read; then nothing is classified.
+        BadBundle: a file differs from the export, or the labels do not fit the graph.
+        InputError: the runtime is unknown.
+        EnvironmentLacks: the runtime cannot run here.
     """
     bundle.check_exported()
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
@@ -60,7 +60,7 @@ def classify(
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logits ``(N, classes)`` to probabilities."""
+    """Converts logits ``(N, classes)`` to probabilities."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
     return shares

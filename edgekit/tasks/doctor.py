@@ -1,4 +1,4 @@
-"""What a user should know of this machine before they trust, build or time anything on it."""
+"""Describes this machine, and finds problems for running, building and measuring."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from edgekit.targets.table import Version
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``target`` is the Jetson and its row of the device table, None elsewhere; ``traps`` are those
-    of the target, with their sources.
+    """``target`` is the Jetson with its row of the device table, None on other machines. ``traps``
+    are its known problems, with sources.
     """
 
     environment: Environment
@@ -37,15 +37,15 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """This machine. Imports no runtime and creates no CUDA context."""
+    """Describes this machine. Imports no runtime and creates no CUDA context."""
     return judge(describe(), availability(), accelerators())
 
 
 def judge(
     environment: Environment, runtimes: Mapping[str, Availability], found: Accelerators
 ) -> Diagnosis:
-    """Findings, each with what would mend it: the machine's first, then its software's, then the
-    traps of its target.
+    """All problems, each with a remedy: first of the machine, then of its software, then the known
+    problems of the Jetson.
     """
     target = target_of(environment, found.sm)
     traps = traps_for(target, found.tensorrt) if target is not None else ()
@@ -119,7 +119,7 @@ def _driver(environment: Environment, found: Accelerators) -> Iterator[Advice]:
 
 
 def _cuda(environment: Environment, found: Accelerators) -> Iterator[Advice]:
-    """A driver serves the CUDA of its own major version and every older one."""
+    """A driver supports CUDA up to its own major version."""
     if found.driver is None:
         return
     for package, version in found.cuda_packages.items():
@@ -171,8 +171,8 @@ def _numpy(environment: Environment, found: Accelerators) -> Iterator[Advice]:
 
 
 def _agree(one: Version, other: Version) -> bool:
-    """Whether two versions may be the same: as far as both tell, and not beyond the third number,
-    which is where packages differ.
+    """Whether two versions may be the same. Compares the numbers that both have, up to the third;
+    packages differ after it.
     """
     length = min(len(one), len(other), 3)
     return one[:length] == other[:length]

@@ -1,5 +1,5 @@
-"""``edgekit evaluate``: top-1 and top-5 of a bundle on labelled images, any number of them, with
-every answer written down so that a run that was stopped goes on where it was.
+"""``edgekit evaluate``: top-1 and top-5 of a bundle on any number of labelled images. Each answer
+is written to a file, so that a stopped run can continue.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """``data`` is a folder with one subfolder a class, or a CSV file of files and labels;
-    ``reference`` another bundle or network to compare with, on the same images; ``answers`` the
-    file to write answers to and to resume from; ``count`` at most so many images, spread evenly.
+    """``data`` is a folder with one subfolder per class, or a CSV file of files and labels.
+    ``reference`` is another bundle or network to compare with on the same images. ``answers`` is
+    the file to write answers to and to resume from. ``count`` is the most images to use, spread
+    evenly.
     """
 
     bundle: Path
@@ -51,8 +52,8 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``accuracy`` of the bundle; ``compared`` with the reference, where one was given;
-    ``resumed`` counts the images that an earlier run had answered, ``skipped`` gives the reason
+    """``accuracy`` is that of the bundle; ``compared`` is the comparison with the reference, if one
+    was given. ``resumed`` is the number of images from an earlier run. ``skipped`` has the reason
     for each image that could not be read.
     """
 
@@ -67,7 +68,7 @@ class Evaluation:
     skipped: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """The evaluation in json's types; keys are stable."""
+        """The evaluation as json types; keys are stable."""
         found: dict[str, Any] = {"schema_version": SCHEMA, **plain(self)}
         for name in ("top1", "top5"):
             share = getattr(self.accuracy, name)
@@ -78,12 +79,12 @@ class Evaluation:
 
 
 def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Evaluation:
-    """Classifies every image, and counts.
+    """Classifies all images, and counts the correct ones.
 
     Raises:
         BadBundle: the bundle is damaged.
-        InputError: no such data, a class that the bundle does not have, or a file of answers that
-            belongs to another run.
+        InputError: the data is missing, has a class that the bundle does not have, or the file of
+            answers belongs to another run.
         EnvironmentLacks: the runtime cannot run here.
     """
     step = Steps(progress or Quiet())
@@ -146,12 +147,12 @@ def _best(side: Side, session: Session, photo: Path) -> list[int]:
 
 
 def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of five classes; networks of fewer classes get -1, which no image has."""
+    """Rows of five classes, filled with -1, which is no class, for networks with fewer classes."""
     return np.array([[*row, *[-1] * (5 - len(row))] for row in rows], np.int64)
 
 
 def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
-    """What makes answers belong to a run."""
+    """Identifies the run that answers belong to."""
     name = request.reference
     other = Bundle.open(name) if name is not None and Path(name).is_dir() else None
     return {
@@ -166,7 +167,7 @@ def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
 
 
 class _Answers:
-    """A file of one json document a line: the run first, then an image each."""
+    """A file with one json document per line: first the run, then one per image."""
 
     def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
         self._path, self._key = path, key
@@ -180,10 +181,10 @@ class _Answers:
             self._file.close()
 
     def read(self) -> dict[str, list[list[int]]]:
-        """The answers that are there; the file is then open for more.
+        """Reads the existing answers, and opens the file for more.
 
         Raises:
-            InputError: the file belongs to another run, or is something else; it stays as it is.
+            InputError: the file belongs to another run, or is something else; it does not change.
         """
         if self._path is None:
             return {}
@@ -212,9 +213,7 @@ class _Answers:
 
 
 def _whole_lines(path: Path) -> tuple[list[Any], int]:
-    """The lines that are whole, and where they end in bytes: a run that was killed leaves half a
-    line at most.
-    """
+    """The complete lines, and their end in bytes. A killed run may leave an incomplete line."""
     lines, end = [], 0
     with path.open("rb") as file:
         for line in file:

@@ -1,5 +1,5 @@
-"""An engine looked into: its record, its layers, and the time of each where the GPU that it was
-built for is here.
+"""``edgekit inspect``: an engine's description and layers, and the time of each layer if its GPU is
+in this machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgekit.tasks.build import audit_of
 
 @dataclass(frozen=True)
 class Inspection:
-    """``times`` are median milliseconds by layer; None where ``why_not_timed`` says why."""
+    """``times`` are median milliseconds by layer, or None with the reason in ``why_not_timed``."""
 
     path: Path
     record: EngineRecord
@@ -57,7 +57,7 @@ def inspect(engine: Engine) -> Inspection:
 
 
 def _measure(engine: Engine, bundle: Bundle) -> tuple[EngineRecord, dict[str, float]]:
-    """Asks the engine itself, and times its layers on golden images.
+    """Inspects the engine itself, and times its layers on golden images.
 
     Raises:
         EdgekitError: this machine cannot run it.

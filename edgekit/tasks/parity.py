@@ -1,4 +1,4 @@
-"""``edgekit parity``: two sides on the same photos, each through its own preprocessing."""
+"""``edgekit parity``: two sides on the same photos, each with its own preprocessing."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ INPUT_GATE = 60.0  # dB: preprocessing that differs by more than rounding
 
 @dataclass(frozen=True)
 class ParityRequest:
-    """Which two sides to compare, and how.
+    """The two sides to compare, and how.
 
-    ``images`` is a folder of photos, the bundled ones by default; ``labels`` labelled images in
-    their place: a folder for each class or a CSV file. At most ``count`` are read, spread evenly.
-    ``mean`` and ``std`` are the preprocessing of an ``.onnx`` that does not say its own.
-    ``runtime`` runs the candidate and ``reference_runtime`` the reference, where they are bundles
-    or graphs. ``explain`` looks for the layer that breaks parity.
+    ``images`` is a folder of photos, the bundled ones by default; ``labels`` are labelled images
+    instead: a folder per class or a CSV file. At most ``count`` are read, spread evenly. ``mean``
+    and ``std`` are for an ``.onnx`` file without preprocessing. ``runtime`` runs the candidate and
+    ``reference_runtime`` the reference, if they are bundles or graphs. ``explain`` searches for the
+    layer that breaks parity.
     """
 
     reference: str
@@ -121,7 +121,7 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
 
 
 def _open(request: ParityRequest, step: Steps) -> tuple[Side, Side]:
-    """Both sides. A network that is built for this takes the image size of the other side."""
+    """Opens both sides. A network gets the image size of the other side."""
     found: dict[int, Side] = {}
     size: tuple[int, int] | None = None
     names = (request.reference, request.candidate)
@@ -135,7 +135,7 @@ def _open(request: ParityRequest, step: Steps) -> tuple[Side, Side]:
 
 
 def _default_gate(candidate: Side) -> Gate:
-    """A bundle has to meet the gate of its precision; the others that of FP32."""
+    """The default gate: that of the bundle, else that of FP32."""
     if candidate.bundle is None:
         return DEFAULT_GATES["fp32"]
     gate = candidate.bundle.manifest.gate
@@ -242,7 +242,7 @@ def _labelled(
 
 
 def _layer(request: ParityRequest) -> tuple[str | None, str | None]:
-    """The layer that adds most error or overflows first; or why none can be named."""
+    """The layer that adds most error or overflows first; or why none could be found."""
     try:
         found = find_blame(
             BlameRequest(

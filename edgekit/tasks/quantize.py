@@ -1,4 +1,4 @@
-"""Somebody's FP32 graph to an INT8 file, without a bundle around it."""
+"""Quantizes an FP32 graph to an INT8 file, without a bundle."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from edgekit.sources import NetworkRequest, open_network
 
 @dataclass(frozen=True)
 class QuantizedFile:
-    """``parity`` of the written graph with the FP32 one on the photos that nothing was taken from
-    and nothing chosen by; ``judged`` is False where they were too few to pass the gate, and
-    ``caveat`` says by how little it was met."""
+    """``parity`` compares the written graph with the FP32 one on the test photos. ``judged`` is
+    False if they were too few to pass the gate. ``caveat`` says by how much the interval is below
+    the gate.
+    """
 
     path: Path
     sha256: str
@@ -51,12 +52,12 @@ def quantize_file(
     force: bool,
     progress: Progress,
 ) -> QuantizedFile:
-    """Prepares, simplifies and quantizes a graph; the file appears when it is whole.
+    """Prepares, simplifies and quantizes a graph. The file appears when it is complete.
 
     Raises:
         InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be
             used.
-        GateFailed: the gate was not met by the photos that judge; no file is written.
+        GateFailed: the gate was not met on the test photos; no file is written.
     """
     from edgekit.graph.simplification.simplify import SimplifyConfig
 

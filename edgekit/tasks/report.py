@@ -1,4 +1,4 @@
-"""Finds and reads what a summary is made of: bundles, reports of exports, reports of benches."""
+"""Finds and reads the files of a summary: bundles, and reports of exports and benches."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ AGAIN = "write it again with this edgekit"
 _Kind = TypeVar("_Kind")
 REPORT = "report.json"
 LARGEST = 64_000_000  # bytes
-LARGEST_NUMBER = 2**53  # what json holds exactly
+LARGEST_NUMBER = 2**53  # the largest integer that json holds exactly
 TAKES = "give bundles, folders that hold some, or the json of an export or a bench"
-# Marks that turn the direction of a text: a name could look like another one.
+# Characters that change the direction of text, so that a name could look like another one.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class _Foreign(InputError):
-    """Json, but no report of edgekit's."""
+    """The json is not a report of edgekit."""
 
 
 @dataclass
@@ -46,10 +46,11 @@ class _Found:
 
 
 def read_reports(paths: Sequence[Path]) -> SummaryReport:
-    """Reads everything that the paths name into one summary.
+    """Reads all files of the paths into one summary.
 
     Raises:
-        InputError: no path, one that is not there, damaged or foreign, or nothing found.
+        InputError: there is no path, a path is missing, damaged or not from edgekit, or nothing was
+            found.
         BadBundle: a bundle is damaged.
     """
     found = _Found()
@@ -74,7 +75,7 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
 
 
 def _read_folder(folder: Path, found: _Found) -> None:
-    """A bundle, or a folder with some at any depth; names that begin with a dot are passed over."""
+    """A bundle, or a folder with bundles at any depth. Names that begin with a dot are skipped."""
     if (folder / MANIFEST).exists():
         _read_bundle(folder, found)
         return
@@ -90,7 +91,7 @@ def _read_folder(folder: Path, found: _Found) -> None:
 
 
 def _try_file(path: Path, found: _Found) -> None:
-    """A file that nobody named: what is no report at all is left out by name."""
+    """A file inside a folder. If it is not a report, it is listed as skipped."""
     try:
         _read_file(path, found)
     except _Foreign as error:
@@ -136,7 +137,7 @@ def _read_file(path: Path, found: _Found) -> None:
 
 
 def _again(path: Path, found: _Found) -> bool:
-    """Whether a place was read before, by whatever name."""
+    """Whether a file was read before, under any name."""
     real = path.resolve()
     if real in found.seen:
         return True
@@ -145,7 +146,7 @@ def _again(path: Path, found: _Found) -> bool:
 
 
 def _without_copies(exports: Sequence[Exported]) -> list[Exported]:
-    """Each export once: a bundle holds the report that lies beside it as well."""
+    """Each export once: a bundle contains the report that may also be next to it."""
     kept: list[Exported] = []
     for export in sorted(exports, key=lambda e: e.bundle is None):
         same = (
@@ -163,10 +164,10 @@ def _without_copies(exports: Sequence[Exported]) -> list[Exported]:
 
 
 def _load(path: Path) -> Any:
-    """A json document whose texts are safe to show.
+    """Reads a json document whose texts can be printed safely.
 
     Raises:
-        InputError: no json, or more than a report can be.
+        InputError: the file is not json, or too large for a report.
     """
     check_readable(path, InputError, hint=TAKES)
     try:
@@ -181,9 +182,7 @@ def _load(path: Path) -> Any:
 
 
 def _clean(value: Any, path: Path) -> Any:
-    """Texts without control characters, which would steer a terminal, and numbers that json
-    holds.
-    """
+    """Removes control characters, which could control a terminal, and checks numbers."""
     if isinstance(value, str):
         return "".join(map(_visible, value))
     if isinstance(value, dict):
@@ -244,10 +243,10 @@ def _check_rows(path: Path, rows: Sequence[LatencyRow]) -> None:
 
 
 def check_targets(targets: Mapping[str, Path]) -> None:
-    """Whether the files can be written, asked before anything is read.
+    """Checks that the files can be written, before anything is read.
 
     Raises:
-        InputError: one cannot, two are one, or one would lie in a bundle, which is whole as it is.
+        InputError: a file cannot be written, two are the same, or one would be inside a bundle.
     """
     taken: dict[Path, str] = {}
     for name, path in targets.items():

@@ -1,4 +1,4 @@
-"""A bundle in a runtime: which of its files that runtime reads, and a session on it."""
+"""A bundle in a runtime: the graph that the runtime reads, and a session with it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CPU = "onnxruntime"
 
 
 def graph_for(bundle: Bundle, runtime: str, *, proven: bool = False) -> Artifact:
-    """The graph of a bundle that a runtime computes fastest; with ``proven`` the one that parity
-    was proven on and engines are built from.
+    """The graph of a bundle that a runtime runs fastest; with ``proven`` the one that parity was
+    checked on and engines are built from.
     """
     return bundle.cpu_artifact if runtime == CPU and not proven else bundle.artifact
 
@@ -32,18 +32,17 @@ def open_session(
     batch: int = 1,
     streams: int = 1,
 ) -> Session:
-    """Opens a bundle in the runtime of a name; where that needs an engine, one is built into the
-    bundle, or taken if it is there.
+    """Opens a bundle in the named runtime. If the runtime needs an engine, an existing one is used,
+    or one is built into the bundle.
 
-    A graph of dynamic batch is built for ``batch``. With more than one of ``streams`` the session
-    is for throughput alone.
+    The engine of a dynamic graph is built for ``batch``. With several ``streams``, the session only
+    measures throughput.
 
     Raises:
-        InputError: no such runtime, or one that has no streams.
-        BadBundle: the graph is not the one that was exported, or takes and gives something else
-            than the manifest says.
+        InputError: the runtime is unknown, or has no streams.
+        BadBundle: the graph differs from the export, or its input or output from the manifest.
         EnvironmentLacks: the runtime cannot run here.
-        BadNetwork: the runtime refuses the graph.
+        BadNetwork: the runtime rejects the graph.
     """
     chosen = find(runtime)
     require(chosen)
@@ -75,16 +74,16 @@ def run_golden(session: Session, golden: Golden) -> Parity:
     """Runs the golden images and compares with the reference's outputs.
 
     Raises:
-        BadNetwork: the outputs are not scores of as many classes.
+        BadNetwork: the outputs are not scores of the right number of classes.
     """
     return compare(golden.outputs, scores(session, golden.inputs, golden.outputs.shape[1]))
 
 
 def scores(session: Session, images: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
-    """What a session gives for images ``(N, …)``: ``(N, classes)``.
+    """Runs a session on images ``(N, …)``. Returns logits ``(N, classes)``.
 
     Raises:
-        BadNetwork: something else.
+        BadNetwork: the outputs have another shape.
     """
     outputs = run_batches(session, images)
     if outputs.shape != (len(images), classes):
@@ -99,7 +98,7 @@ def scores(session: Session, images: NDArray[np.float32], classes: int) -> NDArr
 def _check_interface(session: Session, graph: Artifact) -> None:
     """
     Raises:
-        BadBundle: the session's input or output is not the one that the manifest tells.
+        BadBundle: the session's input or output differs from the manifest.
     """
     for what, found, told in (
         ("takes", session.inputs, graph.inputs),

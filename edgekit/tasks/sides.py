@@ -1,5 +1,5 @@
-"""What a user names to have it run: a bundle, an engine, an ``.onnx`` file or a network, each with
-its own preprocessing.
+"""The sides of a comparison: a bundle, an engine, an ``.onnx`` file or a network, each with its own
+preprocessing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from edgekit.tasks.sessions import CPU, open_session, require
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison. Just one of ``network``, ``bundle``, ``engine`` and ``graph`` is
-    given; ``input`` is its own preprocessing, None where it does not say one.
+    """One side of a comparison. Exactly one of ``network``, ``bundle``, ``engine`` and ``graph`` is
+    given. ``input`` is its own preprocessing, None if unknown.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Side:
     notes: tuple[str, ...] = ()
 
     def prepare(self, photo: Path) -> NDArray[np.float32]:
-        """A photo as this side takes it, without a batch axis.
+        """Preprocesses a photo for this side, without a batch axis.
 
         Raises:
             BadImage: it cannot be read.
@@ -53,17 +53,17 @@ class Side:
         return preprocess(open_image(photo, channels=self.input.channels), self.input)
 
     def open(self, runtime: str, scratch: Path | None = None) -> Session:
-        """A session: of a network in PyTorch, of an engine in the runtime that built it, of the
-        others in the runtime of a name.
+        """Opens a session: a network in PyTorch, an engine in its own runtime, the others in the
+        named runtime.
 
-        CPUs compute FP16 graphs in FP32, which hides what overflows. With a folder ``scratch``, an
-        FP16 graph is run there in a form that rounds every tensor to FP16.
+        CPUs compute FP16 graphs in FP32, which hides overflows. With a folder ``scratch``, an FP16
+        graph is replaced by a graph that rounds every tensor to FP16.
 
         Raises:
             EnvironmentLacks: the runtime cannot run here.
-            InputError: no such runtime, or one that does not take this side.
-            BadBundle: a file is not the one that was exported.
-            BadNetwork: the runtime refuses the graph.
+            InputError: the runtime is unknown, or cannot run this side.
+            BadBundle: a file differs from the export.
+            BadNetwork: the runtime rejects the graph.
         """
         if self.network is not None:
             return open_reference(self.network)
@@ -86,7 +86,7 @@ class Side:
         return chosen.load(existing(self.graph), SessionOptions())
 
     def _rounded(self, scratch: Path) -> Artifact | None:
-        """The form of an FP16 graph that rounds every tensor; None of other graphs."""
+        """The form of an FP16 graph that rounds every tensor; None for other graphs."""
         if self.graph is None and (self.bundle is None or self.bundle.manifest.precision != "fp16"):
             return None
         from edgekit.graph.forms.fp16 import rounding_twin
@@ -109,19 +109,19 @@ def open_side(
     size: tuple[int, int] | None = None,
     progress: FetchProgress | None = None,
 ) -> Side:
-    """Opens what a user named.
+    """Opens a side by its name.
 
     Args:
-        name: a bundle's folder, an engine in a bundle, an ``.onnx`` file, or a network as export
-            takes it.
-        mean: the preprocessing of what does not say its own, of pixels in 0..1, one a channel.
+        name: a bundle's folder, an engine in a bundle, an ``.onnx`` file, or a network as for
+            export.
+        mean: for a side without preprocessing, of pixels in 0..1, one number per channel.
         std: the same for the standard deviation.
         size: (height, width) of a network that is to be built.
-        progress: told of a download.
+        progress: called during a download.
 
     Raises:
         BadBundle: the bundle or engine cannot be read.
-        InputError: nothing of that name.
+        InputError: nothing has that name.
     """
     path = Path(name)
     if path.is_dir():
@@ -141,8 +141,8 @@ def open_side(
 
 
 def with_inputs(sides: tuple[Side, Side]) -> tuple[Side, Side]:
-    """Gives one that does not say its preprocessing the other's; of two that do not, both get
-    ImageNet's, and say so.
+    """A side without preprocessing gets that of the other side. If both have none, they get
+    ImageNet's, with a warning.
     """
     first, second = sides
     if first.input is None and second.input is None:
@@ -155,7 +155,7 @@ def with_inputs(sides: tuple[Side, Side]) -> tuple[Side, Side]:
 
 
 def stamped_input(graph: Path) -> InputSpec | None:
-    """The preprocessing that a graph of edgekit's own holds; None in others.
+    """The preprocessing in the metadata of a graph of edgekit; None for other graphs.
 
     Raises:
         BadNetwork: it cannot be read.
@@ -175,11 +175,11 @@ def stamped_input(graph: Path) -> InputSpec | None:
 def check_network_name(name: str, others: str) -> None:
     """
     Args:
-        name: what is to be the name of a network.
-        others: what else could have been given.
+        name: the supposed name of a network.
+        others: what else the user could have given.
 
     Raises:
-        BadBundle: what is to be the name of a network is a path, of something that is not there.
+        BadBundle: the name is a path that does not exist.
     """
     path = Path(name)
     if len(path.parts) > 1 and ".py" not in path.name:

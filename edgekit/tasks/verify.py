@@ -1,5 +1,5 @@
-"""Proof that travels: hashes, then parity with the reference outputs in the bundle. No torch and no
-onnx needed.
+"""``edgekit verify``: checks hashes, then parity with the reference outputs in the bundle. Needs no
+torch and no onnx.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from edgekit.tasks.sessions import CPU, open_session, run_golden
 
 @dataclass(frozen=True)
 class Verification:
-    """``damage`` names files that are not what was exported; parity is not measured then.
+    """``damage`` names the files that differ from the export; parity is not measured then.
 
-    ``parity`` is that of ``model.onnx``; ``cpu_form`` that of the form of an INT8 graph which the
-    CPU runs, where the bundle has one and the CPU was asked.
+    ``parity`` is that of ``model.onnx``. ``cpu_form`` is that of the CPU form of an INT8 graph, if
+    the bundle has one and the runtime is a CPU.
     """
 
     files: int
@@ -34,12 +34,12 @@ class Verification:
 
 
 def verify(bundle: Bundle, runtime: str = CPU) -> Verification:
-    """Checks a bundle, with the runtime of a name.
+    """Checks a bundle with the named runtime.
 
     Raises:
         BadBundle: the golden file cannot be read although its hash is right.
-        InputError: no such runtime.
-        EnvironmentLacks: that runtime cannot run here.
+        InputError: the runtime is unknown.
+        EnvironmentLacks: the runtime cannot run here.
     """
     damage = tuple(bundle.damage())
     files = len(bundle.manifest.files)

@@ -35,7 +35,7 @@ def test_a_sweeps_folder(sweep: Path) -> None:
     assert timing.rows[0].summary.median == lenet.latency.median
     assert lenet.megabytes == (sweep / "bundles/lenet5-int8/model.cpu.onnx").stat().st_size / 1e6
     assert lenet.sensitivity is not None and len(lenet.kept) > 0
-    assert report.counts == {"fail": 0, "not judged": 0, "pass": 2}
+    assert report.counts == {"fail": 0, "inconclusive": 0, "pass": 2}
     assert len(report.machines) == 1
     assert report.left_out == {}
 

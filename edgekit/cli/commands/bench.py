@@ -1,6 +1,4 @@
-"""``edgekit bench``: what is faster, measured in turns and only where it still computes
-the same.
-"""
+"""``edgekit bench``: measures latency in turns, after a check of parity."""
 
 from __future__ import annotations
 
@@ -74,8 +72,8 @@ def command(
 ) -> None:
     """Measure bundles and runtimes in turns, after checking the parity of each.
 
-    Exits with 1 where parity fails (no speed-up is printed then), 2 where the input is wrong, 3
-    where a runtime cannot run here.
+    Exits with 1 if parity fails (then no speed-up is printed), 2 if the input is wrong, 3 if a
+    runtime cannot run here.
     """
     import edgekit
 
@@ -113,7 +111,7 @@ def command(
 def _runtimes(text: str | None) -> tuple[str, ...]:
     """
     Raises:
-        InputError: an empty name, or one twice.
+        InputError: a name is empty, or given twice.
     """
     names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
     if "" in names:

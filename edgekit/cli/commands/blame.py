@@ -1,4 +1,4 @@
-"""``edgekit blame``: the layer where two graphs part."""
+"""``edgekit blame``: the layer that adds most error."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def command(
 ) -> None:
     """Find the layer that adds most error, and the first that overflows.
 
-    Exits with 1 where --gate is given and missed.
+    Exits with 1 if --gate is given and missed.
     """
     import edgekit
 

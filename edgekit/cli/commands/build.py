@@ -1,4 +1,4 @@
-"""``edgekit build``: an engine from a bundle's graph."""
+"""``edgekit build``: an engine from the graph of a bundle."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def command(
     """Build an engine into the bundle's engines/ folder, audit its precision, and check it on the
     golden images where this machine has the GPU.
 
-    Exits with 1 where the engine does not have the bundle's precision or misses its gate; it is
-    not kept then.
+    Exits with 1 if the engine does not have the bundle's precision or misses its gate; then it is
+    not kept.
     """
     from edgekit import BuildConfig, Bundle
     from edgekit.runtimes.tensorrt.building.config import parse_io, parse_profiles

@@ -1,4 +1,4 @@
-"""``edgekit calib``: a calibration set out of a folder of photos."""
+"""``edgekit calib``: makes a calibration set from a folder of photos."""
 
 from __future__ import annotations
 

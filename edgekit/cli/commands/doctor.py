@@ -1,4 +1,4 @@
-"""``edgekit doctor``: what this machine can do, what not, and why."""
+"""``edgekit doctor``: what this machine can run, and why not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(
 
 
 def _accelerators(found: Diagnosis) -> list[str]:
-    """Driver, CUDA and TensorRT in a line each; what is not here is left out."""
+    """Driver, CUDA and TensorRT, one line each, without missing ones."""
     here, lines = found.accelerators, []
     if here.driver is not None:
         devices = ", ".join(f"{device.name} (sm_{device.sm})" for device in here.driver.devices)
@@ -55,7 +55,7 @@ def _accelerators(found: Diagnosis) -> list[str]:
 
 
 def _target(found: Diagnosis) -> list[str]:
-    """A Jetson's row of the device table."""
+    """The row of a Jetson in the device table."""
     from edgekit.targets import line_of, show_version
 
     target = found.target

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import BuildConfig
 
 
-DYNAMIC = ((1, 1, 8),)  # least, best, most batch of an engine that export builds
+DYNAMIC = ((1, 1, 8),)  # least, best and most batch of an engine built by export
 
 
 def command(
@@ -237,8 +237,8 @@ def command(
 ) -> None:
     """Export a network to a bundle: trace, simplify, convert, and check parity at every step.
 
-    Exits with 1 where a gate fails (no bundle is written then), 2 where the input is wrong, 3 where
-    this machine lacks something.
+    Exits with 1 if a gate fails (then no bundle is written), 2 if the input is wrong, 3 if this
+    machine lacks something.
     """
     chosen = _precision(fp16, int8, precision)
     _check_applies(chosen, "fp16", {"--half-io": half_io or None})
@@ -314,7 +314,7 @@ def command(
 
 
 def _engine(runtime: str | None, capability: str | None, *, dynamic: bool) -> BuildConfig | None:
-    """What builds the engine, asked before the long work begins whether it can."""
+    """The builder of the engine. It is checked before the long work begins."""
     if runtime is None:
         if capability is not None:
             raise InputError(
@@ -334,7 +334,7 @@ def _check_applies(
 ) -> None:
     """
     Raises:
-        InputError: one of these options was given, and the precision is not the one that it is for.
+        InputError: one of these options was given, but it is for another precision.
     """
     for option, value in options.items():
         if value is not None and chosen != wanted:

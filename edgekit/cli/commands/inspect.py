@@ -1,4 +1,4 @@
-"""``edgekit inspect``: what an engine is made of, layer by layer."""
+"""``edgekit inspect``: the layers of an engine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def command(
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:
-    """Show layers, formats and precisions, and each layer's share of the time where this machine's
-    GPU can run the engine.
+    """Show layers, formats and precisions, and each layer's share of the time if this machine's GPU
+    can run the engine.
     """
     from edgekit.bundle.engines import engines_of
     from edgekit.reports.plain import plain
@@ -43,8 +43,8 @@ def command(
 
 
 def describe_audit(audit: Audit) -> Iterator[str]:
-    """Layers by precision, in words; and whether that is of the engine or of what the builder was
-    given.
+    """Layers by precision, in words, and whether they come from the engine or from the network
+    before the build.
     """
     parts = [
         f"{share.precision if share.precision != 'other' else 'other types'} {share.layers} layers "

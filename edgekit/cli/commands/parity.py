@@ -1,4 +1,4 @@
-"""``edgekit parity``: any two of bundle, engine, ONNX graph and network on the same photos."""
+"""``edgekit parity``: compares two of bundle, engine, ONNX graph and network on the same photos."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ def command(
 ) -> None:
     """Run two sides on the same photos, each with its own preprocessing, and compare them.
 
-    Exits with 1 where the gate is missed; the report says whether the input or a layer breaks
-    parity.
+    Exits with 1 if the gate is missed; the report says whether the input or a layer breaks parity.
     """
     import edgekit
 

@@ -1,4 +1,4 @@
-"""``edgekit quantize``: any FP32 ONNX classifier to an INT8 graph."""
+"""``edgekit quantize``: an FP32 ONNX classifier to an INT8 graph."""
 
 from __future__ import annotations
 

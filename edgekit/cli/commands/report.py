@@ -1,4 +1,4 @@
-"""``edgekit report``: what exports and benches left, as one report."""
+"""``edgekit report``: one report of exports and benches."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def command(
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
 ) -> None:
-    """Put what exports and benches left into one report, the worst first.
+    """Make one report of exports and benches, the worst first.
 
-    Exits with 0 whatever the report says, also where a gate failed; with 2 where nothing was found
-    or a file is damaged.
+    Exits with 0 even if a gate failed in an export, and with 2 if nothing was found or a file is
+    damaged.
     """
     import edgekit
 

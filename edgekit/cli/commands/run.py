@@ -1,4 +1,4 @@
-"""``edgekit run``: a bundle names what is on a photo."""
+"""``edgekit run``: classifies photos with a bundle."""
 
 from __future__ import annotations
 

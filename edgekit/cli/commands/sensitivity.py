@@ -1,4 +1,4 @@
-"""``edgekit sensitivity``: what each layer of an INT8 bundle costs."""
+"""``edgekit sensitivity``: the cost of each layer of an INT8 bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgekit sweep``: many networks in many precisions, one table."""
+"""``edgekit sweep``: many networks in many precisions, in one table."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TITLES = (
     *("network", "precision", "status", "SQNR dB", "agreement", "MB"),
     *("median ms", "× reference", "seconds", "peak MB"),
 )
-TEXTS = 3  # columns that are no numbers
-CAPTION_LINES = 4  # titles, counts, and what the terminal keeps for itself
+TEXTS = 3  # columns without numbers
+CAPTION_LINES = 4  # lines for titles, counts and the prompt
 
 
 def command(
@@ -125,13 +125,13 @@ def command(
     json: bool = json_flag("The table"),
     debug: bool = DEBUG,
 ) -> None:
-    """Export many networks in many precisions. One that fails costs one row of the table.
+    """Export many networks in many precisions. A failed export affects only its row of the table.
 
-    Each export is a process of its own. Run the same command again to resume: what is finished is
-    kept, what was running is done again.
+    Each export has its own process. To resume, run the same command again: finished exports are
+    kept, unfinished ones start again.
 
-    Exits with 0 where all passed, 1 where a gate failed. Without failed gates, 2 where a network or
-    an option was wrong, else 3 where an export was killed, crashed or lacked something.
+    Exits with 0 if all passed, 1 if a gate failed. Without failed gates, 2 if a network or an
+    option was wrong, else 3 if an export was killed, crashed or lacked something.
     """
     precisions = _precisions(precision)
     for option, value in (("--time-limit", time_limit), ("--memory-limit", memory_limit)):
@@ -183,8 +183,8 @@ def command(
 
 
 class Watched:
-    """A sweep on stderr: on a terminal as much of the table as fits, kept current; elsewhere a line
-    for each cell that ends.
+    """Shows a sweep on stderr: on a terminal, the part of the table that fits, kept current;
+    elsewhere one line per finished cell.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -222,7 +222,7 @@ class Watched:
                 self._live.stop()
 
     def _table(self) -> Table:
-        """Those that run, below those that ended last, and how many there are of each status."""
+        """The running cells, below those that ended last, and the number of cells by status."""
         cells = list(self._cells.values())
         running = [cell for cell in cells if cell.status == "running"]
         ended = sorted((cell for cell in cells if cell.finished), key=lambda cell: cell.ended or 0)
@@ -236,7 +236,7 @@ class Watched:
 
 
 def render(report: SweepReport) -> Group:
-    """The table, why each cell that did not pass did not, and how many there are of each status."""
+    """The table, the reasons of the cells that did not pass, and the number of cells by status."""
     from rich.console import Group
     from rich.text import Text
 
@@ -258,7 +258,7 @@ def render(report: SweepReport) -> Group:
 
 
 def table(cells: Sequence[Cell], now: float | None = None) -> Table:
-    """One row a cell; with ``now``, seconds since the epoch, those that run count theirs."""
+    """One row per cell. ``now`` is in seconds since the epoch, for the times of running cells."""
     from rich.text import Text
 
     from edgekit.reports.terminal import grid
@@ -290,7 +290,7 @@ def _number(value: float | None, form: str) -> str:
 def _names(arguments: Sequence[str]) -> list[str]:
     """
     Raises:
-        InputError: nothing stands between two commas.
+        InputError: there is an empty name between two commas.
     """
     names = [name.strip() for argument in arguments for name in argument.split(",")]
     if "" in names:
@@ -302,8 +302,7 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 def _precisions(text: str) -> list[PrecisionName]:
     """
-    Raises:
-        InputError: an unknown precision.
+    Raises: InputError: a precision is unknown.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:

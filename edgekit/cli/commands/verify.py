@@ -1,4 +1,4 @@
-"""``edgekit verify``: a bundle is the one that was exported, and still computes what it did."""
+"""``edgekit verify``: checks that a bundle is unchanged and computes the same outputs."""
 
 from __future__ import annotations
 

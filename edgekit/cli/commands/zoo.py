@@ -23,7 +23,7 @@ STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = (
     12,
     13,
     13,
-)  # and of the stage table's; 98 in all
+)  # widths of the stage table's columns; 98 in all
 
 
 def command(
@@ -58,8 +58,8 @@ def _variants() -> list[Variant]:
 
 
 def _row(variant: Variant) -> dict[str, Any]:
-    """What the table and ``--json`` say of a variant; ``top1`` and ``top5`` are percent on
-    ``dataset``, the last five None without weights.
+    """A variant for the table and ``--json``. ``top1`` and ``top5`` are percent on ``dataset``; the
+    last five are None without weights.
     """
     from edgekit.models.pretrained.weights import WEIGHTS
 
@@ -114,7 +114,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _top1(row: dict[str, Any]) -> str:
-    """Two decimals; an asterisk where the images are not ImageNet's."""
+    """Two decimals, with an asterisk if the images are not ImageNet's."""
     if row["top1"] is None:
         return "–"
     return f"{'' if row['dataset'] == IMAGENET else '*'}{row['top1']:.2f}"

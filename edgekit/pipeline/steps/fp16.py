@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_fp16(given: Converted, config: Fp16Config, context: Context) -> Converted:
-    """The FP16 graph, and its twin that shows on a CPU what FP16 storage does to it."""
+    """The FP16 graph, and its twin, which shows on a CPU the effect of FP16 storage."""
     from edgekit.graph.forms.fp16 import rounding_twin
     from edgekit.graph.forms.fp16 import to_fp16 as fp16_graph
     from edgekit.graph.observe import observe

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def trace(given: None, batch: int | None, context: Context) -> Converted:
-    """The FP32 graph of the module, or the user's graph with its shapes fixed."""
+    """The FP32 graph of the module, or the graph of the file with fixed shapes."""
     network, path = context.network, context.folder / "traced.onnx"
     if network.module is None:
         from edgekit.graph.foreign import prepare

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 
 def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Converted:
-    """The INT8 graph as TensorRT 8 reads it, with the layers that stay float and why.
+    """The INT8 graph for TensorRT 8, with the layers that stay float and the reasons.
 
-    Layers return to float until the gate is met on the photos that choose. A gate that cannot be
-    met on them within the limits is the judging images' to refuse: the graph is returned as far as
-    it came, with a word on it.
+    Layers return to float until the gate is met on the selection photos. If it cannot be met within
+    the limits, the best graph is returned with a warning; the test photos then decide.
     """
     from edgekit.graph.forms.float_weights import write_float_weights
     from edgekit.quantization.config import GateNotMet
@@ -83,7 +82,7 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
 
 
 def to_cpu_int8(given: Converted, config: None, context: Context) -> Converted:
-    """The form of an INT8 graph that CPU kernels are fast on."""
+    """The form of an INT8 graph that CPU kernels run fast."""
     from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 
     assert given.codes is not None
@@ -92,8 +91,8 @@ def to_cpu_int8(given: Converted, config: None, context: Context) -> Converted:
 
 
 def to_strongly_typed(given: Converted, config: Fp16Config, context: Context) -> Converted:
-    """The form of an INT8 graph that strongly typed TensorRT runs fast, with the rest in FP16, and
-    its twin that shows on a CPU what FP16 storage does to it.
+    """The form of an INT8 graph for strongly typed TensorRT, with its other parts in FP16, and its
+    twin, which shows on a CPU the effect of FP16 storage.
     """
     from edgekit.graph.forms.fp16 import rounding_twin
     from edgekit.graph.forms.strongly_typed import to_strongly_typed as strongly_typed_graph
@@ -139,7 +138,7 @@ def _kept(report: QuantizeReport) -> tuple[KeptEntry, ...]:
 
 
 def quantize_config(precision: Int8, gate: Gate) -> QuantizeConfig:
-    """The quantizer's configuration; what it observed is cached beside the weights."""
+    """The configuration of the quantizer. Its statistics are cached next to the weights."""
     from edgekit.models.pretrained.download import cache_folder
     from edgekit.quantization.config import QuantizeConfig
     from edgekit.quantization.mixed import Requirement

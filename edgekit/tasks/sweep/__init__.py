@@ -1,5 +1,5 @@
-"""Many networks in many precisions, each an export in a process of its own, with what came of them
-in one table that survives whatever ends the sweep.
+"""Exports many networks in many precisions, each in its own process. The results are in one table,
+which survives a crash of the sweep.
 """
 
 from edgekit.tasks.sweep.cells import Cell, Status, SweepReport

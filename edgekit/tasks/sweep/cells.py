@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a network and precision, and what came of it."""
+"""The table of a sweep: one row per network and precision, with its result."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Cell:
     """One export of a sweep.
 
     Args:
-        network: as the user named it, or the zoo's name that a pattern matched.
-        precision: of the export.
-        name: what its bundle and its report are called.
-        status: ``gate failed`` where a gate was not met, ``killed`` where the job was ended for its
-            time or memory or by somebody else, ``failed`` where it ended itself in any other way.
-        exit_code: as of ``edgekit export``; 128 and the signal where a signal ended the job, None
+        network: the name from the user, or the name in the zoo that a pattern matched.
+        precision: the precision of the export.
+        name: the name of its bundle and its report.
+        status: ``gate failed`` if a gate was not met, ``killed`` if the job exceeded its time or
+            memory or was killed from outside, ``failed`` for any other error.
+        exit_code: that of ``edgekit export``; 128 plus the signal if a signal ended the job, None
             before the end.
-        message: why it did not pass; empty where it did.
+        message: why it did not pass; empty if it passed.
         seconds: how long the job took; None before the end.
-        peak_megabytes: the most memory that the job was seen to have, its children included.
-        sqnr: dB, of the precision's graph against the network, or of the first graph that failed.
+        peak_megabytes: the largest measured memory of the job and its child processes.
+        sqnr: in dB, of the final graph against the network, or of the first graph that failed.
         agreement: the share of photos with the same first class, of the same graph.
         megabytes: the size of that graph.
-        latency: median milliseconds of the precision's graph in ONNX Runtime on this CPU.
-        ratio: how long it takes against the network itself, below 1 is faster.
+        latency: median milliseconds of the final graph in ONNX Runtime on this CPU.
+        ratio: latency as a multiple of that of the network in PyTorch; below 1 is faster.
         started: seconds since the epoch.
         ended: the same.
     """
@@ -62,8 +62,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class SweepReport:
-    """Every cell of a sweep, in the order of the matrix, and the ``options`` that it was begun
-    with; ``workers`` is how many jobs ran at once in the last call.
+    """All cells of a sweep in order, and the ``options`` that it was started with. ``workers`` is
+    the number of jobs at once in the last call.
     """
 
     path: Path
@@ -74,14 +74,14 @@ class SweepReport:
 
     @property
     def counts(self) -> dict[Status, int]:
-        """How many cells there are of each status."""
+        """The number of cells with each status."""
         statuses = [cell.status for cell in self.cells]
         return {status: statuses.count(status) for status in FINISHED}
 
     @property
     def exit_code(self) -> int:
-        """0 where every cell passed; else 1 where a gate failed, 2 where an input was wrong, 3
-        where a job was killed, crashed, or lacked something.
+        """0 if every cell passed; else 1 if a gate failed, 2 if an input was wrong, 3 if a job was
+        killed, crashed, or lacked something.
         """
         left = [cell for cell in self.cells if cell.status != "passed"]
         if not left:
@@ -92,11 +92,11 @@ class SweepReport:
         return INPUT if wrong else REST
 
     def bundle(self, cell: Cell) -> Path | None:
-        """The folder of a cell's bundle; None where it did not pass."""
+        """The folder of a cell's bundle; None if it did not pass."""
         return self.path / "bundles" / cell.name if cell.status == "passed" else None
 
     def to_json(self) -> dict[str, Any]:
-        """The whole table in json's types; keys are stable within a schema version."""
+        """The whole table as json types; keys are stable within a schema version."""
         from edgekit.reports.plain import plain
 
         cells = [{**plain(cell), "bundle": plain(self.bundle(cell))} for cell in self.cells]

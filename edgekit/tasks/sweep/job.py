@@ -1,5 +1,5 @@
-"""One cell's export: a frozen job in, an outcome out, both plain enough to travel to another
-process or machine. What exports is imported when a job runs.
+"""The export of one cell: takes a frozen job and returns an outcome. Both can be sent to another
+process or machine. The export code is imported when a job runs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RUNGS = {"fp32": "simplified", "fp16": "fp16", "int8": "int8"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What all exports of a sweep share; another folder is for others.
+    """The options of all exports of a sweep. Other options need another folder.
 
     Args:
-        weights: as :func:`edgekit.export` takes them, or None for the default of each network.
+        weights: as for :func:`edgekit.export`, or None for the default of each network.
         size: (height, width) in pixels, or None for each network's own.
         images: a folder of photos, absolute, or None for the bundled ones.
         rounding: of INT8 weights, or None for the default.
@@ -44,7 +44,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """An export to ``out``, with its report at ``report`` whether its gate was met or not."""
+    """An export to ``out``. Its report is written to ``report`` even if the gate is missed."""
 
     network: str
     precision: PrecisionName
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; the fields are those of :class:`~edgekit.tasks.sweep.cells.Cell`."""
+    """The result of a job; the fields are those of :class:`~edgekit.tasks.sweep.cells.Cell`."""
 
     status: Status
     exit_code: int
@@ -87,7 +87,7 @@ class Outcome:
 
 
 def run_job(job: Job) -> Outcome:
-    """Exports; whatever goes wrong is in the outcome, and nothing is raised but Ctrl-C."""
+    """Runs an export. Errors are in the outcome; only Ctrl-C is raised."""
     try:
         return _export(job)
     except Exception as error:  # noqa: BLE001 - a job ends in an outcome, as a command in words
@@ -105,7 +105,7 @@ def _export(job: Job) -> Outcome:
         Path(job.out),
         images=None if wanted.images is None else Path(wanted.images),
         bench=wanted.bench,
-        force=True,  # what a killed sweep wrote and did not note is made again
+        force=True,  # a killed sweep may have left a bundle that is not in the table
     )
     report = export(request)
     _keep(report, Path(job.report))
@@ -125,7 +125,7 @@ def _precision(job: Job) -> Precision:
 
 
 def _keep(report: Report, path: Path) -> None:
-    """Writes the report beside its place, then gives it its name, so that it is whole or absent."""
+    """Writes the report under a temporary name, then renames it, so that it is never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
@@ -133,7 +133,7 @@ def _keep(report: Report, path: Path) -> None:
 
 
 def _figures(report: Report) -> dict[str, Any]:
-    """Those of the precision's graph, or of the first one that failed."""
+    """The results of the final graph, or of the first one that failed."""
     judged = {rung.name: rung for rung in report.ladder if rung.parity is not None}
     failing = next((rung for rung in judged.values() if rung.failures), None)
     rung = failing or judged.get(RUNGS[report.precision])

@@ -1,4 +1,4 @@
-"""Patterns and precisions to the cells of a sweep."""
+"""Makes the cells of a sweep from patterns and precisions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
 
 def matrix(networks: Sequence[str], precisions: Sequence[str]) -> tuple[Cell, ...]:
-    """Every network in every precision, networks first.
+    """Every network in every precision, ordered by network.
 
     Raises:
-        UnknownNetwork: a name or pattern that the zoo has nothing for.
-        InputError: no network, no precision, or one that does not exist.
+        UnknownNetwork: no network of the zoo matches a name or pattern.
+        InputError: there is no network or no precision, or a precision is unknown.
     """
     for precision in precisions:
         if precision not in PRECISIONS:
@@ -44,10 +44,10 @@ def matrix(networks: Sequence[str], precisions: Sequence[str]) -> tuple[Cell, ..
 
 
 def expand(pattern: str) -> tuple[str, ...]:
-    """The networks of one pattern: names of the zoo in its order, or the one network that is named.
+    """The networks of one pattern: names of the zoo in its order, or one named network.
 
     Raises:
-        UnknownNetwork: the zoo has no such name, or none that matches.
+        UnknownNetwork: no network of the zoo has this name or matches.
     """
     if ":" in pattern or pattern.lower().endswith((".onnx", ".py")):
         return (pattern,)
@@ -73,7 +73,7 @@ def expand(pattern: str) -> tuple[str, ...]:
 
 
 def _slugs(networks: Sequence[str]) -> dict[str, str]:
-    """Names for folders; where two networks would have the same, each has a digest behind it."""
+    """Names for folders. If two networks would have the same name, each gets a digest appended."""
     plain = {network: _slug(network) for network in networks}
     often = Counter(slug.lower() for slug in plain.values())
     return {

@@ -1,4 +1,4 @@
-"""Jobs as processes: started, looked at, and ended for their time or memory."""
+"""Runs jobs as processes: starts them, checks them, and kills them if they exceed a limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from edgekit.errors import InputError
 from edgekit.tasks.sweep.job import LONGEST_MESSAGE, NO_MEMORY, Job, Outcome
 
-# -c with the path of this process, so that the folder that the user is in is not looked into.
+# -c with the path of this process, so that nothing is imported from the user's current folder.
 _SCRIPT = """
 import sys
 function, limit = sys.argv[1:3]
@@ -26,17 +26,17 @@ main(function, limit)
 """
 RUN_JOB = "edgekit.tasks.sweep.job:run_job"
 PROC = Path("/proc")
-# man 5 proc, /proc/pid/stat: fields behind the name, counted from the state (3).
+# man 5 proc, /proc/pid/stat: the fields after the name, counted from the state (3).
 _SESSION, _RESIDENT = 6 - 3, 24 - 3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may take: ``seconds`` by the clock, and ``megabytes`` of resident memory
-    with its children; None is no limit.
+    """The limits of one job: ``seconds`` of wall time, and ``megabytes`` of resident memory with
+    its child processes; None is no limit.
 
     Raises:
-        InputError: one is not positive.
+        InputError: a limit is not positive.
     """
 
     seconds: float | None = None
@@ -49,15 +49,15 @@ class Limits:
 
 
 class JobProcess:
-    """A job that runs; it leads a session of its own, so that its children end with it, and a
-    terminal's Ctrl-C reaches the sweep alone.
+    """A running job. It has its own session, so that its child processes can be killed with it, and
+    Ctrl-C in a terminal only reaches the sweep.
 
     Args:
-        job: what to do.
-        log: where everything goes that the job prints.
-        limits: when to end it.
-        function: ``module:function`` of what does it.
-        threads: how many of the CPU's its libraries should use.
+        job: the job.
+        log: the file for everything that the job prints.
+        limits: when to kill it.
+        function: the function to run, as ``module:function``.
+        threads: the number of CPU threads for its libraries.
     """
 
     def __init__(self, job: Job, log: Path, limits: Limits, function: str, threads: int) -> None:
@@ -69,7 +69,7 @@ class JobProcess:
         self._begun = time.perf_counter()
         limit = "none" if limits.megabytes is None else str(limits.megabytes)
         command = [sys.executable, "-W", "ignore", "-c", _SCRIPT, function, limit, *sys.path]
-        # Not a pipe: nobody has to read it meanwhile, and no child of the job holds it open.
+        # Not a pipe: a pipe must be read all the time, and a child of the job could keep it open.
         self._outcome = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         with log.open("wb") as file:
             self._process = subprocess.Popen(
@@ -81,7 +81,7 @@ class JobProcess:
                 env={"OMP_NUM_THREADS": str(threads), **os.environ},
             )
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it died already, and is told as that
+        with suppress(BrokenPipeError):  # it ended already; the outcome says how
             self._process.stdin.write(job.to_text().encode() + b"\n")
             self._process.stdin.flush()
 
@@ -94,10 +94,10 @@ class JobProcess:
         return self._process.pid
 
     def look(self, resident: float | None) -> Outcome | None:
-        """What came of the job; None while it runs within its limits.
+        """The outcome of the job; None while it runs within its limits.
 
         Args:
-            resident: MB that it and its children have now, where that is known.
+            resident: the current MB of the job and its children, if known.
         """
         code = self._process.poll()
         if code is None:
@@ -112,7 +112,7 @@ class JobProcess:
         return replace(outcome, peak_megabytes=peak or None)
 
     def end(self) -> None:
-        """Ends the job and whatever it started; nothing can be asked of it afterwards."""
+        """Kills the job and all its processes. The job cannot be used afterwards."""
         self._kill()
         self._close()
 
@@ -141,7 +141,7 @@ class JobProcess:
         return None
 
     def _told(self, code: int) -> Outcome:
-        """The outcome that the job wrote, or what its end says where it wrote none."""
+        """The outcome that the job wrote, else one made from its exit status."""
         self._outcome.seek(0)
         text = self._outcome.read()
         with suppress(ValueError, TypeError):
@@ -162,13 +162,13 @@ class JobProcess:
 
 
 def resident_megabytes(proc: Path = PROC) -> Mapping[int, float]:
-    """Resident MB of every session on this machine, by its leader's process id; empty where the
-    system does not tell.
+    """Resident MB of every session on this machine, by the process id of its leader; empty if
+    unknown.
     """
     sums: dict[int, float] = {}
     page = os.sysconf("SC_PAGE_SIZE") / 1e6 if hasattr(os, "sysconf") else 0.0
     for stat in proc.glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):  # it ended meanwhile
+        with suppress(OSError, ValueError, IndexError):  # the process ended in the meantime
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
             session = int(fields[_SESSION])
             sums[session] = sums.get(session, 0.0) + int(fields[_RESIDENT]) * page

@@ -1,4 +1,4 @@
-"""The order of a sweep: lock, table, jobs in bounded numbers, each looked at until it ends."""
+"""The order of a sweep: lock, table, and a limited number of jobs at once until all have ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOKS, MEMORY_LOOKS = 0.05, 0.25  # seconds between two
 
 
 class Watcher(Protocol):
-    """Told of all cells when a sweep begins, and of each that changes."""
+    """Called with all cells when a sweep starts, and with each cell that changes."""
 
     def begin(self, cells: Sequence[Cell]) -> None: ...
     def changed(self, cell: Cell) -> None: ...
@@ -41,18 +41,18 @@ class Unwatched:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What to sweep and how.
+    """The networks, precisions and options of a sweep.
 
     Args:
-        networks: patterns over the zoo's names, and networks as export takes them.
+        networks: patterns of zoo names, and networks as for export.
         precisions: of ``fp32``, ``fp16`` and ``int8``.
         out: the folder of the sweep.
-        settings: what all exports share.
-        workers: jobs at once; one for two cores by default.
-        limits: what one job may take.
-        offline: whether to take weights from the cache alone.
-        retry_failed: whether to do again what did not pass.
-        function: ``module:function`` of what does one job.
+        settings: the options of all exports.
+        workers: jobs at once; by default one per two cores.
+        limits: the limits of one job.
+        offline: whether to use only cached weights.
+        retry_failed: whether to repeat the exports that did not pass.
+        function: the function that does one job, as ``module:function``.
     """
 
     networks: tuple[str, ...]
@@ -67,12 +67,13 @@ class SweepRequest:
 
 
 def sweep(request: SweepRequest, watcher: Watcher | None = None) -> SweepReport:
-    """Runs all cells of a matrix that have no result in the folder yet.
+    """Runs all cells that have no result in the folder yet.
 
     Raises:
-        InputError: a network, precision or option that is wrong, a folder that cannot be used, one
-            with a sweep that runs or that had other options.
-        EnvironmentLacks: memory is to be limited, and the system does not tell that of processes.
+        InputError: a network, precision or option is wrong, or the folder cannot be used, has a
+            running sweep, or one with other options.
+        EnvironmentLacks: memory is limited, but this system does not report the memory of
+            processes.
     """
     from filelock import FileLock, Timeout
 
@@ -113,7 +114,7 @@ def _due(cell: Cell, retry_failed: bool) -> bool:
 
 
 class _Jobs:
-    """Those that run, and the order in which others follow."""
+    """The running jobs, and the queue of the others."""
 
     def __init__(self, request: SweepRequest, state: State, watcher: Watcher, workers: int) -> None:
         self._request = request
@@ -123,7 +124,7 @@ class _Jobs:
         self._running: dict[str, tuple[Cell, JobProcess]] = {}
 
     def run(self, waiting: Sequence[Cell]) -> None:
-        """Until all have ended; whatever ends this before ends the jobs that run."""
+        """Runs until all jobs have ended. An exception kills the running jobs."""
         queue = list(waiting)
         looked, resident = 0.0, resident_megabytes()
         try:
@@ -170,7 +171,7 @@ class _Jobs:
         self._note(replace(cell, **asdict(outcome), seconds=process.seconds, ended=ended))
 
     def _clear(self, cell: Cell) -> None:
-        """Removes what a killed job was about to write."""
+        """Removes the partial output of a killed job."""
         recover(self._request.out / BUNDLES / cell.name)
 
     def _note(self, cell: Cell) -> None:

@@ -1,5 +1,5 @@
-"""What a sweep knows, in a file that survives its death: SQLite in WAL mode, written by the sweep
-alone.
+"""The state of a sweep in a SQLite file (WAL mode), so that it survives a crash. Only the sweep
+writes it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ CREATE TABLE IF NOT EXISTS cells (
 
 
 class State:
-    """The cells of a sweep's file. A context manager that closes it.
+    """The cells in a sweep's file. A context manager that closes it.
 
     Args:
-        path: the file, made where there is none.
+        path: the file; created if missing.
 
     Raises:
-        InputError: it is no sweep's file.
-        EnvironmentLacks: it cannot be written, here and in every method.
+        InputError: it is not the file of a sweep.
+        EnvironmentLacks: it cannot be written; every method may raise this.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,10 +72,11 @@ class State:
         self._connection.close()
 
     def begin(self, options: Mapping[str, Any], cells: Iterable[Cell]) -> None:
-        """Writes the options and the waiting cells of a new sweep, or finds those of an old one.
+        """Writes the options and the waiting cells of a new sweep, or checks those of an existing
+        one.
 
         Raises:
-            InputError: the file is of a sweep with other options, or has another schema.
+            InputError: the file belongs to a sweep with other options, or has another schema.
         """
         with self._explained():
             stored = self._connection.execute(
@@ -118,7 +119,7 @@ class State:
             self._connection.execute(f"UPDATE cells SET {assignments} WHERE name = :name", values)
 
     def cells(self) -> tuple[Cell, ...]:
-        """All rows, in the order of the matrix."""
+        """All rows, in order."""
         query = f"SELECT {', '.join(_COLUMNS)} FROM cells ORDER BY position"
         with self._explained():
             return tuple(Cell(*row) for row in self._connection.execute(query))

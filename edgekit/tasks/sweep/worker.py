@@ -1,8 +1,8 @@
-"""The process of one job: a job on stdin, its outcome on stdout, all that anybody prints into the
-log.
+"""The process of one job: reads a job from stdin and writes its outcome to stdout. Everything that
+is printed goes to the log.
 
-Stdin stays open as long as the sweep lives. When it ends, the sweep was killed, and so is this
-process with all that it started.
+Stdin stays open while the sweep runs. If it closes, the sweep was killed, and this process kills
+itself and its children.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import NoReturn, cast
 
 from edgekit.tasks.sweep.job import Job, Outcome
 
-# Beyond what the sweep sees between two looks: twice the limit, and what stacks of threads take
-# that nobody touches.
+# A limit for allocations between two checks of the sweep: twice the limit, plus unused stacks of
+# threads.
 WALL_FACTOR, WALL_MEGABYTES = 2, 4000
 FIRST_TO_GO = "1000"
 
 
 def main(function: str, limit: str) -> NoReturn:
-    """Runs ``module:function`` on the job of stdin.
+    """Runs ``module:function`` on the job from stdin.
 
     Args:
         function: takes a :class:`Job` and returns an :class:`Outcome`.
         limit: of memory in MB, or ``none``.
     """
     outcomes = os.dup(1)
-    os.dup2(2, 1)  # what a factory prints, C code included, is talk
+    os.dup2(2, 1)  # everything that a factory prints, also from C code, goes to the log
     faulthandler.enable()
     job = Job.from_text(sys.stdin.readline())
     threading.Thread(target=_die_with_the_sweep, daemon=True).start()
@@ -46,7 +46,7 @@ def main(function: str, limit: str) -> NoReturn:
     os.write(outcomes, outcome.to_text().encode())
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(outcome.exit_code)  # libraries of others hang or crash at the end of Python at times
+    os._exit(outcome.exit_code)  # some libraries hang or crash when Python ends
 
 
 def _die_with_the_sweep() -> None:
@@ -59,7 +59,7 @@ def _die_with_the_sweep() -> None:
 
 
 def _offer_to_the_killer() -> None:
-    """Where Linux runs out of memory, it takes this process before the sweep."""
+    """If Linux runs out of memory, it kills this process before the sweep."""
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
         file.write(FIRST_TO_GO)
 
