@@ -31,10 +31,9 @@ from edgekit.sources import Network, NetworkRequest, open_network
 class ExportRequest:
     """What to export, and how.
 
-    ``input`` is what the graphs take, normalized images where it is None; ``batch`` the static
-    batch, or None for a dynamic one; ``images`` a folder of photos for
-    parity, the bundled photos by default; ``gate`` what the result has to meet, or what differs
-    from the precision's default.
+    ``batch`` is the static batch, or None for a dynamic one. ``images`` is a folder of photos for
+    parity, the bundled photos by default. ``gate`` is the gate of the result, or changes of the
+    precision's default gate. ``input`` is what the graphs take, normalized images if it is None.
     """
 
     network: NetworkRequest
