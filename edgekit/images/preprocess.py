@@ -129,8 +129,9 @@ def normalized(images: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
 
 def _normalized(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     shares = pixels.astype(np.float32) / np.float32(255)
-    centred: NDArray[np.float32] = shares - np.asarray(spec.mean, np.float32)
-    return centred / np.asarray(spec.std, np.float32)
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    prepared: NDArray[np.float32] = (shares - mean) / std
+    return prepared
 
 
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
