@@ -34,7 +34,7 @@ from edgekit.cli.commands import (
     zoo,
 )
 from edgekit.cli.console import as_flags, err, escape, use_flags
-from edgekit.cli.help import Verbs, add
+from edgekit.cli.help import add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
 
@@ -45,9 +45,9 @@ app = typer.Typer(
     name="edgekit",
     help="Image classifiers to edge devices: a verified bundle from a network, with proof at every "
     "step.",
-    cls=Verbs,
+    rich_markup_mode=None,  # rich would take longer to import than all else that help needs
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
