@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from edgekit.graph.simplification.simplify import SimplifyConfig
 
 
+# What torch.onnx.export imports when it is first called, in seconds that the reference leaves free.
+IMPORTED_BY_TRACE = (
+    "edgekit.graph.trace",
+    "onnxscript",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript.function_libs.torch_lib.ops",
+    "torch.onnx._internal.exporter._torchlib.ops",
+)
+
+
 def trace(given: None, batch: int | None, context: Context) -> Converted:
     """The FP32 graph of the module, or the graph of the file with fixed shapes."""
     network, path = context.network, context.folder / "traced.onnx"
