@@ -105,7 +105,6 @@ def export(
     request = ExportRequest(
         requested(network, weights, size, mean, std, labels, offline=offline, name=name),
         precision or Fp32(),
-        input,
         path_of(out),
         batch,
         opset,
@@ -113,6 +112,7 @@ def export(
         gate or GateChanges(),
         bench,
         force,
+        input,
     )
     report = run(request, progress)
     if report.path is None:

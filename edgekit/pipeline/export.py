@@ -39,7 +39,6 @@ class ExportRequest:
 
     network: NetworkRequest
     precision: Precision = field(default_factory=Fp32)
-    input: Uint8 | None = None
     out: Path | None = None
     batch: int | None = 1
     opset: int = 17
@@ -47,6 +46,7 @@ class ExportRequest:
     gate: Gate | GateChanges = field(default_factory=GateChanges)
     bench: bool = True
     force: bool = False
+    input: Uint8 | None = None
 
     def staging(self, network: Network) -> Staging:
         out = self.out or Path("build") / f"{network.slug}-{self.precision.name}"

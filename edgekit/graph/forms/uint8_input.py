@@ -20,7 +20,7 @@ from edgekit.graph.io import load, save
 from edgekit.graph.names import unique
 from edgekit.images.preprocess import InputSpec
 
-PREFIX = "preprocess"  # the path of the nodes, as a module of the network would have one
+PREFIX = "uint8_input"  # the path of the nodes, as a module of the network would have one
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -68,6 +68,11 @@ def to_uint8_input(artifact: Artifact, path: Path, spec: InputSpec, pixels: Inpu
     graph.inputs[0] = given
     chain.value.name = old.name
     return save(model, path, artifact.precision, artifact)
+
+
+def normalizes_input(node: ir.Node | None) -> bool:
+    """Whether a node is one of those that :func:`to_uint8_input` put in front."""
+    return node is not None and str(node.name).startswith(f"{PREFIX}/")
 
 
 def _constants(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
