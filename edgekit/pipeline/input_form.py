@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.artifact import Artifact
+from edgekit.bundle.manifest import KeptEntry
 from edgekit.errors import InputError
 from edgekit.images import InputSpec, PreparedImages
 from edgekit.pipeline.photos import ParityImages
@@ -45,14 +46,31 @@ class InputForm:
         def of(graph: Artifact | None) -> Artifact | None:
             return None if graph is None else self.of(graph)
 
+        artifact = self.of(final.artifact)
+        kept = () if artifact is final.artifact else _kept(artifact)
         return replace(
             final,
-            artifact=self.of(final.artifact),
+            artifact=artifact,
+            kept=(*final.kept, *kept),
             twin=of(final.twin),
             cpu=of(final.cpu),
             strong=of(final.strong),
             strong_twin=of(final.strong_twin),
         )
+
+
+def _kept(artifact: Artifact) -> tuple[KeptEntry, ...]:
+    """The nodes that normalize pixels: FP32 in a graph of any precision, and no layers of the
+    network.
+    """
+    if artifact.precision == "fp32":
+        return ()
+    from edgekit.graph.forms.uint8_input import arithmetic
+
+    return tuple(
+        KeptEntry(name=name, op_type=op_type, precision="float", reason="normalizes 8-bit pixels")
+        for name, op_type in arithmetic(artifact)
+    )
 
 
 def open_input_form(

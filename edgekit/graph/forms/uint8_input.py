@@ -70,6 +70,15 @@ def to_uint8_input(artifact: Artifact, path: Path, spec: InputSpec, pixels: Inpu
     return save(model, path, artifact.precision, artifact)
 
 
+def arithmetic(artifact: Artifact) -> tuple[tuple[str, str], ...]:
+    """The name and operator of the nodes that compute the normalization of a graph, in FP32."""
+    return tuple(
+        (str(node.name), node.op_type)
+        for node in load(artifact.path).graph
+        if normalizes_input(node) and node.op_type not in ("Cast", "Transpose")
+    )
+
+
 def normalizes_input(node: ir.Node | None) -> bool:
     """Whether a node is one of those that :func:`to_uint8_input` put in front."""
     return node is not None and str(node.name).startswith(f"{PREFIX}/")
