@@ -15,12 +15,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
+from edgekit.bundle.names import NORMALIZATION
 from edgekit.graph.edit import initializer, names_in
 from edgekit.graph.io import load, save
 from edgekit.graph.names import unique
 from edgekit.images.preprocess import InputSpec
 
-PREFIX = "uint8_input"  # the path of the nodes, as a module of the network would have one
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -81,7 +81,7 @@ def arithmetic(artifact: Artifact) -> tuple[tuple[str, str], ...]:
 
 def normalizes_input(node: ir.Node | None) -> bool:
     """Whether a node is one of those that :func:`to_uint8_input` put in front."""
-    return node is not None and str(node.name).startswith(f"{PREFIX}/")
+    return node is not None and str(node.name).startswith(NORMALIZATION)
 
 
 def _constants(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -105,9 +105,9 @@ class _Chain:
     ) -> None:
         inputs = [self.value]
         if operand is not None:
-            inputs.append(initializer(self._graph, f"{PREFIX}/{operand[0]}", operand[1]))
+            inputs.append(initializer(self._graph, f"{NORMALIZATION}{operand[0]}", operand[1]))
         taken = names_in(self._graph) | {str(node.name) for node in self.nodes}
-        name = unique(f"{PREFIX}/{op_type}", taken)
+        name = unique(f"{NORMALIZATION}{op_type}", taken)
         assert self.value.shape is not None and self.value.dtype is not None
         shape = list(self.value.shape)
         if op_type == "Transpose":
