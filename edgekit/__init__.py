@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
     from edgekit.tasks.evaluate import Evaluation
+    from edgekit.tasks.pack import Packed
     from edgekit.tasks.quantize import QuantizedFile
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
@@ -78,6 +79,7 @@ _HOMES = {
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
     "edgekit.tasks.evaluate": ("Evaluation",),
+    "edgekit.tasks.pack": ("Packed",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
@@ -108,6 +110,7 @@ __all__ = [
     "Guess",
     "InputError",
     "Int8",
+    "Packed",
     "Parity",
     "ParityReport",
     "Progress",

@@ -24,6 +24,7 @@ from edgekit.cli.commands import (
     evaluate,
     export,
     inspect,
+    pack,
     parity,
     quantize,
     report,
@@ -70,6 +71,7 @@ add(app, "export", export.command)
 add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)
+add(app, "pack", pack.command)
 add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
 add(app, "parity", parity.command)

@@ -127,11 +127,27 @@ def normalized(images: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     )
 
 
+def as_taken(images: NDArray[Any], spec: InputSpec, target: InputSpec) -> NDArray[Any]:
+    """Images ``(N, …)`` that were prepared as ``spec`` says, for a network that takes them as
+    ``target`` says. Both are of one size and one normalization.
+
+    Raises:
+        ValueError: ``target`` takes pixels, and these were normalized.
+    """
+    if target.uint8 and not spec.uint8:
+        raise ValueError("normalized images are no pixels any more")
+    if target.uint8:
+        taken = images.transpose(0, 2, 3, 1) if spec.layout == "NCHW" else images
+        taken = taken if spec.channel_order == target.channel_order else taken[..., ::-1]
+    else:
+        taken = normalized(images, spec).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(taken.transpose(0, 3, 1, 2) if target.layout == "NCHW" else taken)
+
+
 def _normalized(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     shares = pixels.astype(np.float32) / np.float32(255)
-    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
-    prepared: NDArray[np.float32] = (shares - mean) / std
-    return prepared
+    mean, std = (np.asarray(values, np.float32) for values in (spec.mean, spec.std))
+    return np.asarray((shares - mean) / std, np.float32)
 
 
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:

@@ -55,6 +55,10 @@ class Context:
         """A graph with the input that was asked for."""
         return graph if self.input is None else self.input.of(graph)
 
+    def kept_by_input(self, graph: Artifact) -> tuple[KeptEntry, ...]:
+        """The nodes in front of the network that stay float."""
+        return () if self.input is None else self.input.kept(graph)
+
     def images_for(self, graph: Artifact) -> Array:
         """The images as a graph takes them."""
         takes_pixels = self.input is not None and graph.inputs[0].dtype == "uint8"

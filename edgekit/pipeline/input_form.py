@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.artifact import Artifact
+from edgekit.bundle.manifest import KeptEntry
 from edgekit.errors import InputError
 from edgekit.images import InputSpec, PreparedImages
 from edgekit.pipeline.photos import ParityImages
@@ -37,6 +38,21 @@ class InputForm:
 
         path = self.folder / f"{graph.path.stem}.uint8.onnx"
         return to_uint8_input(graph, path, self.normalized, self.spec)
+
+    def kept(self, graph: Artifact) -> tuple[KeptEntry, ...]:
+        """The nodes that normalize pixels: FP32 in a graph of any precision, and no layers of the
+        network.
+        """
+        if not self.takes_pixels or graph.precision == "fp32":
+            return ()
+        from edgekit.graph.forms.uint8_input import arithmetic
+
+        return tuple(
+            KeptEntry(
+                name=name, op_type=op_type, precision="float", reason="normalizes 8-bit pixels"
+            )
+            for name, op_type in arithmetic(graph)
+        )
 
 
 def open_input_form(

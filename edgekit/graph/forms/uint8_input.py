@@ -15,12 +15,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
+from edgekit.bundle.names import NORMALIZATION
 from edgekit.graph.edit import initializer, names_in
 from edgekit.graph.io import load, save
 from edgekit.graph.names import unique
 from edgekit.images.preprocess import InputSpec
 
-PREFIX = "preprocess"  # the path of the nodes, as a module of the network would have one
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -70,6 +70,20 @@ def to_uint8_input(artifact: Artifact, path: Path, spec: InputSpec, pixels: Inpu
     return save(model, path, artifact.precision, artifact)
 
 
+def arithmetic(artifact: Artifact) -> tuple[tuple[str, str], ...]:
+    """The name and operator of the nodes that compute the normalization of a graph, in FP32."""
+    return tuple(
+        (str(node.name), node.op_type)
+        for node in load(artifact.path).graph
+        if normalizes_input(node) and node.op_type not in ("Cast", "Transpose")
+    )
+
+
+def normalizes_input(node: ir.Node | None) -> bool:
+    """Whether a node is one of those that :func:`to_uint8_input` put in front."""
+    return node is not None and str(node.name).startswith(NORMALIZATION)
+
+
 def _constants(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One factor and one summand a channel, rounded to FP32 once."""
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
@@ -91,9 +105,9 @@ class _Chain:
     ) -> None:
         inputs = [self.value]
         if operand is not None:
-            inputs.append(initializer(self._graph, f"{PREFIX}/{operand[0]}", operand[1]))
+            inputs.append(initializer(self._graph, f"{NORMALIZATION}{operand[0]}", operand[1]))
         taken = names_in(self._graph) | {str(node.name) for node in self.nodes}
-        name = unique(f"{PREFIX}/{op_type}", taken)
+        name = unique(f"{NORMALIZATION}{op_type}", taken)
         assert self.value.shape is not None and self.value.dtype is not None
         shape = list(self.value.shape)
         if op_type == "Transpose":

@@ -40,10 +40,11 @@ def to_fp16(given: Converted, config: Fp16Config, context: Context) -> Converted
                 "the manifest lists all of them",
             )
         )
+    graph = context.with_input(result.artifact)
     return replace(
         given,
-        graph=context.with_input(result.artifact),
+        graph=graph,
         twin=context.with_input(twin),
-        kept=kept,
+        kept=(*kept, *context.kept_by_input(graph)),
         advice=(*given.advice, *advice),
     )

@@ -69,12 +69,13 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
             )
         )
     model = write_float_weights(result.artifact, context.folder / "int8.float.onnx")
+    graph = context.with_input(model)
     return replace(
         given,
-        graph=context.with_input(model),
+        graph=graph,
         twin=None,
         codes=result.artifact,
-        kept=_kept(report),
+        kept=(*_kept(report), *context.kept_by_input(graph)),
         calibration=entry,
         quantization=report,
         advice=(*given.advice, *advice),
