@@ -1,5 +1,6 @@
 # make demo     install, export MobileNetV2 with its ImageNet weights in FP16, classify photos with the bundle, verify it
-# make test     all tests; the slowest are listed
+# make test     all tests except those of the large networks; the slowest are listed
+# make test-all all tests; run it before a release
 # make check    ruff, mypy --strict, the wheel, the site, pytest (what CI runs)
 # make docs     build the documentation as a site into build/site; open build/site/index.html
 # make wheel    build the package and run it in an environment without other packages
@@ -19,7 +20,7 @@ STUBS := $(VENV)/stubs
 LAID_OUT = @rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R edgekit $(TYPED)/ && cp -R models calib $(TYPED)/edgekit/
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
-.PHONY: demo test check lint types wheel docs zoo install parser86 clean
+.PHONY: demo test test-all check lint types wheel docs zoo install parser86 clean
 
 demo: $(DEMO)
 	$(BIN)/edgekit export mobilenetv2 --fp16 --force
@@ -27,6 +28,9 @@ demo: $(DEMO)
 	$(BIN)/edgekit verify build/mobilenetv2-fp16
 
 test: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 -m 'not slow'
+
+test-all: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
 check: lint types wheel docs test

@@ -1,5 +1,5 @@
-"""What every benchmark needs: whole-process runs in turns, and a json that says on which machine it
-ran.
+"""Common code of the benchmarks: runs processes in turns, and writes results with a description of
+the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process: wall seconds, CPU seconds, peak resident MB."""
+    """The cost of one process: wall seconds, CPU seconds, peak resident MB."""
 
     wall: float
     cpu: float
@@ -31,14 +31,14 @@ class Cost:
 
 
 def run_process(command: Sequence[str]) -> Cost:
-    """Runs a command to its end with its output thrown away.
+    """Runs a command and discards its output.
 
     Raises:
-        RuntimeError: it failed; the last lines of its stderr are in the message.
+        RuntimeError: it failed; the message has the last lines of its stderr.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    # A process of its own between us and the command, so that the peak is the command's alone.
+    # Another process starts the command, so that the peak memory is only that of the command.
     probe = (
         "import json,resource,subprocess,sys\n"
         "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, "
@@ -59,8 +59,8 @@ def run_process(command: Sequence[str]) -> Cost:
 
 
 def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> dict[str, Any]:
-    """Both commands in turns after one run each that is not counted; ratios ours / theirs, run by
-    run.
+    """Runs both commands in turns, after one run each that is not counted. Gives the ratios ours /
+    theirs, run by run.
     """
     run_process(ours), run_process(theirs)
     pairs = [(run_process(ours), run_process(theirs)) for _ in range(runs)]
@@ -78,7 +78,7 @@ def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> 
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Writes ``results/NAME.json`` with the environment beside the numbers."""
+    """Writes ``results/NAME.json`` with the environment."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(

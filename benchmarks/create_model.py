@@ -1,9 +1,9 @@
-"""What creating an untrained network costs, as a multiple of torchvision's time for the same one.
+"""Measures how long it takes to create an untrained network, as a multiple of torchvision's time.
 
     python benchmarks/create_model.py [--seconds 2]
 
-Both in one process and in turns, one network of each family, with the initialisation that each
-library does; times are CPU time of one thread. Bar: no ratio's interval lies above 1.
+Both run in one process, in turns, with one network of each family and the initialisation of each
+library. Times are CPU time of one thread. Goal: no interval of a ratio is above 1.
 """
 
 from __future__ import annotations

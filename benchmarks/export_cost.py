@@ -1,11 +1,11 @@
-"""What an export costs over a bare script that does the least: import torch, build the network,
-export, onnxsim.
+"""Compares an export with a short script that does only the necessary steps: import torch, build
+the network, export, onnxsim.
 
     python benchmarks/export_cost.py [--runs 5]
 
-Wall time and peak memory of whole processes, in turns. Bars: wall at most 1.6 times, peak memory at
-most 1.5 times the bare script's. Ours also checks every rung on all bundled photos, halves, runs
-the rounding twin and writes the bundle.
+Measures wall time and peak memory of whole processes, in turns. Goals: at most 1.6 times the wall
+time and 1.5 times the peak memory of the script. The export also checks every rung on all bundled
+photos, converts to FP16, runs the rounding twin and writes the bundle.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What rounding FP16 weights so that channels keep their means is worth, against rounding each to
-the nearest.
+"""Measures the gain of rounding FP16 weights so that channels keep their means, compared with
+rounding to nearest.
 
     python benchmarks/fp16_rounding.py [PHOTOS]
 
-Both graphs run as their rounding twin on photos that the means were not observed on: the bundled
-photos are split in two, or PHOTOS is a folder of others (`python -m edgekit.calib.make_photos
+Both graphs run as their rounding twins, on other photos than those that gave the means: the bundled
+photos are split in two, or PHOTOS is a folder of other photos (`python -m edgekit.calib.make_photos
 --evaluation DIR` makes one).
 """
 

@@ -1,17 +1,17 @@
-"""What float32's rounding costs every network of the zoo, however it is computed, and what real
-faults cost beside it.
+"""Measures the effect of float32 rounding on the networks of the zoo, and the effect of real
+faults.
 
     python benchmarks/fp32_rounding.py [NAME …] [--again]
 
-Untrained networks with the batch-norm statistics of photos are the hardest case: they amplify what
-is rounded in front, some by a factor of thousands. Each variant is computed in double precision,
-and in float32 in four ways: by torch with this machine's widest instructions and with AVX2's, by
-ONNX Runtime with its fusions and node by node as the graph is written. What counts is how far ONNX
-Runtime is from torch, which is what the FP32 gate judges. Beside it stand two faults that it has to
-find: weights stored in FP16, and a batch norm whose epsilon is another one.
+Untrained networks with the batch-norm statistics of photos are the hardest case: they amplify early
+rounding errors, some by a factor of thousands. Each variant is computed in double precision, and in
+float32 in four ways: by torch with this machine's widest instructions and with AVX2's, by ONNX
+Runtime with its fusions and node by node as the graph is written. The FP32 gate checks the
+difference between ONNX Runtime and torch. Two faults that the gate must find are measured too:
+weights stored in FP16, and a wrong epsilon of a batch norm.
 
-Networks are taken at 96 pixels, where the input's size is free: depth amplifies, not area. Rows
-that are there already are kept unless ``--again`` is given.
+Images have 96 pixels if the network allows it: depth amplifies errors, image size does not.
+Existing rows are kept unless ``--again`` is given.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ Logits = NDArray[np.float32]
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 SIZE, IMAGES = 96, 16
-WEIGHTS = ((0, 8), (0, 16), (1, 8))  # the seed, and how many photos gave the statistics
+WEIGHTS = ((0, 8), (0, 16), (1, 8))  # the seed, and the number of photos for the statistics
 FIXED_SIZE = ("lenet", "alexnet", "vgg")
-EPSILON = 1e-3  # of a fault, where the network has another; 1e-5 where it has this one
+EPSILON = 1e-3  # the wrong epsilon; 1e-5 if the network has 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Run:
-    """One choice of weights.
+    """One set of weights.
 
-    ``exact`` is each way against double precision; ``gate`` is ONNX Runtime's two ways against
-    torch's two; ``faults`` are against torch as it is.
+    ``exact`` compares each way with double precision; ``gate`` compares the two ways of ONNX
+    Runtime with the two of torch; ``faults`` are compared with torch.
     """
 
     seed: int
@@ -86,7 +86,7 @@ class Row:
 
 
 def measure(variant: Variant, folder: Path) -> Row:
-    """All choices of weights of one variant."""
+    """All sets of weights of one variant."""
     transform = variant.transform
     size = transform.size if variant.family in FIXED_SIZE else SIZE
     images = prepared(
@@ -146,7 +146,7 @@ def _run(name: str, seed: int, count: int, images: Logits, folder: Path) -> Run:
 
 @torch.inference_mode()
 def in_torch(module: nn.Module, images: Logits) -> Logits:
-    """Logits, an image at a time, in the precision of the weights."""
+    """Logits, one image at a time, in the precision of the weights."""
     dtype = next(module.parameters()).dtype
     return np.concatenate(
         [
@@ -157,7 +157,7 @@ def in_torch(module: nn.Module, images: Logits) -> Logits:
 
 
 def from_file(name: str, weights: Path, images: Logits) -> Logits:
-    """Logits of a network whose weights lie in a file."""
+    """Logits of a network with weights from a file."""
     torch.set_num_threads(1)
     module = create_model(name).eval()
     module.load_state_dict(torch.load(weights, weights_only=True))
@@ -166,9 +166,7 @@ def from_file(name: str, weights: Path, images: Logits) -> Logits:
 
 @cache
 def _with_avx2() -> ProcessPoolExecutor:
-    """A process whose torch knows AVX2 at most; what a processor has is asked once, when torch
-    starts.
-    """
+    """A process whose torch uses at most AVX2. torch checks the processor once, when it starts."""
     os.environ.update(AVX2)
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     pool.submit(os.getpid).result()

@@ -1,20 +1,20 @@
-"""What int8 costs: latency on a CPU, memory and time to make it, size of the file.
+"""Measures the cost of int8: latency on a CPU, memory and time of quantization, file size.
 
     python benchmarks/int8_cost.py latency --work W
     python benchmarks/int8_cost.py memory --work W
     python benchmarks/int8_cost.py time --work W --photos FOLDER --peer PEER_PYTHON
 
-W is the folder of ptq.py after its ``score``; each part is written to results/int8_cost.json beside
-the machine and its load, and leaves the other parts as they were.
+W is the folder of ptq.py after its ``score``; each part is written to results/int8_cost.json with
+the machine and its load. The other parts do not change.
 
 latency: one thread, ONNX Runtime, in turns; ratios to the FP32 graph. edgekit's graph in its form
-for CPUs, in the session that edgekit opens (the bar) and in ONNX Runtime's default one, and ONNX
-Runtime's own symmetric and unsigned graphs in the latter. memory: peak of a process that observes N
-images of MobileNetV2 (the calibration photos, mirrored and shifted). time: whole processes,
-``edgekit export mobilenetv2 --int8 --calib FOLDER --calib-images 256`` with nothing cached, and
-ModelOpt's entropy calibration of the same graph on the same 256 photos (spread evenly over FOLDER),
-which it is given decoded; the bar is on CPU seconds, as the machine may be shared. Run it under
-`taskset -c 0`, so that no thread spins while it waits.
+for CPUs, in the session that edgekit opens (the goal is for this one) and in ONNX Runtime's default
+session, and ONNX Runtime's own symmetric and unsigned graphs in the latter. memory: peak of a
+process that observes N images of MobileNetV2 (the calibration photos, mirrored and shifted). time:
+whole processes, ``edgekit export mobilenetv2 --int8 --calib FOLDER --calib-images 256`` with
+nothing cached, and ModelOpt's entropy calibration of the same graph on the same 256 photos (spread
+evenly over FOLDER), which it gets decoded. The goal is in CPU seconds, because the machine may be
+shared. Run it with `taskset -c 0`, so that no waiting thread uses CPU time.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ LATENCY_NETWORKS = ("mobilenetv2", "efficientnet_lite0")
 OURS = "edgekit-int8 for CPUs"
 BY_DEFAULT = "edgekit-int8 for CPUs, session by default"
 LATENCY_LIMIT = 0.62  # of FP32
-MEMORY_LIMIT = 150.0  # MB that 1,000 images may cost over 10
+MEMORY_LIMIT = 150.0  # MB that 1,000 images may need more than 10
 SIZE_LIMIT = 0.30  # of the FP32 file
 TIME_LIMIT = 4.0  # of ModelOpt's entropy run
 ADAPTIVE_LIMIT = 600.0  # seconds
 FEW, MANY = 10, 1000
 CALIBRATION = 256
 BLOCKS = 11
-SECONDS = 11.0  # a candidate, over all blocks
+SECONDS = 11.0  # per candidate, over all blocks
 RESULT = RESULTS / "int8_cost.json"
 
 
@@ -136,9 +136,7 @@ def observe(work: Path, count: int) -> None:
 
 
 def varied(photos: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float32]]:
-    """``count`` images: the photos, then copies of them, mirrored and shifted by up to 16
-    pixels.
-    """
+    """Gives ``count`` images: the photos, then mirrored and shifted copies (by up to 16 pixels)."""
     side = photos.shape[-1]
     for i in range(count):
         copy, generator = i // len(photos), np.random.default_rng(i)
@@ -150,8 +148,8 @@ def varied(photos: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float
         yield np.ascontiguousarray(image[:, :, ::-1] if copy % 2 else image)
 
 
-# On one thread: ONNX Runtime's own threads leave the core that the process was given, wait for each
-# other by spinning, and would pass for work.
+# On one thread: the threads of ONNX Runtime use other cores and spin while they wait, which would
+# count as CPU time.
 _MODELOPT = """
 import sys, numpy as np, onnxruntime
 
@@ -250,8 +248,8 @@ def time(work: Path, photos: Path, peer: Path) -> dict[str, Any]:
 
 
 def size(work: Path) -> dict[str, Any]:
-    """Of the graph whose weights are codes, as ``model.cpu.onnx`` and ``model.strong.onnx`` store
-    them; ``model.onnx`` has FP32 ones (parser86.json).
+    """The size of the graph with INT8 codes, as in ``model.cpu.onnx`` and ``model.strong.onnx``;
+    ``model.onnx`` has FP32 weights (parser86.json).
     """
     rows = {}
     for path in sorted(work.glob("*.edgekit-int8.int8.onnx")):

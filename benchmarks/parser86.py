@@ -1,14 +1,14 @@
-"""Asks the ONNX parser of TensorRT 8.6.0 about every network of the zoo: whether it takes the forms
-that are meant for it.
+"""Tests whether the ONNX parser of TensorRT 8.6.0 reads the graphs that edgekit makes for it, for
+networks of the zoo.
 
 Each network at its own input size, with seeded random weights and the batch-norm statistics of
-eight photos, becomes an FP32, an FP16 and an INT8 graph (by the plainest settings, as in
-zoo_int8.py). The parser is NVIDIA's own; it fills a stand-in for the network, which infers shapes
-and builds nothing, so that what is recorded is whether the parser reads the graph, not whether an
-engine comes of it. `make parser86` builds it.
+eight photos, is converted to an FP32, an FP16 and an INT8 graph (with the simplest settings, as in
+zoo_int8.py). The parser is NVIDIA's own. It fills a replacement of the network class, which infers
+shapes and builds nothing. So the result is whether the parser reads the graph, not whether an
+engine can be built. `make parser86` builds the parser.
 
-Run it with the Python of edgekit's environment: `python benchmarks/parser86.py [NETWORK ...]`. It
-goes on where it was.
+Run it with the Python of edgekit's environment: `python benchmarks/parser86.py [NETWORK ...]`. A
+stopped run continues.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensit
 
 @dataclass(frozen=True)
 class Row:
-    """One variant. ``refused`` says by form why the parser did not take it, or None; ``megabytes``
-    (10⁶ bytes) by form, and those of the INT8 graph whose weights are ``codes``, which the other
-    forms of a bundle are made from."""
+    """One variant. ``refused`` is the reason of the parser for each form, or None. ``megabytes``
+    (10⁶ bytes) are by form; ``codes`` is the INT8 graph with INT8 weights, from which the other
+    forms of a bundle are made.
+    """
 
     name: str
     size: int

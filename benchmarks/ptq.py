@@ -1,16 +1,16 @@
-"""Int8 side by side: edgekit and its peers on the same graph, calibration photos and evaluation
-photos.
+"""Compares the int8 quantization of edgekit and other tools on the same graph, calibration photos
+and evaluation photos.
 
     python benchmarks/ptq.py prepare --work W --eval PHOTOS --fashion-mnist FOLDER   graphs and preprocessed images into W
     PEER_PYTHON benchmarks/ptq.py run --work W --tool modelopt                        each tool in an environment that has it
     python benchmarks/ptq.py score --work W                                           every int8 graph found in W: a table and results/ptq.json
 
-``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs numpy, onnx and the
-tool alone. PHOTOS are disjoint from the bundled calibration photos (`python -m
+``prepare`` and ``score`` need edgekit with its ``export`` extra; ``run`` needs only numpy, onnx and
+the tool. PHOTOS are disjoint from the bundled calibration photos (`python -m
 edgekit.calib.make_photos --evaluation DIR`), and agreement is with the FP32 graph on them. LeNet-5
 is calibrated on 256 training images and evaluated on all test images with their labels; FOLDER
-holds the four files of Fashion-MNIST (see train_lenet.py). CPU seconds are comparable where every
-tool runs on one core (`taskset -c 0`): threads that wait for each other spin.
+holds the four files of Fashion-MNIST (see train_lenet.py). CPU seconds can be compared if every
+tool runs on one core (`taskset -c 0`), because waiting threads use CPU time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LENET_CALIBRATION = 256
 
 
 def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str]) -> None:
-    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy`` of the networks for
+    """Writes ``NETWORK.onnx``, ``NETWORK.calib.npy`` and ``NETWORK.eval.npy`` for the networks with
     photos.
     """
     import torch
@@ -65,7 +65,7 @@ def prepare(work: Path, photos: Path, weights: Path | None, networks: list[str])
 
 
 def prepare_lenet(work: Path, folder: Path) -> None:
-    """The same of LeNet-5, and ``lenet5.labels.npy``; calibration images are every 234th training
+    """The same for LeNet-5, and ``lenet5.labels.npy``; calibration images are every 234th training
     image.
     """
     from train_lenet import as_tensors, read_idx
@@ -124,9 +124,7 @@ def _load_in_order(model, state) -> None:  # type: ignore[no-untyped-def]
 
 
 def run(work: Path, tool: str, networks: list[str], variants: list[str] | None) -> None:
-    """Quantizes, and notes beside each graph the seconds, without those of the import, and the
-    version.
-    """
+    """Quantizes, and writes the seconds (without imports) and the version next to each graph."""
     entry = TOOLS[tool]
     importlib.import_module(entry.module)
     for name in networks:
@@ -151,8 +149,8 @@ def _cpu_seconds() -> float:
 
 
 def score(work: Path) -> dict[str, Any]:
-    """Every int8 graph against its FP32 graph on the evaluation images, in ONNX Runtime; of
-    edgekit's, the form for CPUs too.
+    """Compares every int8 graph with its FP32 graph on the evaluation images, in ONNX Runtime. For
+    edgekit also the CPU form.
     """
     from ptq_bars import judge
 
@@ -198,8 +196,8 @@ def fidelity(
     logits: NDArray[np.float32],
     labels: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """Of logits ``(N, classes)``: share with the same first class, signal over error power in dB,
-    and where there are labels the accuracy.
+    """Compares logits ``(N, classes)``: the share with the same first class, the SQNR in dB, and
+    with labels the accuracy.
     """
     wide = reference.astype(np.float64)
     error = float(np.square(logits - wide).sum())
@@ -225,9 +223,7 @@ def _cpu_form(
     reference: NDArray[np.float32],
     logits: NDArray[np.float32],
 ) -> dict[str, Any]:
-    """How near the CPU form comes to FP32, and to the graph that it was written from
-    (``same`` …).
-    """
+    """Compares the CPU form with FP32, and with the graph that it was made from (``same`` …)."""
     form = logits_of(write_cpu_form(path), images)
     same = fidelity(logits, form)
     return fidelity(reference, form) | {
@@ -237,7 +233,7 @@ def _cpu_form(
 
 
 def write_cpu_form(path: Path) -> Path:
-    """Writes ``NETWORK.edgekit-VARIANT.cpu.onnx`` beside an int8 graph of edgekit's."""
+    """Writes ``NETWORK.edgekit-VARIANT.cpu.onnx`` next to an int8 graph of edgekit."""
     from edgekit.artifact import Artifact, sha256_of
     from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 
@@ -254,7 +250,7 @@ def logits_of(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
-    if saturates_u8s8():  # the fast int8 kernels of this CPU do not compute what a graph says
+    if saturates_u8s8():  # the fast int8 kernels of this CPU are not exact
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

@@ -1,5 +1,5 @@
-"""What int8 is asked to reach, and whether a scored benchmark reached it. Agreement is a share of
-images, accuracy drops are points.
+"""The goals of int8, and whether a benchmark reached them. Agreement is a share of images, accuracy
+drops are in percentage points.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Row = Mapping[str, Any]
 
 
 def judge(name: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """The bars of one network: what each asks, what was reached, and whether that is enough."""
+    """The goals of one network: the limit, the result, and whether it is met."""
     int8, fallback = rows.get("edgekit-int8"), rows.get("edgekit-fallback")
     bars = []
     if name == "lenet5" and int8 is not None:
@@ -109,4 +109,4 @@ def _at_most(bar: str, asked: float, reached: float, unit: str) -> dict[str, Any
     }
 
 
-_EXACT = 1e-9  # of sums of decimal fractions
+_EXACT = 1e-9  # rounding error of sums of decimal fractions

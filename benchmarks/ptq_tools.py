@@ -1,5 +1,5 @@
-"""One function a tool: the FP32 graph and the calibration array of a network in, an int8 graph out.
-Each needs numpy and its own tool alone.
+"""One function per tool: takes the FP32 graph and the calibration array of a network, and writes an
+int8 graph. Each needs only numpy and its own tool.
 
 ``work`` holds ``NETWORK.onnx`` and ``NETWORK.calib.npy``, as ``ptq.py prepare`` writes them.
 """
@@ -16,8 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tool:
-    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is what
-    it imports, ``package`` what is installed.
+    """``quantize(work, network, variant)`` writes a graph and returns its path; ``module`` is the
+    imported module, ``package`` the installed package.
     """
 
     quantize: Callable[[Path, str, str], Path]
@@ -32,7 +32,7 @@ def graph_path(work: Path, name: str, tool: str, variant: str) -> Path:
 
 def edgekit(work: Path, name: str, variant: str) -> Path:
     """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is
-    met), or what is left out of int8.
+    met), or int8 without one part.
     """
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
@@ -158,6 +158,45 @@ def nncf(work: Path, name: str, variant: str) -> Path:
     return out
 
 
+def aimet(work: Path, name: str, variant: str) -> Path:
+    """``variant``: adaround, seqmse, or cle-adaround (channels equalized before). All quantizers
+    are symmetric and signed, as TensorRT needs; the logits stay float.
+    """
+    import onnx
+    from aimet_onnx import (  # type: ignore[import-not-found]
+        QuantizationSimModel,
+        apply_adaround,
+        apply_seq_mse,
+    )
+    from aimet_onnx.common import quantsim_config  # type: ignore[import-not-found]
+    from aimet_onnx.cross_layer_equalization import (  # type: ignore[import-not-found]
+        equalize_model,
+    )
+
+    rules = json.loads(
+        (Path(quantsim_config.__path__[0]) / "default_config_per_channel.json").read_text()
+    )
+    rules["defaults"]["ops"]["is_symmetric"] = "True"
+    rules["defaults"]["per_channel_quantization"] = "True"
+    config = work / "aimet.config.json"
+    config.write_text(json.dumps(rules))
+    model = onnx.load(work / f"{name}.onnx")
+    feed, logits = model.graph.input[0].name, model.graph.output[0].name
+    if variant == "cle-adaround":
+        equalize_model(model)
+    batches = [{feed: image[None]} for image in np.load(work / f"{name}.calib.npy")]
+    sim = QuantizationSimModel(model, quant_scheme="tf_enhanced", config_file=str(config))
+    sim.qc_quantize_op_dict[logits].enabled = False
+    if variant == "seqmse":
+        apply_seq_mse(sim, batches)
+    else:
+        apply_adaround(sim, batches)
+    sim.compute_encodings(batches)
+    out = graph_path(work, name, "aimet", variant)
+    onnx.save(sim.to_onnx_qdq(prequantize_constants=True, force_activation_as="signed"), out)
+    return out
+
+
 ABLATIONS = ("nearest", "no-bias", "no-centre", "no-equalize", "no-spare", "no-learning", "mse")
 TOOLS = {
     "edgekit": Tool(edgekit, ("int8", "fallback"), "edgekit.quantization", "edgekit"),
@@ -165,6 +204,7 @@ TOOLS = {
         onnxruntime, ("s8", "s8-percentile", "u8s8"), "onnxruntime.quantization", "onnxruntime"
     ),
     "modelopt": Tool(modelopt, ("max", "entropy"), "modelopt.onnx.quantization", "nvidia-modelopt"),
+    "aimet": Tool(aimet, ("adaround", "cle-adaround", "seqmse"), "aimet_onnx", "aimet-onnx"),
     "nncf": Tool(nncf, ("performance", "mixed"), "nncf", "nncf"),
 }
 SYMMETRIC_PEERS = (
@@ -172,4 +212,7 @@ SYMMETRIC_PEERS = (
     "onnxruntime-s8-percentile",
     "modelopt-max",
     "modelopt-entropy",
+    "aimet-adaround",
+    "aimet-cle-adaround",
+    "aimet-seqmse",
 )

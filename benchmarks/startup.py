@@ -1,9 +1,9 @@
-"""How long `edgekit --help` and `edgekit zoo` take, as a multiple of importing what they are built
-with.
+"""Measures the time of `edgekit --help` and `edgekit zoo`, as a multiple of the import of their
+main packages.
 
     python benchmarks/startup.py [--runs 15]
 
-Bars: `--help` at most 2.2 times, `zoo` at most 3 times `python -c "import typer, rich"`.
+Goals: `--help` at most 2.2 times, `zoo` at most 3 times `python -c "import typer, rich"`.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""Trains LeNet-5 on Fashion-MNIST and writes models/lenet5.safetensors, the weights that ship with
-the zoo.
+"""Trains LeNet-5 on Fashion-MNIST and writes models/lenet5.safetensors, the weights in the package.
 
     apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb fashion
     python benchmarks/train_lenet.py fashion/usr/share/datasets/fashion-mnist [--validate]
 
 Data: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 Algorithms", 2017, arXiv:1708.07747 (licence: MIT); 60,000 training images and 10,000 test images of
-28 × 28 pixels in ten classes, as the Debian package carries them. ``--validate`` holds the last
-10,000 training images back and reports on them, writes nothing, and leaves the test images alone:
-that is how the settings below were chosen. A full run looks at the test images once, after the last
-step. It also writes tests/zoo/fashion_mnist.png and .txt, the first test images with their labels.
+28 × 28 pixels in ten classes, as the Debian package carries them. ``--validate`` trains without the
+last 10,000 training images, tests on them, and writes nothing. The settings below were chosen this
+way, without the test images. A full run uses the test images once, after the last step. It also
+writes tests/zoo/fashion_mnist.png and .txt, the first test images with their labels.
 """
 
 from __future__ import annotations
@@ -110,7 +109,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def write_sample(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-    """The first test images as one sheet, row by row, and their labels as digits, a line a row."""
+    """Writes the first test images as one sheet, row by row, and their labels as digits, one line
+    per row.
+    """
     rows, columns = SHEET
     count, side = rows * columns, images.shape[1]
     sheet = (

@@ -1,4 +1,4 @@
-"""Exports every network of the zoo at its own input size and writes down what came of it.
+"""Exports every network of the zoo at its own input size, and writes the results.
 
     python benchmarks/zoo_export.py [NAME …] [--again]
 
@@ -6,8 +6,7 @@ For each variant, with seeded random weights, batch-norm statistics of real phot
 batch: trace, simplify, to_fp16, build a TensorRT-RTX plan. The FP32 graph and the rounding twin of
 the FP16 graph run on the photos, one at a time and three at once, and are compared with torch.
 Where torchvision has the network, its own export goes through onnxslim, for the number of nodes.
-Rows that are there already are kept unless ``--again`` is given, so a run that was stopped goes on
-where it was.
+Existing rows are kept unless ``--again`` is given, so a stopped run continues.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ IMAGES = sum(BATCHES)
 class Row:
     """One variant.
 
-    ``cpu_seconds`` by step, of the whole process, which load from elsewhere moves less than the
-    clock on the wall; ``megabytes`` (10⁶ bytes) by artifact; ``slim_nodes`` is onnxslim's count on
-    torchvision's own export. Constants are not counted as nodes on either side. ``kept`` layers
-    stay FP32 in the FP16 graph. ``plan_error`` is why no plan was built.
+    ``cpu_seconds`` are those of the whole process, by step; other programs change them less than
+    the wall time; ``megabytes`` (10⁶ bytes) by artifact; ``slim_nodes`` is the number of nodes of
+    torchvision's export after onnxslim. Constants are not counted as nodes on either side. ``kept``
+    layers stay FP32 in the FP16 graph. ``plan_error`` is why no plan was built.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Row:
 
 
 def export(variant: Variant, folder: Path) -> Row:
-    """Takes one variant through all steps."""
+    """Runs all steps for one variant."""
     seconds: dict[str, float] = {}
     transform, config = variant.transform, SimplifyConfig()
     torch.manual_seed(0)
@@ -137,7 +136,7 @@ def count_nodes(graph: Path | onnx.ModelProto) -> int:
 
 
 def slim_nodes(variant: Variant, folder: Path) -> int | None:
-    """Nodes that onnxslim leaves of torchvision's own export of the same network, or None where
+    """The number of nodes of torchvision's export of the same network after onnxslim, or None if
     torchvision does not have it.
     """
     import onnxslim
@@ -163,9 +162,9 @@ def slim_nodes(variant: Variant, folder: Path) -> int | None:
 
 
 def torchvision_builder(variant: Variant) -> Callable[[], torch.nn.Module] | None:
-    """What builds torchvision's untrained network of that name, or None where it has none."""
-    # torchvision registers meta kernels for operators whose own library needs CUDA; defining them
-    # first lets it import beside a CPU build of torch.
+    """The function that builds torchvision's untrained network of that name, or None."""
+    # torchvision registers meta kernels for operators of a library that needs CUDA. If they are
+    # defined first, it can be imported with a CPU build of torch.
     if not hasattr(torch.ops.torchvision, "nms"):
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):

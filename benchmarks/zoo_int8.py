@@ -1,14 +1,14 @@
-"""Takes every network of the zoo to INT8 at its own input size, in all three forms, and writes down
-what came of it.
+"""Quantizes every network of the zoo to INT8 at its own input size, in all three forms, and writes
+the results.
 
     python benchmarks/zoo_int8.py [NAME …] [--again]
 
 For each variant, with seeded random weights and batch-norm statistics of real photos: trace,
-simplify, quantize by the plainest settings (ranges by maximum, weights to the nearest, no
-fallback), the form for CPUs, the form for strong typing and its TensorRT-RTX plan. It shows where
-the rules place INT8 and that every form runs and builds, not how accurate INT8 is: for that,
-weights have to be trained (ptq.py). Rows that are there already are kept unless ``--again`` is
-given, so a run that was stopped goes on where it was.
+simplify, quantize with the simplest settings (ranges by maximum, weights rounded to nearest, no
+fallback), the CPU form, the strongly typed form and its TensorRT-RTX engine. The results show where
+the rules use INT8, and that every form runs and builds. They do not show the accuracy of INT8,
+which needs trained weights (ptq.py). Existing rows are kept unless ``--again`` is given, so a
+stopped run continues.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 
 CAPABILITY = "sm86"
-PHOTOS, RUN = 8, 4  # calibrated on, and of those run
+PHOTOS, RUN = 8, 4  # photos for calibration, and for the comparison
 CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensitivity=False)
 
 
@@ -51,10 +51,10 @@ CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensit
 class Row:
     """One variant.
 
-    ``macs_in_int8`` is a share (0 … 1), ``float_layers`` counts the layers that the rules keep
-    float, by reason; ``cpu_seconds`` by step, of the whole process; ``megabytes`` (10⁶ bytes) by
-    artifact. ``int8``, ``cpu`` and ``strong`` (its rounding twin) are compared with the FP32 graph.
-    ``plan_error`` is why no plan was built.
+    ``macs_in_int8`` is a share (0 … 1); ``float_layers`` is the number of layers that the rules
+    keep in float, by reason; ``cpu_seconds`` by step, of the whole process; ``megabytes`` (10⁶
+    bytes) by artifact. ``int8``, ``cpu`` and ``strong`` (its rounding twin) are compared with the
+    FP32 graph. ``plan_error`` is why no plan was built.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Row:
 
 
 def take(variant: Variant, folder: Path) -> Row:
-    """Takes one variant through all forms."""
+    """Makes all forms of one variant."""
     seconds: dict[str, float] = {}
     torch.manual_seed(0)
     module = create_model(variant.name).eval()

@@ -1,6 +1,4 @@
-"""One row a network of the zoo, written down as it comes, so that a run that was stopped goes on
-where it was.
-"""
+"""Writes one row per network of the zoo as soon as it is done, so that a stopped run continues."""
 
 from __future__ import annotations
 
@@ -33,16 +31,16 @@ def take_each(
     take: Callable[[Variant, Path], Row],
     line: Callable[[Row], str],
 ) -> None:
-    """Takes the variants that the command line names, each in a folder of its own, and writes
-    ``results/RESULT.json`` after every one.
+    """Runs the variants of the command line, each in its own folder, and writes
+    ``results/RESULT.json`` after each one.
 
-    ``facts`` stand beside the rows there; ``line`` is what is printed of a row behind its name.
+    ``facts`` are written next to the rows; ``line`` makes the text that is printed for a row.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="variants, all by default")
-    parser.add_argument("--again", action="store_true", help="take what has a row already, too")
+    parser.add_argument("--again", action="store_true", help="run again variants that have a row")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / f"{result}.json"
@@ -64,14 +62,14 @@ def take_each(
 
 @contextmanager
 def timed(seconds: MutableMapping[str, float], step: str) -> Iterator[None]:
-    """Notes the CPU seconds of a step, those of the whole process."""
+    """Records the CPU seconds of the whole process during a step."""
     started = time.process_time()
     yield
     seconds[step] = round(time.process_time() - started, 2)
 
 
 def prepared(variant: Variant, count: int) -> NDArray[np.float32]:
-    """So many of the bundled photos, as the variant wants them."""
+    """Bundled photos, preprocessed for the variant."""
     t = variant.transform
     spec = InputSpec(
         variant.in_channels, t.size, t.size, t.resize / t.size, t.interpolation, t.mean, t.std

@@ -22,11 +22,11 @@ _ROLE = re.compile(r":(?:attr|class|func|meth|mod):(?=<code>)")
 
 _INTRODUCTION = """# Command line
 
-This page is made from the program itself when the site is built; `edgekit COMMAND --help` prints
-the same.
+This page is made from the program when the site is built; `edgekit COMMAND --help` prints the same
+text.
 
-Results go to stdout, and progress, warnings and errors to stderr. What the exit codes mean is told
-in [CI gates](guides/ci.md). An image size is `HEIGHTxWIDTH` or one number for both. The environment
+Results are printed to stdout; progress, warnings and errors to stderr. [CI gates](guides/ci.md)
+explains the exit codes. An image size is `HEIGHTxWIDTH` or one number for both. The environment
 variable `EDGEKIT_TIME_LIMIT` sets the number of seconds that one call of a factory or one run of a
 graph may take; the default is 1800."""
 

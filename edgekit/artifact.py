@@ -60,7 +60,7 @@ def sha256_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Carrier:
-    """A tensor that holds a value: the value itself, or its codes if ``scale`` is not None."""
+    """A tensor that holds a value, or the codes of the value if ``scale`` is not None."""
 
     tensor: str
     scale: float | None = None

@@ -27,10 +27,10 @@ def assert_parity(
     """Compares two sides as :func:`edgekit.parity` does, with its options.
 
     Returns:
-        The report, where the gate is met.
+        The report, if the gate is met.
 
     Raises:
-        AssertionError: the gate is not met; the message says by how much, and what broke it.
+        AssertionError: the gate is not met; the message has the difference and the cause.
         EdgekitError: the sides cannot be compared.
     """
     __tracebackhide__ = True

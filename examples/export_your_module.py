@@ -1,4 +1,4 @@
-"""A network of your own, as a ``torch.nn.Module``, to an FP16 bundle that is proven and measured.
+"""Exports your own ``torch.nn.Module`` to an FP16 bundle, checks its parity and measures it.
 
 python examples/export_your_module.py
 """
@@ -16,7 +16,7 @@ from edgekit.calib import photos
 
 
 def build() -> nn.Module:
-    """A small classifier of 10 classes; yours would be trained."""
+    """A small classifier with 10 classes, untrained."""
     torch.manual_seed(0)
     return nn.Sequential(
         *(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),

@@ -1,4 +1,4 @@
-"""LeNet-5 with its trained weights to INT8, gated, verified and measured against PyTorch.
+"""Exports trained LeNet-5 to INT8 with a gate, verifies it, and compares its latency with PyTorch.
 
 python examples/int8_with_a_gate.py
 """

@@ -74,7 +74,7 @@ class Outputs(NamedTuple):
 
 
 class ConvReLU(nn.Module):
-    """A convolution that keeps the size at stride 1, batch norm if asked for, ReLU."""
+    """A convolution that keeps the size at stride 1, optional batch norm, ReLU."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def canonical(name: str) -> str:
-    """``mobilenetv2``, ``mobilenet_v2`` and ``MobileNet-V2`` are one name."""
+    """``mobilenetv2``, ``mobilenet_v2`` and ``MobileNet-V2`` are the same name."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -44,7 +44,7 @@ def _by_canonical() -> Mapping[str, Variant]:
 
 
 def find(name: str) -> Variant | None:
-    """The variant a user means by ``name``, or None; never a substitute."""
+    """The variant with this name in any spelling, or None; never a similar one."""
     return _by_canonical().get(canonical(name))
 
 

@@ -4,8 +4,7 @@ Papers: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, ar
 Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016, arXiv:1605.07146; Xie et al.,
 "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017, arXiv:1611.05431.
 State-dict keys are torchvision's. As in its checkpoints a bottleneck halves the image in its 3×3
-convolution; the first paper does it in the 1×1 before, which throws three quarters of the pixels
-away unseen.
+convolution; the first paper does it in the 1×1 before, which ignores three quarters of the pixels.
 """
 
 from __future__ import annotations
@@ -173,10 +172,10 @@ def _initialize(network: nn.Module, *, blocks: int) -> None:
     """He initialisation by fan-out over groups; the last batch norm of a residual branch starts at
     1/√blocks.
 
-    The paper starts it at 1, by which every block of a fresh network in evaluation doubles the
-    variance, 2⁵⁰ times in ResNet-152. Goyal et al. (arXiv:1706.02677) start it at 0, by which the
-    branches of a fresh network are dead. With 1/√blocks the blocks together multiply the variance
-    by less than e.
+    The paper starts it at 1; then every block of an untrained network doubles the variance in
+    evaluation, 2⁵⁰ times in ResNet-152. Goyal et al. (arXiv:1706.02677) start it at 0; then the
+    branches of an untrained network have no effect. With 1/√blocks all blocks together multiply the
+    variance by less than e.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

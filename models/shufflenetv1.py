@@ -39,7 +39,7 @@ class ChannelShuffle(nn.Module):
 
 class ShuffleUnit(nn.Sequential):
     """Figure 2 (b) and (c): group 1×1, shuffle, depthwise 3×3, group 1×1; added to its input or, at
-    stride 2, put beside its pooled input.
+    stride 2, concatenated with its pooled input.
 
     ``first_groups`` is 1 in the very first unit, whose input has too few channels to group (Section
     3.2).

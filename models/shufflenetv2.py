@@ -1,4 +1,4 @@
-"""ShuffleNetV2: half of the channels pass, half are worked on, then they are shuffled.
+"""ShuffleNetV2: half of the channels pass unchanged, half are convolved, then they are shuffled.
 
 Paper: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV
 2018, arXiv:1807.11164. State-dict keys are torchvision's.

@@ -1,4 +1,4 @@
-"""Batch-norm statistics for untrained networks, so that they can stand in for trained ones."""
+"""Batch-norm statistics for untrained networks, so that they can replace trained ones in tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def settle_statistics(model: nn.Module, images: Tensor) -> None:
     """Sets the running statistics of every batch norm to those of ``images`` ``(N, C, H, W)``, as
     training leaves them; nothing else changes.
 
-    With the statistics they are created with, deep untrained networks are poor stand-ins in
-    evaluation: their scale is a lottery, and squeeze-and-excitation gates, which open further the
-    larger their input is, can amplify it until rounding decides the output. Normalised by the
-    statistics of real images they are as well-behaved as trained ones.
+    With their initial statistics, deep untrained networks are not useful in evaluation: the scale
+    of their values is arbitrary, and squeeze-and-excitation gates, which grow with their input, can
+    amplify it until rounding decides the output. With the statistics of real images they behave
+    like trained networks.
 
     Raises:
-        ValueError: fewer than two images, from which nothing can be estimated.
+        ValueError: fewer than two images.
     """
     if len(images) < 2:
         raise ValueError("statistics need two images or more")

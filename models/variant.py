@@ -1,4 +1,4 @@
-"""What the zoo knows of a network without building it."""
+"""The description of a network in the zoo, without building it."""
 
 from __future__ import annotations
 

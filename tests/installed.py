@@ -1,7 +1,6 @@
-"""What the wheel has to hold, asked in an environment where it alone is installed: `make wheel`
-runs this there.
+"""Tests of the wheel in an environment without other packages: `make wheel` runs this there.
 
-Not a test of pytest's: what pytest runs sees the tree.
+It is not a pytest test, because pytest imports the source tree.
 """
 
 from __future__ import annotations

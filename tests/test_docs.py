@@ -1,5 +1,6 @@
-"""What the documentation shows is there: commands and options, names of the Python API, files and
-headings that links lead to. ``make docs`` builds the site; this asks what a build does not.
+"""The commands, options, names of the Python API, files and headings in the documentation exist.
+
+``make docs`` builds the site; these tests check more than the build does.
 """
 
 from __future__ import annotations

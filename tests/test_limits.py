@@ -1,6 +1,4 @@
-"""Somebody else's code: stopped when it does not end, blamed for what it raises, and nothing else
-is.
-"""
+"""Other people's code: it is stopped if it does not end, and is blamed only for its own exceptions."""
 
 from __future__ import annotations
 
@@ -80,7 +78,7 @@ def test_a_closed_watch_has_no_thread() -> None:
         InputError("the user's"),
     ],
 )
-def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
+def test_interrupts_and_lack_of_memory_are_not_converted(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, blaming("the factory raised"):
         raise error
     assert caught.value is error
@@ -89,7 +87,7 @@ def test_what_is_nobodys_fault_passes(error: BaseException) -> None:
 @pytest.mark.parametrize(
     "error", [SystemExit(0), GeneratorExit(), ValueError("no"), OSError(28, "no space")]
 )
-def test_anything_else_is_the_codes(error: BaseException) -> None:
+def test_other_exceptions_are_blamed_on_the_code(error: BaseException) -> None:
     with (
         pytest.raises(BadNetwork, match=r"^the factory raised ") as caught,
         blaming("the factory raised"),

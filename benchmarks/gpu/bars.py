@@ -1,5 +1,5 @@
-"""The bars that the engines have to clear, judged on what was measured; a bar that nothing was
-measured for is neither met nor missed.
+"""The goals of the engines, checked with the measurements. A goal without a measurement is neither
+met nor missed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ FP16, INT8, EAGER, COMPILED = "engine fp16", "engine int8", "torch eager fp16", 
 
 
 class Bar(Entry):
-    """``value`` is what was measured, with its 95 % interval from ``low`` to ``high``; ``met`` is
-    None where nothing was.
+    """``value`` is the measurement, with its 95 % interval from ``low`` to ``high``. ``met`` is
+    None without a measurement.
     """
 
     what: str
@@ -31,7 +31,7 @@ class Bar(Entry):
 
 
 def evaluate(rows: Sequence[Row]) -> Iterator[Bar]:
-    """Every bar, row by row; engines that were built without a GPU to run them clear none."""
+    """All goals, row by row. Engines that were only built do not count."""
     rows = [row for row in rows if row.device is not None or row.error is not None]
     for row in rows:
         if row.batch == 1:
@@ -62,7 +62,7 @@ def _at_least(of: str, row: Row, name: str) -> Bar:
 
 
 def _not_slower(of: str, row: Row) -> Bar:
-    """Slower is what the measurement shows to be slower: the whole interval."""
+    """Slower means that the whole interval is slower."""
     bar = Bar(what="never slower than compiled PyTorch", of=of, limit="interval not below 1")
     ratio = over_fp16(row, COMPILED)
     return (
@@ -89,8 +89,8 @@ def _measured(bar: Bar, ratio: Ratio, *, met: bool) -> Bar:
 
 
 def _missing(bar: Bar, row: Row, name: str) -> Bar:
-    """Missed where an engine of ours is what is missing; open where PyTorch or the whole
-    measurement is.
+    """The goal is missed if an engine is missing, and open if PyTorch or the whole measurement is
+    missing.
     """
     ours = [
         f"{precision} engine: {engine.error}"

@@ -1,4 +1,4 @@
-"""How long a run may still take."""
+"""The time limit of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgekit.errors import EdgekitError
 
 
 class OutOfTime(EdgekitError):
-    """The time that a run may take is over."""
+    """The time limit is over."""
 
 
 class Deadline:
@@ -26,7 +26,8 @@ class Deadline:
         return max(0.0, min(self.left, most))
 
     def check(self) -> None:
-        """
+        """Checks the time.
+
         Raises:
             OutOfTime: the time is over.
         """

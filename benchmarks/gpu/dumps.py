@@ -1,6 +1,4 @@
-"""What TensorRT's inspector and profiler tell of an engine, kept as they told it: the tests that
-read them want the real thing.
-"""
+"""Stores the output of TensorRT's inspector and profiler, as recordings for tests."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ def dump(
     folder: Path | None,
     times: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes ``NAME.graph.json`` and, where layers were timed, ``NAME.profile.json``; nothing where
+    """Writes ``NAME.graph.json`` and, if layers were timed, ``NAME.profile.json``; nothing if
     ``folder`` is None.
     """
     if folder is None:

@@ -1,5 +1,5 @@
-"""One row of the GPU benchmark: a network at a batch, its engines, PyTorch's candidates, and both
-clocks.
+"""One row of the GPU benchmark: a network at one batch, its engines, PyTorch's candidates, and the
+measurements of both clocks.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Entry(BaseModel):
 
 
 class EngineEntry(Entry):
-    """One engine; everything but ``error`` and ``gate`` is None where there is none.
+    """One engine. Without an engine, everything but ``error`` and ``gate`` is None.
 
-    ``seconds`` of building are None where it was there already; ``golden`` is its parity, ``sqnr``
-    in it null where nothing differs or it was not run; ``captured`` tells whether its inferences
-    were a CUDA graph.
+    ``seconds`` of the build are None for an existing engine. ``golden`` is its parity; the ``sqnr``
+    in it is null if nothing differs or the engine was not run. ``captured`` is whether its
+    inferences were a CUDA graph.
     """
 
     error: str | None = None
@@ -41,7 +41,7 @@ class EngineEntry(Entry):
 
 
 class TorchEntry(Entry):
-    """One of PyTorch's candidates: seconds until it ran, compilation included, and its SQNR in dB
+    """One of PyTorch's candidates: the seconds until it ran, with compilation, and its SQNR in dB
     to eager FP32.
     """
 
@@ -51,10 +51,10 @@ class TorchEntry(Entry):
 
 
 class Row(Entry):
-    """``device`` are the latencies without copies, ``end_to_end`` those with; both None where
-    nothing was measured. ``seconds`` is what the row took.
+    """``device`` are the latencies without copies, ``end_to_end`` those with copies; both are None
+    without a measurement. ``seconds`` is the time of the row.
 
-    ``error`` is what kept the whole row from being measured.
+    ``error`` is the reason if the whole row could not be measured.
     """
 
     network: str
@@ -74,7 +74,7 @@ class Row(Entry):
 
     @property
     def key(self) -> tuple[int, str, int, str]:
-        """Its place, which is also what tells it from others."""
+        """The key of the row."""
         place = NETWORKS.index(self.network) if self.network in NETWORKS else len(NETWORKS)
         return place, self.network, self.batch, self.sm
 
@@ -84,7 +84,7 @@ class Row(Entry):
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Everything that did not come about, in words."""
+        """All errors of the row, in words."""
         found = [f"{self.name}: {self.error}"] if self.error else []
         found += [
             f"{self.name}, {precision} engine: {engine.error}"

@@ -1,13 +1,12 @@
-"""Asks a real TensorRT what documents and doubles only claim, and writes down what it answers.
+"""Tests single functions of a real TensorRT, and writes the results.
 
     python benchmarks/gpu/facts.py [--bundles build/gpu] [--network NAME …] [--seconds-left 240]
     [--out FILE] [--dumps FOLDER]
 
-Needs a GPU, TensorRT, cuda-python, onnx and edgekit's base install. Each question is asked in a
-process of its own, since a wrong engine can end one, and its answer is written to the json before
-the next is asked: ``error`` where there is none; what is answered there already is not asked again.
-``--dumps`` keeps what the inspector and the profiler tell of the bundles' engines, a file each, for
-the tests that read them.
+Needs a GPU, TensorRT, cuda-python, onnx and edgekit's base install. Each test runs in its own
+process, because a wrong engine can end it. Its result is written to the json before the next test:
+``error`` if there is none. Finished tests do not run again. ``--dumps`` stores the output of the
+inspector and the profiler for the bundles' engines, one file each, as recordings for tests.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from edgekit.runtimes.tensorrt.running.loading import LoadedEngine, load_engine
 from edgekit.tasks.build import build
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = 1  # the optimization level where only what is accepted matters
+QUICK = 1  # the optimization level for tests of what is accepted
 INFERENCES = 200
 NETWORKS = ("mobilenetv2", "resnet18", "mobilenetv3_large")
 
@@ -51,8 +50,8 @@ Answer = dict[str, Any]
 
 
 def weights_of_int8(builder: Builder, folder: Path) -> Answer:
-    """Which ways of storing INT8 weights are taken, and whether the engine then computes what ONNX
-    says.
+    """Which forms of INT8 weights the library reads, and whether the engine computes the same as
+    ONNX's reference.
     """
     return {
         form: _attempt(lambda form=form: _built_from(builder, write_probe(folder, form), QUICK))
@@ -61,8 +60,8 @@ def weights_of_int8(builder: Builder, folder: Path) -> Answer:
 
 
 def boundary_types(builder: Builder, folder: Path) -> Answer:
-    """What becomes of a type that is set on an output before and after it is marked, and on a
-    tensor inside.
+    """The effect of a type that is set on an output before or after it is marked, or on an inner
+    tensor.
     """
     trt = builder.library().trt
     answer: Answer = {}
@@ -95,9 +94,7 @@ def boundary_types(builder: Builder, folder: Path) -> Answer:
 
 
 def timing_cache(builder: Builder, folder: Path) -> Answer:
-    """How long a build takes without a timing cache, with its own, and with a damaged one, and what
-    is said of that.
-    """
+    """The build time without a timing cache, with its own and with damaged ones, and the messages."""
     probe = write_probe(folder, "fp32 weights, Q, DQ")
     cache = folder / "timing"
     answer: Answer = {}
@@ -129,7 +126,7 @@ def timing_cache(builder: Builder, folder: Path) -> Answer:
 
 
 def _given_cache(builder: Builder, data: bytes) -> Answer:
-    """What the library itself says of a timing cache, and how much of it is left."""
+    """The messages of the library about a timing cache, and how much of it is kept."""
     log = make_log(builder.library().trt)
     settings = builder.library().trt.Builder(log).create_builder_config()
     cache = settings.create_timing_cache(data)
@@ -145,7 +142,7 @@ def _given_cache(builder: Builder, data: bytes) -> Answer:
 
 
 def float_outputs(builder: Builder, folder: Path) -> Answer:
-    """In what a quantized convolution computes whose output is quantized again, directly or behind
+    """The precision of a quantized convolution whose output is quantized again, directly or after
     an activation, or stays float.
     """
     return {
@@ -160,7 +157,7 @@ def float_outputs(builder: Builder, folder: Path) -> Answer:
 
 
 def damaged_engine(builder: Builder, folder: Path) -> Answer:
-    """What an engine that is not whole does: an error in words, or the end of the process."""
+    """The effect of a damaged engine: an error message, or the end of the process."""
     engine = builder.build(
         write_probe(folder, "fp32 weights, Q, DQ").artifact,
         folder / "whole.engine",
@@ -194,8 +191,8 @@ def damaged_engine(builder: Builder, folder: Path) -> Answer:
 
 
 def captured_graph(builder: Builder, folder: Path) -> Answer:
-    """One inference as a CUDA graph against one enqueued layer by layer: the same numbers, and how
-    long each takes, in milliseconds.
+    """One inference as a CUDA graph and one enqueued layer by layer: equal numbers, and the time of
+    both in milliseconds.
     """
     probe = write_probe(folder, "fp32 weights, Q, DQ")
     engine = builder.build(probe.artifact, folder / "captured.engine", BuildConfig(opt_level=QUICK))
@@ -212,8 +209,8 @@ def captured_graph(builder: Builder, folder: Path) -> Answer:
 
 
 def engines(builder: Builder, bundles: Path, network: str, dumps: Path | None) -> Answer:
-    """A network's engines of all precisions at batch 1: built, audited and proven as ``edgekit
-    build`` does it, inspected and profiled.
+    """A network's engines of all precisions at batch 1: built, audited and checked as by ``edgekit
+    build``, inspected and profiled.
     """
     return {
         precision: _attempt(
@@ -254,14 +251,14 @@ def _engine(builder: Builder, path: Path, dumps: Path | None) -> Answer:
 
 
 def _types(loaded: LoadedEngine) -> dict[str, str]:
-    """Of every input and output."""
+    """The types of each input and output."""
     return {
         name: loaded.dtype(name).name for mode in ("INPUT", "OUTPUT") for name in loaded.names(mode)
     }
 
 
 def io_types(builder: Builder, bundles: Path, network: str) -> Answer:
-    """``--io fp16`` and ``--io int8``: what the engine takes and gives, and its parity."""
+    """``--io fp16`` and ``--io int8``: the types of the engine, and its parity."""
     cases = {"fp16": "fp16", "int8": "int8"}
     return {
         io: _attempt(lambda io=io, of=of: _with_io(builder, bundles / bundle_name(network, of), io))
@@ -318,9 +315,7 @@ def _attempt(ask: Callable[[], Answer]) -> Answer:
 
 
 def _clocked(session: Any) -> Answer:
-    """Milliseconds of one inference on the device, and of the host until many that follow each
-    other are done.
-    """
+    """Milliseconds of one inference on the device, and of the host for many inferences in sequence."""
     device = median(session.device_ms() for _ in range(INFERENCES))
     began = time.perf_counter()
     for _ in range(INFERENCES):
@@ -349,7 +344,7 @@ def _open(path: Path) -> int:
 
 
 def _questions(asked: argparse.Namespace) -> dict[str, Callable[[Path], Answer]]:
-    """Every question by its name; each is given a folder of its own."""
+    """All tests by name; each gets its own folder."""
     small: tuple[Callable[[Builder, Path], Answer], ...] = (
         weights_of_int8,
         float_outputs,

@@ -1,5 +1,5 @@
-"""The parent's end of torch_side.py: starts that process, gives orders, waits no longer than it has
-time for.
+"""The connection to torch_side.py: starts the process, sends commands, and waits for answers up to
+a time limit.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ LAST_LINES = 3
 
 
 class TorchFailed(EdgekitError):
-    """PyTorch's side could not do what it was told."""
+    """PyTorch's process could not execute a command."""
 
 
 class TorchSide:
-    """A running torch_side.py. A context manager; ``about`` is what it says of itself."""
+    """A running torch_side.py. A context manager; ``about`` is its description of itself."""
 
     def __init__(self, command: str | None = None, device: str = "cuda") -> None:
-        """``command`` starts a Python that has torch, such as ``python3`` or ``env
-        LD_LIBRARY_PATH=/opt/lib python3``; this Python where None.
+        """``command`` starts a Python with torch, such as ``python3`` or ``env
+        LD_LIBRARY_PATH=/opt/lib python3``; None is this Python.
 
         Raises:
-            EnvironmentLacks: there is no such Python, or it has no torch or no GPU.
+            EnvironmentLacks: the Python is missing, or has no torch or no GPU.
         """
         if command is None and find_spec("torch") is None:
             raise EnvironmentLacks(
@@ -85,11 +85,11 @@ class TorchSide:
             ) from error
 
     def order(self, do: str, *, wait: float = SHORT, **given: Any) -> dict[str, Any]:
-        """Gives an order and waits for its answer, ``wait`` seconds at most; where none comes by
-        then, the process is ended.
+        """Sends a command and waits at most ``wait`` seconds for its answer; without an answer the
+        process is killed.
 
         Raises:
-            TorchFailed: it says so, it has ended, or the time is up.
+            TorchFailed: the command failed, the process has ended, or the time is over.
         """
         assert self._process.stdin is not None
         try:
@@ -123,7 +123,7 @@ class TorchSide:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the process, by its own will where it has one."""
+        """Ends the process, by a command if possible."""
         assert self._process.stdin is not None
         with suppress(OSError):  # it will not read what it was told last
             self._process.stdin.close()

@@ -1,4 +1,6 @@
-"""One row: engines built, audited and proven, then measured in turns with PyTorch's candidates."""
+"""One row: builds, audits and checks engines, then measures them in turns with PyTorch's
+candidates.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """``seconds`` of the clock for each candidate, ``warm_up`` seconds at most before that;
-    ``timing_cache`` is TensorRT's, a folder.
-
-    ``dumps`` is a folder for what inspector and profiler tell.
+    """``seconds`` is the measuring time of each candidate, ``warm_up`` the longest warm-up in
+    seconds. ``timing_cache`` is the folder of TensorRT's timing caches. ``dumps`` is a folder for
+    the output of inspector and profiler.
     """
 
     seconds: float = 1.0
@@ -60,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine that runs here, proven."""
+    """A checked engine that runs here."""
 
     bundle: Bundle
     built: Built
@@ -72,7 +73,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Clocks:
-    """Both measurements, made in ``environment``."""
+    """The measurements with both clocks in an ``environment``."""
 
     device: clock.Measurement
     end_to_end: clock.Measurement
@@ -82,7 +83,7 @@ class Clocks:
 def build_row(
     row: Row, folder: Path, builder: Builder, settings: Settings, deadline: Deadline, say: Say
 ) -> Row:
-    """The engines of a row built for its architecture, and no more.
+    """Builds the engines of a row for its architecture, without running them.
 
     Raises:
         OutOfTime: the time was over before all were built.
@@ -112,10 +113,10 @@ def measure_row(
     deadline: Deadline,
     say: Say,
 ) -> Row:
-    """The row with everything that could be had; what could not says why in its place.
+    """Measures a row. Parts that fail have their error instead.
 
     Raises:
-        OutOfTime: the time was over before it was whole.
+        OutOfTime: the time was over before the row was complete.
     """
     began = time.perf_counter()
     entries: dict[PrecisionName, EngineEntry] = {}
@@ -175,11 +176,11 @@ def _build(
     deadline: Deadline,
     capability: str | None = None,
 ) -> tuple[Built, EngineEntry]:
-    """An engine for the row's batch alone, audited, and proven on the golden images where it runs
-    here.
+    """Builds an engine only for the batch of the row, audits it, and checks it on the golden images
+    if it runs here.
 
     Raises:
-        EdgekitError: as :func:`edgekit.tasks.build.build`; a gate that is not met among them.
+        EdgekitError: as :func:`edgekit.tasks.build.build`, also if it misses its gate.
     """
     deadline.check()
     config = BuildConfig(
@@ -239,7 +240,7 @@ def _open(
 
 
 def _with_times(builder: Builder, engine: Opened, row: Row, settings: Settings) -> EngineEntry:
-    """The engine's entry with the share of time of each precision, its layers timed one by one."""
+    """The entry of the engine with the share of time of each precision, from timed layers."""
     times = layer_times(engine.session, engine.feeds)
     dump(builder, engine.built.artifact, _dump_name(row, engine.bundle), settings.dumps, times)
     return engine.entry.model_copy(
@@ -257,7 +258,7 @@ def _dump_name(row: Row, bundle: Bundle) -> str:
 def _open_torch(
     torch: TorchSide, row: Row, golden: Path, deadline: Deadline, say: Say
 ) -> dict[str, TorchEntry]:
-    """PyTorch's candidates, ready to run, or why they are not.
+    """Prepares PyTorch's candidates, or has the reasons why not.
 
     Raises:
         OutOfTime: the time was over.
@@ -294,9 +295,7 @@ def _measure(
     settings: Settings,
     say: Say,
 ) -> tuple[Clocks, dict[str, TorchEntry]]:
-    """Both clocks; and PyTorch's candidates, which all fail, and are left out, where their process
-    ends on the way.
-    """
+    """Measures with both clocks. If PyTorch's process ends, its candidates fail and are left out."""
     entries = dict(made)
     environment = describe()
     device = {
@@ -337,7 +336,7 @@ def _in_turns(
 
 
 def _table(what: str, measurement: clock.Measurement) -> Table:
-    """No engine that missed its gate is among the candidates, so that every ratio may be told."""
+    """Engines that missed their gate are no candidates, so all ratios may be reported."""
     rows = (
         LatencyRow(
             name,
@@ -351,7 +350,7 @@ def _table(what: str, measurement: clock.Measurement) -> Table:
 
 
 def _verdict(engines: Mapping[str, Opened], measurement: clock.Measurement) -> Verdict | None:
-    """None where one of the two was not measured, as one that missed its gate."""
+    """None if one of the two was not measured, for example because it missed its gate."""
     if not {FP16, INT8} <= set(engines):
         return None
     return verdict(
@@ -385,12 +384,12 @@ def _gpu_states(environment: Environment) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> str:
-    """An error in a line; one that edgekit did not raise on purpose with its type."""
+    """An error in one line, with its type if edgekit did not raise it on purpose."""
     return error.message if isinstance(error, EdgekitError) else f"{type(error).__name__}: {error}"
 
 
 def _trained(row: Row, folder: Path) -> bool | None:
-    """None where there is no bundle to ask."""
+    """None if there is no bundle."""
     for precision in PRECISIONS:
         try:
             return Bundle.open(

@@ -1,4 +1,4 @@
-"""The networks and precisions that the GPU benchmark takes, in the order in which it does."""
+"""The networks and precisions of the GPU benchmark, in the order of measurement."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ part of the benchmark.
 
 
 def page(results: Sequence[tuple[str, Results]], facts: Sequence[Path] = ()) -> str:
-    """The page for files of results, by name, and of facts."""
+    """The page for result files, by name, and for the files of facts.py."""
     measured = [(name, found) for name, found in results if found.rows]
     parts = (
         [HEAD, *(_section(name, found) for name, found in measured)]
@@ -99,7 +99,7 @@ def page(results: Sequence[tuple[str, Results]], facts: Sequence[Path] = ()) -> 
 
 
 def rendered() -> str:
-    """The page as it should be."""
+    """The page for the current result files."""
     return page(
         [(path.name, read_results(path)) for path in sorted(RESULTS.glob("gpu*.json"))],
         sorted(RESULTS.glob("facts*.json")),
@@ -132,7 +132,7 @@ def _section(name: str, results: Results) -> str:
 
 
 def _said(torch: Mapping[str, Any]) -> str:
-    """Its version, and the settings it was found with."""
+    """The version of PyTorch and its default settings."""
     settings = {
         "convolutions_in_tf32": "convolutions in TF32",
         "products_in_tf32": "products in TF32",
@@ -172,9 +172,7 @@ def _open(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _latencies(title: str, rows: Sequence[Row], what: str) -> Iterator[str]:
-    """Medians in milliseconds; without copies also how many times longer the others take than the
-    FP16 engine.
-    """
+    """Medians in milliseconds; without copies also the ratios to the FP16 engine."""
     device = what == "device"
     body = []
     for row in rows:
@@ -272,7 +270,7 @@ def _number(value: float | None) -> str:
 def _table(
     title: str, header: Sequence[str], align: str, rows: Sequence[Sequence[str]]
 ) -> Iterator[str]:
-    """Nothing where there are no rows."""
+    """A table; nothing if there are no rows."""
     if rows:
         ruler = ["---:" if side == "r" else "---" for side in align]
         lines = [

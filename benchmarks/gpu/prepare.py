@@ -3,16 +3,15 @@
     python benchmarks/gpu/prepare.py [--network NAME …] [--out build/gpu] [--trained NAME …] [--pack
     FOLDER]
 
-Each network in FP32, FP16 and INT8, of dynamic batch: run.py builds one engine for each batch,
-whose profile allows that batch alone. Networks that are not named trained get seeded random weights
-and the batch-norm statistics of real photos: how long an engine takes does not depend on its
-weights. What its parity says does, so the manifest marks them as untrained and asks for SQNR alone:
-FP16 and INT8 engines have to come within 3 dB of what the same graph reached on the CPU, or reach
-40 dB. Their INT8 is made with few photos and plain rounding.
+Each network is exported in FP32, FP16 and INT8 with a dynamic batch; run.py builds one engine for
+each batch. Networks without ``--trained`` get seeded random weights and the batch-norm statistics
+of real photos: the latency of an engine does not depend on its weights. Its parity does, so the
+manifest marks them as untrained, with a gate of SQNR alone: FP16 and INT8 engines must be at most 3
+dB below the same graph on the CPU, or reach 40 dB. Their INT8 uses few photos and rounding to
+nearest.
 
-Bundles that are there are kept. A bundle that is too large for one transfer to the GPU goes in
-parts: ``--pack`` writes FOLDER/NETWORK.tar.00 and so on, each at most 48 MB; ``cat NETWORK.tar.* |
-tar -x`` makes bundles of them again.
+Existing bundles are kept. For a transfer in parts: ``--pack`` writes FOLDER/NETWORK.tar.00 and so
+on, each at most 48 MB; ``cat NETWORK.tar.* | tar -x`` makes bundles of them again.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ NOT_NEEDED = (CPU_MODEL, SENSITIVITY, "report.json", "report.md")
 
 @dataclass(frozen=True)
 class Weights:
-    """What a network is exported with; ``file`` holds untrained ones."""
+    """The inputs of the exports of a network; ``file`` has the weights of an untrained one."""
 
     request: NetworkRequest
     file: Path | None
@@ -131,7 +130,7 @@ def export_bundle(weights: Weights, precision: PrecisionName, path: Path) -> Bun
 
 
 def finish(bundle: Bundle, weights: Weights) -> Bundle:
-    """Leaves what a GPU needs of a bundle, and says of untrained weights that they are."""
+    """Removes what a GPU does not need from a bundle, and marks untrained weights."""
     manifest = bundle.manifest
     if weights.file is not None:
         entry = WeightsEntry(
@@ -163,8 +162,8 @@ def finish(bundle: Bundle, weights: Weights) -> Bundle:
 
 
 def share_golden(name: str, out: Path) -> None:
-    """Makes equal golden files of a network's bundles one file under several names, which a tar
-    holds once.
+    """Replaces equal golden files of the bundles of a network by hard links, which a tar stores
+    once.
     """
     first, *others = [out / bundle_name(name, precision) / GOLDEN for precision in PRECISIONS]
     for other in others:
@@ -192,7 +191,7 @@ def pack(name: str, out: Path, folder: Path) -> list[Path]:
 
 
 def _add(tar: tarfile.TarFile, bundle: Bundle) -> None:
-    """The bundle as it was before engines were built into it."""
+    """The bundle without the engines that were built into it."""
     files = {
         name: entry
         for name, entry in bundle.manifest.files.items()

@@ -1,5 +1,5 @@
-"""A small INT8 network, its weights stored in each way that Q/DQ graphs are written in, and what
-ONNX's own reference says it computes.
+"""Small INT8 networks with their weights stored in each form of Q/DQ graphs, and their outputs by
+ONNX's reference implementation.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Nodes = list[onnx.NodeProto]
 
 @dataclass(frozen=True)
 class Probe:
-    """``expected`` is what the graph gives for ``feeds`` by ONNX's reference implementation."""
+    """``expected`` are the outputs for ``feeds`` by ONNX's reference implementation."""
 
     artifact: Artifact
     feeds: Mapping[str, NDArray[np.float32]]
@@ -249,8 +249,8 @@ def _stored(
 
 
 def _for_reference(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same numbers as ONNX's reference takes them: quantizers of opset 19, every zero point
-    written out.
+    """The same numbers as ONNX's reference implementation reads them: quantizers of opset 19 with
+    all zero points.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

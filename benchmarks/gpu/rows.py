@@ -1,4 +1,4 @@
-"""What the GPU benchmark writes down: one row a network, batch and GPU architecture, and one json a
+"""The results of the GPU benchmark: one row per network, batch and GPU architecture; one json per
 machine and library.
 """
 
@@ -18,8 +18,8 @@ DIED = "the process ended in the middle of this row, without a word"
 
 
 class Machine(Entry):
-    """What rows of one file have in common: ``cuda`` is the newest that the driver serves; ``gpu``
-    is None where engines were only built.
+    """The machine of all rows of a file. ``cuda`` is the newest version that the driver supports;
+    ``gpu`` is None if engines were only built.
     """
 
     runtime: str
@@ -29,8 +29,8 @@ class Machine(Entry):
 
 
 class Results(Entry):
-    """``torch`` is what PyTorch's side says of itself, ``torch_missing`` why there is none.
-    ``under_way`` names the row that is being measured.
+    """``torch`` is the description of PyTorch's process, ``torch_missing`` the reason if there is
+    none. ``under_way`` is the row that is being measured.
     """
 
     machine: Machine
@@ -46,9 +46,7 @@ class Results(Entry):
         return any(found.key == row.key for found in self.rows)
 
     def with_row(self, row: Row) -> Results:
-        """With a row added, or in the place of the one with its key, and the bars as they
-        are then.
-        """
+        """A copy with a new row, which replaces the row with the same key, and with updated goals."""
         others = [found for found in self.rows if found.key != row.key]
         rows = tuple(sorted((*others, row), key=lambda found: found.key))
         return self.model_copy(
@@ -57,11 +55,11 @@ class Results(Entry):
 
 
 def open_results(path: Path, fresh: Results) -> Results:
-    """The rows that are there already, under what ``fresh`` says of this run; a row that a process
-    died in is recorded as failed.
+    """The existing rows, with the description of this run from ``fresh``. A row in which the
+    process died is recorded as failed.
 
     Raises:
-        InputError: the file cannot be read, or is of another machine or library.
+        InputError: the file cannot be read, or is from another machine or library.
     """
     if not path.exists():
         return fresh
@@ -99,7 +97,7 @@ def read_results(path: Path) -> Results:
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Whole or not at all."""
+    """Writes the file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -1,17 +1,17 @@
-"""Measures bundles on the GPU of this machine: builds, audits and proves engines, and times them in
+"""Measures bundles on the GPU of this machine: builds, audits and checks engines, and times them in
 turns with PyTorch.
 
     python benchmarks/gpu/run.py [--bundles build/gpu] [--network NAME …] [--torch-python 'python3']
     [--seconds-left 540]
 
 Needs a GPU, TensorRT (8.6, 10, 11 or RTX), cuda-python, edgekit's base install and the bundles that
-prepare.py made; torch only for the comparison, and in a Python of its own where it has to be. One
-row a network and batch is written to benchmarks/results/gpu-….json as soon as it is measured; rows
-that are there are kept, so a run that was stopped goes on where it was. With ``--seconds-left`` no
-row is begun that would take longer than the longest so far.
+prepare.py made; torch is only needed for the comparison, and may be in another Python. One row per
+network and batch is written to benchmarks/results/gpu-….json as soon as it is measured. Existing
+rows are kept, so a stopped run continues. With ``--seconds-left`` no row starts that would take
+longer than the longest so far.
 
-``--build-only --capability sm86`` builds with TensorRT-RTX on a machine without a GPU, for those
-named, and runs nothing.
+``--build-only --capability sm86`` builds with TensorRT-RTX for these GPUs on a machine without a
+GPU, and runs nothing.
 """
 
 from __future__ import annotations
@@ -159,12 +159,11 @@ def _build_all(asked: argparse.Namespace) -> int:
 
 
 def _builder(name: str | None, *, ahead_of_time: bool = False) -> Builder:
-    """The one that is named; else the first that can build here.
+    """The named builder; else the first that can build here.
 
     Raises:
         EnvironmentLacks: there is none.
-        InputError: no such builder, or one that builds for this machine alone where it should for
-            others.
+        InputError: the builder is unknown, or cannot build for other machines as requested.
     """
     known = builders()
     if name is not None and name not in known:
@@ -193,10 +192,10 @@ def _builder(name: str | None, *, ahead_of_time: bool = False) -> Builder:
 
 
 def _torch(command: str | None) -> tuple[TorchSide | None, str | None]:
-    """PyTorch's side, or why there is none. A Python that was named has to have it.
+    """PyTorch's process, or the reason why there is none. If the user named a Python, it must work.
 
     Raises:
-        EnvironmentLacks: the Python that was named has no torch that runs here.
+        EnvironmentLacks: the named Python has no torch that runs here.
     """
     try:
         return TorchSide(command), None
@@ -208,10 +207,10 @@ def _torch(command: str | None) -> tuple[TorchSide | None, str | None]:
 
 
 def _rows(asked: argparse.Namespace, architectures: Sequence[str]) -> Iterator[Row]:
-    """Rows of the networks whose bundles are there.
+    """The rows of the networks that have bundles.
 
     Raises:
-        InputError: no bundle is there.
+        InputError: there is no bundle.
     """
     there = [
         name
@@ -234,7 +233,7 @@ def _rows(asked: argparse.Namespace, architectures: Sequence[str]) -> Iterator[R
 
 
 def _tell(row: Row) -> None:
-    """A line on stdout: medians without copies in milliseconds, or what was built."""
+    """Prints a line: medians without copies in milliseconds, or what was built."""
     if row.device is not None:
         facts = [
             f"{found.name.removeprefix('engine ')} {found.summary.median:.3f}"

@@ -1,13 +1,12 @@
-"""PyTorch's side of the GPU benchmark: a process that runs one network as it is told, a line of
-json for each order, a line for each answer.
+"""The process of PyTorch in the GPU benchmark. It runs one network on command: one line of json per
+command, one line per answer.
 
-run.py starts it, with any Python that has torch and NumPy, and gives it its turns between those of
-the engines. It needs nothing else of this tree than ``models/``, so that torch and TensorRT may
-live in two Pythons.
+run.py starts it with any Python that has torch and NumPy, and lets it run between the turns of the
+engines. It needs only ``models/`` of this repository, so torch and TensorRT may be in two Pythons.
 
-Orders: ``{"do": "hello"}``; ``open`` with ``network``, ``golden``, ``batch``; ``candidate`` with
+Commands: ``{"do": "hello"}``; ``open`` with ``network``, ``golden``, ``batch``; ``candidate`` with
 ``kind``; ``device`` and ``end_to_end`` with ``kind`` and ``i``, one inference each; ``close``. An
-answer holds ``error`` where an order failed.
+answer has ``error`` if a command failed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WARM_UP = 3
 
 
 class Side:
-    """What the orders act on. ``device`` is ``cuda``; a test without a GPU drives the same code on
+    """Executes the commands. ``device`` is ``cuda``; tests without a GPU run the same code on
     ``cpu``.
     """
 
@@ -44,10 +43,10 @@ class Side:
         self._expected: Any = None
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Does what an order says.
+        """Executes a command.
 
         Raises:
-            KeyError: an order that nobody knows, or a candidate that is not there.
+            KeyError: the command or the candidate is unknown.
         """
         do = order.pop("do")
         orders: dict[str, Callable[..., dict[str, Any]]] = {
@@ -61,8 +60,8 @@ class Side:
         return orders[do](**order)
 
     def hello(self) -> dict[str, Any]:
-        """Versions, and the settings of torch's own that decide what FP32 means and how kernels are
-        chosen; nothing is set.
+        """The versions, and the settings of torch that affect the precision of FP32 and the choice
+        of kernels. Nothing is changed.
         """
         torch, cuda = self.torch, self.device.type == "cuda"
         return {
@@ -101,11 +100,11 @@ class Side:
         return {"parameters": sum(parameter.numel() for parameter in self._module.parameters())}
 
     def candidate(self, kind: str) -> dict[str, Any]:
-        """Readies one way to run the network; tells how many seconds that took, and its SQNR in dB
+        """Prepares one way to run the network. Returns the seconds that it took, and its SQNR in dB
         to eager FP32.
 
         Raises:
-            ValueError: a way that nobody knows.
+            ValueError: the way is unknown.
         """
         import copy
 
@@ -137,7 +136,7 @@ class Side:
         return {"seconds": time.perf_counter() - began, "sqnr": _sqnr(self._expected, logits)}
 
     def close(self) -> dict[str, Any]:
-        """Lets go of everything on the device."""
+        """Releases everything on the device."""
         self.candidates.clear()
         self._module, self._batches, self._expected = None, [], None
         if self.device.type == "cuda":
@@ -168,8 +167,8 @@ class Candidate:
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if cuda else []
 
     def device(self, i: int) -> float:
-        """Milliseconds of one inference between two events around it, copies left out; by the
-        host's clock where there are no events.
+        """Milliseconds of one inference without copies, between two events; by the host's clock if
+        there are no events.
         """
         batch = self._there[i % len(self._there)]
         if not self._events:
@@ -184,7 +183,7 @@ class Candidate:
         return float(start.elapsed_time(end))
 
     def end_to_end(self, i: int) -> float:
-        """Milliseconds by the host's clock: copy in, run, copy the logits out in FP32."""
+        """Milliseconds of copy in, run, and copy out in FP32, by the host's clock."""
         began = time.perf_counter_ns()
         self._run(self._take_in(self._host[i % len(self._host)])).float().cpu()
         return (time.perf_counter_ns() - began) / 1e6
@@ -202,7 +201,7 @@ class Candidate:
 
 
 def _sqnr(expected: Any, logits: Any) -> float | None:
-    """None where nothing differs, or where a logit is not finite."""
+    """None if nothing differs, or if a logit is not finite."""
     noise = float(((expected - logits).double() ** 2).sum())
     if not 0 < noise < float("inf"):
         return None
@@ -210,8 +209,8 @@ def _sqnr(expected: Any, logits: Any) -> float | None:
 
 
 def _zoo() -> tuple[Any, Any]:
-    """The zoo, as a package of an installed edgekit or as the folder in this tree: a Python with
-    torch alone can import no more of edgekit.
+    """The zoo, from an installed edgekit or from the folder of this repository. A Python with only
+    torch can import nothing else of edgekit.
     """
     sys.path.insert(0, str(ROOT))
     try:
@@ -223,7 +222,7 @@ def _zoo() -> tuple[Any, Any]:
 
 
 def serve(orders: TextIO, answers: TextIO, device: str) -> None:
-    """Answers until there are no more orders."""
+    """Answers commands until there are no more."""
     side = None
     for line in orders:
         try:

@@ -1,4 +1,4 @@
-"""Engines as files: a json beside each engine has its GPU, library version and options, and is
+"""Engines as files: a json next to each engine has its GPU, library version and options, and is
 checked before the engine is opened.
 
 An engine runs only on the GPU architecture and with the library version that it was built for. With
@@ -191,7 +191,7 @@ def record_path(engine: Path) -> Path:
 
 
 def open_engine(path: Path) -> Engine:
-    """Reads the json beside an engine; the engine itself is not read yet.
+    """Reads the json of an engine; the engine itself is not read yet.
 
     Raises:
         BadBundle: there is no such engine, or its json is missing or cannot be read.
@@ -202,9 +202,7 @@ def open_engine(path: Path) -> Engine:
             hint="edgekit build BUNDLE writes engines into BUNDLE/engines/",
         )
     file = record_path(path)
-    check_readable(
-        file, BadBundle, what=f"{file}, which says what {path.name} was built for", hint=_REBUILD
-    )
+    check_readable(file, BadBundle, what=f"{file}, the description of {path.name}", hint=_REBUILD)
     try:
         return Engine(path, EngineRecord.model_validate_json(file.read_bytes()))
     except OSError as error:

@@ -70,7 +70,7 @@ class Bundle:
             if version != SCHEMA_VERSION:
                 raise BadBundle(
                     f"{path} has schema {version}; this edgekit reads {SCHEMA_VERSION}",
-                    hint="use the edgekit that wrote it",
+                    hint="use the version of edgekit that wrote it",
                 )
             manifest = Manifest.model_validate_json(text)
         except OSError as error:

@@ -78,9 +78,9 @@ class Staging:
             for p in self.final.rglob("*")
             if not p.is_dir() or p.is_symlink()
         )
-        if lost := [name for name in others if name not in written and not is_engine_file(name)]:
+        if foreign := [name for name in others if name not in written and not is_engine_file(name)]:
             raise BadBundle(
-                f"{self.final} contains files that edgekit did not write, for example {lost[0]}",
+                f"{self.final} contains files that edgekit did not write, for example {foreign[0]}",
                 hint="move them away, or choose another `out`",
             )
 
@@ -110,7 +110,7 @@ class Staging:
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(
-                    f"{self.final} appeared meanwhile: another export wrote it",
+                    f"{self.final} appeared in the meantime: another export wrote it",
                     hint="`force` replaces it",
                 ) from error
             raise _explain(error, self.final) from error

@@ -44,8 +44,7 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has no public na
 
 app = typer.Typer(
     name="edgekit",
-    help="Image classifiers to edge devices: a verified bundle from a network, with proof at every "
-    "step.",
+    help="Convert image classifiers for edge devices, and check every step.",
     rich_markup_mode=None,  # rich would take longer to import than all else that help needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},

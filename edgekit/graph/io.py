@@ -91,7 +91,7 @@ def save(
 
 
 def existing(path: Path) -> Artifact:
-    """A graph that somebody else wrote, as it is.
+    """A graph of another tool, unchanged.
 
     Raises:
         BadNetwork: as :func:`load`.

@@ -12,7 +12,7 @@ from edgekit.files import check_readable
 from edgekit.images.folders import ImageFolder
 
 WNIDS = "imagenet1k_wnids.txt"
-HINT = "a folder with one subfolder a class, or a CSV file with the columns file and label"
+HINT = "a folder with one subfolder per class, or a CSV file with the columns file and label"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def imagenet_wnids() -> list[str]:
 def _top(path: Path, root: Path) -> str:
     parts = path.relative_to(root).parts
     if len(parts) < 2:
-        raise InputError(f"{path} lies beside the folders of the classes, not in one", hint=HINT)
+        raise InputError(f"{path} is not in the folder of a class", hint=HINT)
     return parts[0]
 
 

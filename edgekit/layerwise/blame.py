@@ -87,11 +87,11 @@ class Blame:
         around = f"{decibels(worst.before)} before it, {decibels(worst.sqnr)} after it"
         if worst.own is not None and worst.sqnr >= worst.before:
             return (
-                f"{worst.name} adds most, {decibels(worst.own)} of its own, though more has "
-                f"come from others: {around}"
+                f"{worst.name} adds the most error of a single layer: {decibels(worst.own)} by "
+                f"itself, {around}"
             )
-        return f"{worst.name} is where most is lost: {around}" + (
-            "" if worst.own is None else f", {decibels(worst.own)} of its own"
+        return f"{worst.name} adds the most error: {around}" + (
+            "" if worst.own is None else f", {decibels(worst.own)} by itself"
         )
 
 

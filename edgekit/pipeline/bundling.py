@@ -105,7 +105,7 @@ def write_bundle(
 
 
 def _write_json(path: Path, value: Any) -> None:
-    # a name that is no UTF-8 becomes an escape that json knows
+    # a name that is not UTF-8 gets escapes that json allows
     path.write_text(
         json.dumps(value, indent=1, ensure_ascii=False) + "\n",
         encoding="utf-8",

@@ -20,13 +20,13 @@ from edgekit.pipeline.precision import DEFAULT_IMAGES, RandomImages
 
 RANDOM_IMAGES = 64
 MOST_CHOOSING = 64
-ENOUGH_JUDGES = 16  # fewer can refuse a graph, but not pass it
-ADVISED = 64  # photos in one folder that serves all roles
+ENOUGH_JUDGES = 16  # with fewer a graph can fail, but not pass
+ADVISED = 64  # photos in one folder for all roles
 APART: dict[Role, float] = {
     "calibrate": 2 / 3,
     "choose": 1 / 3,
-}  # where judging images come from another folder
-FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # where ranges come from no photos
+}  # if the test photos are in another folder
+FOR_NOISE: dict[Role, float] = {"choose": 0.4, "judge": 0.6}  # if ranges come from noise
 
 
 @dataclass(frozen=True)

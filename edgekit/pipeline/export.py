@@ -77,7 +77,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     started = time.perf_counter()
     step = Steps(progress or Quiet())
     if request.out is not None:
-        Staging(request.out, force=request.force)  # refuses a taken place before anything is loaded
+        Staging(request.out, force=request.force)  # checks the folder before anything is loaded
     with step("network"):
         network = open_network(request.network, step.fetched)
     gate = request.gate_for(network)

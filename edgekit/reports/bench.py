@@ -91,7 +91,7 @@ class BenchReport:
             raise KeyError(f"{candidate!r} is not one of {', '.join(rows)}")
         ratio = rows[names[0]].ratio
         if ratio is None:
-            raise KeyError(f"no ratio of {names[0]} to {self.end_to_end.reference} is told")
+            raise KeyError(f"no ratio of {names[0]} to {self.end_to_end.reference} is available")
         return ratio
 
     def to_json(self) -> dict[str, Any]:

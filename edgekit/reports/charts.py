@@ -79,8 +79,8 @@ def _heat_maps(entries: Sequence[Entry]) -> Iterator[_Sketch]:
         yield (
             "parity",
             title,
-            f"{meaning} A row a network, the worst first; a column a rung. A cross marks a gate "
-            "that was not met.",
+            f"{meaning} One row per network, the worst first; one column per rung. A cross "
+            "marks a gate that was not met.",
             drawing.heat_map([entry.label for entry in entries], columns, cells),
             ("network", *columns),
             tuple(
@@ -111,9 +111,9 @@ def _latencies(timings: Sequence[Timings]) -> Iterator[_Sketch]:
             "latency",
             timing.title,
             f"{timing.what[:1].upper()}{timing.what[1:]}; batch {timing.batch}, {timing.threads} "
-            f"CPU threads. Left the median, with a line to p90; right how many times as long as "
-            f"{timing.reference}, with the 95 % interval, which shows no difference where it "
-            f"reaches over 1. The reference against itself: {floor.value:.2f} [{floor.low:.2f}, "
+            f"CPU threads. Left: the median, with a line to p90. Right: the latency as a multiple "
+            f"of {timing.reference}, with its 95 % interval; an interval around 1 shows no "
+            f"difference. The reference compared with itself: {floor.value:.2f} [{floor.low:.2f}, "
             f"{floor.high:.2f}].",
             drawing.bars(timing),
             ("", *table.LATENCY[1:]),
@@ -162,14 +162,14 @@ def _fronts(entries: Sequence[Entry]) -> Iterator[_Sketch]:
         if entry.published is not None:
             group = (
                 f"top-1 on {entry.published.dataset}, %",
-                "as published for the FP32 network; what a lower precision loses of it shows in "
-                "the agreement alone",
+                "as published for the FP32 network; the loss of a lower precision is only in "
+                "the agreement",
             )
             groups.setdefault(group, []).append((entry, entry.published.top1))
         elif entry.decisive is not None:
             group = (
                 "top-1 agreement, %",
-                "with the original, as measured; it says how much is kept, not how good that is",
+                "with the original network, as measured; this is not accuracy",
             )
             groups.setdefault(group, []).append((entry, 100 * entry.decisive.agreement))
     for (worth, how), members in groups.items():
@@ -196,8 +196,8 @@ def _front(points: Sequence[Point], worth: str, how: str, cost: str, unit: str) 
     return (
         "what it costs",
         f"{name[0].upper()}{name[1:]} against {cost}",
-        f"{name[0].upper()}{name[1:]} {how}. Up and to the left is better; the line joins what "
-        "nothing else beats in both. What failed a gate is a cross, and not on the line.",
+        f"{name[0].upper()}{name[1:]} {how}. Up and to the left is better. The line joins networks "
+        "that no other one beats in both. A cross marks a failed gate; it is not on the line.",
         drawing.pareto(points, frozenset(best), worth, f"{cost}, {unit}"),
         ("network", f"{cost}, {unit}", worth, "on the line"),
         tuple(
@@ -221,8 +221,8 @@ def _sensitivities(entries: Sequence[Entry]) -> Iterator[_Sketch]:
         yield (
             "sensitivity",
             entry.label,
-            f"What the network gains in SQNR where one layer alone returns to float; all in INT8 "
-            f"it has {shown_sqnr(base)} dB. The {len(rows)} costliest of {len(costs.layers)} "
+            f"The gain in SQNR if only this layer stays in float; with all layers in INT8 "
+            f"it is {shown_sqnr(base)} dB. The {len(rows)} costliest of {len(costs.layers)} "
             f"layers.",
             drawing.layers([(name, gain) for name, gain, _ in rows]),
             ("layer", "gain, dB", "of MACs"),

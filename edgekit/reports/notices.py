@@ -48,8 +48,8 @@ def notices(
     if len(settings) > 1:
         tell(
             *(2, "latency"),
-            "latencies come from several machines or settings and do not compare with each other",
-            "measure the bundles in one `edgekit bench`",
+            "latencies come from several machines or settings and cannot be compared",
+            "measure all bundles in one `edgekit bench`",
         )
     for export in exports:
         for advice in export.report.advice if export.report is not None else ():

@@ -82,8 +82,8 @@ class OnnxRuntime:
         except Exception as error:
             raise BadNetwork(
                 f"onnxruntime cannot load {artifact.path.name}: {first_line(error)}",
-                hint="check the file's size against the original; a newer onnxruntime knows more "
-                "operators: pip install -U onnxruntime",
+                hint="check the file's size against the original; a newer onnxruntime supports "
+                "more operators: pip install -U onnxruntime",
             ) from error
         return OnnxRuntimeSession(session)
 

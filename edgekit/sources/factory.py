@@ -106,7 +106,7 @@ def _import_factory(path: Path, function: str) -> Callable[[], Any]:
     spec = importlib.util.spec_from_file_location(f"edgekit_user_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look their module up
+    sys.modules[spec.name] = module  # dataclasses and pickle look up the module by name
     with (
         blaming(f"{path.name} cannot be imported:", lambda error: _theirs(error, path)),
         timed(path.name),

@@ -135,7 +135,7 @@ def _fetched(hub: str, name: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 def _is_network_error(error: BaseException) -> bool:
     """Whether an exception is a connection error: the URL errors of the standard library, requests,
-    httpx and huggingface_hub are OSErrors, or are known by name.
+    httpx and huggingface_hub are OSErrors, or have a telling name.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, OSError) or bool(

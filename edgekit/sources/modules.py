@@ -77,7 +77,7 @@ def image_channels(module: nn.Module) -> int:
     from torch import nn
 
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = first.in_channels or 3 if first is not None else 3  # a lazy one does not know yet
+    channels = first.in_channels or 3 if first is not None else 3  # unknown for a lazy module
     if channels not in (1, 3):
         raise BadNetwork(
             f"the first convolution takes {channels} channels; images have 1 or 3",
@@ -93,7 +93,7 @@ def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, .
     import torch
 
     shape = (1, spec.channels, spec.height, spec.width)
-    # inference_mode would taint what a lazy or caching module makes on its first call
+    # tensors that a lazy or caching module makes in its first call must not be inference tensors
     with (
         blaming(f"{name} cannot run on one image {shape}:", hint="`size` sets height and width"),
         timed(name),
@@ -126,7 +126,7 @@ def examine(
     module: nn.Module, request: NetworkRequest, noted: str
 ) -> tuple[InputSpec, tuple[str, ...] | None, tuple[str, ...]]:
     """The input of a user's classifier, its labels if they are ImageNet's, and warnings about
-    assumptions, with ``noted`` as the name of the network.
+    assumptions; ``noted`` has the user's own.
 
     Raises:
         BadNetwork: it is not a classifier of images.

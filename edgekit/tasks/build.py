@@ -148,7 +148,7 @@ def audit_of(
     if record.dialect == "weak":
         excuse = "by the builder's choice"
     elif record.precision == "int8" and record.graph == MODEL:
-        excuse = "as the graph says, which has no strongly typed form: export it again to get one"
+        excuse = "because the bundle has no strongly typed graph: export it again to get one"
     kept: Collection[str] = ()
     if manifest is not None:
         kept = (

@@ -62,7 +62,7 @@ def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise InputError(
             f"{twice} is given twice",
-            hint="the first candidate is measured against itself anyway: see the noise floor",
+            hint="the first candidate is always compared with itself: see the noise floor",
         )
     for bundle in bundles:
         bundle.check_whole()

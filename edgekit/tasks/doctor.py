@@ -79,7 +79,7 @@ def _cores(environment: Environment) -> Iterator[Advice]:
     cpu, load = environment.cpu, environment.before.load
     if cpu.quota is not None and cpu.quota < len(cpu.affinity):
         yield Advice(
-            f"the container grants {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be "
+            f"the container allows {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be "
             f"uneven",
             "raise its CPU limit to measure",
         )
@@ -125,7 +125,7 @@ def _cuda(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     for package, version in found.cuda_packages.items():
         if parse_version(version)[:1] > parse_version(found.driver.version)[:1]:
             yield Advice(
-                f"{package} {version} is newer than the driver serves, CUDA "
+                f"{package} {version} is newer than the driver supports, CUDA "
                 f"{found.driver.version}: it fails with cudaErrorInsufficientDriver (35)",
                 f"update the driver, or install packages for CUDA "
                 f"{found.driver.version.partition('.')[0]}",
@@ -164,8 +164,8 @@ def _numpy(environment: Environment, found: Accelerators) -> Iterator[Advice]:
         and wants_numpy_1(parse_version(module), parse_version(numpy))
     ):
         yield Advice(
-            f"the bindings of TensorRT {module} were made for NumPy 1 and give garbage with NumPy "
-            f"{numpy}, without an error",
+            f"the bindings of TensorRT {module} were made for NumPy 1 and return wrong values "
+            f"with NumPy {numpy}, without an error",
             NUMPY_1,
         )
 
@@ -182,7 +182,7 @@ def _onnxruntime(environment: Environment, found: Accelerators) -> Iterator[Advi
     if {"onnxruntime", "onnxruntime-gpu"} <= set(found.distributions):
         yield Advice(
             "onnxruntime and onnxruntime-gpu are both installed: they are one module, and the last "
-            "one installed took the other's files",
+            "one installed overwrote the files of the other",
             "pip uninstall onnxruntime onnxruntime-gpu, then install the one you want",
         )
 
@@ -197,7 +197,7 @@ def _unlisted(target: Target) -> Advice:
     return Advice(
         f"Jetson Linux {target.l4t} is not in edgekit's device table; JetPack "
         f"{target.jetpack.version} "
-        f"({show_version(target.jetpack.l4t)}) is the last before it and stands for it"
+        f"({show_version(target.jetpack.l4t)}) is the last before it and is used instead"
     )
 
 

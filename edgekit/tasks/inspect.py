@@ -39,7 +39,7 @@ def inspect(engine: Engine) -> Inspection:
     engine.check()
     bundle = _bundle_of(engine.path)
     record, times = engine.record, None
-    reason: str | None = "it lies in no bundle, whose golden images it would run"
+    reason: str | None = "it is not in a bundle, so there are no golden images"
     if bundle is not None:
         try:
             record, times = _measure(engine, bundle)

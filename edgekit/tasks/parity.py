@@ -153,7 +153,7 @@ def _photos(request: ParityRequest, reference: Side, candidate: Side) -> _Photos
     classes = reference.labels or candidate.labels
     if classes is None:
         raise InputError(
-            "neither side names its classes, so that labels mean nothing",
+            "neither side has class names, so labels cannot be used",
             hint="give `labels` for a bundle with a labels.txt",
         )
     listed = open_labelled(request.labels, classes, len(classes))

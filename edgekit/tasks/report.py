@@ -28,7 +28,7 @@ _Kind = TypeVar("_Kind")
 REPORT = "report.json"
 LARGEST = 64_000_000  # bytes
 LARGEST_NUMBER = 2**53  # the largest integer that json holds exactly
-TAKES = "give bundles, folders that hold some, or the json of an export or a bench"
+TAKES = "give bundles, folders with bundles, or the json of an export or a bench"
 # Characters that change the direction of text, so that a name could look like another one.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -65,7 +65,7 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
                 _read_file(path, found)
     if not found.exports and not found.benches:
         where = ", ".join(map(str, paths)) or "nothing"
-        raise InputError(f"no report of edgekit's was found: {where}", hint=TAKES)
+        raise InputError(f"found no report of edgekit: {where}", hint=TAKES)
     names = Counter(path.name for path, _ in found.benches)
     benches = [
         Benched(path, report, path.name if names[path.name] == 1 else str(path))
@@ -133,7 +133,7 @@ def _read_file(path: Path, found: _Found) -> None:
             _check_rows(path, measured.rows)
         found.benches.append((path, report))
     else:
-        raise _Foreign(f"{path} is json, but no report of edgekit's", hint=TAKES)
+        raise _Foreign(f"{path} is json, but not a report of edgekit", hint=TAKES)
 
 
 def _again(path: Path, found: _Found) -> bool:
@@ -172,11 +172,11 @@ def _load(path: Path) -> Any:
     check_readable(path, InputError, hint=TAKES)
     try:
         if path.stat().st_size > LARGEST:
-            raise InputError(f"{path} is larger than any report of edgekit's", hint=TAKES)
+            raise InputError(f"{path} is too large for a report of edgekit", hint=TAKES)
         return _clean(json.loads(path.read_text(encoding="utf-8")), path)
     except (ValueError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise _Foreign(f"{path} is damaged, or no json: {reason[:200]}", hint=TAKES) from error
+        raise _Foreign(f"{path} is damaged, or not json: {reason[:200]}", hint=TAKES) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", hint=TAKES) from error
 
@@ -219,7 +219,7 @@ def _validated(path: Path, kind: type[_Kind], document: Any) -> _Kind:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         raise InputError(
-            f"{path} is damaged, or of another edgekit: {first_fault(error, 'it')}",
+            f"{path} is damaged, or from another version of edgekit: {first_fault(error, 'it')}",
             hint=AGAIN,
         ) from error
 
@@ -237,7 +237,7 @@ def _check_rows(path: Path, rows: Sequence[LatencyRow]) -> None:
     numbers += [n for row in rows if row.ratio for n in (row.ratio.low, row.ratio.high)]
     if not rows or not all(0 < number < LARGEST_NUMBER for number in numbers):
         raise InputError(
-            f"{path} is damaged: its latencies are no positive numbers",
+            f"{path} is damaged: its latencies are not positive numbers",
             hint=AGAIN,
         )
 
@@ -260,6 +260,6 @@ def check_targets(targets: Mapping[str, Path]) -> None:
         inside = next((p for p in real.parents if (p / MANIFEST).is_file()), None)
         if inside is not None:
             raise InputError(
-                f"`{name}` {path} would lie in a bundle, which would be damaged by it",
+                f"`{name}` {path} is inside a bundle, and would damage it",
                 hint="choose another place",
             )

@@ -203,7 +203,7 @@ def _engine_side(path: Path) -> Side:
     home = path.absolute().parent.parent
     if not (home / MANIFEST).is_file():
         raise BadBundle(
-            f"{path} lies in no bundle, which would say what its image is",
+            f"{path} is not in a bundle, so its preprocessing is unknown",
             hint="name an engine in a bundle's engines/ folder",
         )
     bundle = Bundle.open(home)

@@ -62,7 +62,7 @@ def load_pretrained(
     if weights is None:
         raise WeightsUnavailable(
             f"no weights with a published digest are known for {variant.name}",
-            hint="give a checkpoint of your own as `weights`, or go on untrained with "
+            hint="give a checkpoint of your own as `weights`, or use random weights with "
             "`weights` random",
         )
     channels = next(
@@ -174,15 +174,15 @@ def _hint(
     classes = _other_classes(model, state)
     if classes and not missing and not unexpected and set(wrong) <= set(_classifier_keys(model)):
         return (
-            f"the checkpoint tells {classes[1]} classes apart: build the network with "
+            f"the checkpoint has {classes[1]} classes: build the network with "
             f"num_classes={classes[1]}"
         )
     if not any(key in state for key in model.state_dict() if not key.endswith(COUNTER)):
         return (
-            "no name is the network's: the checkpoint is of another network, or of another "
-            "implementation of this one"
+            "no tensor name matches: the checkpoint is for another network, or for another "
+            "implementation"
         )
-    return "the checkpoint is of another network, or of this one with another width or depth"
+    return "the checkpoint is for another network, or for another width or depth"
 
 
 def _classifier_keys(model: nn.Module) -> list[str]:

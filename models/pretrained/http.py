@@ -71,7 +71,7 @@ def _attempt(url: str, part: Path, report: Callable[[int, int | None], None]) ->
             if error.headers.get("Content-Range") == f"bytes */{done}":
                 return  # nothing is left to send
         part.unlink()
-        raise _BrokenOff("the server cannot take up what an earlier transfer left") from error
+        raise _BrokenOff("the server cannot resume the earlier transfer") from error
     except (OSError, http.client.HTTPException) as error:
         raise TransferFailed(_reason(error)) from error
 
@@ -80,7 +80,7 @@ def _attempt(url: str, part: Path, report: Callable[[int, int | None], None]) ->
             done = 0
         elif _range_start(response) != done:
             part.unlink()
-            raise _BrokenOff("the server sent another part than was asked for")
+            raise _BrokenOff("the server sent another part than requested")
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         begun = done

@@ -32,7 +32,7 @@ DAMAGED = (
     *(RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError),
     *(AssertionError, zipfile.BadZipFile, zlib.error, struct.error),
 )
-SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)"
+SAVE_TENSORS = "save only the tensors where the file was made: torch.save(model.state_dict(), FILE)"
 
 
 class CheckpointError(ValueError):
@@ -96,7 +96,7 @@ def _read_pickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # pickle protocols and storage classes are torch's affair; what matters is raised
+            )  # warnings about pickle protocols and storage classes; real failures are raised
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -108,7 +108,7 @@ def _read_pickle(path: Path) -> object:
                 hint=SAVE_TENSORS,
             ) from error
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: what was pickled is damaged"
+            f"{path} cannot be read as a checkpoint: the pickle is damaged"
         ) from error
     except DAMAGED as error:
         raise CheckpointError(
@@ -138,7 +138,7 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     for key, value in found.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: the entry {key!r} is no tensor, but {type(value).__name__}"
+                f"{path}: the entry {key!r} is not a tensor but {type(value).__name__}"
             )
         if value.is_meta or value.layout != torch.strided or value.is_quantized:
             kind = (
@@ -150,7 +150,7 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
             )
             raise CheckpointError(
                 f"{path}: the tensor {key!r} {kind}",
-                hint="where it was made, save dense tensors with values",
+                hint="save dense tensors with values where the file was made",
             )
         state[str(key)] = value
     state.pop("n_averaged", None)  # the counter of torch.optim.swa_utils.AveragedModel

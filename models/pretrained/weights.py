@@ -275,7 +275,7 @@ def _pytorchcv() -> Iterator[tuple[str, Weights]]:
 
 def _shipped() -> Iterator[tuple[str, Weights]]:
     """LeNet-5 for clothes in 28 × 28 grey pixels, trained and measured by
-    ``benchmarks/train_lenet.py``; the file lies beside this one.
+    ``benchmarks/train_lenet.py``; the file is next to this one.
     """
     yield (
         "lenet5",

@@ -1,4 +1,4 @@
-"""``import edgekit``: what it costs, what it has, and that it does what the command line does."""
+"""``import edgekit``: its import time, its names, and that it does the same as the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "typer", "rich", "pydantic")
 
 
-def test_importing_it_costs_nothing_heavy() -> None:
+def test_importing_it_loads_no_heavy_package() -> None:
     code = f"import edgekit, sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -44,7 +44,7 @@ def test_every_public_name_is_documented_and_typed(name: str) -> None:
         assert "Raises:" in doc
 
 
-def test_a_name_that_is_not_there() -> None:
+def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         edgekit.nonsense  # noqa: B018
 
@@ -77,7 +77,7 @@ def small(channels: int = 3) -> nn.Module:
     )
 
 
-def test_a_module_is_copied_and_left_as_it_was(tmp_path: Path, photos: Path) -> None:
+def test_a_module_is_copied_and_does_not_change(tmp_path: Path, photos: Path) -> None:
     module = small().train()
     export = edgekit.export(
         module,
@@ -123,18 +123,18 @@ def test_a_failed_gate_raises_with_the_report(tmp_path: Path, photos: Path) -> N
         (nn.Linear(4, 2), "cannot run"),
     ],
 )
-def test_a_module_that_is_no_classifier(module: nn.Module, message: str) -> None:
+def test_a_module_that_is_not_a_classifier(module: nn.Module, message: str) -> None:
     with pytest.raises(edgekit.BadNetwork, match=message):
         open_network(NetworkRequest("it", size=(32, 32), module=module))
 
 
-def test_weights_beside_a_module_are_refused(tmp_path: Path) -> None:
+def test_weights_for_a_module_are_refused(tmp_path: Path) -> None:
     with pytest.raises(edgekit.InputError, match="weights"):
         edgekit.export(small(), weights="random", out=tmp_path / "b")
 
 
 def test_it_writes_what_the_command_line_writes(tmp_path: Path, photos: Path) -> None:
-    """Byte for byte, manifest and report aside, which hold times."""
+    """Every byte is equal, except in the manifest and the report, which have times."""
     shared = ["--weights", "random:3", "--size", "64", "--images", str(photos), "--no-bench"]
     command = ["edgekit", "export", "mobilenetv2_035", "--fp16", *shared]
     code = "from edgekit.cli import main; main()"

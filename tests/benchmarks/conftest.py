@@ -1,4 +1,4 @@
-"""The GPU benchmark's own modules, which import each other by name as its scripts do, and bundles
+"""The modules of the GPU benchmark, which import each other by name as in its scripts, and bundles
 of a small network that ``prepare.py`` made.
 """
 
@@ -52,5 +52,5 @@ def prepared(gpu: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def bundles(prepared: Path, tmp_path: Path) -> Path:
-    """Bundles of one's own."""
+    """A copy of the bundles."""
     return Path(shutil.copytree(prepared, tmp_path / "bundles"))

@@ -1,5 +1,5 @@
-"""``benchmarks/gpu/facts.py`` without a GPU: its probes compute what ONNX Runtime says, and an
-answer that does not come costs no other.
+"""``benchmarks/gpu/facts.py`` without a GPU: its small networks compute the same as ONNX Runtime,
+and a failed test does not stop the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def test_every_form_of_the_probe_computes_the_same_numbers(
         np.testing.assert_allclose(scores, probe.expected, rtol=1e-5, atol=1e-4, err_msg=form)
 
 
-def test_without_a_gpu_nothing_is_asked(
+def test_without_a_gpu_no_test_runs(
     gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert gpu.facts.main(["--out", str(tmp_path / "facts.json")]) == 3
@@ -40,7 +40,7 @@ def test_without_a_gpu_nothing_is_asked(
     assert not (tmp_path / "facts.json").exists()
 
 
-def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
+def test_a_test_without_a_result_is_recorded_and_the_others_run(
     gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
@@ -76,7 +76,7 @@ def test_an_answer_that_does_not_come_is_recorded_and_the_rest_is_asked(
     } < set(told)
 
 
-def test_what_is_answered_is_not_asked_again(
+def test_finished_tests_do_not_run_again(
     gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plug_gpu(monkeypatch, "9.0", "NVIDIA H100")
@@ -103,7 +103,7 @@ def test_what_is_answered_is_not_asked_again(
     assert told["timing cache"]["answer"] == 2
 
 
-def test_when_the_time_is_over_nothing_more_is_asked(gpu: SimpleNamespace) -> None:
+def test_when_the_time_is_over_no_test_starts(gpu: SimpleNamespace) -> None:
     assert gpu.facts._asked("boundary types", [], 0.0) == {"error": "not asked: the time was over"}
 
 

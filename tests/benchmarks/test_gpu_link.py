@@ -1,5 +1,5 @@
-"""The way to PyTorch's process: what it is started with, and what becomes of it when it fails, dies
-or is silent.
+"""The connection to the process of PyTorch: how it starts, and what happens if it fails, dies or
+does not answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgekit.errors import EnvironmentLacks
 
 
 def python(program: str) -> str:
-    """A command that runs a program in torch_side's place."""
+    """A command that runs a program in place of torch_side."""
     return shlex.join([sys.executable, "-c", program])
 
 
@@ -37,7 +37,7 @@ def test_another_python_is_started_without_this_ones_paths(
     assert not side.alive
 
 
-def test_a_python_that_is_not_there(gpu: SimpleNamespace) -> None:
+def test_a_missing_python(gpu: SimpleNamespace) -> None:
     with pytest.raises(EnvironmentLacks, match="/nowhere/python cannot be started: No such file"):
         gpu.link.TorchSide("/nowhere/python")
 
@@ -50,7 +50,7 @@ def test_a_python_without_torch_says_why(gpu: SimpleNamespace) -> None:
         gpu.link.TorchSide(python("import sys; sys.exit('no torch in here')"))
 
 
-def test_an_order_that_fails_does_not_end_the_process(gpu: SimpleNamespace) -> None:
+def test_a_failed_command_does_not_end_the_process(gpu: SimpleNamespace) -> None:
     program = ANSWERING.format(answer="{'error': 'of no use'} if 'bad' in line else {}")
     with gpu.link.TorchSide(python(program)) as side:
         with pytest.raises(gpu.link.TorchFailed, match="of no use"):
@@ -59,7 +59,7 @@ def test_an_order_that_fails_does_not_end_the_process(gpu: SimpleNamespace) -> N
         assert side.order("good") == {}
 
 
-def test_one_that_is_silent_is_ended(gpu: SimpleNamespace) -> None:
+def test_a_silent_process_is_killed(gpu: SimpleNamespace) -> None:
     program = (
         "import sys\nsys.stdin.readline(); print('{}', flush=True)\nfor line in sys.stdin: pass"
     )
@@ -71,7 +71,7 @@ def test_one_that_is_silent_is_ended(gpu: SimpleNamespace) -> None:
         assert not side.alive
 
 
-def test_the_zoos_network_runs_as_it_is_told(gpu: SimpleNamespace, tmp_path: Path) -> None:
+def test_commands_run_a_network_of_the_zoo(gpu: SimpleNamespace, tmp_path: Path) -> None:
     import torch
 
     side = gpu.torch_side.Side("cpu")
@@ -94,7 +94,7 @@ def test_the_zoos_network_runs_as_it_is_told(gpu: SimpleNamespace, tmp_path: Pat
     assert side.answer({"do": "close"}) == {} and side.candidates == {}
 
 
-def test_orders_in_answers_out(gpu: SimpleNamespace) -> None:
+def test_one_answer_per_command(gpu: SimpleNamespace) -> None:
     from io import StringIO
 
     answers = StringIO()

@@ -1,5 +1,5 @@
-"""docs/gpu.md says what the files of results say, and nothing else; the bars are judged on what was
-measured.
+"""docs/gpu.md has the numbers of the result files and no others; goals are checked with the
+measurements.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def numbers(text: str) -> set[str]:
 
 
 def numbers_of(value: Any) -> Iterator[str]:
-    """Every number of a json as the page may write it."""
+    """Every number of a json in the forms that the page may use."""
     if isinstance(value, dict):
         for item in value.values():
             yield from numbers_of(item)
@@ -133,7 +133,7 @@ def test_without_results_it_says_so(gpu: SimpleNamespace) -> None:
     assert "python benchmarks/gpu/run.py" in text
 
 
-def test_a_file_without_a_row_is_no_measurement(gpu: SimpleNamespace, results: Any) -> None:
+def test_a_file_without_rows_counts_as_no_measurement(gpu: SimpleNamespace, results: Any) -> None:
     assert gpu.page.page([("gpu.json", results.model_copy(update={"rows": ()}))]) == gpu.page.page(
         []
     )
@@ -224,7 +224,9 @@ def test_never_slower_than_compiled(gpu: SimpleNamespace, ratio: float, met: boo
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(0.62, True), (0.63, False)])
-def test_int8_pays_on_resnet18_at_batch_32(gpu: SimpleNamespace, ratio: float, met: bool) -> None:
+def test_int8_is_faster_on_resnet18_at_batch_32(
+    gpu: SimpleNamespace, ratio: float, met: bool
+) -> None:
     assert bars(gpu, slowed(gpu, batch=32, int8=ratio))["INT8 pays"].met is met
     assert "INT8 pays" not in bars(gpu, slowed(gpu, batch=1, int8=ratio))
 
@@ -245,7 +247,7 @@ def test_every_engine_meets_its_gate(gpu: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize(("ship", "met"), [("fp16", True), ("int8", False)])
-def test_the_verdict_says_where_int8_loses(gpu: SimpleNamespace, ship: Any, met: bool) -> None:
+def test_the_verdict_is_fp16_if_int8_is_slower(gpu: SimpleNamespace, ship: Any, met: bool) -> None:
     lost = slowed(gpu, int8=1.2).model_copy(
         update={"verdict": Verdict(ship, "in a test", Ratio(1.2, 1.19, 1.21))}
     )
@@ -253,7 +255,7 @@ def test_the_verdict_says_where_int8_loses(gpu: SimpleNamespace, ship: Any, met:
     assert "where INT8 loses to FP16 the verdict says so" not in bars(gpu, slowed(gpu, int8=0.9))
 
 
-def test_what_was_not_measured_is_open_and_what_we_did_not_build_is_missed(
+def test_without_a_measurement_a_goal_is_open_and_without_an_engine_missed(
     gpu: SimpleNamespace,
 ) -> None:
     alone = row(
@@ -274,5 +276,5 @@ def test_what_was_not_measured_is_open_and_what_we_did_not_build_is_missed(
     assert (bar.met, bar.why) == (False, "fp16 engine: NaN")
 
 
-def test_engines_that_were_only_built_clear_nothing(gpu: SimpleNamespace) -> None:
+def test_engines_that_were_only_built_meet_no_goal(gpu: SimpleNamespace) -> None:
     assert bars(gpu, row(gpu, device=None, end_to_end=None)) == {}

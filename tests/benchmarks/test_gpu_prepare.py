@@ -1,4 +1,4 @@
-"""``benchmarks/gpu/prepare.py``: bundles that say what they are, and travel in parts."""
+"""``benchmarks/gpu/prepare.py``: bundles with a correct description, written in parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgekit.tasks.verify import verify
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-def test_untrained_bundles_say_so_and_ask_for_decibels(prepared: Path) -> None:
+def test_untrained_bundles_are_marked_and_have_an_sqnr_gate(prepared: Path) -> None:
     for precision in PRECISIONS:
         bundle = Bundle.open(prepared / f"lenet5-{precision}")
         manifest = bundle.manifest
@@ -46,13 +46,13 @@ def test_untrained_bundles_say_so_and_ask_for_decibels(prepared: Path) -> None:
     assert Bundle.open(prepared / "lenet5-fp32").manifest.gate.sqnr == DEFAULT_GATES["fp32"].sqnr
 
 
-def test_they_hold_what_an_engine_is_built_from(prepared: Path) -> None:
+def test_they_have_the_files_that_an_engine_is_built_from(prepared: Path) -> None:
     files = Bundle.open(prepared / "lenet5-int8").manifest.files
     assert STRONG_MODEL in files and GOLDEN in files
     assert CPU_MODEL not in files and "report.md" not in files
 
 
-def test_what_is_there_is_kept(gpu: SimpleNamespace, bundles: Path) -> None:
+def test_existing_bundles_are_kept(gpu: SimpleNamespace, bundles: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundles.rglob("*") if path.is_file()}
     gpu.prepare.prepare("lenet5", trained=False, out=bundles)
     assert {
@@ -60,7 +60,7 @@ def test_what_is_there_is_kept(gpu: SimpleNamespace, bundles: Path) -> None:
     } == before
 
 
-def test_parts_make_sound_bundles_again(
+def test_bundles_can_be_restored_from_parts(
     gpu: SimpleNamespace, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu.prepare, "PART_BYTES", 100_000)
@@ -77,9 +77,7 @@ def test_parts_make_sound_bundles_again(
         assert Bundle.open(tmp_path / "there" / f"lenet5-{precision}").damage() == []
 
 
-def test_engines_stay_where_they_were_built(
-    gpu: SimpleNamespace, bundles: Path, tmp_path: Path
-) -> None:
+def test_engines_are_not_packed(gpu: SimpleNamespace, bundles: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(bundles / "lenet5-fp16")
     engine = bundle.path / "engines" / "here.engine"
     engine.parent.mkdir()

@@ -1,5 +1,5 @@
-"""``benchmarks/gpu/run.py`` through doubles of TensorRT and CUDA and a real process of PyTorch on
-the CPU. No latency here is a GPU's.
+"""``benchmarks/gpu/run.py`` with doubles of TensorRT and CUDA and a real process of PyTorch on the
+CPU. No latency here is that of a GPU.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Run = Callable[..., int]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing here depends on a latency: the first ten runs are warm-up enough."""
+    """The tests do not depend on a latency, so ten runs are enough for the warm-up."""
     monkeypatch.setattr(clock, "WINDOW", 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
@@ -67,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def plug(
     gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, bundles: Path
 ) -> Callable[..., Any]:
-    """A machine with a GPU and TensorRT, whose engines compute what the FP32 graph does."""
+    """A machine with a GPU and TensorRT, whose engines compute the FP32 graph."""
 
     def on(version: str = WEAK) -> Any:
         session = onnxruntime.InferenceSession(
@@ -95,7 +95,7 @@ def plug(
 def run(
     gpu: SimpleNamespace, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Run:
-    """Calls run.py for LeNet-5 at batch 1; without PyTorch, unless the test plugs it."""
+    """Calls run.py for LeNet-5 at batch 1; without PyTorch, unless the test adds it."""
     monkeypatch.setattr(gpu.run, "TorchSide", without_torch)
 
     def call(*arguments: object) -> int:
@@ -128,7 +128,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("version", [WEAK, STRONG_11])
-def test_engines_are_built_audited_proven_and_timed(
+def test_engines_are_built_audited_checked_and_timed(
     run: Run, plug: Callable[..., Any], tmp_path: Path, version: str
 ) -> None:
     trt = plug(version)
@@ -185,7 +185,7 @@ def test_engines_are_built_audited_proven_and_timed(
     )
 
 
-def test_pytorch_takes_its_turns_in_a_process_of_its_own(
+def test_pytorch_runs_in_its_own_process(
     gpu: SimpleNamespace,
     run: Run,
     plug: Callable[..., Any],
@@ -262,7 +262,7 @@ def test_a_failure_is_recorded_and_the_rest_measured(
     assert (parity["value"], parity["of"], parity["met"]) == (1, "3 engines", False)
 
 
-def test_rows_that_are_there_are_kept(
+def test_existing_rows_are_kept(
     gpu: SimpleNamespace,
     run: Run,
     plug: Callable[..., Any],
@@ -280,7 +280,7 @@ def test_rows_that_are_there_are_kept(
     assert measured == ["lenet5 at batch 1"]
 
 
-def test_a_row_that_a_process_died_in_is_recorded_and_passed_over(
+def test_a_row_in_which_the_process_died_is_recorded_and_skipped(
     gpu: SimpleNamespace, run: Run, plug: Callable[..., Any], tmp_path: Path
 ) -> None:
     plug()
@@ -297,7 +297,7 @@ def test_a_row_that_a_process_died_in_is_recorded_and_passed_over(
     assert rows(tmp_path)[0]["error"] is None
 
 
-def test_no_row_is_begun_without_the_time_for_it(
+def test_no_row_starts_without_enough_time(
     run: Run, plug: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plug()
@@ -309,7 +309,7 @@ def test_no_row_is_begun_without_the_time_for_it(
     assert not (tmp_path / "gpu.json").exists()
 
 
-def test_a_row_that_the_time_ends_in_is_not_recorded(
+def test_an_unfinished_row_is_not_recorded(
     gpu: SimpleNamespace,
     run: Run,
     plug: Callable[..., Any],
@@ -328,7 +328,7 @@ def test_a_row_that_the_time_ends_in_is_not_recorded(
     assert (results["rows"], results["under_way"]) == ([], None)
 
 
-def test_rows_of_another_machine_are_not_mixed_in(
+def test_rows_of_another_machine_are_refused(
     run: Run, plug: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plug(WEAK)

@@ -1,11 +1,11 @@
-"""Kills a process before each of its calls that change the disk, one after the other, and looks at
+"""Kills a process before each of its calls that change the disk, one after the other, and checks
 what is left.
 
-Run as a program, because every kill is of a forked child and pytest's own process has threads:
+Run as a program, because each kill is of a forked child, and pytest's own process has threads:
 
     python killing.py CASE FOLDER
 
-Prints how many calls there were to be killed at; anything found wrong is an AssertionError.
+Prints the number of kills. An error is an AssertionError.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NAME = "tensorrt-10.3.0-sm87-fp16-01234567-89abcdef"
 
 
 def write_bundle(folder: Path, graph: bytes) -> None:
-    """A bundle by its manifest; its graph is any bytes."""
+    """A bundle with a manifest and a graph of any bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(graph)
     save_golden(
@@ -89,8 +89,8 @@ def write_bundle(folder: Path, graph: bytes) -> None:
 def kill_everywhere(
     root: Path, prepare: Callable[[], None], act: Callable[[], None], look: Callable[[], None]
 ) -> int:
-    """``prepare`` and ``act`` in a fresh ``root`` until no call is left to be killed at; ``look``
-    at what each kill left. Returns the number of kills.
+    """Runs ``prepare`` and ``act`` in a new ``root`` and kills before each call in turn; ``look``
+    checks the result of each kill. Returns the number of kills.
     """
     for number in range(1, 10_000):
         shutil.rmtree(root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The deployable folder, without a network: golden images, inventory, labels, damage."""
+"""The bundle folder, without a network: golden images, file list, labels, damage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN = Golden(
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle by its manifest; its graph is any file."""
+    """A bundle with a manifest and any file as its graph."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / MODEL).write_bytes(b"a graph")
@@ -65,13 +65,13 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def relist(bundle: Path) -> None:
-    """Makes the manifest list the files as they are."""
+    """Updates the manifest for the current files."""
     manifest = json.loads((bundle / MANIFEST).read_text())
     manifest["files"] = {name: entry.model_dump() for name, entry in inventory(bundle).items()}
     (bundle / MANIFEST).write_text(json.dumps(manifest))
 
 
-def test_a_sound_bundle(bundle: Path) -> None:
+def test_a_valid_bundle(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.damage() == []
     assert opened.labels() == ["cat", "beetle", "dog"]
@@ -85,7 +85,7 @@ def test_a_sound_bundle(bundle: Path) -> None:
     opened.check(MODEL)
 
 
-def test_the_inventory_is_every_file_but_the_manifest(bundle: Path) -> None:
+def test_the_file_list_has_every_file_but_the_manifest(bundle: Path) -> None:
     (bundle / "engines").mkdir()
     (bundle / "engines" / "a.engine").write_bytes(b"12345")
     found = inventory(bundle)
@@ -94,7 +94,7 @@ def test_the_inventory_is_every_file_but_the_manifest(bundle: Path) -> None:
     assert found[MODEL].sha256 == hashlib.sha256(b"a graph").hexdigest()
 
 
-def test_a_graph_that_was_exchanged(bundle: Path) -> None:
+def test_a_replaced_graph(bundle: Path) -> None:
     (bundle / MODEL).write_bytes(b"A graph")  # as long as the other
     opened = Bundle.open(bundle)
     assert opened.damage() == ["model.onnx is not the file that was exported"]
@@ -124,7 +124,7 @@ def test_a_graph_that_was_exchanged(bundle: Path) -> None:
     ids=["empty", "text", "cut", "without outputs", "objects"],
 )
 def test_golden_images_that_cannot_be_read(bundle: Path, spoil: Callable[[Path], object]) -> None:
-    """Whatever a file holds, that the manifest lists it is not enough."""
+    """A file that the manifest lists can still have wrong content."""
     spoil(bundle / GOLDEN)
     with pytest.raises(
         BadBundle, match=r"is damaged: golden\.npz is not the file that was exported"
@@ -150,16 +150,16 @@ def test_labels(bundle: Path) -> None:
     assert Bundle.open(bundle).labels() is None
 
 
-def test_a_newer_schema_is_told_whatever_else_it_holds(bundle: Path) -> None:
+def test_a_newer_schema_is_reported_before_other_errors(bundle: Path) -> None:
     (bundle / MANIFEST).write_text('{"schema_version": 99, "everything": "else"}')
     with pytest.raises(
         BadBundle, match=f"has schema 99; this edgekit reads {SCHEMA_VERSION}"
     ) as caught:
         Bundle.open(bundle)
-    assert caught.value.hint == "use the edgekit that wrote it"
+    assert caught.value.hint == "use the version of edgekit that wrote it"
 
 
-def test_a_file_is_no_bundle(bundle: Path) -> None:
+def test_a_file_is_not_a_bundle(bundle: Path) -> None:
     with pytest.raises(BadBundle, match="is not a folder"):
         Bundle.open(bundle / MODEL)
     with pytest.raises(BadBundle, match=r"is not a bundle: it has no manifest\.json"):

@@ -1,4 +1,6 @@
-"""A folder is whole or absent, whoever kills, refuses or races."""
+"""A folder is complete or absent, even if a process is killed, the disk fails or two processes
+write at once.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ def final(tmp_path: Path) -> Path:
     return tmp_path / "build" / "net[1].fp16"
 
 
-def test_a_committed_folder_is_whole_and_alone(final: Path) -> None:
+def test_a_committed_folder_is_complete_and_leaves_nothing_else(final: Path) -> None:
     _write(final, "new")
     assert _is_whole(final, "new")
     assert list(final.parent.iterdir()) == [final]
@@ -64,14 +66,14 @@ def test_nothing_has_the_final_name_before_the_commit(final: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_what_fails_leaves_nothing(final: Path, error: type[BaseException]) -> None:
+def test_a_failure_leaves_nothing(final: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), Staging(final) as staging:
         _fill(staging, "new")
         raise error
     assert list(final.parent.iterdir()) == []
 
 
-def test_force_keeps_the_old_until_the_new_is_whole(final: Path) -> None:
+def test_force_keeps_the_old_folder_until_the_new_one_is_complete(final: Path) -> None:
     _write(final, "old")
     with pytest.raises(BadBundle, match="exists"):
         Staging(final)
@@ -90,7 +92,7 @@ def test_an_empty_folder_may_be_filled(final: Path) -> None:
     assert _is_whole(final, "new")
 
 
-def test_a_link_is_followed_and_stays(final: Path, tmp_path: Path) -> None:
+def test_a_link_is_followed_and_does_not_change(final: Path, tmp_path: Path) -> None:
     _write(final, "old")
     link = tmp_path / "latest"
     link.symlink_to(final)
@@ -111,7 +113,7 @@ def test_a_link_is_followed_and_stays(final: Path, tmp_path: Path) -> None:
         '{"edgekit": "0"',
     ],
 )
-def test_force_never_replaces_what_is_no_bundle(final: Path, manifest: str | None) -> None:
+def test_force_replaces_only_bundles(final: Path, manifest: str | None) -> None:
     final.mkdir(parents=True)
     (final / "thesis.tex").write_text("years of work")
     if manifest is not None:
@@ -140,7 +142,7 @@ def test_force_never_deletes_a_users_file(final: Path, name: str) -> None:
     assert (final / name).read_text() == "mine"
 
 
-def test_a_file_that_appears_meanwhile_is_safe_too(final: Path) -> None:
+def test_a_file_that_appears_in_the_meantime_is_kept_too(final: Path) -> None:
     _write(final, "old")
     with pytest.raises(BadBundle, match="contains files"), Staging(final, force=True) as staging:
         _fill(staging, "new")
@@ -172,7 +174,7 @@ def test_two_replacements_at_once_do_not_mix(final: Path) -> None:
     assert list(final.parent.iterdir()) == [final]
 
 
-def test_another_that_wins_by_a_hair_is_not_overwritten(
+def test_a_bundle_that_appears_just_before_the_rename_is_not_overwritten(
     final: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = Path.rename
@@ -185,7 +187,7 @@ def test_another_that_wins_by_a_hair_is_not_overwritten(
 
     monkeypatch.setattr(Path, "rename", race)
     with (
-        pytest.raises(BadBundle, match="appeared meanwhile: another export wrote it"),
+        pytest.raises(BadBundle, match="appeared in the meantime: another export wrote it"),
         Staging(final) as staging,
     ):
         _fill(staging, "new")
@@ -194,7 +196,7 @@ def test_another_that_wins_by_a_hair_is_not_overwritten(
     assert list(final.parent.iterdir()) == [final]
 
 
-def test_an_interrupt_between_the_renames_puts_the_old_back(
+def test_an_interrupt_between_the_renames_restores_the_old_folder(
     final: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "exchange", lambda one, other: False)  # a file system that cannot
@@ -215,7 +217,7 @@ def test_an_interrupt_between_the_renames_puts_the_old_back(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
-def test_two_folders_change_places(tmp_path: Path) -> None:
+def test_two_folders_are_exchanged(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
@@ -230,7 +232,9 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_killed_before_any_call_that_changes_the_disk(case: str, tmp_path: Path) -> None:
-    """The old or the new is whole in its place at every moment; the next command cleans up."""
+    """The old or the new folder is complete in its place at every moment; the next command cleans
+    up.
+    """
     done = subprocess.run(
         [sys.executable, str(KILLING), case, str(tmp_path / "root")],
         capture_output=True,
@@ -251,7 +255,7 @@ with Staging(Path(sys.argv[1])) as staging:
 """
 
 
-def test_orphans_of_another_name_are_left_alone(final: Path) -> None:
+def test_leftovers_of_another_bundle_are_kept(final: Path) -> None:
     other = final.with_name(final.name + ".v2")
     assert (
         subprocess.run([sys.executable, "-c", HALF, str(other)], check=False).returncode
@@ -266,7 +270,7 @@ def glob_name(path: Path) -> str:
     return path.name.replace("[", "[[]")
 
 
-def test_one_that_lives_is_no_orphan(final: Path) -> None:
+def test_a_folder_in_use_is_kept(final: Path) -> None:
     with Staging(final) as living:
         _write(final, "quick")
         _fill(living, "slow")
@@ -306,13 +310,13 @@ def test_an_error_elsewhere_is_not_blamed_on_the_folder(final: Path) -> None:
     [lambda p: p.parent.write_text("a file"), lambda p: p.parent.symlink_to(p.parent)],
     ids=["file", "loop"],
 )
-def test_a_parent_that_is_no_folder(final: Path, make: Callable[[Path], object]) -> None:
+def test_a_parent_that_is_not_a_folder(final: Path, make: Callable[[Path], object]) -> None:
     make(final)
     with pytest.raises(InputError, match="cannot be written"), Staging(final):
         pass
 
 
-def test_the_folder_one_is_in_or_below(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_folder_or_one_above_it(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (final / "below").mkdir(parents=True)
     monkeypatch.chdir(final / "below")
     for out in (Path(), Path(".."), final, Path("/")):

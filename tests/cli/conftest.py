@@ -40,8 +40,8 @@ def edgekit(capsys: pytest.CaptureFixture[str]) -> EdgekitCall:
 
 @pytest.fixture
 def refused(edgekit: EdgekitCall, tmp_path: Path) -> Callable[..., Result]:
-    """Exports in vain to ``tmp_path/out/bundle``; checks that no traceback is shown and that
-    nothing is left behind.
+    """Runs an export that must fail, to ``tmp_path/out/bundle``. Checks that no traceback is
+    printed and that nothing is left.
     """
 
     def call(network: object, *arguments: object) -> Result:
@@ -72,11 +72,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 
 @pytest.fixture
 def bundle(exported: Path, tmp_path: Path) -> Path:
-    """A sound FP16 bundle of one's own."""
+    """A valid FP16 bundle for one test."""
     return Path(shutil.copytree(exported, tmp_path / "bundle"))
 
 
 @pytest.fixture
 def lenet_copy(lenet: Path, tmp_path: Path) -> Path:
-    """One of one's own, to be damaged."""
+    """A bundle that a test may damage."""
     return Path(shutil.copytree(lenet, tmp_path / "bundle"))

@@ -1,4 +1,4 @@
-"""Factories as users write them: one that works, and the ways in which others do not."""
+"""Factories as users write them: one correct, the others wrong in different ways."""
 
 import os
 import time
@@ -118,7 +118,7 @@ CALLS: list[None] = []
 
 
 class Drifting(Tiny):
-    """Answers otherwise at every call, so that no graph of it can be the same."""
+    """Returns something else at every call, so that no graph can be equal to it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         CALLS.append(None)

@@ -25,7 +25,7 @@ GOLDEN = "golden.npz"
 
 
 def relist(bundle: Path) -> None:
-    """Makes the manifest list the files as they are, so that hashes are right."""
+    """Updates the manifest for the current files, so that hashes are right."""
     edit(
         bundle,
         lambda m: m.update(
@@ -65,9 +65,7 @@ def flip(file: Path) -> None:
 
 
 def golden(bundle: Path, **changes: Callable[[Any], Any]) -> None:
-    """Rewrites arrays of ``golden.npz``; an array that becomes None is left out. The manifest lists
-    the result.
-    """
+    """Changes arrays of ``golden.npz``; None removes an array. Updates the manifest."""
     with np.load(bundle / GOLDEN) as data:
         arrays = {**data, **{name: change(data[name]) for name, change in changes.items()}}
     np.savez(
@@ -77,7 +75,7 @@ def golden(bundle: Path, **changes: Callable[[Any], Any]) -> None:
 
 
 def npy_of(shape: str, descr: str = "<f4") -> bytes:
-    """A .npy file that says a shape and holds nothing."""
+    """A .npy file with a header and no data."""
     header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
@@ -92,7 +90,7 @@ def zipped(**members: bytes) -> bytes:
 
 
 def special(path: Path, kind: str) -> Path:
-    """Something under a file's name that never ends, or never answers, when it is opened."""
+    """Something with a file's name that never ends, or never answers, when it is opened."""
     if path.exists() or path.is_symlink():
         path.unlink()
     if kind == "fifo":
@@ -170,7 +168,7 @@ def classifier(
 
 
 def endless() -> onnx.ModelProto:
-    """A Loop whose condition never turns false, behind a sound classifier."""
+    """A Loop whose condition is always true, after a valid classifier."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go_in"], ["go_out"]),
@@ -196,7 +194,7 @@ def endless() -> onnx.ModelProto:
 
 
 def external(location: str) -> onnx.ModelProto:
-    """A classifier whose weights lie in another file."""
+    """A classifier with its weights in another file."""
     graph = classifier()
     tensor = graph.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -222,7 +220,7 @@ ALL = tuple(VERBS)
 
 
 def refusal(result: Result, message: str) -> None:
-    """What every refusal has: 2, the reason, and a hint."""
+    """Checks what every refusal must have: exit code 2, the reason, and a hint."""
     assert result.code == 2, result.err
     assert message in result.err
     assert "hint: " in result.err

@@ -1,4 +1,4 @@
-"""Factories that return what no classifier returns, or fail late, or never end."""
+"""Factories with wrong outputs, late failures, or endless loops."""
 
 import contextlib
 import time
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """A convolution and a classifier of 4 classes; ``change`` is what the network does to its
-    logits, told how often it was called.
+    """A convolution and a classifier of 4 classes; ``change`` changes its logits and gets the
+    number of the call.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Options that do not apply, empty ones, and places that cannot be written or read: every row ends
-with 2, in words, and before the work begins.
+"""Options that do not apply, empty options, and places that cannot be written or read: all end with
+exit code 2 and a message, before the work begins.
 """
 
 from __future__ import annotations
@@ -179,9 +179,7 @@ def test_photos(
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing", "empty"])
 @pytest.mark.parametrize("option", ["--images", "--calib", "calib"])
 def test_folders_of_photos(edgekit: EdgekitCall, tmp_path: Path, option: str, kind: str) -> None:
-    """A FIFO, a device and the like stand where the folder should, or lie in it under a photo's
-    name.
-    """
+    """A FIFO, a device or the like is in the place of the folder, or has the name of a photo in it."""
     folder = tmp_path / "photos"
     out = ("--out", tmp_path / "out")
     for place in ([folder] if kind not in ("folder", "empty") else []) + [folder / "photo.jpg"]:
@@ -218,7 +216,7 @@ PLACES: list[tuple[str, str]] = [
 @pytest.mark.parametrize("verb", WRITES)
 @pytest.mark.parametrize(("place", "message"), PLACES, ids=[place[:11] for place, _ in PLACES])
 def test_places(edgekit: EdgekitCall, tmp_path: Path, verb: str, place: str, message: str) -> None:
-    """Asked before the bundle or graph is even opened: neither of them is there."""
+    """Checked before the bundle or graph is opened: neither of them exists."""
     (tmp_path / "file").write_text("mine")
     if place.partition(".")[0] in SPECIAL:
         special(tmp_path / place, place.partition(".")[0])
@@ -245,8 +243,8 @@ def test_places_for_a_picture(
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "file"])
 def test_places_for_a_bundle(edgekit: EdgekitCall, photos: Path, tmp_path: Path, kind: str) -> None:
-    """What is no bundle is not replaced, with ``--force`` or without; an empty folder may be
-    filled, so this one is not.
+    """A folder that is not a bundle is not replaced, with or without ``--force``. An empty folder
+    may be filled, so this one is not empty.
     """
     out = tmp_path / "out"
     if kind == "file":

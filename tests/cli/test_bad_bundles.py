@@ -1,5 +1,5 @@
-"""Bundles whose files are damaged, forged or none: every row ends with 2 (1 where ``verify`` tells
-damage), in words, and at once.
+"""Bundles with damaged, forged or wrong files: all end with exit code 2 and a message (1 if
+``verify`` reports damage).
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ GOLDENS: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), GOLDENS, ids=range(len(GOLDENS)))
-def test_golden_images_of_something_else(
+def test_wrong_golden_images(
     edgekit: EdgekitCall, bundle: Path, changes: dict[str, Callable[[Any], Any]], message: str
 ) -> None:
-    """The manifest lists the file as it is; it is not what the manifest says it is."""
+    """The manifest has the hash of the file, but its content differs from the description."""
     golden(bundle, **changes)
     check(
         edgekit,
@@ -181,7 +181,7 @@ def test_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, verb: str, name: str
 
 
 @pytest.mark.parametrize("name", OPENED[RUN])
-def test_verify_tells_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
+def test_verify_reports_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
     flip(bundle / name)
     check(edgekit, VERIFY, bundle, f"✗ {name} is not the file that was exported", 1)
 
@@ -190,7 +190,7 @@ def test_verify_tells_a_flipped_byte(edgekit: EdgekitCall, bundle: Path, name: s
     ("verb", "name"),
     [(verb, name) for verb in (RUN, BENCH) for name in ("model.cpu.onnx", GOLDEN, "labels.txt")],
 )
-def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
+def test_a_missing_file(edgekit: EdgekitCall, bundle: Path, verb: str, name: str) -> None:
     (bundle / name).unlink()
     check(edgekit, verb, bundle, f"is damaged: {name} is missing")
 
@@ -208,7 +208,7 @@ def test_a_file_that_is_gone(edgekit: EdgekitCall, bundle: Path, verb: str, name
         ("sensitivity", "sensitivity.json"),
     ],
 )
-def test_a_file_that_is_none(
+def test_a_file_that_is_not_regular(
     edgekit: EdgekitCall, bundle: Path, verb: str, name: str, kind: str
 ) -> None:
     special(bundle / name, kind)
@@ -221,8 +221,8 @@ def test_a_file_that_is_none(
 
 
 @pytest.mark.parametrize(("name", "proven"), [("model.cpu.onnx", False), ("model.onnx", True)])
-def test_a_session_opens_no_other_graph(bundle: Path, name: str, proven: bool) -> None:
-    """Whoever opens it, the graph is compared with its hash first."""
+def test_a_session_checks_the_hash_of_its_graph(bundle: Path, name: str, proven: bool) -> None:
+    """Every reader compares the graph with its hash first."""
     flip(bundle / name)
     with pytest.raises(BadBundle, match=f"is damaged: {name} is not the file"):
         open_session(Bundle.open(bundle), "onnxruntime", SessionOptions(), proven=proven)
@@ -256,7 +256,7 @@ JSONS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("text", "message"), JSONS, ids=range(len(JSONS)))
-def test_a_sensitivity_table_that_is_none(
+def test_a_wrong_sensitivity_table(
     edgekit: EdgekitCall, bundle: Path, text: bytes, message: str
 ) -> None:
     (bundle / "sensitivity.json").write_bytes(text)
@@ -322,7 +322,7 @@ def test_graphs_of_another_network(
 
 @pytest.mark.parametrize("classes", [9, 11])
 def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: int) -> None:
-    """The interface agrees but for the number of classes, which a graph need not tell."""
+    """Only the number of classes differs, which a graph need not state."""
     graph = classifier(classes=classes)
     for what, name in ((graph.graph.input[0], "input"), (graph.graph.output[0], "logits")):
         what.name = name
@@ -345,9 +345,9 @@ def test_a_graph_of_other_classes(edgekit: EdgekitCall, bundle: Path, classes: i
     check(edgekit, BENCH, bundle, f"returns shape (16, {classes}); its golden outputs are (16, 10)")
 
 
-def test_verify_proves_the_form_that_a_cpu_runs(edgekit: EdgekitCall, bundle: Path) -> None:
-    """Every hash is right and ``model.onnx`` is what it was; the numbers that ``run`` and ``bench``
-    compute are others.
+def test_verify_checks_the_cpu_form(edgekit: EdgekitCall, bundle: Path) -> None:
+    """Every hash is right and ``model.onnx`` did not change, but ``run`` and ``bench`` compute
+    other numbers.
     """
     proof = json.loads(edgekit("verify", bundle, "--json").out)
     assert (
@@ -417,7 +417,7 @@ def test_what_an_engine_was_built_for(
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
 @pytest.mark.parametrize("name", ["net.engine", "net.json"])
-def test_engines_that_are_no_files(
+def test_engines_that_are_not_files(
     edgekit: EdgekitCall, tmp_path: Path, name: str, kind: str
 ) -> None:
     (tmp_path / "net.engine").write_bytes(b"plan")
@@ -429,7 +429,7 @@ def test_engines_that_are_no_files(
     check(edgekit, "inspect", tmp_path / "net.engine", {**SPECIAL, "missing": "no such file"}[kind])
 
 
-def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Path) -> None:
+def test_leftovers_of_a_killed_build_are_not_damage(edgekit: EdgekitCall, bundle: Path) -> None:
     (bundle / "engines").mkdir()
     (bundle / "engines" / "tensorrt-10.3.0-sm87-int8-01234567-89abcdef.engine").write_bytes(b"half")
     assert edgekit("verify", bundle).code == 0
@@ -452,7 +452,7 @@ def test_what_a_killed_build_left_is_no_damage(edgekit: EdgekitCall, bundle: Pat
         ("fifo", "fifo"),
     ],
 )
-def test_what_is_no_bundle(
+def test_not_a_bundle(
     edgekit: EdgekitCall, tmp_path: Path, verb: str, name: str, message: str
 ) -> None:
     (tmp_path / "file").write_text("mine")

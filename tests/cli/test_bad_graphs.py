@@ -1,4 +1,4 @@
-"""Graphs that are no classifiers: every row ends with 2, in words, and at once."""
+"""Graphs that are not classifiers: all end with exit code 2 and a message."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_graph_that_never_ends(
 
 
 @pytest.mark.parametrize("stamp", ["", "null", "{}", '{"name": "x", "shape": []}', "[" * 5000])
-def test_a_graph_that_says_nonsense_of_its_input(
+def test_a_graph_with_a_wrong_description_of_its_input(
     edgekit: EdgekitCall, tmp_path: Path, photos: Path, stamp: str
 ) -> None:
     graph = classifier()

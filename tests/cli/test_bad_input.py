@@ -1,5 +1,5 @@
-"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and nothing left
-behind.
+"""Bad input to ``edgekit export``: an exit code, a message, a hint, no traceback, and no files
+left.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def test_a_checkpoint_for_a_network(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize("seed", ["x", "-1", "1.5", "²", "18446744073709551616"])
-def test_no_seed(refused: Refused, seed: str) -> None:
+def test_a_wrong_seed(refused: Refused, seed: str) -> None:
     result = refused("lenet", "--weights", f"random:{seed}")
     assert result.code == 2
     assert f"error: invalid value for --weights: random:{seed}" in result.err
@@ -78,11 +78,11 @@ def test_checkpoint_of_another_network(refused: Refused, tmp_path: Path) -> None
     result = refused("lenet", "--weights", file)
     assert result.code == 2
     assert "the checkpoint other.pth does not fit the network" in result.err
-    assert "hint: no name is the network's" in result.err
+    assert "hint: no tensor name matches" in result.err
 
 
 class _Code:
-    """What a malicious checkpoint holds: reading it writes a file."""
+    """A malicious checkpoint: reading it writes a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -102,7 +102,7 @@ def test_a_pickle_that_would_run_code_does_not(refused: Refused, tmp_path: Path)
     assert result.code == 2
     assert "reading it would run code, which is refused" in result.err
     assert (
-        "hint: where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)"
+        "hint: save only the tensors where the file was made: torch.save(model.state_dict(), FILE)"
         in result.err
     )
     assert not target.exists()
@@ -117,7 +117,7 @@ def test_a_bare_pickle_that_would_run_code_does_not(refused: Refused, tmp_path: 
     assert not target.exists()
 
 
-def test_no_network_and_no_weights_names_both_ways_on(
+def test_without_a_connection_or_weights_the_hint_names_both_solutions(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
@@ -148,7 +148,7 @@ def test_wrong_preprocessing(refused: Refused, arguments: tuple[str, ...], messa
     assert "hint: --mean and --std take one number per channel" in result.err
 
 
-def test_size_that_the_network_cannot_take(refused: Refused) -> None:
+def test_a_size_that_the_network_does_not_support(refused: Refused) -> None:
     result = refused("lenet", "--weights", "random", "--size", 8)
     assert result.code == 2
     assert "cannot run on one image (1, 1, 8, 8)" in result.err
@@ -206,7 +206,7 @@ def _bomb(path: Path, side: int = 30_000) -> Path:
 LENET = ("lenet", "--weights", "random")
 
 
-def test_image_folders_that_are_none(refused: Refused, tmp_path: Path) -> None:
+def test_wrong_image_folders(refused: Refused, tmp_path: Path) -> None:
     result = refused(*LENET, "--images", tmp_path / "none")
     assert result.code == 2
     assert (
@@ -244,7 +244,7 @@ def test_image_folders_that_are_none(refused: Refused, tmp_path: Path) -> None:
     ],
     ids=["torn", "text", "empty", "bomb", "pixel", "strip"],
 )
-def test_a_folder_of_bad_images_alone(
+def test_a_folder_with_only_bad_images(
     refused: Refused, tmp_path: Path, make: Callable[[Path], object], message: str
 ) -> None:
     folder = tmp_path / "photos"
@@ -255,7 +255,7 @@ def test_a_folder_of_bad_images_alone(
     assert f"error: none of 1 images can be read: {message}" in result.err
 
 
-def test_bad_images_among_good_ones_are_passed_over_and_told(
+def test_bad_images_among_good_ones_are_skipped_and_reported(
     edgekit: EdgekitCall, photos: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
@@ -293,7 +293,7 @@ def test_a_parent_that_is_a_file(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_folder_one_is_in(
+def test_the_current_folder(
     edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -327,7 +327,7 @@ def test_an_existing_bundle_needs_force(
     assert edgekit("verify", bundle).code == 0
 
 
-def test_force_replaces_nothing_but_bundles(
+def test_force_replaces_only_bundles(
     edgekit: EdgekitCall, tiny: tuple[object, ...], bundle: Path, tmp_path: Path
 ) -> None:
     thesis = tmp_path / "thesis"

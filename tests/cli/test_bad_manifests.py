@@ -1,4 +1,4 @@
-"""Manifests that are damaged or forged: every row ends with 2, in words, whatever the verb."""
+"""Damaged or forged manifests: all end with exit code 2 and a message, in every command."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_a_file_that_no_bundle_holds(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
+def test_a_file_name_outside_the_bundle(edgekit: EdgekitCall, bundle: Path, name: str) -> None:
     edit(bundle, lambda m: m["files"].update({name: {"sha256": "0", "bytes": 1}}))
     check(edgekit, VERIFY, bundle, "is not a file name in a bundle")
 
@@ -210,7 +210,7 @@ TEXTS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("text", "message"), TEXTS, ids=range(len(TEXTS)))
-def test_a_manifest_that_is_no_manifest(
+def test_a_json_that_is_not_a_manifest(
     edgekit: EdgekitCall, bundle: Path, text: bytes, message: str
 ) -> None:
     (bundle / "manifest.json").write_bytes(text)

@@ -1,5 +1,5 @@
-"""Factories, checkpoints and graphs that are no classifiers: every row ends with 2, in words, and
-at once.
+"""Factories, checkpoints and graphs that are not classifiers: all end with exit code 2 and a
+message.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ def test_factories_that_never_end(
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf", "1e300", "½"])
-def test_a_time_limit_that_is_none(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_a_wrong_time_limit(refused: Refused, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("EDGEKIT_TIME_LIMIT", text)
     refusal(
         refused(f"{FACTORIES}:loops", "--size", 16), f"invalid value for EDGEKIT_TIME_LIMIT: {text}"
@@ -190,9 +188,9 @@ CHECKPOINTS: list[tuple[Callable[[], object], str]] = [
     (_first(lambda t: t[:1]), "does not fit the network"),
     (_first(lambda t: t[..., None]), "does not fit the network"),
     (_first(lambda t: torch.zeros(1).expand(10**6, 10**6)), "does not fit the network"),
-    (_first(lambda t: "a string"), "is no tensor, but str"),
-    (_first(lambda t: None), "is no tensor, but NoneType"),
-    (_first(lambda t: [t]), "is no tensor, but list"),
+    (_first(lambda t: "a string"), "is not a tensor but str"),
+    (_first(lambda t: None), "is not a tensor but NoneType"),
+    (_first(lambda t: [t]), "is not a tensor but list"),
     (_ring, "holds no state dict"),
     (dict, "holds no state dict"),
     (list, "holds no state dict"),
@@ -240,7 +238,7 @@ BYTES: list[tuple[str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("name", "data", "message"), BYTES, ids=range(len(BYTES)))
-def test_bytes_that_are_no_checkpoint(
+def test_bytes_that_are_not_a_checkpoint(
     refused: Refused, tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
@@ -253,8 +251,10 @@ def test_bytes_that_are_no_checkpoint(
 @pytest.mark.parametrize(
     "what", ["graph", "external data", "weights", "safetensors", "labels", "factory"]
 )
-def test_files_that_are_none(edgekit: EdgekitCall, tmp_path: Path, what: str, kind: str) -> None:
-    """Nothing waits for a FIFO or reads a device to its end."""
+def test_files_that_are_not_regular(
+    edgekit: EdgekitCall, tmp_path: Path, what: str, kind: str
+) -> None:
+    """No command waits for a FIFO or reads a device to its end."""
     names = {
         "graph": "net.onnx",
         "external data": "weights.bin",
@@ -285,16 +285,16 @@ def test_files_that_are_none(edgekit: EdgekitCall, tmp_path: Path, what: str, ki
     )
 
 
-def test_a_gate_that_is_told_twice(refused: Refused) -> None:
+def test_a_gate_with_a_repeated_key(refused: Refused) -> None:
     refusal(
         refused("lenet", "--gate", "sqnr=1,sqnr=2"), "--gate sqnr=1,sqnr=2: sqnr is given twice"
     )
 
 
-def test_photos_whose_names_are_no_utf8(edgekit: EdgekitCall, tmp_path: Path, photos: Path) -> None:
-    """An old camera's names are no reason to refuse a photo; they are written as what their bytes
-    are.
-    """
+def test_photos_with_names_that_are_not_utf8(
+    edgekit: EdgekitCall, tmp_path: Path, photos: Path
+) -> None:
+    """Photos with file names that are not UTF-8 are used; the names are printed with escapes."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i, photo in enumerate(sorted(photos.iterdir())):

@@ -1,4 +1,4 @@
-"""A machine without torch, onnx and onnxruntime: everything but the export itself is there, and
+"""A machine without torch, onnx and onnxruntime: everything except the export works, and the export
 says what is missing.
 """
 
@@ -66,7 +66,7 @@ print(len(names))
     assert int(done.stdout) > 40
 
 
-def test_the_hiding_hides() -> None:
+def test_the_hidden_packages_cannot_be_imported() -> None:
     assert "ModuleNotFoundError" in _python(HIDE + "import torch").stderr
 
 
@@ -88,7 +88,7 @@ for arguments in (["--help"], ["zoo"], ["zoo", "--json"], ["doctor"], ["doctor",
     assert "not installed" in done.stdout
 
 
-def test_what_is_missing_is_named_with_its_extra() -> None:
+def test_a_missing_package_is_named_with_its_extra() -> None:
     done = _python(
         HIDE
         + 'print([execute(a) for a in (["export", "lenet", "--weights", "random"], ["zoo", "show", '
@@ -100,7 +100,7 @@ def test_what_is_missing_is_named_with_its_extra() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_light_verbs_import_nothing_heavy() -> None:
+def test_light_commands_import_no_heavy_package() -> None:
     done = _python(
         f"""
 import sys

@@ -1,4 +1,4 @@
-"""``edgekit bench``: parity before speed, candidates in turns, and everything it refuses."""
+"""``edgekit bench``: parity before speed, candidates in turns, and wrong input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = ("--seconds", "0.1")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here depends on a latency: the first 100 runs are warm-up enough."""
+    """The tests do not depend on a latency, so 100 runs are enough for the warm-up."""
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
 
 
@@ -71,7 +71,9 @@ def _reverse_golden(bundle: Path) -> None:
 # ---- what it measures
 
 
-def test_one_bundle_in_what_is_here(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
+def test_one_bundle_in_the_available_runtimes(
+    edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
     result = edgekit("bench", bundle, *QUICK, "--json", "--out", tmp_path / "bench.json")
     assert result.code == 0, result.err
     assert result.err == ""
@@ -151,7 +153,7 @@ def test_precisions_against_torch_with_a_verdict(
     assert "\nbefore    " in shown.out and "\nafter     " in shown.out
 
 
-def test_the_verdict_ships_what_meets_its_gate(
+def test_the_verdict_ships_an_engine_that_meets_its_gate(
     edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
@@ -161,7 +163,7 @@ def test_the_verdict_ships_what_meets_its_gate(
     assert "ship FP16 of lenet5 with onnxruntime: INT8 misses its gate: SQNR" in result.out
 
 
-def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
+def test_a_dynamic_graph_is_measured_at_the_requested_batch(
     edgekit: EdgekitCall, photos: Path, tmp_path: Path
 ) -> None:
     network = NetworkRequest(f"{FACTORIES}:build", size=(32, 32))
@@ -182,7 +184,7 @@ def test_a_dynamic_batch_is_measured_at_the_one_asked_for(
 # ---- parity before speed
 
 
-def test_no_speed_up_of_what_computes_something_else(
+def test_no_speed_up_without_parity(
     edgekit: EdgekitCall, lenet: dict[str, Path], tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(lenet["int8"], tmp_path / "int8"))
@@ -201,7 +203,7 @@ def test_no_speed_up_of_what_computes_something_else(
 # ---- torch
 
 
-def test_torch_is_left_out_where_the_network_cannot_be_had_again(
+def test_torch_is_skipped_if_the_network_cannot_be_rebuilt(
     edgekit: EdgekitCall, bundle: Path
 ) -> None:
     report = json.loads(
@@ -230,7 +232,7 @@ def test_torch_is_left_out_where_the_network_cannot_be_had_again(
         ),
     ],
 )
-def test_torch_is_left_out_where_the_weights_are_gone(
+def test_torch_is_skipped_if_the_weights_are_missing(
     edgekit: EdgekitCall,
     lenet: dict[str, Path],
     tmp_path: Path,
@@ -244,7 +246,7 @@ def test_torch_is_left_out_where_the_weights_are_gone(
     assert "is skipped: " + reason in result.out
 
 
-def test_torch_that_is_not_installed_is_missing_here(
+def test_without_torch_the_error_says_so(
     edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates.torch, "find_spec", lambda name: None)
@@ -271,7 +273,7 @@ def test_a_machine_without_any_runtime(
 def test_a_gpu_runtime_is_measured_with_and_without_copies(
     edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime's device session on the CPU's memory."""
+    """The device session of ONNX Runtime, with CPU memory."""
 
     def load(
         self: OnnxRuntimeGpu, artifact: Artifact, options: SessionOptions
@@ -305,8 +307,8 @@ def test_a_gpu_runtime_is_measured_with_and_without_copies(
 
 
 class EngineDouble(OnnxRuntimeSession):
-    """A TensorRT session as far as a bench can tell: ONNX Runtime computes, and the device's events
-    say ``ms`` in turn.
+    """A double of a TensorRT session: ONNX Runtime computes, and the device events give ``ms`` in
+    turn.
     """
 
     notes = ("no CUDA graph was captured",)
@@ -323,8 +325,8 @@ class EngineDouble(OnnxRuntimeSession):
 
 
 class BuilderDouble:
-    """Stands for TensorRT's builder: its engines are the graphs themselves. ``ms`` is what the
-    device's events say, by precision.
+    """A double of the builder of TensorRT: its engines are the graphs. ``ms`` are the times of the
+    device events, by precision.
     """
 
     name = "tensorrt"
@@ -391,8 +393,8 @@ def test_engines_are_timed_by_the_device_each_with_its_own_clock(
     ship: str,
     why: str,
 ) -> None:
-    """No clock of the host says these times, and only the engine of a row says those of that row;
-    the verdict is by them.
+    """The times come only from the device events of the engine of each row, and the verdict uses
+    them.
     """
     builder.ms = {"fp16": fp16, "int8": int8}
     report = json.loads(
@@ -433,7 +435,7 @@ def test_a_dynamic_graph_is_built_for_the_batch_measured(
     assert "tensorrt fp32: " in result.out and " images a second in 2 streams" in result.out
 
 
-def test_verify_builds_the_engine_it_proves(
+def test_verify_builds_the_engine_that_it_checks(
     edgekit: EdgekitCall, lenet: dict[str, Path], builder: BuilderDouble
 ) -> None:
     result = edgekit("verify", lenet["fp16"], "--runtime", "tensorrt")
@@ -495,7 +497,7 @@ def test_refusals(
     assert "Traceback" not in result.err
 
 
-def test_bundles_that_do_not_go_together(
+def test_bundles_with_different_batches(
     edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     twice = edgekit("bench", bundle, bundle)

@@ -1,4 +1,4 @@
-"""``edgekit blame``: bundles, graphs and networks side by side."""
+"""``edgekit blame``: compares bundles, graphs and networks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_bundle_and_a_damaged_graph(edgekit: EdgekitCall, bundle: Path, damage
     result = edgekit("blame", bundle, damaged)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert lines[0].startswith(f"{LAYER} is where most is lost: ") and "dB of its own" in lines[0]
+    assert lines[0].startswith(f"{LAYER} adds the most error: ") and "dB by itself" in lines[0]
     assert next(line for line in lines if line.startswith("   1  ")).split()[1] == LAYER
     assert any(line.startswith("outputs: SQNR ") and line.endswith("on 6 images") for line in lines)
     assert "note: FP16 is simulated by" in result.out
@@ -58,7 +58,7 @@ def test_a_network_and_its_bundle(edgekit: EdgekitCall, bundle: Path, photos: Pa
         assert found["failures"] == [] and found["verdict"] and found["worst"]["rank"] == 1
 
 
-def test_the_same_twice(edgekit: EdgekitCall, bundle: Path) -> None:
+def test_the_same_network_twice(edgekit: EdgekitCall, bundle: Path) -> None:
     result = edgekit("blame", bundle, bundle / "model.onnx")
     assert result.code == 0 and result.out.startswith("no layer differs: ")
 
@@ -70,7 +70,7 @@ def test_the_gate(edgekit: EdgekitCall, bundle: Path, damaged: Path) -> None:
     assert edgekit("blame", bundle, damaged, "--gate", "speed=1").code == 2
 
 
-def test_the_limit_keeps_those_that_add_most_in_the_order_of_computing(
+def test_the_limit_keeps_the_layers_with_most_error_in_order(
     edgekit: EdgekitCall, bundle: Path, damaged: Path
 ) -> None:
     lines = edgekit("blame", bundle, damaged, "--limit", "3").out.splitlines()
@@ -86,7 +86,7 @@ def test_the_limit_keeps_those_that_add_most_in_the_order_of_computing(
     assert [order.index(row[1]) for row in rows] == sorted(order.index(row[1]) for row in rows)
 
 
-def test_a_graph_away_from_its_bundle_still_knows_its_preprocessing(
+def test_a_graph_outside_its_bundle_has_its_preprocessing(
     edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     graph = Path(shutil.copy(bundle / "model.onnx", tmp_path / "alone.onnx"))
@@ -97,7 +97,7 @@ def test_a_graph_away_from_its_bundle_still_knows_its_preprocessing(
     assert there["layers"] == here["layers"] and here["cautions"] == there["cautions"]
 
 
-def test_a_graph_that_says_no_preprocessing(
+def test_a_graph_without_preprocessing(
     edgekit: EdgekitCall, bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     model = onnx.load(str(bundle / "model.onnx"))

@@ -1,5 +1,5 @@
-"""``edgekit build``: engines into bundles, built for real with TensorRT-RTX; what needs a GPU goes
-through the doubles of TensorRT and CUDA.
+"""``edgekit build``: engines built with TensorRT-RTX; tests that need a GPU use doubles of TensorRT
+and CUDA.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def test_an_engine_ahead_of_time(edgekit, bundle):
     result = edgekit("build", bundle, *SM86)
     assert result.code == 0, result.err
     assert "network: fp16 " in result.out and "(100%)" in result.out
-    assert "these are the types that the builder was given" in result.out
+    assert "these types are those before the build" in result.out
     assert "built, not run: this machine has no sm86 GPU" in result.out
     engine, record = (
         name for name in files(bundle) if name not in before and name.startswith("engines/")
@@ -142,7 +142,7 @@ def test_the_record_says_what_it_was_built_for(edgekit, bundle):
     assert "layers" not in told
 
 
-def test_an_engine_that_is_there_is_taken(edgekit, bundle):
+def test_an_existing_engine_is_used(edgekit, bundle):
     first = json.loads(edgekit("build", bundle, *SM86, "--json").out)
     stamp = Path(first["engine"]).stat().st_mtime_ns
     again = json.loads(edgekit("build", bundle, *SM86, "--json").out)
@@ -157,7 +157,7 @@ def test_an_engine_that_is_there_is_taken(edgekit, bundle):
     assert Bundle.open(bundle).damage() == []
 
 
-def test_other_gpus_and_options_are_other_engines(edgekit, bundle):
+def test_other_gpus_and_options_give_other_engines(edgekit, bundle):
     for arguments in (
         SM86,
         ("--compute-capability", "sm120"),
@@ -178,7 +178,7 @@ def test_int8_is_built_from_its_strong_form(edgekit, int8, capability):
     assert "fp32" not in shares
 
 
-def test_an_engine_that_takes_codes_says_of_which_step(edgekit, int8):
+def test_an_engine_with_int8_input_has_its_step(edgekit, int8):
     result = edgekit("build", int8, *SM86, "--io", "int8", "--json")
     assert result.code == 0, result.err
     step, options = (json.loads(result.out)[key] for key in ("input_step", "options"))
@@ -197,7 +197,7 @@ def test_an_engine_that_takes_codes_says_of_which_step(edgekit, int8):
     )
 
 
-def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
+def test_an_int8_bundle_without_a_strong_form_gives_a_warning(edgekit, int8):
     manifest = json.loads((int8 / "manifest.json").read_text())
     del manifest["files"]["model.strong.onnx"]
     (int8 / "model.strong.onnx").unlink()
@@ -205,7 +205,7 @@ def test_an_int8_bundle_without_a_strong_form_is_told(edgekit, int8):
     result = edgekit("build", int8, *SM86)
     assert result.code == 0, result.err
     assert (
-        "layers compute in FP32, as the graph says, which has no strongly typed form: export it "
+        "layers compute in FP32, because the bundle has no strongly typed graph: export it "
         "again to get one" in result.err
     )
 
@@ -267,7 +267,7 @@ def test_a_dynamic_batch(edgekit, dynamic):
         ((*SM86, "--dla-core", "0"), 3, "finds no DLA here", "remove --dla-core"),
     ],
 )
-def test_what_cannot_be_built_leaves_the_bundle_as_it_was(
+def test_a_failed_build_does_not_change_the_bundle(
     edgekit, bundle, monkeypatch, arguments, code, message, hint
 ):
     before = {name: (bundle / name).read_bytes() for name in files(bundle)}
@@ -278,7 +278,7 @@ def test_what_cannot_be_built_leaves_the_bundle_as_it_was(
     assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_damaged_bundle_is_not_built_from(edgekit, bundle):
+def test_no_engine_is_built_from_a_damaged_bundle(edgekit, bundle):
     (bundle / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes()[:-1])
     result = edgekit("build", bundle, *SM86)
     assert result.code == 2
@@ -286,7 +286,7 @@ def test_a_damaged_bundle_is_not_built_from(edgekit, bundle):
     assert not (bundle / "engines").exists()
 
 
-def test_ctrl_c_leaves_no_half_engine(edgekit, bundle, monkeypatch):
+def test_ctrl_c_leaves_no_partial_engine(edgekit, bundle, monkeypatch):
     from edgekit.cli.console import LiveProgress
 
     def interrupt(self, done, total, what=""):
@@ -303,7 +303,7 @@ def test_ctrl_c_leaves_no_half_engine(edgekit, bundle, monkeypatch):
 
 
 @pytest.mark.parametrize("forced", [False, True])
-def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(
+def test_an_interruption_while_files_are_moved_leaves_a_valid_bundle(
     edgekit, bundle, monkeypatch, forced
 ):
     if forced:
@@ -325,7 +325,7 @@ def test_an_interruption_while_files_are_moved_leaves_a_sound_bundle(
 # ---- names
 
 
-def test_an_engine_is_named_for_all_that_it_depends_on(bundle):
+def test_the_name_of_an_engine_depends_on_all_its_inputs(bundle):
     graph = Bundle.open(bundle).artifact
     there = Library("tensorrt", object(), "10.3.0")
     base = engine_name(there, BuildTarget("sm87", "Orin"), graph, Options())
@@ -407,7 +407,7 @@ def on_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("version", [WEAK, STRONG_10, STRONG_11])
-def test_an_engine_here_is_proven_on_the_golden_images(edgekit, bundle, on_gpu, version):
+def test_an_engine_for_this_gpu_is_checked_on_the_golden_images(edgekit, bundle, on_gpu, version):
     on_gpu(bundle, version)
     result = edgekit("build", bundle)
     assert result.code == 0, result.err
@@ -445,7 +445,7 @@ def test_an_engine_that_does_not_run_in_fp16_is_not_kept(edgekit, bundle, on_gpu
     assert not (bundle / "engines").exists()
 
 
-def test_an_engine_of_several_batches_is_proven_on_the_least(edgekit, dynamic, on_gpu):
+def test_an_engine_of_several_batches_is_checked_at_the_smallest(edgekit, dynamic, on_gpu):
     on_gpu(dynamic, profiles=((4, 4, 4), (8, 8, 8)))
     result = edgekit("build", dynamic, "--batch", "4,8")
     assert result.code == 0, result.err
@@ -491,7 +491,7 @@ def test_an_int8_engine_with_a_quantized_layer_in_fp16_is_not_kept(edgekit, int8
     assert not (int8 / "engines").exists()
 
 
-def test_of_an_int8_bundle_only_what_fp16_would_harm_is_held_in_fp32(edgekit, int8, on_gpu):
+def test_in_an_int8_bundle_only_layers_at_risk_in_fp16_stay_fp32(edgekit, int8, on_gpu):
     manifest = json.loads((int8 / "manifest.json").read_text())
     manifest["kept"] = [
         {"name": "features.2/Conv", "op_type": "", "precision": "fp32", "reason": "overflows"},
@@ -528,9 +528,9 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
     )
 
 
-def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, on_gpu):
-    """Built for real and without a GPU; opened by the double of the same library, whose engine
-    gives what the graph gives, but for ``error``.
+def test_an_engine_from_another_machine_is_checked_on_its_gpu(edgekit, bundle, on_gpu):
+    """Built by the real library without a GPU; opened by its double, whose engine computes the
+    graph plus ``error``.
     """
     assert json.loads(edgekit("build", bundle, *SM86, "--json").out)["ran"] is False
     on_gpu(bundle, RTX, gpu=("8.6", "NVIDIA A10"), error=0.001).__version__ = rtx.__version__
@@ -549,7 +549,7 @@ def test_an_engine_built_elsewhere_is_proven_where_its_gpu_is(edgekit, bundle, o
     assert Bundle.open(bundle).damage() == []
 
 
-def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(
+def test_an_engine_from_another_machine_that_misses_its_gate_stays_unchecked(
     edgekit, bundle, on_gpu
 ):
     engine = Path(json.loads(edgekit("build", bundle, *SM86, "--json").out)["engine"])
@@ -560,7 +560,7 @@ def test_an_engine_built_elsewhere_that_misses_its_gate_here_stays_unproven(
     assert open_engine(engine).record.golden is None
 
 
-def test_a_timing_cache_lies_beside_the_weights(edgekit, bundle, on_gpu, tmp_path):
+def test_the_timing_cache_is_next_to_the_weights(edgekit, bundle, on_gpu, tmp_path):
     on_gpu(bundle)
     assert edgekit("build", bundle).code == 0
     assert [path.name for path in (tmp_path / "cache" / "timing").iterdir()] == [
@@ -607,7 +607,7 @@ def test_export_builds_an_engine_as_well(edgekit, photos, tmp_path):
         (SM86, 2, "--runtime tensorrt-rtx"),
     ],
 )
-def test_export_refuses_an_engine_before_the_long_work(
+def test_export_checks_the_engine_options_before_the_long_work(
     edgekit, photos, tmp_path, more, code, words
 ):
     done = edgekit(*exporting(photos, tmp_path / "bundle", *more))

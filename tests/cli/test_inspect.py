@@ -1,5 +1,5 @@
-"""``edgekit inspect``: engines without a GPU by what lies beside them, with one (doubles) by asking
-and timing them; and engines from elsewhere.
+"""``edgekit inspect``: engines without a GPU, from their json files; with a GPU (doubles),
+inspected and timed; and engines of other machines.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LAYERS = [
 
 @pytest.fixture
 def built(edgekit, bundle, monkeypatch) -> Path:
-    """An engine ahead of time, in a bundle of its own."""
+    """An engine built without a GPU, in its own bundle."""
     plug_gpu(monkeypatch, None)
     result = edgekit("build", bundle, "--compute-capability", "sm86", "--json")
     assert result.code == 0, result.err
@@ -96,7 +96,7 @@ def test_a_bundle_shows_all_of_its_engines(edgekit, built):
     assert edgekit("inspect", bundle).out.count("batches 1") == 2
 
 
-def test_with_its_gpu_an_engine_is_asked_and_timed(edgekit, proven):
+def test_with_its_gpu_an_engine_is_inspected_and_timed(edgekit, proven):
     result = edgekit("inspect", proven)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
@@ -132,10 +132,10 @@ def test_an_engine_outside_a_bundle(edgekit, built, tmp_path):
         shutil.copy(file, tmp_path)
     result = edgekit("inspect", tmp_path / built.name)
     assert result.code == 0, result.err
-    assert "not timed: it lies in no bundle, whose golden images it would run" in result.out
+    assert "not timed: it is not in a bundle, so there are no golden images" in result.out
 
 
-def test_both_sides_are_named_where_an_engine_does_not_fit(built):
+def test_both_machines_are_named_if_an_engine_does_not_fit(built):
     engine = open_engine(built)
     engine.check_fits("tensorrt-rtx", rtx.__version__, "sm86")
     engine.check_fits("tensorrt-rtx", rtx.__version__, None)
@@ -183,7 +183,7 @@ def test_a_damaged_engine(edgekit, built, damage):
     assert "build it again with `force`: edgekit build BUNDLE" in result.err
 
 
-def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
+def test_not_an_engine(edgekit, built, bundle, tmp_path):
     result = edgekit("inspect", tmp_path / "nothing.engine")
     assert (result.code, result.out) == (2, "")
     assert "nothing.engine is not an engine: no such file" in result.err
@@ -196,10 +196,7 @@ def test_what_is_no_engine(edgekit, built, bundle, tmp_path):
     assert edgekit("inspect", built).code == 2
     record.unlink()
     result = edgekit("inspect", built)
-    assert (
-        result.code == 2
-        and f"which says what {built.name} was built for: no such file" in result.err
-    )
+    assert result.code == 2 and f"the description of {built.name}: no such file" in result.err
 
 
 def test_a_bundle_without_engines(edgekit, bundle):

@@ -1,4 +1,4 @@
-"""The INT8 verbs: export --int8, quantize, sensitivity, calib."""
+"""The INT8 commands: export --int8, quantize, sensitivity, calib."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wide(photos: Path) -> tuple[object, ...]:
-    """Arguments that export a network whose layers INT8 kernels exist for."""
+    """Arguments that export a network with layers that have INT8 kernels."""
     return ("export", f"{FACTORIES}:wide", "--size", "32", "--no-bench", "--images", photos)
 
 
@@ -37,7 +37,7 @@ def calibration(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_int8_bundle_says_how_it_came_about(
+def test_an_int8_bundle_records_its_calibration(
     edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
@@ -73,7 +73,7 @@ def test_an_int8_bundle_says_how_it_came_about(
     assert picture.read_text().startswith("<svg") and layers[0]["layer"] in picture.read_text()
 
 
-def test_six_photos_cannot_pass_a_rung(
+def test_six_test_photos_cannot_pass_a_rung(
     edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
@@ -110,10 +110,10 @@ def test_six_photos_cannot_pass_a_rung(
     assert "inconclusive" in page and "test: 6 photos" in page and "too few to pass" in page
 
 
-def test_photos_that_gave_ranges_do_not_judge(
+def test_calibration_photos_are_not_test_photos(
     edgekit: EdgekitCall, wide: tuple[object, ...], photos: Path, tmp_path: Path
 ) -> None:
-    """All six parity photos are among those that calibrate."""
+    """All six parity photos are also calibration photos."""
     calibration = tmp_path / "calibration"
     calibration.mkdir()
     for photo in bundled_photos()[:24]:
@@ -154,7 +154,7 @@ def test_photos_that_gave_ranges_do_not_judge(
     ] == 1 and manifest.parity_images.count == 7
 
 
-def test_judges_decide_and_the_row_says_by_how_little(
+def test_the_test_photos_decide_and_the_row_has_the_caveat(
     edgekit: EdgekitCall, wide: tuple[object, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
@@ -192,7 +192,7 @@ def test_noise_marks_the_bundle(
     assert "random noise" in result.out
 
 
-def test_a_gate_that_cannot_be_met_ends_with_what_was_reached(
+def test_a_gate_that_cannot_be_met_reports_the_best_result(
     edgekit: EdgekitCall, wide: tuple[object, ...], calibration: Path, tmp_path: Path
 ) -> None:
     result = edgekit(
@@ -253,7 +253,7 @@ def test_layers_too_small_for_int8_kernels(
     )
 
 
-def test_quantize_refuses_what_is_no_graph(edgekit: EdgekitCall, tmp_path: Path) -> None:
+def test_quantize_refuses_files_that_are_not_graphs(edgekit: EdgekitCall, tmp_path: Path) -> None:
     result = edgekit("quantize", "mobilenetv2", "--out", tmp_path / "x.onnx")
     assert result.code == 2 and "is not an .onnx file" in result.err
 
@@ -289,7 +289,7 @@ def test_wrong_options(
     assert result.code == 2 and words in result.err
 
 
-def test_a_calibration_set_names_what_it_left_out(
+def test_a_calibration_set_lists_the_skipped_files(
     edgekit: EdgekitCall, calibration: Path, tmp_path: Path
 ) -> None:
     shutil.copy(calibration / bundled_photos()[6].name, calibration / "zz_again.jpg")

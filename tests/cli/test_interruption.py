@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM, SIGKILL, a full disk, two exports at once: a whole bundle or none, and nothing
-beside it.
+"""Ctrl-C, SIGTERM, SIGKILL, a full disk, two exports at once: a complete bundle or none, and no
+other files.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def start(photos: Path, out: Path) -> Start:
 def _signal_at(
     process: subprocess.Popen[str], step: str, number: signal.Signals
 ) -> tuple[str, str]:
-    """Sends a signal when the process says that it begins a step; returns the rest of what it
-    wrote.
-    """
+    """Sends a signal when the process prints that a step begins. Returns the rest of its output."""
     assert process.stderr is not None
     for line in process.stderr:
         if line == f"{step} …\n":
@@ -106,7 +104,7 @@ def test_nohup_is_respected(start: Start) -> None:
 
 
 @pytest.mark.parametrize("step", ["trace", "bundle"])
-def test_a_killed_export_leaves_no_half_bundle_and_the_next_one_cleans_up(
+def test_a_killed_export_leaves_no_partial_bundle_and_the_next_one_cleans_up(
     start: Start, out: Path, step: str, edgekit: EdgekitCall, tiny: tuple[object, ...]
 ) -> None:
     process = start()

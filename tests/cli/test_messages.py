@@ -1,4 +1,6 @@
-"""What the user reads: the rooms below the command line name parameters, and it names flags."""
+"""Messages: the packages below the command line name parameters, and the command line names
+options.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ ALLOWED = {
 
 
 def _literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Strings of a file with their lines; the pieces of one f-string joined, docstrings left out,
-    and single words, which are arguments to another program.
+    """The strings of a file with their lines. The parts of an f-string are joined; docstrings and
+    single words are left out.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -67,7 +69,7 @@ def _flags_in(text: str) -> list[str]:
     return FLAG.findall(text)
 
 
-def test_no_room_below_the_command_line_names_a_flag() -> None:
+def test_no_package_below_the_command_line_names_an_option() -> None:
     files = [
         path
         for room in ROOMS
@@ -84,14 +86,14 @@ def test_no_room_below_the_command_line_names_a_flag() -> None:
     assert found == []
 
 
-def test_the_search_for_flags_finds_them(tmp_path: Path) -> None:
+def test_the_search_for_options_finds_them(tmp_path: Path) -> None:
     file = tmp_path / "room.py"
     file.write_text('"""--doc"""\nx = "give --images a folder"\ny = f"{x} takes --calib {x}"\n')
     assert [_flags_in(text) for _, text in _literals(file)] == [["--images"], ["--calib"]]
     assert _flags_in("start it with --gpus all, and give --size") == ["--size"]
 
 
-def test_a_parameter_is_called_by_the_flag_of_the_verb_that_runs() -> None:
+def test_a_parameter_is_printed_as_the_option_of_the_running_command() -> None:
     use_flags({"--calib-images", "--no-bench", "--calib"})
     try:
         text = (
@@ -109,7 +111,7 @@ def test_a_parameter_is_called_by_the_flag_of_the_verb_that_runs() -> None:
     assert as_flags(text) == text
 
 
-def test_errors_and_hints_say_flags_of_their_own_verb_alone(
+def test_errors_and_hints_name_only_options_of_their_command(
     edgekit: EdgekitCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> list[object]:

@@ -1,4 +1,4 @@
-"""Options that several verbs read the same way."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgekit.errors import InputError
 from edgekit.pipeline.precision import RandomImages
 
 
-def test_a_gate_is_read_over_the_default():
+def test_a_gate_changes_the_default():
     default = DEFAULT_GATES["fp16"]
     assert parse_gate("").over(default) == default
     assert parse_gate("none").over(default) == Gate()

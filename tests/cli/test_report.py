@@ -1,4 +1,4 @@
-"""``edgekit report``: what it prints, what it writes, and what it refuses."""
+"""``edgekit report``: its output, its files, and wrong input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_table_and_three_files(
     assert len(document["entries"]) == 2
 
 
-def test_what_a_failed_export_says(
+def test_the_report_of_a_failed_export(
     edgekit: EdgekitCall, tiny: tuple[object, ...], tmp_path: Path
 ) -> None:
     failed = edgekit(*tiny, "--gate", "sqnr=500", "--json", "--out", tmp_path / "bundle")
@@ -44,13 +44,13 @@ def test_refusals(edgekit: EdgekitCall, bundle: Path, tmp_path: Path) -> None:
     (damaged / "report.json").write_text("{")
     for arguments, message, hint in (
         ((), "missing argument 'paths'", "edgekit report --help"),
-        ((tmp_path / "empty",), "no report of edgekit's was found", "give bundles"),
+        ((tmp_path / "empty",), "found no report of edgekit", "give bundles"),
         ((tmp_path / "nowhere",), "nowhere: no such file", "give bundles"),
-        ((tmp_path / "other.json",), "is json, but no report of edgekit's", "give bundles"),
-        ((bundle / "model.onnx",), "is damaged, or no json", "give bundles"),
+        ((tmp_path / "other.json",), "is json, but not a report of edgekit", "give bundles"),
+        ((bundle / "model.onnx",), "is damaged, or not json", "give bundles"),
         ((damaged,), "is damaged: report.json", "copy or export it again"),
         ((bundle, "--html", tmp_path / "no/r.html"), "there is no such folder", "mkdir -p"),
-        ((bundle, "--markdown", bundle / "report.md"), "would lie in a bundle", "another place"),
+        ((bundle, "--markdown", bundle / "report.md"), "is inside a bundle", "another place"),
     ):
         result = edgekit("report", *arguments)
         assert (result.code, result.out) == (2, ""), result

@@ -1,4 +1,4 @@
-"""``edgekit run`` and ``edgekit verify`` on sound and on damaged bundles."""
+"""``edgekit run`` and ``edgekit verify`` on valid and on damaged bundles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _flip(file: Path) -> None:
     file.write_bytes(data)
 
 
-def test_a_sound_bundle(edgekit: EdgekitCall, bundle: Path) -> None:
+def test_a_valid_bundle(edgekit: EdgekitCall, bundle: Path) -> None:
     result = edgekit("verify", bundle)
     assert result.code == 0
     assert result.err == ""
@@ -69,12 +69,10 @@ def test_a_damaged_bundle(
     ]
 
 
-def test_files_that_agree_and_a_graph_that_does_not_compute_it(
+def test_unchanged_files_with_a_graph_that_computes_something_else(
     edgekit: EdgekitCall, bundle: Path
 ) -> None:
-    """Outputs of another network under a manifest that lists them: hashes are right,
-    parity is not.
-    """
+    """Outputs of another network, listed in the manifest: hashes are right, parity is not."""
     from edgekit.artifact import sha256_of
 
     golden = dict(np.load(bundle / "golden.npz"))
@@ -136,7 +134,7 @@ def test_files_that_agree_and_a_graph_that_does_not_compute_it(
         (
             lambda b: _edit(b, lambda m: m.update(schema_version=99, novelty=1)),
             "has schema 99; this edgekit reads",
-            "use the edgekit that wrote it",
+            "use the version of edgekit that wrote it",
         ),
     ],
 )
@@ -157,7 +155,7 @@ def test_a_manifest_that_cannot_be_read(
     assert hint is None or f"hint: {hint}" in result.err
 
 
-def test_run_names_what_is_on_a_photo(edgekit: EdgekitCall, bundle: Path) -> None:
+def test_run_classifies_a_photo(edgekit: EdgekitCall, bundle: Path) -> None:
     result = edgekit("run", bundle, CAT, "--top", 3)
     assert result.code == 0
     lines = result.out.splitlines()

@@ -36,7 +36,7 @@ def test_a_runtime_by_its_name(edgekit: EdgekitCall, bundle: Path, verb: str) ->
 
 @pytest.mark.parametrize("verb", ["run", "verify"])
 @pytest.mark.parametrize("runtime", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
-def test_a_gpu_provider_that_is_not_here(
+def test_a_missing_gpu_provider(
     edgekit: EdgekitCall, bundle: Path, verb: str, runtime: str
 ) -> None:
     result = edgekit(verb, bundle, *([CAT] if verb == "run" else []), "--runtime", runtime)
@@ -95,7 +95,7 @@ def test_without_a_gate_on_sqnr_another_runtime_has_to_match_the_export(exported
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_flips_and_numbers_that_are_none_fail_everywhere(exported: Path, elsewhere: bool) -> None:
+def test_flips_and_nan_fail_in_every_runtime(exported: Path, elsewhere: bool) -> None:
     manifest = Bundle.open(exported).manifest
     assert (
         "4 of 16 golden images flip"

@@ -43,7 +43,7 @@ def int8(
     return out, json.loads(result.out)
 
 
-def test_it_is_proven_shipped_and_listed(
+def test_it_is_checked_shipped_and_listed(
     int8: tuple[Path, dict[str, object]], edgekit: EdgekitCall
 ) -> None:
     out, _ = int8
@@ -79,7 +79,7 @@ def test_it_is_proven_shipped_and_listed(
     assert damaged.code == 1 and STRONG_MODEL in damaged.out
 
 
-def test_a_bundle_without_one_has_model_onnx_for_it(bundle: Path) -> None:
+def test_a_bundle_without_one_uses_model_onnx(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert STRONG_MODEL not in opened.manifest.files and opened.strong_artifact == opened.artifact
 

@@ -84,7 +84,7 @@ def _cells(line: list[str]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def test_a_crash_and_a_failed_gate_cost_a_row_each(mixed: list[str]) -> None:
+def test_a_crash_and_a_failed_gate_affect_one_row_each(mixed: list[str]) -> None:
     cells = _cells(mixed)
     assert {name: (cell["status"], cell["exit_code"]) for name, cell in cells.items()} == {
         "mobilenetv2_035-fp16": ("passed", 0),
@@ -107,7 +107,7 @@ def test_a_failed_gate_leaves_its_report_and_no_bundle(mixed: list[str]) -> None
     assert "Fatal Python error: Aborted" in (out / "logs/factories-aborts-fp16.log").read_text()
 
 
-def test_what_failed_is_told_again_and_retried_only_when_asked(
+def test_failures_are_listed_again_and_repeated_only_on_request(
     mixed: list[str], edgekit: EdgekitCall
 ) -> None:
     before = _cells(mixed)
@@ -116,7 +116,7 @@ def test_what_failed_is_told_again_and_retried_only_when_asked(
     assert "factories-aborts-fp16 crashed with SIGABRT" in done.out
     assert "1 passed, 1 gate failed, 1 failed, 1 killed" in done.out
     assert "3 of 4 exports did not pass" in done.err
-    assert "--retry-failed does them again" in done.err
+    assert "run the same command with --retry-failed" in done.err
     assert _cells(mixed) == before
 
 
@@ -145,7 +145,7 @@ def test_ctrl_c_ends_the_exports_and_says_so(tmp_path: Path) -> None:
 def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: EdgekitCall) -> None:
     done = edgekit("sweep", "lenet5", "--precision", "fp32", "--out", lenet_sweep)
     assert done.code == 2
-    assert "was begun with other options" in done.err and "precisions" in done.err
+    assert "was started with other options" in done.err and "precisions" in done.err
     assert "hint: give the same options to resume it, or choose another folder" in done.err
 
 

@@ -30,7 +30,7 @@ PANELS = [
 VERBS = [str(command.name) for command in app.app.registered_commands]
 
 
-def test_every_file_beside_the_app_is_a_verb() -> None:
+def test_every_file_in_commands_is_a_command() -> None:
     """What the other tests call every verb is every verb."""
     files = {path.stem for path in (Path(app.__file__).parent / "commands").glob("*.py")}
     assert sorted(VERBS) == sorted(files - {"__init__"})
@@ -262,7 +262,7 @@ def test_debug_shows_where_the_users_error_was_found(edgekit: EdgekitCall) -> No
         (app.Terminated(15), 143, "interrupted"),
     ],
 )
-def test_what_the_machine_lacks_is_no_bug(
+def test_a_missing_resource_is_not_a_bug(
     edgekit: EdgekitCall,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
@@ -313,7 +313,7 @@ def _shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_reader_of_a_pipe_may_leave() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     done = _shell("edgekit zoo | head -n 1; echo ${PIPESTATUS[0]}")
     assert done.stdout.splitlines()[0].startswith("network")
     assert done.stdout.splitlines()[1] in ("0", "141")
@@ -329,14 +329,14 @@ def test_stdout_on_a_full_disk() -> None:
     assert done.stderr == "error: No space left on device\n\nhint: free some space\n"
 
 
-def test_a_console_that_knows_ascii_alone() -> None:
+def test_a_console_with_only_ascii() -> None:
     done = _shell("edgekit zoo; edgekit export ünknown", PYTHONIOENCODING="ascii")
     assert done.returncode == 2
     assert "\\u2013" in done.stdout
     assert "unknown network '\\xfcnknown'" in done.stderr
 
 
-def test_colour_where_it_is_wanted() -> None:
+def test_colour_only_on_request() -> None:
     forced = {"FORCE_COLOR": "1", "TERM": "xterm"}
     assert "\x1b[31merror" in _shell("edgekit verify nowhere", **forced, NO_COLOR="").stderr
     assert "\x1b[31m" not in _shell("edgekit verify nowhere", **forced, NO_COLOR="1").stderr

@@ -51,7 +51,7 @@ def test_the_list_is_aligned_and_fits_100_columns(
         assert row[header.index("weights") - 1] == " " != row[header.index("weights")]
 
 
-def test_the_list_says_what_the_catalogue_says(
+def test_the_list_is_that_of_the_catalogue(
     edgekit: Callable[..., tuple[int, str, str]],
 ) -> None:
     _, out, _ = edgekit("zoo")

@@ -21,7 +21,7 @@ def with_flips(flips, ties=0, images=78):
     return replace(PERFECT, images=images, top1=(images - flips - ties) / images, ties=ties)
 
 
-def test_what_is_asked_is_met_or_named():
+def test_requirements_are_met_or_listed():
     gate = Gate(relative=1e-4, sqnr=40, agreement=0.99)
     assert gate.failures(PERFECT) == ()
     assert gate.failures(replace(PERFECT, relative=2e-4)) == (
@@ -33,7 +33,7 @@ def test_what_is_asked_is_met_or_named():
     )
 
 
-def test_a_gate_that_asks_nothing_passes_all_but_nan():
+def test_a_gate_without_requirements_passes_everything_but_nan():
     assert Gate().failures(with_flips(78)) == ()
     assert Gate().failures(replace(PERFECT, nonfinite=3)) == ("3 outputs are NaN or infinite",)
 
@@ -54,7 +54,7 @@ def test_nan_numbers_fail():
     ("images", "agreement", "allowed"),
     [(78, 0.99, 1), (78, 1.0, 0), (100, 0.99, 1), (101, 0.99, 2), (64, 0.95, 4), (10, 0.0, 10)],
 )
-def test_flips_come_whole(images, agreement, allowed):
+def test_the_allowed_flips_are_rounded_up(images, agreement, allowed):
     gate = Gate(agreement=agreement)
     assert gate.failures(with_flips(allowed, images=images)) == ()
     if allowed < images:
@@ -77,7 +77,7 @@ def test_ties_do_not_count_as_flips():
         (with_flips(1, ties=2), "96.2% (75/78, 2 ties) [89.3, 98.7]"),
     ],
 )
-def test_the_ladders_row_says_ties(parity, cell):
+def test_the_row_of_the_ladder_shows_ties(parity, cell):
     assert ladder_row(Rung("fp16", "onnxruntime", 1.0, 7.0, parity)) == (
         "fp16",
         "1.0",
@@ -101,7 +101,7 @@ def test_default_gates():
     assert DEFAULT_GATES["int8"] == Gate(agreement=0.95)
 
 
-def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
+def test_the_fp32_gate_is_between_rounding_and_real_faults():
     """Over all that benchmarks/fp32_rounding.py measured, but where torch itself is not as near to
     double precision as the gate asks.
 
@@ -137,7 +137,7 @@ def test_the_fp32_gate_lies_between_what_rounding_leaves_and_what_faults_cost():
             )
 
 
-def test_a_gate_met_by_count_alone_says_by_how_little():
+def test_a_gate_met_only_by_count_has_a_caveat():
     gate = Gate(agreement=0.95)
     words = (
         "agreement 95.0% is met by count (76 of 78); the lower bound of its 95 % interval is "
@@ -156,7 +156,7 @@ def test_a_gate_met_by_count_alone_says_by_how_little():
     ]
 
 
-def test_too_few_judges_refuse_but_do_not_pass():
+def test_too_few_test_photos_can_fail_but_not_pass():
     few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
     assert (
         few.verdict == "inconclusive"

@@ -134,12 +134,12 @@ def test_the_reference_decides_what_is_a_tie():
     assert compare(candidate, reference).ties == 1
 
 
-def test_it_is_the_classes_that_changed_places_which_count():
+def test_a_tie_is_decided_by_the_two_classes_that_changed():
     reference = np.array([[2.0 + 2**-12, 2.0, 1.0]], np.float32)
     assert compare(reference, np.array([[0.0, 1.0, 2.0]], np.float32)).ties == 0
 
 
-def test_an_image_that_agrees_is_no_tie():
+def test_an_image_that_agrees_is_not_a_tie():
     reference = np.array([[2.0 + 2**-12, 2.0, 1.0]], np.float32)
     assert compare(reference, reference).ties == 0
 

@@ -1,6 +1,4 @@
-"""Each canonical rule: it fires where it should, not where it must not, and never changes what the
-graph computes.
-"""
+"""Each canonical rule: it changes only the graphs that it should, and never what a graph computes."""
 
 from __future__ import annotations
 
@@ -357,7 +355,7 @@ def test_means_of_integers_stay(make, op, canonical, ops):
     assert ops(canonical(make(*nodes, outputs={"y": TensorProto.INT32}))) == ["Cast", "ReduceMean"]
 
 
-def test_poolings_of_one_module_keep_names_apart(make, op, check, canonical):
+def test_poolings_of_one_module_have_different_names(make, op, check, canonical):
     first = helper.make_node(
         "ReduceMean", ["x"], ["pool/ReduceMean"], name="pool/ReduceMean", axes=[2, 3], keepdims=0
     )
@@ -389,7 +387,7 @@ def test_poolings_of_one_module_keep_names_apart(make, op, check, canonical):
 
 
 @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
-def test_pooling_single_pixels_goes(make, op, check, kind):
+def test_pooling_of_single_pixels_is_removed(make, op, check, kind):
     assert check(
         make(
             op("Relu", "x", "h"),
@@ -425,7 +423,7 @@ def test_single_pixel_pooling_stays_where_its_indices_are_read_or_it_pads(make, 
     assert check(make(*nodes)) == ["MaxPool", "Cast", "Add"]
 
 
-def test_dropout_goes_and_an_identity_with_it(make, op, check):
+def test_dropout_and_identity_are_removed(make, op, check):
     nodes = (
         op("Relu", "x", "h"),
         op("Dropout", "h", "d"),

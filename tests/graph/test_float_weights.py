@@ -1,4 +1,4 @@
-"""The INT8 form with float weights in front of quantizers: the codes come back exactly, and nothing
+"""The INT8 form with float weights before quantizers: the codes are reproduced exactly, and nothing
 else changes.
 """
 

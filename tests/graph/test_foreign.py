@@ -1,4 +1,4 @@
-"""Somebody else's graph: what it is taken for, and every way in which it cannot be taken."""
+"""Graphs of other tools: how they are read, and why they are refused."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def file(tmp_path: Path) -> Path:
         (("N", 32, 48, 3), ForeignInput("NHWC", 3, 32, 48, None, 8)),
     ],
 )
-def test_what_a_graph_takes(file: Path, shape: Dims, expected: ForeignInput) -> None:
+def test_the_input_of_a_graph(file: Path, shape: Dims, expected: ForeignInput) -> None:
     onnx.save(_graph(shape), file)
     assert inspect(file) == expected
 
@@ -167,7 +167,7 @@ def test_a_constant_that_is_like_another_value_is_of_its_type(file: Path) -> Non
         (("Neg",), None),
     ],
 )
-def test_preprocessing_inside_is_seen_and_said(
+def test_preprocessing_inside_gives_a_warning(
     file: Path, kinds: tuple[str, ...], expected: str | None
 ) -> None:
     model, current = _graph(), "image"
@@ -589,7 +589,7 @@ def test_a_graph_with_wrong_options(
     assert not (file.parent / "out").exists() or list((file.parent / "out").iterdir()) == []
 
 
-def test_a_name_that_is_no_text(file: Path) -> None:
+def test_a_name_that_is_not_valid_text(file: Path) -> None:
     """Python strings cannot hold it, so it is written into the bytes."""
     model = _graph()
     model.graph.node[0].name = "conv-of-mine"

@@ -1,5 +1,5 @@
-"""Typed FP16 graphs: valid, typed to the last tensor, close to the FP32 graph, and FP32 where half
-precision would overflow or flush.
+"""Typed FP16 graphs: valid, typed in every tensor, close to the FP32 graph, and FP32 if FP16 would
+overflow or underflow.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""ONNX files in and out: every way in which one can be broken has its message, and nothing is
-written that cannot be read.
+"""Reading and writing ONNX files: every fault of a file has its message, and everything written can
+be read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def sound(make, op, noise):
     return make(op("Conv", "x w", "y"), constants={"w": noise(40, 3, 3, 3)}, x=("n", 3, 8, 8))
 
 
-def test_a_file_that_is_no_graph(tmp_path):
+def test_a_file_that_is_not_a_graph(tmp_path):
     for name, content, message in (
         ("empty.onnx", b"", "is empty"),
         ("text.onnx", b"not a graph, but words", "is not an ONNX file"),
@@ -117,7 +117,7 @@ def test_a_graph_over_the_limit_is_refused_and_nothing_written(sound, tmp_path, 
     assert save(load(sound.path), tmp_path / "large.onnx", "fp32").path.exists()
 
 
-def test_an_artifact_says_what_the_graph_takes_and_gives(sound, tmp_path):
+def test_an_artifact_describes_input_and_output(sound, tmp_path):
     assert [str(spec) for spec in (*sound.inputs, *sound.outputs)] == [
         "x: float32[n, 3, 8, 8]",
         "y: float32[n, 40, 6, 6]",

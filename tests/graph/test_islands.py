@@ -1,5 +1,5 @@
-"""FP32 islands where half precision would overflow or flush, and the twin that shows on a CPU what
-a GPU would do.
+"""Layers that stay FP32 because FP16 would overflow or underflow, and the twin that shows on a CPU
+what a GPU would compute.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_weights_that_overflow_or_flush_stay_fp32(make, op, half, close, noise):
     close(small, result, noise(1, 3, 8, 8))
 
 
-def test_a_bias_of_next_to_nothing_makes_no_island(make, op, half, close, noise):
+def test_a_tiny_bias_does_not_keep_a_layer_in_fp32(make, op, half, close, noise):
     graph = make(
         op("Conv", "x w b", "y"),
         constants={"w": noise(4, 3, 3, 3), "b": np.full(4, 1e-9, np.float32)},
@@ -146,7 +146,7 @@ def test_a_divisors_guard_does_not_become_zero(make, op, half, run, twin):
     assert "flush" in reasons(half(clipped, np.array([[0, 1, 2, 3]], np.float32)))["d"]
 
 
-def test_bounds_beyond_the_range_bound_nothing(make, op, half, close, noise):
+def test_bounds_beyond_the_range_have_no_effect(make, op, half, close, noise):
     for bound in (np.float32(1e6), np.float32(np.inf), np.finfo(np.float32).max):
         graph = make(op("Clip", "x low high", "y"), constants={"low": np.float32(0), "high": bound})
         result = half(graph)
@@ -157,7 +157,7 @@ def test_bounds_beyond_the_range_bound_nothing(make, op, half, close, noise):
 @pytest.mark.parametrize(
     "kind", ["ReduceL2", "ReduceLogSum", "LpPool", "GlobalLpPool", "LpNormalization"]
 )
-def test_what_tensorrt_computes_in_fp32_is_said_to_be(make, op, half, close, noise, kind):
+def test_layers_that_tensorrt_computes_in_fp32_are_listed(make, op, half, close, noise, kind):
     axes = (
         {"axes": [1]}
         if kind.startswith("Reduce")

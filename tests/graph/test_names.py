@@ -1,4 +1,4 @@
-"""Names: the network's own, one each, the same at every trace and in every process."""
+"""Names: those of the network, unique, and the same in every trace and every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tensors of a graph do on images, against NumPy."""
+"""Statistics of the tensors of a graph on images, compared with NumPy."""
 
 from __future__ import annotations
 

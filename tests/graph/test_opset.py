@@ -1,5 +1,5 @@
-"""Opsets up and down: ONNX Runtime computes the same before and after, and what cannot be written
-is named.
+"""Opsets up and down: ONNX Runtime computes the same before and after, and errors name what cannot
+be converted.
 """
 
 from __future__ import annotations

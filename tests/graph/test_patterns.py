@@ -1,5 +1,5 @@
-"""Operators put together again: one node where ONNX has one, the same outputs in ONNX Runtime, and
-nothing where a number is off.
+"""Fused patterns: one node if ONNX has an operator, the same outputs in ONNX Runtime, and no change
+if a number differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FP16 of the real MobileNetV2 on real photos that were not among those observed."""
+"""FP16 of the real MobileNetV2 on real photos that were not used for the statistics."""
 
 from __future__ import annotations
 

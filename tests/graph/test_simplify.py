@@ -1,6 +1,4 @@
-"""Simplifying: each step is checked, a step that would break the graph is left out and said, and
-nothing wrong is shipped.
-"""
+"""Simplifying: each step is checked, and a step that would break the graph is skipped with a note."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""INT8 graphs for strongly typed networks: FP16 around the codes, the codes themselves untouched,
-FP32 where FP16 would not do.
+"""INT8 graphs for strongly typed networks: FP16 around unchanged codes, and FP32 if FP16 would
+overflow or underflow.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ def test_a_float_graph_is_refused(make, op, strong):
     assert "quantize it first" in (caught.value.hint or "")
 
 
-def test_a_name_that_no_node_has(network, strong):
+def test_an_unknown_node_name(network, strong):
     with pytest.raises(BadNetwork, match="no node is called stem"):
         strong(network, keep=("stem",))
 

@@ -1,4 +1,4 @@
-"""Which tensor of a graph stands for which value, and where a layer's inputs are cut."""
+"""Which tensor of a graph holds which value, and where the inputs of a layer are cut."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def quantized(make, op, noise):
     )
 
 
-def test_a_value_is_what_its_readers_get(quantized, taps):
+def test_a_value_is_that_of_its_consumers(quantized, taps):
     found = taps(quantized).taps
     assert {name: tap.tensor for name, tap in found.items()} == {
         "input": "x",
@@ -176,7 +176,7 @@ def test_no_graph(taps, quantized):
 # ---- alignment
 
 
-def test_alignment_goes_there_and_back(noise):
+def test_alignment_can_be_inverted(noise):
     x = noise(2, 3, 4, 4)
     gain = np.array([0.5, 2, 8], np.float32)
     there = Alignment(gain, 1.5).from_reference(x)

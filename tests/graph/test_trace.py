@@ -1,6 +1,4 @@
-"""Tracing: what comes out computes what the module computes, and what cannot be captured
-is said.
-"""
+"""Tracing: the graph computes what the module computes, and errors name what cannot be captured."""
 
 from __future__ import annotations
 

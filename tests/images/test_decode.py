@@ -1,4 +1,4 @@
-"""Files of every kind to 8-bit pixels, and those that are none."""
+"""Decoding image files of every kind to 8-bit pixels, and files that are not images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of images: listed, thinned out, hashed, streamed past what cannot be read."""
+"""Folders of images: listed, thinned out, hashed, and read without unreadable files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_images_are_listed_by_name_and_the_rest_is_told(folder: Path) -> None:
     assert [p.name for p in found.ignored] == ["notes.txt"]
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_missing_folders(tmp_path: Path) -> None:
     for make, message in (
         ("none", "none does not exist"),
         ("file", "file is not a folder"),
@@ -70,7 +70,7 @@ def test_spread_is_even_and_keeps_the_order(tmp_path: Path) -> None:
     assert listed.spread(99) is listed
 
 
-def test_the_hash_tells_names_and_contents_apart(folder: Path) -> None:
+def test_the_hash_depends_on_names_and_contents(folder: Path) -> None:
     first = ImageFolder.open(folder).sha256()
     assert ImageFolder.open(folder).sha256() == first
     (folder / "b.jpg").rename(folder / "c.jpg")
@@ -92,7 +92,7 @@ def test_a_file_that_vanished_does_not_stop_the_hash(folder: Path) -> None:
     assert len(listed.sha256()) == 64
 
 
-def test_what_cannot_be_read_is_passed_over_with_its_reason(folder: Path) -> None:
+def test_unreadable_files_are_skipped_with_a_reason(folder: Path) -> None:
     (folder / "a-torn.jpg").write_bytes((folder / "b.jpg").read_bytes()[:500])
     Image.new("RGB", (1, 1)).save(folder / "z.png")
     prepared = PreparedImages(ImageFolder.open(folder).paths, SPEC)

@@ -136,6 +136,6 @@ def test_a_crop_that_is_no_square_is_covered_and_centred(size: tuple[int, int]) 
         ({"std": (0.5, float("inf"), 0.5)}, "finite numbers"),
     ],
 )
-def test_a_spec_that_cannot_be_meant(change: dict[str, object], message: str) -> None:
+def test_wrong_specs(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         InputSpec(**change)  # type: ignore[arg-type]

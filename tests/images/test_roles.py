@@ -1,4 +1,4 @@
-"""Which photo serves what: by content alone, near-duplicates together, none twice."""
+"""The roles of photos: by content alone, near-duplicates together, one role each."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_names_order_and_other_files_do_not_matter(
     )
 
 
-def test_photos_that_lead_to_each_other_stay_together(bundled: tuple[Photo, ...]) -> None:
+def test_photos_connected_by_near_duplicates_stay_together(bundled: tuple[Photo, ...]) -> None:
     """The ends of a series that moves on slowly differ, and still belong to one scene."""
     start, bits = bundled[0], np.unpackbits(bundled[0].bits)
     series = [start]

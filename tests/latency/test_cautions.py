@@ -1,4 +1,4 @@
-"""Cautions, at and beyond each limit."""
+"""The warnings about measurements, at and beyond each limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock, driven by a machine whose time is ours."""
+"""The clock, with a simulated time."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_garbage_is_collected_between_measurements_only():
     assert gc.isenabled()
 
 
-def test_a_candidate_that_fails_is_heard():
+def test_an_exception_of_a_candidate_is_raised():
     def fail(i: int) -> None:
         raise RuntimeError("no kernel")
 
@@ -186,7 +186,7 @@ def test_a_candidate_that_fails_is_heard():
         ({"reference": "a", "min_runs": 0}, "1 run"),
     ],
 )
-def test_nonsense_is_refused(arguments, message):
+def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         measure({"a": lambda i: None}, **arguments)
 
@@ -199,7 +199,7 @@ def test_the_real_clock_counts_milliseconds():
     assert 0 < measurement.timings["a"].summary.median < 1000
 
 
-def test_what_a_device_says_counts_and_not_the_host_s_time():
+def test_the_time_of_the_device_is_used_instead_of_the_host():
     machine = Machine()
     host = machine.candidate("device", steady(9))
 

@@ -1,4 +1,4 @@
-"""The phases of an inference on a GPU, of a double whose time is ours."""
+"""The phases of an inference on a GPU, with a double and a simulated time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GpuDouble:
 
 
 class EventsDouble(GpuDouble):
-    """One whose device tells its time."""
+    """A session whose device measures the time."""
 
     notes = ("no CUDA graph",)
 
@@ -73,7 +73,7 @@ class EventsDouble(GpuDouble):
 FEEDS = {"x": np.zeros((1, 3), np.float32)}
 
 
-def test_a_device_that_tells_its_time_is_believed() -> None:
+def test_the_time_of_the_device_is_used() -> None:
     session = EventsDouble(compute=2.5)
     run = engine_only(session, FEEDS)
     assert isinstance(run, DeviceRun)
@@ -82,7 +82,7 @@ def test_a_device_that_tells_its_time_is_believed() -> None:
     assert session.calls == ["bind", "device_ms"]
 
 
-def test_one_that_does_not_is_timed_from_handing_over_to_the_end() -> None:
+def test_without_device_time_the_host_measures_from_enqueue_to_end() -> None:
     session = GpuDouble()
     run = engine_only(session, FEEDS)
     assert callable(run)
@@ -105,7 +105,7 @@ def _told(session: GpuDouble, end_to_end: float) -> list[str]:
     ]
 
 
-def test_a_sound_engine_gets_its_notes_alone() -> None:
+def test_an_engine_without_problems_has_only_its_notes() -> None:
     assert _told(EventsDouble(copy_in=0.1, enqueue=0.1, compute=1.0), 1.3) == ["trt: no CUDA graph"]
 
 
@@ -132,7 +132,7 @@ def test_copies_that_take_as_long_as_computing(
     assert told[0].startswith(f"trt: {named}")
 
 
-def test_where_the_device_tells_nothing_nothing_is_guessed() -> None:
+def test_without_device_time_no_warning_is_guessed() -> None:
     assert _told(GpuDouble(copy_in=9.0), 20.0) == []
 
 

@@ -52,7 +52,7 @@ def test_no_difference_ships_fp16():
     assert found.ship == "fp16" and found.why.startswith("no difference was measured here (ratio")
 
 
-def test_speed_does_not_buy_a_missed_gate():
+def test_a_faster_engine_that_misses_its_gate_is_not_shipped():
     found = verdict(FP16, measured(0.5, 1, failures=("SQNR 3.0 dB is under 20 dB", "another")))
     assert (found.ship, found.why) == ("fp16", "INT8 misses its gate: SQNR 3.0 dB is under 20 dB")
     found = verdict(measured(1.0, 0, failures=("NaN",)), measured(1.5, 1))

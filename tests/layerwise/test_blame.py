@@ -1,4 +1,4 @@
-"""Faults planted in MobileNetV2 with its own weights, and found by their layer."""
+"""Faults in MobileNetV2 with its own weights are found, and their layer is named."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def test_a_coarse_weight_is_found(simple, find, images, tmp_path, layer):
     lost = sqnr_of(layer, simple, damaged, images[-2:])
     assert found.worst.sqnr == pytest.approx(lost, abs=0.05)
     assert re.fullmatch(
-        rf"{re.escape(layer)} is where most is lost: (exact|1\d\d\.\d dB) before it, "
-        rf"{found.worst.sqnr:.1f} dB after it, {found.worst.own:.1f} dB of its own",
+        rf"{re.escape(layer)} adds the most error: (exact|1\d\d\.\d dB) before it, "
+        rf"{found.worst.sqnr:.1f} dB after it, {found.worst.own:.1f} dB by itself",
         found.verdict,
     )
 
@@ -179,7 +179,7 @@ def test_it_is_found_without_giving_values_too(simple, taps, images, tmp_path, l
     )
 
 
-def test_the_same_graph_parts_nowhere(simple, find):
+def test_equal_graphs_have_no_worst_layer(simple, find):
     found = find(simple, simple)
     assert found.worst is None and found.below is None and found.nonfinite is None
     assert found.verdict == "no layer differs: 100 values agree up to float32 rounding"
@@ -204,7 +204,7 @@ def test_a_layer_that_adds_most_and_still_gives_better_than_it_reads(simple, fin
     found = find(simple, simple, count=1)
     pooling = replace(found.layers[0], name="pooling", before=17.8, sqnr=21.3, own=30.6)
     assert replace(found, worst=pooling).verdict == (
-        "pooling adds most, 30.6 dB of its own, though more has come from others: 17.8 dB before "
+        "pooling adds the most error of a single layer: 30.6 dB by itself, 17.8 dB before "
         "it, 21.3 dB after it"
     )
 

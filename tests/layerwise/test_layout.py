@@ -1,4 +1,4 @@
-"""Orders in which a GPU keeps channels, told from the one that a shape says."""
+"""Layouts of channels on a GPU, distinguished from the layout of the shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA driver, asked through a double of its library."""
+"""Queries of the CUDA driver, with a double of its library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment block, read from recorded machines: a virtual x86 server, a PC with a GPU, a
+"""The description of a machine, from recorded files: a virtual x86 server, a PC with a GPU, a
 Jetson.
 """
 
@@ -188,7 +188,7 @@ def test_idle_is_no_throttling():
     assert reasons("[N/A]") == ()
 
 
-def test_a_machine_that_tells_nothing(tmp_path):
+def test_a_machine_without_information(tmp_path):
     environment = describe(tmp_path, silent)
     assert (environment.machine, environment.memory_mb, environment.os, environment.container) == (
         None,

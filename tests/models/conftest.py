@@ -1,4 +1,4 @@
-"""A local server that misbehaves in every way that real ones do, and an empty cache."""
+"""A local server with the faults of real servers, and an empty cache."""
 
 from __future__ import annotations
 
@@ -159,7 +159,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def refused() -> Callable[[Weights], str]:
-    """Fetches in vain; gives the message, and checks that the hint names both ways on."""
+    """Fetches a file that no source has. Returns the message, and checks that the hint names both
+    solutions.
+    """
 
     def fetch(weights: Weights) -> str:
         with pytest.raises(WeightsUnavailable) as caught:

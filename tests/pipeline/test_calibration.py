@@ -1,4 +1,4 @@
-"""Three roles, whatever the user gives: no photo, nor one like it, has two."""
+"""The three roles for every input of the user: no photo and no near-duplicate has two."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def roles_of(calibration: Calibration) -> tuple[set[bytes], set[bytes], set[byte
     return ranged, chose, judged
 
 
-def test_the_bundled_photos_serve_all_three_roles() -> None:
+def test_the_bundled_photos_have_all_three_roles() -> None:
     ranged, chose, judged = roles_of(open_calibration(None, SPEC, ImageFolder.bundled()))
     assert ranged | chose | judged == tensors(bundled_photos())
     assert len(judged) >= ENOUGH_JUDGES and len(ranged) >= 24 and len(chose) >= ENOUGH_JUDGES
@@ -58,7 +58,9 @@ def test_one_folder_given_twice_is_split_as_well(tmp_path: Path) -> None:
     assert all(here <= there for here, there in zip((ranged, chose, judged), of_all, strict=True))
 
 
-def test_of_two_folders_the_second_judges_but_for_what_is_like_the_first(tmp_path: Path) -> None:
+def test_of_two_folders_the_second_gives_the_test_photos_without_near_duplicates(
+    tmp_path: Path,
+) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[:40])
     others = folder_of(tmp_path / "others", bundled_photos()[50:70])
     with Image.open(bundled_photos()[3]) as image:
@@ -71,7 +73,7 @@ def test_of_two_folders_the_second_judges_but_for_what_is_like_the_first(tmp_pat
     assert len(ranged) > len(chose) > 0
 
 
-def test_images_alone_judge_what_the_bundled_photos_made(tmp_path: Path) -> None:
+def test_a_test_folder_alone_tests_the_calibration_on_bundled_photos(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", ())
     for i, photo in enumerate(bundled_photos()[:20]):
         with Image.open(photo) as image:
@@ -80,7 +82,7 @@ def test_images_alone_judge_what_the_bundled_photos_made(tmp_path: Path) -> None
     assert ranged | chose == tensors(bundled_photos()) and judged == tensors(sorted(mine.iterdir()))
 
 
-def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
+def test_noise_uses_no_selection_and_test_photos() -> None:
     calibration = open_calibration(RandomImages(3), SPEC, ImageFolder.bundled())
     ranged, chose, judged = roles_of(calibration)
     assert (
@@ -90,7 +92,7 @@ def test_noise_takes_no_photos_from_those_that_choose_and_judge() -> None:
     )
 
 
-def test_too_few_judges_are_said(tmp_path: Path) -> None:
+def test_too_few_test_photos_give_a_warning(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[: ENOUGH_JUDGES - 1])
     others = folder_of(tmp_path / "others", bundled_photos()[30:60])
     few = open_calibration(others, SPEC, ImageFolder.open(mine))
@@ -104,7 +106,7 @@ def test_too_few_judges_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_none_left_to_judge_is_refused(tmp_path: Path) -> None:
+def test_without_test_photos_it_is_refused(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", bundled_photos()[:30])
     part = folder_of(tmp_path / "mine" / "part", bundled_photos()[:5])
     with pytest.raises(InputError, match="no test photos are left"):

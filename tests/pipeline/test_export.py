@@ -1,4 +1,4 @@
-"""The main job, end to end, on real weights and real photos."""
+"""The export from end to end, with real weights and real photos."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_bundle_names_what_is_on_the_photos(exported: tuple[Report, Bundle])
         assert sum(guess.probability for guess in result.classes) <= 1
 
 
-def test_the_golden_images_prove_a_copy(exported: tuple[Report, Bundle]) -> None:
+def test_the_golden_images_check_a_copy(exported: tuple[Report, Bundle]) -> None:
     _, bundle = exported
     result = verify(bundle)
     assert result.ok and result.parity is not None and result.parity.images == 16

@@ -79,7 +79,7 @@ def test_the_function_is_preserved_in_float(
     assert np.abs(after - before).max() <= 1e-5 * np.ptp(before)
 
 
-def test_it_is_preserved_where_channels_wake_that_calibration_never_saw_awake(
+def test_it_is_preserved_for_channels_that_were_zero_in_calibration(
     networks: tuple[TorchGraph, TorchGraph, Placement, float], photos: NDArray[np.float32]
 ) -> None:
     network, equal, _, _ = networks

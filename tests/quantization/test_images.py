@@ -1,4 +1,6 @@
-"""Calibration images: who is held out, and the quarters that make classes harder to tell apart."""
+"""Calibration images: which are held out, and the quarters, in which classes are harder to
+distinguish.
+"""
 
 from __future__ import annotations
 

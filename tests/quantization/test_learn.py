@@ -1,6 +1,4 @@
-"""Steps and biases learnt end to end: nearer to the float network on photos that had no part in it,
-and every bound kept.
-"""
+"""Learned steps and biases: closer to the float network on other photos, and within all limits."""
 
 from __future__ import annotations
 
@@ -112,7 +110,7 @@ def learnt(start: Start, photos: NDArray[np.float32]) -> Learnt:
     return start.learn(photos)
 
 
-def test_it_comes_nearer_on_photos_that_had_no_part_in_it(
+def test_it_is_closer_on_other_photos(
     start: Start, learnt: Learnt, photos: NDArray[np.float32]
 ) -> None:
     unseen = photos[40:]

@@ -1,4 +1,4 @@
-"""Which layers return to float: those that help, the cheapest help first, within the limits."""
+"""Which layers return to float: those that help, the cheapest first, within the limits."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def kept_until(
     )
 
 
-def test_what_is_counted_decides_where_more_is_expected() -> None:
+def test_the_count_decides_if_the_expectation_is_higher() -> None:
     """The margins promise 0.99 from the start; the count says 0.92, and 0.95 from five
     layers on.
     """
@@ -101,7 +101,7 @@ def test_what_is_counted_decides_where_more_is_expected() -> None:
     assert len(never.kept) == 10 and not never.met, "a tenth of the MACs"
 
 
-def test_what_is_expected_asks_for_more_where_the_count_is_met() -> None:
+def test_the_expectation_adds_layers_if_the_count_is_met() -> None:
     gate = Requirement(agreement=0.95)
     fallback = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 100))
     assert len(fallback.kept) == 3 and fallback.met
@@ -141,7 +141,7 @@ def test_layers_are_tried_until_the_gate_is_met() -> None:
     assert [k.layer for k in fallback.kept] == ["35"] and fallback.met and len(tried) == 36
 
 
-def test_the_wish_for_safety_ends_where_layer_after_layer_gains_nothing() -> None:
+def test_the_search_for_safety_ends_after_layers_without_gain() -> None:
     met = counting(0.96, 0.955)
     calls: list[int] = []
 

@@ -1,5 +1,5 @@
-"""The calibrators, the rounding of weights and the correction of biases, each against what it
-promises.
+"""The calibrators, the rounding of weights and the correction of biases, each compared with its
+definition.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def test_bias_correction_takes_the_mean_back(
     assert reached[1] > reached[0] + 1
 
 
-def test_prices_are_the_logit_error_of_a_linear_network() -> None:
+def test_the_predicted_error_is_exact_for_a_linear_network() -> None:
     text = (
         "(float[1,16] x, float[16,16] v, float[16,16] w) => (float[1,16] y) { a = MatMul(x, v) "
         "y = MatMul(a, w) }"
@@ -287,7 +287,7 @@ def test_an_activation_that_never_changes_or_overflows_is_refused(tmp_path: Path
             observe(artifact, ["a"], images)
 
 
-def test_a_damaged_cache_is_written_anew(
+def test_a_damaged_cache_is_written_again(
     mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
     fresh = observe(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")

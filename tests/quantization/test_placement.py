@@ -1,4 +1,4 @@
-"""One test a rule."""
+"""One test per rule."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def quantized(
     return quantize(mobilenet, tmp_path_factory.mktemp("int8") / "int8.onnx", ALL_INT8, photos[:36])
 
 
-def test_it_is_near_the_float_network_on_photos_it_never_saw(
+def test_it_is_close_to_the_float_network_on_other_photos(
     mobilenet: Artifact, quantized: QuantizeResult, photos: NDArray[np.float32]
 ) -> None:
     reached = fidelity(logits(mobilenet, photos[36:]), logits(quantized.artifact, photos[36:]))
@@ -130,7 +130,7 @@ def test_the_cpu_dialect_computes_the_same_in_integers(
 @pytest.mark.parametrize(
     ("last", "then"), [("Softmax", None), ("LogSoftmax", None), ("Softmax", "Flatten")]
 )
-def test_shares_are_judged_by_their_logits(
+def test_agreement_is_that_of_the_logits(
     last: str, then: str | None, mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
     """Errors of shares say nothing of margins: with a Softmax behind it, the same network is

@@ -1,4 +1,4 @@
-"""The page: whole in itself, safe, read in a real browser, and told in words."""
+"""The page: complete, safe, tested in a real browser, with descriptions of all pictures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ document.getElementById("told").textContent = JSON.stringify((() => {{ {script} 
     return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
-def test_it_needs_nothing_else_and_is_the_same_again(sweep: Path, hostile: Path) -> None:
+def test_it_loads_nothing_else_and_is_reproducible(sweep: Path, hostile: Path) -> None:
     text = page(edgekit.report(sweep, hostile))
     assert text == page(edgekit.report(sweep, hostile))
     outline = Outline(text)
@@ -74,7 +74,7 @@ def test_it_needs_nothing_else_and_is_the_same_again(sweep: Path, hostile: Path)
     assert len(ids) == len(set(ids))
 
 
-def test_every_picture_is_told_in_words(sweep: Path) -> None:
+def test_every_picture_has_a_description(sweep: Path) -> None:
     text = page(edgekit.report(sweep))
     outline = Outline(text)
     pictures = outline.all("svg")
@@ -88,7 +88,7 @@ def test_every_picture_is_told_in_words(sweep: Path) -> None:
         assert re.search("<details>.*<tbody>.*<td", figure, re.DOTALL)
 
 
-def test_texts_of_users_are_texts(hostile: Path) -> None:
+def test_texts_of_users_are_escaped(hostile: Path) -> None:
     text = page(edgekit.report(hostile))
     outline = Outline(text)
     assert len(outline.all("script")) == len(outline.all("style")) == 1
@@ -160,7 +160,7 @@ def test_it_sorts_and_filters(sweep: Path, hostile: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
-def test_what_is_missing_is_named_with_its_extra(
+def test_a_missing_package_is_named_with_its_extra(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     for name in [n for n in sys.modules if n.partition(".")[0] == package]:

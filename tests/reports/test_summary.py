@@ -1,4 +1,4 @@
-"""What several exports and benches amount to: found, read, sorted, told apart, or refused."""
+"""The summary of several exports and benches: finding, reading, sorting, labels, and wrong files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_same_twice_is_read_once(sweep: Path, tmp_path: Path) -> None:
     assert report.entries[0].path.endswith("bundles/lenet5-int8")
 
 
-def test_labels_tell_two_of_a_kind_apart(sweep: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+def test_labels_are_unique(sweep: Path, tmp_path: Path, said: dict[str, Any]) -> None:
     said["seconds"] = 1.0
     (tmp_path / "again.json").write_text(json.dumps(said))
     report = edgekit.report(sweep / "bundles/lenet5-int8", tmp_path / "again.json")
@@ -126,7 +126,7 @@ def test_markdown_shows_markup_as_it_is(hostile: Path) -> None:
     assert escaped("a|b <c>") == "a\\|b &lt;c&gt;"
 
 
-def test_texts_cannot_steer_a_terminal(said: dict[str, Any], tmp_path: Path) -> None:
+def test_texts_cannot_control_a_terminal(said: dict[str, Any], tmp_path: Path) -> None:
     said["network"]["name"] = "a\x1b[31mb\u202ec\nd\udcff"
     (tmp_path / "it.json").write_text(json.dumps(said))
     (entry,) = edgekit.report(tmp_path / "it.json").entries
@@ -141,8 +141,11 @@ def test_texts_cannot_steer_a_terminal(said: dict[str, Any], tmp_path: Path) -> 
         (lambda r: r["ladder"][1]["parity"].update(images=0), "an agreement of 1.0 on 0 images"),
         (lambda r: r["ladder"][1]["parity"].update(top1=7), "an agreement of 7.0"),
         (lambda r: r["ladder"][1]["parity"].update(images=10**400), "a number of"),
-        (lambda r: r["latency"]["rows"][0]["summary"].update(median="nan"), "no positive numbers"),
-        (lambda r: r["latency"].update(rows=[]), "no positive numbers"),
+        (
+            lambda r: r["latency"]["rows"][0]["summary"].update(median="nan"),
+            "are not positive numbers",
+        ),
+        (lambda r: r["latency"].update(rows=[]), "are not positive numbers"),
     ],
 )
 def test_damaged_reports(
@@ -164,23 +167,23 @@ def test_damaged_reports(
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 200_000, '{"name": "other"}', "[1]", "3", "\ud800"]
 )
-def test_what_is_no_report(tmp_path: Path, text: str) -> None:
+def test_not_a_report(tmp_path: Path, text: str) -> None:
     file = tmp_path / "it.json"
     file.write_text(text, errors="surrogatepass")
     with pytest.raises(edgekit.InputError) as caught:
         edgekit.report(file)
-    assert "no json" in caught.value.message or "no report of edgekit's" in caught.value.message
+    assert "not json" in caught.value.message or "not a report of edgekit" in caught.value.message
     assert "the json of an export or a bench" in (caught.value.hint or "")
-    with pytest.raises(edgekit.InputError, match="no report of edgekit's was found"):
+    with pytest.raises(edgekit.InputError, match="found no report of edgekit"):
         edgekit.report(tmp_path)
 
 
-def test_a_folder_names_what_it_leaves_out(sweep: Path, tmp_path: Path) -> None:
+def test_skipped_files_of_a_folder_are_listed(sweep: Path, tmp_path: Path) -> None:
     shutil.copy(sweep / "bench.json", tmp_path)
     (tmp_path / "package.json").write_text("{}")
     (tmp_path / ".hidden.json").write_text("{")
     (left,) = edgekit.report(tmp_path).left_out.items()
-    assert left == (str(tmp_path / "package.json"), "is json, but no report of edgekit's")
+    assert left == (str(tmp_path / "package.json"), "is json, but not a report of edgekit")
 
 
 def test_a_damaged_bundle(sweep: Path, tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_a_damaged_bundle(sweep: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_is_not_written_into(sweep: Path, tmp_path: Path) -> None:
     bundle = sweep / "bundles/lenet5-int8"
-    with pytest.raises(edgekit.InputError, match=r"`json` .* would lie in a bundle"):
+    with pytest.raises(edgekit.InputError, match=r"`json` .* is inside a bundle"):
         edgekit.report(bundle, json=bundle / "report.json")
     with pytest.raises(edgekit.InputError, match="`html` and `json` are one file"):
         edgekit.report(bundle, html=tmp_path / "x", json=tmp_path / "x")
@@ -204,7 +207,7 @@ def test_a_bundle_is_not_written_into(sweep: Path, tmp_path: Path) -> None:
     assert edgekit.Bundle.open(bundle).verify().ok
 
 
-def test_the_front_is_what_nothing_beats() -> None:
+def test_the_front_has_the_points_that_no_other_beats() -> None:
     points = [(1.0, 70.0), (2.0, 80.0), (2.5, 75.0), (2.0, 79.0), (3.0, 80.0)]
     assert front(points) == [0, 1]
     assert front([]) == []

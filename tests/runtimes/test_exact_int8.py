@@ -1,5 +1,5 @@
-"""INT8 bundles on x86 CPUs without VNNI, whose fast int8 kernels saturate: here the CPU's flags are
-a double, the kernels are real.
+"""INT8 bundles on x86 CPUs without VNNI, whose fast int8 kernels saturate. The CPU flags are a
+double, the kernels are real.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""ONNX Runtime's GPU providers on a machine without a GPU: they say why not, and nothing falls back
-in silence.
+"""ONNX Runtime's GPU providers on a machine without a GPU: they say why they cannot run, and
+nothing falls back silently.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def test_a_session_on_the_provider_asked_for_is_taken(
     assert Lying.asked == ([("CUDAExecutionProvider", {"use_tf32": "0"})], 0, "1")
 
 
-def test_a_file_that_is_no_graph(tmp_path: Path, possible: None) -> None:
+def test_a_file_that_is_not_a_graph(tmp_path: Path, possible: None) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"words")
     runtime = OnnxRuntimeGpu("onnxruntime-azure", "AzureExecutionProvider", "none")
     with pytest.raises(BadNetwork, match=r"cannot load bad\.onnx on AzureExecutionProvider"):

@@ -1,4 +1,4 @@
-"""What every session promises, and how ONNX Runtime's failures reach the user."""
+"""The properties of all sessions, and the messages for errors of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_session_runs_and_says_what_it_takes_and_gives(session):
         np.testing.assert_array_equal(feeds["x"], X)
 
 
-def test_the_clocks_calls_run_the_network(session):
+def test_the_calls_for_measuring_run_the_network(session):
     with session:
         session.bind({"x": X})
         session.enqueue()
@@ -161,7 +161,7 @@ def test_the_number_of_threads_is_obeyed(tmp_path):
         assert session._session.get_session_options().intra_op_num_threads == 1
 
 
-def test_by_default_half_of_the_cores_work(tmp_path):
+def test_by_default_half_of_the_cores_are_used(tmp_path):
     with OnnxRuntime().load(linear(tmp_path / "linear.onnx"), SessionOptions()) as session:
         assert session._session.get_session_options().intra_op_num_threads == max(
             1, len(os.sched_getaffinity(0)) // 2

@@ -1,6 +1,4 @@
-"""What the user named: a network of the zoo, a factory of their own, and the ways in which it is
-none.
-"""
+"""The user's network: a name of the zoo, a factory, and wrong input."""
 
 from __future__ import annotations
 
@@ -259,7 +257,7 @@ def test_a_file_that_cannot_be_imported(write: Write, source: str, message: str)
         open_network(NetworkRequest(f"{write(source)}:build"))
 
 
-def test_factories_that_are_not_said_well(write: Write, tmp_path: Path) -> None:
+def test_wrong_factory_names(write: Write, tmp_path: Path) -> None:
     file = write(WORKS)
     with pytest.raises(InputError, match="no factory function given") as caught:
         open_network(NetworkRequest(str(file)))

@@ -1,4 +1,4 @@
-"""The device table: the facts that NVIDIA gives, and that its rows agree with each other."""
+"""The device table: the facts from NVIDIA, and that its rows are consistent."""
 
 from __future__ import annotations
 

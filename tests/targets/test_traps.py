@@ -1,4 +1,4 @@
-"""The traps of a Jetson, from recorded machines."""
+"""The known problems of a Jetson, from recorded machines."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_release_newer_than_the_table(tmp_path: Path) -> None:
     assert traps_for(unknown) == ()
 
 
-def test_what_is_no_jetson_has_no_target(tmp_path: Path) -> None:
+def test_other_machines_have_no_target(tmp_path: Path) -> None:
     assert (
         target_of(describe(_machine(tmp_path, "Raspberry Pi 5", None), lambda command: None))
         is None

@@ -1,4 +1,4 @@
-"""``edgekit doctor`` on recorded machines: a PC, Jetsons, and what goes wrong on them."""
+"""``edgekit doctor`` on recorded machines: a PC, Jetsons, and their problems."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _messages(found: Diagnosis) -> str:
 # ---- a PC
 
 
-def test_a_sound_pc_has_no_findings(machine: Machine) -> None:
+def test_a_pc_without_problems_has_no_findings(machine: Machine) -> None:
     found = judge(machine(PC_FILES), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060))
     assert found.findings == ()
     assert (found.target, found.traps) == (None, ())
@@ -126,7 +126,7 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(
         ),
     )
     said = (
-        f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and give garbage with NumPy "
+        f"the bindings of TensorRT {tensorrt} were made for NumPy 1 and return wrong values with NumPy "
         f"{numpy}, without an error → pip install 'numpy<2'"
     )
     assert (said in _messages(found)) == is_found
@@ -149,7 +149,7 @@ def test_numpy_2_beside_the_bindings_of_tensorrt_8(
                 "driver": dataclasses.replace(RTX3060, version="11.4"),
                 "cuda_packages": {"nvidia-cuda-runtime-cu12": "12.8.90"},
             },
-            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver serves, CUDA 11.4: it fails "
+            "nvidia-cuda-runtime-cu12 12.8.90 is newer than the driver supports, CUDA 11.4: it fails "
             "with cudaErrorInsufficientDriver (35) → update",
         ),
         (
@@ -233,7 +233,7 @@ def test_a_busy_machine_and_a_small_container(machine: Machine) -> None:
     }
     told = _messages(judge(machine(files), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060)))
     assert "load average 4 on 1 cores" in told
-    assert "the container grants 0.5 of 1 cores" in told
+    assert "the container allows 0.5 of 1 cores" in told
 
 
 # ---- Jetsons
@@ -286,7 +286,7 @@ def test_releases_that_the_table_does_not_list(machine: Machine) -> None:
         **ORIN_FILES,
         "etc/nv_tegra_release": ORIN_FILES["etc/nv_tegra_release"].replace("4.3", "4.7"),
     }
-    assert "JetPack 6.2.1 (36.4.4) is the last before it and stands for it" in _messages(
+    assert "JetPack 6.2.1 (36.4.4) is the last before it and is used instead" in _messages(
         judge(machine(newer), RUNTIMES, ORIN)
     )
     unknown = {
@@ -321,7 +321,7 @@ def test_the_command_shows_the_machine_its_row_and_its_traps(
         "– onnxruntime-cuda     ",
         "machine   NVIDIA Jetson Orin Nano Developer Kit",
         "jetson    L4T 36.4.3, power mode 15W, GPU clock not locked",
-        "cuda      driver serves CUDA 12.6: Orin (sm_87)",
+        "cuda      driver supports CUDA 12.6: Orin (sm_87)",
         "tensorrt  module 10.3.0",
         "tensorrt  libnvinfer 10.3.0 at /usr/lib/aarch64-linux-gnu/libnvinfer.so.10.3.0",
         "board     Jetson Orin Nano, no DLA",

@@ -55,7 +55,7 @@ def test_lenet_names_garments(lenet: Path, garments: Path, tmp_path: Path) -> No
     assert found.compared is None and found.skipped == {}
 
 
-def test_a_run_that_was_stopped_goes_on(lenet: Path, garments: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_continues(lenet: Path, garments: Path, tmp_path: Path) -> None:
     data, answers = by_number(garments, tmp_path / "labels.csv"), tmp_path / "answers.jsonl"
     whole = edgekit.evaluate(lenet, data, answers=answers)
     lines = answers.read_text().splitlines()
@@ -140,5 +140,5 @@ def test_data_that_is_not_there(lenet: Path, tmp_path: Path) -> None:
         edgekit.evaluate(lenet, tmp_path / "nothing")
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "x.png")
-    with pytest.raises(edgekit.InputError, match="beside the folders"):
+    with pytest.raises(edgekit.InputError, match="is not in the folder of a class"):
         edgekit.evaluate(lenet, tmp_path / "flat")

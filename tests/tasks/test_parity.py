@@ -1,4 +1,4 @@
-"""Parity of two sides: planted faults are caught, and named by rung and layer."""
+"""Parity of two sides: faults are found, and their rung and layer are named."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def pytest_with(folder: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_bundle_that_is_whole_passes(lenet: Path, tmp_path: Path) -> None:
+def test_an_unchanged_bundle_passes(lenet: Path, tmp_path: Path) -> None:
     code, text = pytest_with(tmp_path, "--edgekit-bundle", str(lenet))
     assert code == 0 and "1 passed" in text, text
 

@@ -1,5 +1,6 @@
-"""What surrounds the exports of a sweep: the matrix, the table that survives, limits, refusals. The
-jobs end in a moment; tests/cli/test_sweep.py has real ones.
+"""The sweep around its exports: the matrix, the table that survives a crash, limits, wrong input.
+
+The jobs end in a moment; tests/cli/test_sweep.py has real ones.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepReport:
         return sweep(request(out, "quick", *NETWORKS, precisions=("fp32", "int8"), workers=2))
 
 
-def test_the_table_says_what_came_of_each(undisturbed: SweepReport) -> None:
+def test_the_table_has_the_result_of_each(undisturbed: SweepReport) -> None:
     report = undisturbed
     assert report.counts == {"passed": 3, "gate failed": 3, "failed": 2, "killed": 0}
     assert report.exit_code == 1
@@ -142,7 +143,7 @@ def test_the_table_says_what_came_of_each(undisturbed: SweepReport) -> None:
     ("function", "status", "exit_code", "message", "of_sweep"),
     [
         ("wrong", "failed", 2, "the input is wrong", 2),
-        ("ends_silently", "failed", 0, "ended with 0 and no outcome: farewell", 3),
+        ("ends_silently", "failed", 0, "ended with 0 and no result: farewell", 3),
         ("killed", "killed", 137, "killed from outside by SIGKILL", 3),
         ("no_such_function", "failed", 1, "AttributeError", 3),
     ],
@@ -217,7 +218,7 @@ def _gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not resident_megabytes(), reason="the system does not tell")
-def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
+def test_a_killed_sweep_kills_its_jobs_and_a_running_one_locks_the_folder(
     tmp_path: Path,
 ) -> None:
     process = subprocess.Popen(
@@ -228,7 +229,7 @@ def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
     while len([n for n in notes.glob("*.pid") if n.read_text()]) < 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    with pytest.raises(InputError, match=r"a sweep runs in .* already"):
+    with pytest.raises(InputError, match=r"a sweep is already running in"):
         sweep(request(tmp_path, "quick", *NETWORKS, precisions=("fp32", "int8")))
     pids = [int(note.read_text()) for note in notes.glob("*.pid")]
     assert not any(map(_gone, pids))
@@ -247,7 +248,7 @@ def test_a_killed_sweep_takes_its_jobs_along_and_a_running_one_bars_the_folder(
 def test_a_folder_that_is_locked(tmp_path: Path) -> None:
     with (
         FileLock(tmp_path / "sweep.lock"),
-        pytest.raises(InputError, match="a sweep runs in") as caught,
+        pytest.raises(InputError, match="a sweep is already running in") as caught,
     ):
         sweep(request(tmp_path, "quick"))
     assert caught.value.hint == "wait for it, or choose another folder"
@@ -269,7 +270,7 @@ def test_a_folder_or_file_that_is_none_of_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         sweep(request(tmp_path / "file", "quick"))
     (tmp_path / "sweep.sqlite").write_text("no database, but long enough to be looked at " * 50)
-    with pytest.raises(InputError, match="is no table of a sweep"):
+    with pytest.raises(InputError, match="is not the table of a sweep"):
         sweep(request(tmp_path, "quick"))
 
 
@@ -297,7 +298,7 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
         sweep(request(tmp_path, "quick", workers=0))
     with pytest.raises(InputError, match="`rounding` is for INT8"):
         sweep(request(tmp_path, "quick", settings=Settings(rounding="nearest")))
-    with pytest.raises(InputError, match="no folder of photos"):
+    with pytest.raises(InputError, match="is not a folder"):
         sweep(request(tmp_path, "quick", settings=Settings(images=str(tmp_path / "none"))))
     for limits in ({"seconds": 0.0}, {"megabytes": -1.0}, {"seconds": float("nan")}):
         with pytest.raises(InputError, match="is not positive"):

@@ -1,4 +1,4 @@
-"""Real photos as a variant of the zoo wants them, and its untrained network."""
+"""Real photos as input of a variant of the zoo, and its untrained network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LeNet-5 ships trained: its accuracy on labelled images, without any network, and its bundle."""
+"""LeNet-5 is shipped trained: its accuracy on labelled images, without network access, and its
+bundle.
+"""
 
 from __future__ import annotations
 

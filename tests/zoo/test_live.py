@@ -1,6 +1,4 @@
-"""Untrained networks must still answer to what they see: parity of dead activations would prove
-nothing.
-"""
+"""Untrained networks must react to their input: parity of constant activations would prove nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ EVERY = [
 
 @pytest.mark.parametrize("variant", EVERY)
 @torch.inference_mode()
-def test_activations_live_through_the_last_layer(
+def test_activations_do_not_vanish_before_the_last_layer(
     variant: Variant,
     images: Callable[[Variant, int], NDArray[np.float32]],
     untrained: Callable[[Variant], nn.Module],

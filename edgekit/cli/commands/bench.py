@@ -15,12 +15,13 @@ from edgekit.files import check_writable
 
 
 def command(
-    bundles: list[Path] = typer.Argument(help="One bundle's folder or more.", show_default=False),
+    bundles: list[Path] = typer.Argument(
+        help="Folders of one or more bundles.", show_default=False
+    ),
     runtime: str | None = typer.Option(
         None,
-        help="One or more of torch and what `edgekit doctor` lists, with commas; the first is the "
-        "reference. "
-        "By default all that are installed, without torch.",
+        help="torch and runtimes that `edgekit doctor` lists, separated by commas; the first is "
+        "the reference. By default all that are installed, without torch.",
         show_default=False,
         metavar="NAMES",
         rich_help_panel=MEASUREMENT,
@@ -119,6 +120,6 @@ def _runtimes(text: str | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise InputError(
             f"--runtime {text}: a name is given twice",
-            hint="the reference is measured against itself anyway: see the noise floor",
+            hint="the reference is always compared with itself: see the noise floor",
         )
     return names

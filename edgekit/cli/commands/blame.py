@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     reference: str = typer.Argument(
-        help="The graph that is right: a bundle, an .onnx file, or a network as export takes it.",
+        help="The correct graph: a bundle, an .onnx file, or a network as for export.",
         show_default=False,
         autocompletion=complete_network,
     ),
@@ -45,7 +45,7 @@ def command(
     ),
     std: str | None = typer.Option(
         None,
-        help="Preprocessing standard deviation, likewise.",
+        help="Preprocessing standard deviation, in the same form.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
@@ -65,13 +65,13 @@ def command(
     ),
     bound: float = typer.Option(
         20.0,
-        help="Name the first value whose SQNR is under so many dB.",
+        help="Report the first value whose SQNR is below this many dB.",
         metavar="DB",
         rich_help_panel=MEASUREMENT,
     ),
     gate: str = typer.Option(
         "",
-        help="What the outputs have to meet: sqnr=40,agreement=0.99,relative=1e-4.",
+        help="Gate for the outputs: sqnr=40,agreement=0.99,relative=1e-4.",
         show_default=False,
         metavar="GATE",
         rich_help_panel=MEASUREMENT,

@@ -43,7 +43,7 @@ def _accelerators(found: Diagnosis) -> list[str]:
     here, lines = found.accelerators, []
     if here.driver is not None:
         devices = ", ".join(f"{device.name} (sm_{device.sm})" for device in here.driver.devices)
-        lines.append(f"cuda      driver serves CUDA {here.driver.version}: {devices or 'no GPU'}")
+        lines.append(f"cuda      driver supports CUDA {here.driver.version}: {devices or 'no GPU'}")
     lines += [f"          {name} {version}" for name, version in here.cuda_packages.items()]
     if here.tensorrt_module is not None:
         lines.append(f"tensorrt  module {here.tensorrt_module}")

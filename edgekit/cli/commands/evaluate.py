@@ -16,7 +16,7 @@ def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     data: Path = typer.Option(
         ...,
-        help="A folder with one subfolder a class (class name, number or WordNet id), or a CSV "
+        help="A folder with one subfolder per class (class name, number or WordNet id), or a CSV "
         "file with the columns file and label.",
         show_default=False,
         metavar="DATA",
@@ -45,7 +45,7 @@ def command(
     ),
     answers: Path | None = typer.Option(
         None,
-        help="Write each answer to this file; the same command again goes on from there.",
+        help="Write each answer to this file; to resume, run the same command again.",
         show_default=False,
         metavar="FILE",
         rich_help_panel=OUTPUT,
@@ -77,7 +77,7 @@ def command(
         for line in labelled_lines(found.compared):
             out.print(escape(line))
     if found.resumed:
-        out.print(f"{found.resumed} of them had been answered before", style="dim")
+        out.print(f"{found.resumed} of them are from an earlier run", style="dim")
     for name, reason in list(found.skipped.items())[:LISTED]:
         err.print(f"[yellow]![/] {escape(name)} is skipped: {escape(reason)}")
     if len(found.skipped) > LISTED:

@@ -143,7 +143,7 @@ def command(
     ),
     std: str | None = typer.Option(
         None,
-        help="Preprocessing standard deviation, likewise.",
+        help="Preprocessing standard deviation, in the same form.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
@@ -158,7 +158,7 @@ def command(
     ),
     gate: str = typer.Option(
         "",
-        help="What the result has to meet: agreement=0.99,sqnr=40,relative=1e-4; or none.",
+        help="Gate for the result: agreement=0.99,sqnr=40,relative=1e-4; or none.",
         show_default=False,
         metavar="GATE",
         rich_help_panel=PRECISION,
@@ -202,7 +202,7 @@ def command(
     runtime: str | None = typer.Option(
         None,
         help="Also build an engine: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
-        "8; `edgekit build` takes others.",
+        "8; `edgekit build` has more options.",
         show_default=False,
         metavar="NAME",
         rich_help_panel=ENGINE,

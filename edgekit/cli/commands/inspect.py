@@ -63,8 +63,8 @@ def describe_audit(audit: Audit) -> Iterator[str]:
     yield f"{audit.of}: {', '.join(parts) or 'no layer information'}"
     if audit.of == "network":
         yield (
-            "these are the types that the builder was given; the kernels that run are known only "
-            "where a GPU opens the engine"
+            "these types are those before the build; the kernels that run are known only if a "
+            "GPU opens the engine"
         )
 
 

@@ -16,12 +16,14 @@ from edgekit.cli.options import parse_gate, parse_numbers
 
 def command(
     reference: str = typer.Argument(
-        help="What is right: a bundle, an engine in a bundle, an .onnx file, or a network.",
+        help="The reference: a bundle, an engine in a bundle, an .onnx file, or a network.",
         show_default=False,
         autocompletion=complete_network,
     ),
     candidate: str = typer.Argument(
-        help="What is compared with it.", show_default=False, autocompletion=complete_network
+        help="The side to check: the same kinds.",
+        show_default=False,
+        autocompletion=complete_network,
     ),
     images: Path | None = typer.Option(
         None,
@@ -32,7 +34,7 @@ def command(
     ),
     labels: Path | None = typer.Option(
         None,
-        help="Labelled photos: a folder with one subfolder a class, or a CSV file (file,label).",
+        help="Labelled photos: a folder with one subfolder per class, or a CSV file (file,label).",
         show_default=False,
         metavar="DATA",
         rich_help_panel=INPUT,
@@ -42,33 +44,33 @@ def command(
     ),
     mean: str | None = typer.Option(
         None,
-        help="Preprocessing mean of an .onnx that does not say its own: 0.485,0.456,0.406.",
+        help="Preprocessing mean of an .onnx file without preprocessing: 0.485,0.456,0.406.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
     ),
     std: str | None = typer.Option(
         None,
-        help="Preprocessing standard deviation, likewise.",
+        help="Preprocessing standard deviation, in the same form.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
     ),
     runtime: str = typer.Option(
         "onnxruntime",
-        help="Runs the candidate, where it is a bundle or an .onnx file.",
+        help="Runs the candidate, if it is a bundle or an .onnx file.",
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
     reference_runtime: str = typer.Option(
         "onnxruntime",
-        help="Runs the reference, likewise.",
+        help="Runs the reference, if it is a bundle or an .onnx file.",
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
     gate: str = typer.Option(
         "",
-        help="What the outputs have to meet, for example agreement=0.99,sqnr=40; by default the "
+        help="Gate for the outputs, for example agreement=0.99,sqnr=40; by default the "
         "gate of a bundle, else that of FP32.",
         show_default=False,
         metavar="GATE",
@@ -77,7 +79,7 @@ def command(
     no_explain: bool = typer.Option(
         False,
         "--no-explain",
-        help="Do not look for the layer that breaks parity.",
+        help="Do not search for the layer that breaks parity.",
         rich_help_panel=MEASUREMENT,
     ),
     json: bool = json_flag("The report"),

@@ -20,7 +20,7 @@ from edgekit.errors import InputError
 
 
 def command(
-    model: Path = typer.Argument(help="An FP32 .onnx of any producer.", show_default=False),
+    model: Path = typer.Argument(help="An FP32 .onnx file.", show_default=False),
     out_file: Path = typer.Option(
         ...,
         "--out",
@@ -57,7 +57,7 @@ def command(
     ),
     size: str | None = typer.Option(
         None,
-        help="Input size in pixels where the graph leaves it open.",
+        help="Input size in pixels, if the graph does not fix it.",
         show_default=False,
         metavar="SIZE",
         rich_help_panel=INPUT,
@@ -71,14 +71,14 @@ def command(
     ),
     std: str | None = typer.Option(
         None,
-        help="Preprocessing standard deviation, likewise.",
+        help="Preprocessing standard deviation, in the same form.",
         show_default=False,
         metavar="NUMBERS",
         rich_help_panel=INPUT,
     ),
     gate: str = typer.Option(
         "",
-        help="What the result has to meet: agreement=0.95,sqnr=20.",
+        help="Gate for the result: agreement=0.95,sqnr=20.",
         metavar="GATE",
         rich_help_panel=PRECISION,
     ),

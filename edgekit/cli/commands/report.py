@@ -13,12 +13,12 @@ from edgekit.files import check_writable
 
 def command(
     paths: list[Path] = typer.Argument(
-        help="Bundles, folders that hold some at any depth, or the json of an export or a bench.",
+        help="Bundles, folders with bundles at any depth, or the json of an export or a bench.",
         show_default=False,
     ),
     html: Path | None = typer.Option(
         None,
-        help="Write a page that needs nothing else to be read.",
+        help="Write a page in one HTML file.",
         show_default=False,
         metavar="FILE",
         rich_help_panel=OUTPUT,

@@ -12,7 +12,7 @@ from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    photos: list[Path] = typer.Argument(help="One photo or more.", show_default=False),
+    photos: list[Path] = typer.Argument(help="One or more photos.", show_default=False),
     top: int = typer.Option(
         5,
         min=1,

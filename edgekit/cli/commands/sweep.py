@@ -43,13 +43,13 @@ CAPTION_LINES = 4  # lines for titles, counts and the prompt
 
 def command(
     networks: list[str] = typer.Argument(
-        help="Networks, with commas between them: patterns over the zoo's names, your "
+        help="Networks, separated by commas: patterns of zoo names, your "
         "file.py:factory, timm:NAME, torchvision:NAME, or .onnx files.",
         show_default=False,
     ),
     precision: str = typer.Option(
         ",".join(PRECISIONS),
-        help="One or more of fp32, fp16 and int8, with commas.",
+        help="One or more of fp32, fp16 and int8, separated by commas.",
         rich_help_panel=PRECISION,
         metavar="LIST",
     ),
@@ -63,7 +63,7 @@ def command(
     workers: int | None = typer.Option(
         None,
         min=1,
-        help="Exports at once; by default one for two cores.",
+        help="Exports at once; by default one per two cores.",
         show_default=False,
         rich_help_panel=MEASUREMENT,
         metavar="N",
@@ -119,7 +119,7 @@ def command(
     retry_failed: bool = typer.Option(
         False,
         "--retry-failed",
-        help="Do again what did not pass before.",
+        help="Repeat the exports that did not pass.",
         rich_help_panel=OUTPUT,
     ),
     json: bool = json_flag("The table"),
@@ -141,7 +141,7 @@ def command(
             )
     if rounding is not None and "int8" not in precisions:
         raise InputError(
-            "--rounding is for INT8, and no export of this sweep is",
+            "--rounding is for INT8, but this sweep has no INT8 export",
             hint="add int8 to --precision, or remove --rounding",
         )
     asked_size = parse_size(size)
@@ -176,7 +176,7 @@ def command(
         left = len(report.cells) - report.counts["passed"]
         err.print(f"[red]{left} of {len(report.cells)} exports did not pass[/]")
         err.print(
-            "\n[cyan]hint[/]: the same command with --retry-failed does them again; "
+            "\n[cyan]hint[/]: to repeat them, run the same command with --retry-failed; "
             f"{escape(str(out_folder / 'logs'))} has what they printed"
         )
         raise typer.Exit(report.exit_code)

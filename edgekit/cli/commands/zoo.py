@@ -29,7 +29,7 @@ STAGE, KIND, SHAPE, STAGE_PARAMS, STAGE_MACS = (
 def command(
     action: str | None = typer.Argument(
         None,
-        help="`show`, with a NAME behind it, for the stages of one network.",
+        help="`show NAME` for the stages of one network.",
         show_default=False,
     ),
     name: str | None = typer.Argument(

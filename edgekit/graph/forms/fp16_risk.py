@@ -21,7 +21,7 @@ from edgekit.graph.observe import Extremes
 FP16_MAX = 65504.0
 FP16_SMALLEST_NORMAL = 2.0**-14
 HEADROOM = 4.0  # other photos may have larger values than the calibration photos
-# rounding normal numbers to FP16 gives about 73 dB; less means that weights flush to zero
+# rounding normal numbers to FP16 gives about 73 dB; less means that weights become zero
 WEIGHT_SQNR_DB = 50.0
 
 # Bounds beyond FP16's range have no effect in FP16, so they may be clipped.

@@ -33,7 +33,7 @@ def matrix(networks: Sequence[str], precisions: Sequence[str]) -> tuple[Cell, ..
     found = list(dict.fromkeys(name for pattern in networks for name in expand(pattern)))
     if not found or not precisions:
         missing = "precisions" if found else "networks"
-        raise InputError(f"`{missing}` is empty", hint="a sweep is networks times precisions")
+        raise InputError(f"`{missing}` is empty", hint="a sweep needs networks and precisions")
     slugs = _slugs(found)
     wanted = [precision for precision in PRECISIONS if precision in precisions]
     return tuple(

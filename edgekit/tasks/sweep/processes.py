@@ -152,11 +152,11 @@ class JobProcess:
                 return replace(outcome, status="killed", message=said)
             return outcome
         if code >= 0:
-            said = f"ended with {code} and no outcome{_last_line(self._log)}"
+            said = f"ended with {code} and no result{_last_line(self._log)}"
             return Outcome("failed", code, said)
         name = _name(-code)
         if -code == signal.SIGKILL:
-            said = f"killed from outside by {name}, perhaps for lack of memory"
+            said = f"killed from outside by {name}, perhaps because memory ran out"
             return Outcome("killed", 128 - code, said)
         return Outcome("failed", 128 - code, f"crashed with {name}")
 

@@ -86,7 +86,8 @@ def sweep(request: SweepRequest, watcher: Watcher | None = None) -> SweepReport:
             return _locked(request, cells, workers, watcher or Unwatched())
     except Timeout as error:
         raise InputError(
-            f"a sweep runs in {request.out} already", hint="wait for it, or choose another folder"
+            f"a sweep is already running in {request.out}",
+            hint="wait for it, or choose another folder",
         ) from error
 
 
@@ -190,14 +191,14 @@ def _workers(asked: int | None) -> int:
 def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
     if request.settings.rounding and not any(cell.precision == "int8" for cell in cells):
         raise InputError(
-            "`rounding` is for INT8, and no export of this sweep is",
-            hint="add int8 to `precisions`, or leave `rounding` away",
+            "`rounding` is for INT8, but this sweep has no INT8 export",
+            hint="add int8 to `precisions`, or remove `rounding`",
         )
     images = request.settings.images
     if images is not None and not Path(images).is_dir():
-        raise InputError(f"{images} is no folder of photos")
+        raise InputError(f"{images} is not a folder")
     if request.limits.megabytes is not None and not resident_megabytes():
-        raise EnvironmentLacks("`memory_limit` needs Linux, which tells the memory of processes")
+        raise EnvironmentLacks("`memory_limit` needs Linux")
 
 
 def _make_folders(out: Path) -> None:

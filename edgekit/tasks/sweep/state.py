@@ -97,7 +97,7 @@ class State:
                 f"{key}: {_short(before.get(key))}, now {_short(now[key])}" for key in others
             )
             raise InputError(
-                f"the sweep in {self._path.parent} was begun with other options ({told})",
+                f"the sweep in {self._path.parent} was started with other options ({told})",
                 hint="give the same options to resume it, or choose another folder",
             )
 
@@ -135,7 +135,7 @@ class State:
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"{self._path} is no table of a sweep: {error}", hint="choose another folder"
+                f"{self._path} is not the table of a sweep: {error}", hint="choose another folder"
             ) from error
 
 

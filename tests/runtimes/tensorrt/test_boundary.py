@@ -233,6 +233,6 @@ def test_tensorrt_rtx_builds_each(small, tmp_path, io, types):
     )
 
 
-def test_types_that_there_are_not():
+def test_unknown_types():
     with pytest.raises(InputError, match="invalid value for `io`: bf16"):
         parse_io("bf16")

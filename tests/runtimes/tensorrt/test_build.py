@@ -1,4 +1,4 @@
-"""Engine plans, built for real without a GPU, and every refusal named."""
+"""Engines built by the real library without a GPU, and all errors."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_an_operator_that_it_cannot_read_is_named_with_its_node(tmp_path):
 
 
 @needs_rtx
-def test_a_file_that_is_no_graph(small, tmp_path):
+def test_a_file_that_is_not_a_graph(small, tmp_path):
     small.path.write_bytes(b"words")
     with pytest.raises(BadNetwork, match=r"tensorrt-rtx cannot read small.onnx: ."):
         TENSORRT_RTX.build(small, tmp_path / "plan.engine", BuildConfig("sm86"))

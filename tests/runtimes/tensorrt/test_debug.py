@@ -1,5 +1,5 @@
-"""Values told by an engine while it runs, through doubles of TensorRT and CUDA. That they are told
-of a GPU's engine so was not tried here.
+"""Values that an engine reports while it runs, with doubles of TensorRT and CUDA. This was not
+tried with an engine on a GPU.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def opened(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("version", [LAST_10, STRONG_11])
-def test_what_fusion_left_is_told_and_what_is_wanted_is_read(opened, version):
+def test_readable_values_are_reported_and_requested_ones_read(opened, version):
     session, cuda = opened(version)
     session.wanted = {
         "a": Carrier("relu"),
@@ -129,7 +129,7 @@ def test_a_copy_that_fails_is_raised_though_the_library_swallows_it(opened, monk
         session.run({"x": X})
 
 
-def test_a_tensor_that_is_not_told(opened):
+def test_a_tensor_that_is_not_reported(opened):
     session, _ = opened()
     session.wanted = {"a": Carrier("fused")}
     with pytest.raises(BadNetwork, match="does not report tensor fused"):

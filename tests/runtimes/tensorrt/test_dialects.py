@@ -1,4 +1,5 @@
-"""What each version of TensorRT is asked for: flags, constraints, profiles, caches, memory, DLA.
+"""The calls for each version of TensorRT: flags, constraints, profiles, caches, memory, DLA.
+
 The versions are doubles; see doubles.py.
 """
 
@@ -90,7 +91,7 @@ def test_the_strong_dialect_sets_no_precision(double, model, version, precision)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_engine_tells_its_layers_and_fp32_is_no_tf32(double, model, version):
+def test_every_engine_reports_its_layers_and_fp32_is_not_tf32(double, model, version):
     trt = double(version)
     TENSORRT.plan(model("fp32"), BuildConfig())
     assert [verbosity.name for verbosity in trt.called("IBuilderConfig.profiling_verbosity")] == [
@@ -140,7 +141,7 @@ def test_the_weak_dialect_is_asked_for_fp16_products_and_for_nothing_else(double
         assert trt.precisions() == {}
 
 
-def test_a_layer_to_hold_that_is_not_there_is_told(double, model):
+def test_a_missing_layer_that_must_stay_fp32_is_reported(double, model):
     trt = double(WEAK, layers=LAYERS)
     plan = TENSORRT.plan(model(), BuildConfig(kept=("gone/Conv",)))
     assert trt.called("set_flag") == ["FP16", "PREFER_PRECISION_CONSTRAINTS"]
@@ -264,7 +265,7 @@ def test_batches_as_they_are_written(text, profiles):
 @pytest.mark.parametrize(
     "text", ["", "0", "-1", "four", "1:4", "8:4:1", "1:8:4", "1,,2", "²", "2000", "1.5"]
 )
-def test_batches_that_are_none(text):
+def test_wrong_batches(text):
     with pytest.raises(InputError, match="`batch`") as caught:
         parse_profiles(text)
     assert "`batch` 1" in (caught.value.hint or "")
@@ -402,7 +403,7 @@ def test_the_timing_cache_is_kept_by_version_and_gpu(double, model, version, tmp
     "scenario",
     [{"accepts_cache": [False, True]}, {"accepts_cache": [True, True], "cache_warning": "x"}],
 )
-def test_a_timing_cache_of_another_device_is_begun_anew(double, model, tmp_path, scenario):
+def test_a_timing_cache_of_another_device_is_started_again(double, model, tmp_path, scenario):
     path = tmp_path / "tensorrt-10.3.0-sm87-orin-nx.cache"
     path.write_bytes(hashlib.sha256(b"foreign").digest() + b"foreign")
     if scenario.get("cache_warning"):
@@ -427,7 +428,7 @@ def test_a_timing_cache_of_another_device_is_begun_anew(double, model, tmp_path,
         lambda whole: b"text\n" * 40,
     ],
 )
-def test_a_damaged_timing_cache_is_told_although_tensorrt_takes_it(double, model, tmp_path, damage):
+def test_a_damaged_timing_cache_is_reported(double, model, tmp_path, damage):
     folder = tmp_path / "timing"
     double(STRONG_10)
     TENSORRT.plan(model(), BuildConfig(timing_cache=folder))

@@ -204,7 +204,7 @@ def test_numpy_2_does_not_go_with_the_bindings_of_8(monkeypatch, nothing, versio
         assert caught.value.hint == "pip install 'numpy<2'"
 
 
-def test_tensorrt_before_8_6_is_not_served(monkeypatch):
+def test_tensorrt_before_8_6_is_refused(monkeypatch):
     double = install(monkeypatch, WEAK)
     monkeypatch.setattr(library, "installed_version", lambda *packages: None)
     for version in ("8.5.2.2", "8.4.1"):
@@ -215,7 +215,7 @@ def test_tensorrt_before_8_6_is_not_served(monkeypatch):
             TENSORRT.library()
 
 
-def test_a_runtime_that_is_null_is_no_fault_of_ours(monkeypatch, nothing):
+def test_a_null_runtime_is_not_reported_as_a_bug(monkeypatch, nothing):
     """The bindings make a TypeError of it."""
     said = "CUDA initialization failure with error: 35. Please check your CUDA installation"
     plug_gpu(monkeypatch)

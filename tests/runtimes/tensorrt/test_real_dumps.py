@@ -220,7 +220,7 @@ def test_shares_of_time_are_the_profilers_own(name: str) -> None:
     assert sum(share.share for share in found.shares) == pytest.approx(1)
 
 
-def test_a_time_of_no_layer_is_told() -> None:
+def test_a_time_without_a_layer_is_reported() -> None:
     layers = read("mobilenet.qat")
     found = audit(
         layers,

@@ -1,5 +1,5 @@
-"""Engines run through doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and everything
-given back. No number here is a GPU's.
+"""Running engines with doubles of TensorRT and CUDA: numbers, waits, graphs, clocks, and that
+everything is released. No number here is that of a GPU.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_an_engine_runs(opened, version):
     np.testing.assert_array_equal(feeds["x"], X)
 
 
-def test_an_answer_stays_when_the_next_is_computed(opened):
+def test_an_output_does_not_change_with_the_next_inference(opened):
     session, _ = opened()
     first = session.run({"x": X})["y"]
     session.run({"x": -X})

@@ -1,5 +1,5 @@
-"""Values out of engines: what is built for them and what is opened. No GPU here, so that doubles
-stand for the builder and for TensorRT.
+"""Values of engines: which engines are built and opened. There is no GPU, so doubles replace the
+builder and TensorRT.
 """
 
 from __future__ import annotations

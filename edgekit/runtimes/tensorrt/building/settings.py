@@ -92,7 +92,7 @@ def _use_dla(
     if cores == 0:
         raise EnvironmentLacks(
             f"{library.name} {library.version} finds no DLA here",
-            hint="Xavier and Orin have one, which TensorRT serves up to 10.7, and on AGX Orin "
+            hint="Xavier and Orin have one, which TensorRT supports up to 10.7, and on AGX Orin "
             "again from 11.4.1; remove `dla_core` to build for the GPU",
         )
     if not 0 <= core < cores:
