@@ -31,7 +31,7 @@ def json_flag(what: str) -> Any:
 
 
 class Verb(TyperCommand):
-    """One command. While it runs, messages call its parameters by its flags."""
+    """One command. While it runs, messages name its parameters as options."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return sorted(super().get_params(ctx), key=_place)
