@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from edgekit.layerwise.blame import Blame
-    from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages
+    from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages, Uint8
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
     from edgekit.tasks.evaluate import Evaluation
+    from edgekit.tasks.pack import Packed
     from edgekit.tasks.quantize import QuantizedFile
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
@@ -68,7 +69,7 @@ _HOMES = {
         *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
     ),
     "edgekit.layerwise.blame": ("Blame",),
-    "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages"),
+    "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages", "Uint8"),
     "edgekit.progress": ("Progress",),
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
@@ -78,6 +79,7 @@ _HOMES = {
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
     "edgekit.tasks.evaluate": ("Evaluation",),
+    "edgekit.tasks.pack": ("Packed",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
@@ -108,6 +110,7 @@ __all__ = [
     "Guess",
     "InputError",
     "Int8",
+    "Packed",
     "Parity",
     "ParityReport",
     "Progress",
@@ -116,6 +119,7 @@ __all__ = [
     "Report",
     "SummaryReport",
     "SweepReport",
+    "Uint8",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",

@@ -1,10 +1,13 @@
-"""How the pipeline reports its progress. Only the command line shows it."""
+"""How long work tells where it is. Only the command line shows it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from edgekit.errors import EdgekitError
 
 
 class Progress(Protocol):
@@ -24,4 +27,31 @@ class Quiet:
         yield
 
     def advance(self, done: int, total: int | None, what: str = "") -> None:
-        """Does nothing."""
+        """Nothing to show."""
+
+
+class Steps:
+    """Times each step. The error of a failed step names it and the steps before it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.done: list[str] = []
+        self.seconds = 0.0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """``seconds`` is the duration of the step after it has ended."""
+        started = time.perf_counter()
+        try:
+            with self.progress.step(name):
+                yield
+        except EdgekitError as error:
+            error.trail = f"step {name} failed" + (
+                f" after {', '.join(self.done)}" if self.done else ""
+            )
+            raise
+        self.seconds = time.perf_counter() - started
+        self.done.append(name)
+
+    def fetched(self, done: int, total: int | None, source: str) -> None:
+        self.progress.advance(done, total, f"from {source}")

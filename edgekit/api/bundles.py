@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
+    from edgekit.tasks.pack import Packed
     from edgekit.tasks.verify import Verification
 
 
@@ -74,6 +75,35 @@ class Bundle(folder.Bundle):
         show = progress or Quiet()
         with show.step("build"):
             return build(self, builder, chosen, force=force, on_phase=show.advance)
+
+    def pack(
+        self,
+        kind: str,
+        out: Path | str,
+        *,
+        backend: str | None = None,
+        batch: int | None = None,
+    ) -> Packed:
+        """Writes the bundle as what a framework on the device reads, into a new folder.
+
+        Args:
+            kind: ``triton``, a model repository; ``deepstream``, a configuration of Gst-nvinfer
+                with its graph and labels; or ``tar``, one file whose bytes depend on the bundle
+                alone.
+            out: the folder, which must not be there.
+            backend: of Triton, ``onnxruntime`` (default), or ``tensorrt``, which takes the bundle's
+                engine.
+            batch: the most images that are run together where the batch is dynamic; 8 by default.
+
+        Raises:
+            BadBundle: it is damaged, its weights are random, or it missed its gate.
+            InputError: the folder is taken, or this bundle cannot be packed like this.
+            GateFailed: the graph made for DeepStream does not compute what the bundle's does.
+            EnvironmentLacks: what makes or proves that graph is not installed.
+        """
+        from edgekit.tasks.pack import PackRequest, pack
+
+        return pack(PackRequest(self.path, kind, Path(out), backend, batch))  # type: ignore[arg-type]
 
     def classify(
         self, photo: Path | str, *, top: int = 5, runtime: str = "onnxruntime"

@@ -13,7 +13,7 @@ from edgekit.comparison import Gate, GateChanges, Parity
 from edgekit.errors import GateFailed
 from edgekit.pipeline.export import ExportRequest
 from edgekit.pipeline.export import export as run
-from edgekit.pipeline.precision import Fp32, Precision
+from edgekit.pipeline.precision import Fp32, Precision, Uint8
 from edgekit.progress import Progress
 from edgekit.reports import Report
 from edgekit.sources import NetworkRequest
@@ -32,7 +32,8 @@ class Export:
     @property
     def ladder(self) -> Mapping[str, Parity]:
         """The parity of every graph with the network, by the name of the rung: ``onnx``,
-        ``simplified``, ``fp16``, ``int8``, ``int8 for CPUs``, ``int8 for strong typing``.
+        ``simplified``, ``uint8 input``, ``fp16``, ``int8``, ``int8 for CPUs``,
+        ``int8 for strong typing``.
         """
         return {rung.name: rung.parity for rung in self.report.ladder if rung.parity is not None}
 
@@ -53,6 +54,7 @@ def export(
     network: str | Path | nn.Module,
     *,
     precision: Precision | None = None,
+    input: Uint8 | None = None,
     gate: Gate | GateChanges | None = None,
     out: Path | str | None = None,
     weights: str | Path | None = None,
@@ -76,6 +78,8 @@ def export(
         network: a zoo name, ``timm:NAME``, ``torchvision:NAME``, your ``file.py:factory``, the path
             of an ``.onnx`` file, or a ``torch.nn.Module``.
         precision: :class:`Fp32` (default), :class:`Fp16` or :class:`Int8`.
+        input: :class:`Uint8` for graphs that take 8-bit pixels and normalize them; by default they
+            take normalized images.
         gate: the requirements for the result; the default depends on the precision.
         out: the bundle's folder, ``build/NETWORK-PRECISION`` by default.
         weights: ``pretrained`` (default of the zoo, timm and torchvision), ``random[:seed]``, or a
@@ -108,6 +112,7 @@ def export(
         gate or GateChanges(),
         bench,
         force,
+        input,
     )
     report = run(request, progress)
     if report.path is None:

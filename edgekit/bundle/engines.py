@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgekit.artifact import Artifact, PrecisionName, TensorSpec, sha256_of
+from edgekit.artifact import Artifact, PrecisionName, sha256_of
 from edgekit.bundle import ENGINES, MANIFEST, Bundle, names
 from edgekit.bundle.folder import first_fault
 from edgekit.errors import BadBundle, InputError
@@ -140,8 +140,7 @@ class Engine:
         batch: int | str = (
             r.profiles[0][0] if len({*r.profiles[0]}) == 1 and len(r.profiles) == 1 else "batch"
         )
-        image = TensorSpec(m.input.name, (batch, *m.input.shape[1:]), m.input.dtype)
-        scores = TensorSpec(m.output.name, (batch, m.output.classes), m.input.dtype)
+        image, scores = (replace(tensor, shape=(batch, *tensor.shape[1:])) for tensor in m.tensors)
         inputs, outputs = specs((image,), (scores,), r.options.io, r.input_step)
         return Artifact(
             self.path,

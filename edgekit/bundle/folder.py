@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from edgekit.artifact import Artifact, TensorSpec, sha256_of
+from edgekit.artifact import Artifact, sha256_of
 from edgekit.bundle.golden import Golden, read_golden
 from edgekit.bundle.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from edgekit.bundle.names import (
@@ -107,13 +107,9 @@ class Bundle:
 
     def _artifact(self, name: str) -> Artifact:
         m = self.manifest
+        given, scores = m.tensors
         return Artifact(
-            self.path / name,
-            "onnx",
-            m.precision,
-            (TensorSpec(m.input.name, m.input.shape, m.input.dtype),),
-            (TensorSpec(m.output.name, (m.input.shape[0], m.output.classes), m.input.dtype),),
-            m.files[name].sha256,
+            self.path / name, "onnx", m.precision, (given,), (scores,), m.files[name].sha256
         )
 
     def labels(self) -> list[str] | None:
@@ -144,10 +140,12 @@ class Bundle:
             BadBundle: the file differs from the export or from the manifest.
         """
         self.check(GOLDEN)
-        image = tuple(int(side) for side in self.manifest.input.shape[1:])
+        told = self.manifest
+        image = tuple(int(side) for side in told.input.shape[1:])
+        pixels = "uint8" if told.input.dtype == "uint8" else "float32"
         try:
             return read_golden(
-                self.path / GOLDEN, self.manifest.golden.images, image, self.manifest.output.classes
+                self.path / GOLDEN, told.golden.images, image, pixels, told.output.classes
             )
         except ValueError as error:
             raise BadBundle(

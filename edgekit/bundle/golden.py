@@ -18,11 +18,11 @@ LONGEST_TEXT = 4096  # characters of an image's name
 
 @dataclass(frozen=True)
 class Golden:
-    """Preprocessed images ``(N, C, H, W)``, the reference's outputs ``(N, classes)`` and the
-    images' names.
+    """Preprocessed images ``(N, …)`` as the bundle's graph takes them, normalized or 8-bit pixels,
+    the reference's outputs ``(N, classes)`` and the images' names.
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     outputs: NDArray[np.float32]
     names: tuple[str, ...]
 
@@ -37,9 +37,11 @@ def save_golden(path: Path, golden: Golden) -> None:
     )
 
 
-def read_golden(path: Path, count: int, image: tuple[int, ...], classes: int) -> Golden:
-    """Reads ``count`` images of a shape and their outputs. The headers of the arrays are checked
-    before the data is read.
+def read_golden(
+    path: Path, count: int, image: tuple[int, ...], pixels: str, classes: int
+) -> Golden:
+    """Reads ``count`` images of a shape, of the type ``pixels``, and their outputs. The headers of
+    the arrays are checked before the data is read.
 
     Raises:
         ValueError: the file holds something else; the message says what.
@@ -48,7 +50,7 @@ def read_golden(path: Path, count: int, image: tuple[int, ...], classes: int) ->
         raise ValueError(reason)
     try:
         with zipfile.ZipFile(path) as archive:
-            inputs = _array(archive, "inputs", (count, *image))
+            inputs = _array(archive, "inputs", (count, *image), pixels)
             outputs = _array(archive, "outputs", (count, classes))
             names = _array(archive, "names", (count,))
     except ValueError:
@@ -59,20 +61,22 @@ def read_golden(path: Path, count: int, image: tuple[int, ...], classes: int) ->
     return Golden(inputs, outputs, tuple(str(name) for name in names))
 
 
-def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _array(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], expected: str = "float32"
+) -> NDArray[Any]:
     with archive.open(f"{name}.npy") as file:
         found, dtype = _header(file)
         if found != shape:
             raise ValueError(f"{name} are of shape {found}, and not {shape}")
         if (
-            dtype != np.float32
+            dtype != np.dtype(expected)
             if name != "names"
             else dtype.kind != "U" or dtype.itemsize > 4 * LONGEST_TEXT
         ):
             raise ValueError(f"{name} are of type {dtype}")
     with archive.open(f"{name}.npy") as file:
         array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-    if name != "names" and not np.isfinite(array).all():
+    if array.dtype == np.float32 and not np.isfinite(array).all():
         raise ValueError(f"{name} are NaN or infinite")
     return array
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from edgekit.artifact import PrecisionName
+from edgekit.artifact import PrecisionName, TensorSpec
 from edgekit.files import text_of
 from edgekit.images.preprocess import InputSpec
 
@@ -67,15 +67,21 @@ class NetworkEntry(_Entry):
 
 
 class InputEntry(_Entry):
-    """Name, shape and dtype of the graph's input, and the preprocessing of an image. Only the batch
-    of the shape may be dynamic.
+    """Name, shape and dtype of the graph's input, and the preprocessing from an image to it. The
+    batch, alone of the shape, may have a name.
+
+    An image is resized by ``interpolation``, with ``antialias`` over as many pixels as it shrinks,
+    and keeps its sides' ratio: the shorter of them, measured against ``cover`` (height, width),
+    becomes as long as it says, the other is rounded down. Then the centre is cut out. A ``dtype``
+    of uint8 means that the graph takes these pixels as they are, in ``channel_order``, and
+    normalizes them itself; ``mean`` and ``std`` are those of RGB.
     """
 
     name: str
     shape: tuple[
         Annotated[int, Field(ge=1, le=MAX_BATCH)] | Annotated[str, Field(min_length=1)], ...
     ] = Field(min_length=4, max_length=4)
-    dtype: str = Field(pattern="^float(32|16)$")
+    dtype: str = Field(pattern="^(float(32|16)|uint8)$")
     channels: int
     height: int
     width: int
@@ -84,11 +90,19 @@ class InputEntry(_Entry):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     layout: str
+    channel_order: str = "RGB"
+    cover: tuple[int, int] | None = None
+    antialias: bool | None = None
+    crop: Literal["centre"] = "centre"
 
     @model_validator(mode="after")
     def _consistent(self) -> InputEntry:
         if self.shape[1:] != (told := self.spec().shape(1)[1:]):
             raise ValueError(f"the shape {self.shape} is not that of an image of {told}")
+        if self.cover not in (None, box := self.spec().cover):
+            raise ValueError(f"cover {self.cover} is not {box}, the crop times {self.resize:g}")
+        if self.antialias not in (None, self.interpolation != "nearest"):
+            raise ValueError("every interpolation is antialiased but nearest, which never is")
         return self
 
     def spec(self) -> InputSpec:
@@ -101,13 +115,38 @@ class InputEntry(_Entry):
             self.mean,
             self.std,
             self.layout,
+            self.dtype == "uint8",
+            self.channel_order,
+        )
+
+    @classmethod
+    def of(cls, given: TensorSpec, spec: InputSpec) -> InputEntry:
+        """The entry of a graph's input, and of the preprocessing before it."""
+        return cls(
+            name=given.name,
+            shape=given.shape,
+            dtype=given.dtype,
+            channels=spec.channels,
+            height=spec.height,
+            width=spec.width,
+            resize=spec.resize,
+            interpolation=spec.interpolation,
+            mean=spec.mean,
+            std=spec.std,
+            layout=spec.layout,
+            channel_order=spec.channel_order,
+            cover=spec.cover,
+            antialias=spec.interpolation != "nearest",
         )
 
 
 class OutputEntry(_Entry):
-    """``kind`` is logits, or probabilities if the graph ends in a softmax."""
+    """``kind`` is logits, or probabilities where the graph ends in a softmax; ``dtype`` is None in
+    older bundles, whose outputs are of the input's.
+    """
 
     name: str
+    dtype: str | None = Field(default=None, pattern="^float(32|16)$")
     classes: int = Field(ge=1, le=MAX_CLASSES)
     kind: Literal["logits", "probabilities"]
 
@@ -209,3 +248,12 @@ class Manifest(_Entry):
     golden: GoldenEntry
     tools: dict[str, str]
     files: dict[Annotated[str, AfterValidator(_inside)], FileEntry]
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, TensorSpec]:
+        """The input and the output of the graph."""
+        given, scores = self.input, self.output
+        return (
+            TensorSpec(given.name, given.shape, given.dtype),
+            TensorSpec(scores.name, (given.shape[0], scores.classes), scores.dtype or given.dtype),
+        )

@@ -14,6 +14,7 @@ MANIFEST, MODEL, GOLDEN, LABELS, SENSITIVITY = (
 CPU_MODEL = "model.cpu.onnx"
 STRONG_MODEL = "model.strong.onnx"
 ENGINES = "engines"
+NORMALIZATION = "uint8_input/"  # prefix of the nodes in front of a network that takes pixels
 ENGINE, RECORD = ".engine", ".json"  # an engine, and its description
 KEY_DIGITS = 8
 _ENGINE_FILE = re.compile(

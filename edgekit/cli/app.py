@@ -24,6 +24,7 @@ from edgekit.cli.commands import (
     evaluate,
     export,
     inspect,
+    pack,
     parity,
     quantize,
     report,
@@ -34,7 +35,7 @@ from edgekit.cli.commands import (
     zoo,
 )
 from edgekit.cli.console import as_flags, err, escape, use_flags
-from edgekit.cli.help import Verbs, add
+from edgekit.cli.help import add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
 
@@ -44,9 +45,9 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has no public na
 app = typer.Typer(
     name="edgekit",
     help="Convert image classifiers for edge devices, and check every step.",
-    cls=Verbs,
+    rich_markup_mode=None,  # rich would take longer to import than all else that help needs
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -69,6 +70,7 @@ add(app, "export", export.command)
 add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)
+add(app, "pack", pack.command)
 add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
 add(app, "parity", parity.command)

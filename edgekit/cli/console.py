@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from edgekit.advice import Advice
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 __all__ = [
     "LiveProgress",
@@ -73,27 +76,43 @@ def print_json(value: Any) -> None:
 
 
 class LiveProgress:
-    """Shows the steps on stderr: one live line on a terminal, elsewhere one line per step."""
+    """Shows the steps on stderr: a progress bar on a terminal, elsewhere one line per step."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._status: Any = None
-        self._name = ""
+        self._bar: Bar | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        self._name = name
         if self._quiet:
             yield
         elif err.is_terminal:
-            with err.status(f"{name} …") as self._status:
+            with _bar() as self._bar:
+                self._bar.add_task(name, total=None, what="")
                 yield
-            self._status = None
+            self._bar = None
         else:
             err.print(f"{name} …")
             yield
 
     def advance(self, done: int, total: int | None, what: str = "") -> None:
-        if self._status is not None:
-            share = f"{done / total:4.0%}" if total else f"{done / 1e6:.1f} MB"
-            self._status.update(f"{self._name} … {share} {escape(what)}")
+        if self._bar is not None:
+            amount = "" if total else f"{done / 1e6:.1f} MB "
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=done, total=total, what=escape(amount + what))
+
+
+def _bar() -> Bar:
+    """A bar of one step, which leaves the terminal when the step ends."""
+    from rich import progress
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description} …"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[what]}"),
+        console=err,
+        transient=True,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from edgekit.cli.console import use_flags
 
@@ -34,24 +34,29 @@ class Verb(TyperCommand):
     """One command. While it runs, messages name its parameters as options."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return sorted(_as_shown(super().get_params(ctx)), key=_place)
+        return sorted(super().get_params(ctx), key=_place)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the arguments, then the options, one section per panel."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                title = "Arguments" if _is_argument(param) else param.rich_help_panel
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def invoke(self, ctx: Any) -> Any:
         use_flags({opt for param in self.params for opt in param.opts if opt.startswith("--")})
         return super().invoke(ctx)
 
 
-class Verbs(TyperGroup):
-    """All commands."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return _as_shown(super().get_params(ctx))
-
-
 def add(app: typer.Typer, name: str, command: Callable[..., None]) -> None:
     """Registers a command. Its help is its docstring, with each paragraph in one line."""
     text = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))
-    app.command(name, cls=Verb, help=text)(command)
+    app.command(name, cls=Verb, help=text, short_help=text.partition("\n")[0])(command)
 
 
 def complete_network(incomplete: str) -> list[str]:
@@ -61,17 +66,13 @@ def complete_network(incomplete: str) -> list[str]:
     return [name for name in variants() if name.startswith(incomplete)]
 
 
-def _as_shown(params: list[Any]) -> list[Any]:
-    """A flag has no value, so no type is shown."""
-    for param in params:
-        if getattr(param, "is_flag", False):
-            param.metavar = ""
-    return params
+def _is_argument(param: Any) -> bool:
+    return bool(param.param_type_name == "argument")
 
 
 def _place(param: Any) -> int:
-    """Arguments, then options by panel. Options without a panel are last."""
-    if param.param_type_name == "argument":
+    """Arguments, then the options panel by panel; one that no panel was chosen for comes last."""
+    if _is_argument(param):
         return -1
     param.rich_help_panel = getattr(param, "rich_help_panel", None) or OTHER
     return _ORDER.index(param.rich_help_panel)

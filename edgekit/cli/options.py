@@ -10,7 +10,7 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit.comparison import GateChanges
-    from edgekit.pipeline.precision import Calibrator, RandomImages
+    from edgekit.pipeline.precision import Calibrator, RandomImages, Uint8
 
 LONGEST_NUMBER = 20  # digits
 
@@ -118,6 +118,31 @@ def check_rounding(name: str) -> Literal["nearest", "adaptive"]:
     if name == "adaptive":
         return "adaptive"
     raise InputError(f"invalid value for --rounding: {name}", hint="adaptive or nearest")
+
+
+def parse_input(kind: str, layout: str | None, channel_order: str | None) -> Uint8 | None:
+    """``uint8`` with its layout and channel order, or None for ``float32``.
+
+    Raises:
+        InputError: no such input, layout or order, or one of these for ``float32``.
+    """
+    from edgekit.pipeline.precision import Uint8
+
+    if kind not in ("float32", "uint8"):
+        raise InputError(f"invalid value for --input: {kind}", hint="float32 or uint8")
+    given = {
+        name: value.lower()
+        for name, value in (("layout", layout), ("channel_order", channel_order))
+        if value is not None
+    }
+    if kind == "float32":
+        for name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{flag} is for --input uint8 only", hint=f"add --input uint8, or remove {flag}"
+            )
+        return None
+    return Uint8(**given)  # type: ignore[arg-type]
 
 
 def parse_calibration(text: str | None) -> Path | RandomImages | None:

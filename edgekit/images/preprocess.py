@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ MAX_SIDE = 4096  # pixels of an input
 MAX_RESIZE = 4.0
 FP32_MOST, FP32_LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 LAYOUTS = ("NCHW", "NHWC")
+CHANNEL_ORDERS = ("RGB", "BGR")
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -26,8 +28,9 @@ class InputSpec:
 
     ``height`` and ``width`` are the crop in pixels, up to 4096. ``resize`` is the size of the
     resized image divided by the crop, 1 to 4 (256 / 224 for most ImageNet networks). ``mean`` and
-    ``std`` have one value per channel, for pixels in 0..1. ``layout`` is the order of the network's
-    input.
+    ``std`` have one value per channel, for pixels in 0..1, in the order RGB. ``layout`` is the
+    order of the network's input. With ``uint8`` the network takes the cropped pixels in
+    ``channel_order``, and normalizes them itself.
 
     Raises:
         ValueError: a value is not allowed; the message says which.
@@ -41,6 +44,8 @@ class InputSpec:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     layout: str = "NCHW"
+    uint8: bool = False
+    channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -51,6 +56,12 @@ class InputSpec:
             raise ValueError(f"resize {self.resize:g} is outside 1 … {MAX_RESIZE:g}")
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout {self.layout!r} is not one of {', '.join(LAYOUTS)}")
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise ValueError(
+                f"channel order {self.channel_order!r} is not one of {', '.join(CHANNEL_ORDERS)}"
+            )
+        if self.channel_order == "BGR" and not (self.uint8 and self.channels == 3):
+            raise ValueError("BGR is an order of 8-bit pixels of three channels")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}"
@@ -69,31 +80,78 @@ class InputSpec:
                 f"and stds above 0"
             )
 
+    @property
+    def cover(self) -> tuple[int, int]:
+        """(height, width) in pixels of the box that a resized image covers."""
+        return round(self.height * self.resize), round(self.width * self.resize)
+
+    def without_pixels(self) -> InputSpec:
+        """The same preprocessing for a network that takes normalized images, ``(N, C, H, W)`` in
+        the place of pixels.
+        """
+        if not self.uint8:
+            return self
+        return replace(self, uint8=False, channel_order="RGB", layout="NCHW")
+
     def shape(self, batch: int | str) -> tuple[int | str, ...]:
         if self.layout == "NCHW":
             return (batch, self.channels, self.height, self.width)
         return (batch, self.height, self.width, self.channels)
 
 
-def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
-    """Resizes the image so that it covers the crop, crops the centre, and normalizes.
+def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[Any]:
+    """Resizes the image so that it covers the crop, crops the centre, and normalizes it unless the
+    network does.
 
     Returns:
-        One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as in
-        ``spec.layout``.
+        One image without a batch axis, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout`` says:
+        float32, or with ``spec.uint8`` pixels of 0 to 255 in ``spec.channel_order``.
     """
     cropped = _crop_centre(_resize_to_cover(image, spec), spec)
-    pixels = np.asarray(cropped, np.float32).reshape(
-        spec.height, spec.width, spec.channels
-    ) / np.float32(255)
-    normalized = (pixels - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    pixels = np.asarray(cropped).reshape(spec.height, spec.width, spec.channels)
+    if spec.channel_order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    prepared = pixels if spec.uint8 else _normalized(pixels, spec)
+    return np.ascontiguousarray(prepared.transpose(2, 0, 1) if spec.layout == "NCHW" else prepared)
+
+
+def normalized(images: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
+    """Images ``(N, …)`` as :func:`preprocess` returns them, normalized as ``(N, C, H, W)`` in RGB:
+    what two networks can be compared by, whatever each of them takes.
+    """
+    last = images.transpose(0, 2, 3, 1) if spec.layout == "NCHW" else images
+    if spec.channel_order == "BGR":
+        last = last[..., ::-1]
     return np.ascontiguousarray(
-        normalized.transpose(2, 0, 1) if spec.layout == "NCHW" else normalized
+        (_normalized(last, spec) if spec.uint8 else last).transpose(0, 3, 1, 2)
     )
 
 
+def as_taken(images: NDArray[Any], spec: InputSpec, target: InputSpec) -> NDArray[Any]:
+    """Images ``(N, …)`` that were prepared as ``spec`` says, for a network that takes them as
+    ``target`` says. Both are of one size and one normalization.
+
+    Raises:
+        ValueError: ``target`` takes pixels, and these were normalized.
+    """
+    if target.uint8 and not spec.uint8:
+        raise ValueError("normalized images are no pixels any more")
+    if target.uint8:
+        taken = images.transpose(0, 2, 3, 1) if spec.layout == "NCHW" else images
+        taken = taken if spec.channel_order == target.channel_order else taken[..., ::-1]
+    else:
+        taken = normalized(images, spec).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(taken.transpose(0, 3, 1, 2) if target.layout == "NCHW" else taken)
+
+
+def _normalized(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
+    shares = pixels.astype(np.float32) / np.float32(255)
+    mean, std = (np.asarray(values, np.float32) for values in (spec.mean, spec.std))
+    return np.asarray((shares - mean) / std, np.float32)
+
+
 def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
-    box_width, box_height = round(spec.width * spec.resize), round(spec.height * spec.resize)
+    box_height, box_width = spec.cover
     width, height = image.size
     upright = width * box_height <= height * box_width
     size = (

@@ -103,7 +103,8 @@ def decibels(ratio: float) -> str:
 def blame(
     reference: Taps,
     candidate: Taps,
-    images: Floats,
+    images: Array,
+    candidate_images: Array | None = None,
     *,
     bound: float = BOUND,
     chunk_bytes: int = CHUNK_BYTES,
@@ -112,7 +113,8 @@ def blame(
 
     Args:
         reference: the correct network. candidate: the network to check. images: preprocessed images
-        ``(N, …)``. bound: in dB; the first value below it is reported. chunk_bytes: the largest
+        ``(N, …)``. candidate_images: the same ones as the candidate takes them, if it takes others.
+        bound: in dB; the first value below it is reported. chunk_bytes: the largest
         size of values in memory at once, in bytes. A larger value is processed alone.
 
     Raises:
@@ -124,6 +126,7 @@ def blame(
     upstream = candidate.upstream(list(pairs))
     tallies = {name: _Tally() for name in pairs}
     outputs: list[tuple[Array, Array]] = []
+    given_images = images if candidate_images is None else candidate_images
     for chunk in _chunks(pairs, upstream, size, chunk_bytes):
         given = list(dict.fromkeys(source for name in chunk for source in upstream[name]))
         with ExitStack() as stack:
@@ -131,11 +134,13 @@ def blame(
             reached = stack.enter_context(candidate.read(chunk))
             alone = candidate.alone(chunk, list(pairs))
             alone = None if alone is None else stack.enter_context(alone)
-            for batch, count in in_batches(images, size):
+            for (batch, count), (theirs, _) in zip(
+                in_batches(images, size), in_batches(given_images, size), strict=True
+            ):
                 known = exact.values(batch)
-                accumulated = _run(reached, batch, {})
+                accumulated = _run(reached, theirs, {})
                 put = {pairs[name].theirs.tensor: pairs[name].put(known[name]) for name in given}
-                own = None if alone is None else _run(alone, batch, put)
+                own = None if alone is None else _run(alone, theirs, put)
                 for name in chunk:
                     tallies[name].add(known[name], pairs[name].take(accumulated))
                     if own is not None:
@@ -230,7 +235,7 @@ class _Exact:
         }
 
 
-def _run(session: Session, batch: Floats, given: Mapping[str, Floats]) -> dict[str, Array]:
+def _run(session: Session, batch: Array, given: Mapping[str, Floats]) -> dict[str, Array]:
     """Runs a session. It gets the image and the ``given`` values, as far as it has such inputs."""
     arrays = {f"{tensor}{GIVEN}": array for tensor, array in given.items()}
     return session.run(

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.artifact import Artifact, Carrier, TensorSpec
 from edgekit.layerwise.layout import in_another_layout
-from edgekit.layerwise.pairs import Floats, Pair, batch_size, paired, same_shape
+from edgekit.layerwise.pairs import Pair, batch_size, paired, same_shape
 from edgekit.layerwise.taps import INPUT, GraphValues, Tap, Taps
 from edgekit.runtimes.base import Array, Availability, Session, SessionOptions, as_input, in_batches
 from edgekit.runtimes.tensorrt.building.builder import Builder
@@ -99,7 +99,12 @@ class UnfusedTaps:
 
 
 def engine_taps(
-    graph: GraphValues, builder: Builder, folder: Path, reference: Taps, images: Floats
+    graph: GraphValues,
+    builder: Builder,
+    folder: Path,
+    reference: Taps,
+    images: Array,
+    reference_images: Array | None = None,
 ) -> Taps:
     """Builds an engine of ``graph`` and chooses how to read its values. The caution says which way,
     and why.
@@ -108,6 +113,7 @@ def engine_taps(
         graph: the graph; it reads values by marking them as outputs. builder: builds the engine.
         folder: a folder for the engine; must exist while values are read. reference: the network to
         compare with. images: ``(N, …)``; the first one is used to find the readable values.
+        reference_images: the same ones as the reference takes them, if it takes others.
 
     Raises:
         EdgekitError: as :meth:`edgekit.runtimes.tensorrt.building.builder.Builder.build` and
@@ -125,12 +131,13 @@ def engine_taps(
     whole = graph.whole()
     engine = builder.build(whole, folder / "debug.engine", _config(whole, size, debug_tensors=True))
     image = next(in_batches(images, size))[0]
+    theirs = image if reference_images is None else next(in_batches(reference_images, size))[0]
     with builder.load_debug(engine) as session:
         told = _told(session, graph, pairs, image)
         moved = [
             name
             for name, carrier in told.items()
-            if _is_moved(session, carrier, reference, pairs[name], image)
+            if _is_moved(session, carrier, reference, pairs[name], image, theirs)
         ]
     found = {name: carrier for name, carrier in told.items() if name not in moved}
     inner = [name for name in pairs if name != graph.output]
@@ -156,7 +163,7 @@ def _config(artifact: Artifact, batch: int, *, debug_tensors: bool = False) -> B
 
 
 def _told(
-    session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Floats
+    session: DebugSession, graph: GraphValues, pairs: Mapping[str, Pair], image: Array
 ) -> dict[str, Carrier]:
     """The values that the engine reports, except the output, each with its first reported
     carrier.
@@ -180,15 +187,20 @@ def _holds(spec: TensorSpec | None, carrier: Carrier, tap: Tap) -> bool:
 
 
 def _is_moved(
-    session: DebugSession, carrier: Carrier, reference: Taps, pair: Pair, image: Floats
+    session: DebugSession,
+    carrier: Carrier,
+    reference: Taps,
+    pair: Pair,
+    image: Array,
+    reference_image: Array,
 ) -> bool:
     """Whether a value has another memory layout than its shape says. Only one value is in memory at
     a time.
     """
-    values = {pair.ours.tensor: image}
+    values = {pair.ours.tensor: reference_image}
     if pair.ours.op_type != INPUT:
         with reference.read([pair.counterpart]) as exact:
-            values = exact.run(_feeds(exact, image))
+            values = exact.run(_feeds(exact, reference_image))
     session.wanted = {pair.theirs.tensor: carrier}
     received = session.run(_feeds(session, image))[pair.theirs.tensor]
     return in_another_layout(
@@ -197,5 +209,5 @@ def _is_moved(
     )
 
 
-def _feeds(session: Session, image: Floats) -> dict[str, Array]:
+def _feeds(session: Session, image: Array) -> dict[str, Array]:
     return {spec.name: as_input(spec, image) for spec in session.inputs}

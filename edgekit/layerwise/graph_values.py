@@ -18,6 +18,7 @@ from edgekit.artifact import Artifact, Carrier, PrecisionName
 from edgekit.graph.alignment import KEY, Alignment, alignments
 from edgekit.graph.edit import drop_unused, scalar
 from edgekit.graph.forms.fp16 import rounding_twin
+from edgekit.graph.forms.uint8_input import normalizes_input
 from edgekit.graph.io import load, save
 from edgekit.layerwise.taps import GIVEN, INPUT, INT8, Tap
 from edgekit.runtimes.base import Runtime, Session, SessionOptions
@@ -131,12 +132,12 @@ def _ends(model: ir.Model) -> dict[str, _End]:
     found: dict[str, _End] = {}
     quantized: dict[str, bool] = {}
     for value in _live(graph):
-        if value.dtype not in _FLOATS or _is_passed_on(value):
+        if value.dtype not in _FLOATS or _is_passed_on(value) or _inside_normalization(value):
             continue
         origin, quantizer = _origin(value)
         base = (
             INPUT_NAME
-            if origin.producer() is None and quantizer is None
+            if _is_image(origin) and quantizer is None
             else _base(value, origin, quantizer)
         )
         name = base
@@ -168,8 +169,21 @@ def _base(value: ir.Value, origin: ir.Value, quantizer: ir.Node | None) -> str:
         return str(value.name)
     if quantizer is not None and str(quantizer.name).endswith(f"/{_QUANTIZE}"):
         name = str(quantizer.name).removesuffix(f"/{_QUANTIZE}")
-        return INPUT_NAME if origin.producer() is None else name
-    return INPUT_NAME if origin.producer() is None else str(origin.name)
+        return INPUT_NAME if _is_image(origin) else name
+    return INPUT_NAME if _is_image(origin) else str(origin.name)
+
+
+def _is_image(origin: ir.Value) -> bool:
+    """Whether a value is the image as the network itself takes it: given, or normalized in front of
+    the network.
+    """
+    return origin.producer() is None or normalizes_input(origin.producer())
+
+
+def _inside_normalization(value: ir.Value) -> bool:
+    return normalizes_input(value.producer()) and all(
+        normalizes_input(use.node) for use in value.uses()
+    )
 
 
 def _origin(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:

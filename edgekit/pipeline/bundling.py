@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +11,12 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.bundle import (
-    CPU_MODEL,
     GOLDEN,
     GOLDEN_IMAGES,
     LABELS,
     MANIFEST,
     MODEL,
     SENSITIVITY,
-    STRONG_MODEL,
     Golden,
     inventory,
     save_golden,
@@ -33,25 +30,21 @@ from edgekit.bundle.manifest import (
     RungEntry,
 )
 from edgekit.comparison import Gate, Rung, compare
+from edgekit.pipeline.converted import Context, Converted
 from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.photos import ParityImages
-from edgekit.pipeline.steps import Converted
 from edgekit.reports import Report, plain
 from edgekit.reports.markdown import markdown
 from edgekit.runtimes.base import SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-from edgekit.sources import Network
-from edgekit.version import __version__, installed_versions
-
-TOOLS = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxsim", "onnxruntime", "numpy", "pillow")
+from edgekit.version import __version__
 
 
 def write_bundle(
     folder: Path,
-    final: Converted,
-    opset: int,
-    network: Network,
-    images: ParityImages,
+    converted: Converted,
+    context: Context,
+    photos: ParityImages,
     ladder: Ladder,
     gate: Gate,
     report: Report,
@@ -59,22 +52,16 @@ def write_bundle(
     """Writes all files of a bundle, the manifest last."""
     from edgekit.graph.io import stamp
 
-    graph, spec, given = final.artifact, network.input, final.artifact.inputs[0]
-    entry = InputEntry(
-        name=given.name,
-        shape=given.shape,
-        dtype=given.dtype,
-        channels=spec.channels,
-        height=spec.height,
-        width=spec.width,
-        resize=spec.resize,
-        interpolation=spec.interpolation,
-        mean=spec.mean,
-        std=spec.std,
-        layout=spec.layout,
-    )
+    network, form = context.network, context.input
+    assert form is not None and converted.opset is not None
+    graph = converted.shipped[MODEL]
+    scores = graph.outputs[0]
+    entry = InputEntry.of(graph.inputs[0], form.spec)
     output = OutputEntry(
-        name=graph.outputs[0].name, classes=ladder.expected.shape[1], kind=_kind(ladder.expected)
+        name=scores.name,
+        dtype=scores.dtype,
+        classes=ladder.expected.shape[1],
+        kind=_kind(ladder.expected),
     )
     metadata = {
         "network": network.entry.name,
@@ -82,22 +69,19 @@ def write_bundle(
         "input": entry.model_dump_json(),
         "output": output.kind,
     }
-    shipped = stamp(graph, folder / MODEL, metadata)
-    if final.cpu is not None:
-        stamp(final.cpu, folder / CPU_MODEL, metadata)
-    if final.strong is not None:
-        stamp(final.strong, folder / STRONG_MODEL, metadata)
+    stamped = {
+        name: stamp(each, folder / name, metadata) for name, each in converted.shipped.items()
+    }
     if network.labels:
         (folder / LABELS).write_text("\n".join(network.labels) + "\n", encoding="utf-8")
-    picks = np.linspace(0, len(images.pixels) - 1, min(GOLDEN_IMAGES, len(images.pixels))).astype(
-        int
-    )
+    count = len(context.images)
+    picks = np.linspace(0, count - 1, min(GOLDEN_IMAGES, count)).astype(int)
     golden = Golden(
-        images.pixels[picks], ladder.expected[picks], tuple(images.names[i] for i in picks)
+        form.images[picks], ladder.expected[picks], tuple(photos.names[i] for i in picks)
     )
     save_golden(folder / GOLDEN, golden)
-    if final.quantization is not None and final.quantization.sensitivity is not None:
-        _write_json(folder / SENSITIVITY, plain(final.quantization.sensitivity))
+    if converted.quantization is not None and converted.quantization.sensitivity is not None:
+        _write_json(folder / SENSITIVITY, plain(converted.quantization.sensitivity))
     _write_json(folder / "report.json", report.to_json())
     (folder / "report.md").write_text(markdown(report), encoding="utf-8", errors="backslashreplace")
     manifest = Manifest(
@@ -107,13 +91,13 @@ def write_bundle(
         input=entry,
         output=output,
         precision=graph.precision,
-        kept=final.kept,
-        calibration=final.calibration,
-        opset=opset,
+        kept=converted.kept,
+        calibration=converted.calibration,
+        opset=converted.opset,
         gate=GateEntry(relative=gate.relative, sqnr=gate.sqnr, agreement=gate.agreement),
         parity=tuple(_rung_entry(rung) for rung in ladder.rungs if rung.parity),
-        parity_images=images.entry,
-        golden=_golden_entry(shipped, golden),
+        parity_images=photos.entry,
+        golden=_golden_entry(stamped[MODEL], golden),
         tools=dict(report.tools),
         files=inventory(folder),
     )
@@ -140,11 +124,6 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
         flips=parity.flips,
         sqnr=parity.sqnr if np.isfinite(parity.sqnr) else None,
     )
-
-
-def tool_versions() -> Mapping[str, str]:
-    """The versions of the packages that made the bundle."""
-    return installed_versions(TOOLS)
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:

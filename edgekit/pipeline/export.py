@@ -1,5 +1,5 @@
-"""The order of an export: network → reference → trace → simplify → FP16 | INT8 → latency → bundle.
-Each graph is a rung of the parity ladder.
+"""The order of the work: network → photos → reference → conversion → latency → bundle, with a rung
+of the parity ladder behind every graph.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekit.artifact import Artifact
 from edgekit.bundle.staging import Staging
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges
-from edgekit.machine.environment import describe
-from edgekit.machine.memory import peak_megabytes
-from edgekit.pipeline import bundling, steps
-from edgekit.pipeline.calibration import open_calibration
+from edgekit.pipeline.ahead import imported_ahead
+from edgekit.pipeline.bundling import write_bundle
+from edgekit.pipeline.conversion import convert
+from edgekit.pipeline.converted import open_context
+from edgekit.pipeline.input_form import check_normalization
 from edgekit.pipeline.ladder import Ladder
-from edgekit.pipeline.latency import measure
+from edgekit.pipeline.latency import graphs_to_measure, measure
 from edgekit.pipeline.photos import load_images
-from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
-from edgekit.progress import Progress, Quiet
+from edgekit.pipeline.plan import plan
+from edgekit.pipeline.precision import Fp32, Precision, Uint8
+from edgekit.pipeline.reference import check_reference, open_reference
+from edgekit.pipeline.reporting import report_on
+from edgekit.pipeline.steps.fp32 import IMPORTED_BY_TRACE
+from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports import Report
 from edgekit.sources import Network, NetworkRequest, open_network
 
@@ -31,7 +35,7 @@ class ExportRequest:
 
     ``batch`` is the static batch, or None for a dynamic one. ``images`` is a folder of photos for
     parity, the bundled photos by default. ``gate`` is the gate of the result, or changes of the
-    precision's default gate.
+    precision's default gate. ``input`` is what the graphs take, normalized images if it is None.
     """
 
     network: NetworkRequest
@@ -43,6 +47,7 @@ class ExportRequest:
     gate: Gate | GateChanges = field(default_factory=GateChanges)
     bench: bool = True
     force: bool = False
+    input: Uint8 | None = None
 
     def staging(self, network: Network) -> Staging:
         out = self.out or Path("build") / f"{network.slug}-{self.precision.name}"
@@ -70,106 +75,53 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             step and the steps before it.
     """
     started = time.perf_counter()
-    step = steps.Steps(progress or Quiet())
-    precision, fp32_gate = request.precision, DEFAULT_GATES["fp32"]
+    step = Steps(progress or Quiet())
     if request.out is not None:
         Staging(request.out, force=request.force)  # checks the folder before anything is loaded
     with step("network"):
         network = open_network(request.network, step.fetched)
     gate = request.gate_for(network)
     with request.staging(network) as staging, ExitStack() as sessions:
-        folder = staging.scratch
-        with step("images"):
-            images = load_images(request.images, network)
-            calibration = test_images = None
-            if isinstance(precision, Int8):
-                calibration = open_calibration(
-                    precision.calibration, network.input, images.folder, precision.images
+        if request.input is not None:
+            check_normalization(network)
+        with imported_ahead(IMPORTED_BY_TRACE if network.module is not None else ()):
+            with step("images"):
+                photos = load_images(request.images, network)
+                context = open_context(
+                    network, photos, request.precision, request.input, staging.scratch
                 )
-                test_images = images.places(calibration.judging_images)
-        with step("reference"):
-            reference = sessions.enter_context(steps.open_reference(network))
-            ladder = Ladder.over(reference, images.pixels)
-            steps.check_reference(ladder.expected, network.labels)
+            with step("reference"):
+                reference = sessions.enter_context(open_reference(network))
+                ladder = Ladder.over(reference, photos.pixels, photos.unseen(context.calibration))
+                check_reference(ladder.expected, network.labels)
         ladder.add_reference(network.reference, step.seconds)
-        with step("trace"):
-            traced = steps.trace(network, folder / "traced.onnx", request.batch)
-        ladder.add_rung("onnx", traced, step.seconds, fp32_gate)
-        with step("simplify"):
-            simplified, notes = steps.simplify(
-                traced, folder / "simplified.onnx", request.opset, ladder.probe
-            )
-        last = isinstance(precision, Fp32)
-        ladder.add_rung("simplified", simplified, step.seconds, gate if last else fp32_gate)
-        final = steps.Converted(simplified)
-        if ladder.passed and isinstance(precision, Fp16):
-            with step("fp16"):
-                final = steps.to_fp16(
-                    simplified, folder / "fp16.onnx", ladder.observed, half_io=precision.half_io
-                )
-            ladder.add_rung("fp16", final.artifact, step.seconds, gate, twin=final.twin)
-        if ladder.passed and isinstance(precision, Int8) and calibration is not None:
-            with step("quantize"):
-                config = steps.quantization(gate, precision.calibrator, precision.rounding)
-                final = steps.quantize(simplified, folder / "int8.onnx", calibration, config)
-            ladder.add_rung("int8", final.artifact, step.seconds, gate, only=test_images)
-            with step("cpu form"):
-                final = steps.to_cpu_int8(final, folder / "int8.cpu.onnx")
-            assert final.cpu is not None
-            ladder.add_rung("int8 for CPUs", final.cpu, step.seconds, gate, only=test_images)
-            with step("strongly typed form"):
-                final = steps.to_strongly_typed(final, folder / "int8.strong.onnx", calibration)
-            assert final.strong is not None
-            ladder.add_rung(
-                "int8 for strong typing",
-                final.strong,
-                step.seconds,
-                gate,
-                twin=final.strong_twin,
-                only=test_images,
-            )
+        stages = plan(
+            request.precision,
+            gate,
+            batch=request.batch,
+            opset=request.opset,
+            pixels=request.input is not None,
+        )
+        converted = convert(stages, context, ladder, step)
         measured = None
         if request.bench and ladder.passed:
             with step("latency"):
-                graphs: dict[str, Artifact] = {
-                    "fp32": simplified,
-                    precision.name: final.cpu or final.artifact,
-                }
-                measured = measure(
-                    reference,
-                    network.reference,
-                    graphs,
-                    images.pixels,
-                    request.batch or 1,
-                    step.progress,
-                )
-        report = Report(
-            network=network.entry,
-            weights=network.weights,
-            precision=precision.name,
-            input=str(final.artifact.inputs[0]),
-            images=images.entry,
-            ladder=tuple(ladder.rungs),
-            kept=final.kept,
-            calibration=final.calibration,
-            latency=measured.latency if measured else None,
-            environment=measured.environment if measured else describe(),
-            tools=bundling.tool_versions(),
-            advice=(
-                *steps.advise(network),
-                *images.advice,
-                *notes,
-                *final.advice,
-                *(measured.advice if measured else ()),
-            ),
-            seconds=time.perf_counter() - started,
-            peak_megabytes=peak_megabytes(),
-            path=staging.final if ladder.passed else None,
+                graphs = graphs_to_measure(converted, context, request.precision.name)
+                batch = request.batch or 1
+                measured = measure(reference, graphs, context, batch, step.progress)
+        seconds = time.perf_counter() - started
+        report = report_on(
+            request.precision.name,
+            converted,
+            context,
+            photos,
+            ladder,
+            measured,
+            seconds,
+            staging.final,
         )
         if ladder.passed:
             with step("bundle"):
-                bundling.write_bundle(
-                    staging.path, final, request.opset, network, images, ladder, gate, report
-                )
+                write_bundle(staging.path, converted, context, photos, ladder, gate, report)
                 staging.commit()
         return report

@@ -12,25 +12,32 @@ from edgekit.artifact import Artifact
 from edgekit.comparison import Gate, Rung, compare
 from edgekit.limits import timed
 from edgekit.pipeline.calibration import ENOUGH_JUDGES
-from edgekit.runtimes.base import Session, SessionOptions, run_batches
+from edgekit.runtimes.base import Array, Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-
-RANGE_IMAGES = 32
-PROBE_IMAGES = 4
 
 
 @dataclass
 class Ladder:
-    """The rungs so far, all compared with the same reference outputs on the same images."""
+    """The rungs so far, all compared with the same reference outputs on the same images.
+
+    ``unseen`` are the places of the images that nothing was taken from and nothing chosen by; None
+    where that is all of them.
+    """
 
     images: NDArray[np.float32]
     expected: NDArray[np.float32]
+    unseen: Sequence[int] | None = None
     rungs: list[Rung] = field(default_factory=list)
 
     @classmethod
-    def over(cls, reference: Session, images: NDArray[np.float32]) -> Ladder:
+    def over(
+        cls,
+        reference: Session,
+        images: NDArray[np.float32],
+        unseen: Sequence[int] | None = None,
+    ) -> Ladder:
         with timed("the network, on all images,"):
-            return cls(images, run_batches(reference, images))
+            return cls(images, run_batches(reference, images), unseen)
 
     def add_reference(self, name: str, seconds: float) -> None:
         self.rungs.append(
@@ -45,17 +52,21 @@ class Ladder:
         gate: Gate,
         *,
         twin: Artifact | None = None,
-        only: Sequence[int] | None = None,
+        images: Array | None = None,
+        unseen: bool = False,
     ) -> None:
         """Adds a rung: runs ``artifact``, or instead its ``twin``, and compares the outputs with
         the reference.
 
-        All images are used, or ``only`` those with these indices. Fewer than ``ENOUGH_JUDGES`` of
-        these can fail the rung, but not pass it.
+        All images are run, or only the ``unseen`` ones; fewer of these than ``ENOUGH_JUDGES`` can
+        fail the rung, but not pass it. ``images`` are all of them as this graph takes them, where
+        it takes others than the reference.
         """
+        only = self.unseen if unseen else None
+        given = self.images if images is None else images
         chosen = list(range(len(self.images)) if only is None else only)
         with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
-            parity = compare(self.expected[chosen], run_batches(session, self.images[chosen]))
+            parity = compare(self.expected[chosen], run_batches(session, given[chosen]))
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
         judged = only is None or len(only) >= ENOUGH_JUDGES
         caveat = gate.caveat(parity) if judged else None
@@ -71,16 +82,6 @@ class Ladder:
                 judged,
             )
         )
-
-    @property
-    def probe(self) -> NDArray[np.float32]:
-        """A few images for the checks inside a step."""
-        return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
-
-    @property
-    def observed(self) -> NDArray[np.float32]:
-        """The images that the ranges for FP16 are observed on."""
-        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     @property
     def passed(self) -> bool:

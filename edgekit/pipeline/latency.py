@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.advice import Advice
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, PrecisionName
+from edgekit.bundle import CPU_MODEL, MODEL
 from edgekit.latency.cautions import of_measurement
 from edgekit.latency.clock import measure as measure_in_turns
 from edgekit.machine.environment import Environment, describe
+from edgekit.pipeline.converted import Context, Converted
 from edgekit.progress import Progress
 from edgekit.reports import Latency, LatencyRow
 from edgekit.runtimes.base import Array, Session, SessionOptions, as_input
@@ -27,11 +28,22 @@ class Measured:
     advice: tuple[Advice, ...]
 
 
+def graphs_to_measure(
+    converted: Converted, context: Context, precision: PrecisionName
+) -> dict[str, Artifact]:
+    """The FP32 graph and the one that ships for CPUs, by precision."""
+    assert converted.simplified is not None
+    shipped = converted.shipped
+    return {
+        "fp32": context.with_input(converted.simplified),
+        precision: shipped.get(CPU_MODEL) or shipped[MODEL],
+    }
+
+
 def measure(
     reference: Session,
-    name: str,
     graphs: Mapping[str, Artifact],
-    images: NDArray[np.float32],
+    context: Context,
     batch: int,
     progress: Progress,
 ) -> Measured:
@@ -40,6 +52,8 @@ def measure(
 
     All have the same batch.
     """
+    name = context.network.reference
+    feeds = {name: context.images}
     environment = describe()
 
     with ExitStack() as stack:
@@ -48,8 +62,9 @@ def measure(
             sessions[f"onnxruntime {precision}"] = stack.enter_context(
                 OnnxRuntime().load(artifact, SessionOptions())
             )
+            feeds[f"onnxruntime {precision}"] = context.images_for(artifact)
         measurement = measure_in_turns(
-            {key: synchronous(session, images, batch) for key, session in sessions.items()},
+            {key: synchronous(session, feeds[key], batch) for key, session in sessions.items()},
             reference=name,
             on_block=lambda done, total: progress.advance(done, total),
         )
@@ -67,19 +82,17 @@ def measure(
     return Measured(latency, environment, of_measurement(measurement, environment))
 
 
-def synchronous(
-    session: Session, images: NDArray[np.float32], batch: int
-) -> Callable[[int], object]:
-    """One inference from host memory to host memory, on the i-th batch of images modulo the number
-    of batches.
+def synchronous(session: Session, images: Array, batch: int) -> Callable[[int], object]:
+    """One inference from host memory to host memory, on the i-th batch of images, taken round and
+    round.
     """
     feeds = batches_of(session, images, batch)
     return lambda i: session.run(feeds[i % len(feeds)])
 
 
-def batches_of(session: Session, images: NDArray[np.float32], batch: int) -> list[dict[str, Array]]:
-    """Feeds for a session: images ``(N, …)`` in at most eight batches. If there are too few images,
-    the first ones are repeated.
+def batches_of(session: Session, images: Array, batch: int) -> list[dict[str, Array]]:
+    """Feeds for a session: images ``(N, …)`` in batches, eight at most, the first ones again where
+    they do not suffice.
     """
     spec = session.inputs[0]
     starts = range(0, min(len(images), 8 * batch), batch)

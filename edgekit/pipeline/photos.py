@@ -13,6 +13,7 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import ImagesEntry
 from edgekit.files import text_of
 from edgekit.images import ImageFolder, PreparedImages
+from edgekit.pipeline.calibration import Calibration
 from edgekit.sources import Network
 
 MAX_PARITY_IMAGES = 256
@@ -32,6 +33,10 @@ class ParityImages:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(path.name for path in self.folder.paths)
+
+    def unseen(self, calibration: Calibration | None) -> list[int] | None:
+        """Where the images are that calibration took nothing from; None without calibration."""
+        return None if calibration is None else self.places(calibration.judging_images)
 
     def places(self, paths: Sequence[Path]) -> list[int]:
         """The indices of these files among the images."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from edgekit.artifact import PrecisionName
+from edgekit.errors import InputError
+from edgekit.images import InputSpec
 
 DEFAULT_IMAGES = 512
 Calibrator = Literal[
@@ -71,3 +73,43 @@ class Int8:
 
 
 Precision = Fp32 | Fp16 | Int8
+
+
+@dataclass(frozen=True)
+class Uint8:
+    """An input of 8-bit pixels: the graph normalizes them itself, and a device feeds the resized
+    frame as it is, a quarter of the bytes.
+
+    Args:
+        layout: ``nhwc``, as decoders and cameras give frames, or ``nchw``, planes.
+        channel_order: ``rgb`` or ``bgr``.
+    """
+
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("nhwc", "nchw"):
+            raise InputError(f"invalid value for `layout`: {self.layout}", hint="nhwc or nchw")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise InputError(
+                f"invalid value for `channel_order`: {self.channel_order}", hint="rgb or bgr"
+            )
+
+    def spec(self, spec: InputSpec) -> InputSpec:
+        """The preprocessing before such an input, from that before a normalized one.
+
+        Raises:
+            InputError: ``bgr`` for grey images.
+        """
+        if self.channel_order == "bgr" and spec.channels != 3:
+            raise InputError(
+                "`channel_order` bgr is for colour images, and the network takes grey ones",
+                hint="remove `channel_order`",
+            )
+        return replace(
+            spec,
+            uint8=True,
+            layout=self.layout.upper(),
+            channel_order=self.channel_order.upper(),
+        )

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,16 +44,16 @@ class Step:
 class TorchGraph:
     """The nodes of a graph as PyTorch calls.
 
-    ``constants`` may be changed between runs, to try other weights. ``input`` and ``output`` name
-    the image and the logits. If the graph ends in a Softmax, the logits are its input: differences
-    of probabilities do not show how safe the first class is.
+    It does not change; :meth:`with_constants` is the same network with other weights. ``input`` and
+    ``output`` name the image and the logits. If the graph ends in a Softmax, the logits are its
+    input: differences of probabilities do not show how safe the first class is.
     """
 
     def __init__(self, model: ir.Model) -> None:
         graph = model.graph
         self.input = str(graph.inputs[0].name)
         self.output = str(_logits(graph.outputs[0]).name)
-        self.constants: dict[str, Tensor] = {
+        self._constants: Mapping[str, Tensor] = {
             name: torch.from_numpy(np.array(value.const_value.numpy()))
             for name, value in graph.initializers.items()
             if value.const_value is not None
@@ -61,6 +63,17 @@ class TorchGraph:
         self._last_use: dict[str, int] = {}
         for i, step in enumerate(self.steps):
             self._last_use.update(dict.fromkeys(step.inputs, i))
+
+    @property
+    def constants(self) -> Mapping[str, Tensor]:
+        """The constant tensors, by name."""
+        return MappingProxyType(self._constants)
+
+    def with_constants(self, constants: Mapping[str, Tensor]) -> TorchGraph:
+        """The same nodes with these tensors in place of the constants of the same names."""
+        other = copy(self)
+        other._constants = {**self._constants, **constants}
+        return other
 
     def index(self, name: str) -> int:
         """The index of the node ``name`` in ``steps``."""
@@ -116,8 +129,8 @@ class TorchGraph:
         step = self.steps[i]
         inputs: list[Tensor | None] = []
         for position, name in enumerate(step.inputs):
-            if name in self.constants or not name:
-                inputs.append(self.constants.get(name))
+            if name in self._constants or not name:
+                inputs.append(self._constants.get(name))
             else:
                 inputs.append(values[name] if hook is None else hook(step, position, values[name]))
         result = step.operator(step.attributes, inputs)

@@ -185,12 +185,8 @@ class _State:
         return [(tensor, RATES[kind]) for tensors, kind in kinds for tensor in tensors.values()]
 
     def logits(self, image: Tensor) -> Tensor:
-        before = self._network.constants
-        try:
-            self._network.constants = self._constants()
-            return self._network.run(image, self._hook())[self._network.output]
-        finally:
-            self._network.constants = before
+        network = self._network.with_constants(self._learned())
+        return network.run(image, self._hook())[network.output]
 
     def bound(self) -> None:
         """Limits the steps to their largest allowed values."""
@@ -225,8 +221,9 @@ class _State:
             self._weights, rounded=rounded, biases={**self._weights.biases, **biases}
         )
 
-    def _constants(self) -> dict[str, Tensor]:
-        constants, biases = dict(self._network.constants), self._moved_biases()
+    def _learned(self) -> dict[str, Tensor]:
+        """The weights and biases of the int8 layers."""
+        constants, biases = {}, self._moved_biases()
         for layer in self._placement.quantized:
             constants[layer.weight] = self._codes[layer.name] * self._gains[layer.name].exp()
             if layer.bias is not None:

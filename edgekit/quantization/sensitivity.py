@@ -63,20 +63,16 @@ def measure(
     the layer are computed again.
     """
     layers = placement.quantized
-    in_float = _Side(network.constants, rounds=False)
-    in_int8 = _Side(rounded_constants(network, placement, weights), rounds=True)
+    in_float = _Side(network, rounds=False)
+    rounded = network.with_constants(rounded_constants(network, placement, weights))
+    in_int8 = _Side(rounded, rounds=True)
     without: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
     alone: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
     everything = []
-    try:
-        with torch.inference_mode():
-            for image in images:
-                everything.append(
-                    _swap_each(network, placement, grids, image, in_int8, in_float, without)
-                )
-                _swap_each(network, placement, grids, image, in_float, in_int8, alone)
-    finally:
-        network.constants = in_float.constants
+    with torch.inference_mode():
+        for image in images:
+            everything.append(_swap_each(placement, grids, image, in_int8, in_float, without))
+            _swap_each(placement, grids, image, in_float, in_int8, alone)
     macs = sum(layer.macs for layer in placement.layers)
     sizes = {layer.name: network.constants[layer.weight].numel() for layer in placement.layers}
     rows = [
@@ -95,12 +91,13 @@ def measure(
 
 @dataclass(frozen=True)
 class _Side:
-    constants: dict[str, Tensor]
+    """A network, and whether its activations are rounded."""
+
+    network: TorchGraph
     rounds: bool
 
 
 def _swap_each(
-    network: TorchGraph,
     placement: Placement,
     grids: Mapping[str, Grid],
     image: NDArray[np.float32],
@@ -124,22 +121,20 @@ def _swap_each(
 
         return hook
 
+    network = main.network
     values: dict[str, Tensor] = {network.input: torch.as_tensor(image)[None]}
     for i, step in enumerate(network.steps):
         if step.name in by_name:
             layer = by_name[step.name]
-            swapped = {
-                name: other.constants[name]
-                for name in (layer.weight, layer.bias)
-                if name is not None
-            }
-            network.constants = main.constants | swapped
-            logits[layer.name].append(
-                network.resume(values, i, hook_without(layer.name))[network.output]
-                .reshape(-1)
-                .numpy()
+            swapped = network.with_constants(
+                {
+                    name: other.network.constants[name]
+                    for name in (layer.weight, layer.bias)
+                    if name is not None
+                }
             )
-        network.constants = main.constants
+            result = swapped.resume(values, i, hook_without(layer.name))
+            logits[layer.name].append(result[network.output].reshape(-1).numpy())
         values |= network.apply(i, values, hook_without(None))
         alive = network.alive(i + 1) | {network.output}
         values = {name: tensor for name, tensor in values.items() if name in alive}

@@ -87,7 +87,7 @@ class Runtime(Protocol):
     def load(self, artifact: Artifact, options: SessionOptions) -> Session: ...
 
 
-def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Array, int]]:
+def batches(spec: TensorSpec, images: Array) -> Iterator[tuple[Array, int]]:
     """Splits images ``(N, …)`` into batches for an input: one image each, or the size of its static
     batch.
 
@@ -98,13 +98,24 @@ def batches(spec: TensorSpec, images: NDArray[np.float32]) -> Iterator[tuple[Arr
     return ((as_input(spec, batch), count) for batch, count in in_batches(images, size))
 
 
-def as_input(spec: TensorSpec, images: NDArray[np.float32]) -> Array:
-    """Images in the type of an input; INT8 codes round(image / step) if the input has a step."""
+def as_input(spec: TensorSpec, images: Array) -> Array:
+    """Images in the type of an input; INT8 codes round(image / step) if the input has a step.
+
+    Raises:
+        BadNetwork: the input takes 8-bit pixels and the images are normalized, or the other way
+            round.
+    """
+    if (spec.dtype == "uint8") != (images.dtype == np.uint8):
+        kind = "8-bit pixels" if images.dtype == np.uint8 else "normalized images"
+        raise BadNetwork(
+            f"the input {spec} cannot take {kind}",
+            hint="prepare images as the bundle's manifest says",
+        )
     codes = images if spec.step is None else np.rint(images / np.float32(spec.step)).clip(-128, 127)
     return np.ascontiguousarray(codes, dtype=spec.dtype)
 
 
-def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray[np.float32], int]]:
+def in_batches(images: Array, size: int) -> Iterator[tuple[Array, int]]:
     """Batches of ``size`` images. The last batch is filled by repeating its last image; the number
     with each batch is the count of real images.
     """
@@ -118,7 +129,7 @@ def in_batches(images: NDArray[np.float32], size: int) -> Iterator[tuple[NDArray
         yield filled, len(chunk)
 
 
-def run_batches(session: Session, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def run_batches(session: Session, images: Array) -> NDArray[np.float32]:
     """Runs a session with one input on images ``(N, …)`` and returns its first output as float32.
     Scores of shape ``(N, classes, 1, 1)`` are returned as ``(N, classes)``.
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import TensorSpec
+from edgekit.images import InputSpec
 from edgekit.limits import blaming
 from edgekit.runtimes.base import Array, Availability, SessionOptions
 from edgekit.version import installed_version
@@ -22,6 +23,34 @@ def available() -> Availability:
     if find_spec("torch") is None:
         return Availability(False, reason="not installed", install_hint=INSTALL_HINT)
     return Availability(True, installed_version("torch"))
+
+
+def taking_pixels(module: nn.Module, spec: InputSpec) -> nn.Module:
+    """A network that takes 8-bit pixels as ``spec`` says, and normalizes them as a bundle's graph
+    does.
+    """
+    import torch
+    from torch import nn
+
+    scale = 1 / (255 * torch.tensor(spec.std, dtype=torch.float64))
+    shift = -torch.tensor(spec.mean, dtype=torch.float64) * 255 * scale
+
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+            self.register_buffer("scale", scale.float().reshape(1, -1, 1, 1))
+            self.register_buffer("shift", shift.float().reshape(1, -1, 1, 1))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            image = pixels.permute(0, 3, 1, 2) if spec.layout == "NHWC" else pixels
+            if spec.channel_order == "BGR":
+                image = image.flip(1)
+            scaled = image.float() * self.get_buffer("scale") + self.get_buffer("shift")
+            logits: torch.Tensor = self.network(scaled)
+            return logits
+
+    return Normalized()
 
 
 class TorchSession:

@@ -4,12 +4,11 @@ or module, or in an ONNX file.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from typing import Protocol
 
-from edgekit.sources import factory, hub, onnx, zoo
+from edgekit.sources import factory, hub, module, onnx, zoo
 from edgekit.sources.labels import imagenet_labels, read_labels
-from edgekit.sources.module import from_module
 from edgekit.sources.onnx import input_of_graph
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 from edgekit.sources.zoo import unknown_network
@@ -25,6 +24,16 @@ __all__ = [
 ]
 
 
+class Source(Protocol):
+    """A module of this package: the requests that it takes, and the network of one."""
+
+    def takes(self, request: NetworkRequest) -> bool: ...
+    def build(self, request: NetworkRequest, progress: FetchProgress | None) -> Network: ...
+
+
+SOURCES: tuple[Source, ...] = (module, hub, onnx, factory, zoo)  # the first that takes a request
+
+
 def open_network(request: NetworkRequest, progress: FetchProgress | None = None) -> Network:
     """Finds and builds a network.
 
@@ -35,16 +44,8 @@ def open_network(request: NetworkRequest, progress: FetchProgress | None = None)
         BadWeights: a checkpoint does not fit, is damaged, or would run code.
         WeightsUnavailable: no source has the pretrained weights.
     """
-    if request.module is not None:
-        network = from_module(request.module, request)
-    elif hub.is_hub_name(request.name):
-        network = hub.from_hub(request)
-    elif request.name.lower().endswith(".onnx"):
-        network = onnx.from_graph(request)
-    elif re.search(r"\.py(:|$)", request.name):
-        network = factory.from_factory(request)
-    else:
-        network = zoo.from_zoo(request, progress)
+    source = next(source for source in SOURCES if source.takes(request))
+    network = source.build(request, progress)
     return (
         network if request.labels is None else replace(network, labels=read_labels(request.labels))
     )

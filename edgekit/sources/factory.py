@@ -5,6 +5,7 @@ as the user's.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,13 +18,17 @@ from edgekit.errors import BadNetwork, InputError, said
 from edgekit.files import check_readable
 from edgekit.limits import blaming, timed
 from edgekit.sources.modules import examine, load_file, seed_of, seeded
-from edgekit.sources.request import Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def from_factory(request: NetworkRequest) -> Network:
+def takes(request: NetworkRequest) -> bool:
+    return re.search(r"\.py(:|$)", request.name) is not None
+
+
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     file, _, function = (
         request.name.rpartition(":") if ".py:" in request.name else (request.name, "", "")
     )
@@ -45,7 +50,7 @@ def from_factory(request: NetworkRequest) -> Network:
             "edgekit has no pretrained weights for a factory",
             hint="load them in the factory, or give `weights` a file",
         )
-    module = seeded(lambda: build(path, function), seed or 0)
+    module = seeded(lambda: _call(path, function), seed or 0)
     if seed is not None:
         weights = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice:
@@ -54,11 +59,17 @@ def from_factory(request: NetworkRequest) -> Network:
         weights = WeightsEntry(source="factory", trained=True)
     spec, labels, notes = examine(module, request, f"{path.name}:{function}")
     return Network(
-        NetworkEntry(name=path.stem, origin="factory"), weights, spec, labels, module, notes=notes
+        NetworkEntry(name=path.stem, origin="factory"),
+        weights,
+        spec,
+        labels,
+        module,
+        notes=notes,
+        assumed=not request.normalizes,
     )
 
 
-def build(path: Path, function: str) -> nn.Module:
+def _call(path: Path, function: str) -> nn.Module:
     """Calls ``function`` of a Python file, which may import other files of its folder.
 
     Raises:

@@ -12,7 +12,7 @@ from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import EnvironmentLacks, UnknownNetwork, WeightsUnavailable, said
 from edgekit.limits import blaming
 from edgekit.sources.modules import check_forward, input_spec, load_file, seed_of, seeded
-from edgekit.sources.request import Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +23,11 @@ HUBS = ("timm", "torchvision")
 Loaded = tuple["nn.Module", "Transform", "tuple[str, ...] | None", "str | None"]
 
 
-def is_hub_name(name: str) -> bool:
-    return name.partition(":")[0] in HUBS and ":" in name
+def takes(request: NetworkRequest) -> bool:
+    return request.name.partition(":")[0] in HUBS and ":" in request.name
 
 
-def from_hub(request: NetworkRequest) -> Network:
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     """Builds a network with its library, which also downloads the pretrained weights.
 
     Raises:

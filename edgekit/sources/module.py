@@ -9,13 +9,17 @@ from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import InputError
 from edgekit.limits import blaming
 from edgekit.sources.modules import examine
-from edgekit.sources.request import Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 
-def from_module(module: nn.Module, request: NetworkRequest) -> Network:
+def takes(request: NetworkRequest) -> bool:
+    return request.module is not None
+
+
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     """Copies a module, in evaluation mode and on the CPU. The caller's module does not change.
 
     Raises:
@@ -27,10 +31,17 @@ def from_module(module: nn.Module, request: NetworkRequest) -> Network:
             "`weights` does not apply to a module, which has its own",
             hint="load them into the module, and remove `weights`",
         )
+    assert request.module is not None
     with blaming(f"{request.name} cannot be copied:"):
-        own = copy.deepcopy(module).cpu().eval()
+        own = copy.deepcopy(request.module).cpu().eval()
     spec, labels, notes = examine(own, request, request.name)
     weights = WeightsEntry(source="module", trained=True)
     return Network(
-        NetworkEntry(name=request.name, origin="module"), weights, spec, labels, own, notes=notes
+        NetworkEntry(name=request.name, origin="module"),
+        weights,
+        spec,
+        labels,
+        own,
+        notes=notes,
+        assumed=not request.normalizes,
     )

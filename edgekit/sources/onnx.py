@@ -10,10 +10,14 @@ from edgekit.errors import BadNetwork, InputError
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.labels import imagenet_labels
 from edgekit.sources.modules import assumed
-from edgekit.sources.request import Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 
-def from_graph(request: NetworkRequest) -> Network:
+def takes(request: NetworkRequest) -> bool:
+    return request.name.lower().endswith(".onnx")
+
+
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     if request.weights is not None:
         raise InputError(
             "`weights` does not apply to an .onnx file, which contains its own",
@@ -34,6 +38,7 @@ def from_graph(request: NetworkRequest) -> Network:
         labels,
         graph=path,
         notes=tuple(notes),
+        assumed=not request.normalizes,
     )
 
 

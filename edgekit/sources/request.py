@@ -35,10 +35,17 @@ class NetworkRequest:
     offline: bool = False
     module: nn.Module | None = None
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether it says both mean and std."""
+        return self.mean is not None and self.std is not None
+
 
 @dataclass(frozen=True)
 class Network:
-    """A network that can be traced (``module``), or an ONNX graph (``graph``)."""
+    """A network that can be traced (``module``), or an ONNX graph (``graph``). ``assumed`` is
+    whether its preprocessing is unknown.
+    """
 
     entry: NetworkEntry
     weights: WeightsEntry
@@ -47,6 +54,7 @@ class Network:
     module: nn.Module | None = None
     graph: Path | None = None
     notes: tuple[str, ...] = ()
+    assumed: bool = False
 
     @property
     def slug(self) -> str:

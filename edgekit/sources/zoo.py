@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 CHECKPOINTS = {".pth", ".pt", ".bin", ".safetensors"}
 
 
-def from_zoo(request: NetworkRequest, progress: FetchProgress | None) -> Network:
+def takes(request: NetworkRequest) -> bool:
+    return True  # every other name
+
+
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     from edgekit.models import create_model, find
     from edgekit.models.pretrained.weights import WEIGHTS
 

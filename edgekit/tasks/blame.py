@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgekit.bundle import MANIFEST, Bundle
-from edgekit.images import ImageFolder, InputSpec, PreparedImages
+from edgekit.images import ImageFolder, InputSpec, PreparedImages, as_taken
 from edgekit.layerwise.blame import BOUND, Blame, blame
 from edgekit.layerwise.taps import GraphValues, Taps
-from edgekit.pipeline import steps
-from edgekit.pipeline.ladder import PROBE_IMAGES
-from edgekit.progress import Progress
+from edgekit.pipeline.converted import PROBE_IMAGES, Context
+from edgekit.pipeline.steps import fp32
+from edgekit.progress import Progress, Steps
 from edgekit.runtimes import builders, find
+from edgekit.runtimes.base import Array
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.tasks.sessions import CPU, graph_for, require
 from edgekit.tasks.sides import check_network_name, stamped_input
@@ -52,16 +50,19 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
         EnvironmentLacks: the runtime cannot run here.
     """
     require(find(request.runtime))
-    step = steps.Steps(progress)
+    step = Steps(progress)
     with step("open"):
         sides = _open_both(request, step)
     with step("images"):
-        images, notes = _images(request, sides)
+        images, spec, notes = _images(request, sides)
+        theirs, own = (
+            images if side.input is None else as_taken(images, spec, side.input) for side in sides
+        )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         with step("graphs"):
-            reference, candidate = _taps(sides, request.runtime, Path(scratch), images)
+            reference, candidate = _taps(sides, request.runtime, Path(scratch), theirs, own)
         with step("compare"):
-            found = blame(reference, candidate, images, bound=request.bound)
+            found = blame(reference, candidate, theirs, own, bound=request.bound)
     return replace(found, cautions=(*notes, *found.cautions))
 
 
@@ -89,7 +90,7 @@ class _Side:
         )
 
 
-def _open_both(request: BlameRequest, step: steps.Steps) -> list[_Side]:
+def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
     names = (request.reference, request.candidate)
     found = [_open_file(request.reference, CPU), _open_file(request.candidate, request.runtime)]
     known = next(
@@ -118,39 +119,42 @@ def _open_file(name: str, runtime: str) -> _Side | None:
     return None
 
 
-def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[NDArray[np.float32], list[str]]:
-    """The images as input of both sides, and warnings about them. The candidate's preprocessing
-    comes first.
+def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[Array, InputSpec, list[str]]:
+    """Images that both sides can take, their preprocessing, and warnings about them. A side that
+    takes pixels comes first, because pixels can be normalized but not the other way round; then the
+    candidate.
     """
+    candidate_first = list(reversed(sides))
+    ordered = sorted(candidate_first, key=lambda s: s.input is None or not s.input.uint8)
     folder = request.images
-    if (
-        folder is None
-        and (
-            bundle := next(
-                (side.bundle for side in reversed(sides) if side.bundle is not None), None
-            )
-        )
-        is not None
-    ):
-        return bundle.golden().inputs[:MAX_IMAGES], []
+    pixels_needed = ordered[0].input is not None and ordered[0].input.uint8
+    bundles = [side.bundle for side in ordered if side.bundle is not None]
+    if folder is None and bundles:
+        spec = bundles[0].manifest.input.spec()
+        if spec.uint8 or not pixels_needed:
+            return bundles[0].golden().inputs[:MAX_IMAGES], spec, []
     notes: list[str] = []
-    spec = next((side.input for side in reversed(sides) if side.input is not None), None)
-    if spec is None:
-        spec, _, notes = input_of_graph(
+    known = next((side.input for side in ordered if side.input is not None), None)
+    if known is None:
+        known, _, notes = input_of_graph(
             NetworkRequest(str(sides[0].graph), mean=request.mean, std=request.std),
             for_export=False,
         )
     listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
     prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
     pixels = prepared.stack()
-    return pixels, [
-        *notes,
-        *(f"image skipped: {reason}" for reason in prepared.skipped.values()),
-    ]
+    return (
+        pixels,
+        spec,
+        [
+            *notes,
+            *(f"image skipped: {reason}" for reason in prepared.skipped.values()),
+        ],
+    )
 
 
 def _taps(
-    sides: Sequence[_Side], runtime: str, scratch: Path, images: NDArray[np.float32]
+    sides: Sequence[_Side], runtime: str, scratch: Path, theirs: Array, own: Array
 ) -> tuple[Taps, Taps]:
     """Both sides as graphs. A traced network gets the batch of the other side."""
     found: dict[int, GraphValues] = {}
@@ -160,17 +164,20 @@ def _taps(
         folder.mkdir()
         path = side.graph
         if side.network is not None:
-            traced = steps.trace(side.network, folder / "traced.onnx", batch)
-            path = steps.simplify(traced, folder / "simplified.onnx", OPSET, images[:PROBE_IMAGES])[
-                0
-            ].path
+            from edgekit.graph.simplification.simplify import SimplifyConfig
+
+            context = Context(side.network, (theirs, own)[i][:PROBE_IMAGES], folder)
+            traced = fp32.trace(None, batch, context)
+            path = fp32.simplify(traced, SimplifyConfig(), context).graph.path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch
     if runtime in builders():
         from edgekit.layerwise.engine_values import engine_taps
 
-        return found[0], engine_taps(found[1], builders()[runtime], scratch / "1", found[0], images)
+        return found[0], engine_taps(
+            found[1], builders()[runtime], scratch / "1", found[0], own, theirs
+        )
     return found[0], found[1]
 
 

@@ -20,6 +20,7 @@ from edgekit.bundle.engines import (
     record_path,
 )
 from edgekit.bundle.manifest import FileEntry, Manifest
+from edgekit.bundle.names import NORMALIZATION
 from edgekit.bundle.proof import golden_failures
 from edgekit.bundle.staging import Sibling, locked
 from edgekit.comparison import compare
@@ -151,7 +152,7 @@ def audit_of(
     kept: Collection[str] = ()
     if manifest is not None:
         kept = (
-            _kept_in_fp32(manifest)
+            [*_kept_in_fp32(manifest), *_normalizing(manifest)]
             if record.dialect == "strong" and excuse is None
             else [kept.name for kept in manifest.kept]
         )
@@ -169,6 +170,11 @@ def audit_of(
 def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
     """The nodes that must stay FP32. An INT8 bundle also lists those that only stay float."""
     return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
+
+
+def _normalizing(manifest: Manifest) -> tuple[str, ...]:
+    """Nodes that normalize pixels: FP32 in typed graphs, and the builder's choice elsewhere."""
+    return tuple(kept.name for kept in manifest.kept if kept.name.startswith(NORMALIZATION))
 
 
 def _record(

@@ -20,7 +20,7 @@ from edgekit.bundle.proof import golden_failures
 from edgekit.comparison import DEFAULT_GATES, Parity, compare
 from edgekit.errors import BadBundle, BadWeights, EnvironmentLacks, InputError
 from edgekit.runtimes import find, known, torch
-from edgekit.runtimes.base import Session, SessionOptions, batches, rows_of
+from edgekit.runtimes.base import Array, Session, SessionOptions, batches, rows_of
 from edgekit.tasks.sessions import CPU, open_session, require
 
 TORCH = "torch"
@@ -47,7 +47,7 @@ class Candidate:
 
     subject: Subject
     session: Session
-    images: NDArray[np.float32]
+    images: Array
     parity: Parity
     failures: tuple[str, ...]
 
@@ -178,7 +178,7 @@ def open_candidate(
     return Candidate(subject, session, golden.inputs, parity, failures)
 
 
-def _outputs(session: Session, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+def _outputs(session: Session, images: Array, batch: int) -> NDArray[np.float32]:
     spec, output = session.inputs[0], session.outputs[0].name
     spec = replace(spec, shape=(batch, *spec.shape[1:]))
     return np.concatenate(
@@ -218,8 +218,10 @@ def _why_not_torch(manifest: Manifest) -> str | None:
 
 
 def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
-    """The network of a bundle in PyTorch, with the weights that the manifest names."""
-    from edgekit.runtimes.torch import TorchSession
+    """The network of a bundle in PyTorch, with the weights that the manifest names, on the images
+    that the bundle takes.
+    """
+    from edgekit.runtimes.torch import TorchSession, taking_pixels
     from edgekit.sources import NetworkRequest, open_network
 
     m = bundle.manifest
@@ -230,11 +232,12 @@ def _open_torch(bundle: Bundle, options: SessionOptions) -> Session:
             f"{m.network.name} now has other weights than those of {bundle.path}",
             hint="export it again, or remove torch from `runtime`",
         )
-    assert network.module is not None
+    module, spec = network.module, m.input.spec()
+    assert module is not None
     shape = ("batch", *m.input.shape[1:])
     return TorchSession(
-        network.module,
-        TensorSpec(m.input.name, shape, "float32"),
+        taking_pixels(module, spec) if spec.uint8 else module,
+        TensorSpec(m.input.name, shape, "uint8" if spec.uint8 else "float32"),
         TensorSpec(m.output.name, ("batch", m.output.classes), "float32"),
         options,
     )

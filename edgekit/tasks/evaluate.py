@@ -24,8 +24,7 @@ from edgekit.comparison.labelled import (
 from edgekit.errors import BadImage, InputError
 from edgekit.files import check_writable, text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
-from edgekit.pipeline.steps import Steps
-from edgekit.progress import Progress, Quiet
+from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Session, run_batches
 from edgekit.tasks.sessions import CPU

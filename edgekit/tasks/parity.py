@@ -16,13 +16,13 @@ from edgekit.comparison.by_image import by_image, histogram
 from edgekit.comparison.labelled import Labelled, best_classes, compare_labelled
 from edgekit.comparison.metrics import sqnr
 from edgekit.errors import BadImage, EdgekitError, InputError
-from edgekit.images import ImageFolder, InputSpec
+from edgekit.images import ImageFolder, InputSpec, normalized
 from edgekit.images.labelled import open_labelled
 from edgekit.machine.environment import describe
-from edgekit.pipeline.steps import Steps, check_reference
-from edgekit.progress import Progress, Quiet
+from edgekit.pipeline.reference import check_reference
+from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.parity import InputParity, ParityReport
-from edgekit.runtimes.base import run_batches
+from edgekit.runtimes.base import Array, run_batches
 from edgekit.tasks.blame import BlameRequest, find_blame
 from edgekit.tasks.sessions import CPU
 from edgekit.tasks.sides import Side, open_side, with_inputs
@@ -170,13 +170,13 @@ def _photos(request: ParityRequest, reference: Side, candidate: Side) -> _Photos
 
 def _run(
     side: Side, runtime: str, photos: _Photos
-) -> tuple[NDArray[np.float32], NDArray[np.float32], _Photos, list[str]]:
+) -> tuple[NDArray[np.float32], Array, _Photos, list[str]]:
     """The logits ``(N, classes)``, the first prepared images, the photos that could be read, and
     why the others could not.
     """
     kept: list[int] = []
     rows: list[NDArray[np.float32]] = []
-    first: list[NDArray[np.float32]] = []
+    first: list[Array] = []
     skipped: list[str] = []
     with TemporaryDirectory() as scratch, side.open(runtime, Path(scratch)) as session:
         for i, path in enumerate(photos.paths):
@@ -201,11 +201,9 @@ def _run(
     return np.concatenate(rows), np.stack(first), readable, skipped
 
 
-def _compare_inputs(
-    reference: Side, candidate: Side, a: NDArray[np.float32], b: NDArray[np.float32]
-) -> InputParity:
+def _compare_inputs(reference: Side, candidate: Side, a: Array, b: Array) -> InputParity:
     assert reference.input is not None and candidate.input is not None
-    a, b = _channels_first(a, reference.input), _channels_first(b, candidate.input)
+    a, b = normalized(a, reference.input), normalized(b, candidate.input)
     specs = (_words(reference.input), _words(candidate.input))
     if a.shape != b.shape:
         why = f"the sides take images of {specs[0]} and of {specs[1]}"
@@ -219,10 +217,6 @@ def _compare_inputs(
             f"{INPUT_GATE:g} dB; {specs[0]} against {specs[1]}",
         )
     return InputParity(*specs, True, ratio, float(np.abs(error).max()), failures)
-
-
-def _channels_first(images: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    return images.transpose(0, 3, 1, 2) if spec.layout == "NHWC" else images
 
 
 def _words(spec: InputSpec) -> str:

@@ -11,12 +11,14 @@ from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges, Parity
 from edgekit.errors import GateFailed, InputError
 from edgekit.files import check_writable
-from edgekit.pipeline import steps
 from edgekit.pipeline.calibration import open_calibration
-from edgekit.pipeline.ladder import PROBE_IMAGES, Ladder
+from edgekit.pipeline.converted import PROBE_IMAGES, Context
+from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.photos import load_images
 from edgekit.pipeline.precision import Int8, RandomImages
-from edgekit.progress import Progress
+from edgekit.pipeline.reporting import advise
+from edgekit.pipeline.steps import fp32, int8
+from edgekit.progress import Progress, Steps
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest, open_network
@@ -57,10 +59,12 @@ def quantize_file(
             used.
         GateFailed: the gate was not met on the test photos; no file is written.
     """
+    from edgekit.graph.simplification.simplify import SimplifyConfig
+
     check_writable("`out`", out)
     if out.exists() and not force:
         raise InputError(f"{out} exists", hint="`force` replaces it")
-    step = steps.Steps(progress)
+    step = Steps(progress)
     required = gate.over(DEFAULT_GATES["int8"])
     with step("network"):
         network = open_network(request)
@@ -69,28 +73,18 @@ def quantize_file(
         images = load_images(None if isinstance(source, RandomImages) else source, network)
         calibration = open_calibration(source, network.input, images.folder, precision.images)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        probe = calibration.choosing_images[:PROBE_IMAGES]
+        context = Context(network, probe, Path(folder), calibration)
         with step("simplify"):
-            traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)
-            simplified, notes = steps.simplify(
-                traced,
-                Path(folder) / "simplified.onnx",
-                17,
-                calibration.choosing_images[:PROBE_IMAGES],
-            )
+            traced = fp32.trace(None, 1, context)
+            simplified = fp32.simplify(traced, SimplifyConfig(), context)
         with step("quantize"):
-            config = steps.quantization(required, precision.calibrator, precision.rounding)
-            final = steps.quantize(simplified, Path(folder) / "int8.onnx", calibration, config)
-        with step("test"), OnnxRuntime().load(simplified, SessionOptions()) as reference:
-            ladder = Ladder.over(
-                reference, images.pixels[images.places(calibration.judging_images)]
-            )
-            ladder.add_rung(
-                "int8",
-                final.artifact,
-                step.seconds,
-                required,
-                only=range(len(ladder.images)),
-            )
+            config = int8.quantize_config(precision, required)
+            final = int8.quantize(simplified, config, context)
+        with step("test"), OnnxRuntime().load(simplified.graph, SessionOptions()) as reference:
+            judging = images.pixels[images.places(calibration.judging_images)]
+            ladder = Ladder.over(reference, judging, range(len(judging)))
+            ladder.add_rung("int8", final.graph, step.seconds, required, unseen=True)
         rung = ladder.rungs[-1]
         if rung.failures:
             raise GateFailed(
@@ -100,15 +94,15 @@ def quantize_file(
         assert final.calibration is not None and rung.parity is not None
         result = QuantizedFile(
             out,
-            final.artifact.sha256,
-            final.artifact.megabytes,
+            final.graph.sha256,
+            final.graph.megabytes,
             rung.parity,
             rung.parity.interval,
             rung.judged,
             rung.caveat,
             final.kept,
             final.calibration,
-            (*steps.advise(network), *notes, *final.advice),
+            (*advise(network), *final.advice),
         )
-        final.artifact.path.replace(out)
+        final.graph.path.replace(out)
         return result

@@ -11,7 +11,7 @@ from edgekit.bundle.folder import EXPORT_AGAIN
 from edgekit.comparison import Parity, compare
 from edgekit.errors import BadBundle, BadNetwork, EnvironmentLacks, InputError
 from edgekit.runtimes import builders, find
-from edgekit.runtimes.base import Runtime, Session, SessionOptions, run_batches
+from edgekit.runtimes.base import Array, Runtime, Session, SessionOptions, run_batches
 
 CPU = "onnxruntime"
 
@@ -79,7 +79,7 @@ def run_golden(session: Session, golden: Golden) -> Parity:
     return compare(golden.outputs, scores(session, golden.inputs, golden.outputs.shape[1]))
 
 
-def scores(session: Session, images: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
+def scores(session: Session, images: Array, classes: int) -> NDArray[np.float32]:
     """Runs a session on images ``(N, …)``. Returns logits ``(N, classes)``.
 
     Raises:

@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from edgekit.artifact import Artifact
@@ -19,9 +17,9 @@ from edgekit.bundle.manifest import InputEntry
 from edgekit.bundle.names import ENGINE
 from edgekit.errors import BadBundle, BadNetwork, InputError
 from edgekit.images import InputSpec, open_image, preprocess
-from edgekit.pipeline.steps import open_reference
+from edgekit.pipeline.reference import open_reference
 from edgekit.runtimes import builders, find
-from edgekit.runtimes.base import Session, SessionOptions
+from edgekit.runtimes.base import Array, Session, SessionOptions
 from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
 from edgekit.sources.modules import assumed
 from edgekit.sources.request import FetchProgress
@@ -43,7 +41,7 @@ class Side:
     graph: Path | None = None
     notes: tuple[str, ...] = ()
 
-    def prepare(self, photo: Path) -> NDArray[np.float32]:
+    def prepare(self, photo: Path) -> Array:
         """Preprocesses a photo for this side, without a batch axis.
 
         Raises:
@@ -148,10 +146,15 @@ def with_inputs(sides: tuple[Side, Side]) -> tuple[Side, Side]:
     if first.input is None and second.input is None:
         return with_inputs((_assuming(first, None, None), second))
     if first.input is None:
-        return replace(first, input=second.input), second
+        return replace(first, input=_borrowed(second.input)), second
     if second.input is None:
-        return first, replace(second, input=first.input)
+        return first, replace(second, input=_borrowed(first.input))
     return sides
+
+
+def _borrowed(spec: InputSpec | None) -> InputSpec | None:
+    """A graph that does not say its preprocessing takes normalized images."""
+    return None if spec is None else spec.without_pixels()
 
 
 def stamped_input(graph: Path) -> InputSpec | None:

@@ -53,8 +53,8 @@ def test_help_shows_flags_without_a_type_and_panels_in_one_order(
     shown = edgekit(verb, "--help").out
     assert "bool" not in shown
     assert re.search(r"--json +[A-Z][a-z]", shown), shown
-    assert max(map(len, shown.splitlines())) == int(columns)
-    panels = re.findall(r"╭─ ([\w ]+?) ─", shown)
+    assert max(map(len, shown.splitlines())) <= int(columns)
+    panels = [title for title in re.findall(r"^(\w[\w ]+):$", shown, re.M) if title != "Arguments"]
     places = [PANELS.index(panel) for panel in panels]
     assert places == sorted(set(places))
     assert panels[-2:] == [help.OUTPUT, help.OTHER]

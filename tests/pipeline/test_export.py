@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,22 +10,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
+from rich.console import Console
 
-from edgekit.advice import Advice
-from edgekit.artifact import Artifact, sha256_of
+from edgekit.artifact import sha256_of
 from edgekit.bundle import Bundle
 from edgekit.calib import photos
 from edgekit.comparison import Gate
-from edgekit.pipeline import steps
+from edgekit.graph.simplification.simplify import SimplifyConfig
+from edgekit.pipeline.converted import Context, Converted
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Fp32, Int8
+from edgekit.pipeline.steps import fp32
 from edgekit.reports import Report
+from edgekit.reports.terminal import render
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.sources import NetworkRequest
 from edgekit.tasks.classify import classify
 from edgekit.tasks.verify import verify
 
+README = Path(__file__).parents[2] / "README.md"
 NETWORKS = ("mobilenetv2", "efficientnet_lite0")
 
 # What a person sees on the photo, as ImageNet's names that are right for it.
@@ -53,6 +57,30 @@ def test_every_rung_meets_its_gate_on_the_bundled_photos(exported: tuple[Report,
     assert all(
         rung.parity is not None and rung.parity.relative <= 1e-4 for rung in report.ladder[1:3]
     )
+
+
+def test_the_readme_shows_what_is_printed(exported: tuple[Report, Bundle]) -> None:
+    """Times are of the machine that the README was written on; SQNR and max-abs depend a little on
+    the CPU's order of sums.
+    """
+    report, _ = exported
+    if report.network.name != "mobilenetv2":
+        pytest.skip("the README shows mobilenetv2")
+    text = io.StringIO()
+    Console(file=text, width=120).print(render(report))
+    printed = [line.split() for line in text.getvalue().splitlines()]
+    example = README.read_text(encoding="utf-8").partition("$ edgekit export mobilenetv2 --fp16\n")[
+        2
+    ]
+    promised = [line.split() for line in example.partition("\n```")[0].splitlines()]
+    assert promised[:3] == printed[:3] and len(promised) == 7
+    for ours, theirs in zip(promised[3:], printed[3:], strict=False):
+        rung, seconds, megabytes, max_abs, sqnr, *verdict = ours
+        assert [rung, megabytes, *verdict] == [theirs[0], theirs[2], *theirs[5:]]
+        assert float(seconds) > 0
+        if rung != "torch":
+            assert float(max_abs) == pytest.approx(float(theirs[3]), rel=2)
+            assert float(sqnr) == pytest.approx(float(theirs[4]), abs=6)
 
 
 def test_the_bundle_holds_what_the_design_says(exported: tuple[Report, Bundle]) -> None:
@@ -201,18 +229,18 @@ def test_a_missed_gate_leaves_no_bundle(tmp_path: Path) -> None:
 def test_nothing_is_made_from_a_broken_rung(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def simplify(
-        traced: Artifact, path: Path, opset: int, probe: NDArray[np.float32]
-    ) -> tuple[Artifact, list[Advice]]:
+    def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Converted:
+        traced, path = given.graph, context.folder / "simplified.onnx"
         model = onnx.load(traced.path)
         weight = model.graph.initializer[0]
         weight.CopyFrom(
             onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name)
         )
         onnx.save(model, path)
-        return replace(traced, path=path, sha256=sha256_of(path)), []
+        broken = replace(traced, path=path, sha256=sha256_of(path))
+        return replace(given, graph=broken, simplified=broken)
 
-    monkeypatch.setattr(steps, "simplify", simplify)
+    monkeypatch.setattr(fp32, "simplify", simplify)
     network = NetworkRequest("mobilenetv2_035", weights="random:3", size=(96, 96))
     report = export(ExportRequest(network, Int8(), tmp_path / "b", bench=False))
     assert [(rung.name, bool(rung.failures)) for rung in report.ladder] == [

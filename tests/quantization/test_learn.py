@@ -117,11 +117,8 @@ def test_it_is_closer_on_other_photos(
     reference = logits_of(start.network, unseen)
 
     def reached(grids: Mapping[str, Grid], weights: Weights) -> float:
-        network = TorchGraph.__new__(TorchGraph)
-        network.__dict__.update(
-            start.network.__dict__,
-            constants=rounded_constants(start.network, start.placement, weights),
-        )
+        constants = rounded_constants(start.network, start.placement, weights)
+        network = start.network.with_constants(constants)
         return fidelity(reference, logits_of(network, unseen, start.placement.edges, grids)).sqnr
 
     before, after = reached(start.grids, start.weights), reached(learnt.grids, learnt.weights)

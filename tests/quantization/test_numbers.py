@@ -218,8 +218,7 @@ def test_bias_correction_takes_the_mean_back(
         weights = round_weights(
             network, placement, grids, list(photos[16:40]), mode="nearest", correct_bias=correct
         )
-        twin = TorchGraph(model)
-        twin.constants = rounded_constants(network, placement, weights)
+        twin = network.with_constants(rounded_constants(network, placement, weights))
         reached.append(fidelity(reference, logits_of(twin, photos[:16])).sqnr)
     assert reached[1] > reached[0] + 1
 

@@ -30,6 +30,7 @@ from edgekit.cli.options import (
     parse_batch,
     parse_calibration,
     parse_gate,
+    parse_input,
     parse_numbers,
     parse_size,
 )
@@ -101,6 +102,29 @@ def command(
         help="Folder of photos for parity; the bundled ones by default.",
         show_default=False,
         metavar="DIR",
+        rich_help_panel=INPUT,
+    ),
+    input: str = typer.Option(
+        "float32",
+        help="float32 (default): the graph takes normalized images; uint8: it takes pixels of "
+        "0 to 255 and normalizes them itself.",
+        metavar="TYPE",
+        rich_help_panel=INPUT,
+    ),
+    layout: str | None = typer.Option(
+        None,
+        "--layout",
+        help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=INPUT,
+    ),
+    channel_order: str | None = typer.Option(
+        None,
+        "--channel-order",
+        help="For --input uint8: rgb (default) or bgr.",
+        show_default=False,
+        metavar="NAME",
         rich_help_panel=INPUT,
     ),
     labels: Path | None = typer.Option(
@@ -235,6 +259,7 @@ def command(
         "std": parse_numbers("--std", std),
         "batch": parse_batch(batch),
         "gate": parse_gate(gate),
+        "input": parse_input(input, layout, channel_order),
     }
     check_opset(opset)
     engine = _engine(runtime, compute_capability, dynamic=asked["batch"] is None)

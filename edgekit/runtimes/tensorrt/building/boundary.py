@@ -30,7 +30,8 @@ _INNER = "|graph"  # suffix for the graph's own tensor, whose name the new input
 
 def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) -> float | None:
     """Changes the types of the one input and the outputs of a parsed network; their names stay.
-    ``fp16`` changes both, ``int8`` only the input, ``fp32`` neither.
+    ``fp16`` changes both, ``int8`` only the input, ``fp32`` neither. An input of 8-bit pixels
+    stays.
 
     Returns the step of an INT8 input, else None. An INT8 input takes round(image / step), from -128
     to 127.
@@ -42,6 +43,10 @@ def change_io(library: Library, network: tensorrt.INetworkDefinition, io: Io) ->
     if io == "fp32":
         return None
     types, image, step = library.trt.DataType, network.get_input(0), None
+    if io == "int8" and image.dtype.name == "UINT8":
+        raise InputError(
+            "the graph takes 8-bit pixels already", hint="use `io` fp32 or fp16 for its scores"
+        )
     readers = _readers(network, image)
     if io == "int8":
         step = _step(library, network, readers)
@@ -64,12 +69,14 @@ def specs(inputs: Specs, outputs: Specs, io: Io, step: float | None) -> tuple[Sp
     input.
     """
     if io == "fp16":
-        return tuple(replace(spec, dtype="float16") for spec in inputs), tuple(
-            replace(spec, dtype="float16") for spec in outputs
-        )
+        return tuple(map(_halved, inputs)), tuple(map(_halved, outputs))
     return (
         tuple(replace(spec, dtype="int8", step=step) for spec in inputs) if io == "int8" else inputs
     ), outputs
+
+
+def _halved(spec: TensorSpec) -> TensorSpec:
+    return replace(spec, dtype="float16") if spec.dtype == "float32" else spec
 
 
 def _new_input(

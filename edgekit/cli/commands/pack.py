@@ -1,0 +1,63 @@
+"""``edgekit pack``: a bundle as what a device's frameworks read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.advice import Advice
+from edgekit.cli.console import escape, out, print_advice, print_json
+from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
+
+
+def command(
+    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    kind: str = typer.Option(
+        ...,
+        "--as",
+        help="triton: a model repository; deepstream: a configuration of Gst-nvinfer; tar: one "
+        "file.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=OUTPUT,
+    ),
+    out_folder: Path = typer.Option(
+        ...,
+        "--out",
+        help="A new folder to write.",
+        show_default=False,
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
+    ),
+    backend: str | None = typer.Option(
+        None,
+        help="For triton: onnxruntime (default), or tensorrt, which takes the bundle's engine.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+    ),
+    batch: int | None = typer.Option(
+        None,
+        help="For bundles of dynamic batch: the most images that are run together; 8 by default.",
+        show_default=False,
+        metavar="N",
+        rich_help_panel=ENGINE,
+    ),
+    json: bool = json_flag("The files"),
+    debug: bool = DEBUG,
+) -> None:
+    """Pack a bundle for what runs it on a device: Triton, DeepStream, or a plain tar file.
+
+    A bundle that is damaged, has random weights or missed its gate is refused.
+    """
+    from edgekit import Bundle
+    from edgekit.reports.plain import plain
+
+    packed = Bundle.open(bundle).pack(kind, out_folder, backend=backend, batch=batch)
+    if json:
+        print_json(plain(packed))
+        return
+    for name in packed.files:
+        out.print(escape(str(packed.path / name)))
+    print_advice(Advice(note) for note in packed.notes)

@@ -1,0 +1,53 @@
+"""Runs a plan: every step, and behind it the rung that proves what it made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from edgekit.pipeline.converted import Context, Converted
+from edgekit.pipeline.ladder import Ladder
+from edgekit.pipeline.plan import Stage
+from edgekit.progress import Steps
+
+
+def convert(
+    groups: Sequence[Sequence[Stage]], context: Context, ladder: Ladder, step: Steps
+) -> Converted:
+    """Returns what the last step made. A group of stages begins only if all rungs before it passed.
+    Within a group, a rung is judged while the next step runs.
+    """
+    converted: Converted | None = None
+    for stages in groups:
+        if not ladder.passed:
+            break
+        with ThreadPoolExecutor(1) as judge:
+            verdicts = []
+            for stage in stages:
+                with step(stage.name):
+                    converted = stage.step(converted, stage.config, context)
+                verdicts.append(
+                    judge.submit(_judge, stage, converted, context, ladder, step.seconds)
+                )
+                if stage.ships_as is not None:
+                    shipped = {**converted.shipped, stage.ships_as: converted.graph}
+                    converted = replace(converted, shipped=shipped)
+        for verdict in verdicts:
+            verdict.result()
+    assert converted is not None
+    return converted
+
+
+def _judge(
+    stage: Stage, converted: Converted, context: Context, ladder: Ladder, seconds: float
+) -> None:
+    ladder.add_rung(
+        stage.rung,
+        converted.graph,
+        seconds,
+        stage.gate,
+        twin=converted.twin,
+        images=context.images_for(converted.graph),
+        unseen=stage.unseen,
+    )

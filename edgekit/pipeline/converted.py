@@ -1,0 +1,114 @@
+"""What a step of an export takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.advice import Advice
+from edgekit.artifact import Artifact
+from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
+from edgekit.pipeline.calibration import Calibration, open_calibration
+from edgekit.pipeline.input_form import InputForm, open_input_form
+from edgekit.pipeline.photos import ParityImages
+from edgekit.pipeline.precision import Int8, Precision, Uint8
+from edgekit.runtimes.base import Array
+from edgekit.sources import Network
+
+if TYPE_CHECKING:
+    from edgekit.quantization.config import QuantizeReport
+
+PROBE_IMAGES = 4
+RANGE_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the steps of one export share. No step changes it.
+
+    ``images`` ``(N, …)`` are photos as the network takes them. ``folder`` is for the files of the
+    steps. ``calibration`` is only for INT8. ``input`` is the input of the shipped graphs.
+    """
+
+    network: Network
+    images: NDArray[np.float32]
+    folder: Path
+    calibration: Calibration | None = None
+    input: InputForm | None = None
+
+    @property
+    def probe(self) -> NDArray[np.float32]:
+        """A few images for the checks inside a step."""
+        return self.images[:: max(1, len(self.images) // PROBE_IMAGES)][:PROBE_IMAGES]
+
+    @property
+    def observed(self) -> NDArray[np.float32]:
+        """The images that the ranges for FP16 are observed on."""
+        return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
+
+    def with_input(self, graph: Artifact) -> Artifact:
+        """A graph with the input that was asked for."""
+        return graph if self.input is None else self.input.of(graph)
+
+    def kept_by_input(self, graph: Artifact) -> tuple[KeptEntry, ...]:
+        """The nodes in front of the network that stay float."""
+        return () if self.input is None else self.input.kept(graph)
+
+    def images_for(self, graph: Artifact) -> Array:
+        """The images as a graph takes them."""
+        takes_pixels = self.input is not None and graph.inputs[0].dtype == "uint8"
+        return self.input.images if self.input is not None and takes_pixels else self.images
+
+
+def open_context(
+    network: Network,
+    photos: ParityImages,
+    precision: Precision,
+    pixels: Uint8 | None,
+    folder: Path,
+) -> Context:
+    """What the steps to a precision share.
+
+    Raises:
+        BadImage: no such calibration folder, or no image in it.
+        InputError: calibration photos too few or too much alike.
+    """
+    form = open_input_form(pixels, network, photos, folder)
+    calibration = None
+    if isinstance(precision, Int8):
+        calibration = open_calibration(
+            precision.calibration, network.input, photos.folder, precision.images
+        )
+    return Context(network, photos.pixels, folder, calibration, form)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What the steps made so far.
+
+    ``graph`` is what the last step made; it is the next rung of the ladder. ``twin`` replaces it on
+    a CPU, which would compute something else than a GPU. ``simplified`` is the FP32 graph that the
+    conversions start from, and ``codes`` the INT8 graph with weights stored as int8, from which its
+    other forms are made. ``shipped`` are the graphs of the bundle, by file name.
+    """
+
+    graph: Artifact
+    twin: Artifact | None = None
+    simplified: Artifact | None = None
+    codes: Artifact | None = None
+    shipped: Mapping[str, Artifact] = field(default_factory=dict)
+    opset: int | None = None
+    kept: tuple[KeptEntry, ...] = ()
+    calibration: CalibrationEntry | None = None
+    quantization: QuantizeReport | None = None
+    advice: tuple[Advice, ...] = ()
+
+
+# What the step before returned (None for the first one), the step's own configuration, and the
+# context, to what is converted then.
+Step: TypeAlias = Callable[[Any, Any, Context], Converted]

@@ -1,0 +1,53 @@
+"""The network as an FP32 graph, simplified, with the input that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgekit.advice import Advice
+from edgekit.pipeline.converted import Context, Converted
+
+if TYPE_CHECKING:
+    from edgekit.graph.simplification.simplify import SimplifyConfig
+
+
+# What torch.onnx.export imports when it is first called, in seconds that the reference leaves free.
+IMPORTED_BY_TRACE = (
+    "edgekit.graph.trace",
+    "onnxscript",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript.function_libs.torch_lib.ops",
+    "torch.onnx._internal.exporter._torchlib.ops",
+)
+
+
+def trace(given: None, batch: int | None, context: Context) -> Converted:
+    """The FP32 graph of the module, or the graph of the file with fixed shapes."""
+    network, path = context.network, context.folder / "traced.onnx"
+    if network.module is None:
+        from edgekit.graph.foreign import prepare
+
+        assert network.graph is not None
+        return Converted(prepare(network.graph, path, network.input, batch))
+    from edgekit.graph.trace import TraceConfig
+    from edgekit.graph.trace import trace as trace_module
+
+    shape = tuple(int(dim) for dim in network.input.shape(1)[1:])
+    return Converted(trace_module(network.module, path, TraceConfig(shape, batch)))
+
+
+def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Converted:
+    """Fewer nodes in the form that the conversions know, at the opset."""
+    from edgekit.graph.simplification.simplify import simplify as simplify_graph
+
+    path = context.folder / "simplified.onnx"
+    graph, notes = simplify_graph(given.graph, path, config, context.probe)
+    advice = tuple(map(Advice, notes))
+    return replace(given, graph=graph, simplified=graph, opset=config.opset, advice=advice)
+
+
+def take_pixels(given: Converted, config: None, context: Context) -> Converted:
+    """The graph with an input of pixels, which it normalizes itself."""
+    return replace(given, graph=context.with_input(given.graph))

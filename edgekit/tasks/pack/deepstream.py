@@ -1,0 +1,159 @@
+"""A configuration of DeepStream's Gst-nvinfer for a classifier, with the graph and labels it names.
+
+Gst-nvinfer hands a network float planes, ``net-scale-factor * (pixel - offset)``: one factor for
+all channels, one offset a channel. A bundle that takes 8-bit pixels is therefore written with an
+input of float pixels, and its own normalization stays in the graph; another can be packed where all
+channels have one std. Gst-nvinfer reads scores as probabilities, so a softmax is added to logits.
+The keys are those of gstnvinfer_property_parser.h and of NVIDIA's page on Gst-nvinfer.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.artifact import Artifact
+from edgekit.bundle import Bundle
+from edgekit.bundle.manifest import InputEntry
+from edgekit.bundle.proof import golden_failures
+from edgekit.comparison import compare
+from edgekit.errors import GateFailed, InputError
+from edgekit.images import as_taken
+from edgekit.runtimes import find
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.tasks.pack.request import PackRequest, labels_of
+from edgekit.tasks.sessions import CPU, require
+
+CONFIG, MODEL, LABELS = "config_infer.txt", "model.onnx", "labels.txt"
+MODES = {"fp32": 0, "int8": 1, "fp16": 2}
+RGB, GREY = 0, 2
+THRESHOLD = 0.0  # every frame gets its likeliest class
+
+
+def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
+    """
+    Raises:
+        InputError: Gst-nvinfer cannot normalize as the bundle's network wants, or separate its
+            labels.
+        GateFailed: the graph that was made does not compute what the bundle's does.
+        EnvironmentLacks: onnx or onnxruntime is not here.
+    """
+    given, most = bundle.manifest.input, request.most_batch(bundle)
+    factor, offsets = scaling(given)
+    labels = labels_of(bundle)
+    if odd := next((label for label in labels if ";" in label), None):
+        raise InputError(
+            f"the label {odd!r} has a semicolon, which separates labels in DeepStream",
+            hint="export the network again with other `labels`",
+        )
+    with TemporaryDirectory(prefix="edgekit-") as scratch:
+        graph = _proven(bundle, Path(scratch))
+        shape = graph.inputs[0].shape
+        shutil.copyfile(graph.path, folder / MODEL)
+    (folder / LABELS).write_text(";".join(labels) + "\n", encoding="utf-8")
+    fixed = given.shape[0]
+    batch = fixed if isinstance(fixed, int) else most or 1
+    text = config(bundle, batch, factor, offsets, tuple(int(side) for side in shape[1:]))
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+    return (
+        f"Gst-nvinfer scales a frame or object to {given.height} × {given.width}; it does not cut "
+        f"out the centre as the manifest says, so its answers can differ from the bundle's",
+    )
+
+
+def scaling(given: InputEntry) -> tuple[float, tuple[float, ...]]:
+    """``net-scale-factor`` and ``offsets``.
+
+    Raises:
+        InputError: one factor is not enough, or the input is FP16.
+    """
+    if given.dtype == "uint8":
+        return 1.0, ()
+    if given.dtype != "float32":
+        raise InputError(
+            "the bundle takes FP16 images, and DeepStream gives FP32 ones",
+            hint="export it again with an FP32 input, or with `input` uint8",
+        )
+    if len(set(given.std)) > 1:
+        raise InputError(
+            f"DeepStream has one scale for all channels, and this network needs std "
+            f"{', '.join(f'{x:g}' for x in given.std)}",
+            hint="export it again with the normalization in the graph: `input` uint8",
+        )
+    return 1 / (255 * given.std[0]), tuple(255 * x for x in given.mean)
+
+
+def config(
+    bundle: Bundle, batch: int, factor: float, offsets: tuple[float, ...], dims: tuple[int, ...]
+) -> str:
+    """The text of the configuration; ``dims`` is the shape of the input without its batch."""
+    m = bundle.manifest
+    channels_last = dims[-1] == m.input.channels and dims[0] != m.input.channels
+    properties: dict[str, object] = {
+        "gpu-id": 0,
+        "gie-unique-id": 1,
+        "process-mode": 1,
+        "network-type": 1,
+        "network-mode": MODES[m.precision],
+        "onnx-file": MODEL,
+        "model-engine-file": f"{MODEL}_b{batch}_gpu0_{m.precision}.engine",
+        "labelfile-path": LABELS,
+        "batch-size": batch,
+        "infer-dims": ";".join(map(str, dims)),
+        "network-input-order": int(channels_last),
+        "model-color-format": GREY if m.input.channels == 1 else RGB,
+        "net-scale-factor": f"{factor:.17g}",
+        "maintain-aspect-ratio": 0,
+        "classifier-threshold": THRESHOLD,
+    }
+    if any(offsets):
+        properties["offsets"] = ";".join(f"{x:.9g}" for x in offsets)
+    lines = [f"{key}={value}" for key, value in properties.items()]
+    return "\n".join(
+        [
+            f"# {m.network.name} {m.precision}, written by edgekit {m.edgekit}",
+            "# process-mode 1 classifies whole frames; 2 classifies the objects of a detector",
+            "[property]",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _proven(bundle: Bundle, scratch: Path) -> Artifact:
+    """The graph for Gst-nvinfer, run on the bundle's golden images."""
+    from edgekit.graph.forms.frame_input import to_float_pixels, with_probabilities
+
+    m, golden = bundle.manifest, bundle.golden()
+    spec, graph = m.input.spec(), bundle.artifact
+    images = golden.inputs
+    require(find(CPU))
+    if spec.uint8:
+        graph = to_float_pixels(graph, scratch / "pixels.onnx")
+        images = _float_pixels(images, bundle, graph)
+    with find(CPU).load(graph, SessionOptions()) as session:
+        outputs = run_batches(session, images)
+    if failures := golden_failures(compare(golden.outputs, outputs), m, elsewhere=False):
+        raise GateFailed(
+            f"the graph for DeepStream on the golden images: {'; '.join(failures)}",
+            hint="nothing was written",
+        )
+    if m.output.kind == "logits":
+        graph = with_probabilities(graph, scratch / MODEL)
+    return graph
+
+
+def _float_pixels(
+    images: NDArray[np.uint8], bundle: Bundle, graph: Artifact
+) -> NDArray[np.float32]:
+    """Golden pixels as Gst-nvinfer hands them over: RGB, floats of 0 to 255."""
+    from dataclasses import replace
+
+    spec = bundle.manifest.input.spec()
+    layout = "NCHW" if graph.inputs[0].shape[1] == spec.channels else "NHWC"
+    wanted = replace(spec, layout=layout, channel_order="RGB")
+    return as_taken(images, spec, wanted).astype(np.float32)

@@ -1,0 +1,100 @@
+"""What to pack, and which bundles may be packed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgekit.bundle import Bundle
+from edgekit.errors import BadBundle, InputError
+
+Kind = Literal["triton", "deepstream", "tar"]
+Backend = Literal["onnxruntime", "tensorrt"]
+KINDS: tuple[Kind, ...] = ("triton", "deepstream", "tar")
+BACKENDS: tuple[Backend, ...] = ("onnxruntime", "tensorrt")
+MOST_BATCH = 8
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """What to make of a bundle, and where.
+
+    ``out`` is a new folder. ``backend`` is Triton's: ``tensorrt`` takes the bundle's engine.
+    ``batch`` is the most images that are run together, where the graph's batch is dynamic; 8 by
+    default.
+    """
+
+    bundle: Path
+    kind: Kind
+    out: Path
+    backend: Backend | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                f"a bundle cannot be packed as {self.kind!r}", hint=f"one of {', '.join(KINDS)}"
+            )
+        if self.backend is not None and self.kind != "triton":
+            raise InputError(
+                f"`backend` is for triton only, not for {self.kind}", hint="remove `backend`"
+            )
+        if self.backend not in (None, *BACKENDS):
+            raise InputError(
+                f"unknown `backend` {self.backend!r}", hint=f"one of {', '.join(BACKENDS)}"
+            )
+        if self.batch is not None and (self.kind == "tar" or not 1 <= self.batch <= 1024):
+            raise InputError(
+                f"`batch` {self.batch} cannot be taken for {self.kind}",
+                hint="remove `batch`" if self.kind == "tar" else "1 to 1024",
+            )
+
+    def most_batch(self, bundle: Bundle) -> int | None:
+        """The most images of a dynamic batch; None where the graph has a fixed one.
+
+        Raises:
+            InputError: another batch than the fixed one was asked for.
+        """
+        fixed = bundle.manifest.input.shape[0]
+        if not isinstance(fixed, int):
+            return self.batch or MOST_BATCH
+        if self.batch not in (None, fixed):
+            raise InputError(
+                f"{bundle.path} has a batch of {fixed}, and cannot take {self.batch}",
+                hint="export it again with `batch` dynamic",
+            )
+        return None
+
+
+def packable(path: Path) -> Bundle:
+    """A bundle that may go to devices.
+
+    Raises:
+        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
+    """
+    bundle = Bundle.open(path)
+    bundle.check_whole()
+    manifest = bundle.manifest
+    if not manifest.weights.trained:
+        raise BadBundle(
+            f"{path} has random weights (seed {manifest.weights.seed}): it is not packed",
+            hint="export the network with weights that were trained",
+        )
+    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
+        raise BadBundle(
+            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not packed",
+            hint="export it again",
+        )
+    return bundle
+
+
+def name_of(bundle: Bundle) -> str:
+    """A name for folders and models, as the bundle's folder is called."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", bundle.path.resolve().name).strip("-.") or "model"
+
+
+def labels_of(bundle: Bundle) -> list[str]:
+    """The labels, or numbers where the bundle has none."""
+    return bundle.labels() or [str(i) for i in range(bundle.manifest.output.classes)]

@@ -1,0 +1,64 @@
+"""Packs a bundle: checked first, and whole or absent at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.bundle import Bundle
+from edgekit.bundle.staging import Sibling
+from edgekit.errors import InputError
+from edgekit.tasks.pack import archive, deepstream, triton
+from edgekit.tasks.pack.request import KINDS, Kind, PackRequest, packable
+
+__all__ = ["KINDS", "Kind", "PackRequest", "Packed", "pack"]
+
+_WRITERS: Mapping[Kind, Callable[[Bundle, PackRequest, Path], tuple[str, ...]]] = {
+    "triton": triton.write,
+    "deepstream": deepstream.write,
+    "tar": archive.write,
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """``files`` are those below ``path``; ``notes`` say what the user should know."""
+
+    path: Path
+    kind: Kind
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def pack(request: PackRequest) -> Packed:
+    """Packs a bundle into a new folder, which is whole or absent.
+
+    Raises:
+        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
+        InputError: the folder is taken, or this bundle cannot be packed like this.
+        GateFailed: the graph that was made for the framework does not compute what the bundle's
+            does.
+        EnvironmentLacks: what makes or proves that graph is not installed.
+    """
+    bundle = packable(request.bundle)
+    final = Path(os.path.realpath(request.out))
+    if final.exists() and not (final.is_dir() and not any(final.iterdir())):
+        raise InputError(f"{request.out} exists", hint="choose another `out`, or remove it")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with Sibling(final) as workshop:
+            folder = workshop.path / "packed"
+            folder.mkdir()
+            notes = _WRITERS[request.kind](bundle, request, folder)
+            folder.rename(final)
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(str(final.parent)):
+            raise
+        raise InputError(
+            f"{request.out} cannot be written: {error.strerror or error}",
+            hint="choose another `out`",
+        ) from error
+    files = sorted(p.relative_to(final).as_posix() for p in final.rglob("*") if p.is_file())
+    return Packed(request.out, request.kind, tuple(files), notes)

@@ -1,0 +1,114 @@
+"""A model repository of Triton Inference Server: ``NAME/config.pbtxt``, ``NAME/labels.txt`` and
+``NAME/1/`` with the model. The fields are those of model_config.proto (triton-inference-server/
+common), their rules those of Triton's guide on model configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from edgekit.artifact import Artifact, TensorSpec
+from edgekit.bundle import Bundle
+from edgekit.bundle.engines import Engine, engines_of
+from edgekit.bundle.names import ENGINE
+from edgekit.errors import InputError
+from edgekit.tasks.pack.request import PackRequest, labels_of, name_of
+
+TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8"}
+FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+LABELS = "labels.txt"
+QUEUE_MICROSECONDS = 100
+
+
+def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
+    """
+    Raises:
+        InputError: an engine was asked for, and the bundle has none, or more than one.
+    """
+    backend, name = request.backend or "onnxruntime", name_of(bundle)
+    most = request.most_batch(bundle)
+    model: Artifact = bundle.artifact
+    notes: tuple[str, ...] = ()
+    if backend == "tensorrt":
+        engine = _engine(bundle)
+        engine.check()
+        model, most = engine.artifact(bundle), _most_of(engine, request.batch)
+        record = engine.record
+        notes = (
+            f"the engine runs on {record.gpu or record.sm} with {record.runtime} {record.version} "
+            f"alone: Triton's own TensorRT has to be that version",
+        )
+    version = folder / name / "1"
+    version.mkdir(parents=True)
+    shutil.copyfile(model.path, version / FILES[backend])
+    (folder / name / LABELS).write_text("\n".join(labels_of(bundle)) + "\n", encoding="utf-8")
+    text = config(name, backend, model, most, bundle.manifest.input.layout)
+    (folder / name / "config.pbtxt").write_text(text, encoding="utf-8")
+    return notes
+
+
+def config(name: str, backend: str, model: Artifact, most: int | None, layout: str) -> str:
+    """The text of ``config.pbtxt``. ``most`` is the most images of a dynamic batch; None where the
+    batch is fixed, and then a part of each shape.
+    """
+    (given,), (scores,) = model.inputs, model.outputs
+    form = () if most is None else (f"format: FORMAT_{layout}",)
+    lines = [
+        f"name: {json.dumps(name)}",
+        f"backend: {json.dumps(backend)}",
+        f"default_model_filename: {json.dumps(FILES[backend])}",
+        f"max_batch_size: {most or 0}",
+        *_tensor("input", given, most is not None, *form),
+        *_tensor("output", scores, most is not None, f"label_filename: {json.dumps(LABELS)}"),
+    ]
+    if most is not None and most > 1:
+        lines += [
+            "dynamic_batching {",
+            f"  max_queue_delay_microseconds: {QUEUE_MICROSECONDS}",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _tensor(kind: str, spec: TensorSpec, batched: bool, *more: str) -> list[str]:
+    shape = spec.shape[1:] if batched else spec.shape
+    lines = (
+        f"name: {json.dumps(spec.name)}",
+        f"data_type: {TYPES[spec.dtype]}",
+        f"dims: [ {', '.join(map(str, shape))} ]",
+        *more,
+    )
+    return [f"{kind} {{", *(f"  {line}" for line in lines), "}"]
+
+
+def _engine(bundle: Bundle) -> Engine:
+    hint = f"edgekit build {bundle.path}, on the machine that Triton runs on"
+    if not any(name.endswith(ENGINE) for name in bundle.manifest.files):
+        raise InputError(f"{bundle.path} contains no engine for `backend` tensorrt", hint=hint)
+    found = [engine for engine in engines_of(bundle.path) if engine.record.runtime == "tensorrt"]
+    if len(found) != 1:
+        raise InputError(
+            f"{bundle.path} contains {len(found)} engines of TensorRT; Triton takes one", hint=hint
+        )
+    if found[0].record.options.io == "int8":
+        raise InputError(
+            f"{found[0].path.name} takes INT8 codes, which Triton's clients would have to make",
+            hint="build one with `io` fp32 or fp16",
+        )
+    return found[0]
+
+
+def _most_of(engine: Engine, asked: int | None) -> int | None:
+    """The most images that an engine takes; None where it takes one number of them alone."""
+    profiles = engine.record.profiles
+    least, most = min(p[0] for p in profiles), max(p[2] for p in profiles)
+    if least == most:
+        return None
+    if asked is not None and asked > most:
+        raise InputError(
+            f"{engine.path.name} takes {most} images at most, not {asked}",
+            hint="give a smaller `batch`, or build an engine for more",
+        )
+    return asked or most
