@@ -90,9 +90,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
                 context = open_context(
                     network, photos, request.precision, request.input, staging.scratch
                 )
+                unseen = photos.unseen(context.calibration)
             with step("reference"):
                 reference = sessions.enter_context(open_reference(network))
-                ladder = Ladder.over(reference, photos.pixels, photos.unseen(context.calibration))
+                ladder = Ladder.over(reference, photos.pixels, unseen)
                 check_reference(ladder.expected, network.labels)
         ladder.add_reference(network.reference, step.seconds)
         stages = plan(
