@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 GENERATED = {"cli.md"}
 GUIDES = (DOCS / "index.md", DOCS / "api.md", *sorted((DOCS / "guides").glob("*.md")))
 PAGES = (*sorted(DOCS.glob("*.md")), *sorted((DOCS / "guides").glob("*.md")), ROOT / "README.md")
-OPENERS = ("edgekit", "pip", "python3", ".", "set", "python", "make", "sudo")
+OPENERS = ("edgekit", "pip", "python3", ".", "set", "python", "make", "sudo", "tar")
 
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.artifact import PrecisionName
-from edgekit.pipeline.precision import Rounding
+from edgekit.pipeline.precision import Rounding, Uint8
 from edgekit.tasks.sweep import Settings, SweepReport, SweepRequest, Watcher
 from edgekit.tasks.sweep import sweep as run
 from edgekit.tasks.sweep.processes import Limits
@@ -23,6 +23,7 @@ def sweep(
     size: int | tuple[int, int] | None = None,
     images: Path | str | None = None,
     rounding: Rounding | None = None,
+    input: Uint8 | None = None,
     bench: bool = True,
     offline: bool = False,
     retry_failed: bool = False,
@@ -44,6 +45,7 @@ def sweep(
         size: of the images in pixels, or (height, width), for all networks.
         images: a folder of photos for parity and for INT8 ranges; the bundled photos by default.
         rounding: of the INT8 weights: ``adaptive`` (default) or ``nearest``.
+        input: :class:`Uint8` for graphs that take 8-bit pixels; normalized images by default.
         bench: whether to measure latency here.
         offline: whether to use only cached weights.
         retry_failed: whether to repeat the exports that did not pass.
@@ -64,6 +66,7 @@ def sweep(
         None if images is None else str(Path(images).absolute()),
         rounding,
         bench,
+        None if input is None else (input.layout, input.channel_order),
     )
     request = SweepRequest(
         tuple(str(network) for network in networks),

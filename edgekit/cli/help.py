@@ -22,6 +22,27 @@ MEASUREMENT = "Measurement"
 OUTPUT = "Output"
 OTHER = "Other options"
 DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
+INPUT_TYPE: Any = typer.Option(
+    "float32",
+    help="float32 (default): the graph takes normalized images; uint8: it takes pixels of 0 to 255 "
+    "and normalizes them itself.",
+    metavar="TYPE",
+    rich_help_panel=INPUT,
+)
+LAYOUT: Any = typer.Option(
+    None,
+    help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",
+    show_default=False,
+    metavar="NAME",
+    rich_help_panel=INPUT,
+)
+CHANNEL_ORDER: Any = typer.Option(
+    None,
+    help="For --input uint8: rgb (default) or bgr.",
+    show_default=False,
+    metavar="NAME",
+    rich_help_panel=INPUT,
+)
 _ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
 
 

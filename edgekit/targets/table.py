@@ -141,6 +141,15 @@ JETPACKS = (
     ),
     JetPack("6.2.1", (36, 4, 4), (10, 3), (12, 6), (3, 10), (TEGRA234,), _ARCHIVE),
     JetPack(
+        "6.2.2",
+        (36, 5),
+        (10, 3),
+        (12, 6),
+        (3, 10),
+        (TEGRA234,),
+        "developer.nvidia.com/embedded/jetpack-sdk-622",
+    ),
+    JetPack(
         "7.0",
         (38, 2),
         (10, 13),

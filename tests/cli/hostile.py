@@ -215,6 +215,7 @@ VERBS: dict[str, Callable[[Path], tuple[object, ...]]] = {
     BLAME: lambda b: ("blame", b, b),
     "sensitivity": lambda b: ("sensitivity", b),
     "inspect": lambda b: ("inspect", b),
+    "pack": lambda b: ("pack", b, "--as", "tar", "--out", b.with_name("packed")),
 }
 ALL = tuple(VERBS)
 

@@ -15,9 +15,12 @@ from edgekit.cli.commands.build import plainly, show
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
 from edgekit.cli.help import (
     CALIBRATION,
+    CHANNEL_ORDER,
     DEBUG,
     ENGINE,
     INPUT,
+    INPUT_TYPE,
+    LAYOUT,
     OUTPUT,
     PRECISION,
     complete_network,
@@ -104,29 +107,9 @@ def command(
         metavar="DIR",
         rich_help_panel=INPUT,
     ),
-    input: str = typer.Option(
-        "float32",
-        help="float32 (default): the graph takes normalized images; uint8: it takes pixels of "
-        "0 to 255 and normalizes them itself.",
-        metavar="TYPE",
-        rich_help_panel=INPUT,
-    ),
-    layout: str | None = typer.Option(
-        None,
-        "--layout",
-        help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",
-        show_default=False,
-        metavar="NAME",
-        rich_help_panel=INPUT,
-    ),
-    channel_order: str | None = typer.Option(
-        None,
-        "--channel-order",
-        help="For --input uint8: rgb (default) or bgr.",
-        show_default=False,
-        metavar="NAME",
-        rich_help_panel=INPUT,
-    ),
+    input: str = INPUT_TYPE,
+    layout: str | None = LAYOUT,
+    channel_order: str | None = CHANNEL_ORDER,
     labels: Path | None = typer.Option(
         None,
         help="File with one class name per line.",

@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, MEASUREMENT, OUTPUT, PRECISION, json_flag
-from edgekit.cli.options import check_rounding, parse_size
+from edgekit.cli.help import (
+    CALIBRATION,
+    CHANNEL_ORDER,
+    DEBUG,
+    INPUT,
+    INPUT_TYPE,
+    LAYOUT,
+    MEASUREMENT,
+    OUTPUT,
+    PRECISION,
+    json_flag,
+)
+from edgekit.cli.options import check_rounding, parse_input, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,6 +121,9 @@ def command(
         rich_help_panel=CALIBRATION,
         metavar="NAME",
     ),
+    input: str = INPUT_TYPE,
+    layout: str | None = LAYOUT,
+    channel_order: str | None = CHANNEL_ORDER,
     no_bench: bool = typer.Option(
         False, "--no-bench", help="Do not measure latency.", rich_help_panel=OUTPUT
     ),
@@ -144,7 +158,7 @@ def command(
             "--rounding is for INT8, but this sweep has no INT8 export",
             hint="add int8 to --precision, or remove --rounding",
         )
-    asked_size = parse_size(size)
+    asked_size, asked_input = parse_size(size), parse_input(input, layout, channel_order)
     rounded = None if rounding is None else check_rounding(rounding)
     import edgekit
 
@@ -161,6 +175,7 @@ def command(
             size=asked_size,
             images=images,
             rounding=rounded,
+            input=asked_input,
             bench=not no_bench,
             offline=offline,
             retry_failed=retry_failed,

@@ -14,7 +14,7 @@ from edgekit.errors import EdgekitError, lacking, mistaken, out_of_memory, said
 from edgekit.tasks.sweep.cells import Status
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.precision import Precision
+    from edgekit.pipeline.precision import Precision, Uint8
     from edgekit.reports import Report
 
 BUG = 70
@@ -33,6 +33,7 @@ class Settings:
         images: a folder of photos, absolute, or None for the bundled ones.
         rounding: of INT8 weights, or None for the default.
         bench: whether to measure latency.
+        uint8: layout and channel order of an input of 8-bit pixels, or None for normalized images.
     """
 
     weights: str | None = None
@@ -40,6 +41,7 @@ class Settings:
     images: str | None = None
     rounding: Literal["nearest", "adaptive"] | None = None
     bench: bool = True
+    uint8: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class Job:
     def from_text(cls, text: str) -> Job:
         values = json.loads(text)
         settings = values.pop("settings")
-        size = settings.pop("size")
-        return cls(**values, settings=Settings(**settings, size=size and tuple(size)))
+        pairs = {name: settings.pop(name) for name in ("size", "uint8")}
+        settings |= {name: pair and tuple(pair) for name, pair in pairs.items()}
+        return cls(**values, settings=Settings(**settings))
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def _export(job: Job) -> Outcome:
         images=None if wanted.images is None else Path(wanted.images),
         bench=wanted.bench,
         force=True,  # a killed sweep may have left a bundle that is not in the table
+        input=_input(job),
     )
     report = export(request)
     _keep(report, Path(job.report))
@@ -122,6 +126,12 @@ def _precision(job: Job) -> Precision:
     if job.precision == "int8":
         return Int8(rounding=job.settings.rounding or Int8.rounding)
     return Fp16() if job.precision == "fp16" else Fp32()
+
+
+def _input(job: Job) -> Uint8 | None:
+    from edgekit.pipeline.precision import Uint8
+
+    return None if job.settings.uint8 is None else Uint8(*job.settings.uint8)  # type: ignore[arg-type]
 
 
 def _keep(report: Report, path: Path) -> None:

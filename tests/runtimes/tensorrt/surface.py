@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
 *VERSIONS, RTX = RECORDED
 MARK = b" with debug tensors"
-TYPES = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1"}
+TYPES = {"FLOAT": "f4", "HALF": "f2", "INT8": "i1", "UINT8": "u1"}
 WEAK, STRONG_10, LAST_10, STRONG_11 = VERSIONS
 
 

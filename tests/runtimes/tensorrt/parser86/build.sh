@@ -28,5 +28,8 @@ printf 'typedef struct CUstream_st* cudaStream_t;\ntypedef struct CUevent_st* cu
 python3 "$here/stubs.py" "$headers/NvInferImpl.h" > "$work/stubs.h"
 g++ -std=c++17 -O1 -w -I"$work" -I"$headers" -o "$folder/network" "$here/network.cpp" "$lib/libnvonnxparser.so.8" -Wl,-rpath-link,"$lib" \
   -Wl,--allow-shlib-undefined
+# Tests compile the C++ example against the same headers.
+mkdir -p "$folder/include"
+cp "$headers"/*.h "$folder/include/"
 printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$lib" "$folder/network" > "$folder/parse"
 chmod +x "$folder/parse"
