@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
-
-Image = NDArray[np.float32]
+from edgekit.runtimes.base import Image
 
 REFUSED_BELOW = 8
 WARNED_BELOW = 100
