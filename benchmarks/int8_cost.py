@@ -124,14 +124,14 @@ def observe(work: Path, count: int) -> None:
     """One pass over ``count`` images, in this process."""
     from edgekit.graph.io import load
     from edgekit.quantization.execute import TorchGraph
-    from edgekit.quantization.observe import observe as observe_graph
     from edgekit.quantization.placement import place
+    from edgekit.quantization.statistics import collect_statistics
 
     artifact = _artifact(work / "mobilenetv2.onnx", "fp32")
     photos = np.load(work / "mobilenetv2.calib.npy", mmap_mode="r")
     model = load(artifact.path)
     placement = place(model, TorchGraph(model).shapes(np.array(photos[0])))
-    seen = observe_graph(artifact, placement.values, varied(photos, count))
+    seen = collect_statistics(artifact, placement.values, varied(photos, count))
     assert seen.images == count
 
 

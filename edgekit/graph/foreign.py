@@ -17,7 +17,8 @@ from edgekit.graph.io import constant, load, opset_of, save
 from edgekit.graph.names import unique
 from edgekit.images.preprocess import MAX_SIDE, InputSpec
 
-_QUANTIZED = {
+# The operators that make a graph a quantized one.
+QUANTIZED = {
     "QuantizeLinear",
     "DequantizeLinear",
     "QLinearConv",
@@ -105,7 +106,7 @@ def _check_operators(model: ir.Model, path: Path) -> None:
     opset = opset_of(model)
     for node in model.graph:
         what = f"{node.op_type} in {node.name or node.outputs[0].name}"
-        if node.op_type in _QUANTIZED:
+        if node.op_type in QUANTIZED:
             raise BadNetwork(
                 f"{path.name} is quantized already ({what})", hint="give the FP32 graph"
             )

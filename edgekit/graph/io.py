@@ -83,8 +83,8 @@ def save(
             f"the weights of {path.stem} are over 2 GB, which one ONNX file cannot hold"
         )
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-    inputs = tuple(_spec(value) for value in model.graph.inputs)
-    outputs = tuple(_spec(value) for value in model.graph.outputs)
+    inputs = tuple(tensor_spec(value) for value in model.graph.inputs)
+    outputs = tuple(tensor_spec(value) for value in model.graph.outputs)
     return Artifact(
         path, "onnx", precision, inputs, outputs, sha256_of(path), parent.sha256 if parent else None
     )
@@ -97,7 +97,7 @@ def existing(path: Path) -> Artifact:
         BadNetwork: as :func:`load`.
     """
     graph = load(path).graph
-    inputs, outputs = (tuple(map(_spec, values)) for values in (graph.inputs, graph.outputs))
+    inputs, outputs = (tuple(map(tensor_spec, values)) for values in (graph.inputs, graph.outputs))
     return Artifact(path, "onnx", "fp32", inputs, outputs, sha256_of(path))
 
 
@@ -122,7 +122,8 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None if value is None else ir.convenience.get_const_tensor(value)
 
 
-def _spec(value: ir.Value) -> TensorSpec:
+def tensor_spec(value: ir.Value) -> TensorSpec:
+    """The name, shape and type of an input or output."""
     shape: tuple[int | str, ...] = ()
     if value.shape is not None:
         shape = tuple(dim if isinstance(dim, int) else (dim.value or "?") for dim in value.shape)

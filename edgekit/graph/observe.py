@@ -4,10 +4,8 @@ layer inputs. The reductions run inside the graph.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -15,9 +13,8 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.edit import int_attribute
-from edgekit.graph.io import constant, load, save
-from edgekit.runtimes.base import SessionOptions, batches
-from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.graph.io import constant, load
+from edgekit.graph.values import read_values, values_by_name
 
 LAYERS = ("Conv", "Gemm")
 
@@ -52,43 +49,32 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
     model = load(artifact.path)
     graph = model.graph
     watched = [
-        v
-        for v in (*graph.inputs, *(v for n in graph for v in n.outputs))
-        if v.dtype == ir.DataType.FLOAT and v.name
+        value for value in values_by_name(graph).values() if value.dtype == ir.DataType.FLOAT
     ]
     pooled = {
         v for n in graph if n.op_type == "GlobalAveragePool" for v in n.inputs[:1] if v is not None
     }
     read = _read_by_layers(graph)
+    wanted: list[ir.Value] = []
     for value in watched:
-        _append(graph, value, "min", "ReduceMin", None)
-        _append(graph, value, "max", "ReduceMax", None)
+        wanted.append(_append(graph, value, "min", "ReduceMin", None))
+        wanted.append(_append(graph, value, "max", "ReduceMax", None))
         if value in pooled and value.shape is not None:
             summed = _append(graph, value, "l1", "ReduceL1", list(range(2, len(value.shape))))
-            _append(graph, summed, "max", "ReduceMax", None)
-    for value, axes in read.items():
-        _append(graph, value, "mean", "ReduceMean", axes)
+            wanted.append(_append(graph, summed, "max", "ReduceMax", None))
+    wanted += [_append(graph, value, "mean", "ReduceMean", axes) for value, axes in read.items()]
     extremes: dict[str, Extremes] = {}
     sums: dict[str, NDArray[np.float64]] = {}
     turns = 0
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        probe = save(model, Path(folder) / "observe.onnx", "fp32")
-        with OnnxRuntime().load(probe, SessionOptions()) as session:
-            for batch, _ in batches(session.inputs[0], images):
-                outputs = session.run({session.inputs[0].name: batch})
-                turns += 1
-                for value in watched:
-                    name = str(value.name)
-                    total = float(outputs.get(f"{name}|l1|max", np.zeros(())))
-                    seen = Extremes(
-                        float(outputs[f"{name}|min"]), float(outputs[f"{name}|max"]), total
-                    )
-                    extremes[name] = _join(extremes[name], seen) if name in extremes else seen
-                for value in read:
-                    name = str(value.name)
-                    sums[name] = sums.get(name, np.zeros(())) + outputs[f"{name}|mean"].astype(
-                        np.float64
-                    )
+    for numbers, _ in read_values(model, [str(value.name) for value in wanted], images):
+        turns += 1
+        for name in (str(value.name) for value in watched):
+            total = float(numbers.get(f"{name}|l1|max", np.zeros(())))
+            seen = Extremes(float(numbers[f"{name}|min"]), float(numbers[f"{name}|max"]), total)
+            extremes[name] = _join(extremes[name], seen) if name in extremes else seen
+        for name in (str(value.name) for value in read):
+            mean = numbers[f"{name}|mean"].astype(np.float64)
+            sums[name] = sums.get(name, np.zeros(())) + mean
     return Observation(extremes, {name: total / turns for name, total in sums.items()})
 
 
@@ -109,7 +95,7 @@ def _read_by_layers(graph: ir.Graph) -> dict[ir.Value, list[int]]:
 def _append(
     graph: ir.Graph, value: ir.Value, suffix: str, op_type: str, axes: list[int] | None
 ) -> ir.Value:
-    """Adds a reduction of ``value`` as an output of the graph, named ``value|suffix``."""
+    """Adds a reduction of ``value`` to the graph, named ``value|suffix``."""
     attributes: dict[str, int | list[int]] = {"keepdims": 0}
     inputs: list[ir.Value | None] = [value]
     if axes is not None and graph.opset_imports[""] < 18:
@@ -124,7 +110,6 @@ def _append(
     output = node.outputs[0]
     output.name, output.type = f"{value.name}|{suffix}", ir.TensorType(ir.DataType.FLOAT)
     graph.append(node)
-    graph.outputs.append(output)
     return output
 
 

@@ -52,11 +52,6 @@ class Ratio:
         """Whether the measurement shows a higher latency: the whole interval lies above 1."""
         return self.low > 1
 
-    @property
-    def inverse(self) -> Ratio:
-        """The same comparison as a speed-up: 2 is twice as fast."""
-        return Ratio(1 / self.value, 1 / self.high, 1 / self.low)
-
 
 def percentile(samples: Sequence[float], percent: int) -> float:
     """The largest sample without the slowest ``int((100 - percent) · n / 100)`` samples.

@@ -16,12 +16,13 @@ import onnx_ir as ir
 
 from edgekit.artifact import Artifact, Carrier, PrecisionName
 from edgekit.graph.alignment import KEY, Alignment, alignments
-from edgekit.graph.edit import drop_unused, scalar
+from edgekit.graph.edit import scalar
 from edgekit.graph.forms.fp16 import rounding_twin
 from edgekit.graph.forms.uint8_input import normalizes_input
 from edgekit.graph.io import load, save
+from edgekit.graph.values import open_values, values_by_name
 from edgekit.layerwise.taps import GIVEN, INPUT, INT8, Tap
-from edgekit.runtimes.base import Runtime, Session, SessionOptions
+from edgekit.runtimes.base import Runtime, Session
 
 INPUT_NAME = "input"  # the name used here for the input of every graph
 TWIN = "FP16 is simulated by an FP32 graph in which every FP16 tensor is rounded"
@@ -34,7 +35,7 @@ class GraphTaps:
     """A graph whose values a runtime computes; implements :class:`edgekit.layerwise.taps.Taps`.
 
     Args:
-        artifact: an ONNX graph with one input. folder: a folder for the cut graphs, one at a time.
+        artifact: an ONNX graph with one input. folder: a folder for the twin and the whole graph.
         runtime: computes the values. A CPU does not round FP16 as a GPU does, so with ``on_cpu`` an
         FP16 graph is simulated by its rounding twin. local: whether single layers can be computed
         from given inputs, see :meth:`alone`. caution: a note about the runtime for the user.
@@ -62,7 +63,7 @@ class GraphTaps:
         self._ends = _ends(model)
         model.metadata_props.pop(KEY, None)
         self._proto = ir.to_proto(model)
-        self._values = _by_name(model.graph)
+        self._values = values_by_name(model.graph)
         self._folder, self._runtime, self._local = folder, runtime, local
         shape = model.graph.inputs[0].shape
         self.batch = (
@@ -102,22 +103,15 @@ class GraphTaps:
         if not self._local:
             return None
         model = ir.from_proto(self._proto)
-        values = _by_name(model.graph)
+        values = values_by_name(model.graph)
         for name in given:
             _cut(model.graph, [values[tensor] for tensor in self._ends[name].tensors])
         return self._open(model, names)
 
     def _open(self, model: ir.Model, names: Iterable[str]) -> Session:
         """A session on the part of the graph that these values need."""
-        values = _by_name(model.graph)
-        model.graph.outputs.clear()
-        model.graph.outputs.extend(values[self._ends[name].tap.tensor] for name in names)
-        _prune(model.graph)
-        path = self._folder / "tapped.onnx"
-        try:
-            return self._runtime.load(save(model, path, self._precision), SessionOptions())
-        finally:
-            path.unlink(missing_ok=True)
+        tensors = [self._ends[name].tap.tensor for name in names]
+        return open_values(model, tensors, precision=self._precision, runtime=self._runtime)
 
 
 class _End(NamedTuple):
@@ -266,20 +260,6 @@ def _cut(graph: ir.Graph, tensors: Sequence[ir.Value]) -> None:
     for tensor in tensors:
         for use in list(tensor.uses()):
             use.node.replace_input_with(use.idx, given)
-
-
-def _prune(graph: ir.Graph) -> None:
-    drop_unused(graph)
-    for value in [value for value in graph.inputs if not value.uses()]:
-        graph.inputs.remove(value)
-
-
-def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    return {
-        str(value.name): value
-        for value in (*graph.inputs, *(v for node in graph for v in node.outputs))
-        if value.name
-    }
 
 
 def _precision(model: ir.Model) -> PrecisionName:

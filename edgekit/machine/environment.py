@@ -1,9 +1,9 @@
 """Describes the environment of a measurement: the machine, its clocks and limits, and the versions
 of all software.
 
-All facts come from files below ``root`` (``/proc``, ``/sys``, ``/etc``) or from tools called with
-``ask``, so that a recorded folder tree can replace a machine. Unknown facts are None or empty,
-never guessed. No package is imported to get its version.
+All facts come from files below ``root`` (``/proc``, ``/sys``, ``/etc``), from tools called with
+``ask`` or from NVIDIA's library ``nvml``, so that a recorded machine can take the place of this
+one. Unknown facts are None or empty, never guessed. No package is imported to get its version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.machine.jetson import Jetson, JetsonState, describe_jetson, jetson_state
-from edgekit.machine.nvidia import Gpu, GpuState, gpu_states, gpus
+from edgekit.machine.nvidia import Gpu, GpuState, Nvml, gpu_states, gpus, system_nvml
 from edgekit.machine.system import ROOT, Ask, ask_system, cpu_list, fields, first_line, number, read
 from edgekit.version import installed_versions
 
@@ -114,13 +114,16 @@ class Environment:
     before: Snapshot
     after: Snapshot | None = field(default=None)
 
-    def finished(self, root: Path = ROOT, ask: Ask = ask_system) -> Environment:
+    def finished(self, root: Path = ROOT, nvml: Nvml = None) -> Environment:
         """A copy with the current clocks and load, to call after the measurement."""
-        return replace(self, after=snapshot(root, ask))
+        return replace(self, after=snapshot(root, nvml))
 
 
-def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
-    """Describes the machine from the files below ``root`` and the tools of ``ask``."""
+def describe(root: Path = ROOT, ask: Ask = ask_system, nvml: Nvml = None) -> Environment:
+    """Describes the machine from the files below ``root``, the tools of ``ask`` and ``nvml``, the
+    NVML of this machine if None.
+    """
+    nvml = nvml or system_nvml()
     cpuinfo = read(root / "proc/cpuinfo") or ""
     memory = number(
         (fields(read(root / "proc/meminfo") or "").get("MemTotal") or "").removesuffix("kB")
@@ -137,9 +140,9 @@ def describe(root: Path = ROOT, ask: Ask = ask_system) -> Environment:
         packages=installed_versions(PACKAGES),
         container=_container(root),
         virtual="hypervisor" in cpuinfo.split(),
-        gpus=gpus(ask),
+        gpus=gpus(nvml),
         jetson=describe_jetson(root, ask),
-        before=snapshot(root, ask),
+        before=snapshot(root, nvml),
     )
 
 
@@ -155,7 +158,7 @@ def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
     return not VNNI & set(flags.split())
 
 
-def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:
+def snapshot(root: Path = ROOT, nvml: Nvml = None) -> Snapshot:
     """Reads the facts that change during a measurement."""
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     temperatures = {
@@ -167,7 +170,7 @@ def snapshot(root: Path = ROOT, ask: Ask = ask_system) -> Snapshot:
         temperatures={
             name: value / 1e3 for name, value in temperatures.items() if value is not None
         },
-        gpus=gpu_states(ask),
+        gpus=gpu_states(nvml or system_nvml()),
         jetson=jetson_state(root),
     )
 

@@ -9,10 +9,9 @@ ROOT = Path("/")
 
 
 def peak_megabytes(root: Path = ROOT) -> float:
-    """The largest resident size of this process so far, or since :func:`reset_peak`, in MB.
+    """The largest resident size of this process so far, in MB.
 
-    Linux reports it in ``/proc/self/status``. On other systems it comes from getrusage, which
-    cannot be reset.
+    Linux reports it in ``/proc/self/status``; on other systems it comes from getrusage.
     """
     try:
         status = (root / "proc/self/status").read_text()
@@ -25,18 +24,6 @@ def peak_megabytes(root: Path = ROOT) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
-def reset_peak(root: Path = ROOT) -> bool:
-    """Resets the peak to the current size. Returns whether the kernel allows it (Linux 4.0 and
-    later, not in every container).
-    """
-    try:
-        # 5 resets the high-water mark: man 5 proc, /proc/pid/clear_refs.
-        (root / "proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 def megabytes(path: Path) -> float:

@@ -1,13 +1,16 @@
-"""Describes NVIDIA GPUs with ``nvidia-smi``."""
+"""Describes NVIDIA GPUs with NVML, the management library of NVIDIA's driver (``nvml.h``)."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from edgekit.machine.system import Ask, number
+# The module pynvml of NVIDIA's package nvidia-ml-py, or what stands for it in a test.
+Nvml = Any
 
-# Bits of the field clocks_event_reasons.active: nvmlClocksEventReasons in NVIDIA's nvml.h.
+# The bits of nvmlClocksEventReasons.
 REASONS = {
     0x1: "idle",
     0x2: "application clocks",
@@ -63,51 +66,81 @@ class GpuState:
         return tuple(reason for reason in self.reasons if reason in THROTTLING)
 
 
-def gpus(ask: Ask) -> tuple[Gpu, ...]:
-    """The GPUs that nvidia-smi lists; empty if it is missing."""
-    rows = _query(
-        ask,
-        ("name", "driver_version", "compute_cap", "memory.total", "clocks.max.sm", "power.limit"),
-    )
-    return tuple(
-        # nvidia-smi counts memory in MiB.
-        Gpu(row[0], row[1], _text(row[2]), _whole(row[3], 1.048576), _whole(row[4]), number(row[5]))
-        for row in rows
-    )
+def system_nvml() -> Nvml:
+    """NVML of this machine. Whether it has a driver shows when it is asked."""
+    import pynvml
+
+    return pynvml
 
 
-def gpu_states(ask: Ask) -> tuple[GpuState, ...]:
+def gpus(nvml: Nvml) -> tuple[Gpu, ...]:
+    """The GPUs that NVML lists; empty if there is no driver."""
+    with _opened(nvml) as handles:
+        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion) or "" if handles else ""
+        return tuple(_gpu(nvml, handle, driver) for handle in handles)
+
+
+def gpu_states(nvml: Nvml) -> tuple[GpuState, ...]:
     """The current clocks, power and temperature of each GPU."""
-    common = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
-    # Drivers before 535 use an older field name for the reasons.
-    rows = _query(ask, (*common, "clocks_event_reasons.active")) or _query(
-        ask, (*common, "clocks_throttle_reasons.active")
-    )
-    return tuple(
-        GpuState(_whole(row[0]), _whole(row[1]), number(row[2]), number(row[3]), reasons(row[4]))
-        for row in rows
-    )
+    with _opened(nvml) as handles:
+        return tuple(_state(nvml, handle) for handle in handles)
 
 
-def reasons(mask: str) -> tuple[str, ...]:
-    """The names of the bits in a mask such as ``0x0000000000000004``; empty if it is not a mask."""
-    try:
-        bits = int(mask, 16)
-    except ValueError:
-        return ()
+def reasons(bits: int) -> tuple[str, ...]:
+    """The names of the bits in a mask of reasons."""
     return tuple(name for bit, name in REASONS.items() if bits & bit)
 
 
-def _query(ask: Ask, wanted: tuple[str, ...]) -> list[list[str]]:
-    answer = ask(("nvidia-smi", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader,nounits"))
-    rows = [[cell.strip() for cell in row] for row in csv.reader((answer or "").splitlines())]
-    return [row for row in rows if len(row) == len(wanted)]
+@contextmanager
+def _opened(nvml: Nvml) -> Iterator[list[Any]]:
+    """The handles of the GPUs that can be asked, as long as the library is open."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        yield []
+        return
+    try:
+        count = _ask(nvml, nvml.nvmlDeviceGetCount) or 0
+        found = [_ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+        yield [handle for handle in found if handle is not None]
+    finally:
+        nvml.nvmlShutdown()
 
 
-def _text(cell: str) -> str | None:
-    return None if cell.startswith("[") or cell == "N/A" else cell
+def _gpu(nvml: Nvml, handle: Any, driver: str) -> Gpu:
+    capability = _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    return Gpu(
+        name=_ask(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
+        driver=driver,
+        compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
+        memory_mb=None if memory is None else round(memory.total / 1e6),
+        max_sm_mhz=_ask(nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
+        power_limit_w=_watts(_ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)),
+    )
 
 
-def _whole(cell: str, scale: float = 1) -> int | None:
-    value = number(cell)
-    return None if value is None else round(value * scale)
+def _state(nvml: Nvml, handle: Any) -> GpuState:
+    degrees = _ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+    bits = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if bits is None:  # drivers before 535 have the function under its older name
+        bits = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    return GpuState(
+        sm_mhz=_ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+        memory_mhz=_ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+        power_w=_watts(_ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)),
+        temperature=None if degrees is None else float(degrees),
+        reasons=reasons(bits or 0),
+    )
+
+
+def _ask(nvml: Nvml, question: Callable[..., Any], *arguments: Any) -> Any:
+    """NVML's answer, or None if the GPU or its driver has none."""
+    try:
+        return question(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1e3

@@ -18,12 +18,12 @@ from edgekit.quantization.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.images import Samples
 from edgekit.quantization.loss import channel_gradients, price_grids
-from edgekit.quantization.observe import Observations, observe
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.qdq import centrable
 from edgekit.quantization.ranges import CALIBRATORS
 from edgekit.quantization.search import PRICED_IMAGES, GridSearch, search_grids
 from edgekit.quantization.spare import Shared, share_spare_channels
+from edgekit.quantization.statistics import Statistics, collect_statistics
 from edgekit.quantization.twin import ChannelGrid, logits_of
 
 PRESERVED = 1e-5  # largest float error of an alternative, as a part of the logits' range
@@ -47,9 +47,9 @@ class Task:
     config: QuantizeConfig
     key: str
 
-    def observe(self, artifact: Artifact) -> Observations:
+    def statistics(self, artifact: Artifact) -> Statistics:
         """Statistics of the quantized values of a graph on the calibration images."""
-        return observe(
+        return collect_statistics(
             artifact,
             self.placement.values,
             self.samples.stream(),
@@ -72,7 +72,7 @@ class Alternative:
 
     model: ir.Model
     network: TorchGraph
-    seen: Observations
+    seen: Statistics
     equalized: tuple[Equalized, ...] = ()
     shared: tuple[Shared, ...] = ()
 
@@ -113,7 +113,7 @@ def equalized(task: Task, plain: Alternative) -> tuple[Alternative | None, str |
         why = f"it would change the float logits by {moved:.1e}"
         return None, f"equalization was skipped: {why}"
     with tempfile.TemporaryDirectory() as folder:
-        seen = task.observe(save(model, Path(folder) / "equalized.onnx", "fp32", task.artifact))
+        seen = task.statistics(save(model, Path(folder) / "equalized.onnx", "fp32", task.artifact))
     return Alternative(model, network, seen, done), None
 
 

@@ -7,21 +7,11 @@ import onnx_ir as ir
 
 from edgekit.errors import BadNetwork, BadWeights
 from edgekit.graph.edit import initializer
+from edgekit.graph.foreign import QUANTIZED
 from edgekit.graph.io import constant, opset_of
 from edgekit.quantization.layers import WEIGHTED
 
 OLDEST_OPSET = 13  # per-channel DequantizeLinear
-_QUANTIZED = frozenset(
-    (
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-        "MatMulInteger",
-        "DynamicQuantizeLinear",
-    )
-)
 
 
 def check_graph(model: ir.Model) -> ir.Model:
@@ -34,7 +24,7 @@ def check_graph(model: ir.Model) -> ir.Model:
     """
     graph = model.graph
     for node in graph:
-        if node.op_type in _QUANTIZED:
+        if node.op_type in QUANTIZED:
             raise BadNetwork(
                 f"the graph is already quantized ({node.name}, {node.op_type}); "
                 f"{_what_is_wrong(node)}",
@@ -72,23 +62,6 @@ def check_graph(model: ir.Model) -> ir.Model:
     return model
 
 
-def check_foreign_int8(model: ir.Model) -> None:
-    """Rejects a quantized graph that TensorRT would misread or reject.
-
-    Raises:
-        BadNetwork: a zero point is not zero, or a type is uint8. TensorRT-RTX silently reads uint8
-            activations as int8.
-    """
-    for node in model.graph:
-        if (
-            node.op_type in ("QuantizeLinear", "DequantizeLinear")
-            and (wrong := _what_is_wrong(node)) != _NOTHING
-        ):
-            raise BadNetwork(
-                f"{node.name}: {wrong}", hint="quantize with symmetric int8: zero point 0, no uint8"
-            )
-
-
 def separate_constants(model: ir.Model) -> None:
     """Copies shared weights and biases in place, so that each layer can round its own."""
     for value in list(model.graph.initializers.values()):
@@ -99,9 +72,6 @@ def separate_constants(model: ir.Model) -> None:
                 use.node.replace_input_with(
                     use.idx, initializer(model.graph, str(value.name), tensor.numpy())
                 )
-
-
-_NOTHING = "its form is correct"
 
 
 def _what_is_wrong(node: ir.Node) -> str:
@@ -118,4 +88,4 @@ def _what_is_wrong(node: ir.Node) -> str:
         and node.inputs[0].dtype == ir.DataType.INT32
     ):
         return "it holds an int32 bias, which TensorRT rejects"
-    return _NOTHING
+    return "its form is correct"

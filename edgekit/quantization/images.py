@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
-
-Image = NDArray[np.float32]
+from edgekit.runtimes.base import Array
 
 REFUSED_BELOW = 8
 WARNED_BELOW = 100
@@ -29,17 +28,17 @@ class Samples:
     yields all images except the held-out ones.
     """
 
-    images: Iterable[Image]
-    search: tuple[Image, ...]
-    held_out: tuple[Image, ...]
+    images: Iterable[Array]
+    search: tuple[Array, ...]
+    held_out: tuple[Array, ...]
     skipped: frozenset[int]
     notes: tuple[str, ...]
 
-    def stream(self) -> Iterator[Image]:
+    def stream(self) -> Iterator[Array]:
         return (image for i, image in enumerate(self.images) if i not in self.skipped)
 
 
-def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samples:
+def split(images: Iterable[Array], held_out: NDArray[np.float32] | None) -> Samples:
     """Reads and checks the images once and picks the samples. The choice is deterministic.
 
     Raises:
@@ -47,8 +46,8 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
             numbers.
     """
     generator = np.random.default_rng(SEED)
-    decide: dict[int, Image] = {}
-    search: dict[int, Image] = {}
+    decide: dict[int, Array] = {}
+    search: dict[int, Array] = {}
     hashes: set[bytes] = set()
     count = candidates = 0
     for i, image in enumerate(images):
@@ -93,7 +92,7 @@ def split(images: Iterable[Image], held_out: NDArray[np.float32] | None) -> Samp
     )
 
 
-def quarters(images: Sequence[Image]) -> tuple[Image, ...]:
+def quarters(images: Sequence[Array]) -> tuple[Array, ...]:
     """The four quarters of the first images, each resized to the full size. Classes are harder to
     distinguish on them.
     """
@@ -115,9 +114,9 @@ def quarters(images: Sequence[Image]) -> tuple[Image, ...]:
 
 
 def _reservoir(
-    sample: dict[int, Image],
+    sample: dict[int, Array],
     index: int,
-    image: Image,
+    image: Array,
     seen: int,
     most: int,
     generator: np.random.Generator,

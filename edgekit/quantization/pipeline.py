@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load, save
+from edgekit.graph.values import open_values
 from edgekit.quantization import mixed, sensitivity
 from edgekit.quantization.alternatives import (
     Alternative,
@@ -24,17 +25,16 @@ from edgekit.quantization.alternatives import (
 from edgekit.quantization.check import check_graph, separate_constants
 from edgekit.quantization.config import GateNotMet, QuantizeConfig, QuantizeReport, QuantizeResult
 from edgekit.quantization.execute import TorchGraph, threads
-from edgekit.quantization.images import Image, quarters, split
+from edgekit.quantization.images import quarters, split
 from edgekit.quantization.layers import Shapes
 from edgekit.quantization.learn import learn, passes_for
 from edgekit.quantization.mixed import Fallback, Limits, Requirement
-from edgekit.quantization.observe import exposed
 from edgekit.quantization.placement import Placement, place
 from edgekit.quantization.qdq import centrable, widest_step, write_graph
 from edgekit.quantization.sensitivity import Sensitivity
 from edgekit.quantization.twin import Fidelity, Grid, fidelity, logits_of
 from edgekit.quantization.weights import Weights, round_weights
-from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.base import Array, SessionOptions, run_batches
 
 
 @threads(SessionOptions().cpu_threads)
@@ -73,7 +73,7 @@ def quantize(
         raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, samples.held_out)
     task = Task(artifact, placement, samples, reference, config, key)
-    best, left_out = best_alternative(task, Alternative(model, network, task.observe(artifact)))
+    best, left_out = best_alternative(task, Alternative(model, network, task.statistics(artifact)))
     search = grids_of(task, best, chosen_calibrators(config))
     rounded = round_weights(
         best.network,
@@ -125,7 +125,7 @@ class _Trial:
     shapes: Shapes
     grids: Mapping[str, Grid]
     weights: Weights
-    views: tuple[Image, ...]
+    views: tuple[Array, ...]
     expected: NDArray[np.float32]
     path: Path
 
@@ -137,15 +137,16 @@ class _Trial:
 
     def evaluate(self, kept: frozenset[str]) -> Fidelity:
         """Measures on the images; the expected agreement also uses their quarters."""
-        with exposed(self.write(kept), (self.best.network.output,)) as session:
-            logits = run_batches(session, np.stack(self.views))
+        written = load(self.write(kept).path)
+        with open_values(written, [self.best.network.output], precision="int8") as session:
+            logits = run_batches(session, self.views)
         count = len(self.task.reference)
         counted = fidelity(self.expected[:count], logits[:count])
         wide = fidelity(self.expected, logits)
         return replace(counted, expected=wide.expected, deviation=wide.deviation)
 
 
-def _views(task: Task, best: Alternative) -> tuple[tuple[Image, ...], NDArray[np.float32]]:
+def _views(task: Task, best: Alternative) -> tuple[tuple[Array, ...], NDArray[np.float32]]:
     """The images for :class:`_Trial`, and their float logits."""
     held_out = task.samples.held_out
     if not task.config.fallback:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.quantization.observe import BINS, ValueStatistics
+from edgekit.quantization.statistics import BINS, ValueStatistics
 
 Calibrator = Callable[[ValueStatistics, int], float]
 """Called with the statistics and the number of levels above zero; returns the largest magnitude."""

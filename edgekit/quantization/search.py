@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_grids
-from edgekit.quantization.observe import ValueStatistics
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.ranges import CALIBRATORS
+from edgekit.quantization.statistics import ValueStatistics
 from edgekit.quantization.twin import LEVELS, QMAX, Fidelity, Grid, fidelity, logits_of
 
 FRACTIONS = tuple(

@@ -5,8 +5,9 @@ line to ``runtimes/__init__.py``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -87,15 +88,20 @@ class Runtime(Protocol):
     def load(self, artifact: Artifact, options: SessionOptions) -> Session: ...
 
 
-def batches(spec: TensorSpec, images: Array) -> Iterator[tuple[Array, int]]:
-    """Splits images ``(N, …)`` into batches for an input: one image each, or the size of its static
-    batch.
+def batches(spec: TensorSpec, images: Iterable[Array]) -> Iterator[tuple[Array, int]]:
+    """Groups images, each without a batch axis, for an input: one image each, or the size of its
+    static batch. An array ``(N, …)`` is such images too.
 
     If too few images are left for a static batch, the last image is repeated. The number with each
     batch is the count of real images.
     """
-    size = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-    return ((as_input(spec, batch), count) for batch, count in in_batches(images, size))
+    return ((as_input(spec, batch), count) for batch, count in in_batches(images, batch_of(spec)))
+
+
+def batch_of(spec: TensorSpec) -> int:
+    """The static batch of an input, 1 if it is dynamic."""
+    size = spec.shape[0]
+    return size if isinstance(size, int) else 1
 
 
 def as_input(spec: TensorSpec, images: Array) -> Array:
@@ -115,23 +121,19 @@ def as_input(spec: TensorSpec, images: Array) -> Array:
     return np.ascontiguousarray(codes, dtype=spec.dtype)
 
 
-def in_batches(images: Array, size: int) -> Iterator[tuple[Array, int]]:
-    """Batches of ``size`` images. The last batch is filled by repeating its last image; the number
-    with each batch is the count of real images.
+def in_batches(images: Iterable[Array], size: int) -> Iterator[tuple[Array, int]]:
+    """Batches ``(size, …)`` of images, which are read as they are needed. The last batch is filled
+    by repeating its last image; the number with each batch is the count of real images.
     """
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
-        filled = (
-            chunk
-            if len(chunk) == size
-            else np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
-        )
-        yield filled, len(chunk)
+    waiting = iter(images)
+    while chunk := list(islice(waiting, size)):
+        yield np.stack([*chunk, *chunk[-1:] * (size - len(chunk))]), len(chunk)
 
 
-def run_batches(session: Session, images: Array) -> NDArray[np.float32]:
-    """Runs a session with one input on images ``(N, …)`` and returns its first output as float32.
-    Scores of shape ``(N, classes, 1, 1)`` are returned as ``(N, classes)``.
+def run_batches(session: Session, images: Iterable[Array]) -> NDArray[np.float32]:
+    """Runs a session with one input on at least one image, each without a batch axis, and returns
+    its first output as float32. Scores of shape ``(N, classes, 1, 1)`` are returned as
+    ``(N, classes)``.
 
     Raises:
         BadNetwork: the session does not return numbers, or not one row per image.

@@ -5,7 +5,7 @@ is written to a file, so that a stopped run can continue.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from edgekit.files import check_writable, text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.plain import plain
-from edgekit.runtimes.base import Session, run_batches
+from edgekit.runtimes.base import Array, Session, batch_of, run_batches
 from edgekit.tasks.sessions import CPU
 from edgekit.tasks.sides import Side, open_side
 from edgekit.version import __version__
@@ -104,15 +104,17 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
                 sides.append(open_side(request.reference, progress=step.fetched))
             sessions = [(s, stack.enter_context(s.open(request.runtime))) for s in sides]
             skipped: dict[str, str] = {}
-            for count, i in enumerate(waiting, 1):
-                try:
-                    best = [_best(side, session, images.paths[i]) for side, session in sessions]
-                except BadImage as error:
-                    skipped[names[i]] = text_of(error.message)
-                else:
-                    done[names[i]] = best
-                    answers.add(names[i], best)
-                step.progress.advance(count, len(waiting))
+            at_once = max((batch_of(session.inputs[0]) for _, session in sessions), default=1)
+            for start in range(0, len(waiting), at_once):
+                several = waiting[start : start + at_once]
+                read, unread = _prepared(sides, [images.paths[i] for i in several])
+                skipped |= {names[several[at]]: reason for at, reason in unread.items()}
+                best = [_best(session, read.values(), n) for n, (_, session) in enumerate(sessions)]
+                for row, at in enumerate(read):
+                    found = [side[row] for side in best]
+                    done[names[several[at]]] = found
+                    answers.add(names[several[at]], found)
+                step.progress.advance(start + len(several), len(waiting))
     answered = [i for i in chosen if names[i] in done]
     if not answered:
         raise BadImage(f"none of {len(chosen)} images can be read: {next(iter(skipped.values()))}")
@@ -142,8 +144,26 @@ def _spread(images: LabelledImages, count: int | None) -> list[int]:
     return [int(i * total / count) for i in range(count)]
 
 
-def _best(side: Side, session: Session, photo: Path) -> list[int]:
-    return [int(i) for i in best_classes(run_batches(session, side.prepare(photo)[None]))[0]]
+def _prepared(
+    sides: Sequence[Side], photos: Sequence[Path]
+) -> tuple[dict[int, list[Array]], dict[int, str]]:
+    """By place, the photos as each side takes them, and why the others cannot be read."""
+    read: dict[int, list[Array]] = {}
+    unread: dict[int, str] = {}
+    for place, photo in enumerate(photos):
+        try:
+            read[place] = [side.prepare(photo) for side in sides]
+        except BadImage as error:
+            unread[place] = text_of(error.message)
+    return read, unread
+
+
+def _best(session: Session, photos: Collection[Sequence[Array]], side: int) -> list[list[int]]:
+    """The best five classes of each photo, as side number ``side`` takes it."""
+    if not photos:
+        return []
+    outputs = run_batches(session, (images[side] for images in photos))
+    return [[int(i) for i in row] for row in best_classes(outputs)]
 
 
 def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -175,10 +176,10 @@ def _run(
     why the others could not.
     """
     kept: list[int] = []
-    rows: list[NDArray[np.float32]] = []
     first: list[Array] = []
     skipped: list[str] = []
-    with TemporaryDirectory() as scratch, side.open(runtime, Path(scratch)) as session:
+
+    def prepared() -> Iterator[Array]:
         for i, path in enumerate(photos.paths):
             try:
                 pixels = side.prepare(path)
@@ -186,11 +187,16 @@ def _run(
                 skipped.append(error.message)
                 continue
             kept.append(i)
-            rows.append(run_batches(session, pixels[None]))
             if len(first) < WORST:
                 first.append(pixels)
-    if not rows:
-        raise BadImage(f"none of {len(photos.paths)} images can be read: {skipped[0]}")
+            yield pixels
+
+    with TemporaryDirectory() as scratch, side.open(runtime, Path(scratch)) as session:
+        images = prepared()
+        head = next(images, None)
+        if head is None:
+            raise BadImage(f"none of {len(photos.paths)} images can be read: {skipped[0]}")
+        outputs = run_batches(session, chain([head], images))
     labels = photos.labels
     readable = replace(
         photos,
@@ -198,7 +204,7 @@ def _run(
         names=tuple(photos.names[i] for i in kept),
         labels=None if labels is None else tuple(labels[i] for i in kept),
     )
-    return np.concatenate(rows), np.stack(first), readable, skipped
+    return outputs, np.stack(first), readable, skipped
 
 
 def _compare_inputs(reference: Side, candidate: Side, a: Array, b: Array) -> InputParity:

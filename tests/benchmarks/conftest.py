@@ -21,12 +21,14 @@ MODULES = (
     "deadline",
     "link",
     "torch_side",
+    "turns",
     "measuring",
     "rows",
     "run",
     "page",
     "prepare",
     "probes",
+    "questions",
     "facts",
 )
 

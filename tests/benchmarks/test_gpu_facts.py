@@ -109,6 +109,6 @@ def test_when_the_time_is_over_no_test_starts(gpu: SimpleNamespace) -> None:
 
 def test_a_flipped_bit_is_one_bit(gpu: SimpleNamespace) -> None:
     data = bytes(range(200))
-    flipped = gpu.facts._flipped(data)
+    flipped = gpu.questions.flipped(data)
     assert len(flipped) == len(data)
     assert sum((a ^ b).bit_count() for a, b in zip(data, flipped, strict=True)) == 1

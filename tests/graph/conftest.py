@@ -13,11 +13,15 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.artifact import Artifact
+from edgekit.graph import opset
 from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
-from edgekit.graph.io import load, save
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
+from edgekit.graph.io import load, opset_of, save
 from edgekit.graph.observe import observe
+from edgekit.graph.simplification.canonical import canonicalize
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+from tests.graph.strong_graphs import weights
 
 Run = Callable[..., np.ndarray]
 
@@ -168,3 +172,135 @@ def close(run, twin):
             )
 
     return compare
+
+
+@pytest.fixture
+def layer(op):
+    """``layer("c1", "x", "a", w)``: a convolution of x under the activation scale 0.0371…, its
+    nodes and its constants.
+    """
+
+    def nodes(name, given, made, weight, *, scale=0.03712345, bias=None, kind="Conv"):
+        codes, scales = weight
+        constants = {
+            f"{name}.s": np.float32(scale),
+            f"{name}.z": np.int8(0),
+            f"{name}.w": codes,
+            f"{name}.ws": scales,
+            f"{name}.wz": np.zeros(len(scales), np.int8),
+        }
+        inputs = f"{name}.dq {name}.wdq"
+        if bias is not None:
+            constants[f"{name}.b"], inputs = bias, f"{inputs} {name}.b"
+        return [
+            op("QuantizeLinear", f"{given} {name}.s {name}.z", f"{name}.q"),
+            op("DequantizeLinear", f"{name}.q {name}.s {name}.z", f"{name}.dq"),
+            op("DequantizeLinear", f"{name}.w {name}.ws {name}.wz", f"{name}.wdq", axis=0),
+            op(kind, inputs, made, **({"transB": 1} if kind == "Gemm" else {})),
+        ], constants
+
+    return nodes
+
+
+@pytest.fixture
+def build(make):
+    def graph(*parts, **settings):
+        nodes = [
+            node for part in parts for node in (part[0] if isinstance(part, tuple) else [part])
+        ]
+        constants = {
+            name: array
+            for part in parts
+            if isinstance(part, tuple)
+            for name, array in part[1].items()
+        }
+        return make(*nodes, constants=constants, **settings)
+
+    return graph
+
+
+@pytest.fixture
+def strong(noise):
+    def convert(artifact, images=None, *, keep=(), keep_io=True):
+        images = noise(*artifact.inputs[0].shape) if images is None else images
+        result = to_strongly_typed(
+            artifact,
+            artifact.path.with_suffix(".strong.onnx"),
+            Fp16Config(keep_io, keep),
+            observe(artifact, images),
+        )
+        onnx.checker.check_model(str(result.artifact.path), full_check=True)
+        return result
+
+    return convert
+
+
+@pytest.fixture
+def network(layer, build, op, noise):
+    """A convolution, a residual block and a classifier, as ``edgekit.quantization`` writes them."""
+    return build(
+        layer("stem", "x", "a", weights(4, 3, 3, 3), bias=noise(4)),
+        op("Relu", "a", "b"),
+        layer("block", "b", "c", weights(4, 4, 1, 1)),
+        layer("short", "b", "d", weights(4, 4, 1, 1, seed=1), scale=0.0512345),
+        op("Add", "c d", "e"),
+        op("GlobalAveragePool", "e", "f"),
+        op("Flatten", "f", "g"),
+        layer("head", "g", "y", weights(5, 4), bias=noise(5), kind="Gemm"),
+    )
+
+
+@pytest.fixture
+def convert():
+    def to(artifact: Artifact, target: int) -> Artifact:
+        model = opset.convert(load(artifact.path), target)
+        assert opset_of(model) == target
+        converted = save(model, artifact.path.with_suffix(f".{target}.onnx"), "fp32")
+        onnx.checker.check_model(str(converted.path), full_check=True)
+        return converted
+
+    return to
+
+
+@pytest.fixture
+def same(convert, run, noise):
+    """Converts, compares outputs in ONNX Runtime, and returns the nodes."""
+
+    def compare(artifact, target, atol=1e-5):
+        converted = convert(artifact, target)
+        x = noise(*artifact.inputs[0].shape, seed=3)
+        np.testing.assert_allclose(run(converted, x), run(artifact, x), atol=atol, rtol=1e-5)
+        return list(load(converted.path).graph)
+
+    return compare
+
+
+@pytest.fixture
+def canonical():
+    def rewrite(artifact):
+        model = load(artifact.path)
+        canonicalize(model)
+        rewritten = save(model, artifact.path.with_suffix(".canonical.onnx"), "fp32")
+        onnx.checker.check_model(str(rewritten.path), full_check=True)
+        return rewritten
+
+    return rewrite
+
+
+@pytest.fixture
+def check(canonical, run, ops, noise):
+    """Rewrites, compares outputs in ONNX Runtime, and returns the operators left."""
+
+    def compare(artifact, *shape, atol=1e-5):
+        rewritten = canonical(artifact)
+        x = noise(*(shape or artifact.inputs[0].shape), seed=7)
+        np.testing.assert_allclose(run(rewritten, x), run(artifact, x), atol=atol, rtol=1e-5)
+        assert rewritten.outputs == artifact.outputs
+        return ops(rewritten)
+
+    return compare
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "net.onnx"

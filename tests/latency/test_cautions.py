@@ -11,6 +11,7 @@ from edgekit.latency.clock import Measurement, Timing, WarmUp
 from edgekit.latency.statistics import Summary
 from edgekit.machine.environment import describe
 from edgekit.machine.nvidia import GpuState
+from tests.machine.nvml_double import no_driver
 
 WARM = WarmUp(200, 0.2, settled=True)
 
@@ -30,9 +31,9 @@ def calm(tmp_path, *, load: float | None = 0.5):
     """A machine of two cores."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\nprocessor : 1\n")
-    environment = describe(tmp_path, lambda command: None)
+    environment = describe(tmp_path, lambda command: None, no_driver())
     return replace(environment, before=replace(environment.before, load=load)).finished(
-        tmp_path, lambda command: None
+        tmp_path, no_driver()
     )
 
 

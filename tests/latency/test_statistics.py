@@ -65,9 +65,6 @@ def test_ratio_with_five_blocks_spans_all_of_them():
     assert ratio == Ratio(pytest.approx(0.5), pytest.approx(0.475), pytest.approx(0.55))
     assert ratio.faster
     assert not ratio.slower
-    assert ratio.inverse == Ratio(
-        pytest.approx(2), pytest.approx(1 / 0.55), pytest.approx(1 / 0.475)
-    )
 
 
 def test_ratio_takes_each_block_by_its_median():

@@ -12,12 +12,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from edgekit.machine.environment import Cpu, describe
 from edgekit.machine.jetson import Jetson, JetsonState
 from edgekit.machine.nvidia import Gpu, GpuState, reasons
 from edgekit.machine.system import ask_system, cpu_list
+from tests.machine.nvml_double import Card, NvmlDouble, no_driver
 
 SERVER = {
     "proc/cpuinfo": "".join(
@@ -79,40 +81,8 @@ def silent(command: Sequence[str]) -> None:
     """A machine without tools."""
 
 
-class NvidiaSmi:
-    """Answers like nvidia-smi with one GPU; an ``old`` driver knows the reasons by their older name
-    only.
-    """
-
-    CELLS: Mapping[str, str] = {
-        "name": "NVIDIA GeForce RTX 3060",
-        "driver_version": "550.54.14",
-        "compute_cap": "8.6",
-        "memory.total": "12288",
-        "clocks.max.sm": "2100",
-        "power.limit": "170.00",
-        "clocks.sm": "1837",
-        "clocks.mem": "7300",
-        "power.draw": "[N/A]",
-        "temperature.gpu": "61",
-        "clocks_event_reasons.active": "0x0000000000000024",
-        "clocks_throttle_reasons.active": "0x0000000000000024",
-    }
-
-    def __init__(self, *, old: bool = False) -> None:
-        self.old = old
-
-    def __call__(self, command: Sequence[str]) -> str | None:
-        if command[0] != "nvidia-smi":
-            return None
-        wanted = command[1].removeprefix("--query-gpu=").split(",")
-        if self.old and "clocks_event_reasons.active" in wanted:
-            return None
-        return ", ".join(self.CELLS[field] for field in wanted) + "\n"
-
-
 def test_server_in_a_container(tmp_path):
-    environment = describe(plant(tmp_path, SERVER), silent)
+    environment = describe(plant(tmp_path, SERVER), silent, no_driver())
     assert environment.cpu == Cpu(
         model="AMD EPYC",
         architecture=environment.cpu.architecture,
@@ -139,7 +109,7 @@ def test_jetson(tmp_path):
         asked.append(tuple(command))
         return NVPMODEL if command[0] == "nvpmodel" else None
 
-    environment = describe(plant(tmp_path, ORIN), ask)
+    environment = describe(plant(tmp_path, ORIN), ask, no_driver())
     assert environment.machine == "NVIDIA Jetson Orin Nano Developer Kit"
     assert environment.cpu.model == "Cortex-A78AE"
     assert environment.cpu.flags == ("asimd", "asimddp", "asimdhp")
@@ -155,7 +125,7 @@ def test_jetson(tmp_path):
 
 def test_clocks_after_measuring_stand_beside_those_before(tmp_path):
     root = plant(tmp_path, ORIN)
-    environment = describe(root, silent)
+    environment = describe(root, silent, no_driver())
     plant(
         root,
         {
@@ -163,7 +133,7 @@ def test_clocks_after_measuring_stand_beside_those_before(tmp_path):
             "proc/loadavg": "6.5 1 1 1/1 1\n",
         },
     )
-    finished = environment.finished(root, silent)
+    finished = environment.finished(root, no_driver())
     assert environment.after is None
     assert finished.before == environment.before
     assert finished.after is not None
@@ -173,23 +143,37 @@ def test_clocks_after_measuring_stand_beside_those_before(tmp_path):
 
 @pytest.mark.parametrize("old", [False, True])
 def test_gpu(tmp_path, old):
-    environment = describe(plant(tmp_path, SERVER), NvidiaSmi(old=old))
+    nvml = NvmlDouble(old=old)
+    environment = describe(plant(tmp_path, SERVER), silent, nvml)
     assert environment.gpus == (
         Gpu("NVIDIA GeForce RTX 3060", "550.54.14", "8.6", 12885, 2100, 170.0),
     )
     state = GpuState(1837, 7300, None, 61.0, ("power cap", "software thermal slowdown"))
     assert environment.before.gpus == (state,)
     assert state.throttled == ("power cap", "software thermal slowdown")
+    assert nvml.opened == 0
+
+
+def test_a_gpu_that_tells_little(tmp_path):
+    """As on a Jetson, whose NVML knows no memory and no power."""
+    card = Card(name="Orin", capability=(8, 7), memory=None, max_sm=None, limit=None, reasons=0)
+    environment = describe(plant(tmp_path, ORIN), silent, NvmlDouble(card))
+    assert environment.gpus == (Gpu("Orin", "550.54.14", "8.7", None, None, None),)
+    assert environment.before.gpus == (GpuState(1837, 7300, None, 61.0, ()),)
+
+
+def test_the_double_has_nothing_that_pynvml_has_not():
+    names = {name for name in dir(NvmlDouble) if name.lower().startswith("nvml")}
+    assert len(names) > 12 and names <= set(dir(pynvml))
 
 
 def test_idle_is_no_throttling():
-    assert reasons("0x0000000000000003") == ("idle", "application clocks")
-    assert GpuState(None, None, None, None, reasons("0x3")).throttled == ()
-    assert reasons("[N/A]") == ()
+    assert reasons(0x3) == ("idle", "application clocks")
+    assert GpuState(None, None, None, None, reasons(0x3)).throttled == ()
 
 
 def test_a_machine_without_information(tmp_path):
-    environment = describe(tmp_path, silent)
+    environment = describe(tmp_path, silent, no_driver())
     assert (environment.machine, environment.memory_mb, environment.os, environment.container) == (
         None,
         None,
@@ -210,7 +194,7 @@ def test_a_machine_without_information(tmp_path):
     ],
 )
 def test_containers(tmp_path, files, kind):
-    assert describe(plant(tmp_path, files), silent).container == kind
+    assert describe(plant(tmp_path, files), silent, no_driver()).container == kind
 
 
 @pytest.mark.parametrize(
@@ -234,7 +218,7 @@ def test_containers(tmp_path, files, kind):
     ],
 )
 def test_quota(tmp_path, files, quota):
-    assert describe(plant(tmp_path, files), silent).cpu.quota == quota
+    assert describe(plant(tmp_path, files), silent, no_driver()).cpu.quota == quota
 
 
 @pytest.mark.parametrize(
@@ -245,7 +229,9 @@ def test_quota(tmp_path, files, quota):
     ],
 )
 def test_arm_parts(tmp_path, cpuinfo, model):
-    assert describe(plant(tmp_path, {"proc/cpuinfo": cpuinfo}), silent).cpu.model == model
+    assert (
+        describe(plant(tmp_path, {"proc/cpuinfo": cpuinfo}), silent, no_driver()).cpu.model == model
+    )
 
 
 def test_cpu_list():

@@ -7,74 +7,38 @@ import os
 import random
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from edgekit.models import create_model, find
 from edgekit.models.pretrained import checkpoint
 from edgekit.models.pretrained.checkpoint import (
-    in_reference_order,
     load_checkpoint,
-    load_pretrained,
 )
-from edgekit.models.pretrained.download import Progress
 from edgekit.models.pretrained.state_dict import SAVE_TENSORS, CheckpointError, read_state_dict
-from edgekit.models.pretrained.weights import WEIGHTS, Weights, WeightsUnavailable
-
-
-class Net(nn.Module):
-    classifier_key = "head"
-
-    def __init__(self, num_classes: int = 5, in_channels: int = 3) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, 4, 3)
-        self.bn = nn.BatchNorm2d(4)
-        self.head = nn.Linear(4, num_classes)
-
-
-def _state(net: nn.Module | None = None) -> dict[str, Tensor]:
-    """Tensors of the shapes of ``net``, all different."""
-    state = (net or Net()).state_dict()
-    return {
-        key: torch.arange(value.numel()).reshape(value.shape).to(value.dtype) + i
-        for i, (key, value) in enumerate(state.items())
-    }
-
-
-def _same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
-
-
-def _refused(action: Callable[[], object], *parts: str) -> CheckpointError:
-    with pytest.raises(CheckpointError) as caught:
-        action()
-    for part in parts:
-        assert part in caught.value.message
-    return caught.value
+from tests.models.checkpoints import Net, is_same, refused, state_of
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.pth", "net.bin", "net.safetensors", "legacy.pth"])
 def test_every_format_is_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if path.suffix == ".safetensors":
-        save_file(_state(), path)
+        save_file(state_of(), path)
     else:
-        torch.save(_state(), path, _use_new_zipfile_serialization=name != "legacy.pth")
-    assert _same(read_state_dict(path), _state())
+        torch.save(state_of(), path, _use_new_zipfile_serialization=name != "legacy.pth")
+    assert is_same(read_state_dict(path), state_of())
     net = Net()
     provenance = load_checkpoint(net, path)
-    assert _same(net.state_dict(), _state())
+    assert is_same(net.state_dict(), state_of())
     assert provenance == checkpoint.Provenance(
         name, hashlib.sha256(path.read_bytes()).hexdigest(), str(path)
     )
 
 
-RAW, AVERAGED = _state(), {key: value + 1 for key, value in _state().items()}
+RAW, AVERAGED = state_of(), {key: value + 1 for key, value in state_of().items()}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +64,7 @@ RAW, AVERAGED = _state(), {key: value + 1 for key, value in _state().items()}
 )
 def test_wrappers_and_prefixes_come_off_and_averages_win(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "net.pth")
-    assert _same(read_state_dict(tmp_path / "net.pth"), AVERAGED)
+    assert is_same(read_state_dict(tmp_path / "net.pth"), AVERAGED)
 
 
 def test_a_prefix_that_the_network_has_stays(tmp_path: Path) -> None:
@@ -109,11 +73,11 @@ def test_a_prefix_that_the_network_has_stays(tmp_path: Path) -> None:
             super().__init__()
             self.model = Net()
 
-    state = _state(Wrapped())
+    state = state_of(Wrapped())
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "net.pth")
     net = Wrapped()
     load_checkpoint(net, tmp_path / "net.pth")
-    assert _same(net.state_dict(), state)
+    assert is_same(net.state_dict(), state)
 
 
 class Malicious:
@@ -128,11 +92,11 @@ class Malicious:
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, new_format: bool) -> None:
     path, proof = tmp_path / "net.pth", tmp_path / "ran"
     torch.save(
-        {"state_dict": {**_state(), "extra": Malicious(proof)}},
+        {"state_dict": {**state_of(), "extra": Malicious(proof)}},
         path,
         _use_new_zipfile_serialization=new_format,
     )
-    error = _refused(lambda: read_state_dict(path), "would run code, which is refused", "mkdir")
+    error = refused(lambda: read_state_dict(path), "would run code, which is refused", "mkdir")
     assert error.hint is not None
     assert "state_dict()" in error.hint
     assert not proof.exists()
@@ -142,7 +106,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, new_format: boo
 
 def test_a_whole_module_is_refused_and_the_hint_says_what_to_save(tmp_path: Path) -> None:
     torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt")
-    error = _refused(
+    error = refused(
         lambda: read_state_dict(tmp_path / "net.pt"), "torch.nn.modules", "which is refused"
     )
     assert error.hint == SAVE_TENSORS
@@ -153,7 +117,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
         tmp_path / "net.pt", "w"
     ) as archive:  # the layout that torch.jit.save writes
         archive.writestr("net/code/__torch__.py", "")
-    error = _refused(lambda: read_state_dict(tmp_path / "net.pt"), "TorchScript")
+    error = refused(lambda: read_state_dict(tmp_path / "net.pt"), "TorchScript")
     assert error.hint == SAVE_TENSORS
 
 
@@ -177,18 +141,18 @@ def test_what_is_no_checkpoint(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    _refused(lambda: read_state_dict(tmp_path / name), expected, name)
+    refused(lambda: read_state_dict(tmp_path / name), expected, name)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 1}, {}, {"state_dict": {"lr": 0.1}}])
 def test_a_file_without_a_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "net.pth")
-    _refused(lambda: read_state_dict(tmp_path / "net.pth"), "holds no state dict")
+    refused(lambda: read_state_dict(tmp_path / "net.pth"), "holds no state dict")
 
 
 def test_an_entry_that_is_no_tensor(tmp_path: Path) -> None:
-    torch.save({**_state(), "epoch": 3}, tmp_path / "net.pth")
-    _refused(
+    torch.save({**state_of(), "epoch": 3}, tmp_path / "net.pth")
+    refused(
         lambda: read_state_dict(tmp_path / "net.pth"), "the entry 'epoch' is not a tensor but int"
     )
 
@@ -197,9 +161,9 @@ def test_an_entry_that_is_no_tensor(tmp_path: Path) -> None:
 def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path: Path, name: str) -> None:
     path, damaged = tmp_path / name, tmp_path / f"damaged-{name}"
     if path.suffix == ".safetensors":
-        save_file(_state(), path)
+        save_file(state_of(), path)
     else:
-        torch.save(_state(), path, _use_new_zipfile_serialization=name != "legacy.pth")
+        torch.save(state_of(), path, _use_new_zipfile_serialization=name != "legacy.pth")
     whole, dice, refused = path.read_bytes(), random.Random(0), 0
     for _ in range(300):
         content = bytearray(
@@ -213,239 +177,3 @@ def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path: Path, name: s
         except CheckpointError:
             refused += 1
     assert refused > 150
-
-
-def _different(**changes: Tensor | None) -> dict[str, Tensor]:
-    state = {**_state(), **{key.replace("__", "."): value for key, value in changes.items()}}
-    return {key: value for key, value in state.items() if value is not None}
-
-
-@pytest.mark.parametrize(
-    ("state", "expected", "hint"),
-    [
-        (_different(bn__weight=None), ["missing: bn.weight"], "another width or depth"),
-        (
-            _different(more__weight=torch.ones(1)),
-            ["unexpected: more.weight"],
-            "another width or depth",
-        ),
-        (
-            _different(conv__weight=torch.ones(8, 3, 3, 3)),
-            [
-                "different: conv.weight is float32 (8, 3, 3, 3), the network has float32 (4, 3, 3, 3)"
-            ],
-            "another width or depth",
-        ),
-        (
-            _different(conv__bias=torch.ones(4, dtype=torch.int8)),
-            ["different: conv.bias is int8 (4,)"],
-            "another width or depth",
-        ),
-        (
-            _different(head__weight=torch.ones(9, 4), head__bias=torch.ones(9)),
-            ["different: head.weight", "different: head.bias"],
-            "build the network with num_classes=9",
-        ),
-        (
-            {f"layer{i}.weight": torch.ones(1) for i in range(7)},
-            ["missing: … and 3 more", "unexpected: layer4.weight", "unexpected: … and 2 more"],
-            "another implementation",
-        ),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit(
-    tmp_path: Path, state: dict[str, Tensor], expected: list[str], hint: str
-) -> None:
-    torch.save(state, tmp_path / "net.pth")
-    net = Net()
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    error = _refused(lambda: load_checkpoint(net, tmp_path / "net.pth"), *expected)
-    assert error.hint is not None
-    assert hint in error.hint
-    assert _same(net.state_dict(), before)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
-    state = _state()
-    state["bn.running_var"][2] = value
-    torch.save(state, tmp_path / "net.pth")
-    net = Net()
-    _refused(
-        lambda: load_checkpoint(net, tmp_path / "net.pth"),
-        "values in bn.running_var that are not finite",
-    )
-    assert bool(torch.isfinite(net.bn.running_var).all())  # type: ignore[arg-type]
-
-
-def test_half_precision_is_converted_and_counters_may_be_absent(tmp_path: Path) -> None:
-    state = {key: value.half() for key, value in _state().items() if value.is_floating_point()}
-    torch.save(state, tmp_path / "net.pth")
-    net = Net()
-    load_checkpoint(net, tmp_path / "net.pth")
-    assert net.conv.weight.dtype == torch.float32
-    assert torch.equal(net.conv.weight, _state()["conv.weight"])
-
-
-def test_keys_that_a_network_drops_itself_are_welcome(tmp_path: Path) -> None:
-    with_heads = create_model("googlenet", num_classes=3, aux=True)
-    torch.save(with_heads.state_dict(), tmp_path / "net.pth")
-    assert any(key.startswith("aux1.") for key in with_heads.state_dict())
-    net = create_model("googlenet", num_classes=3)
-    load_checkpoint(net, tmp_path / "net.pth")
-    assert torch.equal(net.state_dict()["fc.weight"], with_heads.state_dict()["fc.weight"])
-
-
-def test_the_order_decides_and_the_last_names_must_agree() -> None:
-    renamed = OrderedDict(
-        (f"r{i}.{key.rpartition('.')[2]}", value) for i, (key, value) in enumerate(_state().items())
-    )
-    expected = {
-        key: value for key, value in _state().items() if not key.endswith("num_batches_tracked")
-    }
-    assert _same(in_reference_order(renamed, Net()), expected)
-    swapped = OrderedDict(
-        (key, renamed[key])
-        for key in sorted(renamed, key=lambda key: (not key.endswith("bias"), key))
-    )
-    _refused(
-        lambda: in_reference_order(swapped, Net()),
-        "the checkpoint has r1.bias where the network has conv.weight",
-    )
-    _refused(
-        lambda: in_reference_order({"r0.weight": torch.ones(1)}, Net()),
-        "the checkpoint has 1 tensors and the network 8",
-    )
-
-
-def _randomize(net: nn.Module) -> dict[str, Tensor]:
-    """A state with every tensor different, and variances that keep activations alive."""
-    generator = torch.Generator().manual_seed(0)
-    for key, value in net.state_dict().items():
-        if value.is_floating_point():
-            value.add_(
-                torch.rand(value.shape, generator=generator)
-                * (0.1 if "running" in key or value.ndim == 1 else 0.02)
-            )
-    return net.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("name", "timm_name", "size"),
-    [
-        ("mobilenetv2_050", "mobilenetv2_050", 96),
-        ("mobilenetv2_140", "mobilenetv2_140", 96),
-        ("efficientnet_lite0", "tf_efficientnet_lite0", 96),
-        ("efficientnet_lite1", "tf_efficientnet_lite1", 96),
-        ("efficientnet_lite2", "tf_efficientnet_lite2", 96),
-    ],
-)
-def test_the_order_of_our_tensors_is_timms(name: str, timm_name: str, size: int) -> None:
-    """The reference files name their tensors after another implementation; test_pretrained shows on
-    the files that this is timm's order.
-    """
-    import timm
-
-    assert WEIGHTS[name].key_order == "reference"
-    theirs = timm.create_model(timm_name).eval()
-    state = OrderedDict(
-        (f"other.{i}.{key.rpartition('.')[2]}", value)
-        for i, (key, value) in enumerate(_randomize(theirs).items())
-    )
-    ours = create_model(name).eval()
-    ours.load_state_dict(in_reference_order(state, ours), strict=False)
-    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected, got = theirs(x), ours(x)
-    assert expected.std() > 1e-3
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
-
-
-def test_keys_of_rows_in_our_own_order_are_ours() -> None:
-    import timm
-    from pytorchcv.model_provider import get_model
-
-    for name, timm_name in (
-        ("efficientnet_lite3", "tf_efficientnet_lite3"),
-        ("efficientnetv2_b0", "tf_efficientnetv2_b0"),
-    ):
-        assert WEIGHTS[name].key_order == "own"
-        assert _shapes(create_model(name)) == _shapes(timm.create_model(timm_name))
-    assert _shapes(create_model("shufflenetv1_g3")) == _shapes(get_model("shufflenet_g3_w1"))
-
-
-def _shapes(net: nn.Module) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in net.state_dict().items()}
-
-
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """Makes a random state the published one of mobilenetv2_035."""
-    torch.manual_seed(0)
-    state = create_model("mobilenetv2_035").state_dict()
-    path = tmp_path / "net.pth"
-    torch.save(state, path)
-
-    def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None = None) -> Path:
-        assert weights.file == "net.pth"
-        return path
-
-    monkeypatch.setattr(
-        checkpoint,
-        "WEIGHTS",
-        {"mobilenetv2_035": Weights("net.pth", "test:net", "MIT", sha256="0" * 64)},
-    )
-    monkeypatch.setattr(checkpoint, "fetch", fetch)
-    return state
-
-
-def test_pretrained_loads_all(published: dict[str, Tensor], tmp_path: Path) -> None:
-    variant = find("mobilenetv2_035")
-    assert variant is not None
-    net = create_model("mobilenetv2_035")
-    provenance = load_pretrained(net, variant)
-    assert _same(net.state_dict(), published)
-    assert provenance.file == "net.pth"
-    assert provenance.source == "test:net"
-    assert provenance.sha256 == hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
-
-
-def test_another_number_of_classes_keeps_the_fresh_classifier_and_says_so(
-    published: dict[str, Tensor],
-) -> None:
-    with pytest.warns(
-        UserWarning, match=r"mobilenetv2_035: weights for 1000 classes.*10.*freshly initialised"
-    ) as caught:
-        net = create_model("mobilenetv2_035", num_classes=10, pretrained=True)
-    assert caught[0].filename == __file__
-    state = net.state_dict()
-    assert state["classifier.1.weight"].shape == (10, 1280)
-    assert all(
-        torch.equal(state[key], published[key])
-        for key in published
-        if not key.startswith("classifier")
-    )
-
-
-def test_other_input_channels_are_an_error(published: dict[str, Tensor]) -> None:
-    _refused(
-        lambda: create_model("mobilenetv2_035", in_channels=1, pretrained=True),
-        "images of 3 channels, and the network takes 1",
-    )
-
-
-def test_another_width_is_an_error(published: dict[str, Tensor]) -> None:
-    _refused(
-        lambda: create_model("mobilenetv2_035", width=0.5, pretrained=True),
-        "does not fit",
-        "different: features.2.conv.2.weight",
-    )
-
-
-def test_a_variant_without_published_weights(published: dict[str, Tensor]) -> None:
-    with pytest.raises(
-        WeightsUnavailable, match="no weights with a published digest are known for mobilenetv2_130"
-    ) as caught:
-        create_model("mobilenetv2_130", pretrained=True)
-    assert "as `weights`" in caught.value.hint
-    assert "`weights` random" in caught.value.hint

@@ -18,7 +18,7 @@ from edgekit.graph.io import load
 from edgekit.quantization import moments, ranges, rounding, sensitivity
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_grids
-from edgekit.quantization.observe import BINS, ValueStatistics, observe
+from edgekit.quantization.statistics import BINS, ValueStatistics, collect_statistics
 from edgekit.quantization.twin import Grid, fidelity, logits_of
 from edgekit.quantization.weights import round_weights, rounded_constants
 from tests.quantization.conftest import artifact_of, graph, placed, with_weights
@@ -248,19 +248,19 @@ def test_observation_resumes_from_its_checkpoint(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgekit.quantization.observe.CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr("edgekit.quantization.statistics.CHECKPOINT_EVERY", 4)
     values = ["input", "features.0.2/Clip"]
-    whole = observe(mobilenet, values, iter(photos[:12]))
+    whole = collect_statistics(mobilenet, values, iter(photos[:12]))
 
     def interrupted():  # type: ignore[no-untyped-def]
         yield from photos[:7]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        observe(mobilenet, values, interrupted(), cache=tmp_path, key="list")
+        collect_statistics(mobilenet, values, interrupted(), cache=tmp_path, key="list")
     changed = photos[:12].copy()
     changed[:4] = 0  # already seen: must not be read again
-    resumed = observe(mobilenet, values, iter(changed), cache=tmp_path, key="list")
+    resumed = collect_statistics(mobilenet, values, iter(changed), cache=tmp_path, key="list")
     assert resumed.images == whole.images == 12
     for value in values:
         assert np.array_equal(resumed.values[value].counts, whole.values[value].counts)
@@ -284,16 +284,16 @@ def test_an_activation_that_never_changes_or_overflows_is_refused(tmp_path: Path
         )
         artifact = artifact_of(model, tmp_path / "net.onnx")
         with pytest.raises(InputError, match=message):
-            observe(artifact, ["a"], images)
+            collect_statistics(artifact, ["a"], images)
 
 
 def test_a_damaged_cache_is_written_again(
     mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    fresh = observe(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
+    fresh = collect_statistics(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    again = observe(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
+    again = collect_statistics(mobilenet, ["input"], photos[:4], cache=tmp_path, key="list")
     assert (
         np.array_equal(again.values["input"].counts, fresh.values["input"].counts)
         and file.stat().st_size > 100

@@ -4,7 +4,6 @@ nothing falls back silently.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit import runtimes
 from edgekit.artifact import Artifact
 from edgekit.errors import BadNetwork, EnvironmentLacks, InputError
-from edgekit.machine.elf import needed
 from edgekit.machine.environment import saturates_u8s8
-from edgekit.machine.libraries import Libraries
 from edgekit.runtimes import onnxruntime_gpu as gpu
 from edgekit.runtimes.base import Availability, SessionOptions
 from edgekit.runtimes.onnxruntime_gpu import (
@@ -29,10 +26,12 @@ from edgekit.runtimes.onnxruntime_gpu import (
     OnnxRuntimeGpu,
     OnnxRuntimeGpuSession,
 )
+from tests.runtimes.providers import CAPI
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
 X = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
-CAPI = Path(onnxruntime.__file__).parent / "capi"
 
 
 @pytest.fixture
@@ -305,55 +304,3 @@ def test_an_unknown_runtime_lists_the_known() -> None:
     assert (caught.value.hint or "").startswith(
         "one of onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt"
     )
-
-
-# ---- libraries
-
-
-@pytest.mark.skipif(shutil.which("readelf") is None, reason="binutils is not installed")
-@pytest.mark.parametrize("name", sorted(file.name for file in CAPI.glob("*.so*")))
-def test_the_libraries_that_one_needs_are_those_readelf_lists(name: str) -> None:
-    done = subprocess.run(
-        ["readelf", "-d", str(CAPI / name)], capture_output=True, text=True, check=True
-    )
-    listed = [
-        line.partition("[")[2].rstrip("]")
-        for line in done.stdout.splitlines()
-        if "(NEEDED)" in line
-    ]
-    assert listed
-    assert list(needed(CAPI / name)) == listed
-
-
-def test_what_is_no_library_needs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "short.so").write_bytes(b"\x7fELF")
-    (tmp_path / "text.so").write_bytes(b"INPUT(-lc)" * 20)
-    assert needed(tmp_path / "short.so") == needed(tmp_path / "text.so") == ()
-
-
-def test_libraries_are_found_where_loader_and_packages_look(tmp_path: Path) -> None:
-    system, nvidia = tmp_path / "usr/lib/aarch64-linux-gnu", tmp_path / "site/nvidia/cudnn/lib"
-    for folder in (system, nvidia, tmp_path / "opt", tmp_path / "site/tensorrt_libs"):
-        folder.mkdir(parents=True)
-    (system / "libnvinfer.so.8.6.2").write_bytes(b"x")
-    (system / "libnvinfer.so.8").symlink_to("libnvinfer.so.8.6.2")
-    (system / "libnvdla_compiler.so").write_bytes(b"")
-    (tmp_path / "site/tensorrt_libs/libnvinfer.so.10").write_bytes(b"x")
-    (nvidia / "libcudnn.so.9").write_bytes(b"x")
-    (tmp_path / "opt/libcublas.so.12").write_bytes(b"x")
-    listing = f"1 libs found\n\tlibcublas.so.12 (libc6,AArch64) => {tmp_path}/opt/libcublas.so.12\n"
-    libraries = Libraries(
-        tmp_path,
-        lambda command: listing if command[0] == "ldconfig" else None,
-        [str(tmp_path / "site")],
-    )
-    assert libraries.missing(
-        ["libcudnn.so.9", "libcublas.so.12", "libcublas.so.13", "libnvdla_compiler.so"]
-    ) == (
-        "libcublas.so.13",
-        "libnvdla_compiler.so",
-    )
-    assert libraries.versions("libnvinfer") == {
-        "10": (tmp_path / "site/tensorrt_libs/libnvinfer.so.10",),
-        "8.6.2": (system / "libnvinfer.so.8.6.2",),
-    }

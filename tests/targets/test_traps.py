@@ -8,6 +8,7 @@ import pytest
 
 from edgekit.machine.environment import describe
 from edgekit.targets import Target, board_of, jetpack_of, missing_dla_compiler, target_of, traps_for
+from tests.machine.nvml_double import no_driver
 
 ORIN, ORIN_NANO = "NVIDIA Jetson AGX Orin Developer Kit", "NVIDIA Jetson Orin Nano Developer Kit"
 NANO, XAVIER, THOR = (
@@ -95,7 +96,9 @@ def _machine(root: Path, model: str | None, release: str | None) -> Path:
 
 
 def test_the_target_of_a_recorded_jetson(tmp_path: Path) -> None:
-    found = target_of(describe(_machine(tmp_path, ORIN_NANO, R36), lambda command: None))
+    found = target_of(
+        describe(_machine(tmp_path, ORIN_NANO, R36), lambda command: None, no_driver())
+    )
     assert found is not None
     assert found.board is not None and found.jetpack is not None and found.chip is not None
     assert (found.l4t, found.board.name, found.jetpack.version, found.chip.sm) == (
@@ -108,7 +111,9 @@ def test_the_target_of_a_recorded_jetson(tmp_path: Path) -> None:
 
 
 def test_a_carrier_board_of_an_unknown_name_is_told_by_its_gpu(tmp_path: Path) -> None:
-    environment = describe(_machine(tmp_path, "Quark carrier", R32), lambda command: None)
+    environment = describe(
+        _machine(tmp_path, "Quark carrier", R32), lambda command: None, no_driver()
+    )
     assert (found := target_of(environment, 53)) is not None
     assert found.board is None
     assert found.chip is not None and found.chip.name == "Tegra X1"
@@ -120,12 +125,16 @@ def test_a_carrier_board_of_an_unknown_name_is_told_by_its_gpu(tmp_path: Path) -
 
 def test_a_release_newer_than_the_table(tmp_path: Path) -> None:
     found = target_of(
-        describe(_machine(tmp_path, ORIN, R36.replace("4.3", "4.7")), lambda command: None)
+        describe(
+            _machine(tmp_path, ORIN, R36.replace("4.3", "4.7")), lambda command: None, no_driver()
+        )
     )
     assert found is not None and found.jetpack is not None
     assert (found.jetpack.version, found.in_table) == ("6.2.1", False)
     unknown = target_of(
-        describe(_machine(tmp_path, ORIN, R36.replace("R36", "R41")), lambda command: None)
+        describe(
+            _machine(tmp_path, ORIN, R36.replace("R36", "R41")), lambda command: None, no_driver()
+        )
     )
     assert unknown is not None and unknown.jetpack is None
     assert traps_for(unknown) == ()
@@ -133,6 +142,8 @@ def test_a_release_newer_than_the_table(tmp_path: Path) -> None:
 
 def test_other_machines_have_no_target(tmp_path: Path) -> None:
     assert (
-        target_of(describe(_machine(tmp_path, "Raspberry Pi 5", None), lambda command: None))
+        target_of(
+            describe(_machine(tmp_path, "Raspberry Pi 5", None), lambda command: None, no_driver())
+        )
         is None
     )

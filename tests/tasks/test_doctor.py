@@ -16,6 +16,7 @@ from edgekit.machine.environment import Environment, describe
 from edgekit.runtimes import Availability
 from edgekit.tasks import doctor
 from edgekit.tasks.doctor import Diagnosis, judge
+from tests.machine.nvml_double import Card, NvmlDouble, no_driver
 
 RUNTIMES = {"onnxruntime": Availability(True, "1.32.0")}
 NOTHING = Accelerators(None, {}, {}, False, {}, False)
@@ -47,27 +48,8 @@ ORIN = Accelerators(
 Machine = Callable[[Mapping[str, str]], Environment]
 
 
-def nvidia_smi(command: Sequence[str]) -> str | None:
-    """What nvidia-smi of driver 550 answers for an RTX 3060."""
-    if command[0] != "nvidia-smi":
-        return None
-    cells = {
-        "name": "NVIDIA GeForce RTX 3060",
-        "driver_version": "550.54.14",
-        "compute_cap": "8.6",
-        "memory.total": "12288",
-    }
-    cells |= {
-        "clocks.max.sm": "2100",
-        "power.limit": "170.00",
-        "clocks.sm": "210",
-        "clocks.mem": "405",
-        "power.draw": "14.02",
-    }
-    cells |= {"temperature.gpu": "41", "clocks_event_reasons.active": "0x0000000000000001"}
-    return (
-        ", ".join(cells[name] for name in command[1].removeprefix("--query-gpu=").split(",")) + "\n"
-    )
+# What NVML of driver 550 answers for an idle RTX 3060.
+IDLE = Card(clocks=(210, 405), power=14_020, temperature=41, reasons=0x1)
 
 
 def nvpmodel(command: Sequence[str]) -> str | None:
@@ -85,7 +67,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         for path, text in files.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
-        return describe(tmp_path, nvpmodel if "etc/nv_tegra_release" in files else nvidia_smi)
+        nvml = no_driver() if "etc/nv_tegra_release" in files else NvmlDouble(IDLE)
+        return describe(tmp_path, nvpmodel, nvml)
 
     return plant
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 
 import edgekit
 from edgekit.images.labelled import imagenet_wnids, open_labelled
+from edgekit.runtimes.base import Array
+from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, COLUMNS = 28, 16
@@ -142,3 +145,34 @@ def test_data_that_is_not_there(lenet: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "x.png")
     with pytest.raises(edgekit.InputError, match="is not in the folder of a class"):
         edgekit.evaluate(lenet, tmp_path / "flat")
+
+
+def test_static_batches_are_filled(
+    garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 images, one of them broken, are answered in 8 runs of a static batch of 4; parity runs 6
+    photos in two.
+    """
+    data = by_number(Path(shutil.copytree(garments, tmp_path / "copy")), tmp_path / "labels.csv")
+    Path(data.read_text().splitlines()[3].split(",")[0]).write_bytes(b"nothing")
+    seen: list[int] = []
+    run = OnnxRuntimeSession.run
+
+    def counted(self: OnnxRuntimeSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        seen.extend(len(images) for images in feeds.values())
+        return run(self, feeds)
+
+    told = []
+    for batch, runs in ((1, 29), (4, 8)):
+        bundle = tmp_path / f"batch-{batch}"
+        edgekit.export("lenet5", batch=batch, out=bundle, bench=False)
+        monkeypatch.setattr(OnnxRuntimeSession, "run", counted)
+        seen.clear()
+        answers = tmp_path / f"batch-{batch}.jsonl"
+        found = edgekit.evaluate(bundle, data, answers=answers, images=30)
+        assert seen == [batch] * runs and found.images == 29
+        told.append((found.accuracy, found.skipped, answers.read_text().splitlines()[1:]))
+    assert len(told[0][2]) == 29 and told[0] == told[1]
+    seen.clear()
+    report = edgekit.parity(tmp_path / "batch-1", tmp_path / "batch-4", count=6)
+    assert report.ok and report.images == 6 and seen == [1] * 6 + [4] * 2

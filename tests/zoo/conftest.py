@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.calib import photos
+from edgekit.graph.forms.cpu_int8 import to_cpu_int8
+from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
+from edgekit.graph.forms.strongly_typed import to_strongly_typed
+from edgekit.graph.observe import observe
+from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
+from edgekit.graph.trace import TraceConfig, trace
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
-from edgekit.models import Variant, create_model
+from edgekit.models import Variant, create_model, variants
 from edgekit.models.statistics import settle_statistics
+from edgekit.quantization import QuantizeConfig, quantize
+from tests.zoo.qdq import Graph
+from tests.zoo.quantized import NETWORKS, PHOTOS, RUN, Quantized
 
 # pixels: halved five times it is 36, 18, 9, 5, 3, so that even and odd sizes meet every kind of
 # padding
@@ -82,3 +92,41 @@ def untrained(images: Callable[..., NDArray[np.float32]]) -> Callable[[Variant],
         return model
 
     return build
+
+
+CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensitivity=False)
+
+
+@pytest.fixture(scope="session", params=NETWORKS)
+def quantized(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Callable[..., NDArray[np.float32]],
+    untrained: Callable[[Variant], nn.Module],
+) -> Iterator[Quantized]:
+    variant = variants()[request.param]
+    folder = tmp_path_factory.mktemp(variant.name)
+    photos = images(variant, PHOTOS, SMALL if is_dense(variant) else None)
+    network = narrowed(variant, photos) if is_dense(variant) else untrained(variant)
+    traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
+    simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
+    int8 = quantize(simplified, folder / "int8.onnx", CONFIG, photos, photos[:1]).artifact
+    strong = to_strongly_typed(
+        int8, folder / "strong.onnx", Fp16Config(), observe(int8, photos)
+    ).artifact
+    twin = rounding_twin(strong, folder / "twin.onnx")
+    cpu = to_cpu_int8(int8, folder / "int8.cpu.onnx")
+    yield Quantized(
+        variant,
+        network,
+        photos,
+        photos[:RUN],
+        simplified,
+        int8,
+        cpu,
+        strong,
+        twin,
+        Graph(int8.path),
+        folder,
+    )
+    shutil.rmtree(folder)

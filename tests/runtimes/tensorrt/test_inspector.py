@@ -13,75 +13,14 @@ import json
 import pytest
 
 from edgekit.errors import BadNetwork
-from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
 from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
-from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer, onnx_names, precision_of
-
-IMAGE, CHW4, CHW32, HALF = (
-    "Row major linear FP32",
-    "Four wide channel vectorized row major Int8 format",
-    "Thirty-two wide channel vectorized row major Int8 format",
-    "Thirty-two wide channel vectorized row major FP16 format",
+from edgekit.runtimes.tensorrt.inspection.layers import onnx_names, precision_of
+from tests.runtimes.tensorrt.inspector_documents import (
+    EIGHT,
+    IMAGE,
+    TEN,
+    read,
 )
-
-
-def tensor(name, described, shape=(1, 8, 4, 4)):
-    return {
-        "Name": name,
-        "Location": "Device",
-        "Dimensions": list(shape),
-        "Format/Datatype": described,
-    }
-
-
-def layer(name, kind, inputs, outputs, **rest):
-    return {
-        "Name": name,
-        "LayerType": kind,
-        "Inputs": [tensor(f"{name}:{i}", d) for i, d in enumerate(inputs)],
-        "Outputs": [tensor(name, d) for d in outputs],
-        **rest,
-    }
-
-
-EIGHT = {
-    "Layers": [
-        layer("input/QuantizeLinear", "Reformat", [IMAGE], [CHW4], Origin="QDQ"),
-        layer("0.weight + 0/QuantizeLinear + 0/Conv + PWN(0/Clip)", "CaskConvolution", [CHW4], [CHW32], ParameterType="Convolution",
-              Weights={"Type": "Int8", "Count": 864}, TacticName="volta_int8x4_icudnn_int8x4_128x32"),
-        layer("1.weight + 1/Conv + 1/Add", "CaskConvolution", [CHW32, HALF], [HALF], ParameterType="Convolution",
-              Weights={"Type": "Int8", "Count": 96}, TacticName="turing_fp16_i8816cudnn_int8_128x128"),
-        layer("PWN(2/Sigmoid, 2/Mul)", "PointWiseV2", [HALF], [HALF]),
-        layer("Reformatting CopyNode for Input Tensor 0 to pool", "NoOp", [HALF], [HALF]),
-        layer("pool", "CaskPooling", [CHW32], [CHW32]),
-        layer("(Unnamed Layer* 9) [Shuffle]", "Shuffle", ["Row major linear FP16 "
-                                                          "format."], ["Row major linear FP16 "
-                                                                       "format."]),
-        layer("head", "MatrixMultiply", ["Row major linear FP16 format"], ["Row major linear FP16 "
-                                                                           "format"]),
-        layer("softmax", "SoftMax", ["Row major linear FP16 format"], ["Row major linear FP32"]),
-    ],
-    "Bindings": ["input", "logits"],
-}  # fmt: skip
-
-TEN = {
-    "Layers": [
-        layer("__myl_Cast_myl0_0", "kgen", ["Float"], ["Half"], Metadata="[ONNX Layer: "
-                                                                         "input|fp16]", TacticName="__myl_Cast_0x1"),
-        layer("0/Conv_myl0_1", "correlation", ["Half", "Half", "Half"], ["Half"],
-              Metadata="[ONNX Layer: 0/Conv]\x1e[ONNX Layer: 0/Relu]", TacticName="sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc"),
-        layer("__myl_CastMul_myl0_2", "kgen", ["Float", "Half"], ["Half"], Metadata="[ONNX Layer: "
-                                                                                    "1/Mul]"),
-        layer("head_myl0_3", "gemm", ["Int8", "Int8", "Half"], ["Half"], Metadata="[ONNX Layer: "
-                                                                                  "head/Gemm]"),
-        layer("__mye_signal", "signal", [], []),
-        layer("__myl_Softmax", "kgen", ["Float"], ["Float"], Metadata="[ONNX Layer: softmax]"),
-        layer("dequantize and add", "kgen", ["Int8", "Half"], ["Half"], Metadata="[ONNX Layer: "
-                                                                                 "4/Add]"),
-        layer("indices", "TopK", ["Int32"], ["Int32"]),
-    ],
-    "Bindings": ["input", "logits"],
-}  # fmt: skip
 
 
 def as_eleven(document):
@@ -104,10 +43,6 @@ def as_eleven(document):
             one["Datatype"], one["Format"] = one.pop("Format/Datatype"), "LINEAR"
         out["Layers"].append(told)
     return out
-
-
-def read(document) -> list[EngineLayer]:
-    return list(read_inspector(json.dumps(document)))
 
 
 def test_eight_in_words():
@@ -227,146 +162,3 @@ def test_names_of_fused_nodes():
         "(Unnamed Layer* 850) [ElementWise]",
     )
     assert onnx_names("[ONNX Layer: a/b]\x1f[ONNX Layer: c]", "myl") == ("a/b", "c")
-
-
-# ---- audits
-
-
-def judged(document, precision, kept=(), quantized=(), excuse=None, times=None) -> Audit:
-    return audit(
-        read(document), precision, kept, quantized, of="engine", excuse=excuse, times=times
-    )
-
-
-def fp16(*more):
-    return {"Layers": [*TEN["Layers"][:3], *more]}
-
-
-def test_an_engine_that_is_what_was_asked():
-    assert judged(fp16(), "fp16").failures == ()
-    assert judged(EIGHT, "int8", quantized=("0/Conv", "1/Conv")).failures == ()
-
-
-def test_int8_that_was_built_without_int8():
-    assert judged(fp16(), "int8", quantized=("0/Conv",)).failures == (
-        "1 of 1 layers that the graph quantizes do not compute in INT8: 0/Conv (fp16)",
-    )
-    assert judged(fp16(), "int8").failures == (
-        "the builder found no quantized convolution or matrix product in the graph",
-    )
-
-
-def test_every_layer_that_the_graph_quantizes_has_to_be_int8():
-    """One INT8 layer among many does not make an INT8 engine."""
-    document = {
-        "Layers": [
-            *EIGHT["Layers"],
-            layer("5/Conv", "CaskConvolution", [HALF], [HALF], Weights={"Type": "Half"}),
-        ]
-    }
-    found = judged(document, "int8", quantized=("0/Conv", "1/Conv", "5/Conv", "gone/Conv"))
-    assert found.failures == (
-        "1 of 4 layers that the graph quantizes do not compute in INT8: 5/Conv (fp16)",
-        "1 of 4 layers that the graph quantizes are not reported by the engine: gone/Conv",
-    )
-    assert judged(document, "int8", quantized=("0/Conv", "1/Conv")).failures == ()
-
-
-def test_a_product_in_no_known_type_is_not_fp16():
-    document = fp16(
-        layer("5/Conv", "CaskConvolution", ["BFloat16"], ["BFloat16"]),
-        layer("6/TopK", "TopK", ["Int32"], ["Int32"]),
-    )
-    assert judged(document, "fp16").failures == (
-        "1 convolutions or matrix products do not compute in FP16: 5/Conv",
-    )
-    assert judged(document, "fp16", kept=("5/Conv",)).failures == ()
-
-
-@pytest.mark.parametrize(
-    ("kind", "rest"),
-    [
-        ("Scale", {}),
-        (
-            "kgen",
-            {
-                "Metadata": "[ONNX Layer: head/QuantizeLinear]\x1e[ONNX Layer: "
-                "pool/DequantizeLinear]\x1e[ONNX Layer: pool|fp16]"
-            },
-        ),
-    ],
-)
-def test_a_layer_that_only_quantizes_is_no_fp32(kind, rest):
-    quantize = layer("head/QuantizeLinear", kind, ["Float"], ["Int8"], **rest)
-    found = judged({"Layers": [*EIGHT["Layers"], quantize]}, "int8", quantized=("0/Conv",))
-    assert (found.failures, found.reformats) == ((), 2)
-    quantize = layer(
-        "head/Mul",
-        kind,
-        ["Float"],
-        ["Int8"],
-        Metadata=rest.get("Metadata", "") + "[ONNX Layer: head/Mul]",
-    )
-    assert (
-        judged({"Layers": [*EIGHT["Layers"], quantize]}, "int8", quantized=("0/Conv",)).failures
-        != ()
-    )
-
-
-def test_fp16_that_was_built_in_fp32():
-    wide = {"Layers": [layer(f"{i}/Conv", "CaskConvolution", [IMAGE], [IMAGE]) for i in range(9)]}
-    assert judged(wide, "fp16").failures == (
-        "no layer computes in FP16",
-        "9 layers compute in FP32 but should not: 0/Conv, 1/Conv, 2/Conv, 3/Conv, 4/Conv, 5/Conv "
-        "and 3 more",
-    )
-    assert judged(wide, "fp32").failures == ()
-
-
-def test_layers_in_fp32_are_named_unless_they_are_kept():
-    document = fp16(TEN["Layers"][5])
-    assert judged(document, "fp16").failures == (
-        "1 layers compute in FP32 but should not: softmax",
-    )
-    assert judged(document, "fp16", kept=("softmax",)).failures == ()
-    fused = fp16(
-        layer(
-            "fused",
-            "kgen",
-            ["Float"],
-            ["Float"],
-            Metadata="[ONNX Layer: 7/Div]\x1e[ONNX Layer: 8/Mul]",
-        )
-    )
-    assert judged(fused, "fp16", kept=("8/Mul",)).failures == ()
-
-
-def test_what_excuses_small_layers_does_not_excuse_convolutions():
-    document = fp16(TEN["Layers"][5])
-    found = judged(document, "fp16", excuse="by the builder's choice")
-    assert (found.failures, found.notes) == (
-        (),
-        ("1 layers compute in FP32, by the builder's choice: softmax",),
-    )
-    document["Layers"].append(layer("5/Conv", "CaskConvolution", [IMAGE], [IMAGE]))
-    assert judged(document, "fp16", excuse="by the builder's choice").failures == (
-        "1 layers compute in FP32 but should not: 5/Conv",
-    )
-
-
-def test_an_engine_of_names_proves_nothing():
-    assert judged({"Layers": ["0/Conv"]}, "fp16").failures == (
-        "the engine does not report the types of its layers; it was built without detailed "
-        "profiling",
-    )
-    assert judged({"Layers": []}, "fp16").failures == ("no layer computes in FP16",)
-
-
-def test_8_6_separates_nodes_by_a_control_character():
-    """Seen with 8.6.0 on a GPU: a bare control character stands in a string, which JSON forbids."""
-    told = (
-        '{"Layers": [{"Name": "a + b", "LayerType": "CaskConvolution", "Metadata": "[ONNX '
-        'Layer: a]\x1e[ONNX Layer: b]"}], "Bindings": []}'
-    )
-    (layer,) = read_inspector(told)
-    assert layer.onnx_layers == ("a", "b")

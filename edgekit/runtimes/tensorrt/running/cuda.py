@@ -17,7 +17,7 @@ from edgekit.machine.driver import driver
 from edgekit.runtimes.base import Array
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
-INSUFFICIENT_DRIVER, NO_DEVICE, OUT_OF_MEMORY = 35, 100, 2
+INSUFFICIENT_DRIVER, OUT_OF_MEMORY = 35, 2
 
 
 class CudaError(EnvironmentLacks):

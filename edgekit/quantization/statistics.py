@@ -1,30 +1,28 @@
 """Collects statistics of a graph's values in one streaming pass over the calibration images. Memory
 does not depend on the number of images.
 
-Every quantized value becomes an output of the ONNX Runtime session and is reduced at once: to a
-histogram of magnitudes, and to maxima, sums and squares per channel. If a larger magnitude comes,
-pairs of bins merge and the width of the histogram doubles.
+Every value is reduced at once, image by image: to a histogram of magnitudes, and to maxima, sums
+and squares per channel. If a larger magnitude comes, pairs of bins merge and the width of the
+histogram doubles.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
-from edgekit.graph.io import load, save
-from edgekit.runtimes.base import Session, SessionOptions
-from edgekit.runtimes.onnxruntime import OnnxRuntime
+from edgekit.graph.io import load
+from edgekit.graph.values import read_values
+from edgekit.runtimes.base import Array
 
 BINS = 4096
 CHECKPOINT_EVERY = 64  # images between checkpoints
@@ -110,22 +108,22 @@ class ValueStatistics:
 
 
 @dataclass(frozen=True)
-class Observations:
+class Statistics:
     """``values`` are the statistics by value name; ``images`` is the number of images."""
 
     values: Mapping[str, ValueStatistics]
     images: int
 
 
-def observe(
+def collect_statistics(
     artifact: Artifact,
     values: Iterable[str],
-    images: Iterable[NDArray[np.float32]],
+    images: Iterable[Array],
     *,
     cache: Path | None = None,
     key: str = "",
-) -> Observations:
-    """Runs the images ``(C, H, W)`` one at a time and returns the statistics of ``values``.
+) -> Statistics:
+    """Runs the images ``(C, H, W)`` and returns the statistics of ``values``.
 
     Args:
         artifact: the float graph. values: names of computed values. images: an iterable that is
@@ -146,25 +144,21 @@ def observe(
         ).hexdigest()
         checkpoint = cache / f"observations-{identity[:32]}.npz"
     statistics, seen = _restore(checkpoint)
-    with exposed(artifact, names) as session:
-        feed, static = session.inputs[0].name, session.inputs[0].shape[0]
-        total = seen
-        for i, image in enumerate(images):
-            if i < seen:
-                continue
-            batch = np.repeat(image[None], static if isinstance(static, int) else 1, axis=0)
-            tensors = session.run({feed: batch}) | {feed: batch}
-            for name in names:
-                if name not in statistics:
-                    statistics[name] = _empty(tensors[name].shape[1])
-                statistics[name].add(tensors[name][:1])
-            total = i + 1
-            if checkpoint is not None and total % CHECKPOINT_EVERY == 0:
-                _save(checkpoint, statistics, total)
-    if checkpoint is not None and total > seen:
+    saved = total = seen
+    for tensors, count in read_values(load(artifact.path), names, islice(images, seen, None)):
+        for name, tensor in tensors.items():
+            if name not in statistics:
+                statistics[name] = _empty(tensor.shape[1])
+            for row in range(count):
+                statistics[name].add(tensor[row : row + 1])
+        total += count
+        if checkpoint is not None and total - saved >= CHECKPOINT_EVERY:
+            _save(checkpoint, statistics, total)
+            saved = total
+    if checkpoint is not None and total > saved:
         _save(checkpoint, statistics, total)
     _check(statistics)
-    return Observations(statistics, total)
+    return Statistics(statistics, total)
 
 
 def _empty(channels: int) -> ValueStatistics:
@@ -194,30 +188,6 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
                 f"scale",
                 hint="check the weights and the preprocessing, or give images that differ",
             )
-
-
-@contextmanager
-def exposed(artifact: Artifact, names: Collection[str]) -> Iterator[Session]:
-    """Opens a session of the graph whose first outputs are the computed values ``names``."""
-    model = load(artifact.path)
-    computed = {str(value.name): value for node in model.graph for value in node.outputs}
-    given = {str(value.name) for value in model.graph.inputs}
-    wanted = [computed[name] for name in names if name not in given]
-    for value in wanted:
-        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-    model.graph.outputs[:] = [
-        *wanted,
-        *(value for value in model.graph.outputs if value not in wanted),
-    ]
-    path = artifact.path.with_name(f".{artifact.path.stem}.{os.getpid()}.exposed.onnx")
-    try:
-        opened = OnnxRuntime().load(
-            save(model, path, artifact.precision, artifact), SessionOptions()
-        )
-    finally:
-        path.unlink(missing_ok=True)
-    with opened as session:
-        yield session
 
 
 def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) -> None:
