@@ -17,10 +17,11 @@ PRECISION = "Precision"
 CALIBRATION = "Calibration"
 ENGINE = "Engine"
 MEASUREMENT = "Measurement"
+COMPARISON = "Earlier benches"
 OUTPUT = "Output"
 OTHER = "Other options"
 DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
-_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
+_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
 
 
 def json_flag(what: str) -> Any:

@@ -158,7 +158,7 @@ def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter
     began = clock()
     taken: list[float] = []
     while True:
-        taken.append(_milliseconds(run, len(taken), clock))
+        taken.append(milliseconds(run, len(taken), clock))
         elapsed = (clock() - began) / 1e6
         if elapsed >= WARM_UP_MS and len(taken) % WINDOW == 0 and _steady(taken):
             return WarmUp(len(taken), elapsed / 1e3, settled=True)
@@ -177,15 +177,16 @@ def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[
     """The runs of one candidate in one block. The first run is discarded, because the caches still
     hold the data of another candidate.
     """
-    _milliseconds(run, 0, clock)
+    milliseconds(run, 0, clock)
     taken: list[float] = []
     began = clock()
     while len(taken) < min_runs or clock() - began < seconds * 1e9:
-        taken.append(_milliseconds(run, len(taken) + 1, clock))
+        taken.append(milliseconds(run, len(taken) + 1, clock))
     return tuple(taken)
 
 
-def _milliseconds(run: Candidate, i: int, clock: Clock) -> float:
+def milliseconds(run: Candidate, i: int, clock: Clock = time.perf_counter_ns) -> float:
+    """How long one run takes, by the device's clock where the candidate has one."""
     if isinstance(run, DeviceRun):
         return run.run(i)
     began = clock()

@@ -89,6 +89,20 @@ def gpu_states(ask: Ask) -> tuple[GpuState, ...]:
     )
 
 
+def process_megabytes(ask: Ask, process: int) -> float | None:
+    """The memory that a process holds on all GPUs, in MB (10⁶ bytes); None if it is on none, or
+    the driver does not say.
+    """
+    query = "--query-compute-apps=pid,used_gpu_memory"
+    answer = ask(("nvidia-smi", query, "--format=csv,noheader,nounits"))
+    rows = [line.split(",") for line in (answer or "").splitlines()]
+    held = [
+        number(row[1].strip()) for row in rows if len(row) == 2 and row[0].strip() == str(process)
+    ]
+    known = [value for value in held if value is not None]
+    return sum(known) * 1.048576 if known else None  # nvidia-smi counts in MiB
+
+
 def reasons(mask: str) -> tuple[str, ...]:
     """The names of the bits in a mask such as ``0x0000000000000004``; empty if it is not a mask."""
     try:

@@ -6,22 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edgekit.advice import Advice
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import clock, phases
 from edgekit.latency.cautions import of_measurement
+from edgekit.latency.compare import TOLERANCE, Sample
 from edgekit.latency.throughput import rates
 from edgekit.latency.verdict import Contender, verdict
-from edgekit.machine.environment import describe
+from edgekit.machine.environment import Environment, describe
 from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
 from edgekit.reports.bench import BenchReport, Proof, Shipped, Table
 from edgekit.reports.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
+from edgekit.tasks.baseline import Baseline, compared, find_baseline
+from edgekit.tasks.bench_more import NOTHING_MORE, More, check_more, measure_more
 from edgekit.tasks.candidates import (
     TORCH,
     Candidate,
@@ -31,6 +35,7 @@ from edgekit.tasks.candidates import (
     open_candidate,
     subjects,
 )
+from edgekit.tasks.history import History
 from edgekit.tasks.sessions import graph_for, open_session
 
 END_TO_END = "end to end: copy in, run, copy out"
@@ -41,6 +46,13 @@ ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
 class BenchRequest:
     """What to measure. Without ``runtimes`` every one that is here, torch left out; ``seconds`` is
     each candidate's share of the clock.
+
+    Args:
+        history: the file that the result is added to; None for none.
+        compare: an earlier bench: ``last``, its number in the history, or a json file.
+        tolerance: how much slower than that is no regression: 0.05 is 5 %.
+        other_machine: whether the earlier bench may be of another machine.
+        more: what else to measure.
     """
 
     bundles: tuple[Path, ...]
@@ -49,6 +61,11 @@ class BenchRequest:
     threads: int | None = None
     seconds: float = 3.0
     streams: int = 1
+    history: Path | None = None
+    compare: str | None = None
+    tolerance: float = TOLERANCE
+    other_machine: bool = False
+    more: More = NOTHING_MORE
 
 
 def bench(request: BenchRequest, progress: Progress | None = None) -> BenchReport:
@@ -60,7 +77,16 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         EnvironmentLacks: a runtime that cannot run here.
         BadNetwork: a runtime that refuses a graph.
     """
-    show = progress or Quiet()
+    with ExitStack() as stack:
+        history = stack.enter_context(History(request.history)) if request.history else None
+        report = _bench(request, history, progress or Quiet())
+        if history is None:
+            return report
+        return replace(report, history=str(history.path), number=history.append(report))
+
+
+def _bench(request: BenchRequest, history: History | None, show: Progress) -> BenchReport:
+    _check(request)
     options = SessionOptions(request.threads)
     bundles = open_bundles(request.bundles)
     batch = common_batch(bundles, request.batch)
@@ -86,17 +112,23 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
                 hint="name another runtime; `edgekit doctor` lists those on this machine",
             )
         environment = describe()
+        baseline = _baseline(request, history, candidates, batch, environment)
         with show.step("latency"):
             runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}
             whole = _measure(runs, request.seconds, show)
         engines, cautions = _measure_engines(candidates, whole, batch, request.seconds, show)
         verdicts = tuple(_verdicts(candidates, engines, whole))
         environment = environment.finished()
+        sound = [c for c in candidates if not c.failures]
+        means = {name: timing.summary.mean for name, timing in whole.timings.items()}
+        more = measure_more(
+            request.more, sound, batch, options.cpu_threads, request.seconds, means, show
+        )
     throughput = (
         _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
     )
     failed = {c.subject.name for c in candidates if c.failures}
-    return BenchReport(
+    report = BenchReport(
         batch=batch,
         threads=options.cpu_threads,
         proofs=tuple(_proofs(candidates)),
@@ -108,6 +140,52 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         left_out=left_out,
         advice=(*_mixed(candidates), *of_measurement(whole, environment), *cautions),
         environment=environment,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **more,
+    )
+    if baseline is None:
+        return report
+    return replace(report, comparison=compared(report, baseline, request.tolerance))
+
+
+def _check(request: BenchRequest) -> None:
+    """What can be refused before anything is opened.
+
+    Raises:
+        InputError, EnvironmentLacks: what the measurements say that are asked for.
+    """
+    if not 0 <= request.tolerance < float("inf"):
+        raise InputError(
+            f"`tolerance` {request.tolerance:g} is no share", hint="`tolerance` 0.05 is 5 %"
+        )
+    check_more(request.more, open_bundles(request.bundles))
+
+
+def _baseline(
+    request: BenchRequest,
+    history: History | None,
+    candidates: Sequence[Candidate],
+    batch: int,
+    environment: Environment,
+) -> Baseline | None:
+    if request.compare is None:
+        return None
+    threads = SessionOptions(request.threads).cpu_threads
+    planned = [
+        Sample(
+            name=c.subject.name,
+            graph=graph_for(c.subject.bundle, c.subject.runtime).sha256,
+            runtime=c.subject.runtime,
+            version=None,
+            what=END_TO_END,
+            batch=batch,
+            threads=threads,
+            blocks=(),
+        )
+        for c in candidates
+    ]
+    return find_baseline(
+        request.compare, history, planned, environment, other_machine=request.other_machine
     )
 
 
