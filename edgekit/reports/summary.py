@@ -11,6 +11,7 @@ from typing import Any, Literal
 from edgekit.bundle.manifest import KeptEntry
 from edgekit.bundle.sensitivity import SensitivityTable
 from edgekit.latency.statistics import Ratio
+from edgekit.latency.sustained import Sustained
 from edgekit.reports.bench import Shipped
 from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
@@ -117,6 +118,14 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Load:
+    """A candidate under a load that lasts, and the bench that measured it."""
+
+    title: str
+    sustained: Sustained
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something to mind, how to mend it, and where it was said; ``fail`` is a gate that was not
     met.
@@ -157,6 +166,7 @@ class SummaryReport:
     notices: tuple[Notice, ...]
     machines: tuple[Machine, ...]
     left_out: Mapping[str, str]
+    loads: tuple[Load, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:
