@@ -85,7 +85,8 @@ def sustain(
     if seconds < PARTS * SHORTEST:
         raise ValueError(f"need {PARTS * SHORTEST:g} seconds or more, got {seconds:g}")
     length = max(SHORTEST, seconds / WINDOWS)
-    began, counted, windows, before = clock(), 0, [], look()
+    windows: list[Window] = []
+    began, counted, before = clock(), 0, look()
     while (start := (clock() - began) / 1e9) < seconds or len(windows) < 2 * PARTS:
         taken: list[float] = []
         while len(taken) < MIN_RUNS or (clock() - began) / 1e9 < start + length:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SECTION = "under load"
-TALL, GAP, BOTTOM = 1.5, 0.35, 0.5  # inches
+TALL, GAP, BOTTOM = 1.1, 0.35, 0.5  # inches
 LoadSketch = tuple[str, str, str, "Figure", tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 
@@ -56,6 +56,8 @@ def draw(curve: Sustained) -> Figure:
     series = [
         (title, values)
         for title, values in (
+            ("ms, median", [w.median for w in curve.windows]),
+            ("ms, 99th percentile", [w.p99 for w in curve.windows]),
             ("CPU, MHz", [w.cpu_mhz for w in curve.windows]),
             ("GPU, MHz", [w.gpu_mhz for w in curve.windows]),
             ("°C", [w.temperature for w in curve.windows]),
@@ -63,34 +65,22 @@ def draw(curve: Sustained) -> Figure:
         )
         if any(value is not None for value in values)
     ]
-    height = BOTTOM + (TALL + GAP) * (1 + len(series))
+    height = BOTTOM + (TALL + GAP) * len(series)
     figure = new_figure(WIDTH, height)
     seconds = [w.start for w in curve.windows]
     panels = [
         figure.add_axes(
-            (0.11, (BOTTOM + (TALL + GAP) * (len(series) - at)) / height, 0.86, TALL / height)
+            (0.11, (BOTTOM + (TALL + GAP) * (len(series) - 1 - at)) / height, 0.86, TALL / height)
         )
-        for at in range(1 + len(series))
+        for at in range(len(series))
     ]
-    latency = panels[0]
-    for values, colour, name in (
-        ([w.p99 for w in curve.windows], "soft", "p99"),
-        ([w.median for w in curve.windows], "accent", "median"),
-    ):
-        latency.plot(seconds, values, color=COLOURS[colour], lw=1.6)
-        latency.annotate(
-            *(name, (seconds[-1], values[-1])),
-            xytext=(-2, 5),
-            textcoords="offset points",
-            ha="right",
-            size=9,
-        )
-    latency.set_ylim(0, 1.15 * max(w.p99 for w in curve.windows))
-    for panel, (_, told) in zip(panels[1:], series, strict=True):
-        known = [float("nan") if value is None else value for value in told]
+    for panel, (title, values) in zip(panels, series, strict=True):
+        known = [float("nan") if value is None else value for value in values]
         panel.plot(seconds, known, color=COLOURS["accent"], lw=1.4)
-    for panel, title in zip(panels, ("ms", *(title for title, _ in series)), strict=True):
         _frame(panel, title, curve)
+        panel.tick_params(labelbottom=panel is panels[-1])
+    for panel in panels[:2]:
+        panel.set_ylim(bottom=0)
     panels[-1].set_xlabel("seconds under load")
     return figure
 
