@@ -76,13 +76,14 @@ def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change
     ways = [(s.what, s.batch, s.threads) for s in (before, now)]
     if ways[0] != ways[1]:
         raise ValueError(f"{before.name} was measured in another way: {ways[0]}, now {ways[1]}")
+    ratio = ratio_of_runs(now.blocks, before.blocks)
     return Change(
         now.name,
         now.what,
         (before.version, now.version),
         median(before.blocks),
         median(now.blocks),
-        ratio_of_runs(now.blocks, before.blocks),
+        ratio,
         tolerance,
     )
 
