@@ -17,7 +17,8 @@ def render(report: BenchReport) -> Group:
     """Parity, latencies, verdicts, who was left out, warnings with their fix, the machine."""
     parts: list[Grid | Text] = [_parity(report)]
     for measured in filter(None, (report.end_to_end, report.engine_only)):
-        parts += [Text(), _latency(report, measured), Text(_caption(report, measured), style="dim")]
+        lines = (_caption(report, measured), *_bounds(measured))
+        parts += [Text(), _latency(report, measured), *(Text(line, style="dim") for line in lines)]
     if report.throughput:
         parts.append(Text())
     parts += [
@@ -78,6 +79,20 @@ def _comparison(row: LatencyRow, reference: str, failed: set[str]) -> str:
     if row.name == reference:
         return "reference"
     return table.ratio(row.ratio) if row.ratio is not None else "the reference failed parity"
+
+
+def _bounds(measured: Table) -> list[str]:
+    """MLPerf's early-stopping bounds of the percentiles, where there are runs enough."""
+    told = []
+    for row in measured.rows:
+        bounds = [
+            f"{name} at most {table.milliseconds(bound)}"
+            for name, bound in (("p90", row.summary.p90_bound), ("p99", row.summary.p99_bound))
+            if bound is not None
+        ]
+        if bounds:
+            told.append(f"{row.name}: with 99 % confidence {' and '.join(bounds)} ms")
+    return told
 
 
 def _caption(report: BenchReport, measured: Table) -> str:

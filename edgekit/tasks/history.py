@@ -64,8 +64,12 @@ class History:
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._check()
+            try:
+                self._connection.execute("PRAGMA synchronous=FULL")
+                self._check()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def __enter__(self) -> History:
         return self
