@@ -145,7 +145,7 @@ def measure(
             # chance, so that what lasts into the next block does not always favour the same one.
             shuffle(turns)
             for turn, run in (*turns, *reversed(turns)):
-                samples[turn].append(take_turn(run, *half, clock))
+                samples[turn].append(_turn(run, *half, clock))
             on_block(block + 1, blocks)
     timings = {name: Timing(warm_ups[name], tuple(samples[name])) for name in candidates}
     return Measurement(reference, timings, Timing(warm_ups[reference], tuple(samples[again])))
@@ -173,8 +173,8 @@ def _steady(taken: list[float]) -> bool:
     return abs(now - before) < STEADY_WITHIN * before
 
 
-def take_turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
-    """The runs of one candidate in one block. The first run is discarded, because the caches still
+def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[float, ...]:
+    """The runs of one candidate in one turn. The first run is discarded, because the caches still
     hold the data of another candidate.
     """
     milliseconds(run, 0, clock)
