@@ -13,9 +13,8 @@ from pathlib import Path
 from edgekit.advice import Advice
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import clock, phases
-from edgekit.latency.cautions import of_measurement
+from edgekit.latency.cautions import exact_int8, of_measurement
 from edgekit.latency.compare import TOLERANCE, Sample
-from edgekit.latency.throughput import rates
 from edgekit.latency.verdict import Contender, verdict
 from edgekit.machine.environment import Environment, describe
 from edgekit.pipeline.latency import batches_of, synchronous
@@ -25,7 +24,13 @@ from edgekit.reports.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
 from edgekit.tasks.baseline import Baseline, compared, find_baseline
-from edgekit.tasks.bench_more import NOTHING_MORE, More, check_more, measure_more
+from edgekit.tasks.bench_more import (
+    NOTHING_MORE,
+    More,
+    check_more,
+    measure_more,
+    measure_throughput,
+)
 from edgekit.tasks.candidates import (
     TORCH,
     Candidate,
@@ -36,7 +41,7 @@ from edgekit.tasks.candidates import (
     subjects,
 )
 from edgekit.tasks.history import History
-from edgekit.tasks.sessions import graph_for, open_session
+from edgekit.tasks.sessions import CPU, graph_for
 
 END_TO_END = "end to end: copy in, run, copy out"
 ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
@@ -125,7 +130,9 @@ def _bench(request: BenchRequest, history: History | None, show: Progress) -> Be
             request.more, sound, batch, options.cpu_threads, request.seconds, means, show
         )
     throughput = (
-        _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
+        measure_throughput(candidates, request.streams, request.seconds, batch, options, show)
+        if request.streams > 1
+        else {}
     )
     failed = {c.subject.name for c in candidates if c.failures}
     report = BenchReport(
@@ -138,7 +145,12 @@ def _bench(request: BenchRequest, history: History | None, show: Progress) -> Be
         throughput=throughput,
         verdicts=verdicts,
         left_out=left_out,
-        advice=(*_mixed(candidates), *of_measurement(whole, environment), *cautions),
+        advice=(
+            *_mixed(candidates),
+            *_int8_here(candidates, environment),
+            *of_measurement(whole, environment),
+            *cautions,
+        ),
         environment=environment,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **more,
@@ -249,30 +261,6 @@ def _measure_engines(
     return measurement, found
 
 
-def _throughput(
-    candidates: Sequence[Candidate],
-    request: BenchRequest,
-    batch: int,
-    options: SessionOptions,
-    progress: Progress,
-) -> dict[str, float]:
-    """Images a second of each candidate with all streams busy."""
-    with ExitStack() as stack, progress.step("throughput"):
-        sessions = {}
-        for c in candidates:
-            session = open_session(
-                c.subject.bundle, c.subject.runtime, options, batch=batch, streams=request.streams
-            )
-            sessions[c.subject.name] = stack.enter_context(session)
-            session.bind(batches_of(session, c.images, batch)[0])
-        found = rates(
-            sessions,
-            seconds=request.seconds,
-            on_block=lambda done, total: progress.advance(done, total),
-        )
-    return {name: rate * batch for name, rate in found.items()}
-
-
 def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -> Table:
     reference = measurement.reference
     rows = []
@@ -333,6 +321,12 @@ def _verdicts(
             for name, found in zip(names, pair, strict=True)
         ]
         yield Shipped(runtime, network, verdict(*contenders))
+
+
+def _int8_here(candidates: Sequence[Candidate], environment: Environment) -> Iterator[Advice]:
+    on_cpu = any(c.subject.runtime == CPU and c.subject.precision == "int8" for c in candidates)
+    if on_cpu and (advice := exact_int8(environment)) is not None:
+        yield advice
 
 
 def _mixed(candidates: Sequence[Candidate]) -> Iterator[Advice]:

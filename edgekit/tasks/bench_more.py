@@ -18,13 +18,15 @@ from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency import clock
 from edgekit.latency.loadgen import Infer, Scenario, ScenarioResult, run_scenario
 from edgekit.latency.sustained import PARTS, SHORTEST, Sustained, sustain
+from edgekit.latency.throughput import rates
 from edgekit.machine.energy import Counter, energy_counters
-from edgekit.pipeline.latency import synchronous
+from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.progress import Progress
 from edgekit.reports.bench import Energy, Setting, Start
 from edgekit.runtimes.base import SessionOptions, as_input
 from edgekit.tasks.candidates import Candidate, Subject, common_batch, open_candidate
 from edgekit.tasks.cold_start import cold_start
+from edgekit.tasks.sessions import open_session
 
 MINUTE = 60.0
 LEAST_ENERGY_SECONDS = 2.0  # NVML's counter is renewed every 20 to 100 ms
@@ -193,6 +195,31 @@ def measure_settings(
                 rate = batch * 1e3 / timing.summary.mean
                 found.append(Setting(name, batch, count, timing.summary, rate))
     return tuple(found)
+
+
+def measure_throughput(
+    candidates: Sequence[Candidate],
+    streams: int,
+    seconds: float,
+    batch: int,
+    options: SessionOptions,
+    progress: Progress,
+) -> dict[str, float]:
+    """Images a second of each candidate with all streams busy."""
+    with ExitStack() as stack, progress.step("throughput"):
+        sessions = {}
+        for c in candidates:
+            session = open_session(
+                c.subject.bundle, c.subject.runtime, options, batch=batch, streams=streams
+            )
+            sessions[c.subject.name] = stack.enter_context(session)
+            session.bind(batches_of(session, c.images, batch)[0])
+        found = rates(
+            sessions,
+            seconds=seconds,
+            on_block=lambda done, total: progress.advance(done, total),
+        )
+    return {name: rate * batch for name, rate in found.items()}
 
 
 def measure_sustained(
