@@ -37,7 +37,8 @@ Infer = Callable[[Sequence[int]], object]
 
 @dataclass(frozen=True)
 class Scenario:
-    """
+    """One of MLPerf's scenarios, for :func:`edgekit.bench`.
+
     Args:
         name: which of the three.
         seconds: the least duration.

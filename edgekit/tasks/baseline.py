@@ -38,7 +38,8 @@ def find_baseline(
     *,
     other_machine: bool,
 ) -> Baseline:
-    """
+    """Finds the earlier bench, and refuses one that cannot be compared.
+
     Args:
         wanted: ``last``, the number of a bench in the history, or a json file.
         history: where earlier benches are; None if none is kept.
