@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnknownNetwork,
         WeightsUnavailable,
     )
+    from edgekit.latency.loadgen import Scenario
     from edgekit.layerwise.blame import Blame
     from edgekit.pipeline.precision import Fp16, Fp32, Int8, RandomImages, Uint8
     from edgekit.progress import Progress
@@ -68,6 +69,7 @@ _HOMES = {
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
         *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
     ),
+    "edgekit.latency.loadgen": ("Scenario",),
     "edgekit.layerwise.blame": ("Blame",),
     "edgekit.pipeline.precision": ("Fp16", "Fp32", "Int8", "RandomImages", "Uint8"),
     "edgekit.progress": ("Progress",),
@@ -117,6 +119,7 @@ __all__ = [
     "QuantizedFile",
     "RandomImages",
     "Report",
+    "Scenario",
     "SummaryReport",
     "SweepReport",
     "Uint8",

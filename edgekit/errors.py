@@ -39,6 +39,7 @@ _EXTRAS = {
     ),
     "onnxruntime": "cpu",
     **dict.fromkeys(("matplotlib", "jinja2", "markupsafe"), "report"),
+    "mlperf_loadgen": "loadgen",
     "tensorrt": "gpu",
     "cuda": "gpu",
     "tensorrt_rtx": "rtx",

@@ -61,7 +61,7 @@ proves little; the table shows the SQNR.
 
 **Turns.** Engines and PyTorch run on real images in turns: a warm-up, then five turns each. The FP16 engine has two turns
 per round. The ratio of the two is the noise floor. Engines run as CUDA graphs. Each turn gives one ratio; the intervals
-are 95 % bootstrap intervals over the turns.
+are 95 % intervals of a rank test over the blocks.
 
 **Two clocks.** *Without copies*: events on the GPU before and after one inference. *End to end*: the clock of the CPU
 around copy in, run and copy out, with FP32 images in pinned memory and FP32 logits. Inputs and outputs of the engines are

@@ -135,7 +135,9 @@ def verdict_of(engines: Mapping[str, Opened], measurement: clock.Measurement) ->
         return None
     return verdict(
         *(
-            Contender(measurement.timings[name].blocks, (), phases.reformats(engines[name].session))
+            Contender(
+                measurement.timings[name].medians, (), phases.reformats(engines[name].session)
+            )
             for name in (FP16, INT8)
         )
     )

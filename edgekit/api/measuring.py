@@ -7,11 +7,14 @@ from pathlib import Path
 
 from edgekit.api.arguments import name_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
+from edgekit.latency.compare import TOLERANCE
+from edgekit.latency.loadgen import Scenario
 from edgekit.layerwise.blame import BOUND, Blame
 from edgekit.progress import Progress, Quiet
 from edgekit.reports.bench import BenchReport
 from edgekit.tasks.bench import BenchRequest
 from edgekit.tasks.bench import bench as measure
+from edgekit.tasks.bench_more import More
 from edgekit.tasks.blame import BlameRequest, find_blame
 
 
@@ -22,6 +25,15 @@ def bench(
     threads: int | None = None,
     seconds: float = 3.0,
     streams: int = 1,
+    batch_sweep: Sequence[int] = (),
+    thread_sweep: Sequence[int] = (),
+    cold_start: bool = False,
+    sustained: float | None = None,
+    scenario: Scenario | None = None,
+    history: Path | str | None = None,
+    compare: Path | str | int | None = None,
+    tolerance: float = TOLERANCE,
+    other_machine: bool = False,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Measures the latency of bundles and runtimes in turns, after a check of parity. The first
@@ -35,9 +47,20 @@ def bench(
         threads: CPU threads; half of the cores by default.
         seconds: how long each candidate is measured.
         streams: also measures the throughput of engines with this many streams.
+        batch_sweep: further batches, for latency and images per second.
+        thread_sweep: further numbers of CPU threads, each with every batch.
+        cold_start: also measures the time from process start to the first answer, and the memory,
+            in separate processes.
+        sustained: also measures this many minutes of load without a pause.
+        scenario: also measures a scenario of MLPerf, with MLCommons' LoadGen.
+        history: a file that the result is added to; none by default.
+        compare: an earlier bench: ``"last"``, its number in the history, or a JSON file.
+        tolerance: how much slower is not a regression yet: 0.05 is 5 %.
+        other_machine: whether the earlier bench may be of another machine.
 
     Returns:
-        The report; ``failures`` lists the candidates that failed parity, which get no ratio.
+        The report; ``failures`` lists the candidates that failed parity, which get no ratio,
+        and ``regressions`` the candidates that are slower than in the earlier bench.
 
     Raises:
         InputError: a bundle or runtime cannot be used, or a graph does not allow the batch.
@@ -45,7 +68,19 @@ def bench(
         BadNetwork: a runtime rejects a graph.
     """
     paths = tuple(Path(name_of(bundle)) for bundle in bundles)
-    request = BenchRequest(paths, tuple(runtimes), batch, threads, seconds, streams)
+    request = BenchRequest(
+        paths,
+        tuple(runtimes),
+        batch,
+        threads,
+        seconds,
+        streams,
+        history=path_of(history),
+        compare=None if compare is None else str(compare),
+        tolerance=tolerance,
+        other_machine=other_machine,
+        more=More(tuple(batch_sweep), tuple(thread_sweep), cold_start, sustained, scenario),
+    )
     return measure(request, progress)
 
 

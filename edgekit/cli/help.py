@@ -19,6 +19,7 @@ PRECISION = "Precision"
 CALIBRATION = "Calibration"
 ENGINE = "Engine"
 MEASUREMENT = "Measurement"
+COMPARISON = "Earlier benches"
 OUTPUT = "Output"
 OTHER = "Other options"
 DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
@@ -43,7 +44,7 @@ CHANNEL_ORDER: Any = typer.Option(
     metavar="NAME",
     rich_help_panel=INPUT,
 )
-_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
+_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
 
 
 def json_flag(what: str) -> Any:

@@ -78,6 +78,21 @@ def parse_batch(text: str) -> int | None:
     return int(text)
 
 
+def parse_counts(option: str, text: str | None) -> tuple[int, ...]:
+    """``1,4,8`` to numbers from 1 to 1024; none for None.
+
+    Raises:
+        InputError: something else, or a number twice.
+    """
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(is_whole(part) and 1 <= int(part) <= 1024 for part in parts):
+        raise InputError(f"invalid value for {option}: {text}", hint=f"{option} 1,4,8")
+    numbers = tuple(map(int, parts))
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{option} {text}: a number is given twice", hint=f"{option} 1,4,8")
+    return numbers
+
+
 def check_opset(opset: int) -> None:
     """
     Raises:

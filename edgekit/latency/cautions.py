@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from edgekit.advice import Advice
 from edgekit.latency.clock import Measurement
 from edgekit.latency.statistics import Summary
-from edgekit.machine.environment import Environment, Snapshot
+from edgekit.machine.environment import VNNI, X86, Environment, Snapshot
 
 UNSTABLE_CV = 0.025
 ENQUEUE_SHARE = 0.8
@@ -56,6 +56,17 @@ def copy_bound(copy_in: float, copy_out: float, compute: float) -> Advice | None
         f"{' and '.join(slow)}, and the GPU {compute:.3f} ms: the copies slow the GPU down",
         "use pinned or unified memory, feed uint8 images and normalise in the graph, or overlap "
         "copies with computation",
+    )
+
+
+def exact_int8(environment: Environment) -> Advice | None:
+    """Warns if this CPU computes INT8 by slower instructions than those it will meet elsewhere."""
+    if environment.cpu.architecture not in X86 or VNNI & set(environment.cpu.flags):
+        return None
+    return Advice(
+        "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit "
+        "uses the exact ones, which are slower",
+        "measure INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
     )
 
 

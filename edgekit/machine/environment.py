@@ -84,7 +84,8 @@ class Cpu:
 @dataclass(frozen=True)
 class Snapshot:
     """Facts that change during a measurement: frequencies in MHz, temperatures in °C, and the
-    kernel's load average over one minute.
+    kernel's load average over one minute. ``cpu_throttles`` counts how often a core was slowed down
+    because of heat since the start (x86).
     """
 
     cpu_mhz: tuple[int, ...]
@@ -92,6 +93,7 @@ class Snapshot:
     temperatures: Mapping[str, float]
     gpus: tuple[GpuState, ...]
     jetson: JetsonState | None
+    cpu_throttles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def snapshot(root: Path = ROOT, nvml: Nvml = None) -> Snapshot:
         },
         gpus=gpu_states(nvml or system_nvml()),
         jetson=jetson_state(root),
+        cpu_throttles=_cpu_throttles(root),
     )
 
 
@@ -242,6 +245,12 @@ def _cpu_mhz(root: Path) -> tuple[int, ...]:
         return tuple(round(value / 1e3) for value in known)
     lines = (line.partition(":") for line in (read(root / "proc/cpuinfo") or "").splitlines())
     return tuple(round(float(value)) for key, _, value in lines if key.strip() == "cpu MHz")
+
+
+def _cpu_throttles(root: Path) -> int | None:
+    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    counts = [count for file in files if (count := number(first_line(file))) is not None]
+    return round(sum(counts)) if counts else None
 
 
 def _quota(root: Path) -> float | None:

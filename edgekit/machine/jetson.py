@@ -34,12 +34,13 @@ class Jetson:
 
 @dataclass(frozen=True)
 class JetsonState:
-    """The current ``gpu_mhz``, and the number of over-current throttling events since the start
-    (Orin and later).
+    """The current ``gpu_mhz``, the number of over-current throttling events since the start (Orin
+    and later), and the power of the whole module in watts.
     """
 
     gpu_mhz: int | None
     overcurrent_events: int | None
+    power_w: float | None = None
 
 
 def describe_jetson(root: Path, ask: Ask) -> Jetson | None:
@@ -68,8 +69,25 @@ def jetson_state(root: Path) -> JetsonState | None:
     ]
     events = [count for count in counters if count is not None]
     return JetsonState(
-        round(hertz / 1e6) if hertz else None, round(sum(events)) if events else None
+        round(hertz / 1e6) if hertz else None,
+        round(sum(events)) if events else None,
+        module_watts(root),
     )
+
+
+def module_watts(root: Path) -> float | None:
+    """The power of the whole module, from the INA3221 monitor that tegrastats reads; None if there
+    is no such rail. NVIDIA's Jetson Linux Developer Guide, "Software-Based Power Consumption
+    Modeling": in volts × amperes of the rail VDD_IN, VDD_CPU_GPU_CV and the like are parts of it.
+    """
+    for label in sorted((root / "sys/class/hwmon").glob("hwmon*/in[0-9]*_label")):
+        if (first_line(label) or "") in ("VDD_IN", "POM_5V_IN"):
+            place = label.name.removeprefix("in").removesuffix("_label")
+            volts = number(first_line(label.with_name(f"in{place}_input")))
+            amperes = number(first_line(label.with_name(f"curr{place}_input")))
+            if volts is not None and amperes is not None:
+                return volts * amperes / 1e6
+    return None
 
 
 def _gpu(root: Path) -> Path | None:

@@ -86,6 +86,20 @@ def gpu_states(nvml: Nvml) -> tuple[GpuState, ...]:
         return tuple(_state(nvml, handle) for handle in handles)
 
 
+def process_megabytes(nvml: Nvml, process: int) -> float | None:
+    """The memory that a process holds on all GPUs, in MB (10⁶ bytes); None if it is on none, or
+    the driver does not say.
+    """
+    with _opened(nvml) as handles:
+        held = [
+            found.usedGpuMemory
+            for handle in handles
+            for found in _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+            if found.pid == process and found.usedGpuMemory is not None
+        ]
+    return sum(held) / 1e6 if held else None
+
+
 def reasons(bits: int) -> tuple[str, ...]:
     """The names of the bits in a mask of reasons."""
     return tuple(name for bit, name in REASONS.items() if bits & bit)

@@ -8,7 +8,10 @@ from typing import Any
 
 from edgekit.advice import Advice
 from edgekit.comparison import Parity
-from edgekit.latency.statistics import Ratio
+from edgekit.latency.compare import Change, Sample
+from edgekit.latency.loadgen import ScenarioResult
+from edgekit.latency.statistics import Ratio, Summary
+from edgekit.latency.sustained import Sustained
 from edgekit.latency.verdict import Verdict
 from edgekit.machine.environment import Environment
 from edgekit.reports.document import LatencyRow
@@ -18,7 +21,8 @@ from edgekit.reports.plain import plain
 @dataclass(frozen=True)
 class Proof:
     """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty if it
-    passes, ``version`` is the runtime's.
+    passes, ``version`` is the runtime's. ``graph`` is the SHA-256 of the graph that the runtime
+    read; it is empty in reports of older versions.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Proof:
     version: str | None
     parity: Parity
     failures: tuple[str, ...]
+    graph: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,95 @@ class Shipped:
 
 
 @dataclass(frozen=True)
+class Start:
+    """From nothing to the first answer, each time in a process of its own.
+
+    Args:
+        name: of the candidate.
+        seconds: from the start of the process to the first answer, the median of ``each``.
+        each: of every process, in their order; the first may find the files in no cache.
+        load_seconds: the part that opened the runtime and the graph.
+        first_ms: the first inference.
+        peak_megabytes: the most memory that the process had, in MB (10⁶ bytes).
+        device_megabytes: what it held on GPUs after the first inference; None if on none.
+    """
+
+    name: str
+    seconds: float
+    each: tuple[float, ...]
+    load_seconds: float
+    first_ms: float
+    peak_megabytes: float
+    device_megabytes: float | None
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What a candidate takes of one counter while it runs without a pause, idle power included.
+
+    Args:
+        name: of the candidate.
+        source: the counter: a GPU, a CPU package, or a Jetson module.
+        joules_per_image: energy divided by images.
+        watts: energy divided by time.
+    """
+
+    name: str
+    source: str
+    joules_per_image: float
+    watts: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A candidate at one batch and number of threads, in milliseconds for a batch and in images a
+    second; all candidates of a setting were measured in turns.
+    """
+
+    name: str
+    batch: int
+    threads: int
+    summary: Summary
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A bench against an earlier one.
+
+    Args:
+        source: where the earlier one was found.
+        created: when it was measured, in UTC.
+        machine: what differs between the two machines; empty for the same one.
+        tolerance: how much slower is no regression: 0.05 is 5 %.
+        changes: every candidate that both measured.
+        left_out: candidates that the earlier one did not measure.
+    """
+
+    source: str
+    created: str
+    machine: tuple[str, ...]
+    tolerance: float
+    changes: tuple[Change, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def regressions(self) -> tuple[str, ...]:
+        """Candidates that are slower by more than the tolerance, in words."""
+        return tuple(
+            f"{c.name}: {c.ratio.value:.3f} times as long as before, 95 % interval "
+            f"{c.ratio.low:.3f} to {c.ratio.high:.3f}, beyond the tolerance of "
+            f"{1 + self.tolerance:g} ({c.what.partition(':')[0]})"
+            for c in self.changes
+            if c.verdict == "regression"
+        )
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """``engine_only`` is None if no candidate runs on a GPU; ``throughput`` is images per second
-    with several streams, by candidate.
+    with several streams, by candidate. ``created`` is the time in UTC; ``number`` is the number of
+    the bench in ``history``, None without a history.
     """
 
     batch: int
@@ -67,6 +158,20 @@ class BenchReport:
     left_out: Mapping[str, str]
     advice: tuple[Advice, ...]
     environment: Environment
+    created: str = ""
+    history: str | None = None
+    number: int | None = None
+    comparison: Comparison | None = None
+    starts: tuple[Start, ...] = ()
+    energy: tuple[Energy, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    sustained: tuple[Sustained, ...] = ()
+    scenarios: tuple[ScenarioResult, ...] = ()
+
+    @property
+    def regressions(self) -> tuple[str, ...]:
+        """What is slower than in the earlier bench, beyond the tolerance."""
+        return self.comparison.regressions if self.comparison else ()
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -94,6 +199,36 @@ class BenchReport:
             raise KeyError(f"no ratio of {names[0]} to {self.end_to_end.reference} is available")
         return ratio
 
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every candidate that computes what it should, to compare with another bench."""
+        sound = {proof.name: proof for proof in self.proofs if not proof.failures and proof.graph}
+        return tuple(
+            Sample(
+                name=row.name,
+                graph=sound[row.name].graph,
+                runtime=sound[row.name].runtime,
+                version=sound[row.name].version,
+                what=table.what,
+                batch=self.batch,
+                threads=self.threads,
+                blocks=row.blocks,
+            )
+            for table in filter(None, (self.end_to_end, self.engine_only))
+            for row in table.rows
+            if row.name in sound
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """The whole report as json types; keys are stable."""
-        return {**plain(self), "failures": list(self.failures)}
+        """The whole report as JSON types; keys are stable."""
+        return {
+            **plain(self),
+            "failures": list(self.failures),
+            "regressions": list(self.regressions),
+            "comparison": self.comparison and _with_verdicts(self.comparison),
+        }
+
+
+def _with_verdicts(comparison: Comparison) -> dict[str, Any]:
+    changes = [{**plain(change), "verdict": change.verdict} for change in comparison.changes]
+    return {**plain(comparison), "changes": changes}

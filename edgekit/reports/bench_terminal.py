@@ -8,6 +8,7 @@ from rich.text import Text
 
 from edgekit.reports import table
 from edgekit.reports.bench import BenchReport, Table
+from edgekit.reports.bench_more_terminal import more
 from edgekit.reports.document import LatencyRow
 from edgekit.reports.terminal import grid
 
@@ -16,13 +17,15 @@ def render(report: BenchReport) -> Group:
     """Parity, latencies, verdicts, skipped candidates, warnings with hints, the machine."""
     parts: list[Grid | Text] = [_parity(report)]
     for measured in filter(None, (report.end_to_end, report.engine_only)):
-        parts += [Text(), _latency(report, measured), Text(_caption(report, measured), style="dim")]
+        lines = (_caption(report, measured), *_bounds(measured))
+        parts += [Text(), _latency(report, measured), *(Text(line, style="dim") for line in lines)]
     if report.throughput:
         parts.append(Text())
     parts += [
         Text(f"{name}: {rate:.0f} images a second in {report.streams} streams")
         for name, rate in report.throughput.items()
     ]
+    parts += more(report)
     for shipped in report.verdicts:
         best = f"ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "ship neither"
         parts += [
@@ -43,6 +46,8 @@ def render(report: BenchReport) -> Group:
         if advice.fix:
             parts.append(Text(f"  {advice.fix}", style="dim"))
     lines = (*table.environment_lines(report.environment), *table.clock_lines(report.environment))
+    if report.number is not None:
+        lines += (f"history   bench {report.number} in {report.history}",)
     return Group(*parts, Text(), *map(Text, lines))
 
 
@@ -63,7 +68,7 @@ def _latency(report: BenchReport, measured: Table) -> Grid:
     rows = grid(table.LATENCY, left=(0, 5))
     for row in measured.rows:
         s = row.summary
-        times = [_milliseconds(value) for value in (s.median, s.p90, s.p99)]
+        times = [table.milliseconds(value) for value in (s.median, s.p90, s.p99)]
         rows.add_row(row.name, *times, f"{s.cv:.1%}", _comparison(row, measured.reference, failed))
     return rows
 
@@ -76,6 +81,20 @@ def _comparison(row: LatencyRow, reference: str, failed: set[str]) -> str:
     return table.ratio(row.ratio) if row.ratio is not None else "the reference failed parity"
 
 
+def _bounds(measured: Table) -> list[str]:
+    """MLPerf's early-stopping bounds of the percentiles, where there are runs enough."""
+    told = []
+    for row in measured.rows:
+        bounds = [
+            f"{name} at most {table.milliseconds(bound)}"
+            for name, bound in (("p90", row.summary.p90_bound), ("p99", row.summary.p99_bound))
+            if bound is not None
+        ]
+        if bounds:
+            told.append(f"{row.name}: with 99 % confidence {' and '.join(bounds)} ms")
+    return told
+
+
 def _caption(report: BenchReport, measured: Table) -> str:
     floor = measured.noise_floor
     return (
@@ -84,7 +103,3 @@ def _caption(report: BenchReport, measured: Table) -> str:
         f"noise floor (reference against itself) {floor.value:.3f} [{floor.low:.3f}, "
         f"{floor.high:.3f}]"
     )
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f}" if value >= 10 else f"{value:.3f}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.reports import drawing, table
 from edgekit.reports.drawing import Point, shown_gain, shown_ms, shown_sqnr
+from edgekit.reports.load_charts import sketch_loads
 from edgekit.reports.summary import GOLDEN, Entry, Step, SummaryReport, Timings
 from edgekit.reports.svg import inline, plotting
 
@@ -44,6 +45,7 @@ def draw_charts(report: SummaryReport) -> tuple[Chart, ...]:
         sketches = (
             *_heat_maps(report.entries),
             *_latencies(report.timings),
+            *sketch_loads(report.loads),
             *_fronts(report.entries),
             *_sensitivities(report.entries),
         )

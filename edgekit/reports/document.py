@@ -25,12 +25,14 @@ from edgekit.reports.plain import plain
 class LatencyRow:
     """The latency of a runtime and precision in milliseconds per batch, and the ratio to the
     reference (None for the reference itself, and in a bench if parity failed on either side).
+    ``blocks`` are the medians of the blocks.
     """
 
     name: str
     summary: Summary
     ratio: Ratio | None
     settled: bool
+    blocks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

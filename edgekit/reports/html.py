@@ -18,6 +18,7 @@ PAGE = Path(__file__).parent / "page"
 SECTIONS = {
     "parity": "Parity",
     "latency": "Latency",
+    "under load": "Under load",
     "what it costs": "What it costs",
     "sensitivity": "INT8, layer by layer",
 }

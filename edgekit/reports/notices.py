@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit.reports.found import Benched, Exported
 from edgekit.reports.summary import RANK, Entry, Notice, Timings
+from edgekit.reports.table import ratio
 
 
 def notices(
@@ -42,6 +43,20 @@ def notices(
                     tell(0, bench.name, f"{proof.name}: {failure}")
         for name, reason in bench.report.left_out.items():
             tell(2, bench.name, f"{name} is left out: {reason}")
+        for regression in bench.report.regressions:
+            tell(0, bench.name, regression)
+        for load in bench.report.sustained:
+            if load.change.slower:
+                tell(
+                    *(2, bench.name),
+                    f"{load.name} slows down under load: the last quarter of the time "
+                    f"against the first {ratio(load.change)}",
+                    "cool the machine, or plan with the later latency",
+                )
+        for result in bench.report.scenarios:
+            if not result.valid:
+                why = "; ".join((*result.why_not, *result.early_stopping))
+                tell(2, bench.name, f"{result.scenario.name}, {result.name} is not valid: {why}")
         for advice in bench.report.advice:
             tell(3, bench.name, advice.message, advice.fix)
     settings = {(t.machine, t.batch, t.threads, t.what) for t in timings}

@@ -20,6 +20,7 @@ from edgekit.reports.summary import (
     GOLDEN,
     SCHEMA_VERSION,
     Entry,
+    Load,
     Machine,
     Published,
     Step,
@@ -60,6 +61,7 @@ def summarize(
         notices=tuple(notices(exports, benches, entries, ours, timings)),
         machines=machines.all(),
         left_out=dict(left_out),
+        loads=tuple(Load(b.name, load) for b in benches for load in b.report.sustained),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from edgekit.bundle.manifest import KeptEntry
 from edgekit.bundle.sensitivity import SensitivityTable
 from edgekit.latency.statistics import Ratio
+from edgekit.latency.sustained import Sustained
 from edgekit.reports.bench import Shipped
 from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
@@ -115,6 +116,14 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Load:
+    """A candidate under a load that lasts, and the bench that measured it."""
+
+    title: str
+    sustained: Sustained
+
+
+@dataclass(frozen=True)
 class Notice:
     """A warning or failure, how to fix it, and where it occurred; ``fail`` is a gate that was not
     met.
@@ -155,6 +164,7 @@ class SummaryReport:
     notices: tuple[Notice, ...]
     machines: tuple[Machine, ...]
     left_out: Mapping[str, str]
+    loads: tuple[Load, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:

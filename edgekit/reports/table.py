@@ -50,6 +50,10 @@ def latency_row(row: LatencyRow) -> tuple[str, ...]:
     )
 
 
+def milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 10 else f"{value:.3f}"
+
+
 def ratio(value: Ratio) -> str:
     verdict = "faster" if value.faster else "slower" if value.slower else "no difference shown"
     return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}] {verdict}"

@@ -6,22 +6,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edgekit.advice import Advice
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import clock, phases
-from edgekit.latency.cautions import of_measurement
-from edgekit.latency.throughput import rates
+from edgekit.latency.cautions import exact_int8, of_measurement
+from edgekit.latency.compare import TOLERANCE, Sample
 from edgekit.latency.verdict import Contender, verdict
-from edgekit.machine.environment import describe
+from edgekit.machine.environment import Environment, describe
 from edgekit.pipeline.latency import batches_of, synchronous
 from edgekit.progress import Progress, Quiet
 from edgekit.reports.bench import BenchReport, Proof, Shipped, Table
 from edgekit.reports.document import LatencyRow
 from edgekit.runtimes import availability, builders, known
 from edgekit.runtimes.base import SessionOptions
+from edgekit.tasks.baseline import Baseline, compared, find_baseline
+from edgekit.tasks.bench_more import (
+    NOTHING_MORE,
+    More,
+    check_more,
+    measure_more,
+    measure_throughput,
+)
 from edgekit.tasks.candidates import (
     TORCH,
     Candidate,
@@ -31,7 +40,8 @@ from edgekit.tasks.candidates import (
     open_candidate,
     subjects,
 )
-from edgekit.tasks.sessions import open_session
+from edgekit.tasks.history import History
+from edgekit.tasks.sessions import CPU, graph_for
 
 END_TO_END = "end to end: copy in, run, copy out"
 ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
@@ -41,6 +51,13 @@ ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
 class BenchRequest:
     """What to measure. Without ``runtimes``, all that are available except torch. ``seconds`` is
     the measuring time of each candidate.
+
+    Args:
+        history: the file that the result is added to; None for none.
+        compare: an earlier bench: ``last``, its number in the history, or a json file.
+        tolerance: how much slower is not a regression yet: 0.05 is 5 %.
+        other_machine: whether the earlier bench may be of another machine.
+        more: what else to measure.
     """
 
     bundles: tuple[Path, ...]
@@ -49,6 +66,11 @@ class BenchRequest:
     threads: int | None = None
     seconds: float = 3.0
     streams: int = 1
+    history: Path | None = None
+    compare: str | None = None
+    tolerance: float = TOLERANCE
+    other_machine: bool = False
+    more: More = NOTHING_MORE
 
 
 def bench(request: BenchRequest, progress: Progress | None = None) -> BenchReport:
@@ -59,7 +81,16 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         EnvironmentLacks: a runtime cannot run here.
         BadNetwork: a runtime rejects a graph.
     """
-    show = progress or Quiet()
+    with ExitStack() as stack:
+        history = stack.enter_context(History(request.history)) if request.history else None
+        report = _bench(request, history, progress or Quiet())
+        if history is None:
+            return report
+        return replace(report, history=str(history.path), number=history.append(report))
+
+
+def _bench(request: BenchRequest, history: History | None, show: Progress) -> BenchReport:
+    _check(request)
     options = SessionOptions(request.threads)
     bundles = open_bundles(request.bundles)
     batch = common_batch(bundles, request.batch)
@@ -85,17 +116,25 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
                 hint="name another runtime; `edgekit doctor` lists those on this machine",
             )
         environment = describe()
+        baseline = _baseline(request, history, candidates, batch, environment)
         with show.step("latency"):
             runs = {c.subject.name: synchronous(c.session, c.images, batch) for c in candidates}
             whole = _measure(runs, request.seconds, show)
         engines, cautions = _measure_engines(candidates, whole, batch, request.seconds, show)
         verdicts = tuple(_verdicts(candidates, engines, whole))
         environment = environment.finished()
+        sound = [c for c in candidates if not c.failures]
+        means = {name: timing.summary.mean for name, timing in whole.timings.items()}
+        more = measure_more(
+            request.more, sound, batch, options.cpu_threads, request.seconds, means, show
+        )
     throughput = (
-        _throughput(candidates, request, batch, options, show) if request.streams > 1 else {}
+        measure_throughput(candidates, request.streams, request.seconds, batch, options, show)
+        if request.streams > 1
+        else {}
     )
     failed = {c.subject.name for c in candidates if c.failures}
-    return BenchReport(
+    report = BenchReport(
         batch=batch,
         threads=options.cpu_threads,
         proofs=tuple(_proofs(candidates)),
@@ -105,8 +144,59 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         throughput=throughput,
         verdicts=verdicts,
         left_out=left_out,
-        advice=(*_mixed(candidates), *of_measurement(whole, environment), *cautions),
+        advice=(
+            *_mixed(candidates),
+            *_int8_here(candidates, environment),
+            *of_measurement(whole, environment),
+            *cautions,
+        ),
         environment=environment,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **more,
+    )
+    if baseline is None:
+        return report
+    return replace(report, comparison=compared(report, baseline, request.tolerance))
+
+
+def _check(request: BenchRequest) -> None:
+    """What can be refused before anything is opened.
+
+    Raises:
+        InputError, EnvironmentLacks: what the measurements say that are asked for.
+    """
+    if not 0 <= request.tolerance < float("inf"):
+        raise InputError(
+            f"`tolerance` {request.tolerance:g} is no share", hint="`tolerance` 0.05 is 5 %"
+        )
+    check_more(request.more, open_bundles(request.bundles))
+
+
+def _baseline(
+    request: BenchRequest,
+    history: History | None,
+    candidates: Sequence[Candidate],
+    batch: int,
+    environment: Environment,
+) -> Baseline | None:
+    if request.compare is None:
+        return None
+    threads = SessionOptions(request.threads).cpu_threads
+    planned = [
+        Sample(
+            name=c.subject.name,
+            graph=graph_for(c.subject.bundle, c.subject.runtime).sha256,
+            runtime=c.subject.runtime,
+            version=None,
+            what=END_TO_END,
+            batch=batch,
+            threads=threads,
+            blocks=(),
+        )
+        for c in candidates
+    ]
+    return find_baseline(
+        request.compare, history, planned, environment, other_machine=request.other_machine
     )
 
 
@@ -170,30 +260,6 @@ def _measure_engines(
     return measurement, found
 
 
-def _throughput(
-    candidates: Sequence[Candidate],
-    request: BenchRequest,
-    batch: int,
-    options: SessionOptions,
-    progress: Progress,
-) -> dict[str, float]:
-    """Images per second of each candidate with all streams busy."""
-    with ExitStack() as stack, progress.step("throughput"):
-        sessions = {}
-        for c in candidates:
-            session = open_session(
-                c.subject.bundle, c.subject.runtime, options, batch=batch, streams=request.streams
-            )
-            sessions[c.subject.name] = stack.enter_context(session)
-            session.bind(batches_of(session, c.images, batch)[0])
-        found = rates(
-            sessions,
-            seconds=request.seconds,
-            on_block=lambda done, total: progress.advance(done, total),
-        )
-    return {name: rate * batch for name, rate in found.items()}
-
-
 def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -> Table:
     reference = measurement.reference
     rows = []
@@ -205,6 +271,7 @@ def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -
                 timing.summary,
                 measurement.ratio(name) if comparable else None,
                 timing.warm_up.settled,
+                timing.medians,
             )
         )
     return Table(what, reference, tuple(rows), measurement.noise_floor)
@@ -223,6 +290,7 @@ def _proofs(candidates: Sequence[Candidate]) -> Iterator[Proof]:
             found[s.runtime].version,
             c.parity,
             c.failures,
+            graph_for(s.bundle, s.runtime).sha256,
         )
 
 
@@ -245,11 +313,19 @@ def _verdicts(
         measured = engines if engines is not None and set(names) <= set(engines.timings) else whole
         contenders = [
             Contender(
-                measured.timings[name].blocks, found[0].failures, phases.reformats(found[0].session)
+                measured.timings[name].medians,
+                found[0].failures,
+                phases.reformats(found[0].session),
             )
             for name, found in zip(names, pair, strict=True)
         ]
         yield Shipped(runtime, network, verdict(*contenders))
+
+
+def _int8_here(candidates: Sequence[Candidate], environment: Environment) -> Iterator[Advice]:
+    on_cpu = any(c.subject.runtime == CPU and c.subject.precision == "int8" for c in candidates)
+    if on_cpu and (advice := exact_int8(environment)) is not None:
+        yield advice
 
 
 def _mixed(candidates: Sequence[Candidate]) -> Iterator[Advice]:

@@ -157,11 +157,7 @@ def open_candidate(
     """
     bundle = subject.bundle
     golden = bundle.golden()
-    if subject.runtime == TORCH:
-        session: Session = _open_torch(bundle, options)
-    else:
-        session = open_session(bundle, subject.runtime, options, batch=batch)
-    stack.enter_context(session)
+    session = stack.enter_context(open_subject(subject, batch, options))
     outputs = _outputs(session, golden.inputs, batch)
     if outputs.shape != golden.outputs.shape:
         raise BadBundle(
@@ -176,6 +172,15 @@ def open_candidate(
         else golden_failures(parity, bundle.manifest, elsewhere=subject.runtime != CPU)
     )
     return Candidate(subject, session, golden.inputs, parity, failures)
+
+
+def open_subject(subject: Subject, batch: int, options: SessionOptions) -> Session:
+    """A session for batches of ``batch``; nothing is compared. It raises what
+    :func:`open_candidate` does.
+    """
+    if subject.runtime == TORCH:
+        return _open_torch(subject.bundle, options)
+    return open_session(subject.bundle, subject.runtime, options, batch=batch)
 
 
 def _outputs(session: Session, images: Array, batch: int) -> NDArray[np.float32]:

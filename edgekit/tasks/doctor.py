@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgekit.advice import Advice
+from edgekit.latency.cautions import exact_int8
 from edgekit.machine.accelerators import Accelerators, accelerators
-from edgekit.machine.environment import VNNI, X86, Environment, describe
+from edgekit.machine.environment import Environment, describe
 from edgekit.runtimes import Availability, availability
 from edgekit.runtimes.tensorrt.library import NUMPY_1, wants_numpy_1
 from edgekit.targets import (
@@ -67,12 +68,8 @@ def judge(
 
 
 def _int8(environment: Environment) -> Iterator[Advice]:
-    if environment.cpu.architecture in X86 and not VNNI & set(environment.cpu.flags):
-        yield Advice(
-            "this CPU has no VNNI: ONNX Runtime's fast INT8 products saturate here, so edgekit "
-            "uses the exact ones, which are slower",
-            "measure INT8 on the device, or on a CPU with avx512_vnni or avx_vnni",
-        )
+    if (advice := exact_int8(environment)) is not None:
+        yield advice
 
 
 def _cores(environment: Environment) -> Iterator[Advice]:

@@ -26,6 +26,7 @@ from edgekit.reports.summary import SummaryReport
 AGAIN = "write it again with this edgekit"
 _Kind = TypeVar("_Kind")
 REPORT = "report.json"
+BENCH_KEYS = frozenset({"proofs", "end_to_end"})
 LARGEST = 64_000_000  # bytes
 LARGEST_NUMBER = 2**53  # the largest integer that json holds exactly
 TAKES = "give bundles, folders with bundles, or the json of an export or a bench"
@@ -125,15 +126,37 @@ def _read_file(path: Path, found: _Found) -> None:
     keys = set(document) if isinstance(document, dict) else set()
     if {"ladder", "precision", "weights"} <= keys:
         found.exports.append(Exported(path, None, _export_report(path, document)))
-    elif {"proofs", "end_to_end"} <= keys:
-        report = _validated(path, BenchReport, document)
-        for proof in report.proofs:
-            _check_share(path, proof.parity.images, proof.parity.top1)
-        for measured in filter(None, (report.end_to_end, report.engine_only)):
-            _check_rows(path, measured.rows)
-        found.benches.append((path, report))
+    elif keys >= BENCH_KEYS:
+        found.benches.append((path, bench_of(document, path)))
     else:
         raise _Foreign(f"{path} is json, but not a report of edgekit", hint=TAKES)
+
+
+def read_bench(path: Path) -> BenchReport:
+    """The json of a bench.
+
+    Raises:
+        InputError: it is not there, damaged, or something else.
+    """
+    check_readable(path, InputError, hint="give the json of a bench")
+    document = _load(path)
+    if not isinstance(document, dict) or not set(document) >= BENCH_KEYS:
+        raise InputError(f"{path} is no report of a bench", hint="give the json of a bench")
+    return bench_of(document, path)
+
+
+def bench_of(document: Any, path: Path) -> BenchReport:
+    """A bench from its json; ``path`` is where that was found.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    report = _validated(path, BenchReport, document)
+    for proof in report.proofs:
+        _check_share(path, proof.parity.images, proof.parity.top1)
+    for measured in filter(None, (report.end_to_end, report.engine_only)):
+        _check_rows(path, measured.rows)
+    return report
 
 
 def _again(path: Path, found: _Found) -> bool:
@@ -234,6 +257,7 @@ def _check_share(path: Path, images: int, share: float) -> None:
 
 def _check_rows(path: Path, rows: Sequence[LatencyRow]) -> None:
     numbers = [n for row in rows for n in (row.summary.median, row.summary.p90, row.summary.p99)]
+    numbers += [n for row in rows for n in row.blocks]
     numbers += [n for row in rows if row.ratio for n in (row.ratio.low, row.ratio.high)]
     if not rows or not all(0 < number < LARGEST_NUMBER for number in numbers):
         raise InputError(

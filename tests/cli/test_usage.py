@@ -24,6 +24,7 @@ PANELS = [
     help.CALIBRATION,
     help.ENGINE,
     help.MEASUREMENT,
+    help.COMPARISON,
     help.OUTPUT,
     help.OTHER,
 ]

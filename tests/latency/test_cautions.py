@@ -17,7 +17,7 @@ WARM = WarmUp(200, 0.2, settled=True)
 
 
 def timing(*medians: float, warm: WarmUp = WARM) -> Timing:
-    return Timing(warm, tuple((median,) * 3 for median in medians))
+    return Timing(warm, tuple((median,) * 3 for median in medians for _ in "ab"))
 
 
 QUIET = Measurement(
@@ -108,3 +108,19 @@ def test_everything_wrong_at_once(tmp_path):
 
 def test_an_unknown_load_is_no_load(tmp_path):
     assert cautions.of_measurement(QUIET, calm(tmp_path, load=None)) == ()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "warned"),
+    [
+        ("x86_64", ("avx2",), True),
+        ("x86_64", ("avx2", "avx_vnni"), False),
+        ("x86_64", ("amx_int8",), False),
+        ("aarch64", ("asimd",), False),
+    ],
+)
+def test_int8_without_vnni(tmp_path, architecture, flags, warned):
+    environment = calm(tmp_path)
+    cpu = replace(environment.cpu, architecture=architecture, flags=flags)
+    caution = cautions.exact_int8(replace(environment, cpu=cpu))
+    assert bool(caution) == warned

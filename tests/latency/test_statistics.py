@@ -6,8 +6,17 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from edgekit.latency.statistics import Ratio, percentile, ratio_by_block, summarize
+from edgekit.latency.statistics import (
+    Ratio,
+    percentile,
+    percentile_bound,
+    ratio_by_block,
+    ratio_of_runs,
+    ratio_of_turns,
+    summarize,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,10 @@ def test_summary_of_nothing():
 def test_ratio_with_five_blocks_spans_all_of_them():
     a, b = [[2.0], [2.2], [1.9], [2.1], [2.0]], [[4.0]] * 5
     ratio = ratio_by_block(a, b)
-    assert ratio == Ratio(pytest.approx(0.5), pytest.approx(0.475), pytest.approx(0.55))
+    # The median of the 15 means of pairs of log ratios is that of 0.475 and 0.55.
+    assert ratio == Ratio(
+        pytest.approx((0.475 * 0.55) ** 0.5, abs=0.006), pytest.approx(0.475), pytest.approx(0.55)
+    )
     assert ratio.faster
     assert not ratio.slower
 
@@ -84,7 +96,7 @@ def test_ratio_cancels_what_slows_both():
     load = [1, 3, 1, 5, 2, 1]
     a, b = [[2.0 * slow] for slow in load], [[1.0 * slow] for slow in load]
     ratio = ratio_by_block(a, b)
-    assert ratio == Ratio(2, 2, 2)
+    assert ratio == Ratio(*[pytest.approx(2)] * 3)
     assert ratio.slower
 
 
@@ -96,7 +108,7 @@ def test_ratio_interval_covers_the_truth_and_is_repeatable():
         blocks = truth * np.exp(rng.standard_t(4, size=10) * 0.02)
         ratio = ratio_by_block(blocks[:, None].tolist(), [[1.0]] * 10)
         covered += ratio.low <= truth <= ratio.high
-    assert covered >= 52  # 94 % is expected of ten blocks
+    assert covered >= 52  # 95 % is expected
     assert ratio_by_block(blocks[:, None].tolist(), [[1.0]] * 10) == ratio
 
 
@@ -110,3 +122,100 @@ def test_ratio_refuses_what_it_cannot_pair(a, b):
 
 def test_a_mean_of_zero_has_no_cv():
     assert summarize([0.0, 0.0]).cv == math.inf
+
+
+# ---- intervals against SciPy's tests, of which they are the inverse
+
+
+@pytest.mark.parametrize("count", [6, 7, 10, 15, 20])
+def test_the_interval_of_turns_is_what_the_signed_rank_test_does_not_refuse(count):
+    logs = np.random.default_rng(count).normal(0.1, 0.05, count)
+    ratio = ratio_of_turns(np.exp(logs), np.ones(count))
+
+    def p(value: float) -> float:
+        return scipy.stats.wilcoxon(logs - math.log(value), method="exact").pvalue
+
+    for inside, outside in ((1.0001, 0.9999), (0.9999, 1.0001)):
+        end = ratio.low if inside > 1 else ratio.high
+        assert p(end * inside) > 0.05 >= p(end * outside)
+    assert ratio.low < ratio.value < ratio.high
+
+
+@pytest.mark.parametrize(("now", "before"), [(4, 4), (5, 5), (10, 10), (10, 5), (6, 14)])
+def test_the_interval_of_runs_is_what_the_rank_sum_test_does_not_refuse(now, before):
+    rng = np.random.default_rng(now * before)
+    a, b = rng.lognormal(0.2, 0.1, now), rng.lognormal(0, 0.1, before)
+    ratio = ratio_of_runs(a, b)
+
+    def p(value: float) -> float:
+        return scipy.stats.mannwhitneyu(a / value, b, method="exact").pvalue
+
+    for inside, outside in ((1.0001, 0.9999), (0.9999, 1.0001)):
+        end = ratio.low if inside > 1 else ratio.high
+        assert p(end * inside) > 0.05 >= p(end * outside)
+    assert ratio.value == pytest.approx(np.median(np.divide.outer(a, b)), rel=0.01)
+
+
+def test_runs_that_cannot_be_compared():
+    with pytest.raises(ValueError, match="two or more blocks"):
+        ratio_of_runs([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="positive"):
+        ratio_of_runs([1.0, 0.0], [1.0, 2.0])
+
+
+NOISES = {
+    "lognormal": lambda rng: rng.normal(size=10),
+    "heavy tails": lambda rng: rng.standard_t(3, size=10),
+    "two-sided bursts": lambda rng: rng.exponential(size=10) - rng.exponential(size=10),
+    "outliers": lambda rng: rng.normal(size=10) + (rng.random(10) < 0.1) * rng.choice([-9, 9], 10),
+}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_interval_covers_the_truth_in_93_to_97_percent(noise):
+    rng = np.random.default_rng(12)
+    ratios = [
+        ratio_of_turns(0.8 * np.exp(0.02 * NOISES[noise](rng)), [1.0] * 10) for _ in range(1000)
+    ]
+    assert 930 <= sum(ratio.low <= 0.8 <= ratio.high for ratio in ratios) <= 970
+
+
+def test_the_interval_of_two_runs_covers_the_truth_in_93_to_97_percent():
+    rng = np.random.default_rng(13)
+    runs = [(1.1 * rng.lognormal(0, 0.02, 10), rng.lognormal(0, 0.02, 10)) for _ in range(1000)]
+    ratios = [ratio_of_runs(now, before) for now, before in runs]
+    assert 930 <= sum(ratio.low <= 1.1 <= ratio.high for ratio in ratios) <= 970
+
+
+# ---- MLPerf's bound
+
+
+@pytest.mark.parametrize(("percent", "least"), [(90, 64), (99, 662)])
+def test_the_bound_needs_as_many_runs_as_mlperf_s(percent, least):
+    samples = np.random.default_rng(3).permutation(np.arange(1.0, least + 1))
+    assert percentile_bound(samples[: least - 1], percent) is None
+    assert percentile_bound(samples, percent) == least
+
+
+@pytest.mark.parametrize("count", [64, 100, 999, 5000])
+def test_the_bound_leaves_out_as_many_as_the_binomial_allows(count):
+    bound = percentile_bound(np.arange(count), 90)
+    over = count - bound  # so many samples are at the bound or above
+    assert scipy.stats.binom.cdf(over, count, 0.1) < 0.01
+    assert scipy.stats.binom.cdf(over + 1, count, 0.1) >= 0.01
+
+
+def test_the_bound_is_rarely_below_the_percentile():
+    rng = np.random.default_rng(4)
+    truth = math.exp(1.2815515655446004)  # the 90th percentile of a standard lognormal
+    bounds = [percentile_bound(rng.lognormal(size=500), 90) for _ in range(1000)]
+    assert sum(bound < truth for bound in bounds) <= 20  # 1 % is promised
+
+
+def test_a_summary_has_the_bounds():
+    summary = summarize(np.arange(1.0, 101))
+    assert (summary.p90_bound, summary.p99_bound) == (
+        percentile_bound(np.arange(1.0, 101), 90),
+        None,
+    )
+    assert summary.p90 <= summary.p90_bound

@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 
 import edgekit
+from edgekit.latency.statistics import Ratio
+from edgekit.latency.sustained import Sustained, Window
 from edgekit.reports.html import page
+from edgekit.reports.load_charts import sketch_loads
+from edgekit.reports.summary import Load
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -86,6 +90,36 @@ def test_every_picture_has_a_description(sweep: Path) -> None:
     for figure in re.findall("<figure.*?</figure>", text, re.DOTALL):
         assert "<title" in figure and "<desc" in figure
         assert re.search("<details>.*<tbody>.*<td", figure, re.DOTALL)
+
+
+def test_a_load_that_lasts_is_a_curve_with_its_windows(sweep: Path) -> None:
+    report = edgekit.report(sweep / "bench.json")
+    (load,) = report.loads
+    text = page(report)
+    (figure,) = re.findall('<figure class="under-load">.*?</figure>', text, re.DOTALL)
+    assert "Latency over 1 seconds without a pause, window by window" in figure
+    assert "This machine does not tell: " in figure or not load.sustained.unread
+    assert figure.count("<tr>") == 1 + len(load.sustained.windows)
+    assert "ms, median" in figure and "ms, 99th percentile" in figure
+
+
+def test_a_machine_that_tells_everything_has_a_panel_for_each_and_marks_what_held_it() -> None:
+    windows = tuple(
+        Window(
+            float(at), 9, 2.0 + at, 3.0 + at, 2000, 900 - at, 70.0 + at, 15.0, ("heat",) * (at > 5)
+        )
+        for at in range(8)
+    )
+    load = Sustained("engine", 8.0, windows, Ratio(1.5, 1.4, 1.6), ())
+    ((section, title, description, figure, _, rows),) = sketch_loads([Load("b.json", load)])
+    assert (section, title) == ("under load", "engine, b.json")
+    assert "Held down in 2 windows by heat." in description
+    assert "1.50 [1.40, 1.60] slower" in description and "does not tell" not in description
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["ms, median", "ms, 99th percentile", "CPU, MHz", "GPU, MHz", "°C", "W"]
+    assert list(figure.axes[4].lines[0].get_ydata()) == [70.0 + at for at in range(8)]
+    assert list(figure.axes[0].lines[1].get_xdata()) == [6.0, 7.0]
+    assert rows[7] == ("7 s", "9.000", "10.00", "2000", "893", "77", "15", "heat")
 
 
 def test_texts_of_users_are_escaped(hostile: Path) -> None:

@@ -5,13 +5,29 @@ from __future__ import annotations
 import json as jsonlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json, with_flags
-from edgekit.cli.help import DEBUG, MEASUREMENT, OUTPUT, json_flag
+from edgekit.advice import Advice
+from edgekit.cli.console import (
+    LiveProgress,
+    err,
+    escape,
+    out,
+    print_advice,
+    print_json,
+    with_flags,
+)
+from edgekit.cli.help import COMPARISON, DEBUG, MEASUREMENT, OUTPUT, json_flag
+from edgekit.cli.options import parse_counts
 from edgekit.errors import InputError
 from edgekit.files import check_writable
+
+if TYPE_CHECKING:
+    from edgekit.latency.loadgen import Scenario
+
+TOLERANCE = 0.05
 
 
 def command(
@@ -48,7 +64,7 @@ def command(
         3.0,
         min=0.1,
         max=600,
-        help="How long each candidate is measured; 15 runs at least.",
+        help="How long each candidate is measured; 40 runs at least.",
         metavar="SECONDS",
         rich_help_panel=MEASUREMENT,
     ),
@@ -59,6 +75,103 @@ def command(
         help="For engines: also measure throughput with this many streams.",
         metavar="N",
         rich_help_panel=MEASUREMENT,
+    ),
+    batch_sweep: str | None = typer.Option(
+        None,
+        help="Also measure these batches, such as 1,4,8.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=MEASUREMENT,
+    ),
+    thread_sweep: str | None = typer.Option(
+        None,
+        help="Also measure with these numbers of CPU threads, such as 1,2,4.",
+        show_default=False,
+        metavar="NUMBERS",
+        rich_help_panel=MEASUREMENT,
+    ),
+    cold_start: bool = typer.Option(
+        False,
+        "--cold-start",
+        help="Also measure the time from nothing to the first answer, and the memory.",
+        rich_help_panel=MEASUREMENT,
+    ),
+    sustained: float | None = typer.Option(
+        None,
+        min=0.05,
+        max=1440,
+        help="Also run each candidate this long without a pause: latency, clocks, heat.",
+        show_default=False,
+        metavar="MINUTES",
+        rich_help_panel=MEASUREMENT,
+    ),
+    scenario: str | None = typer.Option(
+        None,
+        help="Also run a scenario of MLPerf by its LoadGen: single-stream, offline or server.",
+        show_default=False,
+        metavar="NAME",
+        rich_help_panel=MEASUREMENT,
+    ),
+    scenario_seconds: float | None = typer.Option(
+        None,
+        min=0.1,
+        max=86400,
+        help="How long the scenario runs; 10 by default, 600 by MLPerf's rules.",
+        show_default=False,
+        metavar="SECONDS",
+        rich_help_panel=MEASUREMENT,
+    ),
+    qps: float | None = typer.Option(
+        None,
+        min=0.001,
+        max=1e6,
+        help="For server: queries a second. For offline: images a second that are expected.",
+        show_default=False,
+        metavar="RATE",
+        rich_help_panel=MEASUREMENT,
+    ),
+    latency_bound: float | None = typer.Option(
+        None,
+        min=0.001,
+        max=1e6,
+        help="For server: what 99 % of the queries have to keep.",
+        show_default=False,
+        metavar="MS",
+        rich_help_panel=MEASUREMENT,
+    ),
+    compare: str | None = typer.Option(
+        None,
+        help="Compare with an earlier bench: LAST, its number in the history, or its json.",
+        show_default=False,
+        metavar="LAST|NUMBER|FILE",
+        rich_help_panel=COMPARISON,
+    ),
+    tolerance: float = typer.Option(
+        TOLERANCE,
+        min=0,
+        max=100,
+        help="How much slower than the earlier bench is no regression; 0.05 is 5 %.",
+        metavar="SHARE",
+        rich_help_panel=COMPARISON,
+    ),
+    other_machine: bool = typer.Option(
+        False,
+        "--other-machine",
+        help="Compare with a bench of another machine too.",
+        rich_help_panel=COMPARISON,
+    ),
+    history: Path | None = typer.Option(
+        None,
+        help="The file that earlier benches are kept in; by default one in your data folder.",
+        show_default=False,
+        metavar="FILE",
+        rich_help_panel=COMPARISON,
+    ),
+    no_history: bool = typer.Option(
+        False,
+        "--no-history",
+        help="Do not keep this bench.",
+        rich_help_panel=COMPARISON,
     ),
     out_file: Path | None = typer.Option(
         None,
@@ -73,14 +186,20 @@ def command(
 ) -> None:
     """Measure bundles and runtimes in turns, after checking the parity of each.
 
-    Exits with 1 if parity fails (then no speed-up is printed), 2 if the input is wrong, 3 if a
-    runtime cannot run here.
+    Exits with 1 if parity fails (then no speed-up is printed) or a candidate is slower than in the
+    earlier bench beyond the tolerance, 2 if the input is wrong, 3 if a runtime cannot run here.
     """
     import edgekit
 
     chosen = _runtimes(runtime)
+    load = _scenario(scenario, scenario_seconds, qps, latency_bound)
+    batches, counts = (
+        parse_counts(option, text)
+        for option, text in (("--batch-sweep", batch_sweep), ("--thread-sweep", thread_sweep))
+    )
     if out_file is not None:
         check_writable("--out", out_file)
+    kept = _history(history, no_history)
     report = edgekit.bench(
         *bundles,
         runtimes=chosen,
@@ -88,6 +207,15 @@ def command(
         threads=threads,
         seconds=seconds,
         streams=streams,
+        batch_sweep=batches,
+        thread_sweep=counts,
+        cold_start=cold_start,
+        sustained=sustained,
+        scenario=load,
+        history=kept,
+        compare=compare,
+        tolerance=tolerance,
+        other_machine=other_machine,
         progress=LiveProgress(quiet=json),
     )
     document = report.to_json()
@@ -106,7 +234,56 @@ def command(
             "\n[cyan]hint[/]: `edgekit verify --runtime NAME` shows the difference; no speed-up is "
             "reported for a candidate that fails parity"
         )
+    for regression in report.regressions:
+        err.print(f"[red]regression[/]: {escape(regression)}")
+    if report.failures or report.regressions:
         raise typer.Exit(1)
+
+
+def _history(given: Path | None, none: bool) -> Path | None:
+    """
+    Raises:
+        InputError: a file is given, and no history is to be kept.
+    """
+    if none:
+        if given is not None:
+            raise InputError(
+                f"--history {given} and --no-history exclude each other", hint="give one of them"
+            )
+        return None
+    if given is not None:
+        return given
+    from edgekit.tasks.history import usable_history
+
+    path, reason = usable_history()
+    if reason is not None:
+        print_advice([Advice(f"this bench is not kept: {reason}", "`history` FILE keeps it")])
+    return path
+
+
+def _scenario(
+    name: str | None, seconds: float | None, qps: float | None, bound: float | None
+) -> Scenario | None:
+    """
+    Raises:
+        InputError: no such scenario, or something for one and none asked for.
+    """
+    from edgekit.latency.loadgen import SCENARIOS, Scenario
+
+    if name is None:
+        for option, value in (
+            *(("--scenario-seconds", seconds), ("--qps", qps)),
+            ("--latency-bound", bound),
+        ):
+            if value is not None:
+                raise InputError(
+                    f"{option} is for a scenario", hint=f"--scenario {', '.join(SCENARIOS)}"
+                )
+        return None
+    known = {scenario: scenario for scenario in SCENARIOS}
+    if name not in known:
+        raise InputError(f"unknown scenario {name!r}", hint=f"one of {', '.join(SCENARIOS)}")
+    return Scenario(known[name], Scenario.seconds if seconds is None else seconds, qps, bound)
 
 
 def _runtimes(text: str | None) -> tuple[str, ...]:

@@ -60,7 +60,8 @@ def test_one_bundle_in_the_available_runtimes(
             "throughput",
             "verdicts",
         ),
-        *("left_out", "advice", "environment", "failures"),
+        *("left_out", "advice", "environment", "created", "history", "number", "comparison"),
+        *("starts", "energy", "settings", "sustained", "scenarios", "failures", "regressions"),
     ]
     assert (report["batch"], report["streams"], report["engine_only"]) == (1, 1, None)
     (proof,) = report["proofs"]
@@ -75,7 +76,8 @@ def test_one_bundle_in_the_available_runtimes(
     (row,) = report["end_to_end"]["rows"]
     assert row["name"] == report["end_to_end"]["reference"] == "onnxruntime fp16"
     assert row["ratio"] is None
-    assert row["summary"]["count"] >= 15
+    assert row["summary"]["count"] >= 40
+    assert len(row["blocks"]) == 10
     assert 0 < row["summary"]["median"] <= row["summary"]["p90"] <= row["summary"]["p99"]
     assert report["end_to_end"]["noise_floor"]["low"] <= report["end_to_end"]["noise_floor"]["high"]
     assert report["environment"]["before"] and report["environment"]["after"]

@@ -1,0 +1,150 @@
+"""Latency under a load that lasts, in windows, with what the machine tells about its clocks and its
+heat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from edgekit.latency.clock import Candidate, Clock, milliseconds
+from edgekit.latency.statistics import Ratio, percentile, ratio_of_runs
+from edgekit.machine.environment import Snapshot, snapshot
+
+WINDOWS, SHORTEST = 60, 1.0  # of a measurement, seconds
+MIN_RUNS = 5
+PARTS = 4
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the load. What the machine does not tell is None.
+
+    Args:
+        start: seconds since the load began.
+        runs: how many inferences it holds.
+        median: milliseconds.
+        p99: milliseconds.
+        cpu_mhz: the median over the cores, at the end of the window.
+        gpu_mhz: of the first GPU.
+        temperature: of the hottest sensor, in °C.
+        power: of the GPUs or the Jetson, in watts.
+        throttled: what held the clocks down.
+    """
+
+    start: float
+    runs: int
+    median: float
+    p99: float
+    cpu_mhz: int | None
+    gpu_mhz: int | None
+    temperature: float | None
+    power: float | None
+    throttled: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """A candidate under load. ``change`` is the latency in the last quarter of the windows as a
+    fraction of that in the first; ``unread`` names what this machine does not tell.
+    """
+
+    name: str
+    seconds: float
+    windows: tuple[Window, ...]
+    change: Ratio
+    unread: tuple[str, ...]
+
+    @property
+    def throttled(self) -> tuple[str, ...]:
+        """Everything that held the clocks down at some time."""
+        return tuple(dict.fromkeys(cause for w in self.windows for cause in w.throttled))
+
+
+def sustain(
+    name: str,
+    run: Candidate,
+    seconds: float,
+    *,
+    on_window: Callable[[int, int], None] = lambda done, total: None,
+    clock: Clock = time.perf_counter_ns,
+    look: Callable[[], Snapshot] = snapshot,
+) -> Sustained:
+    """Runs a candidate without a pause, but for a look at the machine after each window, and
+    without a warm-up: how it warms is part of what is asked.
+
+    Args:
+        name: of the candidate. run: the candidate. seconds: how long. on_window: called with
+        (done, total), in seconds. clock: in nanoseconds. look: reads the machine's state.
+
+    Raises:
+        ValueError: there is no time for four windows of a second.
+    """
+    if seconds < PARTS * SHORTEST:
+        raise ValueError(f"need {PARTS * SHORTEST:g} seconds or more, got {seconds:g}")
+    length = max(SHORTEST, seconds / WINDOWS)
+    windows: list[Window] = []
+    began, counted, before = clock(), 0, look()
+    while (start := (clock() - began) / 1e9) < seconds or len(windows) < 2 * PARTS:
+        taken: list[float] = []
+        while len(taken) < MIN_RUNS or (clock() - began) / 1e9 < start + length:
+            taken.append(milliseconds(run, counted + len(taken), clock))
+        counted += len(taken)
+        now = look()
+        windows.append(_window(start, taken, before, now))
+        before = now
+        on_window(round(min(start + length, seconds)), round(seconds))
+    quarter = max(2, len(windows) // PARTS)
+    first, last = ([w.median for w in part] for part in (windows[:quarter], windows[-quarter:]))
+    return Sustained(
+        name,
+        (clock() - began) / 1e9,
+        tuple(windows),
+        ratio_of_runs(last, first),
+        tuple(_unread(windows, before)),
+    )
+
+
+def _window(start: float, taken: list[float], before: Snapshot, now: Snapshot) -> Window:
+    gpus = [gpu.sm_mhz for gpu in now.gpus if gpu.sm_mhz is not None]
+    if not gpus and now.jetson is not None and now.jetson.gpu_mhz is not None:
+        gpus = [now.jetson.gpu_mhz]
+    heat = [*now.temperatures.values(), *(g.temperature for g in now.gpus if g.temperature)]
+    watts = [gpu.power_w for gpu in now.gpus if gpu.power_w is not None]
+    if now.jetson is not None and now.jetson.power_w is not None:
+        watts.append(now.jetson.power_w)
+    return Window(
+        start=start,
+        runs=len(taken),
+        median=median(taken),
+        p99=percentile(taken, 99),
+        cpu_mhz=round(median(now.cpu_mhz)) if now.cpu_mhz else None,
+        gpu_mhz=gpus[0] if gpus else None,
+        temperature=max(heat) if heat else None,
+        power=sum(watts) if watts else None,
+        throttled=tuple(_throttled(before, now)),
+    )
+
+
+def _throttled(before: Snapshot, now: Snapshot) -> list[str]:
+    causes = [f"GPU {i}: {cause}" for i, gpu in enumerate(now.gpus) for cause in gpu.throttled]
+    counters = [("CPU: heat", before.cpu_throttles, now.cpu_throttles)]
+    if before.jetson is not None and now.jetson is not None:
+        events = (before.jetson.overcurrent_events, now.jetson.overcurrent_events)
+        counters.append(("Jetson: over-current", *events))
+    return causes + [cause for cause, then, count in counters if (count or 0) > (then or 0)]
+
+
+def _unread(windows: list[Window], now: Snapshot) -> list[str]:
+    told = {
+        "CPU clocks": any(w.cpu_mhz is not None for w in windows),
+        "GPU clocks": any(w.gpu_mhz is not None for w in windows),
+        "temperature": any(w.temperature is not None for w in windows),
+        "power": any(w.power is not None for w in windows),
+        "throttling of the CPU": now.cpu_throttles is not None,
+        "throttling of the GPU": bool(now.gpus)
+        or (now.jetson is not None and now.jetson.overcurrent_events is not None),
+    }
+    return [name for name, known in told.items() if not known]

@@ -1,0 +1,147 @@
+"""The earlier bench that a new one is compared with, found and checked before anything is
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import InputError
+from edgekit.latency.compare import Sample, compare_all
+from edgekit.machine.environment import Environment
+from edgekit.machine.identity import differences
+from edgekit.reports.bench import BenchReport, Comparison
+from edgekit.tasks.history import History
+from edgekit.tasks.report import bench_of, read_bench
+
+LAST = "last"
+TAKES = "`compare` takes LAST, the number of an earlier bench, or a json file of one"
+MEASURE = "run the bench once without `compare`; then there is one to compare with"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier bench, where it was found, and what differs between its machine and this one."""
+
+    source: str
+    report: BenchReport
+    machine: tuple[str, ...]
+
+
+def find_baseline(
+    wanted: str,
+    history: History | None,
+    planned: Sequence[Sample],
+    environment: Environment,
+    *,
+    other_machine: bool,
+) -> Baseline:
+    """Finds the earlier bench, and refuses one that cannot be compared.
+
+    Args:
+        wanted: ``last``, the number of a bench in the history, or a json file.
+        history: where earlier benches are; None if none is kept.
+        planned: what is about to be measured, still without times.
+        environment: the machine.
+        other_machine: whether the earlier bench may be of another machine.
+
+    Raises:
+        InputError: there is no such bench, it is of another machine, or it measured nothing of
+            what is planned.
+    """
+    if wanted.lower() == LAST:
+        return _latest(history, planned, environment, other_machine)
+    if wanted.isdecimal() and len(wanted) <= 18 and not Path(wanted).exists():
+        history = _kept(history)
+        source = f"bench {int(wanted)} in {history.path}"
+        report = bench_of(history.find(int(wanted)), history.path)
+    elif Path(wanted).exists() or wanted.endswith(".json"):
+        source, report = wanted, read_bench(Path(wanted))
+    else:
+        raise InputError(f"`compare` {wanted}: there is no such file", hint=TAKES)
+    found = Baseline(source, report, differences(environment, report.environment))
+    if found.machine and not other_machine:
+        raise InputError(
+            f"{source} was measured on another machine: {'; '.join(found.machine)}",
+            hint="compare benches of one machine, or say `other_machine` if both are meant",
+        )
+    if not _common(report, planned):
+        raise InputError(f"{source} cannot be compared: {_why_not(report, planned)}", hint=MEASURE)
+    return found
+
+
+def compared(now: BenchReport, baseline: Baseline, tolerance: float) -> Comparison:
+    """Every candidate that both benches measured."""
+    changes = compare_all(baseline.report.samples, now.samples, tolerance)
+    done = {(change.name, change.what) for change in changes}
+    return Comparison(
+        source=baseline.source,
+        created=baseline.report.created,
+        machine=baseline.machine,
+        tolerance=tolerance,
+        changes=changes,
+        left_out=tuple(dict.fromkeys(s.name for s in now.samples if (s.name, s.what) not in done)),
+    )
+
+
+def _latest(
+    history: History | None,
+    planned: Sequence[Sample],
+    environment: Environment,
+    other_machine: bool,
+) -> Baseline:
+    history = _kept(history)
+    elsewhere: tuple[str, ...] = ()
+    for number, document in history.newest_first():
+        report = bench_of(document, history.path)
+        if not _common(report, planned):
+            continue
+        machine = differences(environment, report.environment)
+        if not machine or other_machine:
+            return Baseline(f"bench {number} in {history.path}", report, machine)
+        elsewhere = elsewhere or machine
+    if elsewhere:
+        raise InputError(
+            f"{history.path} has benches of the same graph from another machine alone: "
+            f"{'; '.join(elsewhere)}",
+            hint=f"{MEASURE}; or say `other_machine` if both are meant",
+        )
+    raise InputError(
+        f"{history.path} has no earlier bench of the same graph, runtime, batch and threads",
+        hint=MEASURE,
+    )
+
+
+def _kept(history: History | None) -> History:
+    if history is None:
+        raise InputError(
+            "no history is kept, so that there is no earlier bench to compare with",
+            hint="give `history`, or the json file of an earlier bench",
+        )
+    return history
+
+
+def _common(report: BenchReport, planned: Sequence[Sample]) -> bool:
+    keys = {sample.key for sample in planned}
+    return any(sample.key in keys and len(sample.blocks) > 1 for sample in report.samples)
+
+
+def _why_not(report: BenchReport, planned: Sequence[Sample]) -> str:
+    """What an earlier bench lacks, the nearest first."""
+    samples = report.samples
+    if not any(len(row.blocks) > 1 for row in report.end_to_end.rows):
+        return "it holds no medians of blocks, as benches of older versions do"
+    graphs, runtimes = ({getattr(s, name) for s in planned} for name in ("graph", "runtime"))
+    same = [s for s in samples if s.graph in graphs]
+    if not same:
+        return "it measured other graphs"
+    same = [s for s in same if s.runtime in runtimes]
+    if not same:
+        return "it measured other runtimes"
+    then, now = same[0], planned[0]
+    return (
+        f"it measured batch {then.batch} with {then.threads} threads, and this is batch "
+        f"{now.batch} with {now.threads}"
+    )

@@ -1,0 +1,280 @@
+"""What a bench measures besides latency, where it is asked for: cold starts, energy, other batches
+and threads, a load that lasts, and the scenarios of MLPerf.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from edgekit.bundle import Bundle
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.latency import clock
+from edgekit.latency.loadgen import Infer, Scenario, ScenarioResult, run_scenario
+from edgekit.latency.sustained import PARTS, SHORTEST, Sustained, sustain
+from edgekit.latency.throughput import rates
+from edgekit.machine.energy import Counter, energy_counters
+from edgekit.pipeline.latency import batches_of, synchronous
+from edgekit.progress import Progress
+from edgekit.reports.bench import Energy, Setting, Start
+from edgekit.runtimes.base import SessionOptions, as_input
+from edgekit.tasks.candidates import Candidate, Subject, common_batch, open_candidate
+from edgekit.tasks.cold_start import cold_start
+from edgekit.tasks.sessions import open_session
+
+MINUTE = 60.0
+LEAST_ENERGY_SECONDS = 2.0  # NVML's counter is renewed every 20 to 100 ms
+
+
+@dataclass(frozen=True)
+class More:
+    """What to measure besides latency.
+
+    Args:
+        batches: further batches, each measured by itself.
+        threads: further numbers of CPU threads, each with every batch.
+        cold_start: the time from nothing to the first answer, and the memory for it.
+        sustained: minutes of load without a pause, each candidate by itself.
+        scenario: one of MLPerf's.
+    """
+
+    batches: tuple[int, ...] = ()
+    threads: tuple[int, ...] = ()
+    cold_start: bool = False
+    sustained: float | None = None
+    scenario: Scenario | None = None
+
+
+NOTHING_MORE = More()
+
+
+def check_more(more: More, bundles: Sequence[Bundle]) -> None:
+    """What can be refused before anything is measured.
+
+    Raises:
+        InputError: a batch that a graph does not allow, a load too short to be cut into windows,
+            or a scenario without what it needs.
+        EnvironmentLacks: LoadGen is not installed.
+    """
+    for batch in more.batches:
+        common_batch(bundles, batch)
+    if more.sustained is not None:
+        check_sustained(more.sustained)
+    if more.scenario is not None:
+        check_scenario(more.scenario)
+
+
+def measure_more(
+    wanted: More,
+    candidates: Sequence[Candidate],
+    batch: int,
+    threads: int,
+    seconds: float,
+    means: Mapping[str, float],
+    show: Progress,
+) -> dict[str, Any]:
+    """What is asked for, as fields of the report; ``means`` are the latencies by candidate."""
+    subjects = [c.subject for c in candidates]
+    found: dict[str, Any] = {"energy": measure_energy(candidates, batch, seconds, show)}
+    if wanted.cold_start:
+        found["starts"] = measure_starts(subjects, batch, threads, show)
+    if (wanted.batches or wanted.threads) and subjects:
+        found["settings"] = measure_settings(
+            subjects, wanted.batches or (batch,), wanted.threads or (threads,), seconds, show
+        )
+    if wanted.sustained is not None:
+        found["sustained"] = measure_sustained(candidates, batch, wanted.sustained, show)
+    if wanted.scenario is not None:
+        expected = [means[subject.name] for subject in subjects]
+        found["scenarios"] = run_scenarios(candidates, wanted.scenario, batch, expected, show)
+    return found
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """
+    Raises:
+        InputError: a server without a rate or a bound.
+        EnvironmentLacks: LoadGen is not installed.
+    """
+    if scenario.name == "server" and None in (scenario.qps, scenario.latency_bound):
+        raise InputError(
+            "the scenario server needs `qps` and `latency_bound`",
+            hint="`qps` 50, `latency_bound` 15: 50 queries a second, 99 % of them within 15 ms",
+        )
+    if scenario.name != "server" and scenario.latency_bound is not None:
+        raise InputError(f"`latency_bound` is for server, not for {scenario.name}")
+    if scenario.name == "single-stream" and scenario.qps is not None:
+        raise InputError("`qps` is for server and offline, not for single-stream")
+    if find_spec("mlperf_loadgen") is None:
+        raise EnvironmentLacks(
+            "scenarios need MLCommons' LoadGen, which is not installed",
+            hint="pip install 'edgekit[loadgen]'",
+        )
+
+
+def check_sustained(minutes: float) -> None:
+    """
+    Raises:
+        InputError: too short to be cut into windows.
+    """
+    if minutes * MINUTE < PARTS * SHORTEST:
+        raise InputError(
+            f"`sustained` {minutes:g} minutes are too short",
+            hint=f"{PARTS * SHORTEST:g} seconds at least; heat shows after 10 minutes or more",
+        )
+
+
+def measure_starts(
+    subjects: Sequence[Subject], batch: int, threads: int, show: Progress
+) -> tuple[Start, ...]:
+    with show.step("cold starts"):
+        return tuple(cold_start(subject, batch, threads) for subject in subjects)
+
+
+def measure_energy(
+    candidates: Sequence[Candidate], batch: int, seconds: float, show: Progress
+) -> tuple[Energy, ...]:
+    """One after the other, for as long as each was measured; nothing where the machine counts no
+    energy.
+    """
+    with energy_counters() as counters:
+        if not counters:
+            return ()
+        with show.step("energy"):
+            return tuple(
+                Energy(c.subject.name, source, joules / images, joules / took)
+                for c in candidates
+                for source, joules, images, took in _burn(
+                    synchronous(c.session, c.images, batch), batch, seconds, counters
+                )
+            )
+
+
+def _burn(
+    run: Callable[[int], object], batch: int, seconds: float, meters: Sequence[Counter]
+) -> Iterator[tuple[str, float, int, float]]:
+    before, began, runs = [meter.joules() for meter in meters], time.perf_counter(), 0
+    while time.perf_counter() - began < max(seconds, LEAST_ENERGY_SECONDS):
+        run(runs)
+        runs += 1
+    took = time.perf_counter() - began
+    for meter, then in zip(meters, before, strict=True):
+        yield meter.name, meter.joules() - then, runs * batch, took
+
+
+def measure_settings(
+    subjects: Sequence[Subject],
+    batches: Sequence[int],
+    threads: Sequence[int],
+    seconds: float,
+    show: Progress,
+) -> tuple[Setting, ...]:
+    """Every batch with every number of threads."""
+    found = []
+    for batch in batches:
+        for count in threads:
+            what = f"batch {batch}, {count} thread{'s' if count > 1 else ''}"
+            with ExitStack() as stack, show.step(what):
+                opened = [
+                    open_candidate(subject, batch, SessionOptions(count), stack)
+                    for subject in subjects
+                ]
+                measured = clock.measure(
+                    {c.subject.name: synchronous(c.session, c.images, batch) for c in opened},
+                    reference=opened[0].subject.name,
+                    seconds=seconds,
+                    on_block=lambda done, total: show.advance(done, total),
+                )
+            for name, timing in measured.timings.items():
+                rate = batch * 1e3 / timing.summary.mean
+                found.append(Setting(name, batch, count, timing.summary, rate))
+    return tuple(found)
+
+
+def measure_throughput(
+    candidates: Sequence[Candidate],
+    streams: int,
+    seconds: float,
+    batch: int,
+    options: SessionOptions,
+    progress: Progress,
+) -> dict[str, float]:
+    """Images a second of each candidate with all streams busy."""
+    with ExitStack() as stack, progress.step("throughput"):
+        sessions = {}
+        for c in candidates:
+            session = open_session(
+                c.subject.bundle, c.subject.runtime, options, batch=batch, streams=streams
+            )
+            sessions[c.subject.name] = stack.enter_context(session)
+            session.bind(batches_of(session, c.images, batch)[0])
+        found = rates(
+            sessions,
+            seconds=seconds,
+            on_block=lambda done, total: progress.advance(done, total),
+        )
+    return {name: rate * batch for name, rate in found.items()}
+
+
+def measure_sustained(
+    candidates: Sequence[Candidate], batch: int, minutes: float, show: Progress
+) -> tuple[Sustained, ...]:
+    """One after the other: each is to bear its own heat."""
+    found = []
+    for c in candidates:
+        with show.step(f"{c.subject.name} for {minutes:g} minutes"):
+            found.append(
+                sustain(
+                    c.subject.name,
+                    synchronous(c.session, c.images, batch),
+                    minutes * MINUTE,
+                    on_window=lambda done, total: show.advance(done, total),
+                )
+            )
+    return tuple(found)
+
+
+def run_scenarios(
+    candidates: Sequence[Candidate],
+    scenario: Scenario,
+    batch: int,
+    expected_ms: Sequence[float],
+    show: Progress,
+) -> tuple[ScenarioResult, ...]:
+    """One after the other; ``expected_ms`` is how long each takes for a batch."""
+    found = []
+    for c, expected in zip(candidates, expected_ms, strict=True):
+        with show.step(f"{scenario.name}, {c.subject.name}"):
+            found.append(
+                run_scenario(
+                    c.subject.name,
+                    _infer(c, batch),
+                    len(c.images),
+                    scenario,
+                    batch=batch,
+                    expected_ms=expected,
+                )
+            )
+    return tuple(found)
+
+
+def _infer(candidate: Candidate, batch: int) -> Infer:
+    """Computes images by their numbers; a static batch is filled up with the last."""
+    session = candidate.session
+    spec = session.inputs[0]
+    rows = as_input(spec, candidate.images)
+    static = isinstance(spec.shape[0], int)
+
+    def infer(numbers: Sequence[int]) -> None:
+        taken = np.asarray(numbers)
+        if static and len(taken) < batch:
+            taken = np.pad(taken, (0, batch - len(taken)), mode="edge")
+        session.run({spec.name: rows[taken]})
+
+    return infer

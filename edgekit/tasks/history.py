@@ -1,0 +1,171 @@
+"""Earlier benches, in a SQLite file: one transaction a bench, so that nothing that ends the process
+leaves half of one, and processes that write at once wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from platformdirs import user_data_path
+
+from edgekit.errors import EdgekitError, EnvironmentLacks, InputError
+from edgekit.files import no_file
+from edgekit.reports.bench import BenchReport
+
+FILE = "bench.sqlite3"
+WAIT = 60.0  # seconds, for another process that writes
+APPLICATION = 0x65646765  # "edge": marks the file as ours
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    created TEXT NOT NULL,
+    report TEXT NOT NULL
+);
+"""
+
+
+def default_history() -> Path:
+    """Where the history is kept: the user's data folder."""
+    return user_data_path("edgekit", appauthor=False) / FILE
+
+
+def usable_history() -> tuple[Path | None, str | None]:
+    """The default history; None with the reason where it cannot be used."""
+    path = default_history()
+    try:
+        with History(path):
+            return path, None
+    except EdgekitError as error:
+        return None, error.message
+
+
+class History:
+    """The benches in a file. A context manager that closes it.
+
+    Args:
+        path: the file, made where there is none, with its folder.
+
+    Raises:
+        InputError: it is something else, or of another version.
+        EnvironmentLacks: it cannot be used, here and in every method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and (reason := no_file(path)):
+            raise InputError(f"`history` {path}: {reason}", hint="name a file")
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+            try:
+                self._connection.execute("PRAGMA synchronous=FULL")
+                self._check()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def append(self, report: BenchReport) -> int:
+        """Adds a bench; returns its number."""
+        row = (report.created, json.dumps(report.to_json()))
+        with self._explained(), self._transaction():
+            added = self._connection.execute(
+                "INSERT INTO runs (created, report) VALUES (?, ?)", row
+            )
+        assert added.lastrowid is not None
+        return added.lastrowid
+
+    def find(self, number: int) -> Any:
+        """The json of a bench.
+
+        Raises:
+            InputError: there is none with this number.
+        """
+        with self._explained():
+            row = self._connection.execute(
+                "SELECT report FROM runs WHERE id = ?", (number,)
+            ).fetchone()
+        if row is None:
+            numbers = self._numbers()
+            known = f"{numbers[0]} to {numbers[1]}" if numbers else "none yet"
+            raise InputError(
+                f"there is no bench {number} in {self.path}", hint=f"numbers there: {known}"
+            )
+        return json.loads(row[0])
+
+    def newest_first(self) -> Iterator[tuple[int, Any]]:
+        """Number and json of every bench."""
+        with self._explained():
+            for number, text in self._connection.execute(
+                "SELECT id, report FROM runs ORDER BY id DESC"
+            ):
+                yield number, json.loads(text)
+
+    def _numbers(self) -> tuple[int, int] | None:
+        with self._explained():
+            first, last = self._connection.execute("SELECT MIN(id), MAX(id) FROM runs").fetchone()
+        return None if first is None else (first, last)
+
+    def _check(self) -> None:
+        with self._transaction():
+            (mark,) = self._connection.execute("PRAGMA application_id").fetchone()
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            if tables and mark != APPLICATION:
+                raise InputError(
+                    f"`history` {self.path} is another program's database", hint="name another file"
+                )
+            if tables and version != SCHEMA_VERSION:
+                raise InputError(
+                    f"`history` {self.path} has schema {version}, and this edgekit writes "
+                    f"{SCHEMA_VERSION}",
+                    hint="name another file",
+                )
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._connection.execute(_SCHEMA)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentLacks(
+                f"`history` {self.path} cannot be used: {error.strerror or error}",
+                hint="name another file",
+            ) from error
+        except sqlite3.OperationalError as error:
+            raise EnvironmentLacks(
+                f"`history` {self.path} cannot be used: {error}", hint="name another file"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"`history` {self.path} is no history of benches: {error}", hint="name another file"
+            ) from error
