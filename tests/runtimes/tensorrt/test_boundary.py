@@ -236,3 +236,10 @@ def test_tensorrt_rtx_builds_each(small, tmp_path, io, types):
 def test_unknown_types():
     with pytest.raises(InputError, match="invalid value for `io`: bf16"):
         parse_io("bf16")
+
+
+def test_an_input_of_pixels_stays_where_scores_become_fp16() -> None:
+    image = TensorSpec("image", (1, 8, 8, 3), "uint8")
+    scores = TensorSpec("scores", (1, 4), "float32")
+    (given,), (made,) = specs((image,), (scores,), "fp16", None)
+    assert (given.dtype, made.dtype) == ("uint8", "float16")
