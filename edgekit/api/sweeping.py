@@ -26,6 +26,7 @@ def sweep(
     bench: bool = True,
     offline: bool = False,
     retry_failed: bool = False,
+    ray: str | None = None,
     progress: Watcher | None = None,
 ) -> SweepReport:
     """Exports every network in every precision, each in a process of its own, so that a crash, a
@@ -37,7 +38,7 @@ def sweep(
             by name or path.
         precisions: of ``fp32``, ``fp16`` and ``int8``.
         out: the folder of the sweep, ``bundles/NETWORK-PRECISION`` and the table in it.
-        workers: exports at once; one for two cores by default.
+        workers: exports at once; one for two cores by default, of a cluster's where it has ``ray``.
         time_limit: seconds that one export may take.
         memory_limit: MB (10⁶ bytes) that one export may have in memory, with its children.
         weights: as export takes them, for all networks.
@@ -47,6 +48,8 @@ def sweep(
         bench: whether to measure latency here.
         offline: whether to take weights from the cache alone.
         retry_failed: whether to do again what did not pass.
+        ray: the address of a Ray cluster to export on, ``ray://HOST:PORT``, or ``auto`` for the one
+            that this machine is part of; this machine by default.
         progress: told of the cells as they change.
 
     Returns:
@@ -56,7 +59,7 @@ def sweep(
         UnknownNetwork: a name or pattern that the zoo has nothing for.
         InputError: another argument is wrong, or the folder has a sweep that runs, or one with
             other options.
-        EnvironmentLacks: memory cannot be limited here.
+        EnvironmentLacks: memory cannot be limited here, or the cluster cannot be used.
     """
     settings = Settings(
         None if weights is None else str(weights),
@@ -74,5 +77,6 @@ def sweep(
         Limits(time_limit, memory_limit),
         offline,
         retry_failed,
+        ray,
     )
     return run(request, progress)

@@ -5,7 +5,8 @@ process or machine. What exports is imported when a job runs.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,6 +63,28 @@ class Job:
         settings = values.pop("settings")
         size = settings.pop("size")
         return cls(**values, settings=Settings(**settings, size=size and tuple(size)))
+
+
+def rooted(job: Job) -> tuple[Job, tuple[Path, ...]]:
+    """The job with the files and folders that it opens by their absolute paths, and these."""
+    wanted = job.settings
+    given = {"images": wanted.images, "weights": wanted.weights}
+    files = {name: Path(text).absolute() for name, text in given.items() if _is_there(text)}
+    settings = replace(wanted, **{name: str(path) for name, path in files.items()})
+    path, colon, function = job.network.rpartition(":") if ".py:" in job.network else (None, "", "")
+    named = job.network if path is None else path
+    network = job.network
+    if _is_there(named):
+        files["network"] = Path(named).absolute()
+        network = f"{files['network']}{colon}{function}"
+    return replace(job, network=network, settings=settings), tuple(files.values())
+
+
+def _is_there(text: str | None) -> bool:
+    """Whether a text names a file or folder rather than, say, a network of the zoo."""
+    if text is None or not (os.sep in text or "." in text):
+        return False
+    return Path(text).exists()
 
 
 @dataclass(frozen=True)
