@@ -356,7 +356,9 @@ def _verdict(engines: Mapping[str, Opened], measurement: clock.Measurement) -> V
         return None
     return verdict(
         *(
-            Contender(measurement.timings[name].blocks, (), phases.reformats(engines[name].session))
+            Contender(
+                measurement.timings[name].medians, (), phases.reformats(engines[name].session)
+            )
             for name in (FP16, INT8)
         )
     )

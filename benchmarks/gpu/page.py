@@ -49,7 +49,7 @@ weights with the batch-norm statistics of real photos. How long an engine takes 
    Untrained networks with gates and swishes lose nearly all of their signal in INT8: there a parity met says little, and the table shows how little.
 2. Engines and PyTorch ({", ".join(KINDS)}; compiled with `mode="max-autotune"`) take turns on real images: warm-up, then five turns each, the FP16 engine
    twice a turn, whose ratio to itself is the noise floor. Inferences of engines are CUDA graphs. PyTorch is a process of its own, for it may need another
-   Python; it takes its turns there, while the engines wait, and its settings are those it comes with. Ratios are by turn, with a bootstrap 95 % interval.
+   Python; it takes its turns there, while the engines wait, and its settings are those it comes with. Ratios are by block, with a 95 % interval.
 3. Two clocks: without copies (events on the GPU around one inference), and end to end (the host's clock around copy in, run, copy out; FP32 images in
    pinned memory, FP32 logits back). Engines take and give FP32; PyTorch's FP16 is given FP16 where copies are left out.
 

@@ -3,21 +3,24 @@
 A candidate is a callable ``run(i)`` that does one synchronous inference on input ``i`` modulo its
 number of inputs. It never measures its own time; only a :class:`DeviceRun` returns the time of the
 device's clock (CUDA events). Candidates take turns in one process, so that a change of the clock
-frequency or of the load affects all of them. The reference takes two turns per block. Its ratio to
-itself is the noise floor: smaller differences mean nothing.
+frequency or of the load affects all of them. The reference takes part twice. Its ratio to itself is
+the noise floor: smaller differences mean nothing.
 """
 
 from __future__ import annotations
 
 import gc
+import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from edgekit.latency.statistics import Ratio, Summary, ratio_by_block, summarize
+from edgekit.latency.statistics import Ratio, Summary, block_medians, ratio_of_turns, summarize
 
+BLOCKS = 10
 WARM_UP_MS = 200.0
 WINDOW = 50
 STEADY_WITHIN = 0.01
@@ -49,14 +52,22 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Timing:
-    """The runs of one candidate in milliseconds, one tuple per block."""
+    """The runs of one candidate in milliseconds, one tuple per turn, two turns per block."""
 
     warm_up: WarmUp
-    blocks: tuple[tuple[float, ...], ...]
+    turns: tuple[tuple[float, ...], ...]
 
     @property
     def samples(self) -> tuple[float, ...]:
-        return tuple(sample for block in self.blocks for sample in block)
+        return tuple(sample for turn in self.turns for sample in turn)
+
+    @property
+    def medians(self) -> tuple[float, ...]:
+        """The latency of each block: the geometric mean of the medians of its two turns."""
+        found = block_medians(self.turns)
+        return tuple(
+            math.sqrt(there * back) for there, back in zip(found[::2], found[1::2], strict=True)
+        )
 
     @property
     def summary(self) -> Summary:
@@ -79,21 +90,21 @@ class Measurement:
         Raises:
             KeyError: if there is no such candidate.
         """
-        return ratio_by_block(self.timings[name].blocks, self.timings[self.reference].blocks)
+        return ratio_of_turns(self.timings[name].medians, self.timings[self.reference].medians)
 
     @property
     def noise_floor(self) -> Ratio:
         """The ratio of the reference to itself: the ratio without any real difference."""
-        return ratio_by_block(self.again.blocks, self.timings[self.reference].blocks)
+        return ratio_of_turns(self.again.medians, self.timings[self.reference].medians)
 
 
 def measure(
     candidates: Mapping[str, Candidate],
     *,
     reference: str,
-    blocks: int = 5,
+    blocks: int = BLOCKS,
     seconds: float = 3.0,
-    min_runs: int = 3,
+    min_runs: int = 4,
     max_warm_up: float = 5.0,
     on_block: Callable[[int, int], None] = lambda done, total: None,
     clock: Clock = time.perf_counter_ns,
@@ -102,11 +113,11 @@ def measure(
 
     Args:
         candidates: the candidates by name. reference: the candidate that the others are compared
-        with. blocks: the number of turns of each candidate. seconds: the measuring time of each
-        candidate over all blocks. A slow one takes longer, because it has at least ``blocks ·
-        min_runs`` runs. min_runs: the least number of runs per turn. max_warm_up: the longest
-        warm-up of a candidate, in seconds. on_block: called with (done, total) after the warm-up
-        and after each block. clock: a monotonic clock in nanoseconds.
+        with. blocks: the number of blocks; in each, a candidate has two turns. seconds: the
+        measuring time of each candidate over all blocks. A slow one takes longer, because it has
+        at least ``blocks · min_runs`` runs. min_runs: the least number of runs per block.
+        max_warm_up: the longest warm-up of a candidate, in seconds. on_block: called with (done,
+        total) after the warm-up and after each block. clock: a monotonic clock in nanoseconds.
 
     Raises:
         ValueError: if the reference is not a candidate, there are fewer than five blocks, or less
@@ -127,10 +138,14 @@ def measure(
     with _no_collection():
         warm_ups = {name: warm_up(run, max_warm_up, clock) for name, run in candidates.items()}
         on_block(0, blocks)
+        shuffle = random.Random(0).shuffle
+        half = (seconds / blocks / 2, math.ceil(min_runs / 2))
         for block in range(blocks):
-            # Every second block runs in reverse order, so that a steady drift favours no candidate.
-            for turn, run in turns if block % 2 == 0 else reversed(turns):
-                samples[turn].append(_turn(run, seconds / blocks, min_runs, clock))
+            # There and back again, so that a steady drift favours no candidate; in an order of
+            # chance, so that what lasts into the next block does not always favour the same one.
+            shuffle(turns)
+            for turn, run in (*turns, *reversed(turns)):
+                samples[turn].append(_turn(run, *half, clock))
             on_block(block + 1, blocks)
     timings = {name: Timing(warm_ups[name], tuple(samples[name])) for name in candidates}
     return Measurement(reference, timings, Timing(warm_ups[reference], tuple(samples[again])))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekit.latency.statistics import Block, Ratio, ratio_by_block
+from edgekit.latency.statistics import Ratio, ratio_of_turns
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One engine: its latencies in milliseconds, one block per turn, measured in turns with the
-    other engine.
+    """One engine: its latency in milliseconds in each block, measured in turns with the other
+    engine.
 
     ``failures`` are messages about its gate. ``reformats`` is the number of layers that only
     convert formats or types, None if unknown.
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[float, ...]
     failures: tuple[str, ...] = ()
     reformats: int | None = None
 
@@ -40,7 +40,7 @@ def verdict(fp16: Contender, int8: Contender) -> Verdict:
     Raises:
         ValueError: the two were not measured in the same turns.
     """
-    ratio = ratio_by_block(int8.blocks, fp16.blocks)
+    ratio = ratio_of_turns(int8.blocks, fp16.blocks)
     if fp16.failures and int8.failures:
         return Verdict(
             None,

@@ -58,6 +58,7 @@ def measure(
             timing.summary,
             None if key == name else measurement.ratio(key),
             timing.warm_up.settled,
+            timing.medians,
         )
         for key, timing in measurement.timings.items()
     )

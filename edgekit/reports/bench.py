@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.advice import Advice
 from edgekit.comparison import Parity
+from edgekit.latency.compare import Sample
 from edgekit.latency.statistics import Ratio
 from edgekit.latency.verdict import Verdict
 from edgekit.machine.environment import Environment
@@ -20,7 +21,8 @@ from edgekit.reports.plain import plain
 @dataclass(frozen=True)
 class Proof:
     """A candidate and its parity with the bundle's golden outputs; ``failures`` is empty where it
-    holds, ``version`` the runtime's.
+    holds, ``version`` the runtime's. ``graph`` is the SHA-256 of the graph that the runtime read,
+    empty in reports of older versions.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Proof:
     version: str | None
     parity: Parity
     failures: tuple[str, ...]
+    graph: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,20 @@ class BenchReport:
         if ratio is None:
             raise KeyError(f"no ratio of {names[0]} to {self.end_to_end.reference} is told")
         return ratio
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every candidate that computes what it should, to compare with another bench."""
+        sound = {proof.name: proof for proof in self.proofs if not proof.failures and proof.graph}
+        return tuple(
+            Sample(
+                *(row.name, sound[row.name].graph, sound[row.name].runtime),
+                *(sound[row.name].version, table.what, self.batch, self.threads, row.blocks),
+            )
+            for table in filter(None, (self.end_to_end, self.engine_only))
+            for row in table.rows
+            if row.name in sound
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The whole report in json's types; keys are stable."""

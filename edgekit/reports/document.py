@@ -24,12 +24,14 @@ from edgekit.reports.plain import plain
 @dataclass(frozen=True)
 class LatencyRow:
     """A runtime and precision: milliseconds for one batch, and the ratio to the reference (None for
-    the reference itself, and in a bench where parity failed on either side)."""
+    the reference itself, and in a bench where parity failed on either side). ``blocks`` are the
+    medians of the blocks."""
 
     name: str
     summary: Summary
     ratio: Ratio | None
     settled: bool
+    blocks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

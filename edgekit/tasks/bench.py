@@ -31,7 +31,7 @@ from edgekit.tasks.candidates import (
     open_candidate,
     subjects,
 )
-from edgekit.tasks.sessions import open_session
+from edgekit.tasks.sessions import graph_for, open_session
 
 END_TO_END = "end to end: copy in, run, copy out"
 ENGINE_ONLY = "engine only: inputs and outputs stay on the GPU"
@@ -206,6 +206,7 @@ def _table(what: str, measurement: clock.Measurement, failed: Collection[str]) -
                 timing.summary,
                 measurement.ratio(name) if comparable else None,
                 timing.warm_up.settled,
+                timing.medians,
             )
         )
     return Table(what, reference, tuple(rows), measurement.noise_floor)
@@ -224,6 +225,7 @@ def _proofs(candidates: Sequence[Candidate]) -> Iterator[Proof]:
             found[s.runtime].version,
             c.parity,
             c.failures,
+            graph_for(s.bundle, s.runtime).sha256,
         )
 
 
@@ -246,7 +248,9 @@ def _verdicts(
         measured = engines if engines is not None and set(names) <= set(engines.timings) else whole
         contenders = [
             Contender(
-                measured.timings[name].blocks, found[0].failures, phases.reformats(found[0].session)
+                measured.timings[name].medians,
+                found[0].failures,
+                phases.reformats(found[0].session),
             )
             for name, found in zip(names, pair, strict=True)
         ]

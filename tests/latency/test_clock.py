@@ -87,11 +87,22 @@ def test_candidates_take_turns_there_and_back():
         on_block=lambda *at: seen.append(at),
         clock=machine.clock,
     )
-    turns = [name for name, _ in groupby(name for name, _ in machine.log)]
-    # The warm-ups, then torch onnx (torch) | (torch) onnx torch | …: the reference's two turns meet
-    # where a block ends.
-    assert turns == ["torch", "onnx", *["torch", "onnx"] * 5, "torch"]
-    assert seen == [(done, 5) for done in range(6)]
+    assert [name for name, _ in groupby(name for name, _ in machine.log)][:2] == ["torch", "onnx"]
+    # In each block three turns and the same three backwards, each of as many runs as fill its time
+    # and one that is not kept.
+    runs = {"torch": 3 + 1, "onnx": 5 + 1}
+    log = [name for name, _ in machine.log[200:]]
+    turns = []
+    while log:
+        name, count = log[0], runs[log[0]]
+        assert log[:count] == [name] * count
+        turns.append(name)
+        del log[:count]
+    blocks = [turns[start : start + 6] for start in range(0, len(turns), 6)]
+    assert len(blocks) == 10
+    assert all(block == block[::-1] and block.count("torch") == 4 for block in blocks)
+    assert len({tuple(block) for block in blocks}) == 3  # onnx first, in the middle, and last
+    assert seen == [(done, 10) for done in range(11)]
 
 
 def test_known_latencies_come_back():
@@ -100,12 +111,13 @@ def test_known_latencies_come_back():
         "torch": machine.candidate("torch", steady(10)),
         "onnx": machine.candidate("onnx", steady(5)),
     }
-    measurement = measure(candidates, reference="torch", seconds=0.5, clock=machine.clock)
-    assert measurement.timings["onnx"].blocks == ((5.0,) * 20,) * 5
-    assert measurement.timings["torch"].blocks == measurement.again.blocks == ((10.0,) * 10,) * 5
+    measurement = measure(candidates, reference="torch", blocks=5, seconds=1, clock=machine.clock)
+    assert measurement.timings["onnx"].turns == ((5.0,) * 20,) * 10
+    assert measurement.timings["onnx"].medians == (5.0,) * 5
+    assert measurement.timings["torch"].turns == measurement.again.turns == ((10.0,) * 10,) * 10
     assert measurement.timings["onnx"].summary.median == 5
-    assert measurement.timings["onnx"].summary.count == 100
-    assert measurement.ratio("onnx").value == 0.5
+    assert measurement.timings["onnx"].summary.count == 200
+    assert measurement.ratio("onnx").value == pytest.approx(0.5)
     assert measurement.ratio("onnx").faster
     assert measurement.noise_floor.value == 1
     assert not (measurement.noise_floor.faster or measurement.noise_floor.slower)
@@ -132,17 +144,17 @@ def test_every_turn_runs_on_the_same_inputs():
         {"a": machine.candidate("a", steady(10))}, reference="a", seconds=0.25, clock=machine.clock
     )
     inputs = [i for _, i in machine.log[100:]]
-    assert inputs == [0, 1, 2, 3, 4, 5] * 10
+    assert inputs == [0, 1, 2] * 40
 
 
 def test_a_slow_network_still_gets_its_blocks_and_runs():
     machine = Machine()
     candidates = {"a": machine.candidate("a", steady(2000)), "b": machine.candidate("b", steady(1))}
     measurement = measure(candidates, reference="b", blocks=6, min_runs=2, clock=machine.clock)
-    assert measurement.timings["a"].blocks == ((2000.0, 2000.0),) * 6
+    assert measurement.timings["a"].turns == ((2000.0,),) * 12
     assert not measurement.timings["a"].warm_up.settled
-    # 3 warm-up runs, and 2 runs and one not kept in each of 6 blocks.
-    assert sum(name == "a" for name, _ in machine.log) == 3 + 6 * 3
+    # 3 warm-up runs, and in each of 6 blocks two turns of a run and one not kept.
+    assert sum(name == "a" for name, _ in machine.log) == 3 + 6 * 4
 
 
 def test_a_steady_drift_favours_nobody():
@@ -195,7 +207,7 @@ def test_the_real_clock_counts_milliseconds():
     measurement = measure(
         {"a": lambda i: sum(range(1000))}, reference="a", seconds=0.02, max_warm_up=0.05
     )
-    assert all(len(block) >= 3 for block in measurement.timings["a"].blocks)
+    assert all(len(block) >= 2 for block in measurement.timings["a"].turns)
     assert 0 < measurement.timings["a"].summary.median < 1000
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.latency.statistics import ratio_by_block
+from edgekit.latency.statistics import block_medians, ratio_of_turns
 from edgekit.latency.verdict import Contender, verdict
 
 
 def measured(factor: float, seed: int, **rest) -> Contender:
-    """Seven turns of 30 runs about ``factor`` ms with 0.2 % noise."""
+    """Seven blocks of 30 runs about ``factor`` ms with 0.2 % noise."""
     numbers = factor * np.random.default_rng(seed).normal(1.0, 0.002, (7, 30))
-    return Contender(tuple(map(tuple, numbers)), **rest)
+    return Contender(block_medians(numbers.tolist()), **rest)
 
 
 FP16 = measured(1.0, 0, reformats=2)
@@ -21,7 +21,7 @@ FP16 = measured(1.0, 0, reformats=2)
 def test_the_faster_ships_where_both_meet_their_gates():
     found = verdict(FP16, measured(0.6, 1))
     assert found.ship == "int8"
-    assert found.ratio == ratio_by_block(measured(0.6, 1).blocks, FP16.blocks)
+    assert found.ratio == ratio_of_turns(measured(0.6, 1).blocks, FP16.blocks)
     assert found.ratio.value == pytest.approx(0.6, abs=0.005)
     assert (
         found.why.startswith("INT8 takes 40")

@@ -1,0 +1,99 @@
+"""Compares a measurement with an earlier one of the same graph, by the medians of their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from edgekit.latency.statistics import Ratio, ratio_of_runs
+
+TOLERANCE = 0.05
+Verdict = Literal["regression", "slower", "no difference shown", "faster"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One candidate of one bench.
+
+    Args:
+        name: of the candidate, as the bench calls it.
+        graph: the SHA-256 of the graph that the runtime read.
+        runtime: its name.
+        version: the runtime's.
+        what: how it was measured, such as end to end.
+        batch: images at once.
+        threads: of the CPU.
+        blocks: the median of each block in milliseconds.
+    """
+
+    name: str
+    graph: str
+    runtime: str
+    version: str | None
+    what: str
+    batch: int
+    threads: int
+    blocks: tuple[float, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What has to be the same for two samples to measure the same."""
+        return (self.graph, self.runtime, self.what, self.batch, self.threads)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A candidate now and before, in milliseconds. ``ratio`` is the latency now as a fraction of
+    the earlier one; above 1 is slower.
+    """
+
+    name: str
+    what: str
+    versions: tuple[str | None, str | None]
+    before: float
+    now: float
+    ratio: Ratio
+    tolerance: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """A regression only if the whole interval lies beyond the tolerance."""
+        if self.ratio.low > 1 + self.tolerance:
+            return "regression"
+        if self.ratio.slower:
+            return "slower"
+        return "faster" if self.ratio.faster else "no difference shown"
+
+
+def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change:
+    """Compares one candidate. The graph and the runtime may differ; that is for the caller to say.
+
+    Raises:
+        ValueError: one has fewer than two blocks, or the two were measured in different ways.
+    """
+    ways = [(s.what, s.batch, s.threads) for s in (before, now)]
+    if ways[0] != ways[1]:
+        raise ValueError(f"{before.name} was measured in another way: {ways[0]}, now {ways[1]}")
+    return Change(
+        now.name,
+        now.what,
+        (before.version, now.version),
+        median(before.blocks),
+        median(now.blocks),
+        ratio_of_runs(now.blocks, before.blocks),
+        tolerance,
+    )
+
+
+def compare_all(
+    before: Sequence[Sample], now: Sequence[Sample], tolerance: float = TOLERANCE
+) -> tuple[Change, ...]:
+    """Compares every candidate that both have: the same graph, runtime, batch and threads."""
+    earlier = {sample.key: sample for sample in before if len(sample.blocks) > 1}
+    return tuple(
+        compare(earlier[sample.key], sample, tolerance)
+        for sample in now
+        if sample.key in earlier and len(sample.blocks) > 1
+    )
