@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ ADDRESS = re.compile(r"ray://(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,
 AUTO = "auto"
 CORES = 2  # of each job, where every machine has as many
 ANSWER, LOOK_AROUND = 10, 120  # seconds
+TRIES = 2
 
 
 class Cluster:
@@ -105,7 +107,8 @@ class Cluster:
         with self._explained():
             kind = self._ray.remote(num_cpus=self.cores, max_restarts=0)(NodeJob)
             actor = kind.remote()
-            ran = actor.run.remote(rooted(job)[0].to_text(), self._limits, self._function, self.cores)
+            text = rooted(job)[0].to_text()
+            ran = actor.run.remote(text, self._limits, self._function, self.cores)
         return _Remote(self, actor, ran, job, log)
 
     # ---- for the jobs
@@ -152,13 +155,19 @@ class Cluster:
                     hint="`ray start --head` on one machine of the cluster starts it; the port is "
                     "that of Ray's client server, 10001 by default",
                 ) from error
-        try:
-            self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise EnvironmentLacks(
-                f"no connection to the Ray cluster at {self._address}: {said(error)}",
-                hint="the same versions of Python and ray have to be installed on all machines",
-            ) from error
+        for left in reversed(range(TRIES)):
+            try:
+                with _signals_kept():
+                    self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                # Ray's server for a new client dies at times before it answers.
+                if left and isinstance(error, ConnectionAbortedError):
+                    continue
+                raise EnvironmentLacks(
+                    f"no connection to the Ray cluster at {self._address}: {_reason(error)}",
+                    hint="the same versions of Python and ray have to be installed on all machines",
+                ) from error
 
     def _check_machines(self) -> list[int]:
         """The cores of each machine that runs jobs."""
@@ -301,6 +310,17 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     cause = getattr(error, "cause", None)
     return said(cause) if isinstance(cause, Exception) else (lines or [said(error)])[-1]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; whoever runs a sweep has it as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _ray() -> ModuleType:

@@ -5,7 +5,6 @@ process or machine. What exports is imported when a job runs.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,23 +67,22 @@ class Job:
 def rooted(job: Job) -> tuple[Job, tuple[Path, ...]]:
     """The job with the files and folders that it opens by their absolute paths, and these."""
     wanted = job.settings
-    given = {"images": wanted.images, "weights": wanted.weights}
-    files = {name: Path(text).absolute() for name, text in given.items() if _is_there(text)}
-    settings = replace(wanted, **{name: str(path) for name, path in files.items()})
-    path, colon, function = job.network.rpartition(":") if ".py:" in job.network else (None, "", "")
-    named = job.network if path is None else path
+    files: list[Path] = []
+    settings = wanted
+    if wanted.images is not None:
+        files.append(Path(wanted.images).absolute())
+        settings = replace(settings, images=str(files[-1]))
+    if wanted.weights is not None and Path(wanted.weights).is_file():
+        files.append(Path(wanted.weights).absolute())
+        settings = replace(settings, weights=str(files[-1]))
+    named, colon, function = job.network, "", ""
+    if ".py:" in named:
+        named, colon, function = named.rpartition(":")
     network = job.network
-    if _is_there(named):
-        files["network"] = Path(named).absolute()
-        network = f"{files['network']}{colon}{function}"
-    return replace(job, network=network, settings=settings), tuple(files.values())
-
-
-def _is_there(text: str | None) -> bool:
-    """Whether a text names a file or folder rather than, say, a network of the zoo."""
-    if text is None or not (os.sep in text or "." in text):
-        return False
-    return Path(text).exists()
+    if named.lower().endswith((".py", ".onnx")) and Path(named).is_file():
+        files.append(Path(named).absolute())
+        network = f"{files[-1]}{colon}{function}"
+    return replace(job, network=network, settings=settings), tuple(files)
 
 
 @dataclass(frozen=True)

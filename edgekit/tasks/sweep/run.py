@@ -151,9 +151,7 @@ def _due(cell: Cell, retry_failed: bool) -> bool:
 class _Jobs:
     """Those that run, and the order in which others follow."""
 
-    def __init__(
-        self, request: SweepRequest, state: State, watcher: Watcher, place: Place
-    ) -> None:
+    def __init__(self, request: SweepRequest, state: State, watcher: Watcher, place: Place) -> None:
         self._request = request
         self._state = state
         self._watcher = watcher
