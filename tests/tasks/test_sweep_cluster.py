@@ -43,7 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE)]),
         "TMPDIR": str(folder / "tmp"),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "GRPC_ENABLE_FORK_SUPPORT": "0",  # what the head forks for each client crashes else
     }
     here = socket.gethostbyname(socket.gethostname())
     head, port = free_port(), free_port()

@@ -33,7 +33,7 @@ ADDRESS = re.compile(r"ray://(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,
 AUTO = "auto"
 CORES = 2  # of each job, where every machine has as many
 ANSWER, LOOK_AROUND = 10, 120  # seconds
-TRIES = 2
+TRIES = 3
 
 
 class Cluster:
@@ -161,12 +161,15 @@ class Cluster:
                     self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
                 return
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                # Ray's server for a new client dies at times before it answers.
+                # Ray's head forks a server for each client, and with some versions of gRPC that
+                # crashes now and then before it answers.
                 if left and isinstance(error, ConnectionAbortedError):
                     continue
                 raise EnvironmentLacks(
                     f"no connection to the Ray cluster at {self._address}: {_reason(error)}",
-                    hint="the same versions of Python and ray have to be installed on all machines",
+                    hint="the same versions of Python and ray have to be installed on all machines; "
+                    "where Ray's client server fails to start, start the head with "
+                    "GRPC_ENABLE_FORK_SUPPORT=0 in its environment",
                 ) from error
 
     def _check_machines(self) -> list[int]:
