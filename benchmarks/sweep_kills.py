@@ -1,11 +1,14 @@
 """Whether a sweep that is killed with SIGKILL at random moments ends with the same table as one that
 is left alone.
 
-    python benchmarks/sweep_kills.py
+    python benchmarks/sweep_kills.py --work W
 
-The twelve networks of small_networks.py, in three precisions, are swept with two workers: once undisturbed, and once with ten kills. The moments are drawn (seed 0)
-uniformly over the time that the undisturbed sweep took; each run of the second sweep is the same
-command again. The sweep alone is killed; that its exports end with it is its own business.
+The twelve networks of small_networks.py, in three precisions, are swept with two workers: once
+undisturbed, and once with ten kills. The moments of the kills are drawn uniformly over the time that
+the undisturbed sweep took (seed 0); each run of the second sweep is the same command again. The sweep
+alone is killed; that its exports end with it is its own business. W keeps both sweeps, and the kills
+so far in kills.json: the same command again goes on with the kills that are left, drawn over the time
+that is left.
 
 Compared, row by row: network, precision, status, exit code, message, SQNR, agreement and MB, and the
 SHA-256 of every graph in the bundles. Left out is what depends on the clock: seconds, memory and
@@ -17,13 +20,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -47,33 +49,27 @@ SEED = 0
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--work", type=Path, required=True)
     options.add_argument("--kills", type=int, default=10)
     options.add_argument("--networks", default=",".join(NETWORKS))
     options.add_argument("--precision", default=PRECISIONS)
     options.add_argument("--out", type=Path, default=RESULTS / "sweep_kills.json")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        command = _command(given.networks, given.precision)
-        left_alone, disturbed = Path(folder, "undisturbed"), Path(folder, "killed")
-        begun = time.perf_counter()
-        subprocess.run([*command, "--out", str(left_alone)], cwd=ROOT, check=False)
-        seconds = time.perf_counter() - begun
-        kills = _kill(command, disturbed, given.kills, seconds)
-        begun = time.perf_counter()
-        subprocess.run([*command, "--out", str(disturbed)], cwd=ROOT, check=False)
-        last = time.perf_counter() - begun
-        tables = [_table(left_alone), _table(disturbed)]
+    command = _command(given.networks, given.precision)
+    left_alone, disturbed = given.work / "undisturbed", given.work / "killed"
+    _run(command, left_alone)
+    seconds = _seconds(left_alone)
+    kills = _kill(command, given.work, given.kills, seconds)
+    _run(command, disturbed)
+    tables = [_table(left_alone), _table(disturbed)]
     result = {
         "command": [*command[3:]],
         "environment": plain(describe()),
+        "load": os.getloadavg(),
         "seed": SEED,
         "compared": [*COMPARED, "sha256 of every graph"],
         "undisturbed": {"seconds": seconds, "sha256": _digest(tables[0])},
-        "killed": {
-            "kills": kills,
-            "seconds_of_the_last_run": last,
-            "sha256": _digest(tables[1]),
-        },
+        "killed": {"kills": kills, "sha256": _digest(tables[1])},
         "same": tables[0] == tables[1],
         "differences": [pair for pair in zip(*tables, strict=True) if pair[0] != pair[1]],
         "table": tables[0],
@@ -83,28 +79,42 @@ def main() -> None:
     sys.exit(0 if result["same"] else 1)
 
 
+def _run(command: list[str], out: Path) -> None:
+    subprocess.run([*command, "--out", str(out)], cwd=ROOT, check=False)
+
+
+def _seconds(out: Path) -> float:
+    """From the start of the first export to the end of the last."""
+    with closing(sqlite3.connect(out / "sweep.sqlite")) as table:
+        (seconds,) = table.execute("SELECT max(ended) - min(started) FROM cells").fetchone()
+    return float(seconds)
+
+
 def _command(networks: str, precisions: str) -> list[str]:
     fixed = ("--size", "32", "--rounding", "nearest", "--no-bench")
     asked = ("--precision", precisions, "--workers", "2")
     return [sys.executable, "-m", "edgekit", "sweep", networks, *asked, *fixed]
 
 
-def _kill(command: list[str], out: Path, count: int, seconds: float) -> list[dict[str, Any]]:
+def _kill(command: list[str], work: Path, count: int, seconds: float) -> list[dict[str, Any]]:
     """Runs the sweep and kills it, again and again; what each kill found."""
-    moments = sorted(random.Random(SEED).uniform(0, seconds) for _ in range(count))
-    kills = []
-    for wait in (late - early for early, late in zip([0.0, *moments], moments, strict=False)):
+    out, notes = work / "killed", work / "kills.json"
+    kills: list[dict[str, Any]] = json.loads(notes.read_text()) if notes.is_file() else []
+    left = seconds - sum(kill["after"] for kill in kills)
+    dice = random.Random(SEED + len(kills))
+    moments = sorted(dice.uniform(0, left) for _ in range(count - len(kills)))
+    for early, late in zip([0.0, *moments], moments, strict=False):
         process = subprocess.Popen([*command, "--out", str(out)], cwd=ROOT)
         try:
-            process.wait(wait)
+            process.wait(late - early)
             ended = True
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             ended = False
-        counts = _counts(out)
-        kills.append({"after": wait, "had_ended": ended, "cells": counts})
-        print(f"killed after {wait:.1f} s: {counts}", flush=True)
+        kills.append({"after": late - early, "had_ended": ended, "cells": _counts(out)})
+        notes.write_text(json.dumps(kills))
+        print(f"killed after {late - early:.1f} s: {kills[-1]['cells']}", flush=True)
     return kills
 
 
