@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], None]
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, lenet: Path) -> Path:
     """The json of a real bench, with latencies that are known."""
-    found = edgekit.bench(lenet, runtimes=("onnxruntime",), seconds=0.1, blocks=5)
+    found = edgekit.bench(lenet, runtimes=("onnxruntime",), seconds=0.1)
     document = found.to_json()
     for row in document["end_to_end"]["rows"]:
         row["blocks"] = BENCH_BLOCKS
