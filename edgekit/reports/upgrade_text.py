@@ -11,6 +11,7 @@ from edgekit.reports.terminal import grid
 from edgekit.reports.upgrade import Figure, UpgradeReport
 
 STYLES = {"worse": "bold red", "better": "green", "not judged": "yellow"}
+SHOWN = {"no difference shown": "–"}
 LISTED, LONGEST = 20, 40
 
 
@@ -49,21 +50,21 @@ def render(report: UpgradeReport) -> Group:
 
 
 def _figures(report: UpgradeReport) -> Table:
-    rows = grid(("of", "figure", "before", "now", "", ""), left=(0, 1, 4, 5))
+    rows = grid(("network", "figure", "before", "now", "verdict", "by how much"), left=(0, 1, 4, 5))
     for figure in report.figures:
         rows.add_row(
             short(figure.of, LONGEST),
             figure.what,
             _number(figure, figure.before),
             _number(figure, figure.now),
-            Text(figure.outcome, STYLES.get(figure.outcome, "")),
+            Text(SHOWN.get(figure.outcome, figure.outcome), STYLES.get(figure.outcome, "")),
             figure.why,
         )
     return rows
 
 
 def _latencies(report: UpgradeReport) -> Table:
-    titles = ("of", "candidate", "before ms", "now ms", "ratio [95 %]", "")
+    titles = ("network", "candidate", "before ms", "now ms", "ratio [95 %]", "verdict")
     rows = grid(titles, left=(0, 1, 5))
     for each in report.latencies:
         change = each.change
@@ -71,11 +72,11 @@ def _latencies(report: UpgradeReport) -> Table:
         told = f" ({each.why_not})" if each.why_not else ""
         rows.add_row(
             short(each.of, LONGEST),
-            f"{change.name}, {change.what}",
+            f"{change.name}, {change.what.partition(':')[0]}",
             f"{change.before:.3f}",
             f"{change.now:.3f}",
             f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]",
-            Text(f"{each.outcome}{told}", STYLES.get(each.outcome, "")),
+            Text(f"{SHOWN.get(each.outcome, each.outcome)}{told}", STYLES.get(each.outcome, "")),
         )
     return rows
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 from edgekit.bundle.engines import Engine, open_engine
 from edgekit.bundle.names import ENGINE
@@ -17,21 +16,18 @@ from edgekit.machine.environment import Environment
 from edgekit.machine.identity import differences
 from edgekit.reports.found import Benched, Exported
 from edgekit.reports.summarize import summarize
-from edgekit.reports.summary import Entry, Step
+from edgekit.reports.summary import Entry
 from edgekit.reports.upgrade import (
     Figure,
     Latency,
     LayerChange,
-    Outcome,
     Tolerances,
     UpgradeReport,
     Version,
 )
 from edgekit.runtimes.tensorrt.inspection.layers import WIDTH, LayerPrecision
 from edgekit.tasks.report import find_reports
-
-Key = tuple[str, ...]
-_Thing = TypeVar("_Thing")
+from edgekit.tasks.upgrade_figures import Key, judged, paired, size_figure, step_figures
 
 
 @dataclass(frozen=True)
@@ -133,12 +129,12 @@ def _parity(
     before: _Side, now: _Side, allowed: Tolerances, left_out: dict[str, str]
 ) -> Iterator[Figure]:
     same = _same_images(before, now)
-    for _, old, new in _paired(_keyed(before), _keyed(now), left_out):
+    for _, old, new in paired(_keyed(before), _keyed(now), left_out):
         steps = {step.name: step for step in old.steps}
         for step in new.steps:
             if step.name in steps:
                 alike = same(new) and steps[step.name].images == step.images
-                yield from _step(new.label, steps[step.name], step, alike, allowed)
+                yield from step_figures(new.label, steps[step.name], step, alike, allowed)
 
 
 def _keyed(side: _Side) -> Iterator[tuple[Key, Entry]]:
@@ -174,59 +170,10 @@ def _images(side: _Side) -> dict[Key, str]:
     return found
 
 
-def _step(of: str, old: Step, new: Step, alike: bool, allowed: Tolerances) -> Iterator[Figure]:
-    change = new.sqnr - old.sqnr if new.sqnr != old.sqnr else 0.0
-    outcome, why = _judged(-change, allowed.sqnr, f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed")
-    if not alike:
-        outcome, why = "not judged", "the images are others"
-    if new.sqnr != new.sqnr:  # NaN: an output is not finite
-        outcome, why = (
-            ("worse", "an output is not finite")
-            if old.sqnr == old.sqnr
-            else (
-                "not judged",
-                "an output is not finite on either side",
-            )
-        )
-    yield Figure(of, f"SQNR of {new.name}", "dB", old.sqnr, new.sqnr, change, None, outcome, why)
-    counts = [(round(step.agreement * step.images), step.images) for step in (new, old)]
-    interval = difference_interval(*counts[0], *counts[1])
-    points = new.agreement - old.agreement
-    told = (
-        f"{100 * points:+.1f} points [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}], "
-        f"{100 * allowed.agreement:g} allowed"
-    )
-    verdict: Outcome = "no difference shown"
-    if interval[1] < -allowed.agreement:
-        verdict = "worse"
-    elif interval[0] > 0:
-        verdict = "better"
-    yield Figure(
-        *(of, f"agreement of {new.name}", "", old.agreement, new.agreement, points, interval),
-        *(verdict, told),
-    )
-    if new.verdict == "fail" and old.verdict != "fail":
-        reason = "; ".join(new.failures) or "it met its gate before"
-        yield Figure(of, f"gate of {new.name}", "", None, None, None, None, "worse", reason)
-
-
 def _sizes(before: _Side, now: _Side, allowed: Tolerances) -> Iterator[Figure]:
-    for _, old, new in _paired(_keyed(before), _keyed(now), {}):
+    for _, old, new in paired(_keyed(before), _keyed(now), {}):
         if old.megabytes and new.megabytes:
-            yield _size(new.label, "size of the graph", old.megabytes, new.megabytes, allowed)
-
-
-def _size(of: str, what: str, old: float, new: float, allowed: Tolerances) -> Figure:
-    ratio = new / old
-    outcome, why = _judged(ratio - 1, allowed.size, f"{ratio - 1:+.1%}, {allowed.size:.0%} allowed")
-    return Figure(of, what, "MB", old, new, ratio, None, outcome, why)
-
-
-def _judged(loss: float, allowed: float, told: str) -> tuple[Outcome, str]:
-    """An exact number: worse where it lost more than is allowed."""
-    if loss > allowed:
-        return "worse", told
-    return ("better" if loss < -allowed else "no difference shown"), told
+            yield size_figure(new.label, "size of the graph", old.megabytes, new.megabytes, allowed)
 
 
 # ---- engines
@@ -238,7 +185,7 @@ def _engines(
     """Engines of one network, precision, library and kind of GPU, with a name for the two."""
     old = [pair for export in before.exports for pair in _built(export)]
     new = [pair for export in now.exports for pair in _built(export)]
-    for key, b, n in _paired(old, new, left_out):
+    for key, b, n in paired(old, new, left_out):
         yield ", ".join(key), b, n
 
 
@@ -255,7 +202,7 @@ def _built(export: Exported) -> list[tuple[Key, Engine]]:
 
 
 def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> list[Figure]:
-    figures = [_size(of, "size of the engine", old.megabytes, new.megabytes, allowed)]
+    figures = [size_figure(of, "size of the engine", old.megabytes, new.megabytes, allowed)]
     b, n = old.record.golden, new.record.golden
     if b is not None and n is not None:
         counts = (n.images - n.flips, n.images, b.images - b.flips, b.images)
@@ -276,7 +223,7 @@ def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> l
         figures.append(
             Figure(
                 *(of, "SQNR on the golden images", "dB", before, now, change, None),
-                *_judged(-change, allowed.sqnr, told),
+                *judged(-change, allowed.sqnr, told),
             )
         )
     return figures
@@ -307,7 +254,7 @@ def _by_node(engine: Engine) -> dict[str, tuple[LayerPrecision, bool]]:
 def _latencies(
     before: _Side, now: _Side, allowed: Tolerances, other_machine: bool, left_out: dict[str, str]
 ) -> Iterator[Latency]:
-    for key, b, n in _paired(_samples(before), _samples(now), left_out):
+    for key, b, n in paired(_samples(before), _samples(now), left_out):
         if min(len(b.blocks), len(n.blocks)) < 2:
             left_out[f"latency of {', '.join(key[:2])}"] = "was measured without blocks"
             continue
@@ -339,25 +286,3 @@ def _samples(side: _Side) -> Iterator[tuple[Key, Sample]]:
 
 def _sample_key(of: str, s: Sample, name: str = "") -> Key:
     return (of, name or s.runtime, s.what, f"batch {s.batch}", f"{s.threads} threads")
-
-
-def _paired(
-    old: Iterable[tuple[Key, _Thing]], new: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]
-) -> Iterator[tuple[Key, _Thing, _Thing]]:
-    """What both sides have once; what only one has, or has several times, is left out by name."""
-    sides = [_once(old, left_out), _once(new, left_out)]
-    for key in dict.fromkeys(chain(*sides)):
-        if key in sides[0] and key in sides[1]:
-            yield key, sides[0][key], sides[1][key]
-        else:
-            left_out[", ".join(key)] = f"is only in the {'older' if key in sides[0] else 'newer'}"
-
-
-def _once(pairs: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]) -> dict[Key, _Thing]:
-    things: dict[Key, list[_Thing]] = {}
-    for key, thing in pairs:
-        things.setdefault(key, []).append(thing)
-    for key, found in things.items():
-        if len(found) > 1:
-            left_out[", ".join(key)] = f"is there {len(found)} times on one side"
-    return {key: found[0] for key, found in things.items() if len(found) == 1}
