@@ -27,10 +27,9 @@ from edgekit.reports.upgrade import (
 )
 from edgekit.runtimes.tensorrt.inspection.layers import WIDTH, LayerPrecision
 from edgekit.tasks.report import find_reports
-from edgekit.tasks.upgrade_figures import Key, judged, paired, size_figure, step_figures
+from edgekit.tasks.upgrade_figures import Key, paired, size_figure, sqnr_change, step_figures
 
 
-@dataclass(frozen=True)
 class _Side:
     """What one path holds."""
 
@@ -218,14 +217,9 @@ def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> l
             )
         )
         before, now = (float("inf") if g.sqnr is None else g.sqnr for g in (b, n))
-        change = 0.0 if before == now else now - before
-        told = f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed"
-        figures.append(
-            Figure(
-                *(of, "SQNR on the golden images", "dB", before, now, change, None),
-                *judged(-change, allowed.sqnr, told),
-            )
-        )
+        change, outcome, why = sqnr_change(before, now, allowed)
+        what = "SQNR on the golden images"
+        figures.append(Figure(of, what, "dB", before, now, change, None, outcome, why))
     return figures
 
 

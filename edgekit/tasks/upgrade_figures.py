@@ -12,6 +12,7 @@ from edgekit.reports.upgrade import Figure, Outcome, Tolerances
 
 Key = tuple[str, ...]
 _Thing = TypeVar("_Thing")
+ROUNDING = 70.0  # dB; what float32 leaves above differs from processor to processor
 
 
 def paired(
@@ -39,8 +40,8 @@ def _once(pairs: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]) -> dict
 def step_figures(
     of: str, old: Step, new: Step, alike: bool, allowed: Tolerances
 ) -> Iterator[Figure]:
-    change = new.sqnr - old.sqnr if new.sqnr != old.sqnr else 0.0
-    outcome, why = judged(-change, allowed.sqnr, f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed")
+    """SQNR, agreement and gate of one rung; ``alike`` says that its images are the same."""
+    change, outcome, why = sqnr_change(old.sqnr, new.sqnr, allowed)
     if not alike:
         outcome, why = "not judged", "the images are others"
     if new.sqnr != new.sqnr:  # NaN: an output is not finite
@@ -78,6 +79,16 @@ def size_figure(of: str, what: str, old: float, new: float, allowed: Tolerances)
     ratio = new / old
     outcome, why = judged(ratio - 1, allowed.size, f"{ratio - 1:+.1%}, {allowed.size:.0%} allowed")
     return Figure(of, what, "MB", old, new, ratio, None, outcome, why)
+
+
+def sqnr_change(old: float, new: float, allowed: Tolerances) -> tuple[float, Outcome, str]:
+    """The change in dB and what it is worth: above ``ROUNDING`` it is worth nothing."""
+    change = 0.0 if new == old else new - old
+    lost = min(old, ROUNDING) - min(new, ROUNDING)
+    told = f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed"
+    if min(old, new) > ROUNDING and change:
+        told += f" under {ROUNDING:g} dB"
+    return (change, *judged(lost, allowed.sqnr, told))
 
 
 def judged(loss: float, allowed: float, told: str) -> tuple[Outcome, str]:

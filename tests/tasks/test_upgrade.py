@@ -16,7 +16,8 @@ from edgekit.bundle.engines import GoldenCheck
 from edgekit.cli.app import execute
 from edgekit.comparison.metrics import difference_interval
 from edgekit.errors import InputError
-from edgekit.reports.upgrade import Figure, UpgradeReport
+from edgekit.reports.upgrade import Figure, Tolerances, UpgradeReport
+from edgekit.tasks.upgrade_figures import sqnr_change
 
 BENCH_BLOCKS = (1.00, 1.01, 0.99, 1.02, 1.00, 0.98, 1.01)
 Change = Callable[[dict[str, Any]], None]
@@ -129,6 +130,19 @@ def test_lost_sqnr_is_worse_on_the_same_images_alone(lenet: Path, tmp_path: Path
     report = edgekit.upgrade_check(old, _report(lenet, tmp_path, elsewhere))
     assert figure(report, "SQNR of int8").outcome == "not judged"
     assert report.ok
+
+
+def test_sqnr_that_float32_decides_is_not_missed() -> None:
+    allowed = Tolerances()
+    for old, new, outcome in (
+        (float("inf"), 120.0, "no difference shown"),
+        (129.0, 71.0, "no difference shown"),
+        (129.0, 68.0, "worse"),
+        (float("inf"), float("inf"), "no difference shown"),
+        (40.0, 39.5, "no difference shown"),
+        (40.0, 45.0, "better"),
+    ):
+        assert sqnr_change(old, new, allowed)[1] == outcome, (old, new)
 
 
 def test_agreement_is_worse_where_the_interval_proves_it(lenet: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ class Cluster:
                     continue
                 raise EnvironmentLacks(
                     f"no connection to the Ray cluster at {self._address}: {_reason(error)}",
-                    hint="the same versions of Python and ray have to be installed on all machines; "
+                    hint="the same Python and the same ray have to be installed on all machines; "
                     "where Ray's client server fails to start, start the head with "
                     "GRPC_ENABLE_FORK_SUPPORT=0 in its environment",
                 ) from error
