@@ -30,6 +30,7 @@ from edgekit.tasks.report import find_reports
 from edgekit.tasks.upgrade_figures import Key, paired, size_figure, sqnr_change, step_figures
 
 
+@dataclass(frozen=True)
 class _Side:
     """What one path holds."""
 
