@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.api.measuring import bench, blame
     from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
+    from edgekit.api.upgrading import upgrade_check
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from edgekit.reports.bench import BenchReport
     from edgekit.reports.parity import ParityReport
     from edgekit.reports.summary import SummaryReport
+    from edgekit.reports.upgrade import UpgradeReport
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
@@ -64,6 +66,7 @@ _HOMES = {
     "edgekit.api.measuring": ("bench", "blame"),
     "edgekit.api.sweeping": ("sweep",),
     "edgekit.api.reporting": ("report",),
+    "edgekit.api.upgrading": ("upgrade_check",),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -77,6 +80,7 @@ _HOMES = {
     "edgekit.reports.bench": ("BenchReport",),
     "edgekit.reports.parity": ("ParityReport",),
     "edgekit.reports.summary": ("SummaryReport",),
+    "edgekit.reports.upgrade": ("UpgradeReport",),
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
@@ -124,6 +128,7 @@ __all__ = [
     "SweepReport",
     "Uint8",
     "UnknownNetwork",
+    "UpgradeReport",
     "Verification",
     "WeightsUnavailable",
     "__version__",
@@ -135,6 +140,7 @@ __all__ = [
     "quantize",
     "report",
     "sweep",
+    "upgrade_check",
 ]
 
 

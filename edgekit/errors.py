@@ -43,6 +43,7 @@ _EXTRAS = {
     "tensorrt": "gpu",
     "cuda": "gpu",
     "tensorrt_rtx": "rtx",
+    "ray": "ray",
 }
 
 

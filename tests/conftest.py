@@ -4,17 +4,22 @@ torch.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
+from edgekit.bundle import names
+from edgekit.bundle.engines import EngineRecord, GoldenCheck, Options
 from edgekit.calib import photos as bundled_photos
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Int8
+from edgekit.runtimes.tensorrt.inspection.layers import EngineLayer, EngineTensor, LayerPrecision
 from edgekit.sources import NetworkRequest
 
 # A suite started in the background inherits signals that are ignored, and so would the processes
@@ -60,3 +65,79 @@ def lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = ExportRequest(NetworkRequest("lenet5"), Int8(rounding="nearest"), folder, bench=False)
     assert export(request).failures == ()
     return folder
+
+
+FORMATS: Mapping[LayerPrecision, str] = {
+    "int8": "Thirty-two wide channel vectorized row major Int8 format",
+    "fp16": "Row major linear FP16 format",
+    "fp32": "Row major linear FP32",
+}
+NoteEngine = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def note_engine() -> NoteEngine:
+    """Puts into a bundle an engine as ``edgekit build`` does: a file that no library opens here,
+    and what the build noted of it.
+    """
+
+    def note(
+        bundle: Path,
+        layers: Mapping[str, LayerPrecision],
+        *,
+        version: str = "10.3.0",
+        size: int = 1000,
+        golden: GoldenCheck | None = None,
+        graph: str = names.STRONG_MODEL,
+    ) -> Path:
+        """
+        Args:
+            layers: the precision of each node, all of them convolutions or products; those that
+                are not ``fp32`` are what the graph quantizes.
+        """
+        manifest = json.loads((bundle / names.MANIFEST).read_text())
+        digest = hashlib.sha256(f"{version} {size}".encode()).hexdigest()
+        name = names.engine_name("tensorrt", version, "sm87", "int8", digest, digest)
+        content = b"e" * size
+        record = EngineRecord(
+            runtime="tensorrt",
+            version=version,
+            dialect="strong",
+            sm="sm87",
+            gpu="Orin",
+            precision="int8",
+            graph=graph,
+            graph_sha256=manifest["files"][graph]["sha256"],
+            options=Options(),
+            profiles=((1, 1, 1),),
+            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=size,
+            layers_of="engine",
+            layers=tuple(
+                EngineLayer(
+                    f"{node} + relu",
+                    "CaskConvolution",
+                    (EngineTensor("in", (1, 8, 4, 4), FORMATS[precision]),),
+                    (EngineTensor("out", (1, 8, 4, 4), FORMATS[precision]),),
+                    precision,
+                    onnx_layers=(node,),
+                    matrix=True,
+                )
+                for node, precision in layers.items()
+            ),
+            quantized=tuple(layers),
+            golden=golden,
+        )
+        path = bundle / names.ENGINES / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        path.with_suffix(names.RECORD).write_text(record.model_dump_json())
+        for file in (path, path.with_suffix(names.RECORD)):
+            manifest["files"][file.relative_to(bundle).as_posix()] = {
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "bytes": file.stat().st_size,
+            }
+        (bundle / names.MANIFEST).write_text(json.dumps(manifest))
+        return path
+
+    return note

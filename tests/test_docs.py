@@ -222,8 +222,8 @@ def test_the_page_of_the_command_line_has_every_option_and_its_help(hooks: Modul
     page = hooks.cli_page()
     sections = dict(
         zip(
-            re.findall(r"^## edgekit (\w+)$", page, re.MULTILINE),
-            re.split(r"^## edgekit \w+$", page, flags=re.MULTILINE)[1:],
+            re.findall(r"^## edgekit ([\w-]+)$", page, re.MULTILINE),
+            re.split(r"^## edgekit [\w-]+$", page, flags=re.MULTILINE)[1:],
             strict=True,
         )
     )

@@ -27,6 +27,7 @@ def sweep(
     bench: bool = True,
     offline: bool = False,
     retry_failed: bool = False,
+    ray: str | None = None,
     progress: Watcher | None = None,
 ) -> SweepReport:
     """Exports every network in every precision, each in its own process. A crash, a hang or a
@@ -38,7 +39,7 @@ def sweep(
             :func:`edgekit.export`.
         precisions: of ``fp32``, ``fp16`` and ``int8``.
         out: the folder of the sweep, ``bundles/NETWORK-PRECISION`` and the table in it.
-        workers: exports at once; by default one per two cores.
+        workers: exports at once; by default one per two cores, of the cluster with ``ray``.
         time_limit: seconds that one export may take.
         memory_limit: MB (10⁶ bytes) of memory that one export and its child processes may use.
         weights: as for :func:`edgekit.export`, for all networks.
@@ -49,6 +50,8 @@ def sweep(
         bench: whether to measure latency here.
         offline: whether to use only cached weights.
         retry_failed: whether to repeat the exports that did not pass.
+        ray: the address of a Ray cluster to export on, ``ray://HOST:PORT``, or ``auto`` for the
+            cluster of this machine; by default this machine exports.
         progress: called when a cell changes.
 
     Returns:
@@ -58,7 +61,7 @@ def sweep(
         UnknownNetwork: no network of the zoo matches a name or pattern.
         InputError: another argument is wrong, or the folder has a running sweep or one with other
             options.
-        EnvironmentLacks: this system cannot limit memory.
+        EnvironmentLacks: memory cannot be limited here, or the cluster cannot be used.
     """
     settings = Settings(
         None if weights is None else str(weights),
@@ -77,5 +80,6 @@ def sweep(
         Limits(time_limit, memory_limit),
         offline,
         retry_failed,
+        ray,
     )
     return run(request, progress)

@@ -31,6 +31,7 @@ from edgekit.cli.commands import (
     run,
     sensitivity,
     sweep,
+    upgrade_check,
     verify,
     zoo,
 )
@@ -77,6 +78,7 @@ add(app, "parity", parity.command)
 add(app, "evaluate", evaluate.command)
 add(app, "sweep", sweep.command)
 add(app, "report", report.command)
+add(app, "upgrade-check", upgrade_check.command)
 add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)

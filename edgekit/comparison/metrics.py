@@ -63,6 +63,19 @@ def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def difference_interval(count: int, of: int, count2: int, of2: int) -> tuple[float, float]:
+    """The 95 % interval of the first share less the second, of images counted independently.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions",
+    Statistics in Medicine 17, 1998, method 10: from Wilson's intervals of the two.
+    """
+    one, two = count / of, count2 / of2
+    (low, high), (low2, high2) = wilson(count, of), wilson(count2, of2)
+    down = sqrt((one - low) ** 2 + (high2 - two) ** 2)
+    up = sqrt((high - one) ** 2 + (two - low2) ** 2)
+    return one - two - down, one - two + up
+
+
 def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> Parity:
     """Compares logits ``(N, classes)``.
 

@@ -133,8 +133,7 @@ def ratio_of_turns(a: Sequence[float], b: Sequence[float]) -> Ratio:
     of log ratios. The interval is exact, of Wilcoxon's signed-rank test: it covers the true ratio
     in at least 95 % of cases if a log ratio is as likely too high as too low by the same amount,
     whatever its distribution. With five blocks it is from the smallest ratio to the largest, and
-    covers 94 %. A percentile bootstrap of the median covers less
-    (``benchmarks/coverage.py``).
+    covers 94 %. A percentile bootstrap of the median covers less (``benchmarks/coverage.py``).
 
     Source: Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3rd edition, 3.1 to 3.3.
 

@@ -9,6 +9,7 @@ from edgekit.bundle.folder import Bundle
 from edgekit.bundle.sensitivity import SensitivityTable
 from edgekit.reports.bench import BenchReport
 from edgekit.reports.document import Report
+from edgekit.reports.summary import EngineAudit
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Exported:
     bundle: Bundle | None
     report: Report | None
     sensitivity: SensitivityTable | None = None
+    engines: tuple[EngineAudit, ...] = ()
 
 
 @dataclass(frozen=True)

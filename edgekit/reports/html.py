@@ -12,6 +12,7 @@ from edgekit.errors import EnvironmentLacks, lacking
 from edgekit.reports.charts import Chart, draw_charts
 from edgekit.reports.drawing import shown_ms, shown_sqnr
 from edgekit.reports.summary import IMAGENET, RANK, Entry, SummaryReport
+from edgekit.reports.summary_text import ENGINE_TITLES, engine_faults, engine_rows
 
 AT_ONCE = 6  # notices that are always visible
 PAGE = Path(__file__).parent / "page"
@@ -71,6 +72,9 @@ def page(report: SummaryReport) -> str:
         others=report.other_datasets,
         rows=[(entry, _cells(entry)) for entry in report.entries],
         audited=[entry for entry in report.entries if entry.kept],
+        engine_titles=ENGINE_TITLES,
+        engines=list(engine_rows(report.entries)),
+        engine_faults=engine_faults(report.entries),
         environments=[_pairs(machine.lines) for machine in report.machines],
     )
 

@@ -99,6 +99,7 @@ def _entry(export: Exported) -> Entry:
         kept=kept,
         latency=None,
         sensitivity=export.sensitivity,
+        engines=export.engines,
     )
 
 

@@ -15,6 +15,7 @@ from edgekit.latency.sustained import Sustained
 from edgekit.reports.bench import Shipped
 from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
+from edgekit.runtimes.tensorrt.inspection.audit import Audit
 
 SCHEMA_VERSION = 1
 IMAGENET = "ImageNet-1k"
@@ -64,6 +65,20 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class EngineAudit:
+    """An engine of a bundle: what it was built with and for, its size in MB (10⁶ bytes), and the
+    precisions of its layers as the build read them back.
+    """
+
+    engine: str
+    runtime: str
+    version: str
+    device: str
+    megabytes: float
+    audit: Audit
+
+
+@dataclass(frozen=True)
 class Entry:
     """One network in one precision. ``megabytes`` (10⁶ bytes) is the size of the graph that a CPU
     runs, ``path`` the file that was read.
@@ -82,6 +97,7 @@ class Entry:
     kept: tuple[KeptEntry, ...]
     latency: Timed | None
     sensitivity: SensitivityTable | None
+    engines: tuple[EngineAudit, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

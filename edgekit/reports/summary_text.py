@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from rich.console import Group
@@ -19,6 +19,7 @@ TITLES = (
     *("network", "verdict", "agreement [95 %]", "SQNR dB", "median ms", "MB"),
     *("published top-1", "in float"),
 )
+ENGINE_TITLES = ("network", "engine of", "for", "layers", "reformats", "MB", "audit")
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 TOP_LAYERS, LISTED, LONGEST = 20, 5, 34
 
@@ -55,6 +56,13 @@ def render(report: SummaryReport) -> Group:
     ]
     if len(names) > LISTED:
         parts.append(Text(f"  and {len(names) - LISTED} more"))
+    if engines := list(engine_rows(report.entries)):
+        audits = grid(ENGINE_TITLES, left=tuple(range(len(ENGINE_TITLES) - 2)))
+        for network, *cells, verdict in engines:
+            audits.add_row(
+                short(network, LONGEST), *cells, Text(verdict, style=STYLES.get(verdict, "yellow"))
+            )
+        parts += [Text(), audits]
     for machine in report.machines:
         parts += [Text(), *map(Text, machine.lines)]
     return Group(*parts)
@@ -155,14 +163,49 @@ def _layers(entry: Entry) -> list[str]:
     ]
 
 
+def engine_rows(entries: Iterable[Entry]) -> Iterator[tuple[str, ...]]:
+    """A row an engine: what it was built with and for, and the precisions of its layers."""
+    for entry in entries:
+        for engine in entry.engines:
+            audit = engine.audit
+            layers = [
+                f"{share.precision} {share.layers} ({share.share:.0%})" for share in audit.shares
+            ]
+            seen = "" if audit.of == "engine" else ", as the builder was given them"
+            yield (
+                entry.label,
+                f"{engine.runtime} {engine.version}",
+                engine.device,
+                f"{', '.join(layers) or 'not told'}{seen}",
+                str(audit.reformats),
+                f"{engine.megabytes:.1f}",
+                "fail" if audit.failures else "pass",
+            )
+
+
+def engine_faults(entries: Iterable[Entry]) -> list[str]:
+    """Where an engine does not compute in what its bundle promises."""
+    return [
+        f"{entry.label}, {engine.engine}: {failure}"
+        for entry in entries
+        for engine in entry.engines
+        for failure in engine.audit.failures
+    ]
+
+
 def _audit(entries: Sequence[Entry]) -> list[str]:
+    engines, faults = list(engine_rows(entries)), engine_faults(entries)
+    lines = ["", "## Precision audit", "", *_table(ENGINE_TITLES, engines)] if engines else []
+    lines += ["", *(f"- **Failed**: {escaped(fault)}" for fault in faults)] if faults else []
     rows = [
         (entry.label, kept.name, kept.op_type or "–", kept.precision, kept.reason)
         for entry in entries
         for kept in entry.kept
     ]
     titles = ("network", "layer", "operator", "in", "why")
-    return ["", "## Precision audit", "", *_table(titles, rows)] if rows else []
+    if not rows:
+        return lines
+    return [*(lines or ["", "## Precision audit"]), "", *_table(titles, rows)]
 
 
 def _machine(machine: Machine) -> list[str]:

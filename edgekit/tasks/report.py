@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.bundle import MANIFEST, SENSITIVITY, Bundle
+from edgekit.bundle.engines import open_engine
 from edgekit.bundle.folder import first_fault
+from edgekit.bundle.names import ENGINE, RECORD
 from edgekit.errors import InputError
 from edgekit.files import check_readable, check_writable
 from edgekit.reports.bench import BenchReport
 from edgekit.reports.document import LatencyRow, Report
 from edgekit.reports.found import Benched, Exported
 from edgekit.reports.summarize import summarize
-from edgekit.reports.summary import SummaryReport
+from edgekit.reports.summary import EngineAudit, SummaryReport
+from edgekit.tasks.build import audit_of
 
 AGAIN = "write it again with this edgekit"
 _Kind = TypeVar("_Kind")
@@ -54,6 +57,19 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
             found.
         BadBundle: a bundle is damaged.
     """
+    exports, benches, left_out = find_reports(paths)
+    return summarize(exports, benches, left_out)
+
+
+def find_reports(
+    paths: Sequence[Path],
+) -> tuple[list[Exported], list[Benched], Mapping[str, str]]:
+    """Reads everything that the paths name: exports, benches, and what is no report and why.
+
+    Raises:
+        InputError: no path, one that is not there, damaged or foreign, or nothing found.
+        BadBundle: a bundle is damaged.
+    """
     found = _Found()
     for path in paths:
         if path.is_dir():
@@ -72,7 +88,7 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
         Benched(path, report, path.name if names[path.name] == 1 else str(path))
         for path, report in found.benches
     ]
-    return summarize(_without_copies(found.exports), benches, found.left_out)
+    return _without_copies(found.exports), benches, found.left_out
 
 
 def _read_folder(folder: Path, found: _Found) -> None:
@@ -116,7 +132,32 @@ def _read_bundle(folder: Path, found: _Found) -> None:
         bundle.check(REPORT)
         report = _export_report(folder / REPORT, _load(folder / REPORT))
     table = bundle.sensitivity() if SENSITIVITY in bundle.manifest.files else None
-    found.exports.append(Exported(folder, bundle, report, table))
+    found.exports.append(Exported(folder, bundle, report, table, audited_engines(bundle)))
+
+
+def audited_engines(bundle: Bundle) -> tuple[EngineAudit, ...]:
+    """The engines that a bundle's manifest lists, by what was noted when they were built.
+
+    Raises:
+        BadBundle: what was noted of one is missing, altered or damaged.
+    """
+    audits = []
+    for name in sorted(name for name in bundle.manifest.files if name.endswith(ENGINE)):
+        path = bundle.path / name
+        bundle.check(f"{name.removesuffix(ENGINE)}{RECORD}")
+        engine = open_engine(path)
+        record = engine.record.model_validate(_clean(engine.record.model_dump(), path))
+        audits.append(
+            EngineAudit(
+                path.name,
+                record.runtime,
+                record.version,
+                f"{record.gpu}, {record.sm}" if record.gpu else record.sm,
+                engine.megabytes,
+                audit_of(record, bundle.manifest),
+            )
+        )
+    return tuple(audits)
 
 
 def _read_file(path: Path, found: _Found) -> None:

@@ -4,6 +4,7 @@ tells on stdout what it does, to be killed from outside.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -56,6 +57,26 @@ def killed(job: Job) -> Outcome:
     raise AssertionError
 
 
+def loses_its_parent(job: Job) -> Outcome:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError
+
+
+def writes(job: Job) -> Outcome:
+    """A bundle of three files, one of which is the same for all, and a report."""
+    out = Path(job.out)
+    out.mkdir(parents=True)
+    contents = {"model.onnx": job.network.encode() * 9, "labels.txt": b"cat\n", "empty": b""}
+    for name, content in contents.items():
+        (out / name).write_bytes(content)
+    manifest = {"edgekit": "0", "files": dict.fromkeys(contents)}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    Path(job.report).write_text(job.precision)
+    print(f"{job.network} is written")
+    return Outcome("passed", 0, "", 100.0)
+
+
 def eats(job: Job) -> Outcome:
     hoard = []
     while True:
@@ -72,8 +93,11 @@ class Telling:
 
 
 if __name__ == "__main__":
-    out, function = sys.argv[1:]
+    out, function, *cluster = sys.argv[1:]
     request = SweepRequest(
-        NETWORKS, ("fp32", "int8"), Path(out), workers=2, function=f"sweep_jobs:{function}"
+        *(NETWORKS, ("fp32", "int8"), Path(out)),
+        workers=2,
+        ray=cluster[0] if cluster else None,
+        function=f"sweep_jobs:{function}",
     )
     sweep(request, Telling())

@@ -136,6 +136,14 @@ def command(
         help="Repeat the exports that did not pass.",
         rich_help_panel=OUTPUT,
     ),
+    ray: str | None = typer.Option(
+        None,
+        help="Export on a Ray cluster: ray://HOST:PORT, or auto for the one that this machine is "
+        "part of.",
+        show_default=False,
+        rich_help_panel=MEASUREMENT,
+        metavar="ADDRESS",
+    ),
     json: bool = json_flag("The table"),
     debug: bool = DEBUG,
 ) -> None:
@@ -179,6 +187,7 @@ def command(
             bench=not no_bench,
             offline=offline,
             retry_failed=retry_failed,
+            ray=ray,
             progress=watcher,
         )
     finally:
@@ -186,7 +195,7 @@ def command(
     if json:
         print_json(report.to_json())
     else:
-        out.print(render(report))
+        out.print(render(report, on_cluster=ray is not None))
     if report.exit_code:
         left = len(report.cells) - report.counts["passed"]
         err.print(f"[red]{left} of {len(report.cells)} exports did not pass[/]")
@@ -250,7 +259,7 @@ class Watched:
         return shown
 
 
-def render(report: SweepReport) -> Group:
+def render(report: SweepReport, *, on_cluster: bool = False) -> Group:
     """The table, the reasons of the cells that did not pass, and the number of cells by status."""
     from rich.console import Group
     from rich.text import Text
@@ -259,17 +268,22 @@ def render(report: SweepReport) -> Group:
     if told := [cell for cell in report.cells if cell.message]:
         parts.append(Text())
         parts += [Text.assemble((cell.name, "bold"), f" {cell.message}") for cell in told]
-    if report.workers > 1 and any(cell.latency for cell in report.cells):
-        parts.append(
-            Text(
-                f"\nlatencies were measured while up to {report.workers} exports ran; "
-                "--workers 1 measures them alone",
-                style="yellow",
-            )
-        )
+    if any(cell.latency for cell in report.cells) and (caution := _caution(report, on_cluster)):
+        parts.append(Text(f"\n{caution}", style="yellow"))
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
     parts.append(Text(f"\n{counts}; bundles in {report.path / 'bundles'}", style="dim"))
     return Group(*parts)
+
+
+def _caution(report: SweepReport, on_cluster: bool) -> str | None:
+    if on_cluster:
+        return "latencies are of the machines of the cluster; each bundle's report names its own"
+    if report.workers > 1:
+        return (
+            f"latencies were measured while up to {report.workers} exports ran; "
+            "--workers 1 measures them alone"
+        )
+    return None
 
 
 def table(cells: Sequence[Cell], now: float | None = None) -> Table:

@@ -5,7 +5,7 @@ process or machine. The export code is imported when a job runs.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,6 +65,27 @@ class Job:
         pairs = {name: settings.pop(name) for name in ("size", "uint8")}
         settings |= {name: pair and tuple(pair) for name, pair in pairs.items()}
         return cls(**values, settings=Settings(**settings))
+
+
+def rooted(job: Job) -> tuple[Job, tuple[Path, ...]]:
+    """The job with the files and folders that it opens by their absolute paths, and these."""
+    wanted = job.settings
+    files: list[Path] = []
+    settings = wanted
+    if wanted.images is not None:
+        files.append(Path(wanted.images).absolute())
+        settings = replace(settings, images=str(files[-1]))
+    if wanted.weights is not None and Path(wanted.weights).is_file():
+        files.append(Path(wanted.weights).absolute())
+        settings = replace(settings, weights=str(files[-1]))
+    named, colon, function = job.network, "", ""
+    if ".py:" in named:
+        named, colon, function = named.rpartition(":")
+    network = job.network
+    if named.lower().endswith((".py", ".onnx")) and Path(named).is_file():
+        files.append(Path(named).absolute())
+        network = f"{files[-1]}{colon}{function}"
+    return replace(job, network=network, settings=settings), tuple(files)
 
 
 @dataclass(frozen=True)

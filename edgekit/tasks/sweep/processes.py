@@ -58,9 +58,18 @@ class JobProcess:
         limits: when to kill it.
         function: the function to run, as ``module:function``.
         threads: the number of CPU threads for its libraries.
+        folder: the folder that it runs in; the current one by default.
     """
 
-    def __init__(self, job: Job, log: Path, limits: Limits, function: str, threads: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        log: Path,
+        limits: Limits,
+        function: str,
+        threads: int,
+        folder: Path | None = None,
+    ) -> None:
         self.started = time.time()
         self.peak = 0.0
         self._limits = limits
@@ -78,6 +87,7 @@ class JobProcess:
                 stdout=self._outcome,
                 stderr=file,
                 start_new_session=True,
+                cwd=folder,
                 env={"OMP_NUM_THREADS": str(threads), **os.environ},
             )
         assert self._process.stdin is not None

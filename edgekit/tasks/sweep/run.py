@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from edgekit.bundle.staging import recover
-from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.errors import InputError
 from edgekit.tasks.sweep.cells import Cell, SweepReport
-from edgekit.tasks.sweep.job import Job, Outcome, Settings
+from edgekit.tasks.sweep.job import Job, Outcome, Settings, rooted
 from edgekit.tasks.sweep.matrix import matrix
-from edgekit.tasks.sweep.processes import RUN_JOB, JobProcess, Limits, resident_megabytes
+from edgekit.tasks.sweep.places import Here, Place, Running, checked_workers
+from edgekit.tasks.sweep.processes import RUN_JOB, Limits
 from edgekit.tasks.sweep.state import State
 
+if TYPE_CHECKING:
+    from edgekit.tasks.sweep.cluster import Cluster
+
 TABLE, LOCK = "sweep.sqlite", "sweep.lock"
-BUNDLES, REPORTS, LOGS = "bundles", "reports", "logs"
-LOOKS, MEMORY_LOOKS = 0.05, 0.25  # seconds between two
+BUNDLES, REPORTS, LOGS, BLOBS = "bundles", "reports", "logs", "blobs"
+LOOKS = 0.05  # seconds between two
 
 
 class Watcher(Protocol):
@@ -52,6 +54,7 @@ class SweepRequest:
         limits: the limits of one job.
         offline: whether to use only cached weights.
         retry_failed: whether to repeat the exports that did not pass.
+        ray: the address of a Ray cluster for the jobs; by default they run on this machine.
         function: the function that does one job, as ``module:function``.
     """
 
@@ -63,6 +66,7 @@ class SweepRequest:
     limits: Limits = field(default_factory=Limits)
     offline: bool = False
     retry_failed: bool = False
+    ray: str | None = None
     function: str = RUN_JOB
 
 
@@ -78,12 +82,12 @@ def sweep(request: SweepRequest, watcher: Watcher | None = None) -> SweepReport:
     from filelock import FileLock, Timeout
 
     cells = matrix(request.networks, request.precisions)
-    workers = _workers(request.workers)
     _check(request, cells)
+    place = _place(request, cells)
     _make_folders(request.out)
     try:
         with FileLock(request.out / LOCK, timeout=0):
-            return _locked(request, cells, workers, watcher or Unwatched())
+            return _locked(request, cells, place, watcher or Unwatched())
     except Timeout as error:
         raise InputError(
             f"a sweep is already running in {request.out}",
@@ -92,7 +96,7 @@ def sweep(request: SweepRequest, watcher: Watcher | None = None) -> SweepReport:
 
 
 def _locked(
-    request: SweepRequest, cells: Sequence[Cell], workers: int, watcher: Watcher
+    request: SweepRequest, cells: Sequence[Cell], place: Here | Cluster, watcher: Watcher
 ) -> SweepReport:
     options = {
         "networks": list(dict.fromkeys(cell.network for cell in cells)),
@@ -103,11 +107,43 @@ def _locked(
         state.begin(options, cells)
         todo = [cell for cell in state.cells() if _due(cell, request.retry_failed)]
         waiting = [Cell(cell.network, cell.precision, cell.name) for cell in todo]
-        for cell in waiting:
-            state.save(cell)
-        watcher.begin(state.cells())
-        _Jobs(request, state, watcher, workers).run(waiting)
-        return SweepReport(request.out, options, workers, state.cells())
+        if not waiting:
+            watcher.begin(state.cells())
+            return SweepReport(request.out, options, place.workers, state.cells())
+        with place as opened:
+            for cell in waiting:
+                state.save(cell)
+            watcher.begin(state.cells())
+            _Jobs(request, state, watcher, opened).run(waiting)
+            return SweepReport(request.out, options, opened.workers, state.cells())
+
+
+def _place(request: SweepRequest, cells: Sequence[Cell]) -> Here | Cluster:
+    if request.ray is None:
+        return Here(request.workers, request.limits, request.function)
+    from edgekit.tasks.sweep.cluster import Cluster
+
+    return Cluster(
+        request.ray,
+        request.workers,
+        request.limits,
+        request.function,
+        bundles=request.out / BUNDLES,
+        blobs=request.out / BLOBS,
+        files={path for cell in cells for path in rooted(_job(request, cell))[1]},
+    )
+
+
+def _job(request: SweepRequest, cell: Cell) -> Job:
+    out = request.out.absolute()
+    return Job(
+        cell.network,
+        cell.precision,
+        str(out / BUNDLES / cell.name),
+        str(out / REPORTS / f"{cell.name}.json"),
+        request.settings,
+        request.offline,
+    )
 
 
 def _due(cell: Cell, retry_failed: bool) -> bool:
@@ -117,75 +153,48 @@ def _due(cell: Cell, retry_failed: bool) -> bool:
 class _Jobs:
     """The running jobs, and the queue of the others."""
 
-    def __init__(self, request: SweepRequest, state: State, watcher: Watcher, workers: int) -> None:
+    def __init__(self, request: SweepRequest, state: State, watcher: Watcher, place: Place) -> None:
         self._request = request
         self._state = state
         self._watcher = watcher
-        self._workers = workers
-        self._running: dict[str, tuple[Cell, JobProcess]] = {}
+        self._place = place
+        self._running: dict[str, tuple[Cell, Running]] = {}
 
     def run(self, waiting: Sequence[Cell]) -> None:
         """Runs until all jobs have ended. An exception kills the running jobs."""
         queue = list(waiting)
-        looked, resident = 0.0, resident_megabytes()
         try:
             while queue or self._running:
-                while queue and len(self._running) < self._workers:
+                while queue and len(self._running) < self._place.workers:
                     self._start(queue.pop(0))
                 time.sleep(LOOKS)
-                if time.perf_counter() - looked > MEMORY_LOOKS:
-                    looked, resident = time.perf_counter(), resident_megabytes()
-                for cell, process in list(self._running.values()):
-                    outcome = process.look(resident.get(process.session))
+                for cell, running in list(self._running.values()):
+                    outcome = running.look()
                     if outcome is not None:
-                        self._finish(cell, process, outcome)
+                        self._finish(cell, running, outcome)
         finally:
-            for _, process in self._running.values():
-                process.end()
+            for _, running in self._running.values():
+                running.end()
             for cell in self._state.cells():
                 if cell.status == "running":
-                    self._clear(cell)
                     self._state.save(Cell(cell.network, cell.precision, cell.name))
 
     def _start(self, cell: Cell) -> None:
-        out = self._request.out.absolute()
-        job = Job(
-            cell.network,
-            cell.precision,
-            str(out / BUNDLES / cell.name),
-            str(out / REPORTS / f"{cell.name}.json"),
-            self._request.settings,
-            self._request.offline,
-        )
+        job = _job(self._request, cell)
         Path(job.report).unlink(missing_ok=True)
-        running = replace(cell, status="running", started=time.time())
-        self._note(running)
-        threads = max(1, (os.cpu_count() or 1) // self._workers)
-        log = out / LOGS / f"{cell.name}.log"
-        process = JobProcess(job, log, self._request.limits, self._request.function, threads)
-        self._running[cell.name] = (running, process)
+        begun = replace(cell, status="running", started=time.time())
+        self._note(begun)
+        running = self._place.start(job, self._request.out / LOGS / f"{cell.name}.log")
+        self._running[cell.name] = (begun, running)
 
-    def _finish(self, cell: Cell, process: JobProcess, outcome: Outcome) -> None:
+    def _finish(self, cell: Cell, running: Running, outcome: Outcome) -> None:
         del self._running[cell.name]
-        self._clear(cell)
         ended = time.time()
-        self._note(replace(cell, **asdict(outcome), seconds=process.seconds, ended=ended))
-
-    def _clear(self, cell: Cell) -> None:
-        """Removes the partial output of a killed job."""
-        recover(self._request.out / BUNDLES / cell.name)
+        self._note(replace(cell, **asdict(outcome), seconds=running.seconds, ended=ended))
 
     def _note(self, cell: Cell) -> None:
         self._state.save(cell)
         self._watcher.changed(cell)
-
-
-def _workers(asked: int | None) -> int:
-    if asked is None:
-        return max(1, (os.cpu_count() or 1) // 2)
-    if asked < 1:
-        raise InputError(f"`workers` {asked} is not positive", hint="1 runs one job at a time")
-    return asked
 
 
 def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
@@ -197,8 +206,7 @@ def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
     images = request.settings.images
     if images is not None and not Path(images).is_dir():
         raise InputError(f"{images} is not a folder")
-    if request.limits.megabytes is not None and not resident_megabytes():
-        raise EnvironmentLacks("`memory_limit` needs Linux")
+    checked_workers(request.workers)
 
 
 def _make_folders(out: Path) -> None:

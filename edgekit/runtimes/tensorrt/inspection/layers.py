@@ -11,7 +11,7 @@ LayerPrecision = Literal["int8", "fp16", "fp32", "other"]
 LayerRole = Literal["compute", "reformat", "other"]
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-_RANK: dict[LayerPrecision, int] = {"other": 0, "int8": 1, "fp16": 2, "fp32": 3}
+WIDTH: dict[LayerPrecision, int] = {"other": 0, "int8": 1, "fp16": 2, "fp32": 3}
 # TensorRT's format descriptions name a type once: "Half", "Row major linear FP16 format",
 # "Thirty-two wide channel vectorized row major Int8 format".
 _TYPES: tuple[tuple[re.Pattern[str], LayerPrecision], ...] = (
@@ -78,12 +78,12 @@ def precision_of(description: str) -> LayerPrecision:
 
 
 def widest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
-    return max((tensor.precision for tensor in tensors), key=_RANK.__getitem__, default="other")
+    return max((tensor.precision for tensor in tensors), key=WIDTH.__getitem__, default="other")
 
 
 def narrowest(tensors: Iterable[EngineTensor]) -> LayerPrecision:
     numbers = [tensor.precision for tensor in tensors if tensor.precision != "other"]
-    return min(numbers, key=_RANK.__getitem__, default="other")
+    return min(numbers, key=WIDTH.__getitem__, default="other")
 
 
 def onnx_names(metadata: str, name: str) -> tuple[str, ...]:

@@ -1,0 +1,69 @@
+"""``edgekit upgrade-check``: what an upgrade changed, and what of it is worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgekit.cli.console import err, escape, out, print_json
+from edgekit.cli.help import DEBUG, MEASUREMENT, json_flag
+
+
+def command(
+    old: Path = typer.Argument(
+        help="A bundle, a folder with some, or the json of an export or a bench.",
+        show_default=False,
+    ),
+    new: Path = typer.Argument(help="The same after the upgrade.", show_default=False),
+    latency: float = typer.Option(
+        0.05,
+        help="How much longer a run may take: 0.05 is 5 %.",
+        rich_help_panel=MEASUREMENT,
+        metavar="PART",
+    ),
+    sqnr: float = typer.Option(
+        1.0, help="How many dB of SQNR may be lost.", rich_help_panel=MEASUREMENT, metavar="DB"
+    ),
+    agreement: float = typer.Option(
+        0.01,
+        help="How much of the agreement may be lost: 0.01 is one point.",
+        rich_help_panel=MEASUREMENT,
+        metavar="PART",
+    ),
+    size: float = typer.Option(
+        0.10,
+        help="How much larger a graph or an engine may be: 0.1 is 10 %.",
+        rich_help_panel=MEASUREMENT,
+        metavar="PART",
+    ),
+    json: bool = json_flag("The result"),
+    debug: bool = DEBUG,
+) -> None:
+    """Compare two states of the same bundle, for example with two versions of TensorRT.
+
+    Shows the versions that differ, parity, sizes, latencies with their interval, and layers of
+    engines that compute in another precision. Latencies are judged only if one machine measured
+    both.
+
+    Exits with 1 if something is worse beyond its tolerance. Where a figure has an interval, the
+    whole interval has to lie beyond it.
+    """
+    import edgekit
+
+    report = edgekit.upgrade_check(
+        old, new, latency=latency, sqnr=sqnr, agreement=agreement, size=size
+    )
+    if json:
+        print_json(report.to_json())
+    else:
+        from edgekit.reports.upgrade_text import render
+
+        out.print(render(report))
+    if not report.ok:
+        count = len(report.worse)
+        err.print(
+            f"[red]{count} {'figure is' if count == 1 else 'figures are'} worse than before[/]"
+        )
+        err.print(f"\n[cyan]hint[/]: measure {escape(str(new))} again before you believe a latency")
+        raise typer.Exit(1)

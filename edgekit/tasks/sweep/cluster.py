@@ -1,0 +1,341 @@
+"""Jobs on the machines of a Ray cluster. Only this file imports ray.
+
+Ray finds a machine for each job and keeps the two in touch. All else is as here: a job is a process
+of its own with the same limits, and what came of it is noted by the sweep alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle.staging import Staging, recover
+from edgekit.errors import EdgekitError, EnvironmentLacks, InputError, lacking, said
+from edgekit.tasks.sweep.blobs import Blob, Shelf
+from edgekit.tasks.sweep.job import LONGEST_MESSAGE, Job, Outcome, rooted
+from edgekit.tasks.sweep.node import BUNDLES, LOG, REPORT, Machine, NodeJob, Ran, look_around
+from edgekit.tasks.sweep.places import NO_MEMORY_TOLD, Running, checked_workers
+from edgekit.tasks.sweep.processes import Limits
+from edgekit.version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ADDRESS = re.compile(r"ray://(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
+AUTO = "auto"
+CORES = 2  # of each job, where every machine has as many
+ANSWER, LOOK_AROUND = 10, 120  # seconds
+TRIES = 3
+
+
+class Cluster:
+    """A context manager that is connected while it is open.
+
+    ``received`` counts the bytes of files that travelled here.
+
+    Args:
+        address: ``ray://HOST:PORT``, or ``auto`` for the cluster that this machine is part of.
+        workers: jobs at once; by default as many as the cores of the cluster allow.
+        limits: what one job may take, held on the machine where it runs.
+        function: ``module:function`` of what does one job.
+        bundles: the folder with bundles of the sweep, whose files need not travel again.
+        blobs: a folder for files on their way.
+        files: paths that jobs will open, which have to be the same on every machine.
+
+    Raises:
+        InputError: the address is none, or ``workers`` is not positive.
+        EnvironmentLacks: ray is not installed here; on opening: nobody answers, a machine lacks
+            edgekit or a file, or does not tell memory that is to be limited.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        workers: int | None,
+        limits: Limits,
+        function: str,
+        *,
+        bundles: Path,
+        blobs: Path,
+        files: Collection[Path] = (),
+    ) -> None:
+        if address != AUTO and not ADDRESS.fullmatch(address):
+            raise InputError(
+                f"{address!r} is no address of a Ray cluster",
+                hint="ray://HOST:10001, or auto for the cluster that this machine is part of",
+            )
+        self.workers = checked_workers(workers) or 1
+        self.cores = 1
+        self._asked = workers
+        self._address = address
+        self._limits = limits
+        self._function = function
+        self._bundles = bundles
+        self._files = files
+        self._shelf = Shelf(blobs)
+        self._ray = _ray()
+
+    @property
+    def received(self) -> int:
+        return self._shelf.received
+
+    def __enter__(self) -> Cluster:
+        self._connect()
+        try:
+            cores = self._check_machines()
+            self.cores = min(CORES, min(cores))
+            self.workers = self._asked or sum(count // self.cores for count in cores)
+            self._shelf.know(path for path in self._bundles.glob("[!.]*") if path.is_dir())
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._shelf.clear()
+        self._ray.shutdown()
+
+    def start(self, job: Job, log: Path) -> Running:
+        with self._explained():
+            kind = self._ray.remote(num_cpus=self.cores, max_restarts=0)(NodeJob)
+            actor = kind.remote()
+            text = rooted(job)[0].to_text()
+            ran = actor.run.remote(text, self._limits, self._function, self.cores)
+        return _Remote(self, actor, ran, job, log)
+
+    # ---- for the jobs
+
+    def ended(self, reference: Any) -> bool:
+        """Whether there is something to get."""
+        with self._explained():
+            ready, _ = self._ray.wait([reference], timeout=0)
+        return bool(ready)
+
+    def get(self, reference: Any) -> Any:
+        """What a machine answers.
+
+        Raises:
+            EnvironmentLacks: nobody answers any longer.
+            RayError: the machine or its process died, or raised.
+        """
+        with self._explained():
+            return self._ray.get(reference)
+
+    def end(self, actor: Any) -> None:
+        """Ends a job's process, which takes along what it started."""
+        with suppress(Exception):  # it is dead already, or the cluster is
+            self._ray.kill(actor)
+
+    def put(self, blob: Blob, target: Path, read: Callable[[str, int, int], bytes]) -> None:
+        self._shelf.put(blob, target, read)
+
+    def placed(self, bundle: Path) -> None:
+        """Its files need not travel again."""
+        self._shelf.know((bundle,))
+
+    # ---- the cluster
+
+    def _connect(self) -> None:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        if found := ADDRESS.fullmatch(self._address):
+            where = (found["host"].strip("[]"), int(found["port"]))
+            try:
+                socket.create_connection(where, timeout=ANSWER).close()
+            except (OSError, OverflowError) as error:
+                raise EnvironmentLacks(
+                    f"no Ray cluster answers at {self._address}: {said(error)}",
+                    hint="`ray start --head` on one machine of the cluster starts it; the port is "
+                    "that of Ray's client server, 10001 by default",
+                ) from error
+        for left in reversed(range(TRIES)):
+            try:
+                with _signals_kept():
+                    self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                # Ray's head forks a server for each client, and with some versions of gRPC that
+                # crashes now and then before it answers.
+                if left and isinstance(error, ConnectionAbortedError):
+                    continue
+                raise EnvironmentLacks(
+                    f"no connection to the Ray cluster at {self._address}: {_reason(error)}",
+                    hint="the same Python and the same ray have to be installed on all machines; "
+                    "where Ray's client server fails to start, start the head with "
+                    "GRPC_ENABLE_FORK_SUPPORT=0 in its environment",
+                ) from error
+
+    def _check_machines(self) -> list[int]:
+        """The cores of each machine that runs jobs."""
+        with self._explained():
+            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes}
+        cores = {node: count for node, count in cores.items() if count}
+        if not cores:
+            raise EnvironmentLacks(
+                f"the Ray cluster at {self._address} has no machine with CPUs for jobs",
+                hint="ray start --address=HEAD:6379 on a machine adds it",
+            )
+        files = {str(path): None if path.is_dir() else sha256_of(path) for path in self._files}
+        for node in cores:
+            self._check(node, self._look_around(node, files))
+        return list(cores.values())
+
+    def _look_around(self, node: str, files: Mapping[str, str | None]) -> Machine:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        ask = self._ray.remote(num_cpus=0, max_retries=0)(look_around)
+        try:
+            with self._explained():
+                asked = ask.options(scheduling_strategy=there).remote(files)
+                machine: Machine = self._ray.get(asked, timeout=LOOK_AROUND)
+                return machine
+        except self._ray.exceptions.RayError as error:
+            raise EnvironmentLacks(
+                f"the machine {node[:8]} of the Ray cluster cannot run edgekit: {_reason(error)}",
+                hint=f"edgekit {__version__} has to be installed on every machine of the cluster",
+            ) from error
+
+    def _check(self, node: str, machine: Machine) -> None:
+        name = f"the machine {machine.host} ({node[:8]}) of the Ray cluster"
+        if machine.edgekit != __version__:
+            raise EnvironmentLacks(
+                f"{name} has edgekit {machine.edgekit}, and this one has {__version__}",
+                hint="install the same edgekit on all machines",
+            )
+        if self._limits.megabytes is not None and not machine.tells_memory:
+            raise EnvironmentLacks(f"{name}: {NO_MEMORY_TOLD}")
+        if machine.missing:
+            raise EnvironmentLacks(
+                f"{name} lacks {machine.missing[0]}, or has another there",
+                hint="networks, weights and photos that are files have to lie under the same path "
+                "on every machine, for example on a shared disk",
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise EnvironmentLacks(
+                f"the Ray cluster at {self._address} does not answer any longer: {said(error)}",
+                hint="the same command again goes on where this one was ended",
+            ) from error
+
+
+class _Remote:
+    """A job that runs somewhere; its files come here when it has ended."""
+
+    def __init__(self, cluster: Cluster, actor: Any, ran: Any, job: Job, log: Path) -> None:
+        self.seconds = 0.0
+        self._cluster = cluster
+        self._actor = actor
+        self._ran = ran
+        self._job = job
+        self._log = log
+
+    def look(self) -> Outcome | None:
+        if not self._cluster.ended(self._ran):
+            return None
+        from ray.exceptions import RayError
+
+        try:
+            ran: Ran = self._cluster.get(self._ran)
+            self.seconds = ran.seconds
+            self._place(ran)
+            self._cluster.get(self._actor.leave.remote())
+        except RayError as error:
+            return _lost(error)
+        except EdgekitError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            told = f"{error.message}{hint}"[:LONGEST_MESSAGE]
+            return Outcome("failed", error.exit_code, told)
+        finally:
+            self.end()
+        return ran.outcome
+
+    def end(self) -> None:
+        self._cluster.end(self._actor)
+        recover(Path(self._job.out))
+
+    def _place(self, ran: Ran) -> None:
+        """Puts the files where those of a job of this machine would be: each whole or absent, the
+        bundle last.
+        """
+        final = Path(self._job.out)
+        prefix = f"{BUNDLES}/{final.name}/"
+        for blob in ran.files:
+            target = {REPORT: Path(self._job.report), LOG: self._log}.get(blob.name)
+            if target is not None:
+                partial = target.with_name(f".{target.name}.partial")
+                self._cluster.put(blob, partial, self._read)
+                partial.replace(target)
+        inside = [blob for blob in ran.files if blob.name.startswith(prefix)]
+        if ran.outcome.status != "passed" or not inside:
+            return
+        with Staging(final, force=True) as staging:
+            for blob in inside:
+                self._cluster.put(blob, staging.path / blob.name.removeprefix(prefix), self._read)
+            staging.commit()
+        self._cluster.placed(final)
+
+    def _read(self, name: str, start: int, size: int) -> bytes:
+        piece: bytes = self._cluster.get(self._actor.read.remote(name, start, size))
+        return piece
+
+
+def _lost(error: Exception) -> Outcome:
+    """What a job's end was, where its machine cannot tell any longer."""
+    from ray.exceptions import OutOfMemoryError, RayTaskError
+
+    if isinstance(error, RayTaskError):
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        lack = lacking(cause)
+        told = lack.message if lack else _reason(error)
+        return Outcome("failed", 3, f"its machine: {told}"[:LONGEST_MESSAGE])
+    killed = 128 + signal.SIGKILL
+    if isinstance(error, OutOfMemoryError):
+        return Outcome("killed", killed, "killed by Ray: its machine ran out of memory")
+    told = f"its machine, or Ray's process there, died: {_reason(error)}"
+    return Outcome("killed", killed, told[:LONGEST_MESSAGE])
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something, of the many that Ray's errors have."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = getattr(error, "cause", None)
+    return said(cause) if isinstance(cause, Exception) else (lines or [said(error)])[-1]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; whoever runs a sweep has it as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _ray() -> ModuleType:
+    """
+    Raises:
+        EnvironmentLacks: ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        lack = lacking(error)
+        if lack is None:
+            raise
+        raise lack from error
+    return ray

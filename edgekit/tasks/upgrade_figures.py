@@ -1,0 +1,98 @@
+"""Numbers before and now: paired by what they are of, and judged by what may be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TypeVar
+
+from edgekit.comparison.metrics import difference_interval
+from edgekit.reports.summary import Step
+from edgekit.reports.upgrade import Figure, Outcome, Tolerances
+
+Key = tuple[str, ...]
+_Thing = TypeVar("_Thing")
+ROUNDING = 70.0  # dB; what float32 leaves above differs from processor to processor
+
+
+def paired(
+    old: Iterable[tuple[Key, _Thing]], new: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]
+) -> Iterator[tuple[Key, _Thing, _Thing]]:
+    """What both sides have once; what only one has, or has several times, is left out by name."""
+    sides = [_once(old, left_out), _once(new, left_out)]
+    for key in dict.fromkeys(chain(*sides)):
+        if key in sides[0] and key in sides[1]:
+            yield key, sides[0][key], sides[1][key]
+        else:
+            left_out[", ".join(key)] = f"is only in the {'older' if key in sides[0] else 'newer'}"
+
+
+def _once(pairs: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]) -> dict[Key, _Thing]:
+    things: dict[Key, list[_Thing]] = {}
+    for key, thing in pairs:
+        things.setdefault(key, []).append(thing)
+    for key, found in things.items():
+        if len(found) > 1:
+            left_out[", ".join(key)] = f"is there {len(found)} times on one side"
+    return {key: found[0] for key, found in things.items() if len(found) == 1}
+
+
+def step_figures(
+    of: str, old: Step, new: Step, alike: bool, allowed: Tolerances
+) -> Iterator[Figure]:
+    """SQNR, agreement and gate of one rung; ``alike`` says that its images are the same."""
+    change, outcome, why = sqnr_change(old.sqnr, new.sqnr, allowed)
+    if not alike:
+        outcome, why = "not judged", "the images are others"
+    if new.sqnr != new.sqnr:  # NaN: an output is not finite
+        outcome, why = (
+            ("worse", "an output is not finite")
+            if old.sqnr == old.sqnr
+            else (
+                "not judged",
+                "an output is not finite on either side",
+            )
+        )
+    yield Figure(of, f"SQNR of {new.name}", "dB", old.sqnr, new.sqnr, change, None, outcome, why)
+    counts = [(round(step.agreement * step.images), step.images) for step in (new, old)]
+    interval = difference_interval(*counts[0], *counts[1])
+    points = new.agreement - old.agreement
+    told = (
+        f"{100 * points:+.1f} points [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}], "
+        f"{100 * allowed.agreement:g} allowed"
+    )
+    verdict: Outcome = "no difference shown"
+    if interval[1] < -allowed.agreement:
+        verdict = "worse"
+    elif interval[0] > 0:
+        verdict = "better"
+    yield Figure(
+        *(of, f"agreement of {new.name}", "", old.agreement, new.agreement, points, interval),
+        *(verdict, told),
+    )
+    if new.verdict == "fail" and old.verdict != "fail":
+        reason = "; ".join(new.failures) or "it met its gate before"
+        yield Figure(of, f"gate of {new.name}", "", None, None, None, None, "worse", reason)
+
+
+def size_figure(of: str, what: str, old: float, new: float, allowed: Tolerances) -> Figure:
+    ratio = new / old
+    outcome, why = judged(ratio - 1, allowed.size, f"{ratio - 1:+.1%}, {allowed.size:.0%} allowed")
+    return Figure(of, what, "MB", old, new, ratio, None, outcome, why)
+
+
+def sqnr_change(old: float, new: float, allowed: Tolerances) -> tuple[float, Outcome, str]:
+    """The change in dB and what it is worth: above ``ROUNDING`` it is worth nothing."""
+    change = 0.0 if new == old else new - old
+    lost = min(old, ROUNDING) - min(new, ROUNDING)
+    told = f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed"
+    if min(old, new) > ROUNDING and change:
+        told += f" under {ROUNDING:g} dB"
+    return (change, *judged(lost, allowed.sqnr, told))
+
+
+def judged(loss: float, allowed: float, told: str) -> tuple[Outcome, str]:
+    """An exact number: worse where it lost more than is allowed."""
+    if loss > allowed:
+        return "worse", told
+    return ("better" if loss < -allowed else "no difference shown"), told
