@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -80,6 +81,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def wait_for(log: Path, text: bytes, process: subprocess.Popen[bytes]) -> None:
