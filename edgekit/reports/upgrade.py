@@ -14,7 +14,7 @@ from edgekit.latency.compare import Change
 from edgekit.reports.plain import plain
 
 SCHEMA_VERSION = 1
-Outcome = Literal["worse", "better", "no difference shown", "not judged"]
+Outcome = Literal["worse", "better", "no difference shown", "not compared"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class Latency:
-    """One candidate's latency; ``why_not`` says why it is not judged, empty where it is."""
+    """One candidate's latency; ``why_not`` says why it is not compared, empty where it is."""
 
     of: str
     change: Change
@@ -96,7 +96,7 @@ class Latency:
     @property
     def outcome(self) -> Outcome:
         if self.why_not:
-            return "not judged"
+            return "not compared"
         if self.change.verdict == "regression":
             return "worse"
         return "better" if self.change.verdict == "faster" else "no difference shown"

@@ -10,7 +10,7 @@ from edgekit.reports.drawing import short
 from edgekit.reports.terminal import grid
 from edgekit.reports.upgrade import Figure, UpgradeReport
 
-STYLES = {"worse": "bold red", "better": "green", "not judged": "yellow"}
+STYLES = {"worse": "bold red", "better": "green", "not compared": "yellow"}
 SHOWN = {"no difference shown": "–"}
 LISTED, LONGEST = 20, 40
 

@@ -43,13 +43,13 @@ def step_figures(
     """SQNR, agreement and gate of one rung; ``alike`` says that its images are the same."""
     change, outcome, why = sqnr_change(old.sqnr, new.sqnr, allowed)
     if not alike:
-        outcome, why = "not judged", "the images are others"
+        outcome, why = "not compared", "the images are others"
     if new.sqnr != new.sqnr:  # NaN: an output is not finite
         outcome, why = (
             ("worse", "an output is not finite")
             if old.sqnr == old.sqnr
             else (
-                "not judged",
+                "not compared",
                 "an output is not finite on either side",
             )
         )
