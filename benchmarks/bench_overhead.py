@@ -1,7 +1,7 @@
 """What the clock of `edgekit bench` adds to a latency: its median against that of a bare loop on the
 same ONNX Runtime session.
 
-    python benchmarks/bench_overhead.py BUNDLE [BUNDLE …] [--rounds 40]
+    python benchmarks/bench_overhead.py BUNDLE [BUNDLE …] [--rounds 16]
 
 Bar: within 2 %, the 95 % interval too. Both measure the same session and the same images run by
 run, in an order of chance, so that a busy machine disturbs both; a round gives one ratio of medians.
@@ -28,7 +28,7 @@ from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 RUNS_SECONDS = 0.15  # of the machine's own time, a round and side
-AGAINST_ITSELF = 20
+AGAINST_ITSELF = 12
 BAR = 0.02
 
 
@@ -83,7 +83,7 @@ def overhead(path: Path, rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=16)
     given = parser.parse_args()
     found = [overhead(path, given.rounds) for path in given.bundles]
     about = {"threads": 1, "rounds": given.rounds, "bar": BAR}
