@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.api.measuring import bench, blame
     from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
+    from edgekit.api.training import resume, train
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from edgekit.tasks.quantize import QuantizedFile
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
+    from edgekit.training.config import TrainConfig
+    from edgekit.training.run import Training
 
 _HOMES = {
     "edgekit.advice": ("Advice",),
@@ -62,6 +65,7 @@ _HOMES = {
     "edgekit.api.measuring": ("bench", "blame"),
     "edgekit.api.sweeping": ("sweep",),
     "edgekit.api.reporting": ("report",),
+    "edgekit.api.training": ("resume", "train"),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -81,6 +85,8 @@ _HOMES = {
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
+    "edgekit.training.config": ("TrainConfig",),
+    "edgekit.training.run": ("Training",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -116,6 +122,8 @@ __all__ = [
     "Report",
     "SummaryReport",
     "SweepReport",
+    "TrainConfig",
+    "Training",
     "UnknownNetwork",
     "Verification",
     "WeightsUnavailable",
@@ -127,7 +135,9 @@ __all__ = [
     "parity",
     "quantize",
     "report",
+    "resume",
     "sweep",
+    "train",
 ]
 
 

@@ -30,6 +30,7 @@ from edgekit.cli.commands import (
     run,
     sensitivity,
     sweep,
+    train,
     verify,
     zoo,
 )
@@ -67,6 +68,7 @@ def _root(
 
 
 add(app, "export", export.command)
+add(app, "train", train.command)
 add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from edgekit.cli.console import use_flags
 
 INPUT = "Input"
+TRAINING = "Training"
 PRECISION = "Precision"
 CALIBRATION = "Calibration"
 ENGINE = "Engine"
@@ -20,7 +21,7 @@ MEASUREMENT = "Measurement"
 OUTPUT = "Output"
 OTHER = "Other options"
 DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
-_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
+_ORDER = (INPUT, TRAINING, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, OUTPUT, OTHER)
 
 
 def json_flag(what: str) -> Any:

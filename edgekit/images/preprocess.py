@@ -81,7 +81,7 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
         One image without a batch axis, float32, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout``
         says.
     """
-    cropped = _crop_centre(_resize_to_cover(image, spec), spec)
+    cropped = _crop_centre(resized_to_cover(image, spec, spec.resize), spec)
     pixels = np.asarray(cropped, np.float32).reshape(
         spec.height, spec.width, spec.channels
     ) / np.float32(255)
@@ -91,8 +91,9 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     )
 
 
-def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
-    box_width, box_height = round(spec.width * spec.resize), round(spec.height * spec.resize)
+def resized_to_cover(image: Image.Image, spec: InputSpec, factor: float) -> Image.Image:
+    """Scaled until it covers ``factor`` times the input's height and width."""
+    box_width, box_height = round(spec.width * factor), round(spec.height * factor)
     width, height = image.size
     upright = width * box_height <= height * box_width
     size = (

@@ -84,7 +84,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             calibration = test_images = None
             if isinstance(precision, Int8):
                 calibration = open_calibration(
-                    precision.calibration, network.input, images.folder, precision.images
+                    precision.calibration,
+                    network.input,
+                    images.folder,
+                    precision.images,
+                    own=network.photos,
                 )
                 test_images = images.places(calibration.judging_images)
         with step("reference"):

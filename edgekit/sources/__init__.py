@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
-from edgekit.sources import factory, hub, onnx, zoo
+from edgekit.sources import factory, hub, onnx, run, zoo
 from edgekit.sources.labels import imagenet_labels, read_labels
 from edgekit.sources.module import from_module
 from edgekit.sources.onnx import input_of_graph
-from edgekit.sources.request import FetchProgress, Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
 from edgekit.sources.zoo import unknown_network
 
 __all__ = [
     "Network",
     "NetworkRequest",
+    "Photos",
     "imagenet_labels",
     "input_of_graph",
     "open_network",
@@ -35,6 +37,8 @@ def open_network(request: NetworkRequest, progress: FetchProgress | None = None)
     """
     if request.module is not None:
         network = from_module(request.module, request)
+    elif run.is_run(Path(request.name)):
+        network = run.from_run(request)
     elif hub.is_hub_name(request.name):
         network = hub.from_hub(request)
     elif request.name.lower().endswith(".onnx"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
 
 if TYPE_CHECKING:
@@ -37,8 +38,18 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True)
+class Photos:
+    """What a network was trained on: ``train`` can calibrate it, ``validation`` can judge it."""
+
+    train: ImageFolder
+    validation: ImageFolder
+
+
+@dataclass(frozen=True)
 class Network:
-    """A network ready to be traced (``module``), or somebody's graph (``graph``)."""
+    """A network ready to be traced (``module``), or somebody's graph (``graph``). ``photos`` are
+    its own, where it was trained here.
+    """
 
     entry: NetworkEntry
     weights: WeightsEntry
@@ -47,6 +58,7 @@ class Network:
     module: nn.Module | None = None
     graph: Path | None = None
     notes: tuple[str, ...] = ()
+    photos: Photos | None = None
 
     @property
     def slug(self) -> str:

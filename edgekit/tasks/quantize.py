@@ -66,7 +66,9 @@ def quantize_file(
     with step("calibrate"):
         source = precision.calibration
         images = load_images(None if isinstance(source, RandomImages) else source, network)
-        calibration = open_calibration(source, network.input, images.folder, precision.images)
+        calibration = open_calibration(
+            source, network.input, images.folder, precision.images, own=network.photos
+        )
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         with step("simplify"):
             traced = steps.trace(network, Path(folder) / "prepared.onnx", 1)

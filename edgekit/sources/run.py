@@ -1,0 +1,160 @@
+"""A run of training as a network: its best weights, classes, size and preprocessing."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle.manifest import NetworkEntry, Text, WeightsEntry
+from edgekit.errors import BadWeights, InputError
+from edgekit.files import check_readable
+from edgekit.images.folders import ImageFolder
+from edgekit.images.preprocess import InputSpec
+from edgekit.sources.classifier import build_classifier
+from edgekit.sources.request import Network, NetworkRequest, Photos
+
+DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
+SCHEMA = 1
+
+
+class RunDescription(BaseModel):
+    """``run.json``: what is trained, on what, and how; written once.
+
+    ``builder`` is the network as the user named it; ``start`` are the weights that training began
+    with, ``data`` the images, ``classes`` their names in the order of the outputs, ``config`` the
+    choices of training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA
+    edgekit: str
+    builder: Text
+    network: NetworkEntry
+    start: WeightsEntry
+    input: dict[str, Any]
+    classes: tuple[str, ...]
+    data: Text
+    config: dict[str, Any]
+
+    def spec(self) -> InputSpec:
+        return InputSpec(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in self.input.items()
+            }
+        )
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder was written by training."""
+    return (path / DESCRIPTION).is_file()
+
+
+def read_description(folder: Path) -> RunDescription:
+    """
+    Raises:
+        InputError: no run, or a damaged one.
+    """
+    path = folder / DESCRIPTION
+    check_readable(
+        path, InputError, what=f"{folder}", hint="give the folder of a run, as training wrote it"
+    )
+    try:
+        described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
+        described.spec()
+    except (ValidationError, ValueError, TypeError, OSError) as error:
+        first = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged: {first}", hint="train again") from error
+    if described.schema_version != SCHEMA:
+        raise InputError(
+            f"{path} was written by another version of edgekit ({described.edgekit})",
+            hint=f"use edgekit {described.edgekit}",
+        )
+    return described
+
+
+def read_examples(folder: Path) -> dict[str, tuple[list[Path], list[int]]]:
+    """The images by their part, ``train`` or ``validation``: files and class numbers."""
+    parts: dict[str, tuple[list[Path], list[int]]] = {"train": ([], []), "validation": ([], [])}
+    path = folder / EXAMPLES
+    check_readable(path, InputError, hint="train again")
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            for name, label, part in csv.reader(file):
+                paths, labels = parts[part]
+                paths.append(Path(name))
+                labels.append(int(label))
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} is damaged: {error}", hint="train again") from error
+    return parts
+
+
+def from_run(request: NetworkRequest) -> Network:
+    """The network with the best weights of the run.
+
+    Raises:
+        InputError: weights or a preprocessing were given, which the run has; or the run is damaged
+            or has no weights yet.
+        BadWeights: the checkpoint does not fit, as when ``run.json`` was changed.
+    """
+    from edgekit.models.pretrained.checkpoint import load_checkpoint
+    from edgekit.models.pretrained.state_dict import CheckpointError
+
+    folder = Path(request.name)
+    for name in ("weights", "mean", "std", "labels", "size"):
+        if getattr(request, name) is not None:
+            raise InputError(
+                f"`{name}` does not apply to a run, which was trained with its own",
+                hint=f"remove `{name}`",
+            )
+    described = read_description(folder)
+    best = folder / BEST
+    if not best.is_file():
+        raise InputError(
+            f"{folder} has no weights yet: no epoch is done", hint="let it train for an epoch"
+        )
+    module = build_classifier(described.builder, len(described.classes))
+    try:
+        load_checkpoint(module, best)
+    except CheckpointError as error:
+        raise BadWeights(
+            f"{best} is not of {described.builder} with {len(described.classes)} classes: "
+            f"{str(error).partition(chr(10))[0]}",
+            hint="restore the run's files, or train again",
+        ) from error
+    name = folder.resolve().name or described.network.name
+    entry = described.network.model_copy(update={"name": name})
+    weights = WeightsEntry(
+        source="run",
+        trained=True,
+        file=BEST,
+        sha256=sha256_of(best),
+        origin=described.builder,
+        licence=described.start.licence,
+    )
+    return Network(
+        entry,
+        weights,
+        described.spec(),
+        described.classes,
+        module.eval(),
+        photos=_photos(folder),
+    )
+
+
+def _photos(folder: Path) -> Photos | None:
+    """The images of the run that are still there; None where one of the two parts is gone."""
+    found = {
+        part: tuple(path for path in paths if path.is_file())
+        for part, (paths, _) in read_examples(folder).items()
+    }
+    if not all(found.values()):
+        return None
+    return Photos(
+        *(ImageFolder(Path(paths[0].anchor), paths) for paths in found.values()),
+    )
