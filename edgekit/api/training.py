@@ -11,9 +11,8 @@ from edgekit.progress import Progress, Quiet
 from edgekit.sources import NetworkRequest
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE
-from edgekit.training.run import Training, TrainRequest
+from edgekit.training.run import Training, TrainRequest, start
 from edgekit.training.run import resume as go_on
-from edgekit.training.run import start
 
 if TYPE_CHECKING:
     from edgekit.training.loop import Watcher

@@ -20,6 +20,7 @@ from edgekit.cli.commands import (
     blame,
     build,
     calib,
+    data,
     doctor,
     evaluate,
     export,
@@ -82,6 +83,7 @@ add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)
 add(app, "calib", calib.command)
+add(app, "data", data.command)
 add(app, "zoo", zoo.command)
 add(app, "doctor", doctor.command)
 

@@ -129,7 +129,7 @@ def _from_file(module: nn.Module, path: Path) -> WeightsEntry:
 def _elsewhere(request: NetworkRequest, classes: tuple[str, ...], seed: int) -> Network:
     """A network of timm, torchvision or a factory."""
     random = f"random:{seed}"
-    choice = {NONE: random, None: None, "pretrained": "pretrained"}.get(request.weights, None)
+    choice = {NONE: random, None: None, "pretrained": "pretrained"}.get(request.weights)
     file = request.weights if request.weights not in (NONE, None, "pretrained") else None
     asked = replace(request, weights=random if file else choice)
     network = hub.from_hub(asked) if hub.is_hub_name(request.name) else factory.from_factory(asked)

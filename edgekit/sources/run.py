@@ -36,18 +36,10 @@ class RunDescription(BaseModel):
     builder: Text
     network: NetworkEntry
     start: WeightsEntry
-    input: dict[str, Any]
+    input: InputSpec
     classes: tuple[str, ...]
     data: Text
     config: dict[str, Any]
-
-    def spec(self) -> InputSpec:
-        return InputSpec(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in self.input.items()
-            }
-        )
 
 
 def is_run(path: Path) -> bool:
@@ -66,7 +58,6 @@ def read_description(folder: Path) -> RunDescription:
     )
     try:
         described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
-        described.spec()
     except (ValidationError, ValueError, TypeError, OSError) as error:
         first = str(error).partition("\n")[0]
         raise InputError(f"{path} is damaged: {first}", hint="train again") from error
@@ -140,7 +131,7 @@ def from_run(request: NetworkRequest) -> Network:
     return Network(
         entry,
         weights,
-        described.spec(),
+        described.input,
         described.classes,
         module.eval(),
         photos=_photos(folder),

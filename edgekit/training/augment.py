@@ -84,14 +84,14 @@ class Augmentation:
         if self._flip is not None:
             batch = self._flip(batch)
         if self._operations is not None:
-            batch = torch.cat([self._operations(part) for part in batch.split(GROUP)])
+            batch = torch.cat([self._operations(part) for part in torch.split(batch, GROUP)])
         return batch.clamp(0, 1)
 
     def _cropped(self, images: Tensor) -> Tensor:
         images = images.float() / 255
         if self._crop is None or self._resize_first:
             images = _resized(images, self._size)
-        return images if self._crop is None else self._crop(images)  # type: ignore[no-any-return]
+        return images if self._crop is None else self._crop(images)
 
     def mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mixes the images of a batch with each other.

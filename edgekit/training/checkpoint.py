@@ -9,6 +9,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def save_best(folder: Path, state: Mapping[str, Tensor], description: RunDescrip
         "edgekit": description.edgekit,
         "network": description.builder,
         "classes": json.dumps(description.classes),
-        "input": json.dumps(description.input),
+        "input": json.dumps(asdict(description.input)),
     }
     write(folder / BEST, save(tensors, metadata))
 

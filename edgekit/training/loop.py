@@ -125,16 +125,15 @@ class Loop:
     @property
     def kept(self) -> nn.Module:
         """The network with the weights that are validated and exported."""
-        return self.module if self.ema is None else self.ema.module  # type: ignore[return-value]
+        return self.module if self.ema is None else self.ema.module
 
     def _averaged(self) -> AveragedModel | None:
         if not self.config.ema:
             return None
         updates = self.total / EMA_EVERY
         decay = min(0.9995, max(0.5, 1 - 1 / max(2.0, EMA_SHARE * updates)))
-        return AveragedModel(
-            self.module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.module, multi_avg_fn=average, use_buffers=True)
 
     def _share(self, step: int) -> float:
         """Warm-up, then half a cosine down to zero."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from edgekit.version import __version__
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from edgekit.training.loop import Epoch, Loop, Watcher
+    from edgekit.training.loop import Loop, Watcher
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TrainRequest:
     network: NetworkRequest
     data: Path
     out: Path
-    config: TrainConfig = TrainConfig()
+    config: TrainConfig = field(default_factory=TrainConfig)
     validation: Path | None = None
     share: float = SHARE
     labels: Path | None = None
@@ -97,7 +97,7 @@ def start(
         builder=_lasting(request.network.name),
         network=network.entry,
         start=network.weights,
-        input=asdict(network.input),
+        input=network.input,
         classes=data.classes,
         data=str(request.data.absolute()),
         config=asdict(request.config),
@@ -148,7 +148,7 @@ def resume(
     request = NetworkRequest(description.builder, "none" if state is not None else begins)
     network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
     _check_state(folder, network, state)
-    spec = description.spec()
+    spec = description.input
     loop = _loop(
         Network(description.network, weights, spec, data.classes, network.module), data, config
     )
