@@ -84,7 +84,9 @@ class Augmentation:
         if self._flip is not None:
             batch = self._flip(batch)
         if self._operations is not None:
-            batch = torch.cat([self._operations(part) for part in torch.split(batch, GROUP)])
+            coloured = batch.expand(-1, 3, -1, -1)  # its operations take no grey images
+            changed = torch.cat([self._operations(part) for part in torch.split(coloured, GROUP)])
+            batch = changed if batch.shape[1] == 3 else changed.mean(1, keepdim=True)
         return batch.clamp(0, 1)
 
     def _cropped(self, images: Tensor) -> Tensor:
