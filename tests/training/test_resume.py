@@ -128,7 +128,7 @@ def test_the_log_is_json_lines(whole: Path) -> None:
 def test_the_export_has_what_the_run_has(whole: Path, tmp_path: Path) -> None:
     exported = edgekit.export(whole, out=tmp_path / "bundle", bench=False)
     manifest = exported.bundle.manifest
-    assert exported.bundle.labels() == ("digit 0", "digit 1", "digit 2")
+    assert exported.bundle.labels() == ["digit 0", "digit 1", "digit 2"]
     assert (manifest.input.height, manifest.input.mean) == (28, (0.286,))
     assert manifest.weights.source == "run"
     assert manifest.parity_images.source == "the run's validation images"
