@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.api.measuring import bench, blame
     from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
-    from edgekit.api.training import resume, train
+    from edgekit.api.training import resume, train, train_int8
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
         BadBundle,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
     from edgekit.training.config import TrainConfig
+    from edgekit.training.qat import Qat
     from edgekit.training.run import Training
 
 _HOMES = {
@@ -65,7 +66,7 @@ _HOMES = {
     "edgekit.api.measuring": ("bench", "blame"),
     "edgekit.api.sweeping": ("sweep",),
     "edgekit.api.reporting": ("report",),
-    "edgekit.api.training": ("resume", "train"),
+    "edgekit.api.training": ("resume", "train", "train_int8"),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -86,6 +87,7 @@ _HOMES = {
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
     "edgekit.training.config": ("TrainConfig",),
+    "edgekit.training.qat": ("Qat",),
     "edgekit.training.run": ("Training",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -117,6 +119,7 @@ __all__ = [
     "Parity",
     "ParityReport",
     "Progress",
+    "Qat",
     "QuantizedFile",
     "RandomImages",
     "Report",
@@ -138,6 +141,7 @@ __all__ = [
     "resume",
     "sweep",
     "train",
+    "train_int8",
 ]
 
 

@@ -16,6 +16,7 @@ from edgekit.training.run import resume as go_on
 
 if TYPE_CHECKING:
     from edgekit.training.loop import Watcher
+    from edgekit.training.qat import Qat
 
 
 def train(
@@ -98,3 +99,41 @@ def resume(
     shown = progress or Quiet()
     with shown.step("train"):
         return go_on(Path(run), watcher=watcher, progress=shown.advance)
+
+
+def train_int8(
+    run: Path | str,
+    *,
+    epochs: int = 2,
+    batch: int = 32,
+    learning_rate: float = 1.0,
+    watcher: Watcher | None = None,
+    progress: Progress | None = None,
+) -> Qat:
+    """Quantization-aware training: trains the int8 network of a run, from post-training
+    quantization on, towards the float network and the labels. ``edgekit.export`` of the run with
+    :class:`Int8` then takes the result.
+
+    Fake quantization is where the exported graph has Q/DQ: the same function places both.
+
+    Args:
+        run: its folder, with weights.
+        epochs: passes over the training images.
+        batch: images of one step.
+        learning_rate: a factor on the rates of codes, steps and biases.
+        watcher: told of the losses.
+        progress: told of the steps as they run.
+
+    Raises:
+        InputError: no run, its images are gone, or no layer can be int8.
+        GateFailed: the loss became NaN or infinite.
+        EnvironmentLacks: a library is missing here.
+    """
+    check_libraries()
+    from edgekit.training.qat import train_quantized
+
+    shown = progress or Quiet()
+    with shown.step("train int8"):
+        return train_quantized(
+            Path(run), epochs=epochs, batch=batch, learning_rate=learning_rate, watcher=watcher
+        )

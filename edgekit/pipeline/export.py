@@ -114,7 +114,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             ladder.add_rung("fp16", final.artifact, step.seconds, gate, twin=final.twin)
         if ladder.passed and isinstance(precision, Int8) and calibration is not None:
             with step("quantize"):
-                config = steps.quantization(gate, precision.calibrator, precision.rounding)
+                config = steps.quantization(
+                    gate, precision.calibrator, precision.rounding, network.trained
+                )
                 final = steps.quantize(simplified, folder / "int8.onnx", calibration, config)
             ladder.add_rung("int8", final.artifact, step.seconds, gate, only=test_images)
             with step("cpu form"):

@@ -28,7 +28,7 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import Network
 
 if TYPE_CHECKING:
-    from edgekit.quantization.config import QuantizeConfig, QuantizeReport
+    from edgekit.quantization.config import QuantizeConfig, QuantizeReport, Trained
 
 
 class Steps:
@@ -230,7 +230,7 @@ def quantize(
     ]
     entry = CalibrationEntry(
         calibrator=report.calibrator,
-        rounding=config.rounding,
+        rounding="training" if config.trained else config.rounding,
         images=images.entry,
         random=images.random,
         choosing=images.choosing,
@@ -293,7 +293,9 @@ def to_strongly_typed(final: Converted, path: Path, images: Calibration) -> Conv
     return replace(final, strong=result.artifact, strong_twin=twin, kept=(*final.kept, *kept))
 
 
-def quantization(gate: Gate, calibrator: str, rounding: Rounding) -> QuantizeConfig:
+def quantization(
+    gate: Gate, calibrator: str, rounding: Rounding, trained: Trained | None = None
+) -> QuantizeConfig:
     """The quantizer's configuration; what it observed is cached beside the weights."""
     from edgekit.models.pretrained.download import cache_folder
     from edgekit.quantization.config import QuantizeConfig
@@ -305,6 +307,7 @@ def quantization(gate: Gate, calibrator: str, rounding: Rounding) -> QuantizeCon
         rounding=rounding,
         gate=required,
         cache=cache_folder().parent / "calibration",
+        trained=trained,
     )
 
 

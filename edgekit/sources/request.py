@@ -15,6 +15,8 @@ from edgekit.images.preprocess import InputSpec
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgekit.quantization.config import Trained
+
 FetchProgress = Callable[[int, "int | None", str], None]
 
 
@@ -48,7 +50,7 @@ class Photos:
 @dataclass(frozen=True)
 class Network:
     """A network ready to be traced (``module``), or somebody's graph (``graph``). ``photos`` are
-    its own, where it was trained here.
+    its own, where it was trained here, and ``trained`` its int8 network, where that was too.
     """
 
     entry: NetworkEntry
@@ -59,6 +61,7 @@ class Network:
     graph: Path | None = None
     notes: tuple[str, ...] = ()
     photos: Photos | None = None
+    trained: Trained | None = None
 
     @property
     def slug(self) -> str:

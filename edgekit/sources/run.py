@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,7 +19,11 @@ from edgekit.images.preprocess import InputSpec
 from edgekit.sources.classifier import build_classifier
 from edgekit.sources.request import Network, NetworkRequest, Photos
 
+if TYPE_CHECKING:
+    from edgekit.quantization.config import Trained
+
 DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
+QAT = "qat.safetensors"  # what quantization-aware training left
 SCHEMA = 1
 
 
@@ -135,6 +141,7 @@ def from_run(request: NetworkRequest) -> Network:
         described.classes,
         module.eval(),
         photos=_photos(folder),
+        trained=_trained(folder, weights.sha256 or ""),
     )
 
 
@@ -149,3 +156,67 @@ def _photos(folder: Path) -> Photos | None:
     return Photos(
         *(ImageFolder(Path(paths[0].anchor), paths) for paths in found.values()),
     )
+
+
+def write_trained(trained: Trained, of: str, epochs: Sequence[Mapping[str, object]]) -> bytes:
+    """The content of ``qat.safetensors``.
+
+    Args:
+        trained: the int8 network.
+        of: the sha256 of the float weights that it was trained from.
+        epochs: how training went.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, Any] = {}
+    for name, weight in trained.weights.rounded.items():
+        tensors[f"codes/{name}"] = weight.values
+        tensors[f"scales/{name}"] = weight.scales
+    tensors |= {f"bias/{name}": bias for name, bias in trained.weights.biases.items()}
+    facts = {
+        "of": of,
+        "axes": {name: weight.axis for name, weight in trained.weights.rounded.items()},
+        "grids": {name: [grid.scale, grid.centred] for name, grid in trained.grids.items()},
+        "epochs": list(epochs),
+    }
+    return save(tensors, {"edgekit": json.dumps(facts)})
+
+
+def _trained(folder: Path, of: str) -> Trained | None:
+    """The int8 network of quantization-aware training, where the run has one.
+
+    Raises:
+        InputError: the file is damaged, or of other weights than the run has now.
+    """
+    path = folder / QAT
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    from edgekit.quantization.config import Trained
+    from edgekit.quantization.rounding import QuantizedWeight
+    from edgekit.quantization.twin import Grid
+    from edgekit.quantization.weights import Weights
+
+    try:
+        with safe_open(path, "numpy") as file:
+            facts = json.loads((file.metadata() or {})["edgekit"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        rounded = {
+            name: QuantizedWeight(tensors[f"codes/{name}"], tensors[f"scales/{name}"], axis)
+            for name, axis in facts["axes"].items()
+        }
+        biases = {
+            name.removeprefix("bias/"): value
+            for name, value in tensors.items()
+            if name.startswith("bias/")
+        }
+        grids = {name: Grid(float(scale), bool(c)) for name, (scale, c) in facts["grids"].items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise InputError(f"{path} is damaged", hint="train it again, or remove it") from error
+    if facts["of"] != of:
+        raise InputError(
+            f"{path} was trained from other weights than {BEST}",
+            hint="run quantization-aware training again, or remove the file",
+        )
+    return Trained(grids, Weights(rounded, biases))

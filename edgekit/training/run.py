@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,10 @@ def start(
         seed=request.config.seed,
     )
     network = open_classifier(
-        request.network, data.classes, seed=request.config.seed, progress=progress
+        _at_full_size(request.network, request.config),
+        data.classes,
+        seed=request.config.seed,
+        progress=progress,
     )
     description = RunDescription(
         edgekit=__version__,
@@ -103,7 +106,7 @@ def start(
         config=asdict(request.config),
     )
     _check_sizes(network, request.config)
-    loop = _loop(network, data, request.config)
+    loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
         from edgekit.training.checkpoint import write_description
 
@@ -149,7 +152,7 @@ def resume(
     network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
     _check_state(folder, network, state)
     spec = description.input
-    loop = _loop(
+    loop = make_loop(
         Network(description.network, weights, spec, data.classes, network.module), data, config
     )
     best: Mapping[str, Any] | None = None
@@ -194,6 +197,23 @@ def _check_preprocessing(network: NetworkRequest) -> None:
                 f"`{name}` does not apply to pretrained weights, which need their own",
                 hint=f"remove `{name}`, or start with `weights` none",
             )
+
+
+def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkRequest:
+    """With progressive learning, the network is for images of its largest size.
+
+    Raises:
+        InputError: another size was given as well.
+    """
+    if config.progressive is None:
+        return network
+    full = config.progressive[1], config.progressive[1]
+    if network.size not in (None, full):
+        raise InputError(
+            f"`size` and `progressive` contradict each other: the largest size is {full[0]}",
+            hint="remove `size`",
+        )
+    return replace(network, size=full)
 
 
 def _check_free(out: Path) -> None:
@@ -242,7 +262,8 @@ def _lasting(name: str) -> str:
     return f"{Path(file).absolute()}{colon}{function}" if file.endswith(".py") else name
 
 
-def _loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop:
+def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop:
+    """The network on the devices that are here, before its first step."""
     from edgekit.training.loop import Loop
     from edgekit.training.transfer import set_dropout, set_stochastic_depth
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit.training.loop import Epoch
+    from edgekit.training.qat import Qat
     from edgekit.training.run import Training
 
 LISTED = 5
+QAT_CHOICES = ("epochs", "batch", "learning_rate")
 
 
 def command(
@@ -37,6 +40,14 @@ def command(
     resume: Path | None = typer.Option(
         None,
         help="Go on with this run from its last checkpoint, in place of starting one.",
+        show_default=False,
+        metavar="RUN",
+        rich_help_panel=INPUT,
+    ),
+    qat: Path | None = typer.Option(
+        None,
+        help="Quantization-aware training of this run: `edgekit export RUN --int8` then takes the "
+        "result. With --epochs (2), --batch (32) and --learning-rate (a factor, 1).",
         show_default=False,
         metavar="RUN",
         rich_help_panel=INPUT,
@@ -298,8 +309,19 @@ def command(
         "--out": out_folder,
     }
     import edgekit
+    from edgekit.reports.plain import plain
 
     shown = Shown(quiet=json)
+    if qat is not None:
+        own = {name: given.pop(name) for name in QAT_CHOICES if name in given}
+        _check_alone("--qat", network, {**named, "--resume": resume}, given)
+        with shown:
+            tuned = edgekit.train_int8(qat, watcher=shown, **own)
+        if json:
+            print_json(plain(tuned))
+        else:
+            _tell_int8(tuned)
+        return
     if resume is not None:
         _check_alone("--resume", network, named, given)
         with shown:
@@ -330,8 +352,6 @@ def command(
                 progress=LiveProgress(quiet=True),
             )
     if json:
-        from edgekit.reports.plain import plain
-
         print_json(plain(found))
     else:
         _tell(found)
@@ -444,8 +464,32 @@ def _tell(found: Training) -> None:
     )
     if found.early:
         err.print("[yellow]![/] stopped early: no epoch became better for `patience` epochs")
-    for path, reason in list(found.skipped.items())[:LISTED]:
-        err.print(f"[yellow]![/] {escape(Path(path).name)} is skipped: {escape(reason)}")
-    if len(found.skipped) > LISTED:
-        err.print(f"[yellow]![/] {len(found.skipped) - LISTED} more images are skipped")
+    _tell_skipped(found.skipped)
     err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
+
+
+def _tell_int8(found: Qat) -> None:
+    out.print(
+        f"{escape(str(found.path))}  {escape(found.network)} in INT8, {found.images} images to "
+        "train"
+    )
+    out.print(
+        f"top-1 on the images that validate: float {found.float_top1:.1%}, int8 before training "
+        f"{found.before:.1%}, after {found.after:.1%} (epoch {found.best} of "
+        f"{len(found.epochs) - 1})"
+    )
+    out.print(
+        f"the int8 graph in ONNX Runtime and the network as it was trained differ by "
+        f"{found.sqnr:.1f} dB"
+    )
+    if found.best == 0:
+        err.print("[yellow]![/] no epoch was better than post-training quantization; that is kept")
+    _tell_skipped(found.skipped)
+    err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
+
+
+def _tell_skipped(skipped: Mapping[str, str]) -> None:
+    for path, reason in list(skipped.items())[:LISTED]:
+        err.print(f"[yellow]![/] {escape(Path(path).name)} is skipped: {escape(reason)}")
+    if len(skipped) > LISTED:
+        err.print(f"[yellow]![/] {len(skipped) - LISTED} more images are skipped")
