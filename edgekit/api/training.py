@@ -11,7 +11,7 @@ from edgekit.progress import Progress, Quiet
 from edgekit.sources import NetworkRequest
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE
-from edgekit.training.run import Training, TrainRequest, start
+from edgekit.training.run import Training, TrainRequest, check_libraries, start
 from edgekit.training.run import resume as go_on
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
-"""Runs a graph in PyTorch, with any number of images, so that rounding can be simulated and gradients
-computed.
+"""Runs a graph in PyTorch, with any number of images, so that rounding can be simulated and
+gradients computed.
 
 The search uses this twin; the written graph runs in ONNX Runtime. The twin supports the operators
 of image classifiers. Other operators run in onnx's reference implementation, which has no gradients

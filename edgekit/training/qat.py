@@ -1,8 +1,8 @@
 """Quantization-aware training: the int8 network of a run, with fake quantization where its exported
 graph has Q/DQ, trained towards the float network and the labels.
 
-Sources: Jacob et al., CVPR 2018, arXiv:1712.05877; Esser et al., ICLR 2020, arXiv:1902.08153; Hinton
-et al., "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
+Sources: Jacob et al., CVPR 2018, arXiv:1712.05877; Esser et al., ICLR 2020, arXiv:1902.08153;
+Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
 """
 
 from __future__ import annotations
