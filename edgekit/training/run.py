@@ -80,7 +80,8 @@ def start(
     """
     check_libraries()
     check_trainable(request.network.weights)
-    _check_free(request.out)
+    if is_main():
+        _check_free(request.out)
     _check_preprocessing(request.network)
     data = open_data(
         request.data,
@@ -171,6 +172,11 @@ def config_of(description: RunDescription) -> TrainConfig:
         return TrainConfig(**values)
     except TypeError as error:
         raise InputError(f"run.json is damaged: {error}", hint="train again") from error
+
+
+def is_main() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def check_libraries() -> None:

@@ -24,9 +24,7 @@ NETWORK = "shufflenetv2_x0_5"  # its shuffles reshape batches
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mine"
-    config = edgekit.TrainConfig(
-        epochs=15, batch=16, learning_rate=3e-3, ema=False, augment="none"
-    )
+    config = edgekit.TrainConfig(epochs=15, batch=16, learning_rate=3e-3, ema=False, augment="none")
     found = edgekit.train(NETWORK, data=digits, out=folder, config=config, weights="none", size=32)
     assert found.top1 > 0.6
     return folder

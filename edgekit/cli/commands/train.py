@@ -351,6 +351,10 @@ def command(
                 watcher=shown,
                 progress=LiveProgress(quiet=True),
             )
+    from edgekit.training.run import is_main
+
+    if not is_main():
+        return
     if json:
         print_json(plain(found))
     else:
