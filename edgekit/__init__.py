@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
     from edgekit.training.config import TrainConfig
-    from edgekit.training.qat import Qat
+    from edgekit.training.records import Qat
     from edgekit.training.run import Training
 
 _HOMES = {
@@ -87,7 +87,7 @@ _HOMES = {
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
     "edgekit.training.config": ("TrainConfig",),
-    "edgekit.training.qat": ("Qat",),
+    "edgekit.training.records": ("Qat",),
     "edgekit.training.run": ("Training",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

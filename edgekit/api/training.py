@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgekit.api.arguments import numbers_of, path_of
 from edgekit.progress import Progress, Quiet
 from edgekit.sources import NetworkRequest
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE
+from edgekit.training.records import Qat, Watcher
 from edgekit.training.run import Training, TrainRequest, check_libraries, start
 from edgekit.training.run import resume as go_on
-
-if TYPE_CHECKING:
-    from edgekit.training.loop import Watcher
-    from edgekit.training.qat import Qat
 
 
 def train(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.training.loop import Epoch
+from edgekit.training.records import Epoch
 
 FOLDER = "tensorboard"
 

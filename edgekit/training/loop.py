@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,40 +26,16 @@ from edgekit.training.batches import (
 )
 from edgekit.training.config import Stage, TrainConfig
 from edgekit.training.data import TrainingData
+from edgekit.training.records import Epoch, Watcher
 from edgekit.training.transfer import Frozen, set_dropout
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-EMA_EVERY = 4  # steps
+EMA_EVERY = 8  # steps
 EMA_SHARE = 0.1  # of the run that the average reaches back
 LOG_EVERY = 20  # steps between two looks at the losses, which stop a GPU
 FEWEST = 2  # images of a batch; batch norm needs two
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the log. ``loss`` is the mean over the epoch, ``validation_loss`` and
-    ``validation_top1`` those of the weights that would be kept.
-    """
-
-    epoch: int
-    step: int
-    size: int
-    rate: float
-    loss: float
-    validation_loss: float
-    validation_top1: float
-    images: int
-    seconds: float
-    skipped: int
-
-
-class Watcher(Protocol):
-    """Is told how training goes."""
-
-    def stepped(self, epoch: int, done: int, total: int, loss: float) -> None: ...
-    def finished(self, epoch: Epoch, best: bool) -> None: ...
 
 
 class Loop:
@@ -95,7 +70,7 @@ class Loop:
         self.frozen = Frozen(module, config)
         self._rate = config.rate(pretrained)
         optimizer = torch.optim.AdamW(
-            _groups(module, config.weight_decay), lr=self._rate, betas=(0.9, 0.99)
+            _groups(module, config.weight_decay), lr=self._rate, betas=(0.9, 0.99), fused=True
         )
         model: Any
         model, optimizer = fabric.setup(module, optimizer)

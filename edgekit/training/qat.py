@@ -10,10 +10,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import cos, pi
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -48,48 +47,14 @@ from edgekit.training.batches import (
 from edgekit.training.checkpoint import write
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import Examples, TrainingData
+from edgekit.training.records import Qat, QatEpoch, Watcher
 from edgekit.training.run import config_of
-
-if TYPE_CHECKING:
-    from edgekit.training.loop import Watcher
 
 EPOCHS, BATCH = 2, 32
 OPSET = 17
 WARM_UP = 0.1  # share of the steps
 LOG_EVERY = 20  # steps
 LABELS = 0.5  # weight of the labels beside the float network
-
-
-@dataclass(frozen=True)
-class QatEpoch:
-    """Accuracy on the images that validate, of the fake-quantized network, after ``epoch`` epochs;
-    0 is as post-training quantization left it.
-    """
-
-    epoch: int
-    loss: float | None
-    validation_top1: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Qat:
-    """``float_top1``, ``before`` and ``after`` are of the images that validate, which chose the
-    epoch; ``sqnr`` (dB) compares the exported int8 graph in ONNX Runtime with the network that was
-    trained.
-    """
-
-    path: Path
-    network: str
-    images: int
-    float_top1: float
-    before: float
-    after: float
-    best: int
-    epochs: tuple[QatEpoch, ...]
-    sqnr: float
-    skipped: Mapping[str, str]
-    seconds: float
 
 
 def train_quantized(

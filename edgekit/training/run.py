@@ -22,7 +22,8 @@ from edgekit.version import __version__
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from edgekit.training.loop import Loop, Watcher
+    from edgekit.training.loop import Loop
+    from edgekit.training.records import Watcher
 
 
 @dataclass(frozen=True)

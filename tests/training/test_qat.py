@@ -16,7 +16,7 @@ from safetensors import safe_open
 import edgekit
 from edgekit.sources import NetworkRequest, open_network
 from edgekit.sources.run import QAT
-from edgekit.training.qat import Qat
+from edgekit.training.records import Qat
 
 NETWORK = "shufflenetv2_x0_5"  # its shuffles reshape batches
 

@@ -14,8 +14,7 @@ from edgekit.cli.options import is_whole, parse_numbers, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
-    from edgekit.training.loop import Epoch
-    from edgekit.training.qat import Qat
+    from edgekit.training.records import Epoch, Qat
     from edgekit.training.run import Training
 
 LISTED = 5
