@@ -8,7 +8,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from edgekit.errors import InputError
 from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription
 from edgekit.training.data import Examples, TrainingData
 
-LOG = "log.jsonl"
+LOG, CURVES = "log.jsonl", "curves.html"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -138,3 +139,11 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             except ValueError:
                 continue
     return found
+
+
+def write_curves(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+    """``curves.html``, where Matplotlib is installed to draw it."""
+    from edgekit.reports.learning import learning_page
+
+    with suppress(ImportError):
+        write(folder / CURVES, learning_page(folder.resolve().name, log).encode())

@@ -319,7 +319,7 @@ def _run(
     watcher: Watcher | None,
     best: Mapping[str, Any] | None = None,
 ) -> Training:
-    from edgekit.training.checkpoint import Log, read_log, save_best, save_last
+    from edgekit.training.checkpoint import Log, read_log, save_best, save_last, write_curves
     from edgekit.training.curves import Board
 
     started, resumed = time.perf_counter(), loop.step
@@ -355,7 +355,10 @@ def _run(
         if log is not None and board is not None:
             log.close()
             board.close()
-    epochs = tuple(line for line in read_log(folder) if "validation_top1" in line)
+    lines = read_log(folder)
+    epochs = tuple(line for line in lines if "validation_top1" in line)
+    if main:
+        write_curves(folder, lines)
     if best is None:
         raise EnvironmentLacks(f"{folder} has no finished epoch")
     return Training(

@@ -125,6 +125,14 @@ def test_the_log_is_json_lines(whole: Path) -> None:
     assert sum("validation_top1" in line for line in lines) == CONFIG.epochs
 
 
+def test_the_page_shows_the_curves(whole: Path) -> None:
+    page = (whole / "curves.html").read_text()
+    assert page.count("<svg") == 2
+    assert "src=" not in page and "http" not in page.replace("http://www.w3.org", "")
+    best = max(line["validation_top1"] for line in read_log(whole) if "validation_top1" in line)
+    assert f"best top-1 {best:.1%}" in page
+
+
 def test_the_export_has_what_the_run_has(whole: Path, tmp_path: Path) -> None:
     exported = edgekit.export(whole, out=tmp_path / "bundle", bench=False)
     manifest = exported.bundle.manifest
