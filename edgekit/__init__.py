@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.api.measuring import bench, blame
     from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
+    from edgekit.api.training import resume, train, train_int8
     from edgekit.api.upgrading import upgrade_check
     from edgekit.comparison import Gate, Parity
     from edgekit.errors import (
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from edgekit.tasks.quantize import QuantizedFile
     from edgekit.tasks.sweep import SweepReport
     from edgekit.tasks.verify import Verification
+    from edgekit.training.config import TrainConfig
+    from edgekit.training.records import Qat
+    from edgekit.training.run import Training
 
 _HOMES = {
     "edgekit.advice": ("Advice",),
@@ -67,6 +71,7 @@ _HOMES = {
     "edgekit.api.sweeping": ("sweep",),
     "edgekit.api.reporting": ("report",),
     "edgekit.api.upgrading": ("upgrade_check",),
+    "edgekit.api.training": ("resume", "train", "train_int8"),
     "edgekit.comparison": ("Gate", "Parity"),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -89,6 +94,9 @@ _HOMES = {
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.sweep": ("SweepReport",),
     "edgekit.tasks.verify": ("Verification",),
+    "edgekit.training.config": ("TrainConfig",),
+    "edgekit.training.records": ("Qat",),
+    "edgekit.training.run": ("Training",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -120,12 +128,15 @@ __all__ = [
     "Parity",
     "ParityReport",
     "Progress",
+    "Qat",
     "QuantizedFile",
     "RandomImages",
     "Report",
     "Scenario",
     "SummaryReport",
     "SweepReport",
+    "TrainConfig",
+    "Training",
     "Uint8",
     "UnknownNetwork",
     "UpgradeReport",
@@ -139,7 +150,10 @@ __all__ = [
     "parity",
     "quantize",
     "report",
+    "resume",
     "sweep",
+    "train",
+    "train_int8",
     "upgrade_check",
 ]
 

@@ -38,6 +38,7 @@ _EXTRAS = {
         ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"
     ),
     "onnxruntime": "cpu",
+    **dict.fromkeys(("lightning_fabric", "kornia"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2", "markupsafe"), "report"),
     "mlperf_loadgen": "loadgen",
     "tensorrt": "gpu",

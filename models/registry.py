@@ -91,9 +91,8 @@ def create_model(
     if variant is None:
         close = ", ".join(near_matches(name)) or "none"
         raise KeyError(f"unknown network {name!r}; near matches: {close}")
-    module_name, _, builder = variant.builder.partition(":")
-    build = getattr(importlib.import_module(f".{module_name}", __package__), builder)
-    _check_arguments(variant, build, config)
+    build = _builder(variant)
+    _check_arguments(variant, config)
     classes = variant.num_classes if num_classes is None else num_classes
     channels = variant.in_channels if in_channels is None else in_channels
     if classes < 1 or channels < 1:
@@ -114,14 +113,25 @@ def create_model(
     return model
 
 
-def _check_arguments(
-    variant: Variant, build: Callable[..., nn.Module], config: Mapping[str, object]
-) -> None:
-    known = [
+def arguments(variant: Variant) -> tuple[str, ...]:
+    """What the family's class takes as ``config``."""
+    return tuple(
         name
-        for name in inspect.signature(build).parameters
+        for name in inspect.signature(_builder(variant)).parameters
         if name not in ("num_classes", "in_channels")
-    ]
+    )
+
+
+def _builder(variant: Variant) -> Callable[..., nn.Module]:
+    module_name, _, builder = variant.builder.partition(":")
+    build: Callable[..., nn.Module] = getattr(
+        importlib.import_module(f".{module_name}", __package__), builder
+    )
+    return build
+
+
+def _check_arguments(variant: Variant, config: Mapping[str, object]) -> None:
+    known = arguments(variant)
     for name in config:
         if name not in known:
             raise TypeError(

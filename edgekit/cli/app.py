@@ -20,6 +20,7 @@ from edgekit.cli.commands import (
     blame,
     build,
     calib,
+    data,
     doctor,
     evaluate,
     export,
@@ -31,6 +32,7 @@ from edgekit.cli.commands import (
     run,
     sensitivity,
     sweep,
+    train,
     upgrade_check,
     verify,
     zoo,
@@ -68,6 +70,7 @@ def _root(
 
 
 add(app, "export", export.command)
+add(app, "train", train.command)
 add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)
@@ -83,6 +86,7 @@ add(app, "blame", blame.command)
 add(app, "quantize", quantize.command)
 add(app, "sensitivity", sensitivity.command)
 add(app, "calib", calib.command)
+add(app, "data", data.command)
 add(app, "zoo", zoo.command)
 add(app, "doctor", doctor.command)
 

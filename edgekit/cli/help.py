@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from edgekit.cli.console import use_flags
 
 INPUT = "Input"
+TRAINING = "Training"
 PRECISION = "Precision"
 CALIBRATION = "Calibration"
 ENGINE = "Engine"
@@ -44,7 +45,7 @@ CHANNEL_ORDER: Any = typer.Option(
     metavar="NAME",
     rich_help_panel=INPUT,
 )
-_ORDER = (INPUT, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
+_ORDER = (INPUT, TRAINING, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
 
 
 def json_flag(what: str) -> Any:

@@ -12,6 +12,7 @@ from edgekit.files import check_readable
 from edgekit.images.folders import ImageFolder
 
 WNIDS = "imagenet1k_wnids.txt"
+LONGEST_NUMBER = 18  # digits of a class's number
 HINT = "a folder with one subfolder per class, or a CSV file with the columns file and label"
 
 
@@ -66,6 +67,26 @@ def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> Labe
         tuple(path for path, _ in listed),
         tuple(known[label.casefold()] for _, label in listed),
     )
+
+
+def class_names(data: Path) -> tuple[str, ...]:
+    """The classes of labelled images by their own names, sorted; numbers by size. A folder without
+    images counts.
+
+    Raises:
+        BadImage: no such data.
+        InputError: a CSV file that cannot be read.
+    """
+    if data.is_dir():
+        found = {p.name for p in data.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    else:
+        found = {label for _, label in _rows(data)}
+    return tuple(sorted(found, key=_number_first))
+
+
+def _number_first(name: str) -> tuple[bool, int, str]:
+    whole = name.isdecimal() and len(name) <= LONGEST_NUMBER
+    return (not whole, int(name) if whole else 0, name)
 
 
 def _class_numbers(classes: Sequence[str] | None, count: int) -> Mapping[str, int]:

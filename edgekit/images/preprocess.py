@@ -107,7 +107,7 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[Any]:
         One image without a batch axis, ``(C, H, W)`` or ``(H, W, C)`` as ``spec.layout`` says:
         float32, or with ``spec.uint8`` pixels of 0 to 255 in ``spec.channel_order``.
     """
-    cropped = _crop_centre(_resize_to_cover(image, spec), spec)
+    cropped = _crop_centre(resized_to_cover(image, spec.cover, spec), spec)
     pixels = np.asarray(cropped).reshape(spec.height, spec.width, spec.channels)
     if spec.channel_order == "BGR":
         pixels = pixels[:, :, ::-1]
@@ -150,8 +150,9 @@ def _normalized(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     return np.asarray((shares - mean) / std, np.float32)
 
 
-def _resize_to_cover(image: Image.Image, spec: InputSpec) -> Image.Image:
-    box_height, box_width = spec.cover
+def resized_to_cover(image: Image.Image, box: tuple[int, int], spec: InputSpec) -> Image.Image:
+    """The image, scaled until it covers a box of (height, width) pixels."""
+    box_height, box_width = box
     width, height = image.size
     upright = width * box_height <= height * box_width
     size = (

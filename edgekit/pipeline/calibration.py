@@ -17,6 +17,7 @@ from edgekit.errors import InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
 from edgekit.images.roles import SHARES, Photo, Role, near_groups, read_photos, split, unlike
 from edgekit.pipeline.precision import DEFAULT_IMAGES, RandomImages
+from edgekit.sources import Photos
 
 RANDOM_IMAGES = 64
 MOST_CHOOSING = 64
@@ -58,6 +59,8 @@ def open_calibration(
     spec: InputSpec,
     parity: ImageFolder,
     count: int = DEFAULT_IMAGES,
+    *,
+    own: Photos | None = None,
 ) -> Calibration:
     """Gives each photo of the calibration source and of the parity folder its role.
 
@@ -70,11 +73,15 @@ def open_calibration(
         spec: the preprocessing of the network.
         parity: the photos that parity is checked on.
         count: the most photos of the source to read, spread evenly.
+        own: the images that the network was trained on; they replace the bundled photos. They were
+            split before the training, so only images with the same content are separated.
 
     Raises:
         BadImage: the folder is missing or has no images.
         InputError: there are too few distinct photos for the roles.
     """
+    if source is None and own is not None:
+        return _of_the_run(own, spec, parity, count)
     judging = read_photos(parity.paths)[0]
     name = _name(parity)
     if isinstance(source, RandomImages):
@@ -125,6 +132,32 @@ def open_calibration(
         name,
         random=False,
         advice=tuple(advice),
+    )
+
+
+def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -> Calibration:
+    """Of the images that a network was trained on, some give ranges and some choose; those of the
+    parity folder that are not among them judge.
+    """
+    given = read_photos(own.train.spread(count).paths)[0]
+    seen = {photo.sha256 for photo in given}
+    judging = [photo for photo in read_photos(parity.paths)[0] if photo.sha256 not in seen]
+    step = round(1 / APART["choose"])
+    roles: dict[Role, list[Photo]] = {
+        "calibrate": [photo for i, photo in enumerate(given) if i % step],
+        "choose": list(given[::step]),
+        "judge": judging,
+    }
+    _check(given, roles, together=False)
+    ranged = tuple(photo.path for photo in roles["calibrate"])
+
+    def make() -> Iterator[NDArray[np.float32]]:
+        return (pixels for _, pixels in PreparedImages(ranged, spec))
+
+    name = "the run's training images"
+    entry = _entry(name, roles["calibrate"])
+    return _assigned(
+        make, entry, roles, spec, name, "the run's validation images", random=False, advice=()
     )
 
 

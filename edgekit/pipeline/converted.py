@@ -82,7 +82,11 @@ def open_context(
     calibration = None
     if isinstance(precision, Int8):
         calibration = open_calibration(
-            precision.calibration, network.input, photos.folder, precision.images
+            precision.calibration,
+            network.input,
+            photos.folder,
+            precision.images,
+            own=network.photos,
         )
     return Context(network, photos.pixels, folder, calibration, form)
 

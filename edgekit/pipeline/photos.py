@@ -44,8 +44,11 @@ class ParityImages:
 
 
 def load_images(folder: Path | None, network: Network) -> ParityImages:
-    """The photos that every rung is compared on: the user's, or the bundled ones."""
-    listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
+    """The photos that every rung is compared on: the user's, those that validated a network which
+    was trained here, or the bundled ones.
+    """
+    own = network.photos.validation if network.photos else ImageFolder.bundled()
+    listed = ImageFolder.open(folder) if folder else own
     chosen = listed.spread(MAX_PARITY_IMAGES)
     prepared = PreparedImages(chosen.paths, network.input)
     pixels = prepared.stack()
@@ -68,7 +71,6 @@ def load_images(folder: Path | None, network: Network) -> ParityImages:
             )
         )
     readable = replace(chosen, paths=tuple(p for p in chosen.paths if p not in prepared.skipped))
-    entry = ImagesEntry(
-        source=str(folder or "bundled photos"), count=len(pixels), sha256=chosen.sha256()
-    )
+    own_name = "the run's validation images" if network.photos else "bundled photos"
+    entry = ImagesEntry(source=str(folder or own_name), count=len(pixels), sha256=chosen.sha256())
     return ParityImages(pixels, readable, entry, tuple(advice))

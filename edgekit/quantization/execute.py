@@ -1,5 +1,5 @@
-"""Runs a graph in PyTorch, one image at a time, so that rounding can be simulated and gradients
-computed.
+"""Runs a graph in PyTorch, with any number of images, so that rounding can be simulated and
+gradients computed.
 
 The search uses this twin; the written graph runs in ONNX Runtime. The twin supports the operators
 of image classifiers. Other operators run in onnx's reference implementation, which has no gradients
@@ -37,7 +37,7 @@ class Step:
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Attributes
+    attributes: dict[str, Any]
     operator: Operator
 
 
@@ -90,8 +90,15 @@ class TorchGraph:
 
         ``hook(step, i, tensor)`` may replace input ``i`` of a step before it is used.
         """
-        tensor = torch.as_tensor(image)
-        return self.resume({self.input: tensor[None]}, 0, hook, keep)
+        return self.run_batch(torch.as_tensor(image)[None], hook, keep)
+
+    def run_batch(
+        self, images: Tensor, hook: Hook | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """Runs images ``(N, C, H, W)`` together, as :meth:`run` does one."""
+        for step in self.steps:
+            step.attributes["_images"] = len(images)
+        return self.resume({self.input: images}, 0, hook, keep)
 
     def shapes(self, image: NDArray[np.float32]) -> dict[str, tuple[int, ...]]:
         """The shape of every value for one image."""
@@ -172,7 +179,7 @@ def threads(count: int) -> Iterator[None]:
 def _step(node: ir.Node, model: ir.Model) -> Step:
     attributes = {name: _plain(attribute.value) for name, attribute in node.attributes.items()}
     attributes["_outputs"] = len(node.outputs)
-    attributes["_batch"] = _static_batch(model)
+    attributes["_batch"], attributes["_images"] = _static_batch(model), 1
     operator = OPERATORS.get(node.op_type) if not node.domain else None
     inputs = tuple("" if value is None else str(value.name) for value in node.inputs)
     return Step(
@@ -186,7 +193,7 @@ def _step(node: ir.Node, model: ir.Model) -> Step:
 
 
 def _static_batch(model: ir.Model) -> int:
-    """The static batch of the graph, 1 if it is dynamic. This twin always runs one image."""
+    """The static batch of the graph, 1 if it is dynamic. This twin runs any number of images."""
     shape = model.graph.inputs[0].shape
     return shape[0] if shape is not None and isinstance(shape[0], int) else 1
 

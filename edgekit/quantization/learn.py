@@ -21,9 +21,8 @@ arXiv:1906.03193 (biases alone).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import cos, exp, log, pi
-from typing import Any
+from dataclasses import dataclass
+from math import cos, pi
 
 import numpy as np
 import torch
@@ -31,7 +30,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.quantization.execute import Step, TorchGraph
+from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.fake import FakeQuantized
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights
@@ -41,11 +41,6 @@ MOST_MACS = 10**12  # of all passes together; networks larger than a MobileNet g
 FEWEST_PASSES = 160  # with fewer passes learning is skipped
 BATCH = 8
 CHECKS = 6  # number of evaluations on the held-out photos
-RATES = {
-    "range": 1e-3,
-    "weight": 5e-4,
-    "bias": 5e-4,
-}  # change of a logarithm, of a logarithm, and of a bias in standard deviations of the output
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
 SMALLEST_CROP = 0.5  # part of the image's area
@@ -95,8 +90,8 @@ def learn(
         held_out: other images, which decide the best state. reference: the float network's logits
         on ``held_out``. passes: the number of images to learn from, a multiple of ``BATCH``.
     """
-    state = _State(network, placement, grids, weights, widest, images[0])
-    descent = _Descent(state.parameters)
+    state = FakeQuantized(network, placement, grids, weights, widest, images[0])
+    descent = Descent(state.parameters)
     views = _views(images, np.random.default_rng(SEED))
     best = start = _look(state, held_out, reference)
     kept = grids, weights
@@ -118,159 +113,7 @@ def learn(
     return Learnt(*kept, passes, start, best)
 
 
-class _State:
-    """The int8 network as a function of the learned parameters: the logarithms of the steps
-    relative to the initial ones, and the shifts of the biases.
-    """
-
-    def __init__(
-        self,
-        network: TorchGraph,
-        placement: Placement,
-        grids: Mapping[str, Grid],
-        weights: Weights,
-        widest: Mapping[str, float],
-        image: NDArray[np.float32],
-    ) -> None:
-        self._network, self._placement, self._grids, self._weights = (
-            network,
-            placement,
-            grids,
-            weights,
-        )
-        groups = dict.fromkeys(placement.ties[value] for value in placement.values)
-        self._ranges = {group: torch.zeros((), requires_grad=True) for group in groups}
-        self._room = {
-            group: min(
-                log(widest[value] / grids[value].scale)
-                for value in placement.values
-                if placement.ties[value] == group
-            )
-            for group in groups
-        }
-        layers = placement.quantized
-        with torch.no_grad():
-            outputs = network.run(image, keep=[layer.output for layer in layers])
-        self._codes = {
-            layer.name: torch.from_numpy(weights.rounded[layer.name].dequantized())
-            for layer in layers
-        }
-        self._gains = {
-            layer.name: torch.zeros(
-                _by_channel(self._codes[layer.name], layer.channel_axis), requires_grad=True
-            )
-            for layer in layers
-        }
-        first = {
-            layer.name: torch.from_numpy(weights.biases[layer.name])
-            if layer.name in weights.biases
-            else network.constants[layer.bias]
-            for layer in layers
-            if layer.bias is not None
-        }
-        self._biases = first
-        self._shifts = {
-            name: torch.zeros_like(bias).requires_grad_() for name, bias in first.items()
-        }
-        self._units = {
-            layer.name: float(outputs[layer.output].std())
-            for layer in layers
-            if layer.name in first
-        }
-
-    @property
-    def parameters(self) -> list[tuple[Tensor, float]]:
-        """Every learned tensor and its learning rate."""
-        kinds = ((self._ranges, "range"), (self._gains, "weight"), (self._shifts, "bias"))
-        return [(tensor, RATES[kind]) for tensors, kind in kinds for tensor in tensors.values()]
-
-    def logits(self, image: Tensor) -> Tensor:
-        network = self._network.with_constants(self._learned())
-        return network.run(image, self._hook())[network.output]
-
-    def bound(self) -> None:
-        """Limits the steps to their largest allowed values."""
-        with torch.no_grad():
-            for group, logarithm in self._ranges.items():
-                logarithm.clamp_(max=self._room[group])
-
-    def taken(self) -> tuple[dict[str, Grid], Weights]:
-        """The current grids and weights."""
-        grids = {
-            value: replace(
-                grid,
-                scale=float(
-                    np.float32(
-                        grid.scale * exp(float(self._ranges[self._placement.ties[value]].detach()))
-                    )
-                ),
-            )
-            for value, grid in self._grids.items()
-        }
-        rounded = {
-            name: replace(
-                weight,
-                scales=(
-                    weight.scales * self._gains[name].detach().exp().reshape(-1).numpy()
-                ).astype(np.float32),
-            )
-            for name, weight in self._weights.rounded.items()
-        }
-        biases = {name: bias.detach().numpy() for name, bias in self._moved_biases().items()}
-        return grids, replace(
-            self._weights, rounded=rounded, biases={**self._weights.biases, **biases}
-        )
-
-    def _learned(self) -> dict[str, Tensor]:
-        """The weights and biases of the int8 layers."""
-        constants, biases = {}, self._moved_biases()
-        for layer in self._placement.quantized:
-            constants[layer.weight] = self._codes[layer.name] * self._gains[layer.name].exp()
-            if layer.bias is not None:
-                constants[layer.bias] = biases[layer.name]
-        return constants
-
-    def _moved_biases(self) -> dict[str, Tensor]:
-        return {
-            name: bias + self._units[name] * self._shifts[name]
-            for name, bias in self._biases.items()
-        }
-
-    def _hook(self) -> Any:
-        done: dict[str, Tensor] = {}
-
-        def hook(step: Step, position: int, tensor: Tensor) -> Tensor:
-            value = self._placement.edges.get((step.name, position))
-            if value is None:
-                return tensor
-            if value not in done:
-                grid = self._grids[value]
-                scale = grid.scale * self._ranges[self._placement.ties[value]].exp()
-                done[value] = _Round.apply(tensor, scale, grid)  # type: ignore[no-untyped-call]
-            return done[value]
-
-        return hook
-
-
-class _Round(torch.autograd.Function):
-    """Rounds onto a grid, with a gradient for the grid's step."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
-        rounded = replace(grid, scale=float(scale)).round(x)
-        ctx.save_for_backward(x, scale, rounded)
-        ctx.codes = grid.codes
-        return rounded
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, scale, rounded = ctx.saved_tensors
-        low, high = ctx.codes
-        inside = gradient * ((x >= (low - 0.5) * scale) & (x <= (high + 0.5) * scale))
-        return inside, ((gradient * rounded).sum() - (inside * x).sum()) / scale, None
-
-
-class _Descent:
+class Descent:
     """Gradient descent: momentum, divided by the root mean square of each tensor's gradient."""
 
     def __init__(self, parameters: Sequence[tuple[Tensor, float]]) -> None:
@@ -298,7 +141,7 @@ class _Descent:
 
 
 def _look(
-    state: _State, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]
+    state: FakeQuantized, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]
 ) -> Fidelity:
     with torch.no_grad():
         return fidelity(
@@ -330,7 +173,3 @@ def _view(image: NDArray[np.float32], generator: np.random.Generator) -> Tensor:
     part = torch.from_numpy(np.ascontiguousarray(image[:, top : top + rows, left : left + columns]))
     whole = F.interpolate(part[None], (height, width), mode="bilinear", align_corners=False)[0]
     return whole.flip(-1) if generator.random() < 0.5 else whole
-
-
-def _by_channel(weight: Tensor, axis: int) -> list[int]:
-    return [size if d == axis else 1 for d, size in enumerate(weight.shape)]

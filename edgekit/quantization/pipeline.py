@@ -33,7 +33,7 @@ from edgekit.quantization.placement import Placement, place
 from edgekit.quantization.qdq import centrable, widest_step, write_graph
 from edgekit.quantization.sensitivity import Sensitivity
 from edgekit.quantization.twin import Fidelity, Grid, fidelity, logits_of
-from edgekit.quantization.weights import Weights, round_weights
+from edgekit.quantization.weights import Weights, round_weights, rounded_constants
 from edgekit.runtimes.base import Array, SessionOptions, run_batches
 
 
@@ -73,17 +73,9 @@ def quantize(
         raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, samples.held_out)
     task = Task(artifact, placement, samples, reference, config, key)
-    best, left_out = best_alternative(task, Alternative(model, network, task.statistics(artifact)))
-    search = grids_of(task, best, chosen_calibrators(config))
-    rounded = round_weights(
-        best.network,
-        placement,
-        search.grids,
-        samples.search,
-        mode=config.rounding,
-        correct_bias=config.correct_bias,
-    )
-    grids, weights, learnt = _learnt(task, best, search.grids, rounded)
+    plain = Alternative(model, network, task.statistics(artifact))
+    found = _from_training(task, plain) if config.trained else _from_search(task, plain)
+    best, grids, weights = found.best, found.grids, found.weights
     trial = _Trial(task, best, shapes, grids, weights, *_views(task, best), path)
     all_int8 = trial.evaluate(frozenset())
     costs = _costs(task, best, grids, weights, all_int8)
@@ -91,12 +83,13 @@ def quantize(
     if config.fallback and costs is not None and not config.gate.safely_met_by(all_int8):
         limits = Limits(config.macs_limit, config.weights_limit)
         fallback = mixed.choose(costs, all_int8, trial.evaluate, config.gate, limits)
+    twin = trial.twin() if config.trained or config.tune else None
     written = trial.write(frozenset(k.layer for k in fallback.kept))
     report = QuantizeReport(
-        search.calibrator,
+        found.calibrator,
         best.seen.images,
         len(samples.held_out),
-        search.tried,
+        found.tried,
         best.equalized,
         all_int8,
         fallback.reached,
@@ -104,12 +97,65 @@ def quantize(
         fallback,
         {layer.name: layer.reason for layer in placement.layers if layer.reason is not None},
         placement.unknown,
-        (*samples.notes, *left_out, *_notes_on(config, best, rounded), *learnt),
+        (*samples.notes, *found.notes, *_notes_on_training(twin)),
+        twin,
     )
     result = QuantizeResult(written, report)
     if config.fallback and not fallback.met:
         raise GateNotMet(_missed(config.gate, fallback, len(samples.held_out)), result)
     return result
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The graph to write, and what it is written with."""
+
+    best: Alternative
+    grids: Mapping[str, Grid]
+    weights: Weights
+    calibrator: str
+    tried: Mapping[str, Fidelity]
+    notes: tuple[str, ...]
+
+
+def _from_search(task: Task, plain: Alternative) -> _Found:
+    config = task.config
+    best, left_out = best_alternative(task, plain)
+    search = grids_of(task, best, chosen_calibrators(config))
+    rounded = round_weights(
+        best.network,
+        task.placement,
+        search.grids,
+        task.samples.search,
+        mode=config.rounding,
+        correct_bias=config.correct_bias,
+    )
+    grids, weights, learnt = _learnt(task, best, search.grids, rounded)
+    notes = (*left_out, *_notes_on(config, best, rounded), *learnt)
+    return _Found(best, grids, weights, search.calibrator, search.tried, notes)
+
+
+def _from_training(task: Task, plain: Alternative) -> _Found:
+    """
+    Raises:
+        InputError: the training was of another graph.
+    """
+    trained = task.config.trained
+    assert trained is not None
+    layers = {layer.name for layer in task.placement.quantized}
+    shapes = {
+        layer.name: tuple(plain.network.constants[layer.weight].shape)
+        for layer in task.placement.quantized
+    }
+    theirs = {name: weight.values.shape for name, weight in trained.weights.rounded.items()}
+    if set(task.placement.values) != set(trained.grids) or shapes != theirs:
+        odd = {*task.placement.values, *layers} ^ {*trained.grids, *theirs}
+        what = min(odd) if odd else min(name for name in layers if shapes[name] != theirs[name])
+        raise InputError(
+            f"the quantization-aware training was of another graph: {what} differs",
+            hint="train again with this version of edgekit",
+        )
+    return _Found(plain, trained.grids, trained.weights, "training", {}, ())
 
 
 @dataclass(frozen=True)
@@ -134,6 +180,17 @@ class _Trial:
         weights = self.weights
         graph = write_graph(self.best.model, placement, grids, weights.rounded, weights.biases)
         return save(graph, self.path, "int8", self.task.artifact)
+
+    def twin(self) -> Fidelity:
+        """The all-int8 graph in ONNX Runtime against the same network with fake quantization."""
+        placement = self.task.placement
+        images = self.task.samples.held_out
+        rounded = rounded_constants(self.best.network, placement, self.weights)
+        network = self.best.network.with_constants(rounded)
+        simulated = logits_of(network, images, placement.edges, self.grids)
+        written = load(self.write(frozenset()).path)
+        with open_values(written, [network.output], precision="int8") as session:
+            return fidelity(simulated, run_batches(session, images))
 
     def evaluate(self, kept: frozenset[str]) -> Fidelity:
         """Measures on the images; the expected agreement also uses their quarters."""
@@ -182,6 +239,17 @@ def _learnt(
     task: Task, best: Alternative, grids: Mapping[str, Grid], weights: Weights
 ) -> tuple[Mapping[str, Grid], Weights, list[str]]:
     """Grids and weights after learning, and notes for the report."""
+    if task.config.tune is not None:
+        trained = task.config.tune(
+            best.network,
+            task.placement,
+            grids,
+            weights,
+            {value: widest_step(best.model, value, grid) for value, grid in grids.items()},
+            task.samples.held_out,
+            task.reference,
+        )
+        return trained.grids, trained.weights, []
     if task.config.rounding == "nearest" or task.config.passes == 0:
         return grids, weights, []
     as_searched = "steps and biases were not learned: "
@@ -223,6 +291,13 @@ def _notes_on(config: QuantizeConfig, best: Alternative, weights: Weights) -> li
             for layer in weights.plain
         ]
     return notes
+
+
+def _notes_on_training(twin: Fidelity | None) -> list[str]:
+    if twin is None:
+        return []
+    what = "the graph in ONNX Runtime and the network as it was trained"
+    return [f"quantization-aware training: {what} differ by {twin.sqnr:.1f} dB"]
 
 
 def _missed(gate: Requirement, fallback: Fallback, images: int) -> str:

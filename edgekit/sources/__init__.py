@@ -7,15 +7,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from edgekit.sources import factory, hub, module, onnx, zoo
+from edgekit.sources import factory, hub, module, onnx, run, zoo
 from edgekit.sources.labels import imagenet_labels, read_labels
 from edgekit.sources.onnx import input_of_graph
-from edgekit.sources.request import FetchProgress, Network, NetworkRequest
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
 from edgekit.sources.zoo import unknown_network
 
 __all__ = [
     "Network",
     "NetworkRequest",
+    "Photos",
     "imagenet_labels",
     "input_of_graph",
     "open_network",
@@ -31,7 +32,8 @@ class Source(Protocol):
     def build(self, request: NetworkRequest, progress: FetchProgress | None) -> Network: ...
 
 
-SOURCES: tuple[Source, ...] = (module, hub, onnx, factory, zoo)  # the first that takes a request
+# The first source that takes a request builds its network.
+SOURCES: tuple[Source, ...] = (module, run, hub, onnx, factory, zoo)
 
 
 def open_network(request: NetworkRequest, progress: FetchProgress | None = None) -> Network:

@@ -50,7 +50,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
             "edgekit has no pretrained weights for a factory",
             hint="load them in the factory, or give `weights` a file",
         )
-    module = seeded(lambda: _call(path, function), seed or 0)
+    module = seeded(lambda: call(path, function), seed or 0)
     if seed is not None:
         weights = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice:
@@ -69,7 +69,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     )
 
 
-def _call(path: Path, function: str) -> nn.Module:
+def call(path: Path, function: str) -> nn.Module:
     """Calls ``function`` of a Python file, which may import other files of its folder.
 
     Raises:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgekit.quantization.config import Trained
 
 FetchProgress = Callable[[int, "int | None", str], None]
 
@@ -42,9 +45,18 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True)
+class Photos:
+    """What a network was trained on: ``train`` can calibrate it, ``validation`` can judge it."""
+
+    train: ImageFolder
+    validation: ImageFolder
+
+
+@dataclass(frozen=True)
 class Network:
     """A network that can be traced (``module``), or an ONNX graph (``graph``). ``assumed`` is
-    whether its preprocessing is unknown.
+    whether its preprocessing is unknown. A network that was trained here has the ``photos`` of its
+    training, and after quantization-aware training its int8 network, ``trained``.
     """
 
     entry: NetworkEntry
@@ -55,6 +67,8 @@ class Network:
     graph: Path | None = None
     notes: tuple[str, ...] = ()
     assumed: bool = False
+    photos: Photos | None = None
+    trained: Trained | None = None
 
     @property
     def slug(self) -> str:

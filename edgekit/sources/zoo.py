@@ -37,7 +37,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     if seed is not None:
         entry = WeightsEntry(source="random", trained=False, seed=seed)
     elif choice == "pretrained":
-        entry = _load_pretrained(module, variant, request.offline, progress)
+        entry = load_published(module, variant, request.offline, progress)
     else:
         entry = load_file(module, Path(choice))
     transform = (
@@ -70,7 +70,7 @@ def unknown_network(name: str) -> UnknownNetwork:
     return UnknownNetwork(f"unknown network {name!r}", hint=meant + "`edgekit zoo` lists them all")
 
 
-def _load_pretrained(
+def load_published(
     module: nn.Module, variant: Variant, offline: bool, progress: FetchProgress | None
 ) -> WeightsEntry:
     from edgekit.models.pretrained.checkpoint import load_pretrained

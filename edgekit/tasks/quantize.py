@@ -71,7 +71,9 @@ def quantize_file(
     with step("calibrate"):
         source = precision.calibration
         images = load_images(None if isinstance(source, RandomImages) else source, network)
-        calibration = open_calibration(source, network.input, images.folder, precision.images)
+        calibration = open_calibration(
+            source, network.input, images.folder, precision.images, own=network.photos
+        )
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         probe = calibration.choosing_images[:PROBE_IMAGES]
         context = Context(network, probe, Path(folder), calibration)

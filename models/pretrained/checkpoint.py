@@ -32,8 +32,13 @@ class Provenance:
     source: str
 
 
-def load_checkpoint(model: nn.Module, path: str | Path) -> Provenance:
+def load_checkpoint(
+    model: nn.Module, path: str | Path, *, other_classes: bool = False
+) -> Provenance:
     """Loads a checkpoint into ``model``, strictly. If it does not fit, the model does not change.
+
+    With ``other_classes``, a checkpoint for another number of classes loads all but the classifier,
+    which stays as it is.
 
     Raises:
         CheckpointError: as for :func:`read_state_dict`; or names, shapes or types differ, or a
@@ -41,6 +46,8 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> Provenance:
     """
     path = Path(path)
     state = without_prefixes(read_tensors(path), set(model.state_dict()))
+    if other_classes:
+        state = _with_own_classifiers(model, state)
     _load(model, state, path.name)
     return Provenance(path.name, file_digest(path), str(path))
 
@@ -79,9 +86,7 @@ def load_pretrained(
     if weights.key_order == "reference":
         state = in_reference_order(state, model)
     classes = _other_classes(model, state)
-    if classes:
-        own = model.state_dict()
-        state |= {key: own[key] for key in _classifier_keys(model)}
+    state = _with_own_classifiers(model, state)
     _load(model, state, path.name)
     if classes:
         warnings.warn(
@@ -90,6 +95,20 @@ def load_pretrained(
             stacklevel=3,
         )
     return Provenance(weights.file, file_digest(path), weights.source)
+
+
+def _with_own_classifiers(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The checkpoint, with the network's own classifiers where it tells another number of classes
+    apart; the auxiliary ones too, which a checkpoint may also lack.
+    """
+    own = model.state_dict()
+    fresh = _classifier_keys(model) if _other_classes(model, state) else []
+    fresh += [
+        key
+        for key, value in own.items()
+        if key.startswith("aux") and (key not in state or state[key].shape != value.shape)
+    ]
+    return {**state, **{key: own[key] for key in fresh}}
 
 
 def in_reference_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from .conftest import FACTORIES, EdgekitCall
 PANELS = [
     "Arguments",
     help.INPUT,
+    help.TRAINING,
     help.PRECISION,
     help.CALIBRATION,
     help.ENGINE,

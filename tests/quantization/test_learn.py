@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
 from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.fake import Round
 from edgekit.quantization.learn import (
     BATCH,
     FEWEST_PASSES,
     MOST_MACS,
     PASSES,
     Learnt,
-    _Round,
     learn,
     passes_for,
 )
@@ -177,7 +177,7 @@ def test_the_gradient_of_a_step_is_that_of_its_definition(centred: bool) -> None
     x = torch.tensor([0.3, 1.7, -0.2, low * 0.5 - 9.0, high * 0.5 + 9.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
     weights = torch.tensor([1.0, 2.0, 3.0, 5.0, 7.0])
-    (_Round.apply(x, scale, Grid(0.5, centred)) * weights).sum().backward()  # type: ignore[no-untyped-call]
+    (Round.apply(x, scale, Grid(0.5, centred)) * weights).sum().backward()  # type: ignore[no-untyped-call]
     codes = (x.detach() / 0.5).round().clamp(low, high)
     inside = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])  # -0.2 rounds to code 0, which both have
     by_hand = (weights * torch.where(inside > 0, codes - x.detach() / 0.5, codes)).sum()

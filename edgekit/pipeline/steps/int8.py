@@ -32,6 +32,7 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
 
     images = context.calibration
     assert images is not None and given.simplified is not None
+    config = replace(config, trained=context.network.trained)
     missed = []
     try:
         result = quantize_graph(
@@ -52,7 +53,7 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
     report = result.report
     entry = CalibrationEntry(
         calibrator=report.calibrator,
-        rounding=config.rounding,
+        rounding="training" if config.trained else config.rounding,
         images=images.entry,
         random=images.random,
         choosing=images.choosing,

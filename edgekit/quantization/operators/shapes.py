@@ -31,7 +31,7 @@ def _reshape(a: Attributes, i: Inputs) -> Tensor:
         for d, size in enumerate(shape.tolist())
     ]
     if wanted and wanted[0] > 0 and wanted[0] % a["_batch"] == 0:  # images, or windows of images
-        wanted[0] //= a["_batch"]
+        wanted[0] = wanted[0] // a["_batch"] * a["_images"]
     return x.reshape(wanted)
 
 

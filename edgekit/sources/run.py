@@ -1,0 +1,226 @@
+"""A run of training as a network: its best weights, classes, size and preprocessing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle.manifest import NetworkEntry, Text, WeightsEntry
+from edgekit.errors import BadWeights, InputError
+from edgekit.files import check_readable
+from edgekit.images.folders import ImageFolder
+from edgekit.images.preprocess import InputSpec
+from edgekit.sources.classifier import build_classifier
+from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
+
+if TYPE_CHECKING:
+    from edgekit.quantization.config import Trained
+
+DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
+QAT = "qat.safetensors"  # what quantization-aware training left
+SCHEMA = 1
+
+
+class RunDescription(BaseModel):
+    """``run.json``: what is trained, on what, and how; written once.
+
+    ``builder`` is the network as the user named it; ``start`` are the weights that training began
+    with, ``data`` the images, ``classes`` their names in the order of the outputs, ``config`` the
+    choices of training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA
+    edgekit: str
+    builder: Text
+    network: NetworkEntry
+    start: WeightsEntry
+    input: InputSpec
+    classes: tuple[str, ...]
+    data: Text
+    config: dict[str, Any]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder was written by training."""
+    return (path / DESCRIPTION).is_file()
+
+
+def read_description(folder: Path) -> RunDescription:
+    """
+    Raises:
+        InputError: no run, or a damaged one.
+    """
+    path = folder / DESCRIPTION
+    check_readable(
+        path, InputError, what=f"{folder}", hint="give the folder of a run, as training wrote it"
+    )
+    try:
+        described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, ValueError, TypeError, OSError) as error:
+        first = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged: {first}", hint="train again") from error
+    if described.schema_version != SCHEMA:
+        raise InputError(
+            f"{path} was written by another version of edgekit ({described.edgekit})",
+            hint=f"use edgekit {described.edgekit}",
+        )
+    return described
+
+
+def read_examples(folder: Path) -> dict[str, tuple[list[Path], list[int]]]:
+    """The images by their part, ``train`` or ``validation``: files and class numbers."""
+    parts: dict[str, tuple[list[Path], list[int]]] = {"train": ([], []), "validation": ([], [])}
+    path = folder / EXAMPLES
+    check_readable(path, InputError, hint="train again")
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            for name, label, part in csv.reader(file):
+                paths, labels = parts[part]
+                paths.append(Path(name))
+                labels.append(int(label))
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} is damaged: {error}", hint="train again") from error
+    return parts
+
+
+def takes(request: NetworkRequest) -> bool:
+    return is_run(Path(request.name))
+
+
+def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
+    """The network with the best weights of the run.
+
+    Raises:
+        InputError: weights or a preprocessing were given, which the run has; or the run is damaged
+            or has no weights yet.
+        BadWeights: the checkpoint does not fit, as when ``run.json`` was changed.
+    """
+    from edgekit.models.pretrained.checkpoint import load_checkpoint
+    from edgekit.models.pretrained.state_dict import CheckpointError
+
+    folder = Path(request.name)
+    for name in ("weights", "mean", "std", "labels", "size"):
+        if getattr(request, name) is not None:
+            raise InputError(
+                f"`{name}` does not apply to a run, which was trained with its own",
+                hint=f"remove `{name}`",
+            )
+    described = read_description(folder)
+    best = folder / BEST
+    if not best.is_file():
+        raise InputError(
+            f"{folder} has no weights yet: no epoch is done", hint="let it train for an epoch"
+        )
+    module = build_classifier(described.builder, len(described.classes))
+    try:
+        load_checkpoint(module, best)
+    except CheckpointError as error:
+        raise BadWeights(
+            f"{best} is not of {described.builder} with {len(described.classes)} classes: "
+            f"{str(error).partition(chr(10))[0]}",
+            hint="restore the run's files, or train again",
+        ) from error
+    name = folder.resolve().name or described.network.name
+    entry = described.network.model_copy(update={"name": name})
+    weights = WeightsEntry(
+        source="run",
+        trained=True,
+        file=BEST,
+        sha256=sha256_of(best),
+        origin=described.builder,
+        licence=described.start.licence,
+    )
+    return Network(
+        entry,
+        weights,
+        described.input,
+        described.classes,
+        module.eval(),
+        photos=_photos(folder),
+        trained=_trained(folder, weights.sha256 or ""),
+    )
+
+
+def _photos(folder: Path) -> Photos | None:
+    """The images of the run that are still there; None where one of the two parts is gone."""
+    found = {
+        part: tuple(path for path in paths if path.is_file())
+        for part, (paths, _) in read_examples(folder).items()
+    }
+    if not all(found.values()):
+        return None
+    return Photos(
+        *(ImageFolder(Path(paths[0].anchor), paths) for paths in found.values()),
+    )
+
+
+def write_trained(trained: Trained, of: str, epochs: Sequence[Mapping[str, object]]) -> bytes:
+    """The content of ``qat.safetensors``.
+
+    Args:
+        trained: the int8 network.
+        of: the sha256 of the float weights that it was trained from.
+        epochs: how training went.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, Any] = {}
+    for name, weight in trained.weights.rounded.items():
+        tensors[f"codes/{name}"] = weight.values
+        tensors[f"scales/{name}"] = weight.scales
+    tensors |= {f"bias/{name}": bias for name, bias in trained.weights.biases.items()}
+    facts = {
+        "of": of,
+        "axes": {name: weight.axis for name, weight in trained.weights.rounded.items()},
+        "grids": {name: [grid.scale, grid.centred] for name, grid in trained.grids.items()},
+        "epochs": list(epochs),
+    }
+    return save(tensors, {"edgekit": json.dumps(facts)})
+
+
+def _trained(folder: Path, of: str) -> Trained | None:
+    """The int8 network of quantization-aware training, where the run has one.
+
+    Raises:
+        InputError: the file is damaged, or of other weights than the run has now.
+    """
+    path = folder / QAT
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    from edgekit.quantization.config import Trained
+    from edgekit.quantization.rounding import QuantizedWeight
+    from edgekit.quantization.twin import Grid
+    from edgekit.quantization.weights import Weights
+
+    try:
+        with safe_open(path, "numpy") as file:
+            facts = json.loads((file.metadata() or {})["edgekit"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        rounded = {
+            name: QuantizedWeight(tensors[f"codes/{name}"], tensors[f"scales/{name}"], axis)
+            for name, axis in facts["axes"].items()
+        }
+        biases = {
+            name.removeprefix("bias/"): value
+            for name, value in tensors.items()
+            if name.startswith("bias/")
+        }
+        grids = {name: Grid(float(scale), bool(c)) for name, (scale, c) in facts["grids"].items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise InputError(f"{path} is damaged", hint="train it again, or remove it") from error
+    if facts["of"] != of:
+        raise InputError(
+            f"{path} was trained from other weights than {BEST}",
+            hint="run quantization-aware training again, or remove the file",
+        )
+    return Trained(grids, Weights(rounded, biases))

@@ -1,0 +1,235 @@
+"""Batches that follow from the seed, the epoch and their place alone, so that a run that was
+stopped goes on with the same ones, however many processes decode.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekit.errors import BadImage, InputError
+from edgekit.images import InputSpec, open_image, preprocess
+from edgekit.images.preprocess import resized_to_cover
+
+if TYPE_CHECKING:
+    from edgekit.training.augment import Augmentation
+    from edgekit.training.data import Examples
+
+CACHED_BYTES = 512 * 10**6  # of decoded images, in one process
+OVERSAMPLED = 2  # decoded images are kept at so many times the crop, that crops stay sharp
+MOST_WORKERS = 8
+SMALL = 64  # pixels; images of this size cost less to decode than to send between processes
+LISTED = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images`` ``(N, C, H, W)`` normalized; ``targets`` ``(N,)`` labels or ``(N, classes)``
+    shares; ``skipped`` the files that could not be read, and why.
+    """
+
+    images: Tensor
+    targets: Tensor
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.images.to(device), self.targets.to(device), self.skipped)
+
+
+@dataclass
+class Decoder:
+    """Opens images for training; keeps them decoded as long as they are few and small."""
+
+    spec: InputSpec
+    cached: dict[int, Tensor] = field(default_factory=dict)
+    held: int = 0
+
+    def open(self, examples: Examples, index: int) -> Tensor:
+        """``uint8 (C, h, w)``: the whole image, at most twice as large as the crop.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+        if index in self.cached:
+            return self.cached[index]
+        image = open_image(examples.paths[index], channels=self.spec.channels)
+        if min(image.width / self.spec.width, image.height / self.spec.height) > OVERSAMPLED:
+            box = round(self.spec.height * OVERSAMPLED), round(self.spec.width * OVERSAMPLED)
+            image = resized_to_cover(image, box, self.spec)
+        pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.spec.channels)
+        decoded = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        if self.held + decoded.numel() <= CACHED_BYTES:
+            self.cached[index] = decoded
+            self.held += decoded.numel()
+        return decoded
+
+
+def normalized(images: Tensor, spec: InputSpec) -> Tensor:
+    """Images in 0..1 as the network wants them."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
+    return (images - mean) / std
+
+
+@dataclass(frozen=True)
+class TrainingBatches(torch.utils.data.Dataset[Batch]):
+    """The batches of one epoch and one process of ``world``; item ``i`` is a batch.
+
+    ``size`` is that of the batches of all processes together. A last batch that is not full is
+    left out, unless it is the only one.
+    """
+
+    examples: Examples
+    spec: InputSpec
+    augmentation: Augmentation
+    decoder: Decoder
+    size: int
+    seed: int
+    epoch: int
+    first: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return batches_of(len(self.examples), self.size) - self.first
+
+    def __getitem__(self, place: int) -> Batch:
+        place += self.first
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))
+        size = min(self.size, len(self.examples))
+        chosen = order[place * size : (place + 1) * size][self.rank :: self.world]
+        decoded, labels, skipped = [], [], []
+        for index in chosen:
+            try:
+                decoded.append(self.decoder.open(self.examples, int(index)))
+            except BadImage as error:
+                skipped.append((str(self.examples.paths[index]), error.message))
+            else:
+                labels.append(self.examples.labels[index])
+        if not decoded:
+            return Batch(torch.empty(0), torch.empty(0, dtype=torch.long), tuple(skipped))
+        with seeded(self.seed, self.epoch, place, self.rank):
+            images = self.augmentation.images(decoded)
+            images, targets = self.augmentation.mixed(images, torch.tensor(labels))
+        return Batch(normalized(images, self.spec), targets, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class ValidationBatches(torch.utils.data.Dataset[Batch]):
+    """The images that validate, prepared as the exported network will see them."""
+
+    examples: Examples
+    spec: InputSpec
+    size: int
+    cache: dict[int, Batch] = field(default_factory=dict)
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.size)
+
+    def __getitem__(self, place: int) -> Batch:
+        if place in self.cache:
+            return self.cache[place]
+        chosen = range(place * self.size, min((place + 1) * self.size, len(self.examples)))
+        prepared, labels, skipped = [], [], []
+        for index in chosen[self.rank :: self.world]:
+            path = self.examples.paths[index]
+            try:
+                image = open_image(path, channels=self.spec.channels)
+            except BadImage as error:
+                skipped.append((str(path), error.message))
+            else:
+                prepared.append(torch.from_numpy(preprocess(image, self.spec)))
+                labels.append(self.examples.labels[index])
+        images = torch.stack(prepared) if prepared else torch.empty(0)
+        batch = Batch(images, torch.tensor(labels, dtype=torch.long), tuple(skipped))
+        if len(self.examples) * images[:1].numel() * 4 <= CACHED_BYTES:
+            self.cache[place] = batch
+        return batch
+
+
+def batches_of(examples: int, size: int) -> int:
+    """How many batches an epoch has."""
+    return max(1, examples // size)
+
+
+class seeded:  # noqa: N801 - a context manager
+    """Draws from torch's generator of the CPU as the numbers say, and puts it back."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._seed = seed_of(*numbers)
+
+    def __enter__(self) -> None:
+        self._before = torch.get_rng_state()
+        torch.default_generator.manual_seed(self._seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self._before)
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def stream(
+    batches: torch.utils.data.Dataset[Batch], workers: int | None, spec: InputSpec
+) -> Iterator[Batch]:
+    """The batches in their order, decoded ahead by ``workers`` processes."""
+    if workers is None:
+        small = max(spec.height, spec.width) <= SMALL
+        workers = 0 if small else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*worker processes.*")
+        loader: Any = torch.utils.data.DataLoader(
+            batches, batch_size=None, shuffle=False, num_workers=workers
+        )
+    yield from loader
+
+
+@dataclass
+class Skipped:
+    """The files that could not be read, with a limit on how many they may be."""
+
+    root: Any
+    total: int
+    limit: float
+    files: dict[str, str] = field(default_factory=dict)
+
+    def add(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """
+        Raises:
+            InputError: they are too many, or the folder is gone.
+        """
+        self.files.update(skipped)
+        if len(self.files) <= self.limit * self.total:
+            return
+        if not self.root.exists():
+            raise InputError(
+                f"{self.root} has vanished while it was read",
+                hint="bring it back; the run goes on from its last checkpoint with `resume`",
+            )
+        first = "; ".join(list(self.files.values())[:LISTED])
+        raise InputError(
+            f"{len(self.files)} of {self.total} images cannot be read, more than the limit of "
+            f"{self.limit:.1%}: {first}",
+            hint="remove them, or raise `corrupt`",
+        )
+
+
+def counted(
+    batches: Iterator[Batch], note: Callable[[Sequence[tuple[str, str]]], None]
+) -> Iterator[Batch]:
+    """The batches that have images; what was skipped is noted."""
+    for batch in batches:
+        if batch.skipped:
+            note(batch.skipped)
+        if len(batch.images):
+            yield batch

@@ -1,0 +1,149 @@
+"""The files of a run. Each is written beside its place and renamed when whole, so that a run which
+is killed leaves its last good state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit.errors import InputError
+from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription
+from edgekit.training.data import Examples, TrainingData
+
+LOG, CURVES = "log.jsonl", "curves.html"
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file that is whole or not there; on disk before it has its name."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_description(folder: Path, description: RunDescription, data: TrainingData) -> None:
+    """``examples.csv`` first: a folder with ``run.json`` is a whole run."""
+    table = io.StringIO()
+    rows = csv.writer(table)
+    for part in ("train", "validation"):
+        examples: Examples = getattr(data, part)
+        for path, label in zip(examples.paths, examples.labels, strict=True):
+            rows.writerow((path.absolute(), label, part))
+    write(folder / EXAMPLES, table.getvalue().encode(errors="surrogateescape"))
+    text = description.model_dump_json(indent=1) + "\n"
+    write(folder / DESCRIPTION, text.encode(errors="surrogateescape"))
+
+
+def save_best(folder: Path, state: Mapping[str, Tensor], description: RunDescription) -> None:
+    """The weights that the run is exported with; classes and preprocessing are in the file's
+    metadata.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in state.items()
+        if not key.startswith("aux")
+    }
+    metadata = {
+        "edgekit": description.edgekit,
+        "network": description.builder,
+        "classes": json.dumps(description.classes),
+        "input": json.dumps(asdict(description.input)),
+    }
+    write(folder / BEST, save(tensors, metadata))
+
+
+def save_last(folder: Path, state: Mapping[str, Any]) -> None:
+    """The whole state of training."""
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write(folder / LAST, content.getvalue())
+
+
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """The state of training, or None before the first checkpoint. Code in the file never runs.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / LAST
+    if not path.is_file():
+        return None
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # whatever pickle and zip stumble on in a damaged file
+        raise InputError(f"{path} cannot be read, it may be damaged", hint="train again") from error
+
+
+class Log:
+    """``log.jsonl``: one line a step and one an epoch, in the order they were done.
+
+    Args:
+        folder: of the run.
+        step: lines behind this step are of a run that was stopped; they are taken away.
+        epoch: likewise for lines of epochs.
+    """
+
+    def __init__(self, folder: Path, step: int, epoch: int) -> None:
+        self._path = folder / LOG
+        if self._path.exists():
+            kept = [
+                line
+                for line in self._path.read_bytes().splitlines(keepends=True)
+                if _is_kept(line, step, epoch)
+            ]
+            write(self._path, b"".join(kept))
+        self._file = self._path.open("ab")
+
+    def add(self, *lines: Mapping[str, Any]) -> None:
+        self._file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _is_kept(line: bytes, step: int, epoch: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return bool(entry["epoch"] < epoch if "validation_top1" in entry else entry["step"] <= step)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log that are whole."""
+    path = folder / LOG
+    found: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_bytes().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def write_curves(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+    """``curves.html``, where Matplotlib is installed to draw it."""
+    from edgekit.reports.learning import learning_page
+
+    with suppress(ImportError):
+        write(folder / CURVES, learning_page(folder.resolve().name, log).encode())

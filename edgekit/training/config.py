@@ -1,0 +1,187 @@
+"""How a network is trained: every choice in one frozen record, which the run folder keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.errors import InputError
+
+Transfer = Literal["all", "last", "head"]
+Augment = Literal["none", "light", "standard"]
+Numbers = Literal["auto", "fp32", "bf16"]
+
+TRANSFERS: tuple[Transfer, ...] = ("all", "last", "head")
+AUGMENTATIONS: tuple[Augment, ...] = ("none", "light", "standard")
+STAGES = 4  # of progressive learning; Section 4.2 of the EfficientNetV2 paper
+# Table 6 of the EfficientNetV2 paper, from its smallest to its largest network.
+MAGNITUDES, DROPOUTS = (5.0, 15.0), (0.1, 0.3)
+SIZE_STEP = 8  # stages have sizes in multiples of it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of progressive learning: from the epoch ``start`` on, images have ``size`` pixels,
+    RandAugment has ``magnitude`` (0 … 30, None for no RandAugment), mixup has ``mixup`` as the
+    parameter of its Beta distribution, and dropout the probability ``dropout`` (None: as the
+    network has it).
+    """
+
+    start: int
+    size: tuple[int, int]
+    magnitude: float | None
+    mixup: float
+    dropout: float | None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Numbers that are None are chosen to fit the way of transfer and the batch.
+
+    Args:
+        epochs: passes over the training images.
+        batch: images of one step, over all processes.
+        accumulate: batches whose gradients are added up before a step.
+        transfer: ``all`` trains everything, ``last`` the last ``unfreeze`` parts, ``head`` the
+            classifier alone. What is frozen stays in evaluation: its batch norms keep their
+            statistics.
+        unfreeze: how many of the last parts of the network ``last`` trains, besides the classifier.
+        learning_rate: the highest, after the warm-up.
+        weight_decay: of AdamW, on weights of convolutions and linear layers.
+        warm_up: share of the steps in which the learning rate rises; then it falls as a cosine.
+        label_smoothing: 0 … 1.
+        augment: ``none``, ``light`` (crops and flips) or ``standard`` (RandAugment too).
+        magnitude: of RandAugment, 0 … 30.
+        flip: whether images may be mirrored left to right.
+        mixup: parameter of mixup's Beta distribution; 0 for no mixup.
+        cutmix: the same for cutmix. Where both are set, each batch takes one of them.
+        ema: whether the average of the weights is validated and kept, instead of the last ones.
+        clip: the longest gradient; 0 for any.
+        auxiliary: the weight of each auxiliary classifier's loss (GoogLeNet paper, Section 5).
+        dropout: of the classifier; None: as the network has it.
+        stochastic_depth: of the last residual block; None: as the network has it.
+        patience: epochs without a better result after which training ends; 0 for never.
+        progressive: the smallest and the largest image size of progressive learning, or None.
+        numbers: ``fp32``, ``bf16`` (automatic mixed precision), or ``auto``: bf16 on GPUs that
+            have it.
+        seed: of the split, the new layers, the order and the augmentation.
+        workers: processes that decode images; None: as many as help.
+        corrupt: the largest share of images that may be unreadable.
+        checkpoint_seconds: how often the state is saved within an epoch.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    epochs: int = 20
+    batch: int = 64
+    accumulate: int = 1
+    transfer: Transfer = "all"
+    unfreeze: int = 2
+    learning_rate: float | None = None
+    weight_decay: float = 0.02
+    warm_up: float = 0.1
+    label_smoothing: float = 0.1
+    augment: Augment = "light"
+    magnitude: float = 9.0
+    flip: bool = True
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: bool = True
+    clip: float = 5.0
+    auxiliary: float = 0.3
+    dropout: float | None = None
+    stochastic_depth: float | None = None
+    patience: int = 0
+    progressive: tuple[int, int] | None = None
+    numbers: Numbers = "auto"
+    seed: int = 0
+    workers: int | None = None
+    corrupt: float = 0.01
+    checkpoint_seconds: float = field(default=300.0)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("epochs", 1, 100_000),
+            ("batch", 2, 65_536),
+            ("accumulate", 1, 65_536),
+            ("unfreeze", 1, 10_000),
+            ("learning_rate", 1e-8, 100.0),
+            ("weight_decay", 0.0, 10.0),
+            ("warm_up", 0.0, 0.9),
+            ("label_smoothing", 0.0, 0.9),
+            ("magnitude", 0.0, 30.0),
+            ("mixup", 0.0, 100.0),
+            ("cutmix", 0.0, 100.0),
+            ("clip", 0.0, 1e9),
+            ("dropout", 0.0, 0.95),
+            ("stochastic_depth", 0.0, 0.95),
+            ("patience", 0, 100_000),
+            ("seed", 0, 2**31),
+            ("workers", 0, 256),
+            ("corrupt", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(
+                    f"`{name}` {value:g} is outside {low:g} … {high:g}", hint="choose one inside"
+                )
+        for name, known in (
+            ("transfer", TRANSFERS),
+            ("augment", AUGMENTATIONS),
+            ("numbers", ("auto", "fp32", "bf16")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"`{name}` {getattr(self, name)!r} is not known",
+                    hint=f"one of {', '.join(known)}",
+                )
+        if self.progressive is not None:
+            small, large = self.progressive
+            if not SIZE_STEP <= small < large:
+                raise InputError(
+                    f"`progressive` {small}:{large}: the first size has to be the smaller, and "
+                    f"at least {SIZE_STEP}",
+                    hint="for example 128:300",
+                )
+            if self.epochs < STAGES:
+                raise InputError(
+                    f"progressive learning has {STAGES} stages, and `epochs` is {self.epochs}",
+                    hint=f"train for {STAGES} epochs or more",
+                )
+
+    def rate(self, pretrained: bool) -> float:
+        """The highest learning rate: as given, or what AdamW takes for this way of transfer, by
+        the square root of the batch.
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        fresh = {"all": 5e-4, "last": 1e-3, "head": 3e-3} if pretrained else {}
+        base = fresh.get(self.transfer, 2e-3)
+        return float(base * (self.batch * self.accumulate / 64) ** 0.5)
+
+    def stages(self, size: tuple[int, int]) -> tuple[Stage, ...]:
+        """The stages of training; one, unless ``progressive``.
+
+        Args:
+            size: (height, width) of the network's input, which the last stage has.
+        """
+        magnitude = self.magnitude if self.augment == "standard" else None
+        if self.progressive is None:
+            return (Stage(0, size, magnitude, self.mixup, self.dropout),)
+        small, large = self.progressive
+        stages = []
+        for i in range(STAGES):
+            share = i / (STAGES - 1)
+            side = small + (large - small) * share
+            side = large if i == STAGES - 1 else round(side / SIZE_STEP) * SIZE_STEP
+            stages.append(
+                Stage(
+                    self.epochs * i // STAGES,
+                    (int(side), int(side)),
+                    MAGNITUDES[0] + (MAGNITUDES[1] - MAGNITUDES[0]) * share,
+                    self.mixup * share,
+                    DROPOUTS[0] + (DROPOUTS[1] - DROPOUTS[0]) * share,
+                )
+            )
+        return tuple(stages)

@@ -1,0 +1,170 @@
+"""The images to train on, with their classes: a tree of folders or a CSV file, split by seed or as
+given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import InputError
+from edgekit.images.folders import SUFFIXES
+from edgekit.images.labelled import LabelledImages, class_names, open_labelled
+from edgekit.sources import read_labels
+
+TRAIN = ("train", "training")
+VALIDATION = ("val", "valid", "validation")
+TEST = "test"  # never looked at
+SHARE = 0.15  # of each class, that validates
+HINT = "give a folder with one subfolder a class, or a CSV file with the columns file and label"
+LISTED = 4
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and their class numbers."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """``classes`` are the names, in the order of the outputs."""
+
+    classes: tuple[str, ...]
+    train: Examples
+    validation: Examples
+
+
+def open_data(
+    data: Path,
+    *,
+    validation: Path | None = None,
+    share: float = SHARE,
+    labels: Path | None = None,
+    seed: int = 0,
+) -> TrainingData:
+    """Lists the images and splits them.
+
+    Args:
+        data: a folder with one subfolder a class, or with ``train`` and ``val`` that are such
+            folders, or a CSV file.
+        validation: the images that validate, likewise; by default those in ``val``, or else
+            ``share`` of each class, drawn by ``seed``.
+        share: of the images of each class that validates, where they are not given.
+        labels: a file of class names, which says their order; by default they are sorted.
+        seed: draws the split.
+
+    Raises:
+        InputError: no such data, fewer than two classes, a class without images, classes that
+            differ between training and validation, or a label that no class has.
+    """
+    root, given = _given_split(data)
+    validation = validation or given
+    names = read_labels(labels) if labels is not None else class_names(root)
+    _check_classes(root, names)
+    train = open_labelled(root, names, len(names))
+    _check_filled(root, names, train.labels)
+    if validation is None:
+        return TrainingData(names, *_split(train, share, seed))
+    theirs = class_names(validation)
+    if labels is None and set(theirs) != set(names):
+        only = [*_only("training", names, theirs), *_only("validation", theirs, names)]
+        raise InputError(
+            f"the classes of training and validation differ: {'; '.join(only)}",
+            hint="give both the same class names",
+        )
+    held_out = open_labelled(validation, names, len(names))
+    return TrainingData(names, _examples(train), _examples(held_out))
+
+
+def _given_split(data: Path) -> tuple[Path, Path | None]:
+    """The folder of training images, and that of validation, where the tree has both."""
+    if not data.is_dir():
+        return data, None
+    names = {path.name.casefold(): path for path in data.iterdir() if path.is_dir()}
+    train = next((names[name] for name in TRAIN if name in names), None)
+    held_out = next((names[name] for name in VALIDATION if name in names), None)
+    if train is None or len(names) < 2 or set(names) - {*TRAIN, *VALIDATION, TEST}:
+        return data, None
+    return train, held_out
+
+
+def _check_classes(root: Path, names: Sequence[str]) -> None:
+    if len(names) < 2:
+        what = f"only the class {names[0]!r}" if names else "no class"
+        raise InputError(f"{root} has {what}; a classifier needs two or more", hint=HINT)
+    repeated = [name for name, count in Counter(map(str.casefold, names)).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"two classes have the name {repeated[0]!r}", hint="give each class its own name"
+        )
+
+
+def _check_filled(root: Path, names: Sequence[str], labels: Sequence[int]) -> None:
+    seen = set(labels)
+    empty = [name for i, name in enumerate(names) if i not in seen]
+    if empty:
+        raise InputError(
+            f"{root}: no images of {_listed(empty)}",
+            hint=f"add images, or remove the class; known suffixes: {', '.join(sorted(SUFFIXES))}",
+        )
+
+
+def _split(images: LabelledImages, share: float, seed: int) -> tuple[Examples, Examples]:
+    """Of each class the images whose name's hash falls lowest validate: at least one, and never
+    the only one.
+    """
+    names = images.names()
+    order = sorted(
+        range(len(names)),
+        key=lambda i: hashlib.sha256(
+            f"{seed} {names[i]}".encode(errors="surrogateescape")
+        ).digest(),
+    )
+    left = {
+        label: min(max(1, round(share * count)), count - 1)
+        for label, count in Counter(images.labels).items()
+    }
+    chosen: set[int] = set()
+    for i in order:
+        if left[images.labels[i]] > 0:
+            left[images.labels[i]] -= 1
+            chosen.add(i)
+    if not chosen:
+        raise InputError(
+            f"{images.root}: every class has one image, so none is left to validate",
+            hint="give more images, or images for validation",
+        )
+    both = [[i for i in range(len(names)) if (i in chosen) == held_out] for held_out in (0, 1)]
+    train, held_out = (
+        Examples(
+            images.root,
+            tuple(images.paths[i] for i in part),
+            tuple(images.labels[i] for i in part),
+        )
+        for part in both
+    )
+    return train, held_out
+
+
+def _examples(images: LabelledImages) -> Examples:
+    return Examples(images.root, images.paths, images.labels)
+
+
+def _only(where: str, ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    extra = sorted(set(ours) - set(theirs))
+    return [f"only {where} has {_listed(extra)}"] if extra else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(map(repr, names[:LISTED])) + more

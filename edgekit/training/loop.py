@@ -1,0 +1,326 @@
+"""The loop: each step follows from the state before it and the numbers of the step alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from edgekit.errors import EnvironmentLacks, GateFailed, out_of_memory
+from edgekit.images import InputSpec
+from edgekit.training.augment import Augmentation
+from edgekit.training.batches import (
+    Batch,
+    Decoder,
+    Skipped,
+    TrainingBatches,
+    ValidationBatches,
+    batches_of,
+    seed_of,
+    stream,
+)
+from edgekit.training.config import Stage, TrainConfig
+from edgekit.training.data import TrainingData
+from edgekit.training.records import Epoch, Watcher
+from edgekit.training.transfer import Frozen, set_dropout
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+EMA_EVERY = 8  # steps
+EMA_SHARE = 0.1  # of the run that the average reaches back
+LOG_EVERY = 20  # steps between two looks at the losses, which stop a GPU
+FEWEST = 2  # images of a batch; batch norm needs two
+
+
+class Loop:
+    """A network while it is trained.
+
+    Args:
+        fabric: devices, numbers and processes.
+        module: the network.
+        spec: its input.
+        data: the images.
+        config: how to train.
+        pretrained: whether the network starts from trained weights.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: nn.Module,
+        spec: InputSpec,
+        data: TrainingData,
+        config: TrainConfig,
+        *,
+        pretrained: bool,
+    ) -> None:
+        self.fabric, self.module, self.spec, self.data, self.config = (
+            fabric,
+            module,
+            spec,
+            data,
+            config,
+        )
+        self.frozen = Frozen(module, config)
+        self._rate = config.rate(pretrained)
+        optimizer = torch.optim.AdamW(
+            _groups(module, config.weight_decay), lr=self._rate, betas=(0.9, 0.99), fused=True
+        )
+        model: Any
+        model, optimizer = fabric.setup(module, optimizer)
+        self.model, self.optimizer = model, optimizer
+        self.batches = batches_of(len(data.train), config.batch)
+        self.steps_per_epoch = -(-self.batches // config.accumulate)
+        self.total = self.steps_per_epoch * config.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)
+        self.ema = self._averaged()
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        self.stages = config.stages((spec.height, spec.width))
+        self.decoder = Decoder(spec)
+        self.skipped = Skipped(
+            data.train.root, len(data.train) + len(data.validation), config.corrupt
+        )
+        self._validation = ValidationBatches(
+            data.validation,
+            spec,
+            config.batch,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+        self.epoch, self.batch, self.step = 0, 0, 0
+        self._losses: list[tuple[int, Tensor]] = []
+        self._sum, self._count, self._images, self._seconds = 0.0, 0, 0, 0.0
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network with the weights that are validated and exported."""
+        return self.module if self.ema is None else self.ema.module
+
+    def _averaged(self) -> AveragedModel | None:
+        if not self.config.ema:
+            return None
+        updates = self.total / EMA_EVERY
+        decay = min(0.9995, max(0.5, 1 - 1 / max(2.0, EMA_SHARE * updates)))
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.module, multi_avg_fn=average, use_buffers=True)
+
+    def _share(self, step: int) -> float:
+        """Warm-up, then half a cosine down to zero."""
+        warm = max(1, round(self.config.warm_up * self.total)) if self.config.warm_up else 0
+        if step < warm:
+            return (step + 1) / warm
+        return (1 + math.cos(math.pi * (step - warm) / max(1, self.total - warm))) / 2
+
+    def stage(self) -> Stage:
+        return next(stage for stage in reversed(self.stages) if stage.start <= self.epoch)
+
+    def train_epoch(self, watcher: Watcher | None) -> Iterator[list[dict[str, Any]]]:
+        """Trains until the epoch is over; yields lines for the log when losses were looked at, and
+        is safe to save then.
+
+        Raises:
+            GateFailed: a loss that is not finite.
+            InputError: too many images that cannot be read.
+            EnvironmentLacks: too little memory for the batch.
+        """
+        stage = self.stage()
+        if stage.dropout is not None:
+            set_dropout(self.module, stage.dropout)
+        source = TrainingBatches(
+            self.data.train,
+            self.spec,
+            Augmentation(self.config, stage, len(self.data.classes)),
+            self.decoder,
+            self.config.batch,
+            self.config.seed,
+            self.epoch,
+            self.batch,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        self.frozen.train()
+        started = time.perf_counter()
+        for batch in stream(source, self.config.workers, self.spec):
+            self.skipped.add(batch.skipped)
+            self._train(batch)
+            whole = self.batch % self.config.accumulate == 0 or self.batch == self.batches
+            if whole and (len(self._losses) >= LOG_EVERY or self.batch == self.batches):
+                self._seconds += time.perf_counter() - started
+                lines = self._look()
+                if watcher is not None and lines:
+                    watcher.stepped(self.epoch, self.batch, self.batches, lines[-1]["loss"])
+                yield lines
+                started = time.perf_counter()
+
+    def _train(self, batch: Batch) -> None:
+        self.batch += 1
+        last = self.batch % self.config.accumulate == 0 or self.batch == self.batches
+        if len(batch.images) >= FEWEST:
+            try:
+                self._backward(batch.to(self.fabric.device), synchronized=last)
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, torch.OutOfMemoryError) or out_of_memory(error):
+                    raise self._lacks_memory() from error
+                raise
+        if last:
+            self._move()
+
+    def _backward(self, batch: Batch, *, synchronized: bool) -> None:
+        torch.manual_seed(
+            seed_of(self.config.seed, self.epoch, self.batch, self.fabric.global_rank, 1)
+        )
+        with self.fabric.no_backward_sync(self.model, enabled=not synchronized):
+            outputs = self.model(batch.images)
+            loss = self._loss(outputs, batch.targets)
+            self.fabric.backward(loss / self.config.accumulate)
+        self._losses.append((self.step + 1, loss.detach()))
+        self._images += len(batch.images)
+
+    def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Of the classifier, and a share of that of each auxiliary one."""
+        if isinstance(outputs, Tensor):
+            return self.criterion(outputs, targets)  # type: ignore[no-any-return]
+        main, *auxiliary = outputs
+        loss: Tensor = self.criterion(main, targets)
+        for other in auxiliary:
+            loss = loss + self.config.auxiliary * self.criterion(other, targets)
+        return loss
+
+    def _move(self) -> None:
+        if self.config.clip:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.step += 1
+        if self.ema is not None and self.step % EMA_EVERY == 0:
+            self.ema.update_parameters(self.module)
+
+    def _look(self) -> list[dict[str, Any]]:
+        """Reads the losses since the last look.
+
+        Raises:
+            GateFailed: one is not finite.
+        """
+        if not self._losses:
+            return []
+        values = torch.stack([loss for _, loss in self._losses]).tolist()
+        lines = []
+        for (step, _), loss in zip(self._losses, values, strict=True):
+            if not math.isfinite(loss):
+                raise GateFailed(
+                    f"the loss is {loss:g} at step {step} (epoch {self.epoch + 1}); training "
+                    f"stopped, and the run keeps its last good checkpoint",
+                    hint="lower `learning_rate`, or check the images and the weights",
+                )
+            lines.append({"epoch": self.epoch, "step": step, "loss": loss})
+        self._sum += math.fsum(values)
+        self._count = self._count + len(values)
+        self._losses.clear()
+        return lines
+
+    def validate(self) -> Epoch:
+        """Ends the epoch: the kept weights on the images that validate."""
+        started = time.perf_counter()
+        kept = self.kept.eval()
+        criterion = nn.CrossEntropyLoss(reduction="sum")
+        totals = torch.zeros(3, dtype=torch.float64)
+        with torch.inference_mode(), self.fabric.autocast():
+            for batch in stream(self._validation, self.config.workers, self.spec):
+                self.skipped.add(batch.skipped)
+                if not len(batch.images):
+                    continue
+                images, targets = (
+                    batch.images.to(self.fabric.device),
+                    batch.targets.to(self.fabric.device),
+                )
+                logits = kept(images).float()
+                found = torch.stack(
+                    (
+                        criterion(logits, targets).double(),
+                        (logits.argmax(1) == targets).sum().double(),
+                    )
+                )
+                totals += torch.cat((found.cpu(), torch.tensor([float(len(targets))])))
+        if self.fabric.world_size > 1:
+            totals = self.fabric.all_reduce(totals, reduce_op="sum")  # type: ignore[assignment]
+        loss, right, count = totals.tolist()
+        if not count:
+            raise GateFailed("no image that validates can be read")
+        seconds = self._seconds + time.perf_counter() - started
+        epoch = Epoch(
+            self.epoch,
+            self.step,
+            self.stage().size[0],
+            float(self.optimizer.param_groups[0]["lr"]),
+            self._sum / max(1, self._count),
+            loss / count,
+            right / count,
+            self._images * self.fabric.world_size,
+            seconds,
+            len(self.skipped.files),
+        )
+        self.epoch, self.batch = self.epoch + 1, 0
+        self._sum, self._count, self._images, self._seconds = 0.0, 0, 0, 0.0
+        return epoch
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "module": self.module.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "place": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
+            "epoch": {
+                "sum": self._sum,
+                "count": self._count,
+                "images": self._images,
+                "seconds": self._seconds,
+            },
+            "skipped": dict(self.skipped.files),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from :meth:`state`."""
+        self.module.load_state_dict(state["module"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.epoch, self.batch, self.step = (
+            state["place"][name] for name in ("epoch", "batch", "step")
+        )
+        self._sum, self._count, self._images, self._seconds = (
+            state["epoch"][name] for name in ("sum", "count", "images", "seconds")
+        )
+        self.skipped.files = dict(state["skipped"])
+
+    def _lacks_memory(self) -> EnvironmentLacks:
+        batch, accumulate = self.config.batch, self.config.accumulate
+        return EnvironmentLacks(
+            f"there is not enough memory for batches of {batch} images of "
+            f"{self.stage().size[0]} pixels",
+            hint=f"`batch` {max(2, batch // 2)} with `accumulate` {accumulate * 2} learns the "
+            "same with half of it",
+        )
+
+
+def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights of convolutions and linear layers decay; biases and batch norms do not."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

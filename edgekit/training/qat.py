@@ -1,0 +1,245 @@
+"""Quantization-aware training: the int8 network of a run, with fake quantization where its exported
+graph has Q/DQ, trained towards the float network and the labels.
+
+Sources: Jacob et al., CVPR 2018, arXiv:1712.05877; Esser et al., ICLR 2020, arXiv:1902.08153;
+Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgekit.artifact import sha256_of
+from edgekit.errors import GateFailed, InputError
+from edgekit.graph.simplification.simplify import SimplifyConfig
+from edgekit.pipeline.calibration import open_calibration
+from edgekit.pipeline.converted import Context
+from edgekit.pipeline.photos import load_images
+from edgekit.pipeline.steps import fp32
+from edgekit.quantization.config import QuantizeConfig, Trained
+from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.fake import FakeQuantized
+from edgekit.quantization.learn import Descent
+from edgekit.quantization.pipeline import quantize
+from edgekit.quantization.placement import Placement
+from edgekit.quantization.twin import Grid
+from edgekit.quantization.weights import Weights
+from edgekit.sources import Network, NetworkRequest, open_network
+from edgekit.sources.run import BEST, QAT, read_description, read_examples, write_trained
+from edgekit.training.augment import Augmentation
+from edgekit.training.batches import (
+    Decoder,
+    Skipped,
+    TrainingBatches,
+    ValidationBatches,
+    batches_of,
+    stream,
+)
+from edgekit.training.checkpoint import write
+from edgekit.training.config import TrainConfig
+from edgekit.training.data import Examples, TrainingData
+from edgekit.training.records import Qat, QatEpoch, Watcher
+from edgekit.training.run import config_of
+
+EPOCHS, BATCH = 2, 32
+OPSET = 17
+WARM_UP = 0.1  # share of the steps
+LOG_EVERY = 20  # steps
+LABELS = 0.5  # weight of the labels beside the float network
+
+
+def train_quantized(
+    folder: Path,
+    *,
+    epochs: int = EPOCHS,
+    batch: int = BATCH,
+    learning_rate: float = 1.0,
+    watcher: Watcher | None = None,
+) -> Qat:
+    """Trains the int8 network of a run, and keeps its best state in the run, where export finds it.
+
+    Args:
+        folder: of the run, which has weights.
+        epochs: passes over the training images.
+        batch: images of one step.
+        learning_rate: a factor on the rates of codes, steps and biases.
+        watcher: told of the losses.
+
+    Raises:
+        InputError: no run, its images are gone, or a layer cannot be int8.
+        GateFailed: the loss became NaN or infinite.
+    """
+    started = time.perf_counter()
+    description = read_description(folder)
+    network = replace(open_network(NetworkRequest(str(folder))), trained=None)
+    if network.photos is None or network.module is None:
+        raise InputError(f"the images of {folder} are gone", hint="bring them back")
+    config = replace(
+        config_of(description), epochs=epochs, batch=batch, mixup=0.0, cutmix=0.0, progressive=None
+    )
+    tuner = _Tuner(network, _data(folder, description.classes), config, learning_rate, watcher)
+    images = load_images(None, network)
+    calibration = open_calibration(None, network.input, images.folder, own=network.photos)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        context = Context(network, images.pixels, Path(scratch), calibration)
+        traced = fp32.trace(None, 1, context)
+        simplified = fp32.simplify(traced, SimplifyConfig(OPSET), context).graph
+        setting = QuantizeConfig(
+            calibrator="mse",
+            rounding="nearest",
+            equalize=False,
+            spare=False,
+            fallback=False,
+            sensitivity=False,
+            tune=tuner,
+        )
+        found = quantize(
+            simplified,
+            context.folder / "int8.onnx",
+            setting,
+            calibration,
+            calibration.choosing_images,
+        )
+    assert tuner.trained is not None and found.report.twin is not None
+    content = write_trained(tuner.trained, sha256_of(folder / BEST), tuner.lines())
+    write(folder / QAT, content)
+    best = max(tuner.epochs, key=lambda each: each.validation_top1)
+    return Qat(
+        folder,
+        description.builder,
+        len(tuner.data.train),
+        tuner.float_top1,
+        tuner.epochs[0].validation_top1,
+        best.validation_top1,
+        best.epoch,
+        tuple(tuner.epochs),
+        found.report.twin.sqnr,
+        dict(tuner.skipped.files),
+        time.perf_counter() - started,
+    )
+
+
+def _data(folder: Path, classes: tuple[str, ...]) -> TrainingData:
+    parts = read_examples(folder)
+    train, validation = (
+        Examples(folder, tuple(paths), tuple(labels)) for paths, labels in parts.values()
+    )
+    return TrainingData(classes, train, validation)
+
+
+class _Tuner:
+    """What the quantizer calls in place of learning from crops."""
+
+    def __init__(
+        self,
+        network: Network,
+        data: TrainingData,
+        config: TrainConfig,
+        learning_rate: float,
+        watcher: Watcher | None,
+    ) -> None:
+        assert network.module is not None
+        self.teacher: nn.Module = network.module.eval()
+        self.spec, self.data, self.config = network.input, data, config
+        self.learning_rate, self.watcher = learning_rate, watcher
+        self.skipped = Skipped(data.train.root, len(data.train), config.corrupt)
+        self.epochs: list[QatEpoch] = []
+        self.float_top1 = 0.0
+        self.trained: Trained | None = None
+        self._validation = ValidationBatches(data.validation, self.spec, config.batch)
+        self._decoder = Decoder(self.spec)
+
+    def __call__(
+        self,
+        network: TorchGraph,
+        placement: Placement,
+        grids: Mapping[str, Grid],
+        weights: Weights,
+        widest: Mapping[str, float],
+        held_out: Sequence[NDArray[np.float32]],
+        reference: NDArray[np.float32],
+    ) -> Trained:
+        if not network.differentiable:
+            raise InputError("an operator of the network has no gradient", hint="use FP16")
+        student = FakeQuantized(
+            network, placement, grids, weights, widest, held_out[0], with_codes=True
+        )
+        descent = Descent([(p, rate * self.learning_rate) for p, rate in student.parameters])
+        self.float_top1 = self._top1(self.teacher)
+        self.epochs.append(QatEpoch(0, None, self._top1(student.logits), 0.0))
+        best, kept = self.epochs[0].validation_top1, Trained(grids, weights)
+        total = self.config.epochs * batches_of(len(self.data.train), self.config.batch)
+        for epoch in range(self.config.epochs):
+            started = time.perf_counter()
+            loss = self._epoch(epoch, student, descent, total)
+            top1 = self._top1(student.logits)
+            self.epochs.append(QatEpoch(epoch + 1, loss, top1, time.perf_counter() - started))
+            if top1 >= best:
+                best, kept = top1, Trained(*student.taken())
+        self.trained = kept
+        return kept
+
+    def _epoch(self, epoch: int, student: FakeQuantized, descent: Descent, total: int) -> float:
+        stage = self.config.stages((self.spec.height, self.spec.width))[0]
+        source = TrainingBatches(
+            self.data.train,
+            self.spec,
+            Augmentation(self.config, stage, len(self.data.classes)),
+            self._decoder,
+            self.config.batch,
+            self.config.seed,
+            epoch,
+        )
+        losses: list[float] = []
+        for place, batch in enumerate(stream(source, self.config.workers, self.spec), 1):
+            self.skipped.add(batch.skipped)
+            if not len(batch.images):
+                continue
+            loss = self._loss(student.logits(batch.images), batch.images, batch.targets)
+            losses.append(float(loss.detach()))
+            if not np.isfinite(losses[-1]):
+                raise GateFailed(
+                    f"the loss is {losses[-1]:g} at step {place} (epoch {epoch + 1}); nothing was "
+                    "written",
+                    hint="lower `learning_rate`",
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            done = epoch * len(source) + place
+            rising = min(1.0, done / max(1.0, WARM_UP * total))
+            descent.move(rising * (1 + cos(pi * done / total)) / 2)
+            student.bound()
+            if self.watcher is not None and (place % LOG_EVERY == 0 or place == len(source)):
+                self.watcher.stepped(epoch, place, len(source), losses[-1])
+        return float(np.mean(losses)) if losses else 0.0
+
+    def _loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """The float network's probabilities, and a share of the labels."""
+        with torch.no_grad():
+            wanted = self.teacher(images).log_softmax(1)
+        distance = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean", log_target=True)
+        return distance + LABELS * F.cross_entropy(logits, labels)
+
+    def _top1(self, run: nn.Module | object) -> float:
+        right = count = 0
+        with torch.no_grad():
+            for batch in stream(self._validation, self.config.workers, self.spec):
+                if len(batch.images):
+                    logits = run(batch.images)  # type: ignore[operator]
+                    right += int((logits.argmax(1) == batch.targets).sum())
+                    count += len(batch.targets)
+        return right / max(1, count)
+
+    def lines(self) -> list[dict[str, object]]:
+        """The epochs for the run's record."""
+        return [asdict(epoch) for epoch in self.epochs]

@@ -1,0 +1,381 @@
+"""A run from its beginning to its end, or from its last checkpoint on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import EnvironmentLacks, InputError, lacking
+from edgekit.images import InputSpec
+from edgekit.sources import Network, NetworkRequest
+from edgekit.sources.classifier import check_trainable, open_classifier
+from edgekit.sources.request import FetchProgress
+from edgekit.sources.run import LAST, RunDescription, is_run, read_description, read_examples
+from edgekit.training.config import TrainConfig
+from edgekit.training.data import SHARE, Examples, TrainingData, open_data
+from edgekit.version import __version__
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from edgekit.training.loop import Loop
+    from edgekit.training.records import Watcher
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train on what: ``validation`` is a folder or a CSV file, or the ``share`` of the
+    images of each class; ``labels`` a file of class names that says their order.
+    """
+
+    network: NetworkRequest
+    data: Path
+    out: Path
+    config: TrainConfig = field(default_factory=TrainConfig)
+    validation: Path | None = None
+    share: float = SHARE
+    labels: Path | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run that ended. ``best`` is the epoch whose weights are kept, ``skipped`` the files that
+    could not be read, ``resumed`` the step that it went on from (0: from the start), ``early``
+    whether it ended because nothing became better.
+    """
+
+    path: Path
+    network: str
+    classes: int
+    train_images: int
+    validation_images: int
+    best: Mapping[str, Any]
+    epochs: tuple[Mapping[str, Any], ...]
+    skipped: Mapping[str, str]
+    resumed: int
+    early: bool
+    seconds: float
+
+    @property
+    def top1(self) -> float:
+        """Of the kept weights on the images that validated, 0 … 1. They chose the epoch."""
+        return float(self.best["validation_top1"])
+
+
+def start(
+    request: TrainRequest,
+    *,
+    watcher: Watcher | None = None,
+    progress: FetchProgress | None = None,
+) -> Training:
+    """Trains a network.
+
+    Raises:
+        InputError: the images, the network or a choice cannot be taken, or ``out`` is taken.
+        GateFailed: the loss became NaN or infinite.
+        EnvironmentLacks: a library or memory is missing here.
+    """
+    check_libraries()
+    check_trainable(request.network.weights)
+    if is_main():
+        _check_free(request.out)
+    _check_preprocessing(request.network)
+    data = open_data(
+        request.data,
+        validation=request.validation,
+        share=request.share,
+        labels=request.labels,
+        seed=request.config.seed,
+    )
+    network = open_classifier(
+        _at_full_size(request.network, request.config),
+        data.classes,
+        seed=request.config.seed,
+        progress=progress,
+    )
+    description = RunDescription(
+        edgekit=__version__,
+        builder=_lasting(request.network.name),
+        network=network.entry,
+        start=network.weights,
+        input=network.input,
+        classes=data.classes,
+        data=str(request.data.absolute()),
+        config=asdict(request.config),
+    )
+    _check_sizes(network, request.config)
+    loop = make_loop(network, data, request.config)
+    if loop.fabric.is_global_zero:
+        from edgekit.training.checkpoint import write_description
+
+        request.out.mkdir(parents=True, exist_ok=True)
+        write_description(request.out, description, data)
+    return _run(request.out, description, loop, watcher)
+
+
+def resume(
+    folder: Path, *, watcher: Watcher | None = None, progress: FetchProgress | None = None
+) -> Training:
+    """Goes on with a run from its last checkpoint, with the images and choices it began with.
+
+    Raises:
+        InputError: no run, a damaged one, or one whose images are gone.
+        GateFailed: the loss became NaN or infinite.
+        EnvironmentLacks: a library or memory is missing here.
+    """
+    check_libraries()
+    from edgekit.training.checkpoint import load_last
+
+    description = read_description(folder)
+    config = config_of(description)
+    parts = read_examples(folder)
+    root = Path(description.data)
+    if not root.exists():
+        raise InputError(
+            f"the images of {folder} are gone: there is no {root}", hint="bring them back"
+        )
+    train, validation = (
+        Examples(root, tuple(paths), tuple(labels)) for paths, labels in parts.values()
+    )
+    data = TrainingData(description.classes, train, validation)
+    state = load_last(folder)
+    weights = description.start
+    # Without a checkpoint the run begins again, with the weights that it began with.
+    begins = {"random": "none", "pretrained": "pretrained"}.get(weights.source)
+    if state is None and weights.source == "file":
+        raise InputError(
+            f"{folder} has no checkpoint to go on from", hint="start it again, with its weights"
+        )
+    request = NetworkRequest(description.builder, "none" if state is not None else begins)
+    network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
+    _check_state(folder, network, state)
+    spec = description.input
+    loop = make_loop(
+        Network(description.network, weights, spec, data.classes, network.module), data, config
+    )
+    best: Mapping[str, Any] | None = None
+    if state is not None:
+        loop.restore(state)
+        best = state["best"]
+    return _run(folder, description, loop, watcher, best)
+
+
+def config_of(description: RunDescription) -> TrainConfig:
+    """The choices of a run."""
+    values = dict(description.config)
+    if values.get("progressive") is not None:
+        values["progressive"] = tuple(values["progressive"])
+    try:
+        return TrainConfig(**values)
+    except TypeError as error:
+        raise InputError(f"run.json is damaged: {error}", hint="train again") from error
+
+
+def is_main() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def check_libraries() -> None:
+    """
+    Raises:
+        EnvironmentLacks: what training needs is not installed.
+    """
+    try:
+        import kornia  # noqa: F401
+        import lightning_fabric  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise lacking(error) or error from error
+
+
+def _check_preprocessing(network: NetworkRequest) -> None:
+    """
+    Raises:
+        InputError: pretrained weights with another preprocessing than their own.
+    """
+    for name in ("mean", "std"):
+        if getattr(network, name) is not None and network.weights in (None, "pretrained"):
+            raise InputError(
+                f"`{name}` does not apply to pretrained weights, which need their own",
+                hint=f"remove `{name}`, or start with `weights` none",
+            )
+
+
+def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkRequest:
+    """With progressive learning, the network is for images of its largest size.
+
+    Raises:
+        InputError: another size was given as well.
+    """
+    if config.progressive is None:
+        return network
+    full = config.progressive[1], config.progressive[1]
+    if network.size not in (None, full):
+        raise InputError(
+            f"`size` and `progressive` contradict each other: the largest size is {full[0]}",
+            hint="remove `size`",
+        )
+    return replace(network, size=full)
+
+
+def _check_free(out: Path) -> None:
+    if is_run(out):
+        raise InputError(f"{out} holds a run already", hint="`resume` goes on with it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no run", hint="choose another `out`")
+
+
+def _check_sizes(network: Network, config: TrainConfig) -> None:
+    """Asks the network for every size of progressive learning before hours are spent."""
+    from edgekit.errors import BadNetwork
+    from edgekit.sources.modules import check_forward
+
+    assert network.module is not None
+    spec = network.input
+    for stage in config.stages((spec.height, spec.width)):
+        height, width = stage.size
+        sized = InputSpec(spec.channels, height, width, 1.0, mean=spec.mean, std=spec.std)
+        try:
+            check_forward(network.module, sized, network.entry.name)
+        except BadNetwork as error:
+            raise InputError(
+                f"{network.entry.name} cannot take images of {height} × {width} pixels",
+                hint="choose other sizes",
+            ) from error
+
+
+def _check_state(folder: Path, network: Network, state: Mapping[str, Any] | None) -> None:
+    if state is None:
+        return
+    assert network.module is not None
+    own, theirs = network.module.state_dict(), state["module"]
+    wrong = [key for key in own if key not in theirs or theirs[key].shape != own[key].shape]
+    if wrong:
+        raise InputError(
+            f"{folder / LAST} is not of {network.entry.name} with "
+            f"{len(network.labels or ())} classes: {wrong[0]} differs",
+            hint="restore the run's files, or train again",
+        )
+
+
+def _lasting(name: str) -> str:
+    """The name of a network that holds wherever the run is opened."""
+    file, colon, function = name.rpartition(":")
+    return f"{Path(file).absolute()}{colon}{function}" if file.endswith(".py") else name
+
+
+def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop:
+    """The network on the devices that are here, before its first step."""
+    from edgekit.training.loop import Loop
+    from edgekit.training.transfer import set_dropout, set_stochastic_depth
+
+    module = network.module
+    assert module is not None
+    if config.dropout is not None:
+        set_dropout(module, config.dropout)
+    if config.stochastic_depth is not None:
+        set_stochastic_depth(module, config.stochastic_depth)
+    return Loop(
+        _fabric(config), module, network.input, data, config, pretrained=network.weights.trained
+    )
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    """Devices and processes as they are here: those that torchrun started, or one."""
+    import torch
+    from lightning_fabric import Fabric
+
+    cuda = torch.cuda.is_available()
+    numbers = config.numbers
+    if numbers == "auto":
+        numbers = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    world, local = (int(os.environ.get(key, 1)) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if world > 1 and config.batch < 2 * world:
+        raise InputError(
+            f"`batch` {config.batch} is too small for {world} processes",
+            hint=f"`batch` {2 * world} or more",
+        )
+    fabric = Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if numbers == "bf16" else "32-true",
+    )
+    if world > 1:
+        fabric.launch()
+    return fabric
+
+
+def _run(
+    folder: Path,
+    description: RunDescription,
+    loop: Loop,
+    watcher: Watcher | None,
+    best: Mapping[str, Any] | None = None,
+) -> Training:
+    from edgekit.training.checkpoint import Log, read_log, save_best, save_last, write_curves
+    from edgekit.training.curves import Board
+
+    started, resumed = time.perf_counter(), loop.step
+    main = loop.fabric.is_global_zero
+    config = loop.config
+    log = Log(folder, loop.step, loop.epoch) if main else None
+    board = Board(folder, loop.step) if main else None
+    early = _is_done(loop.epoch, best, config)
+    try:
+        saved = time.monotonic()
+        while loop.epoch < config.epochs and not early:
+            for lines in loop.train_epoch(watcher if main else None):
+                if log is not None and board is not None:
+                    log.add(*lines)
+                    board.losses(lines)
+                if main and time.monotonic() - saved > config.checkpoint_seconds:
+                    save_last(folder, {**loop.state(), "best": best})
+                    saved = time.monotonic()
+            epoch = loop.validate()
+            better = best is None or epoch.validation_top1 > best["validation_top1"]
+            best = asdict(epoch) if better else best
+            if log is not None and board is not None:
+                if better:
+                    save_best(folder, loop.kept.state_dict(), description)
+                log.add(asdict(epoch))
+                board.epoch(epoch)
+                save_last(folder, {**loop.state(), "best": best})
+                saved = time.monotonic()
+                if watcher is not None:
+                    watcher.finished(epoch, better)
+            early = _is_done(loop.epoch, best, config)
+    finally:
+        if log is not None and board is not None:
+            log.close()
+            board.close()
+    lines = read_log(folder)
+    epochs = tuple(line for line in lines if "validation_top1" in line)
+    if main:
+        write_curves(folder, lines)
+    if best is None:
+        raise EnvironmentLacks(f"{folder} has no finished epoch")
+    return Training(
+        folder,
+        description.builder,
+        len(description.classes),
+        len(loop.data.train),
+        len(loop.data.validation),
+        best,
+        epochs,
+        dict(loop.skipped.files),
+        resumed,
+        early,
+        time.perf_counter() - started,
+    )
+
+
+def _is_done(epoch: int, best: Mapping[str, Any] | None, config: TrainConfig) -> bool:
+    """Whether nothing became better for ``patience`` epochs."""
+    return bool(config.patience and best and epoch - 1 - best["epoch"] >= config.patience)

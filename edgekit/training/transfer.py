@@ -1,0 +1,113 @@
+"""Which parts of a network are trained, and that the others stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from edgekit.training.config import TrainConfig
+
+
+def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The network from its stem to its head: the stages of a network of the zoo and what is behind
+    them, or the children of another.
+    """
+    trunk = getattr(module, "trunk", None)
+    if callable(trunk):
+        stages = list(trunk().items())
+        inside = {id(inner) for _, stage in stages for inner in stage.modules()}
+        behind = [
+            (name, child)
+            for name, child in module.named_children()
+            if not any(id(inner) in inside for inner in child.modules())
+            and not name.startswith("aux")
+        ]
+        return [item for item in (*stages, *behind) if _has_parameters(item[1])]
+    return [item for item in module.named_children() if _has_parameters(item[1])]
+
+
+def _trunk(module: nn.Module) -> list[nn.Module]:
+    trunk = getattr(module, "trunk", None)
+    return list(trunk().values()) if callable(trunk) else []
+
+
+def classifier(module: nn.Module) -> nn.Module:
+    """The last layer, which tells the classes apart."""
+    key = getattr(module, "classifier_key", None)
+    if key is not None:
+        return module.get_submodule(str(key))
+    return [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]
+
+
+class Frozen:
+    """The modules that are not trained. Their parameters ask for no gradient, and as they stay in
+    evaluation, their batch norms neither use nor move the statistics of a batch.
+
+    Args:
+        module: the network.
+        config: the way of transfer.
+    """
+
+    def __init__(self, module: nn.Module, config: TrainConfig) -> None:
+        self._module = module
+        head = classifier(module)
+        trained = {id(layer) for layer in head.modules()}
+        if config.transfer == "all":
+            trained = {id(layer) for layer in module.modules()}
+        elif config.transfer == "last":
+            stages = [stage for _, stage in parts(module) if head not in list(stage.modules())]
+            behind = [stage for _, stage in parts(module) if head in list(stage.modules())]
+            for stage in (*stages[-config.unfreeze :], *behind):
+                trained |= {id(layer) for layer in stage.modules()}
+        inside = {id(layer) for stage in _trunk(module) for layer in stage.modules()}
+        trained |= {
+            id(layer)
+            for layer in module.modules()
+            if isinstance(layer, nn.Dropout) and id(layer) not in inside
+        }
+        auxiliary = [child for name, child in module.named_children() if name.startswith("aux")]
+        for child in auxiliary:
+            trained |= {id(layer) for layer in child.modules()}
+        self._leaves = [
+            layer
+            for layer in module.modules()
+            if id(layer) not in trained and not any(True for _ in layer.children())
+        ]
+        for layer in self._leaves:
+            layer.requires_grad_(False)
+        for owner in self._owners(trained):
+            for parameter in owner.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+    def _owners(self, trained: set[int]) -> Iterator[nn.Module]:
+        """Modules with children that hold parameters of their own."""
+        for layer in self._module.modules():
+            if id(layer) not in trained and any(True for _ in layer.children()):
+                yield layer
+
+    def train(self) -> None:
+        """Puts the network into training, but for what is frozen."""
+        self._module.train()
+        for layer in self._leaves:
+            layer.eval()
+
+
+def set_dropout(module: nn.Module, probability: float) -> None:
+    """Sets the dropout of all dropout layers outside auxiliary classifiers."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Dropout) and not name.startswith("aux"):
+            layer.p = probability
+
+
+def set_stochastic_depth(module: nn.Module, probability: float) -> None:
+    """Sets the drop probability of residual branches, rising linearly to ``probability`` at the
+    last.
+    """
+    layers = [layer for layer in module.modules() if type(layer).__name__ == "StochasticDepth"]
+    for i, layer in enumerate(layers, 1):
+        layer.probability = probability * i / len(layers)  # type: ignore[assignment]
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None

@@ -1,0 +1,49 @@
+"""Networks that misbehave while they are trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    """Three classes, 16 pixels and up; counts the batches it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 3)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        features = torch.relu(self.norm(self.conv(x)))
+        return self.fc(features.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Poisoned(Small):
+    """NaN in its second epoch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return logits * torch.nan if self.training and self.calls > 5 else logits
+
+
+class Hungry(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise MemoryError
+        return super().forward(x)
+
+
+def small() -> nn.Module:
+    return Small()
+
+
+def poisoned() -> nn.Module:
+    return Poisoned()
+
+
+def hungry() -> nn.Module:
+    return Hungry()

@@ -1,0 +1,80 @@
+"""The three ways of transfer: what moves, and what stays bit for bit as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import edgekit
+from edgekit.models import create_model
+from edgekit.training.config import TrainConfig, Transfer
+from edgekit.training.transfer import Frozen, parts
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network for 1,000 classes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
+    save_file(create_model("mobilenetv2_035").state_dict(), path)
+    return path
+
+
+def moved(start: Path, run: Path) -> set[str]:
+    """The tensors that training changed, by name."""
+    before, after = load_file(start), load_file(run / "best.safetensors")
+    assert before.keys() == after.keys()
+    return {
+        key
+        for key in before
+        if before[key].shape != after[key].shape or not torch.equal(before[key], after[key])
+    }
+
+
+def trained(transfer: Transfer, start: Path, data: Path, out: Path) -> set[str]:
+    config = TrainConfig(epochs=1, batch=16, transfer=transfer, unfreeze=2, ema=False)
+    edgekit.train("mobilenetv2_035", data=data, out=out, config=config, weights=start, size=32)
+    return moved(start, out)
+
+
+def test_head_moves_the_classifier_alone(start: Path, digits: Path, tmp_path: Path) -> None:
+    assert trained("head", start, digits, tmp_path / "run") == {
+        "classifier.1.weight",
+        "classifier.1.bias",
+    }
+
+
+def test_last_moves_the_last_parts(start: Path, digits: Path, tmp_path: Path) -> None:
+    """Their running statistics too; no other's."""
+    found = trained("last", start, digits, tmp_path / "run")
+    assert {key.rsplit(".", 1)[0].split(".")[1] for key in found if key.startswith("features")} == {
+        "17",
+        "18",
+    }
+    assert {"features.18.1.running_mean", "features.17.conv.3.running_var"} <= found
+
+
+def test_all_moves_everything(start: Path, digits: Path, tmp_path: Path) -> None:
+    found = trained("all", start, digits, tmp_path / "run")
+    assert found >= {key for key in load_file(start) if not key.endswith("num_batches_tracked")}
+
+
+def test_a_frozen_batch_norm_uses_its_own_statistics() -> None:
+    module = create_model("mobilenetv2_035", num_classes=4)
+    frozen = Frozen(module, TrainConfig(transfer="head"))
+    frozen.train()
+    images = torch.randn(4, 3, 32, 32)
+    together = module.features(images)
+    alone = torch.cat([module.features(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert module.training and module.classifier[0].training
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "googlenet", "shufflenetv2_x0_5"])
+def test_the_parts_are_the_whole_network(name: str) -> None:
+    module = create_model(name, num_classes=4)
+    found = {id(p) for _, part in parts(module) for p in part.parameters()}
+    assert found == {id(p) for p in module.parameters()}
