@@ -19,18 +19,27 @@ NONCE_BYTES = 8
 
 @dataclass(frozen=True)
 class Program:
-    """A program of ``remote/`` with its arguments; ``parts`` are files whose functions it uses."""
+    """A program of ``remote/`` with its arguments; ``parts`` are files whose functions it uses.
+
+    ``commands`` are functions of their own: a name, and a command line that the function runs with
+    its own arguments behind, for at most ``$limit`` seconds.
+    """
 
     name: str
     arguments: tuple[str, ...]
     parts: tuple[str, ...] = ()
+    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
     nonce: str = field(default_factory=lambda: "e" + secrets.token_hex(NONCE_BYTES))
 
     def text(self) -> bytes:
         """The whole program, its arguments quoted."""
-        quoted = " ".join(shlex.quote(argument) for argument in self.arguments)
+        quoted = shlex.join(self.arguments)
+        commands = (
+            f'{name}() {{ limited "$limit" {shlex.join(words)} "$@"; }}\n'
+            for name, words in self.commands
+        )
         names = ("prelude", *self.parts, self.name)
-        head = f"nonce={self.nonce}\nset -- {quoted}\n"
+        head = f"nonce={self.nonce}\nset -- {quoted}\n{''.join(commands)}"
         return head.encode(errors="surrogateescape") + b"\n".join(source(name) for name in names)
 
 
@@ -89,7 +98,7 @@ class Reader:
     def feed(self, data: bytes) -> list[tuple[str, str]]:
         """Takes bytes; gives the lines that became whole, as key and value."""
         self._buffer += data
-        lines = []
+        lines: list[tuple[str, str]] = []
         while True:
             if self._file is not None:
                 name, size = self._file

@@ -9,7 +9,6 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgekit.devices.book import Device
 from edgekit.devices.facts import DeviceFacts, now, read_facts

@@ -55,6 +55,11 @@ class Host:
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
+    def has_trtexec(self) -> None:
+        """Puts the double of trtexec there; DOUBLE_VERSION and the like go into the environment."""
+        double = Path(__file__).with_name("trtexec_double.py")
+        self.tool("trtexec", f'exec {shlex.quote(sys.executable)} {shlex.quote(str(double))} "$@"')
+
     def current(self, bundle: str) -> Path | None:
         """The release that is active, as a folder; None where none is."""
         link = self.root / "bundles" / bundle / "current"

@@ -10,6 +10,9 @@ __all__ = ["DeviceRuntime", "Options", "Proof", "find"]
 
 def find(name: RuntimeName) -> DeviceRuntime:
     from edgekit.devices.runtimes.onnxruntime import OnnxRuntimeDevice
+    from edgekit.devices.runtimes.trtexec.device import TrtExecDevice
 
-    runtimes: dict[str, DeviceRuntime] = {"onnxruntime": OnnxRuntimeDevice()}
+    runtimes: dict[str, DeviceRuntime] = {
+        runtime.name: runtime for runtime in (TrtExecDevice(), OnnxRuntimeDevice())
+    }
     return runtimes[name]
