@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from edgekit.advice import Advice
     from edgekit.api.bundles import Bundle
     from edgekit.api.comparing import evaluate, parity
+    from edgekit.api.deploying import (
+        add_device,
+        check_device,
+        deploy,
+        list_devices,
+        remove_device,
+        rollback,
+    )
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
     from edgekit.api.reporting import report
     from edgekit.api.sweeping import sweep
     from edgekit.comparison import Gate, Parity
+    from edgekit.devices.book import Device
     from edgekit.errors import (
         BadBundle,
         BadImage,
@@ -43,6 +52,7 @@ if TYPE_CHECKING:
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
+    from edgekit.reports.deployment import Deployment, DeployReport
     from edgekit.reports.parity import ParityReport
     from edgekit.reports.summary import SummaryReport
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -57,12 +67,16 @@ _HOMES = {
     "edgekit.advice": ("Advice",),
     "edgekit.api.bundles": ("Bundle",),
     "edgekit.api.comparing": ("evaluate", "parity"),
+    "edgekit.api.deploying": (
+        *("add_device", "check_device", "deploy", "list_devices", "remove_device", "rollback"),
+    ),
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
     "edgekit.api.sweeping": ("sweep",),
     "edgekit.api.reporting": ("report",),
     "edgekit.comparison": ("Gate", "Parity"),
+    "edgekit.devices.book": ("Device",),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
         *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
@@ -77,6 +91,7 @@ _HOMES = {
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
+    "edgekit.reports.deployment": ("DeployReport", "Deployment"),
     "edgekit.tasks.evaluate": ("Evaluation",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
     "edgekit.tasks.sweep": ("SweepReport",),
@@ -96,6 +111,9 @@ __all__ = [
     "Built",
     "Bundle",
     "Classified",
+    "DeployReport",
+    "Deployment",
+    "Device",
     "EdgekitError",
     "EnvironmentLacks",
     "Evaluation",
@@ -120,13 +138,19 @@ __all__ = [
     "Verification",
     "WeightsUnavailable",
     "__version__",
+    "add_device",
     "bench",
     "blame",
+    "check_device",
+    "deploy",
     "evaluate",
     "export",
+    "list_devices",
     "parity",
     "quantize",
+    "remove_device",
     "report",
+    "rollback",
     "sweep",
 ]
 

@@ -20,6 +20,8 @@ from edgekit.cli.commands import (
     blame,
     build,
     calib,
+    deploy,
+    device,
     doctor,
     evaluate,
     export,
@@ -33,7 +35,7 @@ from edgekit.cli.commands import (
     verify,
     zoo,
 )
-from edgekit.cli.console import as_flags, err, escape, use_flags
+from edgekit.cli.console import as_flags, err, escape, show_hint, use_flags
 from edgekit.cli.help import Verbs, add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
@@ -70,6 +72,8 @@ add(app, "export", export.command)
 add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)
+add(app, "deploy", deploy.command)
+add(app, "device", device.command)
 add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
 add(app, "parity", parity.command)
@@ -190,8 +194,7 @@ def show(error: EdgekitError) -> None:
     err.print(f"[red]error[/]: {escape(as_flags(error.message))}")
     if error.trail:
         err.print(f"       ({escape(error.trail)})", style="dim")
-    if error.hint:
-        err.print(f"\n[cyan]hint[/]: {escape(as_flags(error.hint))}")
+    show_hint(error.hint)
 
 
 def _abandon_stdout() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "out",
     "print_advice",
     "print_json",
+    "show_hint",
     "use_flags",
     "with_flags",
 ]
@@ -64,6 +65,12 @@ def print_advice(advice: Iterable[Advice]) -> None:
     """Warnings on stderr, each with its fix."""
     for item in with_flags(advice):
         err.print(f"[yellow]![/] {escape(item.message + (f' – {item.fix}' if item.fix else ''))}")
+
+
+def show_hint(hint: str | None) -> None:
+    """How to go on, on stderr."""
+    if hint:
+        err.print(f"\n[cyan]hint[/]: {escape(as_flags(hint))}")
 
 
 def print_json(value: Any) -> None:

@@ -156,13 +156,11 @@ def _trtexec(reply: Reply) -> TrtExec | None:
 
 
 def banner_version(number: int) -> str:
-    """NV_TENSORRT_VERSION in words: 8602 is 8.6.2, and from 10 on 100300 is 10.3.0 (NvInferVersion.h)."""
-    major, rest, minor = (
-        (number // 10000, number % 10000, 100)
-        if number >= 100000
-        else (number // 1000, number % 1000, 100)
-    )
-    return f"{major}.{rest // minor}.{rest % minor}"
+    """NV_TENSORRT_VERSION in words: 8602 is 8.6.2; from TensorRT 10 on, 100300 is 10.3.0
+    (NvInferVersion.h).
+    """
+    major, rest = divmod(number, 10000 if number >= 100000 else 1000)
+    return f"{major}.{rest // 100}.{rest % 100}"
 
 
 def _libraries(paths: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 
 MAGIC = b"double of an engine\n"
@@ -153,6 +152,8 @@ def write_times(path: Path, took: float, count: int) -> None:
 
 def write_layers(path: Path, model: bytes) -> None:
     """Each convolution and product as a layer of its own, in the type of its operands."""
+    import onnx
+
     graph = onnx.load_from_string(model).graph
     makers = {output: node for node in graph.node for output in node.output}
     weak = MAJOR < 10
@@ -161,7 +162,9 @@ def write_layers(path: Path, model: bytes) -> None:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         sources = [makers.get(name) for name in node.input[:2]]
-        quantized = all(source is not None and source.op_type == "DequantizeLinear" for source in sources)
+        quantized = all(
+            source is not None and source.op_type == "DequantizeLinear" for source in sources
+        )
         kind = "Int8" if quantized else "FP16"
         if FAULT == "fp32":
             kind = "FP32"

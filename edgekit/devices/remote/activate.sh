@@ -25,7 +25,10 @@ for release in "$base"/releases/* "$base"/releases/.*.partial; do
         *) rm -rf "$release" ;;
     esac
 done
-[ -e "$root/copies" ] || find "$root/store" "$root/engines" -type f -links 1 -mtime +1 ! -name '*.partial' -exec rm -f {} \;
+if [ ! -e "$root/copies" ]; then
+    find "$root/store" "$root/engines" -type f -links 1 -mtime +1 ! -name '*.txt' -exec rm -f {} \;
+    for note in "$root"/engines/*.txt; do [ -e "${note%.txt}.engine" ] || rm -f "$note"; done
+fi
 put current "$now"
 put previous "$before"
 put end 0

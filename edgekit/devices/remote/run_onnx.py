@@ -1,5 +1,5 @@
-"""Runs on a device, with Python 3.8 and later, numpy and onnxruntime: the golden images of a bundle,
-then its latency.
+"""Runs on a device, with Python 3.8 and later, numpy and onnxruntime and nothing else: the golden
+images of a bundle, then its latency.
 
     run_onnx.py MODEL GOLDEN FOLDER PRECISION SECONDS
 
@@ -8,14 +8,22 @@ SECONDS is how long it is measured, after a warm-up of a tenth of that at least.
 Writes ``outputs.f32``, the scores as little-endian float32, and ``result.json`` into FOLDER.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WINDOW = 50  # runs whose median has to settle
 SETTLED = 0.01
@@ -23,19 +31,19 @@ BLOCKS = 5
 LEAST_RUNS = 5
 
 
-def saturates():
+def saturates() -> bool:
     """Whether fast int8 products saturate here: x86 without VNNI adds pairs of them in 16 bits."""
     if platform.machine() not in ("x86_64", "AMD64", "i386", "i686"):
         return False
     try:
-        with open("/proc/cpuinfo") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        flags = []
+        lines = []
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
     return not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags)
 
 
-def open_session(model, precision, threads):
+def open_session(model: str, precision: str, threads: int) -> tuple[Any, bool]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
@@ -52,7 +60,7 @@ def open_session(model, precision, threads):
     return session, exact
 
 
-def batches(node, images):
+def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
     """Images in batches of the size that the graph takes, the last one filled by its last image."""
     size = node.shape[0] if isinstance(node.shape[0], int) else 1
     dtype = np.float16 if node.type == "tensor(float16)" else np.float32
@@ -64,11 +72,12 @@ def batches(node, images):
         yield np.ascontiguousarray(chunk, dtype=dtype), size - missing
 
 
-def measure(run, seconds):
+def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]], bool]:
     """Milliseconds of single runs, in blocks, once the median has settled or ``seconds`` are
     over.
     """
-    begun, last, settled = time.perf_counter(), None, False
+    begun, settled = time.perf_counter(), False
+    last: float | None = None
     while not settled and time.perf_counter() - begun < seconds:
         times = []
         for _ in range(WINDOW):
@@ -84,9 +93,10 @@ def measure(run, seconds):
             and abs(median - last) < SETTLED * last
         )
         last = median
-    blocks = []
+    blocks: list[list[float]] = []
     for _ in range(BLOCKS):
-        block, begun = [], time.perf_counter()
+        block: list[float] = []
+        begun = time.perf_counter()
         while len(block) < LEAST_RUNS or time.perf_counter() - begun < seconds / BLOCKS:
             start = time.perf_counter()
             run()
@@ -95,7 +105,7 @@ def measure(run, seconds):
     return blocks, settled
 
 
-def main(model, golden, folder, precision, seconds):
+def main(model: str, golden: str, folder: str, precision: str, seconds: str) -> None:
     images = np.load(golden, allow_pickle=False)["inputs"]
     try:
         threads = max(1, len(os.sched_getaffinity(0)) // 2)
@@ -111,8 +121,7 @@ def main(model, golden, folder, precision, seconds):
     scores = np.concatenate(rows).astype("<f4").reshape(len(images), -1)
     first = {node.name: feeds[0][0]}
     blocks, settled = measure(lambda: session.run([output], first), float(seconds))
-    with open(os.path.join(folder, "outputs.f32"), "wb") as file:
-        file.write(scores.tobytes())
+    Path(folder, "outputs.f32").write_bytes(scores.tobytes())
     result = {
         "version": onnxruntime.__version__,
         "threads": threads,
@@ -121,8 +130,7 @@ def main(model, golden, folder, precision, seconds):
         "blocks": blocks,
         "settled": settled,
     }
-    with open(os.path.join(folder, "result.json"), "w") as file:
-        json.dump(result, file)
+    Path(folder, "result.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT BATCHES MODEL ROOT NAME ID N PATH SHA256 …
+# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT BATCHES BYTES MODEL
+#         ROOT NAME ID N PATH SHA256 …
 # Builds an engine unless there is one of this key, runs each golden batch, and measures. The
 # functions build_engine, run_engine and bench_engine are trtexec with its options.
-build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 batches=$7 model=$8
-shift 8
+build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 batches=$7 bytes=$8 model=$9
+shift 9
 assemble "$@"
 cd "$scratch" || fail write "$scratch"
 ln -s "$work/$model" model.onnx
-ln -s "$work/golden" golden
+number=0
+while [ "$number" -lt "$batches" ]; do
+    dd if="$work/golden/inputs.raw" of="$number.raw" bs="$bytes" skip="$number" count=1 2>dd.log || fail write "$(cat dd.log)"
+    number=$((number + 1))
+done
 engine=$root/engines/$key.engine
 trap restore_clocks EXIT
 
@@ -28,8 +33,9 @@ median() {
 }
 
 killed_before=$(killed)
-if [ -f "$engine" ] && [ "$(digest "$engine")" = "$(cat "$engine.sha256" 2>/dev/null)" ] &&
-    [ "$(cat "$engine.builds" 2>/dev/null || echo 0)" -ge "$builds" ]; then
+note=$root/engines/$key.txt
+was=$(cat "$note" 2>/dev/null) || was='- 0'
+if [ -f "$engine" ] && [ "$(digest "$engine")" = "${was% *}" ] && [ "${was#* }" -ge "$builds" ]; then
     put reused yes
 else
     number=0 best= least=
@@ -46,7 +52,7 @@ else
         if [ "$builds" -gt 1 ]; then
             put progress "measures engine $number of $builds"
             limit=$run_limit
-            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:golden/0.raw" "--exportTimes=$number.times" >"$number.log" 2>&1
+            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:0.raw" "--exportTimes=$number.times" >"$number.log" 2>&1
             code=$?
             [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" "$number.log"
             took=$(median "$number.times")
@@ -55,21 +61,20 @@ else
         fi
     done
     best=${best:-1}
-    digest "$best.engine" >engine.sha256
+    echo "$(digest "$best.engine") $builds" >note
     mv "$best.engine" "$engine" || fail write "$engine"
-    mv engine.sha256 "$engine.sha256"
-    echo "$builds" >"$engine.builds"
+    mv note "$note"
 fi
 put engine "$(size "$engine")"
 ln "$engine" "$work/model.engine" 2>/dev/null || cp "$engine" "$work/model.engine" || fail write "$work/model.engine"
-printf '%s %s\n' "$(cat "$engine.sha256")" model.engine >>"$work/.edgekit/files"
+printf '%s %s\n' "$(cut -d ' ' -f 1 "$note")" model.engine >>"$work/.edgekit/files"
 
 ln -s "$work/model.engine" model.engine
 limit=$run_limit
 number=0
 while [ "$number" -lt "$batches" ]; do
     put progress "runs golden batch $((number + 1)) of $batches"
-    run_engine --loadEngine=model.engine "--loadInputs=$input:golden/$number.raw" "--exportOutput=output-$number" >run.log 2>&1
+    run_engine --loadEngine=model.engine "--loadInputs=$input:$number.raw" "--exportOutput=output-$number" >run.log 2>&1
     code=$?
     [ "$code" = 0 ] && [ -s "output-$number" ] || give_up run "$code" run.log
     send "output-$number" "output-$number"
@@ -83,7 +88,7 @@ if has tegrastats; then
     tegrastats --interval 200 >tegrastats.log 2>/dev/null </dev/null &
     watch=$!
 fi
-bench_engine --loadEngine=model.engine "--loadInputs=$input:golden/0.raw" --exportTimes=times --exportLayerInfo=layers >bench.log 2>&1
+bench_engine --loadEngine=model.engine "--loadInputs=$input:0.raw" --exportTimes=times --exportLayerInfo=layers >bench.log 2>&1
 code=$?
 [ -n "$watch" ] && kill "$watch" 2>/dev/null
 restore_clocks

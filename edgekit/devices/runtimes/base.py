@@ -25,11 +25,10 @@ class Options:
     """How a bundle is measured on a device, and an engine built. None leaves the choice to the
     library.
 
-    It is measured for ``seconds``.
     ``builds`` engines are built and the fastest is kept, since two builds differ
     (NVIDIA/TensorRT issue 4730). ``workspace`` is in MB. ``max_clocks`` sets the clocks to their
-    highest while it is measured, and restores them. ``time_limit`` is the seconds that one build
-    may take.
+    highest while it is measured, for ``seconds``, and restores them. ``time_limit`` is the seconds
+    that one build may take.
     """
 
     builds: int = 1
@@ -45,10 +44,10 @@ class Options:
 class Proof:
     """What a device computed and how long it took.
 
-    ``scores`` are those of the golden images, (images, classes). ``latency`` is end to end on a
-    device's CPU, and of the GPU alone with trtexec, where ``end_to_end`` has the copies too; both in
-    milliseconds for one batch. ``engine_mb`` is the size of an engine in 10⁶ bytes. ``built`` are the
-    seconds of each build, ``reused`` says that the engine was there already.
+    ``scores`` are those of the golden images, (images, classes). ``latency`` is in milliseconds for
+    one batch: end to end on a CPU; with trtexec that of the GPU alone, and ``end_to_end`` has the
+    copies too. ``engine_mb`` is the size of an engine in 10⁶ bytes, ``built`` the seconds of each
+    build; ``reused`` says that the engine was there already.
     """
 
     scores: NDArray[np.float32]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,8 @@ from edgekit.bundle import Bundle
 from edgekit.devices.book import Device, find
 from edgekit.devices.runtimes import Options
 from edgekit.errors import EdgekitError, InputError
-from edgekit.tasks.deploy.deployment import STATUS_OF, Deployment, DeployReport
-from edgekit.tasks.deploy.one import deploy_one, deployable, name_of
+from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
+from edgekit.tasks.deploy.one import NotProven, deploy_one, deployable, name_of
 
 AT_ONCE = 16
 
@@ -89,16 +89,25 @@ def _attempt(
     try:
         row = deploy_one(bundle, device, options, step)
     except EdgekitError as error:
-        row = Deployment(
-            device=device.name,
-            bundle=bundle.path,
-            name=name,
+        known = (
+            error.row
+            if isinstance(error, NotProven)
+            else Deployment(
+                device.name,
+                bundle.path,
+                name,
+                "failed",
+                runtime=device.runtime,
+                manifest=bundle.manifest,
+            )
+        )
+        row = replace(
+            known,
+            release="",
             status=STATUS_OF.get(error.exit_code, "failed"),
             exit_code=error.exit_code,
             message=error.message,
             hint=error.hint,
-            runtime=device.runtime,
-            manifest=bundle.manifest,
         )
     with lock:
         told.ended(row)

@@ -24,11 +24,19 @@ from edgekit.devices.site import Site, check, push, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, GateFailed
 from edgekit.machine.environment import X86
-from edgekit.tasks.deploy.deployment import Deployment, Proven
+from edgekit.reports.deployment import Deployment, Proven
 
 DEPLOYMENTS = "deployments"
 LONGEST_NAME = 200  # bytes; the file systems of devices allow 255
 OnStep = Callable[[str], None]
+
+
+class NotProven(GateFailed):
+    """A device that computed something else; ``row`` has what."""
+
+    def __init__(self, message: str, row: Deployment, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.row = row
 
 
 def deployable(path: Path) -> Bundle:
@@ -94,10 +102,7 @@ def deploy_one(bundle: Bundle, device: Device, options: Options, on_step: OnStep
             advice=(*advice, *proof.advice),
         )
         if proven.failures:
-            raise GateFailed(
-                f"{name} on {device.name}: {'; '.join(proven.failures)}",
-                hint=_kept(site),
-            )
+            raise NotProven("; ".join(proven.failures), deployment, _kept(site))
         on_step("activates")
         deployment = _activate(site, deployment)
         trips = connection.trips

@@ -33,7 +33,7 @@ from edgekit.latency.statistics import summarize
 from edgekit.runtimes.base import in_batches
 from edgekit.targets.table import Version
 
-RAW = "golden"
+RAW = "golden/inputs.raw"
 RUN_LIMIT = 300  # seconds that one image, or the measurement beyond its own time, may take
 AUDITED = (8, 6)  # before, layers do not tell their nodes apart from their names
 
@@ -81,7 +81,7 @@ class TrtExecDevice:
                 on_progress(value)
 
         on_progress("builds and measures")
-        runs = sum(item.path.startswith(f"{RAW}/") for item in items) + options.builds + 1
+        runs = _batches(bundle) + options.builds + 1
         seconds = options.builds * options.time_limit + runs * (RUN_LIMIT + options.seconds)
         reply = site.connection.run(program, seconds=seconds, on_line=told)
         if reply.problem is not None and reply.problem[0] in ("build", "run", "clocks"):
@@ -115,7 +115,7 @@ class TrtExecDevice:
         # choice among the same.
         key = json.dumps([graph.sha256, facts.tensorrt, facts.machine, facts.gpu, facts.sm, *build])
         trtexec = facts.trtexec.path
-        raw = [item.path for item in items if item.path.startswith(f"{RAW}/")]
+        raw = next(item for item in items if item.path == RAW)
         return Program(
             "trtexec",
             (
@@ -125,7 +125,8 @@ class TrtExecDevice:
                 hashlib.sha256(key.encode()).hexdigest(),
                 "yes" if options.max_clocks else "",
                 m.input.name,
-                str(len(raw)),
+                str(_batches(bundle)),
+                str(raw.size // _batches(bundle)),
                 graph.path.name,
                 site.root,
                 name,
@@ -147,7 +148,7 @@ class TrtExecDevice:
         m, batch = bundle.manifest, _batch(bundle)
         golden = bundle.golden()
         rows = []
-        for i in range(-(-len(golden.inputs) // batch)):
+        for i in range(_batches(bundle)):
             values = files.read_output(_text(reply, f"output-{i}"), m.output.name)
             if values.size != batch * m.output.classes:
                 raise GateFailed(
@@ -188,24 +189,25 @@ class TrtExecDevice:
         return bundle.strong_artifact if strong else bundle.artifact
 
     def _common(self, bundle: Bundle) -> list[Item]:
-        """What every engine needs: the manifest, the labels, and the golden images as raw batches
-        in the type of the graph's input.
+        """What every engine needs: the manifest, the labels, and the golden images in whole
+        batches, raw in the type of the graph's input.
         """
         m = bundle.manifest
         names = [MANIFEST, *([LABELS] if LABELS in m.files else [])]
         images = bundle.golden().inputs
-        raw = [
-            Item.of_bytes(
-                f"{RAW}/{i}.raw", np.ascontiguousarray(images_of, m.input.dtype).tobytes()
-            )
-            for i, (images_of, _) in enumerate(in_batches(images, _batch(bundle)))
-        ]
-        return [*(Item.of_file(name, bundle.path / name) for name in names), *raw]
+        batches = [images_of for images_of, _ in in_batches(images, _batch(bundle))]
+        raw = np.ascontiguousarray(np.concatenate(batches), m.input.dtype).tobytes()
+        files_here = (Item.of_file(name, bundle.path / name) for name in names)
+        return [*files_here, Item.of_bytes(RAW, raw)]
 
 
 def _batch(bundle: Bundle) -> int:
     size = bundle.manifest.input.shape[0]
     return size if isinstance(size, int) else 1
+
+
+def _batches(bundle: Bundle) -> int:
+    return -(-bundle.manifest.golden.images // _batch(bundle))
 
 
 def _text(reply: Reply, name: str) -> str:
