@@ -46,7 +46,7 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
     """
     hashes = sorted({item.sha256 for item in items})
     token = secrets.token_hex(4)
-    owner = f"{_person()} {os.getpid()} {token}"
+    owner = f"{person()} {os.getpid()} {token}"
     stale = ""
     asked = now()
     reply = _begin(connection, device, bundle, owner, stale, hashes)
@@ -81,7 +81,8 @@ def _begin(
     return connection.begin(Program("begin", arguments, ("facts",)))
 
 
-def _person() -> str:
+def person() -> str:
+    """Who deploys: the user and this machine, in one word."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -94,7 +95,7 @@ def _ours_and_gone(lock: str) -> bool:
     process there, its boot, who, the process here, and a random word.
     """
     parts = lock.split(" ")
-    if len(parts) != 5 or parts[2] != _person() or not parts[3].isdecimal():
+    if len(parts) != 5 or parts[2] != person() or not parts[3].isdecimal():
         return False
     try:
         os.kill(int(parts[3]), 0)

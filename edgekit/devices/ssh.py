@@ -81,6 +81,8 @@ class Connection:
         Raises:
             Unreachable: no connection, or it broke.
         """
+        if self._master is not None:
+            self._master.close()
         self._master = _Session(self._command(program, "yes"), self.destination)
         self.trips += 1
         return self._master.answer(program, None, seconds)
@@ -111,7 +113,9 @@ class Connection:
                 f"the connection to {self.destination} broke", hint="run the same command again"
             )
         self.trips += 1
-        session = _Session(self._command(program, "no"), self.destination)
+        session = _Session(
+            self._command(program, "no"), self.destination, shared=self._master is not None
+        )
         try:
             return session.answer(program, payload, seconds, on_line, self._counted(on_bytes))
         finally:
@@ -149,10 +153,11 @@ class Connection:
 
 
 class _Session:
-    """One run of ssh."""
+    """One run of ssh; ``shared`` where it goes over a connection that is there."""
 
-    def __init__(self, command: Sequence[str], destination: str) -> None:
+    def __init__(self, command: Sequence[str], destination: str, *, shared: bool = False) -> None:
         self._destination = destination
+        self._shared = shared
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -208,7 +213,7 @@ class _Session:
             self._process.returncode,
             self._stderr.decode(errors="replace"),
             reader.noise.decode(errors="replace"),
-            begun=reader.begun,
+            begun=reader.begun or (self._shared and not self._stderr),
             overdue=overdue.is_set(),
             step=program.name,
         )

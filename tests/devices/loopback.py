@@ -7,13 +7,16 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import platform
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -55,15 +58,50 @@ class Host:
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
+    def has_python(self, *, answers: bool = True) -> None:
+        """Puts this Python there. Asked for its versions, it ``answers`` at once with those that
+        it has, for the sake of the tests' time.
+        """
+        versions = [f"python {platform.python_version()}"]
+        versions += [f"{name} {version(name)}" for name in ("numpy", "onnxruntime")]
+        quick = f'[ "$1" = -c ] && {{ printf "%s\\n" {shlex.join(versions)}; exit; }}\n'
+        run = f'exec {shlex.quote(sys.executable)} "$@"'
+        self.tool("python3", (quick if answers else "") + run)
+
     def has_trtexec(self) -> None:
         """Puts the double of trtexec there; DOUBLE_VERSION and the like go into the environment."""
         double = Path(__file__).with_name("trtexec_double.py")
-        self.tool("trtexec", f'exec {shlex.quote(sys.executable)} {shlex.quote(str(double))} "$@"')
+        run = f'exec {shlex.quote(sys.executable)} {shlex.quote(str(double))} "$@"'
+        # its --help, for the sake of the tests' time
+        quick = (
+            '[ "$1$DOUBLE_FAULT" = --help ] && '
+            'echo "&&&& RUNNING TensorRT.trtexec [TensorRT v$DOUBLE_VERSION] # trtexec" && exit\n'
+        )
+        self.tool("trtexec", quick + run)
 
     def current(self, bundle: str) -> Path | None:
         """The release that is active, as a folder; None where none is."""
         link = self.root / "bundles" / bundle / "current"
         return link.resolve(strict=True) if link.is_symlink() else None
+
+    def run(self) -> None:
+        """Starts the server with the settings that it has."""
+        assert SSHD is not None
+        with (self.place / "log").open("ab") as log:
+            command = [SSHD, "-D", "-e", "-f", str(self.place / "sshd_config")]
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
+        _wait_for(self.port)
+
+    def crash(self) -> None:
+        """Ends the server and all its sessions at once, as a loss of power does."""
+        if self.process is not None:
+            for pid in (*_children(self.process.pid), self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
 
     def stop(self) -> None:
         if self.process is not None:
@@ -102,10 +140,10 @@ class Network:
         """Starts a device. ``environment`` is added to that of its sessions."""
         place = self.place / alias
         place.mkdir()
-        host = Host(alias, _free_port(), place, None)
+        host = Host(alias, free_port(), place, None)
         host.tools.mkdir()
         host.home.mkdir()
-        host.tool("python3", f'exec {shlex.quote(sys.executable)} "$@"')
+        host.has_python()
         self._key(f"host-{alias}")
         self.start(host, **environment)
         self.hosts[alias] = host
@@ -133,12 +171,7 @@ class Network:
             "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             f"PermitRootLogin prohibit-password\nMaxStartups 100\nMaxSessions 100\nSetEnv {pairs}\n"
         )
-        host.process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(settings)],
-            stdout=subprocess.DEVNULL,
-            stderr=(host.place / "log").open("ab"),
-        )
-        _wait_for(host.port)
+        host.run()
 
     def know(self, host: Host, key: str | None = None) -> None:
         """Puts a host key among the known ones."""
@@ -171,7 +204,16 @@ class Network:
             host.stop()
 
 
-def _free_port() -> int:
+def _children(pid: int) -> list[int]:
+    """All processes below one, those furthest down first."""
+    try:
+        tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [below for child in map(int, tasks) for below in (*_children(child), child)]
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

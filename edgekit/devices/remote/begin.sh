@@ -1,6 +1,6 @@
-# begin ROOT NAME OWNER STALE PYTHON SHA256…: facts, the lock, which files are there. Holds the lock
+# begin ROOT BUNDLE OWNER STALE PYTHON SHA256…: facts, the lock, which files are there. Holds the lock
 # until its input ends, so that a connection that breaks gives it back.
-root=$(home "$1") name=$2 owner=$3 stale=$4 python=$5
+root=$(home "$1") bundle=$2 owner=$3 stale=$4 python=$5
 shift 5
 facts "$root" "$python"
 said=$(mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwritable "$root $said"
@@ -35,6 +35,6 @@ for sha do
     [ -f "$file.partial" ] && put partial "$sha $(size "$file.partial") $(digest "$file.partial")"
 done
 put space "$(free "$root")"
-put current "$(readlink "$root/bundles/$name/current" 2>/dev/null)"
+put current "$(readlink "$root/bundles/$bundle/current" 2>/dev/null)"
 put end 0
 cat >/dev/null
