@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,10 +75,26 @@ class Host:
         run = f'exec {shlex.quote(sys.executable)} {shlex.quote(str(double))} "$@"'
         # its --help, for the sake of the tests' time
         quick = (
-            '[ "$1$DOUBLE_FAULT" = --help ] && '
+            f"DOUBLE_FAULT=$(cat {shlex.quote(str(self.place / 'fault'))} 2>/dev/null); "
+            'export DOUBLE_FAULT; [ "$1" = --help ] && [ "$DOUBLE_FAULT" != no-library ] && '
             'echo "&&&& RUNNING TensorRT.trtexec [TensorRT v$DOUBLE_VERSION] # trtexec" && exit\n'
         )
         self.tool("trtexec", quick + run)
+
+    @contextlib.contextmanager
+    def trtexec_that(self, fault: str) -> Iterator[None]:
+        """Lets the double fail in a way of its own."""
+        file = self.place / "fault"
+        file.write_text(fault)
+        yield
+        file.unlink()
+
+    def fake_release(self, bundle: str) -> Path:
+        """Makes an older release active, without a deployment."""
+        release = self.root / "bundles" / bundle / "releases" / "0123456789ab"
+        release.mkdir(parents=True)
+        (release.parent.parent / "current").symlink_to(f"releases/{release.name}")
+        return release
 
     def current(self, bundle: str) -> Path | None:
         """The release that is active, as a folder; None where none is."""
