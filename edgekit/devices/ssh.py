@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, BinaryIO
 
 from edgekit.devices.program import Program, Reader, Reply, command_for
-from edgekit.devices.refusals import Unreachable, explain
+from edgekit.devices.refusals import AGAIN, Unreachable, explain
 from edgekit.errors import EnvironmentLacks, InputError
 
 SSH = "ssh"
@@ -54,13 +54,18 @@ class Connection:
         self.sent = 0
         self._folder: Path | None = None
         self._master: _Session | None = None
+        self._sessions: set[_Session] = set()
+        self._aborted = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Connection:
         if shutil.which(SSH) is None:
             raise EnvironmentLacks(
                 "ssh is not installed here", hint="install OpenSSH's client (openssh-client)"
             )
-        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
+        # a socket's path has to be short, which TMPDIR may not be
+        short = "/tmp" if Path("/tmp").is_dir() else None
+        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-", dir=short))
         return self
 
     def __exit__(
@@ -83,9 +88,17 @@ class Connection:
         """
         if self._master is not None:
             self._master.close()
-        self._master = _Session(self._command(program, "yes"), self.destination)
-        self.trips += 1
+        self._master = self._start(program, "yes")
         return self._master.answer(program, None, seconds)
+
+    def abort(self) -> None:
+        """Ends whatever runs over this connection, from another thread; nothing can be run
+        afterwards.
+        """
+        with self._lock:
+            self._aborted = True
+            for session in self._sessions:
+                session.kill()
 
     def run(
         self,
@@ -112,14 +125,21 @@ class Connection:
             raise Unreachable(
                 f"the connection to {self.destination} broke", hint="run the same command again"
             )
-        self.trips += 1
-        session = _Session(
-            self._command(program, "no"), self.destination, shared=self._master is not None
-        )
+        session = self._start(program, "no")
         try:
             return session.answer(program, payload, seconds, on_line, self._counted(on_bytes))
         finally:
             session.close()
+
+    def _start(self, program: Program, master: str) -> _Session:
+        command, shared = self._command(program, master), self._master is not None
+        with self._lock:
+            if self._aborted:
+                raise Unreachable(f"the connection to {self.destination} was ended", hint=AGAIN)
+            session = _Session(command, self.destination, shared=shared and master == "no")
+            self._sessions.add(session)
+        self.trips += 1
+        return session
 
     def _counted(self, on_bytes: OnBytes | None) -> OnBytes:
         def count(size: int) -> None:
@@ -241,6 +261,9 @@ class _Session:
         with suppress(ValueError, OSError):
             while data := _some(self._process.stderr):
                 self._stderr = (self._stderr + data)[-16384:]
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def close(self) -> None:
         """Ends the input, and with it the program, and the connection if nobody else has it."""

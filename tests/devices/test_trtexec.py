@@ -196,7 +196,7 @@ FAULTS = {
     "wrong": (1, ("golden images flip", "the release that was active")),
     "nan": (1, ("outputs are NaN or infinite",)),
     "fp32": (1, ("compute in FP32",)),
-    "no-library": (3, ("does not work: `--help` ended with 127",)),
+    "no-library": (3, ("does not work: asked for its help, it ended with 127",)),
 }  # fmt: skip
 
 

@@ -8,6 +8,9 @@ said=$(cat 2>&1 >"$work/report.json") || fail write "$said"
 was=$(readlink "$base/current" 2>/dev/null)
 sync
 if [ "$was" = "releases/$id" ]; then
+    while read -r sha path; do
+        [ "$(digest "$final/$path" 2>/dev/null)" = "$sha" ] || mv -f "$work/$path" "$final/$path" || fail write "$final"
+    done <"$work/.edgekit/files"
     mv -f "$work/report.json" "$final/report.json" || fail write "$final"
     rm -rf "$work"
 else

@@ -2,6 +2,7 @@
 # is found to be what was deployed.
 root=$(home "$1")
 base=$root/bundles/$2
+held=$(readlink "$root/lock" 2>/dev/null) && [ -d "/proc/${held%% *}" ] && fail locked "$held"
 if [ ! -d "$base" ]; then
     for bundle in "$root"/bundles/*/current; do
         bundle=${bundle%/current}
@@ -9,7 +10,6 @@ if [ ! -d "$base" ]; then
     done
     fail none "$2"
 fi
-[ -e "$root/lock" ] && [ -d "/proc/$(readlink "$root/lock" | cut -d ' ' -f 1)" ] && fail locked "$(readlink "$root/lock")"
 now=$(readlink "$base/current" 2>/dev/null)
 before=$(readlink "$base/previous" 2>/dev/null)
 [ -n "$before" ] && [ -d "$base/$before" ] && [ "$before" != "$now" ] || fail single "$now"

@@ -14,7 +14,8 @@ from typing import Protocol
 from edgekit.bundle import Bundle
 from edgekit.devices.book import Device, find
 from edgekit.devices.runtimes import Options
-from edgekit.errors import EdgekitError, InputError
+from edgekit.devices.ssh import Connection
+from edgekit.errors import EdgekitError, InputError, lacking
 from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
 from edgekit.tasks.deploy.one import NotProven, deploy_one, deployable, name_of
 
@@ -59,14 +60,15 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
     devices = tuple(find(name) for name in _unique("device", request.devices))
     bundles = tuple(deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
-    told, lock = watcher or Unwatched(), threading.Lock()
-
-    def work(device: Device) -> list[Deployment]:
-        return [_attempt(bundle, device, request.options, told, lock) for bundle in bundles]
-
+    work = _Work(bundles, request.options, watcher or Unwatched())
     with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
-        columns = list(pool.map(work, devices))
-    return DeployReport(tuple(row for rows in columns for row in rows))
+        columns = [pool.submit(work.on, device) for device in devices]
+        try:
+            rows = [row for column in columns for row in column.result()]
+        except BaseException:
+            work.stop()
+            raise
+    return DeployReport(tuple(rows))
 
 
 def _unique(what: str, names: Sequence[str]) -> Sequence[str]:
@@ -77,38 +79,65 @@ def _unique(what: str, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _attempt(
-    bundle: Bundle, device: Device, options: Options, told: Watcher, lock: threading.Lock
-) -> Deployment:
-    name = name_of(bundle)
+class _Work:
+    """What the threads of a fleet share."""
 
-    def step(what: str) -> None:
-        with lock:
-            told.step(device.name, name, what)
+    def __init__(self, bundles: Sequence[Bundle], options: Options, watcher: Watcher) -> None:
+        self._bundles, self._options, self._watcher = bundles, options, watcher
+        self._lock = threading.Lock()
+        self._open: set[Connection] = set()
+        self._stopped = False
 
-    try:
-        row = deploy_one(bundle, device, options, step)
-    except EdgekitError as error:
-        known = (
-            error.row
-            if isinstance(error, NotProven)
-            else Deployment(
-                device.name,
-                bundle.path,
-                name,
-                "failed",
-                runtime=device.runtime,
-                manifest=bundle.manifest,
-            )
-        )
-        row = replace(
-            known,
-            release="",
-            status=STATUS_OF.get(error.exit_code, "failed"),
-            exit_code=error.exit_code,
-            message=error.message,
-            hint=error.hint,
-        )
-    with lock:
-        told.ended(row)
-    return row
+    def on(self, device: Device) -> list[Deployment]:
+        """All bundles on one device, one after the other."""
+        return [self._attempt(bundle, device) for bundle in self._bundles]
+
+    def stop(self) -> None:
+        """Ends what runs; devices keep what was active on them."""
+        with self._lock:
+            self._stopped = True
+            for connection in self._open:
+                connection.abort()
+
+    def _attempt(self, bundle: Bundle, device: Device) -> Deployment:
+        name, connection = name_of(bundle), Connection(device.destination)
+
+        def step(what: str) -> None:
+            with self._lock:
+                self._watcher.step(device.name, name, what)
+
+        with self._lock:
+            self._open.add(connection)
+            if self._stopped:
+                connection.abort()
+        try:
+            row = deploy_one(bundle, device, connection, self._options, step)
+        except (EdgekitError, OSError) as error:
+            row = _failed(bundle, device, error)
+        with self._lock:
+            self._open.discard(connection)
+            self._watcher.ended(row)
+        return row
+
+
+def _failed(bundle: Bundle, device: Device, error: EdgekitError | OSError) -> Deployment:
+    """The row of a deployment that ended with an error; others than ours are of this machine."""
+    told = error if isinstance(error, EdgekitError) else lacking(error)
+    if told is None:
+        raise error
+    known = Deployment(
+        device=device.name,
+        bundle=bundle.path,
+        name=name_of(bundle),
+        status="failed",
+        runtime=device.runtime,
+        manifest=bundle.manifest,
+    )
+    return replace(
+        told.row if isinstance(told, NotProven) else known,
+        release="",
+        status=STATUS_OF.get(told.exit_code, "failed"),
+        exit_code=told.exit_code,
+        message=told.message,
+        hint=told.hint,
+    )

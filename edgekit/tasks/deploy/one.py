@@ -69,8 +69,11 @@ def name_of(bundle: Bundle) -> str:
     return bundle.path.resolve().name
 
 
-def deploy_one(bundle: Bundle, device: Device, options: Options, on_step: OnStep) -> Deployment:
-    """
+def deploy_one(
+    bundle: Bundle, device: Device, connection: Connection, options: Options, on_step: OnStep
+) -> Deployment:
+    """Opens the connection, and closes it.
+
     Raises:
         InputError: the bundle is not for this device.
         EnvironmentLacks: no connection, or the device lacks something or failed.
@@ -78,7 +81,7 @@ def deploy_one(bundle: Bundle, device: Device, options: Options, on_step: OnStep
     """
     begun = time.perf_counter()
     runtime, name = find(device.runtime), name_of(bundle)
-    with Connection(device.destination) as connection:
+    with connection:
         on_step("connects")
         site = settle(connection, device, name, runtime.candidates(bundle))
         advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))

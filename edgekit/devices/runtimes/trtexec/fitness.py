@@ -46,14 +46,14 @@ def tensorrt_of(facts: DeviceFacts) -> Version:
         )
     if found.code == HUNG:
         raise EnvironmentLacks(
-            f"{found.path} on the device hangs: `--help` did not end within 30 s",
+            f"{found.path} on the device hangs: asked for its help, it did not end within 30 s",
             hint="restart the device; reinstall libnvinfer-bin if that does not help",
         )
     if found.version is None:
         raise EnvironmentLacks(
-            f"{found.path} on the device does not work: `--help` ended with {found.code} and named "
-            "no version",
-            hint=f"run {found.path} --help there",
+            f"{found.path} on the device does not work: asked for its help, it ended with "
+            f"{found.code} and named no version",
+            hint="run it there yourself: it says what it lacks",
         )
     version = parse_version(found.version)
     libraries = [parse_version(library)[:2] for library in facts.libraries]
