@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgekit.api.bundles import Bundle
-
-if TYPE_CHECKING:
-    from edgekit.devices.book import Device
-    from edgekit.reports.deployment import DeployReport
-    from edgekit.tasks.deploy.fleet import Watcher
-    from edgekit.tasks.deploy.manage import Checked, Released
+from edgekit.devices import book
+from edgekit.devices.book import Device
+from edgekit.devices.runtimes import Options
+from edgekit.reports.deployment import DeployReport
+from edgekit.tasks.deploy import fleet, manage
+from edgekit.tasks.deploy.fleet import DeployRequest, Watcher
+from edgekit.tasks.deploy.manage import Checked, Released
 
 
 def deploy(
@@ -52,14 +52,10 @@ def deploy(
             sent then.
         InputError: no such device; nothing is sent then.
     """
-    from edgekit.devices.runtimes import Options
-    from edgekit.tasks.deploy.fleet import DeployRequest
-    from edgekit.tasks.deploy.fleet import deploy as run
-
     folders = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
     names = (devices,) if isinstance(devices, str) else tuple(devices)
     options = Options(builds, opt_level, workspace, dla_core, max_clocks, seconds, time_limit)
-    return run(DeployRequest(folders, names, options), progress)
+    return fleet.deploy(DeployRequest(folders, names, options), progress)
 
 
 def add_device(
@@ -86,9 +82,7 @@ def add_device(
         InputError: a name or a destination that is none, or no such runtime.
         EnvironmentLacks: it cannot be reached, or can run neither.
     """
-    from edgekit.tasks.deploy.manage import add
-
-    return add(name, destination, runtime, root=root, python=python)
+    return manage.add(name, destination, runtime, root=root, python=python)
 
 
 def check_device(name: str) -> Checked:
@@ -101,9 +95,7 @@ def check_device(name: str) -> Checked:
         InputError: no device has this name.
         EnvironmentLacks: it cannot be reached.
     """
-    from edgekit.tasks.deploy.manage import check
-
-    return check(name)
+    return manage.check(name)
 
 
 def list_devices() -> tuple[Device, ...]:
@@ -112,9 +104,7 @@ def list_devices() -> tuple[Device, ...]:
     Raises:
         InputError: the file that keeps them cannot be read.
     """
-    from edgekit.devices.book import devices
-
-    return devices()
+    return book.devices()
 
 
 def remove_device(name: str) -> Device:
@@ -126,9 +116,7 @@ def remove_device(name: str) -> Device:
     Raises:
         InputError: no device has this name.
     """
-    from edgekit.devices.book import forget
-
-    return forget(name)
+    return book.forget(name)
 
 
 def rollback(device: str, bundle: str) -> Released:
@@ -142,6 +130,4 @@ def rollback(device: str, bundle: str) -> Released:
         InputError: no such device, no such bundle there, or no release before.
         EnvironmentLacks: it cannot be reached, or that release is damaged.
     """
-    from edgekit.tasks.deploy.manage import rollback as run
-
-    return run(device, bundle)
+    return manage.rollback(device, bundle)
