@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import err, escape, out, print_json, show_hint
+from edgekit.cli.console import as_flags, err, escape, out, print_json, show_hint, with_flags
 from edgekit.cli.help import DEBUG, ENGINE, MEASUREMENT, json_flag
 from edgekit.errors import InputError
 
@@ -117,12 +118,13 @@ def command(
     elif len(report.rows) > 1 or report.rows[0].proven is not None:
         from edgekit.reports.deployment_terminal import render
 
-        out.print(render(report))
+        rows = tuple(replace(row, advice=with_flags(row.advice)) for row in report.rows)
+        out.print(render(replace(report, rows=rows)))
     if report.ok:
         return
     failed = [row for row in report.rows if not row.ok]
     if len(report.rows) == 1:
-        err.print(f"[red]error[/]: {escape(failed[0].device)}: {escape(failed[0].message)}")
+        err.print(f"[red]error[/]: {escape(f'{failed[0].device}: {as_flags(failed[0].message)}')}")
         show_hint(failed[0].hint)
     else:
         err.print(f"[red]{len(failed)} of {len(report.rows)} deployments are not active[/]")
@@ -158,7 +160,7 @@ class Watched:
     def ended(self, row: Deployment) -> None:
         self._now.pop(row.device, None)
         if self._several and not self._quiet:
-            told = f": {row.message}" if row.message else ""
+            told = f": {as_flags(row.message)}" if row.message else ""
             err.print(escape(f"{row.device}: {row.name} {row.status}{told}"))
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from edgekit.devices.program import Program, script
 from edgekit.devices.runtimes.base import OnProgress, Options, Proof
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.latency.cautions import unstable
 from edgekit.latency.statistics import summarize
 from edgekit.targets import parse_version, show_version
 from edgekit.targets.table import Version
@@ -138,14 +140,25 @@ class OnnxRuntimeDevice:
         scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(-1, classes)
         times = [time for block in result["blocks"] for time in block]
         exact = ", exact INT8 products" if result["exact_int8"] else ""
+        threads = result["threads"]
+        latency = summarize(times)
         return Proof(
             scores=scores.astype(np.float32),
             batch=int(result["batch"]),
-            latency=summarize(times),
+            latency=latency,
             end_to_end=None,
             settled=bool(result["settled"]),
-            detail=f"onnxruntime {result['version']}, {result['threads']} threads{exact}",
+            detail=f"{threads} CPU thread{'s' if threads != 1 else ''}{exact}",
+            advice=tuple(filter(None, (unstable({site.device.name: latency}), _unsettled(result)))),
         )
+
+
+def _unsettled(result: dict[str, Any]) -> Advice | None:
+    if result["settled"]:
+        return None
+    return Advice(
+        "the latency had not settled when it was measured", "measure longer with `seconds`"
+    )
 
 
 def _last_line(log: bytes) -> str:

@@ -94,7 +94,8 @@ def rollback(name: str, bundle: str) -> Released:
         raise InputError(f"{name} has no bundle {bundle!r}", hint=f"bundles there: {there}")
     if kind == "single":
         raise InputError(
-            f"{name} has no release of {bundle} before the active one", hint="deploy one"
+            f"{name} has no release of {bundle} before the active one",
+            hint="the release that another deployment replaces is kept for this",
         )
     if kind == "damaged":
         assert reply.problem is not None
