@@ -159,7 +159,9 @@ def test_engines_are_built_proven_and_measured_there(
     assert added.code == 0, added.err
     assert "NVIDIA Jetson Orin Nano Developer Kit" in added.out
     assert "JetPack 6.2, L4T 36.4.3, power mode 15W, GPU clock not locked" in added.out
-    assert "runs      bundles with trtexec" in added.out
+    opset = {"8602": 17, "100300": 20}[version]
+    runs = f"runs      bundles with trtexec: FP32, FP16, INT8, opset up to {opset}\n"
+    assert runs in added.out
     result = edgekit(*quick(bundle, "orin"))
     assert result.code == 0, result.err
     for words in ("GPU alone: median", "with copies: median", "4.9 W, 44 °C", "in FP16"):
@@ -260,6 +262,21 @@ def test_clocks_are_restored_whatever_happens(
     verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
     assert verbs == ["--store", "raise", "--restore"]
     assert not (device.root / "clocks").exists()
+
+
+def test_clocks_that_a_loss_of_power_left_raised(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    device.tool("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/sudo; exec "$@"')
+    device.tool("jetson_clocks", 'case "$1" in --store) echo clocks >"$2";; esac')
+    device.root.mkdir(exist_ok=True)
+    (device.root / "clocks").write_text("as they were\n")
+    assert edgekit(*quick(bundle, "orin"), "--max-clocks").code == 0
+    asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
+    verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
+    assert verbs == ["--restore", "--store", "raise", "--restore"]
 
 
 def test_clocks_that_need_a_password(

@@ -123,7 +123,7 @@ def _show(found: Checked, *, added: bool) -> None:
     for bundle in found.bundles:
         before = f", before it {bundle.previous}" if bundle.previous else ""
         out.print(f"  {'bundle':<10}{escape(bundle.name)}: {bundle.current}{before}")
-    out.print(f"  {'runs':<10}bundles with {device.runtime}")
+    out.print(f"  {'runs':<10}bundles with {device.runtime}{_ability(device, facts)}")
     for line in _limits(facts):
         out.print(f"[yellow]![/] {escape(line)}")
     if added:
@@ -157,6 +157,20 @@ def _lines(facts: DeviceFacts) -> list[tuple[str, str]]:
         runtime = f"onnxruntime {found}" if found else "no onnxruntime"
         lines.append(("python", f"{facts.python.version} at {facts.python.path}, {runtime}"))
     return lines
+
+
+def _ability(device: Device, facts: DeviceFacts) -> str:
+    """Which bundles an engine can be built from there, by the device table."""
+    from edgekit.targets import chip_of, line_of, parse_version
+
+    line = line_of(parse_version(facts.tensorrt)) if facts.tensorrt else None
+    if device.runtime != "trtexec" or line is None:
+        return ""
+    board = facts.target.board if facts.target is not None else None
+    chip = board.chip if board is not None else chip_of(facts.sm) if facts.sm else None
+    int8 = "no INT8" if chip is not None and not chip.int8 else "INT8"
+    dla = f", {board.dla_cores} DLA cores" if board is not None and board.dla_cores else ""
+    return f": FP32, FP16, {int8}, opset up to {line.highest_opset}{dla}"
 
 
 def _limits(facts: DeviceFacts) -> list[str]:

@@ -63,7 +63,7 @@ def open_session(model: str, precision: str, threads: int) -> tuple[Any, bool]:
 def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
     """Images in batches of the size that the graph takes, the last one filled by its last image."""
     size = node.shape[0] if isinstance(node.shape[0], int) else 1
-    dtype = np.float16 if node.type == "tensor(float16)" else np.float32
+    dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(node.type, np.float32)
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
         missing = size - len(chunk)
