@@ -111,7 +111,7 @@ def test_what_is_no_destination(
 
 def test_a_login_that_prints_noise(host: AddHost, edgekit: EdgekitCall, bundle: Path) -> None:
     """On both streams, without an end of line, and before everything else: as a .bashrc may."""
-    device = host(BASH_ENV="noise")
+    device = host()
     device.tool(
         "sh",
         'printf "\\\\033[2JWelcome\\\\nbegin 1\\\\nend 0\\\\n100%%"; echo oops >&2; exec /bin/sh "$@"',

@@ -24,8 +24,10 @@ facts() {
     put flags "$(sed -n 's/^flags[^:]*: //p' "$below/proc/cpuinfo" 2>/dev/null | head -n 1)"
     has nvpmodel && put nvpmodel "$(nvpmodel -q 2>/dev/null </dev/null | flat)"
     has nvidia-smi && put gpu "$(nvidia-smi --query-gpu=compute_cap,name --format=csv,noheader 2>/dev/null </dev/null | head -n 1)"
+    heard=$(mktemp) || fail unwritable "${TMPDIR:-/tmp}"
     engine_tools
     interpreter "$2"
+    rm -f "$heard"
     folder=$(home "$1")
     while [ ! -d "$folder" ] && [ "$folder" != / ] && [ -n "$folder" ]; do folder=${folder%/*}; done
     put free "$(free "${folder:-/}")"
@@ -40,10 +42,9 @@ engine_tools() {
     done
     if [ -n "$trtexec" ]; then
         put trtexec "$trtexec"
-        limited 30 "$trtexec" --help >"${TMPDIR:-/tmp}/edgekit.$$" 2>&1
+        limited 30 "$trtexec" --help >"$heard" 2>&1
         put trtexec-code "$?"
-        put trtexec-banner "$(grep -m 1 'TensorRT v' "${TMPDIR:-/tmp}/edgekit.$$" | flat)"
-        rm -f "${TMPDIR:-/tmp}/edgekit.$$"
+        put trtexec-banner "$(grep 'TensorRT v' "$heard" | head -n 1 | flat)"
     fi
     for library in $( (ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null) | sed -n 's/.*libnvinfer\.so[.0-9]* .*=> //p'); do
         put libnvinfer "$(readlink -f "$library" 2>/dev/null)"
@@ -66,7 +67,6 @@ for name in ("numpy", "onnxruntime"):
         print(name, importlib.import_module(name).__version__)
     except Exception as error:
         print(name + "-problem", type(error).__name__, str(error).split("\n")[0])
-' >"${TMPDIR:-/tmp}/edgekit.$$" 2>/dev/null
-    while read -r key value; do put "version-$key" "$value"; done <"${TMPDIR:-/tmp}/edgekit.$$"
-    rm -f "${TMPDIR:-/tmp}/edgekit.$$"
+' >"$heard" 2>/dev/null
+    while read -r key value; do put "version-$key" "$value"; done <"$heard"
 }
