@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from edgekit.advice import Advice
     from edgekit.api.bundles import Bundle
     from edgekit.api.comparing import evaluate, parity
+    from edgekit.api.deploying import (
+        add_device,
+        check_device,
+        deploy,
+        list_devices,
+        remove_device,
+        rollback,
+    )
     from edgekit.api.exporting import Export, ExportFailed, export
     from edgekit.api.graphs import quantize
     from edgekit.api.measuring import bench, blame
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from edgekit.api.training import resume, train, train_int8
     from edgekit.api.upgrading import upgrade_check
     from edgekit.comparison import Gate, Parity
+    from edgekit.devices.book import Device
     from edgekit.errors import (
         BadBundle,
         BadImage,
@@ -46,6 +55,7 @@ if TYPE_CHECKING:
     from edgekit.progress import Progress
     from edgekit.reports import Report
     from edgekit.reports.bench import BenchReport
+    from edgekit.reports.deployment import Deployment, DeployReport
     from edgekit.reports.parity import ParityReport
     from edgekit.reports.summary import SummaryReport
     from edgekit.reports.upgrade import UpgradeReport
@@ -65,6 +75,9 @@ _HOMES = {
     "edgekit.advice": ("Advice",),
     "edgekit.api.bundles": ("Bundle",),
     "edgekit.api.comparing": ("evaluate", "parity"),
+    "edgekit.api.deploying": (
+        *("add_device", "check_device", "deploy", "list_devices", "remove_device", "rollback"),
+    ),
     "edgekit.api.exporting": ("Export", "ExportFailed", "export"),
     "edgekit.api.graphs": ("quantize",),
     "edgekit.api.measuring": ("bench", "blame"),
@@ -73,6 +86,7 @@ _HOMES = {
     "edgekit.api.upgrading": ("upgrade_check",),
     "edgekit.api.training": ("resume", "train", "train_int8"),
     "edgekit.comparison": ("Gate", "Parity"),
+    "edgekit.devices.book": ("Device",),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
         *("GateFailed", "InputError", "UnknownNetwork", "WeightsUnavailable"),
@@ -89,6 +103,7 @@ _HOMES = {
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
+    "edgekit.reports.deployment": ("DeployReport", "Deployment"),
     "edgekit.tasks.evaluate": ("Evaluation",),
     "edgekit.tasks.pack": ("Packed",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
@@ -112,6 +127,9 @@ __all__ = [
     "Built",
     "Bundle",
     "Classified",
+    "DeployReport",
+    "Deployment",
+    "Device",
     "EdgekitError",
     "EnvironmentLacks",
     "Evaluation",
@@ -143,14 +161,20 @@ __all__ = [
     "Verification",
     "WeightsUnavailable",
     "__version__",
+    "add_device",
     "bench",
     "blame",
+    "check_device",
+    "deploy",
     "evaluate",
     "export",
+    "list_devices",
     "parity",
     "quantize",
+    "remove_device",
     "report",
     "resume",
+    "rollback",
     "sweep",
     "train",
     "train_int8",

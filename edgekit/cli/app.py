@@ -21,6 +21,8 @@ from edgekit.cli.commands import (
     build,
     calib,
     data,
+    deploy,
+    device,
     doctor,
     evaluate,
     export,
@@ -37,7 +39,7 @@ from edgekit.cli.commands import (
     verify,
     zoo,
 )
-from edgekit.cli.console import as_flags, err, escape, use_flags
+from edgekit.cli.console import as_flags, err, escape, show_hint, use_flags
 from edgekit.cli.help import add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
@@ -75,6 +77,8 @@ add(app, "run", run.command)
 add(app, "verify", verify.command)
 add(app, "build", build.command)
 add(app, "pack", pack.command)
+add(app, "deploy", deploy.command)
+add(app, "device", device.command)
 add(app, "inspect", inspect.command)
 add(app, "bench", bench.command)
 add(app, "parity", parity.command)
@@ -197,8 +201,7 @@ def show(error: EdgekitError) -> None:
     err.print(f"[red]error[/]: {escape(as_flags(error.message))}")
     if error.trail:
         err.print(f"       ({escape(error.trail)})", style="dim")
-    if error.hint:
-        err.print(f"\n[cyan]hint[/]: {escape(as_flags(error.hint))}")
+    show_hint(error.hint)
 
 
 def _abandon_stdout() -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "out",
     "print_advice",
     "print_json",
+    "show_hint",
     "use_flags",
     "with_flags",
 ]
@@ -68,6 +69,12 @@ def print_advice(advice: Iterable[Advice]) -> None:
     """Prints warnings to stderr, each with its hint."""
     for item in with_flags(advice):
         err.print(f"[yellow]![/] {escape(item.message + (f' – {item.fix}' if item.fix else ''))}")
+
+
+def show_hint(hint: str | None) -> None:
+    """How to go on, on stderr."""
+    if hint:
+        err.print(f"\n[cyan]hint[/]: {escape(as_flags(hint))}")
 
 
 def print_json(value: Any) -> None:

@@ -173,7 +173,7 @@ def _python_too_old(target: Target, version: Version) -> Trap | None:
         "python-too-old",
         f"JetPack {target.jetpack.version} builds its tensorrt module for Python {python}; edgekit "
         f"needs {show_version(PYTHON)}",
-        "build the engine with JetPack's trtexec from the bundle's model.onnx",
+        "deploy the bundle from a workstation: its engine is built by JetPack's trtexec",
         "dusty-nv/jetson-containers, jetson_containers/l4t_version.py (Ubuntu release by JetPack)",
     )
 

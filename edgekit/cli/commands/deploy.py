@@ -1,0 +1,174 @@
+"""``edgekit deploy``: bundles to devices, active there once they are proven there."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgekit.cli.console import as_flags, err, escape, out, print_json, show_hint, with_flags
+from edgekit.cli.help import DEBUG, ENGINE, MEASUREMENT, json_flag
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from edgekit.reports.deployment import Deployment
+
+
+def command(
+    arguments: list[str] = typer.Argument(
+        metavar="BUNDLES DEVICES",
+        help="Folders of bundles, then the names of devices, with commas between them.",
+        show_default=False,
+    ),
+    builds: int = typer.Option(
+        1,
+        help="Engines to build, of which the fastest is kept.",
+        rich_help_panel=ENGINE,
+        metavar="N",
+    ),
+    opt_level: int | None = typer.Option(
+        None,
+        help="How long TensorRT searches for kernels: 0 … 5.",
+        show_default=False,
+        rich_help_panel=ENGINE,
+        metavar="N",
+    ),
+    workspace: int | None = typer.Option(
+        None,
+        help="Limit of the builder's scratch memory in MB.",
+        show_default=False,
+        rich_help_panel=ENGINE,
+        metavar="MB",
+    ),
+    dla_core: int | None = typer.Option(
+        None,
+        help="Build for this DLA core instead of the GPU.",
+        show_default=False,
+        rich_help_panel=ENGINE,
+        metavar="N",
+    ),
+    time_limit: float = typer.Option(
+        3600.0,
+        help="Seconds that one build may take.",
+        rich_help_panel=ENGINE,
+        metavar="SECONDS",
+    ),
+    seconds: float = typer.Option(
+        3.0, help="How long to measure.", rich_help_panel=MEASUREMENT, metavar="SECONDS"
+    ),
+    max_clocks: bool = typer.Option(
+        False,
+        "--max-clocks",
+        help="Set the highest clocks while it is measured, and restore them.",
+        rich_help_panel=MEASUREMENT,
+    ),
+    json: bool = json_flag("The report"),
+    debug: bool = DEBUG,
+) -> None:
+    """Send bundles to devices over ssh, build and prove them there, and make them active.
+
+    Only missing files are sent, and an interrupted upload goes on where it was. A release becomes
+    active once its parity has passed on the device; the one before stays for `edgekit device
+    rollback`.
+
+    Exits with 0 where all are active, 1 where a gate failed on a device or only some devices
+    failed, 2 where a bundle is not for the device, 3 where a device could not be reached or failed.
+    """
+    if len(arguments) < 2:
+        raise InputError(
+            f"{arguments[0]}: the last argument names devices, and no bundle is before it",
+            hint="edgekit deploy build/mobilenetv2-int8 orin",
+        )
+    for option, value in (("--seconds", seconds), ("--time-limit", time_limit)):
+        if not (math.isfinite(value) and 0 < value <= 86400):
+            raise InputError(
+                f"invalid value for {option}: {value:g}, it must be above 0 and at most a day",
+                hint=f"{option} 10",
+            )
+    *bundles, devices = arguments
+    names = [name.strip() for name in devices.split(",")]
+    if "" in names:
+        raise InputError(f"{devices}: a name is empty", hint="edgekit deploy BUNDLE orin,nano")
+    import edgekit
+
+    watcher = Watched(quiet=json, several=len(names) * len(bundles) > 1)
+    try:
+        report = edgekit.deploy(
+            *(Path(bundle) for bundle in bundles),
+            devices=names,
+            builds=builds,
+            opt_level=opt_level,
+            workspace=workspace,
+            dla_core=dla_core,
+            max_clocks=max_clocks,
+            seconds=seconds,
+            time_limit=time_limit,
+            progress=watcher,
+        )
+    finally:
+        watcher.close()
+    if json:
+        print_json(report.to_json())
+    elif len(report.rows) > 1 or report.rows[0].proven is not None:
+        from edgekit.reports.deployment_terminal import render
+
+        rows = tuple(replace(row, advice=with_flags(row.advice)) for row in report.rows)
+        out.print(render(replace(report, rows=rows)))
+    if report.ok:
+        return
+    failed = [row for row in report.rows if not row.ok]
+    if len(report.rows) == 1:
+        err.print(f"[red]error[/]: {escape(f'{failed[0].device}: {as_flags(failed[0].message)}')}")
+        show_hint(failed[0].hint)
+    else:
+        err.print(f"[red]{len(failed)} of {len(report.rows)} deployments are not active[/]")
+        hints = dict.fromkeys(row.hint for row in failed if row.hint)
+        show_hint(
+            "; ".join(hints)
+            or "run the same command again: what is active already is only proven once more"
+        )
+    raise typer.Exit(report.exit_code)
+
+
+class Watched:
+    """What the devices do, on stderr: a live line on a terminal, a plain line for each new step
+    elsewhere.
+    """
+
+    def __init__(self, *, quiet: bool, several: bool) -> None:
+        self._quiet, self._several = quiet, several
+        self._now: dict[str, str] = {}
+        self._status: Status | None = None
+        if not quiet and err.is_terminal:
+            self._status = err.status("connects …")
+            self._status.start()
+
+    def step(self, device: str, bundle: str, what: str) -> None:
+        before, self._now[device] = self._now.get(device, ""), f"{bundle} {what}"
+        if self._status is not None:
+            lines = [f"{name}: {now} …" for name, now in self._now.items()]
+            self._status.update(escape("; ".join(lines)))
+        elif not self._quiet and _kind(before) != _kind(self._now[device]):
+            err.print(escape(f"{device}: {bundle} {what} …"))
+
+    def ended(self, row: Deployment) -> None:
+        self._now.pop(row.device, None)
+        if self._several and not self._quiet:
+            told = f": {as_flags(row.message)}" if row.message else ""
+            err.print(escape(f"{row.device}: {row.name} {row.status}{told}"))
+
+    def close(self) -> None:
+        if self._status is not None:
+            with suppress(BrokenPipeError):
+                self._status.stop()
+
+
+def _kind(step: str) -> str:
+    """A step without its numbers."""
+    return "".join(letter for letter in step if not letter.isdecimal() and letter != ".")

@@ -1,0 +1,37 @@
+# activate ROOT NAME ID: the report comes from the input; the release gets its name, and `current`
+# points to it. `previous` keeps the one that was.
+root=$1 base=$1/bundles/$2 id=$3
+work=$base/releases/.$id.partial
+final=$base/releases/$id
+[ -d "$work" ] || fail changed "$work"
+said=$(cat 2>&1 >"$work/report.json") || fail write "$said"
+was=$(readlink "$base/current" 2>/dev/null)
+sync
+if [ "$was" = "releases/$id" ]; then
+    while read -r sha path; do
+        [ "$(digest "$final/$path" 2>/dev/null)" = "$sha" ] || mv -f "$work/$path" "$final/$path" || fail write "$final"
+    done <"$work/.edgekit/files"
+    mv -f "$work/report.json" "$final/report.json" || fail write "$final"
+    rm -rf "$work"
+else
+    rm -rf "$final"
+    mv "$work" "$final" || fail write "$final"
+    if [ -n "$was" ]; then point "$base/previous" "$was" || fail write "$base/previous"; fi
+    point "$base/current" "releases/$id" || fail write "$base/current"
+fi
+sync
+now=$(readlink "$base/current")
+before=$(readlink "$base/previous" 2>/dev/null)
+for release in "$base"/releases/* "$base"/releases/.*.partial; do
+    case "releases/${release##*/}" in
+        "$now" | "$before") ;;
+        *) rm -rf "$release" ;;
+    esac
+done
+if [ ! -e "$root/copies" ]; then
+    find "$root/store" "$root/engines" -type f -links 1 -mtime +1 ! -name '*.txt' -exec rm -f {} \;
+    for note in "$root"/engines/*.txt; do [ -e "${note%.txt}.engine" ] || rm -f "$note"; done
+fi
+put current "$now"
+put previous "$before"
+put end 0

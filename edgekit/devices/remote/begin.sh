@@ -1,0 +1,40 @@
+# begin ROOT BUNDLE OWNER STALE PYTHON SHA256…: facts, the lock, which files are there. Holds the lock
+# until its input ends, so that a connection that breaks gives it back.
+root=$(home "$1") bundle=$2 owner=$3 stale=$4 python=$5
+shift 5
+facts "$root" "$python"
+said=$(mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwritable "$root $said"
+[ -w "$root/store" ] || fail unwritable "$root it is read-only"
+put root "$root"
+
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown)
+mine="$$ $boot $owner"
+abandoned() {
+    [ "$1" = "$stale" ] && return
+    rest=${1#* }
+    [ "${rest%% *}" != "$boot" ] && return
+    [ ! -d "/proc/${1%% *}" ]
+}
+until ln -s "$mine" "$root/lock" 2>/dev/null; do
+    held=$(readlink "$root/lock") || continue
+    abandoned "$held" || fail locked "$held"
+    mv "$root/lock" "$root/lock.$$" 2>/dev/null || continue
+    moved=$(readlink "$root/lock.$$")
+    rm -f "$root/lock.$$"
+    [ "$moved" = "$held" ] || ln -s "$moved" "$root/lock" 2>/dev/null
+done
+trap 'rm -f "$root/lock"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+
+for sha do
+    file=$root/store/$sha
+    if [ -f "$file" ]; then
+        [ "$(digest "$file")" = "$sha" ] && put have "$sha" && continue
+        rm -f "$file"
+    fi
+    [ -f "$file.partial" ] && put partial "$sha $(size "$file.partial") $(digest "$file.partial")"
+done
+put space "$(free "$root")"
+put current "$(readlink "$root/bundles/$bundle/current" 2>/dev/null)"
+put end 0
+cat >/dev/null

@@ -1,0 +1,17 @@
+# onnxruntime PYTHON LIMIT SECONDS PRECISION MODEL ROOT NAME ID N PATH SHA256 …: runs the golden images and
+# measures, with the script that came along.
+python=$1 limit=$2 seconds=$3 precision=$4 model=$5
+shift 5
+assemble "$@"
+limited "$limit" "$python" "$work/.edgekit/runner.py" "$work/$model" "$work/golden.npz" \
+    "$scratch" "$precision" "$seconds" >"$scratch/log" 2>&1
+code=$?
+if [ "$code" != 0 ] || [ ! -f "$scratch/result.json" ]; then
+    put code "$code"
+    send log "$scratch/log"
+    fail run "$code"
+fi
+send result "$scratch/result.json"
+send outputs "$scratch/outputs.f32"
+rm -rf "$scratch"
+put end 0

@@ -1,0 +1,24 @@
+# rollback ROOT NAME: `current` and `previous` change places, once every file of the older release
+# is found to be what was deployed.
+root=$(home "$1")
+base=$root/bundles/$2
+held=$(readlink "$root/lock" 2>/dev/null) && [ -d "/proc/${held%% *}" ] && fail locked "$held"
+if [ ! -d "$base" ]; then
+    for bundle in "$root"/bundles/*/current; do
+        bundle=${bundle%/current}
+        [ -d "$bundle" ] && put bundle "${bundle##*/}"
+    done
+    fail none "$2"
+fi
+now=$(readlink "$base/current" 2>/dev/null)
+before=$(readlink "$base/previous" 2>/dev/null)
+[ -n "$before" ] && [ -d "$base/$before" ] && [ "$before" != "$now" ] || fail single "$now"
+while read -r sha path; do
+    [ "$(digest "$base/$before/$path" 2>/dev/null)" = "$sha" ] || fail damaged "$path"
+done <"$base/$before/.edgekit/files"
+point "$base/current" "$before" || fail write "$base/current"
+point "$base/previous" "$now" || fail write "$base/previous"
+sync
+put current "$before"
+put previous "$now"
+put end 0

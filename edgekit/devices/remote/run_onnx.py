@@ -1,0 +1,137 @@
+"""Runs on a device, with Python 3.8 and later, numpy and onnxruntime and nothing else: the golden
+images of a bundle, then its latency.
+
+    run_onnx.py MODEL GOLDEN FOLDER PRECISION SECONDS
+
+SECONDS is how long it is measured, after a warm-up of a tenth of that at least.
+
+Writes ``outputs.f32``, the scores as little-endian float32, and ``result.json`` into FOLDER.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WINDOW = 50  # runs whose median has to settle
+SETTLED = 0.01
+BLOCKS = 5
+LEAST_RUNS = 5
+
+
+def saturates() -> bool:
+    """Whether fast int8 products saturate here: x86 without VNNI adds pairs of them in 16 bits."""
+    if platform.machine() not in ("x86_64", "AMD64", "i386", "i686"):
+        return False
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags)
+
+
+def open_session(model: str, precision: str, threads: int) -> tuple[Any, bool]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    exact = precision == "int8" and saturates()
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["WeightBiasQuantization"],
+    )
+    return session, exact
+
+
+def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
+    """Images in batches of the size that the graph takes, the last one filled by its last image."""
+    size = node.shape[0] if isinstance(node.shape[0], int) else 1
+    dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(node.type, np.float32)
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        missing = size - len(chunk)
+        if missing:
+            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
+        yield np.ascontiguousarray(chunk, dtype=dtype), size - missing
+
+
+def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]], bool]:
+    """Milliseconds of single runs, in blocks, once the median has settled or ``seconds`` are
+    over.
+    """
+    begun, settled = time.perf_counter(), False
+    last: float | None = None
+    while not settled and time.perf_counter() - begun < seconds:
+        times = []
+        for _ in range(WINDOW):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+            if time.perf_counter() - begun > seconds:
+                break
+        median = float(np.median(times))
+        settled = (
+            last is not None
+            and time.perf_counter() - begun >= seconds / 10
+            and abs(median - last) < SETTLED * last
+        )
+        last = median
+    blocks: list[list[float]] = []
+    for _ in range(BLOCKS):
+        block: list[float] = []
+        begun = time.perf_counter()
+        while len(block) < LEAST_RUNS or time.perf_counter() - begun < seconds / BLOCKS:
+            start = time.perf_counter()
+            run()
+            block.append((time.perf_counter() - start) * 1e3)
+        blocks.append(block)
+    return blocks, settled
+
+
+def main(model: str, golden: str, folder: str, precision: str, seconds: str) -> None:
+    images = np.load(golden, allow_pickle=False)["inputs"]
+    try:
+        threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    except AttributeError:
+        threads = max(1, (os.cpu_count() or 1) // 2)
+    session, exact = open_session(model, precision, threads)
+    (node,) = session.get_inputs()
+    output = session.get_outputs()[0].name
+    feeds = [(batch, count) for batch, count in batches(node, images)]
+    rows = [
+        np.asarray(session.run([output], {node.name: batch})[0])[:count] for batch, count in feeds
+    ]
+    scores = np.concatenate(rows).astype("<f4").reshape(len(images), -1)
+    first = {node.name: feeds[0][0]}
+    blocks, settled = measure(lambda: session.run([output], first), float(seconds))
+    Path(folder, "outputs.f32").write_bytes(scores.tobytes())
+    result = {
+        "version": onnxruntime.__version__,
+        "threads": threads,
+        "exact_int8": exact,
+        "batch": len(feeds[0][0]),
+        "blocks": blocks,
+        "settled": settled,
+    }
+    Path(folder, "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

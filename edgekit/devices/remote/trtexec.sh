@@ -1,0 +1,101 @@
+# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT BATCHES BYTES MODEL
+#         ROOT NAME ID N PATH SHA256 …
+# Builds an engine unless there is one of this key, runs each golden batch, and measures. The
+# functions build_engine, run_engine and bench_engine are trtexec with its options.
+build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 batches=$7 bytes=$8 model=$9
+shift 9
+assemble "$@"
+cd "$scratch" || fail write "$scratch"
+ln -s "$work/$model" model.onnx
+number=0
+while [ "$number" -lt "$batches" ]; do
+    dd if="$work/golden/inputs.raw" of="$number.raw" bs="$bytes" skip="$number" count=1 2>dd.log || fail write "$(cat dd.log)"
+    number=$((number + 1))
+done
+engine=$root/engines/$key.engine
+trap restore_clocks EXIT
+
+killed() { dmesg 2>/dev/null | grep -i 'killed process.*trtexec' | tail -n 1; }
+
+# give_up KIND CODE LOG
+give_up() {
+    tail -c 20000 "$3" >log.end
+    put code "$2"
+    now_killed=$(killed)
+    [ "$now_killed" = "$killed_before" ] || put killed "$(printf '%s' "$now_killed" | flat)"
+    send log log.end
+    fail "$1" "$2"
+}
+
+# median FILE: of the GPU's milliseconds in a file of times.
+median() {
+    tr ',' '\n' <"$1" | sed -n 's/.*"computeMs" : *//p' | sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'
+}
+
+killed_before=$(killed)
+note=$root/engines/$key.txt
+was=$(cat "$note" 2>/dev/null) || was='- 0'
+if [ -f "$engine" ] && [ "$(digest "$engine")" = "${was% *}" ] && [ "${was#* }" -ge "$builds" ]; then
+    put reused yes
+else
+    number=0 best= least=
+    [ "$builds" -gt 1 ] && [ -n "$clocks" ] && raise_clocks
+    while [ "$number" -lt "$builds" ]; do
+        number=$((number + 1))
+        put progress "builds engine $number of $builds"
+        begun=$(date +%s)
+        limit=$build_limit
+        build_engine "--saveEngine=$number.engine" >"$number.log" 2>&1
+        code=$?
+        [ "$code" = 0 ] && [ -s "$number.engine" ] || give_up build "$code" "$number.log"
+        put built $(($(date +%s) - begun))
+        if [ "$builds" -gt 1 ]; then
+            put progress "measures engine $number of $builds"
+            limit=$run_limit
+            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:0.raw" "--exportTimes=$number.times" >"$number.log" 2>&1
+            code=$?
+            [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" "$number.log"
+            took=$(median "$number.times")
+            put median "$took"
+            if [ -z "$best" ] || awk "BEGIN {exit !($took < $least)}"; then best=$number least=$took; fi
+        fi
+    done
+    best=${best:-1}
+    echo "$(digest "$best.engine") $builds" >note
+    mv "$best.engine" "$engine" || fail write "$engine"
+    mv note "$note"
+fi
+put engine "$(size "$engine")"
+ln "$engine" "$work/model.engine" 2>/dev/null || cp "$engine" "$work/model.engine" || fail write "$work/model.engine"
+printf '%s %s\n' "$(cut -d ' ' -f 1 "$note")" model.engine >>"$work/.edgekit/files"
+
+ln -s "$work/model.engine" model.engine
+limit=$run_limit
+number=0
+while [ "$number" -lt "$batches" ]; do
+    put progress "runs golden batch $((number + 1)) of $batches"
+    run_engine --loadEngine=model.engine "--loadInputs=$input:$number.raw" "--exportOutput=output-$number" >run.log 2>&1
+    code=$?
+    [ "$code" = 0 ] && [ -s "output-$number" ] || give_up run "$code" run.log
+    send "output-$number" "output-$number"
+    number=$((number + 1))
+done
+
+put progress "measures"
+[ -n "$clocks" ] && [ -z "$raised" ] && raise_clocks
+watch=
+if has tegrastats; then
+    tegrastats --interval 200 >tegrastats.log 2>/dev/null </dev/null &
+    watch=$!
+fi
+bench_engine --loadEngine=model.engine "--loadInputs=$input:0.raw" --exportTimes=times --exportLayerInfo=layers >bench.log 2>&1
+code=$?
+[ -n "$watch" ] && kill "$watch" 2>/dev/null
+restore_clocks
+[ "$code" = 0 ] && [ -s times ] || give_up run "$code" bench.log
+send times times
+[ -f layers ] && send layers layers
+: >>tegrastats.log
+send tegrastats tegrastats.log
+cd / && rm -rf "$scratch"
+put end 0

@@ -1,0 +1,176 @@
+"""ONNX Runtime on the CPU of a device that has python3 with it: one script is sent, no edgekit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.advice import Advice
+from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
+from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.items import Item
+from edgekit.devices.program import Program, script
+from edgekit.devices.runtimes.base import OnProgress, Options, Proof
+from edgekit.devices.site import Site, check
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.latency.cautions import unstable
+from edgekit.latency.statistics import summarize
+from edgekit.targets import parse_version, show_version
+from edgekit.targets.table import Version
+
+RUNNER = "run_onnx.py"
+RUNNER_THERE = ".edgekit/runner.py"
+LEAST_PYTHON: Version = (3, 8)
+TIME_LIMIT = 600
+# Which opset a release of ONNX Runtime reads: microsoft/onnxruntime, docs/Versioning.md and
+# docs/reference/compatibility.md.
+_OPSETS: tuple[tuple[Version, int], ...] = (
+    ((1, 6), 13),
+    ((1, 8), 14),
+    ((1, 9), 15),
+    ((1, 11), 16),
+    ((1, 12), 17),
+    ((1, 14), 18),
+    ((1, 15), 19),
+    ((1, 17), 20),
+    ((1, 18), 21),
+    ((1, 21), 22),
+)
+
+
+class OnnxRuntimeDevice:
+    name = "onnxruntime"
+
+    def candidates(self, bundle: Bundle) -> Sequence[Item]:
+        graph = bundle.cpu_artifact.path.name
+        listed = [name for name in (graph, GOLDEN, LABELS) if name in bundle.manifest.files]
+        return (
+            Item.of_file(MANIFEST, bundle.path / MANIFEST),
+            *(Item.of_file(name, bundle.path / name) for name in listed),
+            Item.of_bytes(RUNNER_THERE, script(RUNNER)),
+        )
+
+    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
+        return self.candidates(bundle)
+
+    def version(self, facts: DeviceFacts) -> str:
+        found = facts.python
+        return (found.onnxruntime if found is not None else None) or "unknown"
+
+    def key(self, facts: DeviceFacts, options: Options) -> tuple[str, ...]:
+        return (self.name, self.version(facts))
+
+    def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
+        if options != Options(seconds=options.seconds, time_limit=options.time_limit):
+            raise InputError(
+                "`builds`, `opt_level`, `workspace`, `dla_core` and `max_clocks` are for engines, "
+                "and this device runs ONNX Runtime",
+                hint="leave them away, or add the device again with `runtime` trtexec",
+            )
+        python = facts.python
+        if python is None:
+            raise EnvironmentLacks(
+                "the device has no python3", hint="apt install python3 python3-pip there"
+            )
+        if parse_version(python.version)[:2] < LEAST_PYTHON:
+            raise EnvironmentLacks(
+                f"{python.path} on the device is Python {python.version}; "
+                f"{show_version(LEAST_PYTHON)} and later run the script",
+                hint="add the device again with another `python`",
+            )
+        if python.numpy is None or python.onnxruntime is None:
+            raise EnvironmentLacks(
+                f"{python.path} on the device cannot import {python.problem or 'onnxruntime'}",
+                hint="pip install onnxruntime there, or add the device again with the `python` of "
+                "the environment that has it",
+            )
+        highest = max(
+            (opset for first, opset in _OPSETS if first <= parse_version(python.onnxruntime)),
+            default=12,
+        )
+        if bundle.manifest.opset > highest:
+            raise InputError(
+                f"the bundle has opset {bundle.manifest.opset}; ONNX Runtime {python.onnxruntime} "
+                f"on the device reads up to {highest}",
+                hint=f"update it there, or export the network with `opset` {highest}",
+            )
+        return ()
+
+    def prove(
+        self,
+        site: Site,
+        bundle: Bundle,
+        name: str,
+        release: str,
+        items: Sequence[Item],
+        options: Options,
+        on_progress: OnProgress,
+    ) -> Proof:
+        assert site.facts.python is not None
+        on_progress("runs the golden images and measures")
+        pairs = [part for item in items for part in (item.path, item.sha256)]
+        program = Program(
+            "onnxruntime",
+            (
+                site.facts.python.path,
+                str(TIME_LIMIT),
+                f"{options.seconds:g}",
+                bundle.manifest.precision,
+                bundle.cpu_artifact.path.name,
+                site.root,
+                name,
+                release,
+                str(len(items)),
+                *pairs,
+            ),
+            ("assemble",),
+        )
+        reply = site.connection.run(program, seconds=TIME_LIMIT + 60)
+        if reply.problem is not None and reply.problem[0] == "run":
+            raise EnvironmentLacks(
+                f"ONNX Runtime failed on the device: {_last_line(reply.files.get('log', b''))}",
+                hint=_hint(reply.problem[1]),
+            )
+        check(reply, site.device)
+        result = json.loads(reply.files["result"])
+        classes = bundle.manifest.output.classes
+        scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(-1, classes)
+        times = [time for block in result["blocks"] for time in block]
+        exact = ", exact INT8 products" if result["exact_int8"] else ""
+        threads = result["threads"]
+        latency = summarize(times)
+        return Proof(
+            scores=scores.astype(np.float32),
+            batch=int(result["batch"]),
+            latency=latency,
+            end_to_end=None,
+            settled=bool(result["settled"]),
+            detail=f"{threads} CPU thread{'s' if threads != 1 else ''}{exact}",
+            advice=tuple(filter(None, (unstable({site.device.name: latency}), _unsettled(result)))),
+        )
+
+
+def _unsettled(result: dict[str, Any]) -> Advice | None:
+    if result["settled"]:
+        return None
+    return Advice(
+        "the latency had not settled when it was measured", "measure longer with `seconds`"
+    )
+
+
+def _last_line(log: bytes) -> str:
+    lines = log.decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it gives no reason"
+
+
+def _hint(code: str) -> str | None:
+    if code == "137":
+        return (
+            "it was killed, most likely for lack of memory: close other programs there, or add swap"
+        )
+    if code == "124":
+        return f"it took more than {TIME_LIMIT} s"
+    return None

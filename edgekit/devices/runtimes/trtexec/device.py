@@ -1,0 +1,226 @@
+"""trtexec on a device: engines built there, several where that is asked and the fastest kept, the
+golden images through raw input files, times as it exports them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgekit.advice import Advice
+from edgekit.artifact import Artifact
+from edgekit.bundle import LABELS, MANIFEST, Bundle
+from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.items import Item
+from edgekit.devices.program import Program, Reply
+from edgekit.devices.runtimes.base import OnProgress, Options, Proof
+from edgekit.devices.runtimes.trtexec import files, flags
+from edgekit.devices.runtimes.trtexec.failures import explain
+from edgekit.devices.runtimes.trtexec.fitness import check_fit, tensorrt_of
+from edgekit.devices.runtimes.trtexec.layers import (
+    Asked,
+    audit_layers,
+    kept_in_fp32,
+    read_graph,
+)
+from edgekit.devices.site import Site, check
+from edgekit.errors import EnvironmentLacks, GateFailed
+from edgekit.latency.cautions import copy_bound, enqueue_bound, unstable
+from edgekit.latency.statistics import summarize
+from edgekit.runtimes.base import in_batches
+from edgekit.targets.table import Version
+
+RAW = "golden/inputs.raw"
+RUN_LIMIT = 300  # seconds that one image, or the measurement beyond its own time, may take
+AUDITED = (8, 6)  # before, layers do not tell their nodes apart from their names
+
+
+class TrtExecDevice:
+    name = "trtexec"
+
+    def candidates(self, bundle: Bundle) -> Sequence[Item]:
+        graphs = {bundle.artifact.path, bundle.strong_artifact.path}
+        return (
+            *self._common(bundle),
+            *(Item.of_file(path.name, path) for path in sorted(graphs)),
+        )
+
+    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
+        graph = self._graph(facts, bundle)
+        return (*self._common(bundle), Item.of_file(graph.path.name, graph.path))
+
+    def version(self, facts: DeviceFacts) -> str:
+        return facts.tensorrt or "unknown"
+
+    def key(self, facts: DeviceFacts, options: Options) -> tuple[str, ...]:
+        built = (options.opt_level, options.workspace, options.dla_core)
+        return (self.name, self.version(facts), *map(str, built))
+
+    def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
+        return check_fit(facts, bundle, options)
+
+    def prove(
+        self,
+        site: Site,
+        bundle: Bundle,
+        name: str,
+        release: str,
+        items: Sequence[Item],
+        options: Options,
+        on_progress: OnProgress,
+    ) -> Proof:
+        version, graph = tensorrt_of(site.facts), self._graph(site.facts, bundle)
+        asked = read_graph(graph.path)
+        program = self._program(site, bundle, name, release, items, options, asked)
+
+        def told(key: str, value: str) -> None:
+            if key == "progress":
+                on_progress(value)
+
+        on_progress("builds and measures")
+        runs = _batches(bundle) + options.builds + 1
+        seconds = options.builds * options.time_limit + runs * (RUN_LIMIT + options.seconds)
+        reply = site.connection.run(program, seconds=seconds, on_line=told)
+        if reply.problem is not None and reply.problem[0] in ("build", "run", "clocks"):
+            raise explain(reply, site.facts, options)
+        check(reply, site.device)
+        return self._proof(reply, bundle, graph, asked, version)
+
+    def _program(
+        self,
+        site: Site,
+        bundle: Bundle,
+        name: str,
+        release: str,
+        items: Sequence[Item],
+        options: Options,
+        asked: Asked,
+    ) -> Program:
+        facts = site.facts
+        assert facts.trtexec is not None
+        version, graph, m = tensorrt_of(facts), self._graph(facts, bundle), bundle.manifest
+        network = flags.Network(
+            precision=m.precision,
+            input=m.input.name,
+            shape=(_batch(bundle), *(int(side) for side in m.input.shape[1:])),
+            dynamic=not isinstance(m.input.shape[0], int),
+            kept=kept_in_fp32(m),
+            products=asked.products,
+        )
+        build = flags.build_flags(version, network, options)
+        # An engine fits this graph, library, machine and these options; more builds are a better
+        # choice among the same.
+        key = json.dumps([graph.sha256, facts.tensorrt, facts.machine, facts.gpu, facts.sm, *build])
+        trtexec = facts.trtexec.path
+        raw = next(item for item in items if item.path == RAW)
+        return Program(
+            "trtexec",
+            (
+                f"{options.time_limit:.0f}",
+                str(RUN_LIMIT + int(options.seconds)),
+                str(options.builds),
+                hashlib.sha256(key.encode()).hexdigest(),
+                "yes" if options.max_clocks else "",
+                m.input.name,
+                str(_batches(bundle)),
+                str(raw.size // _batches(bundle)),
+                graph.path.name,
+                site.root,
+                name,
+                release,
+                str(len(items)),
+                *(part for item in items for part in (item.path, item.sha256)),
+            ),
+            ("assemble", "clocks"),
+            commands=(
+                ("build_engine", (trtexec, *build)),
+                ("run_engine", (trtexec, *flags.run_flags(version, network, options))),
+                ("bench_engine", (trtexec, *flags.bench_flags(version, network, options))),
+            ),
+        )
+
+    def _proof(
+        self, reply: Reply, bundle: Bundle, graph: Artifact, asked: Asked, version: Version
+    ) -> Proof:
+        m, batch = bundle.manifest, _batch(bundle)
+        golden = bundle.golden()
+        rows = []
+        for i in range(_batches(bundle)):
+            values = files.read_output(_text(reply, f"output-{i}"), m.output.name)
+            if values.size != batch * m.output.classes:
+                raise GateFailed(
+                    f"trtexec wrote {values.size} scores; {batch} × {m.output.classes} are expected"
+                )
+            rows.append(values.reshape(batch, m.output.classes))
+        times = files.read_times(_text(reply, "times"))
+        compute, latency = summarize(times.compute), summarize(times.latency)
+        found = audit_layers(_text(reply, "layers"), graph.path.name, m, asked, version)
+        advice = [
+            unstable({"the engine": compute}),
+            enqueue_bound(summarize(times.enqueue).median, compute.median),
+            copy_bound(
+                summarize(times.copy_in).median, summarize(times.copy_out).median, compute.median
+            ),
+            _unaudited(found is None),
+        ]
+        if found is not None and version < AUDITED and found.failures:
+            advice += [Advice(f"the precision audit: {failure}") for failure in found.failures]
+            found = None
+        sampled = files.read_tegrastats(_text(reply, "tegrastats"))
+        return Proof(
+            scores=np.concatenate(rows)[: len(golden.inputs)].astype(np.float32),
+            batch=batch,
+            latency=compute,
+            end_to_end=latency,
+            settled=True,
+            detail=", ".join(filter(None, ("trtexec, CUDA graph", sampled))),
+            engine_mb=int(reply.first("engine") or 0) / 1e6,
+            built=tuple(float(seconds) for seconds in reply.all("built")),
+            reused=reply.first("reused") is not None,
+            audit=found,
+            advice=tuple(item for item in advice if item is not None),
+        )
+
+    def _graph(self, facts: DeviceFacts, bundle: Bundle) -> Artifact:
+        strong = flags.is_strong(tensorrt_of(facts))
+        return bundle.strong_artifact if strong else bundle.artifact
+
+    def _common(self, bundle: Bundle) -> list[Item]:
+        """What every engine needs: the manifest, the labels, and the golden images in whole
+        batches, raw in the type of the graph's input.
+        """
+        m = bundle.manifest
+        names = [MANIFEST, *([LABELS] if LABELS in m.files else [])]
+        images = bundle.golden().inputs
+        batches = [images_of for images_of, _ in in_batches(images, _batch(bundle))]
+        raw = np.ascontiguousarray(np.concatenate(batches), m.input.dtype).tobytes()
+        files_here = (Item.of_file(name, bundle.path / name) for name in names)
+        return [*files_here, Item.of_bytes(RAW, raw)]
+
+
+def _batch(bundle: Bundle) -> int:
+    size = bundle.manifest.input.shape[0]
+    return size if isinstance(size, int) else 1
+
+
+def _batches(bundle: Bundle) -> int:
+    return -(-bundle.manifest.golden.images // _batch(bundle))
+
+
+def _text(reply: Reply, name: str) -> str:
+    if name not in reply.files:
+        raise EnvironmentLacks(f"trtexec wrote no {name}", hint="run the same command again")
+    return reply.files[name].decode(errors="replace")
+
+
+def _unaudited(missing: bool) -> Advice | None:
+    if not missing:
+        return None
+    return Advice(
+        "the precision of the engine's layers was not audited: onnx, which reads what the graph "
+        "quantizes, is not installed here",
+        "pip install 'edgekit[export]'",
+    )

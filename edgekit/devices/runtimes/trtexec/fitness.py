@@ -1,0 +1,180 @@
+"""Whether a device's TensorRT can build a bundle. The device table decides, before anything is
+sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgekit.advice import Advice
+from edgekit.bundle import STRONG_MODEL, Bundle
+from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.runtimes.base import Options
+from edgekit.devices.runtimes.trtexec.flags import (
+    FIRST_WITH_LAYER_PRECISIONS,
+    FIRST_WITH_LEVELS,
+    is_strong,
+)
+from edgekit.devices.runtimes.trtexec.layers import kept_in_fp32
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.targets import chip_of, line_of, parse_version, show_version, traps_for
+from edgekit.targets.table import Version
+
+OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
+STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers take FP16
+FIRST_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222
+LITTLE_MEMORY = 5000  # MB, with swap: builds on smaller boards are killed most often
+HUNG = 124
+
+
+def tensorrt_of(facts: DeviceFacts) -> Version:
+    """The version that trtexec builds with.
+
+    Raises:
+        EnvironmentLacks: there is no trtexec, or it does not work.
+    """
+    found = facts.trtexec
+    if found is None:
+        other = (
+            "; or add the device again with `runtime` onnxruntime, which it has"
+            if facts.python is not None and facts.python.onnxruntime is not None
+            else ""
+        )
+        raise EnvironmentLacks(
+            "the device has no trtexec, on its PATH or in /usr/src/tensorrt/bin",
+            hint=f"apt install libnvinfer-bin there, which JetPack has{other}",
+        )
+    if found.code == HUNG:
+        raise EnvironmentLacks(
+            f"{found.path} on the device hangs: asked for its help, it did not end within 30 s",
+            hint="restart the device; reinstall libnvinfer-bin if that does not help",
+        )
+    if found.version is None:
+        raise EnvironmentLacks(
+            f"{found.path} on the device does not work: asked for its help, it ended with "
+            f"{found.code} and named no version",
+            hint="run it there yourself: it says what it lacks",
+        )
+    version = parse_version(found.version)
+    libraries = [parse_version(library)[:2] for library in facts.libraries]
+    if libraries and version[:2] not in libraries:
+        raise EnvironmentLacks(
+            f"{found.path} on the device is of TensorRT {found.version}, and its libnvinfer is "
+            f"{', '.join(facts.libraries)}",
+            hint="install trtexec and libnvinfer of one version",
+        )
+    if version < OLDEST:
+        raise EnvironmentLacks(
+            f"the device has TensorRT {found.version}; {show_version(OLDEST)} and later can tell "
+            "in what its engines compute",
+            hint="update JetPack: 4.6.1 has 8.2",
+        )
+    return version
+
+
+def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
+    """
+    Raises:
+        InputError: the bundle or an option is not for this device.
+        EnvironmentLacks: the device lacks something.
+    """
+    version = tensorrt_of(facts)
+    manifest, told = bundle.manifest, show_version(version[:2])
+    target = facts.target
+    traps = {trap.key: trap for trap in traps_for(target, facts.tensorrt)} if target else {}
+    chip = target.chip if target is not None else chip_of(facts.sm) if facts.sm else None
+    if (trap := traps.get("no-sm87-kernels")) is not None:
+        raise EnvironmentLacks(trap.message, hint=trap.fix)
+    if manifest.precision == "int8" and chip is not None and not chip.int8:
+        raise InputError(
+            f"TensorRT has no INT8 kernels for sm_{chip.sm} ({chip.name})",
+            hint="export the network in FP16",
+        )
+    line = line_of(version)
+    strong_form = is_strong(version) and STRONG_MODEL in manifest.files
+    opset = STRONG_OPSET if strong_form else manifest.opset
+    if line is not None and opset > line.highest_opset:
+        raise InputError(
+            f"the bundle has opset {opset}; TensorRT {told} on the device reads up to "
+            f"{line.highest_opset}",
+            hint=f"export the network with `opset` {line.highest_opset}",
+        )
+    if {",", "'"} & set(manifest.input.name):
+        raise InputError(
+            f"trtexec cannot be told of an input named {manifest.input.name!r}",
+            hint="rename the graph's input: no comma, no quote",
+        )
+    _check_options(facts, bundle, options, version)
+    advice = [
+        Advice(trap.message, trap.fix)
+        for key, trap in traps.items()
+        if key == "tensorrt-not-of-jetpack"
+    ]
+    return (*advice, *_cautions(facts, bundle, options, version))
+
+
+def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version: Version) -> None:
+    if not 1 <= options.builds <= 20:
+        raise InputError(f"`builds` {options.builds} is outside 1 … 20", hint="3 is plenty")
+    if options.opt_level is not None:
+        if not 0 <= options.opt_level <= 5:
+            raise InputError(
+                f"`opt_level` {options.opt_level} is outside 0 … 5",
+                hint="3 is TensorRT's own choice; 5 searches longest",
+            )
+        if version < FIRST_WITH_LEVELS:
+            raise InputError(
+                f"TensorRT {show_version(version[:2])} has no optimization levels",
+                hint="remove `opt_level`",
+            )
+    if options.workspace is not None and options.workspace < 1:
+        raise InputError(f"`workspace` {options.workspace} is not positive", hint="in MB: 512")
+    if options.dla_core is not None:
+        _check_dla(facts, bundle, options.dla_core, version)
+
+
+def _check_dla(facts: DeviceFacts, bundle: Bundle, core: int, version: Version) -> None:
+    target = facts.target
+    board = target.board if target is not None else None
+    cores = board.dla_cores if board is not None else 0
+    if not 0 <= core < cores:
+        where = board.name if board is not None else "this device"
+        raise InputError(
+            f"`dla_core` {core}: {where} has {cores or 'no'} DLA cores",
+            hint=f"use `dla_core` 0 … {cores - 1}" if cores else "remove `dla_core`",
+        )
+    if target is not None and (
+        trap := next((t for t in traps_for(target, facts.tensorrt) if t.key == "no-dla"), None)
+    ):
+        raise EnvironmentLacks(trap.message, hint=trap.fix)
+    if bundle.manifest.precision == "fp32":
+        raise InputError("a DLA computes in FP16 and INT8 only", hint="export the network in FP16")
+    if bundle.manifest.precision == "int8" and version < FIRST_QDQ_ON_DLA:
+        raise InputError(
+            f"TensorRT {show_version(version[:2])} cannot run QuantizeLinear and DequantizeLinear "
+            "on a DLA",
+            hint="export the network in FP16, or remove `dla_core` to run INT8 on the GPU",
+        )
+
+
+def _cautions(
+    facts: DeviceFacts, bundle: Bundle, options: Options, version: Version
+) -> Iterator[Advice]:
+    memory = (facts.memory_mb or 0) + (facts.swap_mb or 0)
+    if facts.memory_mb is not None and memory < LITTLE_MEMORY:
+        yield Advice(
+            f"the device has {memory} MB of memory with swap: a build may be killed there",
+            "add swap, or limit `workspace`",
+        )
+    jetson = facts.jetson
+    if jetson is not None and jetson.gpu_clock_locked is False and not options.max_clocks:
+        yield Advice(
+            "the GPU's clock is not locked: latencies vary with what ran before",
+            "`max_clocks` sets the highest while it is measured",
+        )
+    if version < FIRST_WITH_LAYER_PRECISIONS and kept_in_fp32(bundle.manifest):
+        yield Advice(
+            f"trtexec of TensorRT {show_version(version[:2])} cannot hold single layers in FP32, "
+            "as the bundle asks",
+            "parity on the device decides",
+        )

@@ -1,0 +1,142 @@
+"""The options of trtexec, in the dialect of its version.
+
+Source: NVIDIA/TensorRT, samples/common/sampleOptions.cpp of the releases 8.2, 8.4, 8.5, 8.6, 10.0,
+10.3, 10.13 and 11.1. It splits the values of some options at commas and colons, so files are named
+in the folder that it runs in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit.artifact import PrecisionName
+from edgekit.devices.runtimes.base import Options
+from edgekit.targets import line_of
+from edgekit.targets.table import Version
+
+FIRST_WITH_POOLS = FIRST_WITH_LAYER_PRECISIONS = (8, 4)
+FIRST_WITH_SKIP = FIRST_WITH_LEVELS = (8, 6)
+FIRST_STRONG_ALONE = FIRST_WITHOUT_TRANSFERS = (11,)
+MODEL, ENGINE = "model.onnx", "model.engine"
+WARM_UP = 500  # milliseconds
+LEAST_RUNS = 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the options depend on: the input with its shape for one batch, whether that batch is
+    dynamic in the graph, the nodes that stay FP32, and the convolutions and products that do not.
+    """
+
+    precision: PrecisionName
+    input: str
+    shape: tuple[int, ...]
+    dynamic: bool
+    kept: tuple[str, ...]
+    products: tuple[str, ...]
+
+
+def is_strong(version: Version) -> bool:
+    """Whether this version runs every layer in the type that the graph says."""
+    line = line_of(version)
+    return line is not None and line.dialect == "strong"
+
+
+def build_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
+    """What builds an engine from :data:`MODEL`; the file to write comes behind."""
+    flags = [f"--onnx={MODEL}", "--profilingVerbosity=detailed"]
+    flags.append("--skipInference" if version >= FIRST_WITH_SKIP else "--buildOnly")
+    if network.precision == "fp32":
+        flags.append("--noTF32")
+    if is_strong(version):
+        flags += ["--stronglyTyped"] if version < FIRST_STRONG_ALONE else []
+    else:
+        flags += _weak(version, network)
+    if network.dynamic:
+        shape = _shape(network)
+        flags += [f"--{which}Shapes={shape}" for which in ("min", "opt", "max")]
+    if options.opt_level is not None:
+        flags.append(f"--builderOptimizationLevel={options.opt_level}")
+    if options.workspace is not None:
+        mebibytes = math.ceil(options.workspace * 1e6 / (1 << 20))
+        flags.append(
+            f"--memPoolSize=workspace:{mebibytes}"
+            if version >= FIRST_WITH_POOLS
+            else f"--workspace={mebibytes}"
+        )
+    return (*flags, *dla_flags(options, build=True))
+
+
+def dla_flags(options: Options, *, build: bool = False) -> tuple[str, ...]:
+    if options.dla_core is None:
+        return ()
+    return (f"--useDLACore={options.dla_core}", *(("--allowGPUFallback",) if build else ()))
+
+
+def run_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
+    """What runs an engine once; the engine, the input and the output come behind."""
+    return (
+        "--iterations=1",
+        "--duration=0",
+        "--warmUp=0",
+        "--avgRuns=1",
+        *_running(version, network, options),
+    )
+
+
+def bench_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
+    """What measures an engine; the engine, the input and the file of times come behind. From 11 on
+    CUDA graphs and waiting in a loop are what trtexec does unasked.
+    """
+    flags = [
+        f"--warmUp={WARM_UP}",
+        f"--duration={max(1, math.ceil(options.seconds))}",
+        f"--iterations={LEAST_RUNS}",
+        "--avgRuns=100",
+    ]
+    if version < FIRST_WITHOUT_TRANSFERS:
+        flags += ["--useCudaGraph", "--useSpinWait"]
+    return (*flags, *_running(version, network, options))
+
+
+def _running(version: Version, network: Network, options: Options) -> tuple[str, ...]:
+    flags = list(dla_flags(options))
+    if version >= FIRST_WITHOUT_TRANSFERS:
+        flags.append("--includeDataTransfers")
+    if network.dynamic:
+        flags.append(f"--shapes={_shape(network)}")
+    return tuple(flags)
+
+
+def _weak(version: Version, network: Network) -> list[str]:
+    """Builder flags of 8.x, which choose types. A layer that FP16 would harm has to stay FP32
+    (obey); where there is none, products of an FP16 graph are asked for FP16 (prefer).
+    """
+    flags = {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[network.precision]
+    if version < FIRST_WITH_LAYER_PRECISIONS:
+        return flags
+    held, products = _listable(network.kept), _listable(network.products)
+    wanted = [f"{name}:fp32" for name in held]
+    if network.precision == "fp16":
+        wanted += [f"{name}:fp16" for name in products if name not in held]
+    if not wanted:
+        return flags
+    flags = [
+        *flags,
+        f"--precisionConstraints={'obey' if held else 'prefer'}",
+        f"--layerPrecisions={','.join(wanted)}",
+    ]
+    if held:
+        flags.append(f"--layerOutputTypes={','.join(f'{name}:fp32' for name in held)}")
+    return flags
+
+
+def _listable(names: Sequence[str]) -> list[str]:
+    """Names that a list of trtexec's can hold; the audit tells what becomes of others."""
+    return [name for name in names if not set(name) & {",", "'"}]
+
+
+def _shape(network: Network) -> str:
+    return f"{network.input}:{'x'.join(map(str, network.shape))}"

@@ -1,0 +1,91 @@
+"""What a graph asks of the layers of its engine, read from the ONNX file, and the audit of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.bundle import MODEL
+from edgekit.bundle.manifest import Manifest
+from edgekit.devices.runtimes.trtexec.flags import is_strong
+from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
+from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
+from edgekit.targets.table import Version
+
+if TYPE_CHECKING:
+    import onnx
+
+_MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Nodes of a graph: all convolutions and products, and those that it quantizes. ``known`` is
+    False where onnx is not installed, which reads it.
+    """
+
+    products: tuple[str, ...]
+    quantized: tuple[str, ...]
+    known: bool
+
+
+def read_graph(path: Path) -> Asked:
+    """The convolutions and products of a graph. One is quantized if both operands come from
+    DequantizeLinear, directly or through a reshape.
+    """
+    if find_spec("onnx") is None:
+        return Asked((), (), False)
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    makers = {output: node for node in nodes for output in node.output}
+    products = [node for node in nodes if node.op_type in _MATRIX]
+    quantized = [
+        node.name
+        for node in products
+        if all(_is_dequantized(name, makers) for name in node.input[:2])
+    ]
+    return Asked(tuple(node.name for node in products), tuple(quantized), True)
+
+
+def _is_dequantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    maker = makers.get(name)
+    while maker is not None and maker.op_type in _MOVES:
+        maker = makers.get(maker.input[0])
+    return maker is not None and maker.op_type == "DequantizeLinear"
+
+
+def kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
+    """Nodes that FP16 would harm."""
+    return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
+
+
+def audit_layers(
+    text: str, graph: str, manifest: Manifest, asked: Asked, version: Version
+) -> Audit | None:
+    """Whether an engine's layers compute in what its bundle promises; None where that cannot be
+    told: an INT8 graph that could not be read.
+
+    Args:
+        text: of ``--exportLayerInfo``. graph: the file that the engine was built from. manifest:
+        of the bundle. asked: what the graph asks. version: of TensorRT.
+
+    Raises:
+        BadNetwork: the text is not the output of an inspector.
+    """
+    layers = read_inspector(text)
+    if manifest.precision == "int8" and not asked.known:
+        return None
+    excuse = None
+    if not is_strong(version):
+        excuse = "by the builder's choice"
+    elif manifest.precision == "int8" and graph == MODEL:
+        excuse = "as the graph says, which has no strongly typed form: export it again to get one"
+    kept = [entry.name for entry in manifest.kept]
+    if excuse is None:
+        kept = list(kept_in_fp32(manifest))
+    return audit(layers, manifest.precision, kept, asked.quantized, of="engine", excuse=excuse)

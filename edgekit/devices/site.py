@@ -1,0 +1,205 @@
+"""A device while a bundle is deployed to it: locked, with what it has already."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import secrets
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from edgekit.devices.book import Device
+from edgekit.devices.facts import DeviceFacts, now, read_facts
+from edgekit.devices.items import Item
+from edgekit.devices.program import Program, Reply
+from edgekit.devices.ssh import Connection
+from edgekit.errors import EdgekitError, EnvironmentLacks
+
+RESERVE = 16 << 20  # bytes that have to stay free
+
+
+@dataclass(frozen=True)
+class Site:
+    """A locked device. ``have`` are hashes of files that it has whole, ``partial`` the size and
+    hash of those that it has a part of; ``free`` is in bytes; ``current`` is the release that is
+    active, empty where none is.
+    """
+
+    device: Device
+    connection: Connection
+    root: str
+    facts: DeviceFacts
+    have: frozenset[str]
+    partial: Mapping[str, tuple[int, str]]
+    free: int | None
+    current: str
+
+
+def settle(connection: Connection, device: Device, bundle: str, items: Iterable[Item]) -> Site:
+    """Connects, locks the device until the connection ends, and asks what it is and what it has.
+
+    Raises:
+        Unreachable: no connection.
+        EnvironmentLacks: somebody else deploys to it now, or its folder cannot be written.
+    """
+    hashes = sorted({item.sha256 for item in items})
+    token = secrets.token_hex(4)
+    owner = f"{person()} {os.getpid()} {token}"
+    stale = ""
+    asked = now()
+    reply = _begin(connection, device, bundle, owner, stale, hashes)
+    if (
+        reply.problem is not None
+        and reply.problem[0] == "locked"
+        and _ours_and_gone(reply.problem[1])
+    ):
+        reply = _begin(connection, device, bundle, owner, reply.problem[1], hashes)
+    check(reply, device)
+    sizes: dict[str, tuple[int, str]] = {}
+    for entry in reply.all("partial"):
+        sha256, size, found = entry.split()
+        sizes[sha256] = int(size), found
+    space = reply.first("space")
+    return Site(
+        device,
+        connection,
+        reply.first("root") or "",
+        read_facts(reply, asked, now()),
+        frozenset(reply.all("have")),
+        sizes,
+        int(space) * 1024 if space is not None and space.isdecimal() else None,
+        (reply.first("current") or "").removeprefix("releases/"),
+    )
+
+
+def _begin(
+    connection: Connection, device: Device, bundle: str, owner: str, stale: str, hashes: list[str]
+) -> Reply:
+    arguments = (device.root, bundle, owner, stale, device.python, *hashes)
+    return connection.begin(Program("begin", arguments, ("facts",)))
+
+
+def person() -> str:
+    """Who deploys: the user and this machine, in one word."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    return f"{user}@{platform.node() or 'unknown'}".replace(" ", "-")
+
+
+def _ours_and_gone(lock: str) -> bool:
+    """Whether a lock is of a process of this machine that does not live any more. A lock is the
+    process there, its boot, who, the process here, and a random word.
+    """
+    parts = lock.split(" ")
+    if len(parts) != 5 or parts[2] != person() or not parts[3].isdecimal():
+        return False
+    try:
+        os.kill(int(parts[3]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def check(reply: Reply, device: Device) -> None:
+    """
+    Raises:
+        EnvironmentLacks: the device could not do what it was asked.
+    """
+    if reply.problem is not None:
+        raise _refusal(*reply.problem, device)
+
+
+def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
+    name = device.name
+    if kind == "locked":
+        who = detail.split(" ")[2] if len(detail.split(" ")) > 2 else "somebody"
+        return EnvironmentLacks(
+            f"{name} is in use: {who} deploys to it now", hint="wait until that has ended"
+        )
+    if kind == "unwritable":
+        return EnvironmentLacks(
+            f"{name}: the folder for bundles cannot be written: {detail}",
+            hint="add the device again with another `root`",
+        )
+    if kind == "write":
+        full = "No space left" in detail or "quota" in detail.lower()
+        return EnvironmentLacks(
+            f"{name}: {'its disk is full' if full else 'a file cannot be written'}: {detail}",
+            hint="free some space there; what has arrived stays, and the rest follows"
+            if full
+            else None,
+        )
+    if kind in ("short", "corrupt", "changed"):
+        return EnvironmentLacks(
+            f"{name}: a file arrived {'incomplete' if kind == 'short' else 'altered'}: {detail}",
+            hint="run the same command again",
+        )
+    return EnvironmentLacks(f"{name}: {kind}: {detail}")
+
+
+def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]) -> int:
+    """Sends the files that the device does not have, each from where an earlier try ended.
+
+    Args:
+        site: the device.
+        items: all files of the release.
+        on_bytes: told how many bytes of how many are there.
+
+    Returns:
+        The number of bytes that travelled.
+
+    Raises:
+        EnvironmentLacks: its disk is too small, or full, or a file arrived altered.
+        Unreachable: the connection broke; what has arrived stays.
+    """
+    missing = {item.sha256: item for item in items if item.sha256 not in site.have}
+    starts = {sha256: _start(site, item) for sha256, item in missing.items()}
+    total = sum(item.size for item in missing.values())
+    left = total - sum(starts.values())
+    if site.free is not None and left and site.free < left + RESERVE:
+        raise EnvironmentLacks(
+            f"{site.device.name}: {site.root} has {site.free / 1e6:.0f} MB free, and "
+            f"{(left + RESERVE) / 1e6:.0f} MB are needed",
+            hint="free some space there, or add the device again with another `root`",
+        )
+    done = total - left
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        on_bytes(done, total)
+
+    before = site.connection.sent
+    for sha256, item in missing.items():
+        start = starts[sha256]
+        with item.open() as file:
+            file.seek(start)
+            reply = site.connection.run(
+                Program("receive", (site.root, sha256, str(start), str(item.size))),
+                payload=file,
+                seconds=None,
+                on_bytes=count,
+            )
+        check(reply, site.device)
+    return site.connection.sent - before
+
+
+def _start(site: Site, item: Item) -> int:
+    size, sha256 = site.partial.get(item.sha256, (0, ""))
+    return size if item.begins_with(size, sha256) else 0
+
+
+def there(root: str, bundle: str) -> str:
+    """Where the active release of a bundle is on the device."""
+    return f"{root}/bundles/{bundle}/current"
+
+
+def as_shown(path: str) -> str:
+    """A path on the device as a shell there takes it."""
+    return shlex.quote(path)

@@ -1,0 +1,286 @@
+"""A connection to a device over the user's own OpenSSH, so that ~/.ssh/config, agents, jump hosts
+and known hosts hold. Nothing is asked, and no host key is accepted that ssh does not know.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, BinaryIO
+
+from edgekit.devices.program import Program, Reader, Reply, command_for
+from edgekit.devices.refusals import AGAIN, Unreachable, explain
+from edgekit.errors import EnvironmentLacks, InputError
+
+SSH = "ssh"
+CONNECT_SECONDS, ALIVE_SECONDS, ALIVE_COUNT = 15, 10, 3
+STEP_SECONDS = 120.0
+CHUNK = 1 << 16
+LAST_WORDS = 5.0  # seconds that a connection has to close
+
+OnLine = Callable[[str, str], None]
+OnBytes = Callable[[int], None]
+
+
+def check_destination(text: str) -> str:
+    """
+    Raises:
+        InputError: nothing that ssh would take as a host.
+    """
+    if not text or text.startswith("-") or any(not c.isprintable() or c.isspace() for c in text):
+        raise InputError(
+            f"{text!r} is no destination for ssh",
+            hint="user@host, or a Host of ~/.ssh/config, as `ssh` takes it",
+        )
+    return text
+
+
+class Connection:
+    """One ssh connection; the programs after the first share it (ControlMaster).
+
+    ``trips`` counts the programs that were run, ``sent`` the bytes of files that travelled.
+    """
+
+    def __init__(self, destination: str) -> None:
+        self.destination = check_destination(destination)
+        self.trips = 0
+        self.sent = 0
+        self._folder: Path | None = None
+        self._master: _Session | None = None
+        self._sessions: set[_Session] = set()
+        self._aborted = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Connection:
+        if shutil.which(SSH) is None:
+            raise EnvironmentLacks(
+                "ssh is not installed here", hint="install OpenSSH's client (openssh-client)"
+            )
+        # a socket's path has to be short, which TMPDIR may not be
+        short = "/tmp" if Path("/tmp").is_dir() else None
+        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-", dir=short))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._master is not None:
+            self._master.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def begin(self, program: Program, seconds: float = STEP_SECONDS) -> Reply:
+        """Runs the first program and leaves it waiting for the end of its input; later ones use
+        its connection.
+
+        Raises:
+            Unreachable: no connection, or it broke.
+        """
+        if self._master is not None:
+            self._master.close()
+        self._master = self._start(program, "yes")
+        return self._master.answer(program, None, seconds)
+
+    def abort(self) -> None:
+        """Ends whatever runs over this connection, from another thread; nothing can be run
+        afterwards.
+        """
+        with self._lock:
+            self._aborted = True
+            for session in self._sessions:
+                session.kill()
+
+    def run(
+        self,
+        program: Program,
+        *,
+        payload: BinaryIO | None = None,
+        seconds: float | None = STEP_SECONDS,
+        on_line: OnLine | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> Reply:
+        """Runs a program to its end.
+
+        Args:
+            program: what to run.
+            payload: the input of the program, from where the file is.
+            seconds: how long it may take; None for as long as the connection lives.
+            on_line: told of each line as it comes.
+            on_bytes: told how many bytes of the payload went off.
+
+        Raises:
+            Unreachable: no connection, it broke, or the time is over.
+        """
+        if self._master is not None and self._master.gone:
+            raise Unreachable(
+                f"the connection to {self.destination} broke", hint="run the same command again"
+            )
+        session = self._start(program, "no")
+        try:
+            return session.answer(program, payload, seconds, on_line, self._counted(on_bytes))
+        finally:
+            session.close()
+
+    def _start(self, program: Program, master: str) -> _Session:
+        command, shared = self._command(program, master), self._master is not None
+        with self._lock:
+            if self._aborted:
+                raise Unreachable(f"the connection to {self.destination} was ended", hint=AGAIN)
+            session = _Session(command, self.destination, shared=shared and master == "no")
+            self._sessions.add(session)
+        self.trips += 1
+        return session
+
+    def _counted(self, on_bytes: OnBytes | None) -> OnBytes:
+        def count(size: int) -> None:
+            self.sent += size
+            if on_bytes is not None:
+                on_bytes(size)
+
+        return count
+
+    def _command(self, program: Program, master: str) -> list[str]:
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(CONNECT_SECONDS),
+            "ServerAliveInterval": str(ALIVE_SECONDS),
+            "ServerAliveCountMax": str(ALIVE_COUNT),
+            "ForwardAgent": "no",
+            "ForwardX11": "no",
+            "ClearAllForwardings": "yes",
+            "RequestTTY": "no",
+            "RemoteCommand": "none",
+            "PermitLocalCommand": "no",
+        }
+        if os.name != "nt" and self._folder is not None:  # Windows' OpenSSH does not share
+            options |= {
+                "ControlMaster": master,
+                "ControlPath": str(self._folder / "c"),
+                "ControlPersist": "no",
+            }
+        given = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
+        return [SSH, *given, "--", self.destination, command_for(program.text())]
+
+
+class _Session:
+    """One run of ssh; ``shared`` where it goes over a connection that is there."""
+
+    def __init__(self, command: Sequence[str], destination: str, *, shared: bool = False) -> None:
+        self._destination = destination
+        self._shared = shared
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C reaches edgekit alone, which closes it
+        )
+        self._stderr = b""
+        self._errors = threading.Thread(target=self._read_errors, daemon=True)
+        self._errors.start()
+
+    @property
+    def gone(self) -> bool:
+        return self._process.poll() is not None
+
+    def answer(
+        self,
+        program: Program,
+        payload: BinaryIO | None,
+        seconds: float | None,
+        on_line: OnLine | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> Reply:
+        """What the program answers, up to the line that says its end."""
+        reader = Reader(program.nonce)
+        overdue = threading.Event()
+        timer = threading.Timer(
+            threading.TIMEOUT_MAX if seconds is None else seconds, self._end_late, (overdue,)
+        )
+        timer.daemon = True
+        timer.start()
+        writer = threading.Thread(
+            target=self._write, args=(program.text(), payload, on_bytes), daemon=True
+        )
+        writer.start()
+        try:
+            assert self._process.stdout is not None
+            while not reader.ended:
+                data = _some(self._process.stdout)
+                if not data:
+                    break
+                for key, value in reader.feed(data):
+                    if on_line is not None:
+                        on_line(key, value)
+        finally:
+            timer.cancel()
+        if reader.ended:
+            return reader.reply()
+        self._process.wait()
+        self._errors.join(LAST_WORDS)
+        raise explain(
+            self._destination,
+            self._process.returncode,
+            self._stderr.decode(errors="replace"),
+            reader.noise.decode(errors="replace"),
+            begun=reader.begun or (self._shared and not self._stderr),
+            overdue=overdue.is_set(),
+            step=program.name,
+        )
+
+    def _end_late(self, overdue: threading.Event) -> None:
+        overdue.set()
+        self._process.kill()
+
+    def _write(self, text: bytes, payload: BinaryIO | None, on_bytes: OnBytes | None) -> None:
+        """The program, then its input; the input's end is told only where there is one."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):  # it ended, which its output tells
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+            if payload is None:
+                return
+            while chunk := payload.read(CHUNK):
+                self._process.stdin.write(chunk)
+                if on_bytes is not None:
+                    on_bytes(len(chunk))
+            self._process.stdin.close()
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        with suppress(ValueError, OSError):
+            while data := _some(self._process.stderr):
+                self._stderr = (self._stderr + data)[-16384:]
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends the input, and with it the program, and the connection if nobody else has it."""
+        with suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        try:
+            self._process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.join(LAST_WORDS)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _some(stream: IO[bytes]) -> bytes:
+    """The bytes that are there, at least one; none at the end."""
+    return os.read(stream.fileno(), CHUNK)

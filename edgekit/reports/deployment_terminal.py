@@ -1,0 +1,148 @@
+"""Deployments as the command line ends with them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from edgekit.comparison import Parity
+from edgekit.latency.statistics import Summary
+from edgekit.reports.deployment import Deployment, DeployReport, Proven
+from edgekit.reports.table import parity_cells
+from edgekit.reports.terminal import grid
+
+LADDER = ("rung", "computed by", "max-abs", "SQNR dB", "top-1 agreement [95 %]", "verdict")
+FLEET = (
+    *("device", "bundle", "status", "runtime", "SQNR dB", "top-1 agreement [95 %]"),
+    *("median ms", "p99", "MB sent", "seconds"),
+)
+STYLES = {"active": "green", "gate failed": "bold red", "refused": "yellow", "failed": "red"}
+
+
+def render(report: DeployReport) -> Group:
+    """One deployment with its ladder, or a row for each of several."""
+    if len(report.rows) == 1 and report.rows[0].proven is not None:
+        return one(report.rows[0])
+    parts: list[Table | Text] = [fleet(report.rows)]
+    if told := [row for row in report.rows if row.message]:
+        parts.append(Text())
+        parts += [
+            Text.assemble((f"{row.device} {row.name}", "bold"), f" {row.message}") for row in told
+        ]
+    return Group(*parts)
+
+
+def one(row: Deployment) -> Group:
+    """The bundle's ladder with one more rung, the device; what was measured there, and where it
+    is.
+    """
+    assert row.proven is not None and row.manifest is not None
+    proven = row.proven
+    parts: list[Table | Text] = [
+        Text.assemble((row.name, "bold"), f" on {row.device}, {_machine(row)}\n"),
+        ladder(row),
+        Text(),
+        *map(Text, latency_lines(proven)),
+    ]
+    if proven.audit is not None:
+        shares = ", ".join(
+            f"{share.layers} in {share.precision.upper()}" for share in proven.audit.shares
+        )
+        parts.append(Text(f"layers: {shares}; {proven.audit.reformats} reformats"))
+        parts += [Text(note, style="dim") for note in proven.audit.notes]
+    for advice in row.advice:
+        parts.append(Text.assemble(("! ", "yellow"), advice.message))
+        if advice.fix:
+            parts.append(Text(f"  {advice.fix}", style="dim"))
+    sent = f"{row.sent / 1e6:.2f} MB sent" if row.sent else "nothing had to be sent"
+    if not row.ok:
+        return Group(*parts)
+    parts += [
+        Text(),
+        Text.assemble(
+            ("active ", "bold"), f"{row.path} ({row.release}); {sent}, {row.seconds:.1f} s"
+        ),
+    ]
+    if row.record is not None:
+        parts.append(Text(f"report {row.record}", style="dim"))
+    if row.previous:
+        words = shlex.join(["edgekit", "device", "rollback", row.device, row.name])
+        parts.append(Text(f"  {words}", style="cyan"))
+    return Group(*parts)
+
+
+def ladder(row: Deployment) -> Table:
+    assert row.proven is not None and row.manifest is not None
+    rows = grid(LADDER, left=(0, 1, 5))
+    for rung in row.manifest.parity:
+        verdict = ("pass" if rung.judged else "inconclusive") if rung.passed else "fail"
+        low, high = rung.top1_interval
+        sqnr = "exact" if rung.sqnr is None else f"{rung.sqnr:.1f}"
+        agreeing = round(rung.images * rung.top1_agreement)
+        agreement = (
+            f"{rung.top1_agreement:.1%} ({agreeing}/{rung.images}) "
+            f"[{100 * low:.1f}, {100 * high:.1f}]"
+        )
+        cells = (rung.name, rung.checked_with, f"{rung.max_abs:.1e}", sqnr, agreement, verdict)
+        rows.add_row(*cells, style="dim")
+    sqnr, max_abs, agreement = parity_cells(row.proven.parity)
+    failed = bool(row.proven.failures)
+    judged = Text("fail" if failed else "pass", style="bold red" if failed else "green")
+    rows.add_row(row.device, row.runtime, max_abs, sqnr, agreement, judged)
+    return rows
+
+
+def latency_lines(proven: Proven) -> list[str]:
+    """What was measured, in words."""
+    where = "GPU alone" if proven.end_to_end is not None else "latency"
+    lines = [f"{where}: {_summary(proven.latency)}; batch {proven.batch}, {proven.detail}"]
+    if proven.end_to_end is not None:
+        lines.append(f"with copies: {_summary(proven.end_to_end)}")
+    if proven.engine_mb is not None:
+        built = ", ".join(f"{seconds:.0f} s" for seconds in proven.built)
+        how = "was there already" if proven.reused else f"built in {built}"
+        best = f", the fastest of {len(proven.built)}" if len(proven.built) > 1 else ""
+        lines.append(f"engine: {proven.engine_mb:.2f} MB, {how}{best}")
+    return lines
+
+
+def fleet(rows: Sequence[Deployment]) -> Table:
+    """One row a device and bundle."""
+    shown = grid(FLEET, left=(0, 1, 2, 3))
+    for row in rows:
+        parity: Parity | None = row.proven.parity if row.proven is not None else None
+        sqnr, _, agreement = parity_cells(parity) if parity is not None else ("–", "–", "–")
+        latency = row.proven.latency if row.proven is not None else None
+        shown.add_row(
+            row.device,
+            row.name,
+            Text(row.status, style=STYLES[row.status]),
+            row.runtime,
+            sqnr,
+            agreement,
+            "–" if latency is None else f"{latency.median:.2f}",
+            "–" if latency is None else f"{latency.p99:.2f}",
+            f"{row.sent / 1e6:.2f}",
+            f"{row.seconds:.1f}",
+        )
+    return shown
+
+
+def _summary(summary: Summary) -> str:
+    return (
+        f"median {summary.median:.2f} ms, p90 {summary.p90:.2f}, p99 {summary.p99:.2f}, "
+        f"CV {summary.cv:.1%}"
+    )
+
+
+def _machine(row: Deployment) -> str:
+    facts = row.facts
+    if facts is None:
+        return "unknown"
+    mode = facts.jetson.power_mode if facts.jetson is not None else None
+    words = (facts.machine or facts.architecture, f"power mode {mode}" if mode else None)
+    return ", ".join(filter(None, words))

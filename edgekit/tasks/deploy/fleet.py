@@ -1,0 +1,143 @@
+"""Bundles to many devices: the devices at once, the bundles of each one after the other. What fails
+on one costs its row alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from edgekit.bundle import Bundle
+from edgekit.devices.book import Device, find
+from edgekit.devices.runtimes import Options
+from edgekit.devices.ssh import Connection
+from edgekit.errors import EdgekitError, InputError, lacking
+from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
+from edgekit.tasks.deploy.one import NotProven, deploy_one, deployable, name_of
+
+AT_ONCE = 16
+
+
+class Watcher(Protocol):
+    """Told what a device does now, and of each row that ends. Called from several threads, one
+    call at a time.
+    """
+
+    def step(self, device: str, bundle: str, what: str) -> None: ...
+    def ended(self, row: Deployment) -> None: ...
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def step(self, device: str, bundle: str, what: str) -> None:
+        """Nothing to show."""
+
+    def ended(self, row: Deployment) -> None:
+        """Nothing to show."""
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """Which bundles go to which devices, and how."""
+
+    bundles: tuple[Path, ...]
+    devices: tuple[str, ...]
+    options: Options = field(default_factory=Options)
+
+
+def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployReport:
+    """Deploys all bundles to all devices.
+
+    Raises:
+        BadBundle: a bundle that may go to no device; nothing is sent then.
+        InputError: no such device, or an option that is wrong; nothing is sent then.
+    """
+    devices = tuple(find(name) for name in _unique("device", request.devices))
+    bundles = tuple(deployable(path) for path in request.bundles)
+    _unique("bundle", [name_of(bundle) for bundle in bundles])
+    work = _Work(bundles, request.options, watcher or Unwatched())
+    with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
+        columns = [pool.submit(work.on, device) for device in devices]
+        try:
+            rows = [row for column in columns for row in column.result()]
+        except BaseException:
+            work.stop()
+            raise
+    return DeployReport(tuple(rows))
+
+
+def _unique(what: str, names: Sequence[str]) -> Sequence[str]:
+    if not names:
+        raise InputError(f"no {what} is given")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the {what} {twice} is given twice", hint="give each once")
+    return names
+
+
+class _Work:
+    """What the threads of a fleet share."""
+
+    def __init__(self, bundles: Sequence[Bundle], options: Options, watcher: Watcher) -> None:
+        self._bundles, self._options, self._watcher = bundles, options, watcher
+        self._lock = threading.Lock()
+        self._open: set[Connection] = set()
+        self._stopped = False
+
+    def on(self, device: Device) -> list[Deployment]:
+        """All bundles on one device, one after the other."""
+        return [self._attempt(bundle, device) for bundle in self._bundles]
+
+    def stop(self) -> None:
+        """Ends what runs; devices keep what was active on them."""
+        with self._lock:
+            self._stopped = True
+            for connection in self._open:
+                connection.abort()
+
+    def _attempt(self, bundle: Bundle, device: Device) -> Deployment:
+        name, connection = name_of(bundle), Connection(device.destination)
+
+        def step(what: str) -> None:
+            with self._lock:
+                self._watcher.step(device.name, name, what)
+
+        with self._lock:
+            self._open.add(connection)
+            if self._stopped:
+                connection.abort()
+        try:
+            row = deploy_one(bundle, device, connection, self._options, step)
+        except (EdgekitError, OSError) as error:
+            row = _failed(bundle, device, error)
+        with self._lock:
+            self._open.discard(connection)
+            self._watcher.ended(row)
+        return row
+
+
+def _failed(bundle: Bundle, device: Device, error: EdgekitError | OSError) -> Deployment:
+    """The row of a deployment that ended with an error; others than ours are of this machine."""
+    told = error if isinstance(error, EdgekitError) else lacking(error)
+    if told is None:
+        raise error
+    known = Deployment(
+        device=device.name,
+        bundle=bundle.path,
+        name=name_of(bundle),
+        status="failed",
+        runtime=device.runtime,
+        manifest=bundle.manifest,
+    )
+    return replace(
+        told.row if isinstance(told, NotProven) else known,
+        release="",
+        status=STATUS_OF.get(told.exit_code, "failed"),
+        exit_code=told.exit_code,
+        message=told.message,
+        hint=told.hint,
+    )

@@ -1,0 +1,157 @@
+"""The devices themselves: added, asked, forgotten, rolled back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.devices import book
+from edgekit.devices.book import RUNTIMES, Device, RuntimeName
+from edgekit.devices.facts import DeviceFacts, facts_program, now, read_facts
+from edgekit.devices.program import Program, Reply
+from edgekit.devices.site import check as check_reply
+from edgekit.devices.ssh import Connection, check_destination
+from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.reports.plain import plain
+
+
+@dataclass(frozen=True)
+class Released:
+    """A bundle on a device: its active release and the one before, empty where there is none."""
+
+    name: str
+    current: str
+    previous: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A device, what it told of itself, and the bundles that are active on it."""
+
+    device: Device
+    facts: DeviceFacts
+    bundles: tuple[Released, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """In json's types."""
+        return dict(plain(self))
+
+
+def add(
+    name: str, destination: str, runtime: str | None = None, *, root: str = "", python: str = ""
+) -> Checked:
+    """Asks a device what it is, and keeps its name.
+
+    Raises:
+        InputError: a name or destination that is none, or no such runtime.
+        EnvironmentLacks: no connection, or the device can run neither runtime.
+    """
+    if runtime is not None and runtime not in RUNTIMES:
+        raise InputError(
+            f"unknown runtime {runtime!r} for a device", hint=f"one of {', '.join(RUNTIMES)}"
+        )
+    device = Device(
+        name=book.check_name(name),
+        destination=check_destination(destination),
+        runtime="onnxruntime",
+        root=root,
+        python=python,
+    )
+    found = _ask(device)
+    chosen: RuntimeName = _able(found.facts) if runtime is None else _named(runtime)
+    device = device.model_copy(update={"runtime": chosen, "description": describe(found.facts)})
+    book.keep(device)
+    return Checked(device, found.facts, found.bundles)
+
+
+def check(name: str) -> Checked:
+    """Asks a device again.
+
+    Raises:
+        InputError: no device has this name.
+        EnvironmentLacks: no connection.
+    """
+    device = book.find(name)
+    found = _ask(device)
+    device = device.model_copy(update={"description": describe(found.facts)})
+    book.keep(device)
+    return Checked(device, found.facts, found.bundles)
+
+
+def rollback(name: str, bundle: str) -> Released:
+    """Makes the release before the active one active again.
+
+    Raises:
+        InputError: no such device, no such bundle on it, or no release before.
+        EnvironmentLacks: no connection, or the release is damaged.
+    """
+    device = book.find(name)
+    with Connection(device.destination) as connection:
+        reply = connection.run(Program("rollback", (device.root, bundle)))
+    kind = reply.problem[0] if reply.problem is not None else ""
+    if kind == "none":
+        there = ", ".join(reply.all("bundle")) or "none"
+        raise InputError(f"{name} has no bundle {bundle!r}", hint=f"bundles there: {there}")
+    if kind == "single":
+        raise InputError(
+            f"{name} has no release of {bundle} before the active one",
+            hint="the release that another deployment replaces is kept for this",
+        )
+    if kind == "damaged":
+        assert reply.problem is not None
+        raise EnvironmentLacks(
+            f"{name}: the release before is damaged: {reply.problem[1]} is not what was deployed",
+            hint="the active one stays; deploy the older bundle again",
+        )
+    check_reply(reply, device)
+    return Released(bundle, _release(reply.first("current")), _release(reply.first("previous")))
+
+
+def describe(facts: DeviceFacts) -> str:
+    """A device in a few words."""
+    target = facts.target
+    jetpack = f"JetPack {target.jetpack.version}" if target and target.jetpack else None
+    words = (
+        facts.machine or facts.architecture,
+        jetpack or facts.os,
+        f"TensorRT {facts.tensorrt}" if facts.tensorrt else None,
+        f"onnxruntime {facts.python.onnxruntime}"
+        if facts.python and facts.python.onnxruntime
+        else None,
+    )
+    return ", ".join(filter(None, words))
+
+
+def _ask(device: Device) -> Checked:
+    asked = now()
+    with Connection(device.destination) as connection:
+        reply = connection.run(facts_program(device.root, device.python))
+    check_reply(reply, device)
+    return Checked(device, read_facts(reply, asked, now()), _bundles(reply))
+
+
+def _bundles(reply: Reply) -> tuple[Released, ...]:
+    found = (entry.split(" ", 2) for entry in reply.all("bundle"))
+    return tuple(
+        Released(name, _release(current), _release(previous)) for current, previous, name in found
+    )
+
+
+def _release(link: str | None) -> str:
+    return (link or "").removeprefix("releases/").removeprefix("-")
+
+
+def _able(facts: DeviceFacts) -> RuntimeName:
+    if facts.trtexec is not None:
+        return "trtexec"
+    if facts.python is not None and facts.python.onnxruntime is not None:
+        return "onnxruntime"
+    raise EnvironmentLacks(
+        "the device has neither trtexec nor python3 with onnxruntime",
+        hint="install JetPack's tensorrt package there (apt install tensorrt), or pip install "
+        "onnxruntime; `python` names an environment that has it",
+    )
+
+
+def _named(runtime: str) -> RuntimeName:
+    return "trtexec" if runtime == "trtexec" else "onnxruntime"

@@ -1,0 +1,184 @@
+"""One bundle to one device: the order of the work. Nothing on the device is active before it has
+been proven there, and whatever ends this leaves the release that was active as it was.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgekit.advice import Advice
+from edgekit.bundle import Bundle
+from edgekit.bundle.proof import golden_failures
+from edgekit.comparison import compare
+from edgekit.devices.book import Device, book_path
+from edgekit.devices.facts import SKEW_SECONDS, DeviceFacts
+from edgekit.devices.items import release_id
+from edgekit.devices.program import Program
+from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, find
+from edgekit.devices.site import Site, check, push, settle, there
+from edgekit.devices.ssh import Connection
+from edgekit.errors import BadBundle, GateFailed
+from edgekit.machine.environment import X86
+from edgekit.reports.deployment import Deployment, Proven
+
+DEPLOYMENTS = "deployments"
+LONGEST_NAME = 200  # bytes; the file systems of devices allow 255
+OnStep = Callable[[str], None]
+
+
+class NotProven(GateFailed):
+    """A device that computed something else; ``row`` has what."""
+
+    def __init__(self, message: str, row: Deployment, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.row = row
+
+
+def deployable(path: Path) -> Bundle:
+    """A bundle that may go to devices.
+
+    Raises:
+        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
+    """
+    bundle = Bundle.open(path)
+    bundle.check_whole()
+    manifest = bundle.manifest
+    if not manifest.weights.trained:
+        raise BadBundle(
+            f"{path} has random weights (seed {manifest.weights.seed}): it is not deployed",
+            hint="export the network with weights that were trained",
+        )
+    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
+        raise BadBundle(
+            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not deployed",
+            hint="export it again",
+        )
+    name = name_of(bundle)
+    if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        raise BadBundle(f"{path}: {name!r} cannot be a folder on a device", hint="rename it")
+    return bundle
+
+
+def name_of(bundle: Bundle) -> str:
+    """What a bundle is called on devices: as its folder."""
+    return bundle.path.resolve().name
+
+
+def deploy_one(
+    bundle: Bundle, device: Device, connection: Connection, options: Options, on_step: OnStep
+) -> Deployment:
+    """Opens the connection, and closes it.
+
+    Raises:
+        InputError: the bundle is not for this device.
+        EnvironmentLacks: no connection, or the device lacks something or failed.
+        GateFailed: what it computed there is not what the bundle promises.
+    """
+    begun = time.perf_counter()
+    runtime, name = find(device.runtime), name_of(bundle)
+    with connection:
+        on_step("connects")
+        site = settle(connection, device, name, runtime.candidates(bundle))
+        advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))
+        items = runtime.items(site.facts, bundle)
+        release = release_id(items, *runtime.key(site.facts, options))
+        sent = push(site, items, lambda done, total: on_step(_sending(done, total)))
+        proof = runtime.prove(site, bundle, name, release, items, options, on_step)
+        proven = _judged(proof, bundle, runtime, site.facts)
+        deployment = Deployment(
+            device=device.name,
+            bundle=bundle.path,
+            name=name,
+            status="active",
+            runtime=f"{runtime.name} {runtime.version(site.facts)}",
+            release=release,
+            path=there(site.root, name),
+            sent=sent,
+            proven=proven,
+            facts=site.facts,
+            manifest=bundle.manifest,
+            advice=(*advice, *proof.advice),
+        )
+        if proven.failures:
+            raise NotProven("; ".join(proven.failures), deployment, _kept(site))
+        on_step("activates")
+        deployment = _activate(site, deployment)
+        trips = connection.trips
+    deployment = replace(deployment, trips=trips, seconds=time.perf_counter() - begun)
+    return _record(deployment)
+
+
+def _activate(site: Site, deployment: Deployment) -> Deployment:
+    report = io.BytesIO(json.dumps(deployment.to_json(), indent=1).encode())
+    program = Program("activate", (site.root, deployment.name, deployment.release))
+    reply = site.connection.run(program, payload=report)
+    check(reply, site.device)
+    site.connection.sent -= report.tell()
+    return replace(deployment, previous=(reply.first("previous") or "").removeprefix("releases/"))
+
+
+def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceFacts) -> Proven:
+    golden = bundle.golden()
+    if proof.scores.shape != golden.outputs.shape:
+        raise GateFailed(
+            f"the device gave scores of shape {proof.scores.shape} for golden images of "
+            f"{golden.outputs.shape}"
+        )
+    parity = compare(golden.outputs, proof.scores)
+    same = runtime.name == "onnxruntime" and facts.architecture in X86
+    failures = golden_failures(parity, bundle.manifest, elsewhere=not same)
+    return Proven(
+        parity=parity,
+        failures=(*failures, *(proof.audit.failures if proof.audit is not None else ())),
+        batch=proof.batch,
+        latency=proof.latency,
+        end_to_end=proof.end_to_end,
+        settled=proof.settled,
+        detail=proof.detail,
+        engine_mb=proof.engine_mb,
+        built=proof.built,
+        reused=proof.reused,
+        audit=proof.audit,
+    )
+
+
+def _kept(site: Site) -> str:
+    return (
+        f"the release that was active, {site.current}, still is"
+        if site.current
+        else "nothing is active there"
+    )
+
+
+def _cautions(facts: DeviceFacts) -> tuple[Advice, ...]:
+    if facts.skew is None or abs(facts.skew) < SKEW_SECONDS:
+        return ()
+    side = "ahead of" if facts.skew > 0 else "behind"
+    return (
+        Advice(
+            f"the device's clock is {abs(facts.skew):.0f} s {side} this machine's: dates of files "
+            "there are wrong",
+            "sudo timedatectl set-ntp true, there",
+        ),
+    )
+
+
+def _sending(done: int, total: int) -> str:
+    return f"sends {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+
+
+def _record(deployment: Deployment) -> Deployment:
+    """Keeps the report beside the list of devices."""
+    folder = book_path().parent / DEPLOYMENTS / deployment.device / deployment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{deployment.release}.json"
+    deployment = replace(deployment, record=path)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(deployment.to_json(), indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return deployment

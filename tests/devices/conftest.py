@@ -1,0 +1,115 @@
+"""Devices on loopback, bundles for them, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pytest
+
+from edgekit.artifact import sha256_of
+from edgekit.bundle import LABELS, MANIFEST, Bundle
+from edgekit.bundle.manifest import FileEntry
+from edgekit.cli.app import execute
+from edgekit.pipeline.export import ExportRequest, export
+from edgekit.pipeline.precision import Fp16
+from edgekit.sources import NetworkRequest
+
+from .loopback import MISSING, Host, Network
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+EdgekitCall = Callable[..., Result]
+
+
+class AddHost(Protocol):
+    def __call__(self, alias: str = ..., *, known: bool = ..., **environment: str) -> Host: ...
+
+
+@pytest.fixture
+def edgekit(capsys: pytest.CaptureFixture[str]) -> EdgekitCall:
+    """Runs a command line here; gives its exit code and what it wrote."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = execute([str(argument) for argument in arguments])
+        result = Result(code, *capsys.readouterr())
+        assert "Traceback" not in result.err
+        return result
+
+    return call
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """A client whose ssh knows the devices of this test, with an empty list of devices."""
+    if MISSING:
+        pytest.skip(MISSING)
+    place = tmp_path / "network"
+    place.mkdir()
+    network = Network(place)
+    monkeypatch.setenv("PATH", f"{network.client}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path / "config"))
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def host(network: Network) -> AddHost:
+    """Starts a device."""
+
+    def add(alias: str = "orin", *, known: bool = True, **environment: str) -> Host:
+        return network.add(alias, known=known, **environment)
+
+    return add
+
+
+@pytest.fixture
+def orin(host: AddHost, edgekit: EdgekitCall) -> Host:
+    """A device with ONNX Runtime that was added as ``orin``."""
+    device = host()
+    result = edgekit("device", "add", "orin", "orin")
+    assert result.code == 0, result.err
+    return device
+
+
+@pytest.fixture(scope="session")
+def sixteen(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """LeNet-5 with its weights in FP16, for batches of sixteen: all golden images are one."""
+    folder = tmp_path_factory.mktemp("sixteen") / "lenet5-fp16"
+    request = ExportRequest(
+        NetworkRequest("lenet5"), Fp16(), folder, batch=16, images=photos, bench=False
+    )
+    assert export(request).failures == ()
+    return folder
+
+
+@pytest.fixture
+def bundle(sixteen: Path, tmp_path: Path) -> Path:
+    """One of one's own."""
+    return Path(shutil.copytree(sixteen, tmp_path / "lenet5-fp16"))
+
+
+def relabelled(bundle: Path, text: str) -> None:
+    """Makes another bundle of one: its labels differ."""
+    opened = Bundle.open(bundle)
+    labels = bundle / LABELS
+    names = [f"{text} {i}" for i in range(opened.manifest.output.classes)]
+    labels.write_text("\n".join(names) + "\n")
+    entry = FileEntry(sha256=sha256_of(labels), bytes=labels.stat().st_size)
+    files = {**opened.manifest.files, LABELS: entry}
+    manifest = opened.manifest.model_copy(update={"files": files})
+    (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+
+
+def quick(bundle: Path, *devices: str) -> tuple[object, ...]:
+    """The command that deploys a bundle, and measures for a moment only."""
+    return ("deploy", bundle, ",".join(devices), "--seconds", "0.05")

@@ -1,0 +1,148 @@
+"""A bundle on a device with ONNX Runtime, end to end over a real OpenSSH server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import edgekit as public
+from edgekit.bundle import Bundle
+from edgekit.devices.program import script, source
+from edgekit.devices.runtimes import onnxruntime as device_runtime
+from edgekit.machine.environment import saturates_u8s8
+
+from .conftest import AddHost, EdgekitCall, quick, relabelled
+from .loopback import Host, Network
+
+
+def test_a_device_tells_what_it_is(host: AddHost, edgekit: EdgekitCall) -> None:
+    device = host()
+    device.has_python(answers=False)
+    result = edgekit("device", "add", "orin", "orin")
+    assert result.code == 0, result.err
+    assert f"python    {os.sys.version.split()[0]} at {device.tools}/python3" in result.out
+    assert "runs      bundles with onnxruntime" in result.out
+    found = json.loads(edgekit("device", "check", "orin", "--json").out)
+    assert found["facts"]["cores"] == os.cpu_count()
+    assert found["facts"]["python"]["problem"] is None
+    assert abs(found["facts"]["skew"]) < 60
+    assert found["bundles"] == []
+    listed = edgekit("device", "list").out
+    assert "orin" in listed and "onnxruntime" in listed
+    assert edgekit("device", "remove", "orin").code == 0
+    assert "no device yet" in edgekit("device", "list").out
+
+
+def test_deploy_again_and_roll_back(
+    orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path
+) -> None:
+    first = edgekit(*quick(bundle, "orin"))
+    assert first.code == 0, first.err
+    rungs = [rung.name for rung in Bundle.open(bundle).manifest.parity]
+    shown = [line.split()[0] for line in first.out.splitlines() if line.strip()]
+    ladder = shown[shown.index("rung") + 1 :]
+    assert ladder[: len(rungs) + 1] == [*rungs, "orin"]
+    one = orin.current(bundle.name)
+    assert one is not None
+    assert sorted(path.name for path in one.iterdir()) == [
+        ".edgekit",
+        "golden.npz",
+        "labels.txt",
+        "manifest.json",
+        "model.onnx",
+        "report.json",
+    ]
+
+    before = network.calls
+    again = edgekit(*quick(bundle, "orin"), "--json")
+    assert again.code == 0, again.err
+    (row,) = json.loads(again.out)["rows"]
+    assert row["sent"] == 0
+    assert row["trips"] == network.calls - before
+    checks = 1  # connects, locks, asks what is there
+    assert row["trips"] - checks <= 3
+    assert orin.current(bundle.name) == one
+
+    relabelled(bundle, "second")
+    assert edgekit(*quick(bundle, "orin")).code == 0
+    two = orin.current(bundle.name)
+    assert two is not None and two != one
+    assert (two / "labels.txt").read_text().startswith("second 0")
+
+    back = edgekit("device", "rollback", "orin", bundle.name)
+    assert back.code == 0, back.err
+    assert orin.current(bundle.name) == one
+    assert public.rollback("orin", bundle.name).current == two.name
+    (there,) = public.check_device("orin").bundles
+    assert (there.current, there.previous) == (two.name, one.name)
+
+
+def test_the_report_comes_home_and_stays_on_the_device(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 0, result.err
+    release = orin.current(bundle.name)
+    assert release is not None
+    (kept,) = (tmp_path / "config" / "deployments" / "orin" / bundle.name).glob("*.json")
+    here, there = json.loads(kept.read_text()), json.loads((release / "report.json").read_text())
+    assert here["release"] == there["release"] == release.name
+    assert here["proven"] == there["proven"]
+    assert here["proven"]["latency"]["count"] > 0
+    assert here["proven"]["parity"]["images"] == Bundle.open(bundle).manifest.golden.images
+
+
+def test_int8_holds_on_every_cpu(
+    orin: Host, edgekit: EdgekitCall, lenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without VNNI fast products saturate, and the script has to ask for the exact ones."""
+    result = edgekit(*quick(lenet, "orin"), "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["rows"]
+    then = Bundle.open(lenet).manifest.golden.sqnr
+    assert then is not None
+    assert row["proven"]["parity"]["sqnr"] > then - 3
+    if saturates_u8s8():
+        assert "exact INT8 products" in row["proven"]["detail"]
+        fast = script(device_runtime.RUNNER).replace(b"    if exact:", b"    if False:")
+        monkeypatch.setattr(device_runtime, "script", lambda name: fast)
+        assert edgekit(*quick(lenet, "orin")).code == 1, "nothing saturates: this proves nothing"
+
+
+@pytest.mark.parametrize("name", ["it's a b", "x; touch ${HOME}harm", '-rf "$(touch ${HOME}harm)`'])
+def test_names_are_data_and_never_commands(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path, name: str
+) -> None:
+    device = host()
+    root = f"{device.home}/{name}"
+    assert edgekit("device", "add", "orin", "orin", "--root", root).code == 0
+    result = edgekit(*quick(bundle.rename(tmp_path / name), "orin"))
+    assert result.code == 0, result.err
+    assert (Path(root) / "bundles" / name / "current" / "model.onnx").is_file()
+    back = edgekit("device", "rollback", "--", "orin", name)
+    assert (back.code, back.out) == (2, "")
+    assert "no release of" in back.err
+    assert not Path(f"{device.home}harm").exists()
+
+
+def test_the_script_sets_what_our_own_runtime_sets() -> None:
+    text = script(device_runtime.RUNNER).decode()
+    for setting in ("session.x64quantprecision", "WeightBiasQuantization", "CPUExecutionProvider"):
+        assert setting in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [path.stem for path in (Path(public.__file__).parent / "devices" / "remote").glob("*.sh")],
+)
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
+def test_programs_are_read_by_every_shell(name: str, shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    done = subprocess.run([shell, "-n"], input=source(name), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

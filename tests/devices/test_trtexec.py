@@ -1,0 +1,292 @@
+"""trtexec on a device: a double with its command line and its files stands in for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.bundle import Bundle
+from edgekit.devices.facts import banner_version
+from edgekit.devices.runtimes import Options
+from edgekit.devices.runtimes.trtexec import files, flags
+from edgekit.devices.runtimes.trtexec.layers import read_graph
+from edgekit.errors import EnvironmentLacks
+from edgekit.targets import parse_version
+
+from .conftest import AddHost, EdgekitCall, quick
+from .loopback import Host
+
+OPTIONS: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("trtexec_options.json").read_text()
+)["options"]
+NETWORKS = [
+    flags.Network(precision, "input", (4, 3, 224, 224), dynamic, kept, ("a/Conv", "b/Gemm"))
+    for precision in ("fp32", "fp16", "int8")
+    for dynamic in (False, True)
+    for kept in ((), ("a/Conv",))
+]
+
+
+# ---- its command line
+
+
+@pytest.mark.parametrize("release", OPTIONS)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_every_release_knows_the_options(release: str, network: flags.Network) -> None:
+    version = parse_version(release)
+    level = 3 if version >= (8, 6) else None
+    options = Options(opt_level=level, workspace=512, dla_core=0)
+    given = (
+        *flags.build_flags(version, network, options),
+        *flags.run_flags(version, network, options),
+        *flags.bench_flags(version, network, options),
+    )
+    assert {word.partition("=")[0] for word in given} <= set(OPTIONS[release])
+
+
+def test_the_options_of_dialects() -> None:
+    network = flags.Network("int8", "input", (1, 3, 8, 8), False, ("a",), ("a", "b"))
+    weak = flags.build_flags((8, 6), network, Options())
+    assert {"--int8", "--fp16", "--skipInference", "--precisionConstraints=obey"} <= set(weak)
+    assert "--layerPrecisions=a:fp32" in weak
+    assert "--stronglyTyped" not in weak
+    strong = flags.build_flags((10, 3), network, Options(workspace=512))
+    assert {"--stronglyTyped", "--memPoolSize=workspace:489"} <= set(strong)
+    assert not {"--int8", "--fp16"} & set(strong)
+    assert "--stronglyTyped" not in flags.build_flags((11, 1), network, Options())
+    assert "--workspace=489" in flags.build_flags((8, 2), network, Options(workspace=512))
+    half = flags.Network("fp16", "input", (1, 3, 8, 8), False, (), ("a", "b,c"))
+    assert "--layerPrecisions=a:fp16" in flags.build_flags((8, 6), half, Options())
+    assert "--includeDataTransfers" in flags.bench_flags((11, 1), half, Options())
+    assert "--useCudaGraph" in flags.bench_flags((10, 3), half, Options())
+
+
+@pytest.mark.parametrize(
+    ("number", "version"),
+    [(8201, "8.2.1"), (8602, "8.6.2"), (100300, "10.3.0"), (101303, "10.13.3"), (110100, "11.1.0")],
+)
+def test_the_version_in_its_first_line(number: int, version: str) -> None:
+    assert banner_version(number) == version
+
+
+# ---- its files
+
+
+def test_outputs_are_read_as_cpp_prints_them() -> None:
+    text = (
+        '[\n  { "name" : "other"\n  , "dimensions" : "1"\n  , "values" : [ 1 ]\n  }\n'
+        ', { "name" : "scores"\n  , "dimensions" : "1x6"\n'
+        '  , "values" : [ 1.5, -2e-05, nan, -nan, inf, -inf ]\n  }\n]\n'
+    )
+    values = files.read_output(text, "scores")
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(
+        values, np.array([1.5, -2e-5, np.nan, np.nan, np.inf, -np.inf], np.float32)
+    )
+    with pytest.raises(EnvironmentLacks, match="wrote no output 'logits'"):
+        files.read_output(text, "logits")
+    with pytest.raises(EnvironmentLacks, match="cannot be read"):
+        files.read_output(text[:90], "scores")
+
+
+def test_times_without_runs_or_cut_off() -> None:
+    with pytest.raises(EnvironmentLacks, match="measured no run"):
+        files.read_times("[\n]\n")
+    with pytest.raises(EnvironmentLacks, match="lack"):
+        files.read_times('[ { "computeMs" : 1 } ]')
+
+
+def test_tegrastats_of_both_kinds() -> None:
+    orin = "RAM 2448/7620MB CPU@45.1C gpu@44.5C VDD_IN 4940mW/4940mW\n" * 2
+    nano = "RAM 1903/3964MB GPU@31C PLL@29C POM_5V_IN 1957/1957 POM_5V_GPU 0/0\n"
+    assert files.read_tegrastats(orin) == "4.9 W, 44 °C"
+    assert files.read_tegrastats(nano) == "2.0 W, 31 °C"
+    assert files.read_tegrastats("") == ""
+
+
+def test_the_quantized_layers_of_every_form(lenet: Path) -> None:
+    bundle = Bundle.open(lenet)
+    weak, strong = read_graph(bundle.artifact.path), read_graph(bundle.strong_artifact.path)
+    assert weak.known and weak.quantized
+    assert weak.quantized == strong.quantized
+    assert set(weak.quantized) < set(weak.products)
+
+
+# ---- on a device
+
+
+def jetson(host: AddHost, tmp_path: Path, version: str = "100300", **environment: str) -> Host:
+    """A device that looks like an Orin Nano with JetPack 6.2, and has the double."""
+    root = tmp_path / "sysroot"
+    for name, text in (
+        ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic"),
+        ("proc/device-tree/model", "NVIDIA Jetson Orin Nano Developer Kit\0"),
+        ("proc/meminfo", "MemTotal: 7802000 kB\nMemAvailable: 5000000 kB\nSwapTotal: 0 kB"),
+        ("sys/class/devfreq/17000000.gpu/min_freq", "306000000"),
+        ("sys/class/devfreq/17000000.gpu/max_freq", "624750000"),
+    ):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    device = host(
+        "orin",
+        EDGEKIT_SYSROOT=str(root),
+        DOUBLE_VERSION=version,
+        DOUBLE_LOG=str(tmp_path / "trtexec.log"),
+        **environment,
+    )
+    device.has_trtexec()
+    device.tool("ldconfig", "echo")
+    device.tool("nvpmodel", "echo NV Power Mode: 15W; echo 0")
+    device.tool("tegrastats", "while :; do echo gpu@44.5C VDD_IN 4940mW/4940mW; sleep 0.1; done")
+    return device
+
+
+def calls(tmp_path: Path) -> list[list[str]]:
+    log = tmp_path / "trtexec.log"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.mark.parametrize("version", ["8602", "100300"])
+def test_engines_are_built_proven_and_measured_there(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path, version: str
+) -> None:
+    device = jetson(host, tmp_path, version)
+    added = edgekit("device", "add", "orin", "orin")
+    assert added.code == 0, added.err
+    assert "NVIDIA Jetson Orin Nano Developer Kit" in added.out
+    assert "JetPack 6.2, L4T 36.4.3, power mode 15W, GPU clock not locked" in added.out
+    opset = {"8602": 17, "100300": 20}[version]
+    runs = f"runs      bundles with trtexec: FP32, FP16, INT8, opset up to {opset}\n"
+    assert runs in added.out
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 0, result.err
+    for words in ("GPU alone: median", "with copies: median", "4.9 W, 44 °C", "in FP16"):
+        assert words in result.out
+    release = device.current(bundle.name)
+    assert release is not None
+    assert (release / "model.engine").stat().st_size > 0
+    assert len([call for call in calls(tmp_path) if "--skipInference" in call]) == 1
+
+    again = json.loads(edgekit(*quick(bundle, "orin"), "--json").out)["rows"][0]
+    assert (again["sent"], again["proven"]["reused"], again["trips"]) == (0, True, 3)
+    assert len([call for call in calls(tmp_path) if "--skipInference" in call]) == 1
+    assert device.current(bundle.name) == release
+
+
+def test_the_fastest_of_several_builds_is_kept(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path, DOUBLE_SLOW="1.engine 3.engine")
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    result = edgekit(*quick(bundle, "orin"), "--builds", "3")
+    assert result.code == 0, result.err
+    assert "the fastest of 3" in result.out
+    release = device.current(bundle.name)
+    assert release is not None
+    assert b"2.engine" in (release / "model.engine").read_bytes()
+
+
+FAULTS = {
+    "killed": (3, ("the build was killed on the device for lack of memory", "add swap", "--workspace")),
+    "memory": (3, ("the build ran out of memory", "OutOfMemory", "add swap")),
+    "crash": (3, ("trtexec crashed (11) on the device",)),
+    "hang": (3, ("the build did not end in time on the device", "--time-limit")),
+    "wrong": (1, ("golden images flip", "the release that was active")),
+    "nan": (1, ("outputs are NaN or infinite",)),
+    "fp32": (1, ("compute in FP32",)),
+    "no-library": (3, ("does not work: asked for its help, it ended with 127",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_trtexec(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path, fault: str
+) -> None:
+    """A release is active; another one comes to grief, and the first stays."""
+    code, words = FAULTS[fault]
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    active = device.fake_release(bundle.name)
+    with device.trtexec_that(fault):
+        result = edgekit(*quick(bundle, "orin"), "--time-limit", "2")
+    text = " ".join(result.err.split())
+    assert result.code == code, text
+    for word in words:
+        assert word in text
+    assert device.current(bundle.name) == active
+    assert not (device.root / "lock").is_symlink()
+
+
+def test_a_trtexec_that_is_not_there(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    (device.tools / "trtexec").unlink()
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 3
+    assert "the device has no trtexec" in result.err
+    assert "apt install libnvinfer-bin" in result.err
+    assert not list((device.root / "store").iterdir()), "something was sent"
+
+
+def test_a_trtexec_of_another_version_than_its_library(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    library = device.place / "libnvinfer.so.8.6.2"
+    library.write_text("")
+    device.tool("ldconfig", f'echo "	libnvinfer.so.8 (libc6,AArch64) => {library}"')
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 3
+    assert "is of TensorRT 10.3.0, and its libnvinfer is 8.6.2" in result.err
+
+
+@pytest.mark.parametrize("fault", ["", "wrong", "crash-run"])
+def test_clocks_are_restored_whatever_happens(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path, fault: str
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    device.tool("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/sudo; exec "$@"')
+    device.tool("jetson_clocks", 'case "$1" in --store) echo clocks >"$2";; esac')
+    with device.trtexec_that(fault):
+        result = edgekit(*quick(bundle, "orin"), "--max-clocks")
+    assert (result.code == 0) is (fault == ""), result.err
+    asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
+    verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
+    assert verbs == ["--store", "raise", "--restore"]
+    assert not (device.root / "clocks").exists()
+
+
+def test_clocks_that_a_loss_of_power_left_raised(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    device.tool("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/sudo; exec "$@"')
+    device.tool("jetson_clocks", 'case "$1" in --store) echo clocks >"$2";; esac')
+    device.root.mkdir(exist_ok=True)
+    (device.root / "clocks").write_text("as they were\n")
+    assert edgekit(*quick(bundle, "orin"), "--max-clocks").code == 0
+    asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
+    verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
+    assert verbs == ["--restore", "--store", "raise", "--restore"]
+
+
+def test_clocks_that_need_a_password(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    device.tool("sudo", "echo sudo: a password is required >&2; exit 1")
+    device.tool("jetson_clocks", "exit 0")
+    result = edgekit(*quick(bundle, "orin"), "--max-clocks")
+    assert result.code == 3
+    assert "the clocks cannot be set on the device: sudo: a password is required" in result.err
+    assert device.current(bundle.name) is None
