@@ -17,7 +17,7 @@ from edgekit.devices.runtimes import Options
 from edgekit.devices.ssh import Connection
 from edgekit.errors import EdgekitError, InputError, lacking
 from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
-from edgekit.tasks.deploy.one import NotProven, deploy_one, deployable, name_of
+from edgekit.tasks.deploy.one import NotProven, deploy_one, name_of, open_deployable
 
 AT_ONCE = 16
 
@@ -58,7 +58,7 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
         InputError: no such device, or an option that is wrong; nothing is sent then.
     """
     devices = tuple(find(name) for name in _unique("device", request.devices))
-    bundles = tuple(deployable(path) for path in request.bundles)
+    bundles = tuple(open_deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
     work = _Work(bundles, request.options, watcher or Unwatched())
     with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:

@@ -39,25 +39,14 @@ class NotProven(GateFailed):
         self.row = row
 
 
-def deployable(path: Path) -> Bundle:
+def open_deployable(path: Path) -> Bundle:
     """A bundle that may go to devices.
 
     Raises:
-        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
+        BadBundle: the bundle must not go to devices, or its name cannot be a folder there.
     """
     bundle = Bundle.open(path)
-    bundle.check_whole()
-    manifest = bundle.manifest
-    if not manifest.weights.trained:
-        raise BadBundle(
-            f"{path} has random weights (seed {manifest.weights.seed}): it is not deployed",
-            hint="export the network with weights that were trained",
-        )
-    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
-        raise BadBundle(
-            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not deployed",
-            hint="export it again",
-        )
+    bundle.check_deployable()
     name = name_of(bundle)
     if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         raise BadBundle(f"{path}: {name!r} cannot be a folder on a device", hint="rename it")

@@ -1,4 +1,4 @@
-"""What to pack, and which bundles may be packed."""
+"""What to pack, and the names in a pack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.bundle import Bundle
-from edgekit.errors import BadBundle, InputError
+from edgekit.errors import InputError
 
 Kind = Literal["triton", "deepstream", "tar"]
 Backend = Literal["onnxruntime", "tensorrt"]
@@ -66,28 +66,6 @@ class PackRequest:
                 hint="export it again with `batch` dynamic",
             )
         return None
-
-
-def packable(path: Path) -> Bundle:
-    """A bundle that may go to devices.
-
-    Raises:
-        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
-    """
-    bundle = Bundle.open(path)
-    bundle.check_whole()
-    manifest = bundle.manifest
-    if not manifest.weights.trained:
-        raise BadBundle(
-            f"{path} has random weights (seed {manifest.weights.seed}): it is not packed",
-            hint="export the network with weights that were trained",
-        )
-    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
-        raise BadBundle(
-            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not packed",
-            hint="export it again",
-        )
-    return bundle
 
 
 def name_of(bundle: Bundle) -> str:

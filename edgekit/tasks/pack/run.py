@@ -11,7 +11,7 @@ from edgekit.bundle import Bundle
 from edgekit.bundle.staging import Sibling
 from edgekit.errors import InputError
 from edgekit.tasks.pack import archive, deepstream, triton
-from edgekit.tasks.pack.request import KINDS, Kind, PackRequest, packable
+from edgekit.tasks.pack.request import KINDS, Kind, PackRequest
 
 __all__ = ["KINDS", "Kind", "PackRequest", "Packed", "pack"]
 
@@ -42,7 +42,8 @@ def pack(request: PackRequest) -> Packed:
             does.
         EnvironmentLacks: what makes or proves that graph is not installed.
     """
-    bundle = packable(request.bundle)
+    bundle = Bundle.open(request.bundle)
+    bundle.check_deployable()
     final = Path(os.path.realpath(request.out))
     if final.exists() and not (final.is_dir() and not any(final.iterdir())):
         raise InputError(f"{request.out} exists", hint="choose another `out`, or remove it")
