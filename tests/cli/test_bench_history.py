@@ -162,4 +162,4 @@ def test_the_history_is_in_the_data_folder_and_need_not_be(
     monkeypatch.setattr(history, "default_history", lambda: exported / "manifest.json" / "h")
     unkept = edgekit("bench", exported, *QUICK)
     assert unkept.code == 0
-    assert "this bench is not kept: --history" in unkept.err
+    assert "this bench is not saved: --history" in unkept.err

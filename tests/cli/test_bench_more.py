@@ -64,7 +64,7 @@ def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path
         (("--scenario", "server"), 2, "the scenario server needs --qps and --latency-bound"),
         (("--scenario", "offline", "--latency-bound", "5"), 2, "--latency-bound is for server"),
         (("--scenario", "single-stream", "--qps", "5"), 2, "--qps is for server and offline"),
-        (("--qps", "5"), 2, "--qps is for a scenario"),
+        (("--qps", "5"), 2, "--qps needs a scenario"),
     ],
 )
 def test_refusals(

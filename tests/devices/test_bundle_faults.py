@@ -67,7 +67,7 @@ def test_parity_that_fails_on_the_device(
     assert broken != script("run_onnx.py")
     monkeypatch.setattr(onnxruntime, "script", lambda name: broken)
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 1, "SQNR is", "the release that was active", "still is")
+    refused(result, 1, "SQNR is", "the old release", "stays active")
     assert "orin" in result.out and "fail" in result.out
     assert orin.current(bundle.name) == active
     leftovers = [path for path in active.parent.iterdir() if path != active] if active else []
@@ -87,5 +87,5 @@ def test_a_release_before_that_is_damaged_is_not_rolled_back_to(
     labels.unlink()
     labels.write_text("something else\n")
     result = edgekit("device", "rollback", "orin", bundle.name)
-    refused(result, 3, "the release before is damaged: labels.txt", "the active one stays")
+    refused(result, 3, "the previous release is damaged: labels.txt", "the active release stays")
     assert orin.current(bundle.name) == two

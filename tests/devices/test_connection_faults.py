@@ -24,7 +24,7 @@ CUTS = 10
 def test_an_unknown_host_key(host: AddHost, edgekit: EdgekitCall) -> None:
     host(known=False)
     result = edgekit("device", "add", "orin", "orin")
-    refused(result, 3, "the host key of orin is not known here", "run `ssh orin` once yourself")
+    refused(result, 3, "ssh has no host key of orin", "run `ssh orin` once yourself")
 
 
 def test_another_host_key_than_before(
@@ -34,7 +34,7 @@ def test_another_host_key_than_before(
     orin = host("orin", known=False)
     network.know(orin, key=f"host-{other.alias}")
     result = edgekit("device", "add", "orin", "orin")
-    refused(result, 3, "the host key of orin is another one than before", "ssh-keygen -R")
+    refused(result, 3, "the host key of orin has changed", "ssh-keygen -R")
     assert "no device yet" in edgekit("device", "list").out
 
 
@@ -49,13 +49,13 @@ def test_a_key_that_the_device_does_not_take(host: AddHost, edgekit: EdgekitCall
     settings.write_text(text.replace(line, f"AuthorizedKeysFile {keys}"))
     device.run()
     result = edgekit("device", "add", "orin", "orin")
-    refused(result, 3, "orin does not let you in", "ssh-copy-id orin")
+    refused(result, 3, "orin refuses the login", "ssh-copy-id orin")
 
 
 def test_nothing_answers(orin: Host, edgekit: EdgekitCall, bundle: Path) -> None:
     orin.stop()
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "orin refuses the connection: no ssh server answers there")
+    refused(result, 3, "orin refuses the connection: no ssh server runs there")
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,15 @@ def test_two_deploys_at_once(orin: Host, edgekit: EdgekitCall, bundle: Path) -> 
     lock = orin.root / "lock"
     lock.symlink_to(f"1 {boot} eve@laptop 7 aa")  # process 1 lives as long as the machine
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "orin is in use: eve@laptop deploys to it now", "wait until that has ended")
+    refused(
+        result,
+        3,
+        "orin is in use: eve@laptop is deploying to it",
+        "wait until that deployment has ended",
+    )
     assert lock.is_symlink()
     back = edgekit("device", "rollback", "orin", bundle.name)
-    refused(back, 3, "orin is in use: eve@laptop deploys to it now")
+    refused(back, 3, "orin is in use: eve@laptop is deploying to it")
     lock.unlink()
     assert edgekit(*quick(bundle, "orin")).code == 0
     assert not lock.is_symlink()

@@ -69,7 +69,7 @@ ORIN_7 = board("NVIDIA Jetson AGX Orin Developer Kit", "39.2", 87, "10.16.2")
         (ORIN, "fp16", {"builds": 0}, 2, "`builds` 0 is outside"),
         (ORIN, "fp16", {"opt_level": 6}, 2, "`opt_level` 6 is outside"),
         (ORIN, "fp16", {"workspace": 0}, 2, "`workspace` 0 is not positive"),
-        (replace(ORIN, libraries=("8.6.2",)), "fp16", {}, 3, "its libnvinfer is 8.6.2"),
+        (replace(ORIN, libraries=("8.6.2",)), "fp16", {}, 3, "but libnvinfer is 8.6.2"),
         (replace(ORIN, trtexec=None), "fp16", {}, 3, "the device has no trtexec"),
         (replace(ORIN, trtexec=TrtExec("t", None, 124)), "fp16", {}, 3, "t on the device hangs"),
         (replace(ORIN, trtexec=TrtExec("t", None, 139)), "fp16", {}, 3, "ended with 139"),
