@@ -185,7 +185,8 @@ def aimet(work: Path, name: str, variant: str) -> Path:
     if variant == "cle-adaround":
         equalize_model(model)
     batches = [{feed: image[None]} for image in np.load(work / f"{name}.calib.npy")]
-    sim = QuantizationSimModel(model, quant_scheme="tf_enhanced", config_file=str(config))
+    scheme = "min_max" if variant == "seqmse" else "tf_enhanced"  # SeqMSE takes no other
+    sim = QuantizationSimModel(model, quant_scheme=scheme, config_file=str(config))
     sim.qc_quantize_op_dict[logits].enabled = False
     if variant == "seqmse":
         apply_seq_mse(sim, batches)

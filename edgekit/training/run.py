@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EnvironmentLacks, InputError, lacking
-from edgekit.images import InputSpec
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.request import FetchProgress
-from edgekit.sources.run import LAST, RunDescription, is_run, read_description, read_examples
+from edgekit.sources.run import LAST, RunDescription, read_description, read_examples
+from edgekit.training.checks import check_free, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE, Examples, TrainingData, open_data
 from edgekit.version import __version__
@@ -82,8 +82,8 @@ def start(
     check_libraries()
     check_trainable(request.network.weights)
     if is_main():
-        _check_free(request.out)
-    _check_preprocessing(request.network)
+        check_free(request.out)
+    check_preprocessing(request.network)
     data = open_data(
         request.data,
         validation=request.validation,
@@ -107,7 +107,7 @@ def start(
         data=str(request.data.absolute()),
         config=asdict(request.config),
     )
-    _check_sizes(network, request.config)
+    check_sizes(network, request.config)
     loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
         from edgekit.training.checkpoint import write_description
@@ -193,19 +193,6 @@ def check_libraries() -> None:
         raise lacking(error) or error from error
 
 
-def _check_preprocessing(network: NetworkRequest) -> None:
-    """
-    Raises:
-        InputError: pretrained weights with another preprocessing than their own.
-    """
-    for name in ("mean", "std"):
-        if getattr(network, name) is not None and network.weights in (None, "pretrained"):
-            raise InputError(
-                f"`{name}` does not apply to pretrained weights, which need their own",
-                hint=f"remove `{name}`, or start with `weights` none",
-            )
-
-
 def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkRequest:
     """With progressive learning, the network is for images of its largest size.
 
@@ -221,32 +208,6 @@ def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkReques
             hint="remove `size`",
         )
     return replace(network, size=full)
-
-
-def _check_free(out: Path) -> None:
-    if is_run(out):
-        raise InputError(f"{out} holds a run already", hint="`resume` goes on with it")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no run", hint="choose another `out`")
-
-
-def _check_sizes(network: Network, config: TrainConfig) -> None:
-    """Asks the network for every size of progressive learning before hours are spent."""
-    from edgekit.errors import BadNetwork
-    from edgekit.sources.modules import check_forward
-
-    assert network.module is not None
-    spec = network.input
-    for stage in config.stages((spec.height, spec.width)):
-        height, width = stage.size
-        sized = InputSpec(spec.channels, height, width, 1.0, mean=spec.mean, std=spec.std)
-        try:
-            check_forward(network.module, sized, network.entry.name)
-        except BadNetwork as error:
-            raise InputError(
-                f"{network.entry.name} cannot take images of {height} × {width} pixels",
-                hint="choose other sizes",
-            ) from error
 
 
 def _check_state(folder: Path, network: Network, state: Mapping[str, Any] | None) -> None:

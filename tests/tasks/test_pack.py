@@ -231,7 +231,7 @@ def test_what_may_not_go_to_a_device(
     ("arguments", "said"),
     [
         ({"kind": "zip"}, "cannot be packed as"),
-        ({"kind": "tar", "backend": "tensorrt"}, "for triton only"),
+        ({"kind": "tar", "backend": "tensorrt"}, "only for triton"),
         ({"kind": "triton", "backend": "openvino"}, "unknown `backend`"),
         ({"kind": "triton", "backend": "tensorrt"}, "contains no engine"),
         ({"kind": "triton", "batch": 0}, "cannot be used"),

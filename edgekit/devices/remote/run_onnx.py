@@ -73,7 +73,7 @@ def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int
 
 
 def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]], bool]:
-    """Milliseconds of single runs, in blocks, after the median has settled or ``seconds`` are over."""
+    """Milliseconds of single runs, in blocks, after the median settled or ``seconds`` are over."""
     begun, settled = time.perf_counter(), False
     last: float | None = None
     while not settled and time.perf_counter() - begun < seconds:

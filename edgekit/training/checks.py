@@ -1,0 +1,50 @@
+"""What is asked before hours are spent on training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import InputError
+from edgekit.images import InputSpec
+from edgekit.sources import Network, NetworkRequest
+from edgekit.sources.run import is_run
+from edgekit.training.config import TrainConfig
+
+
+def check_preprocessing(network: NetworkRequest) -> None:
+    """
+    Raises:
+        InputError: pretrained weights with another preprocessing than their own.
+    """
+    for name in ("mean", "std"):
+        if getattr(network, name) is not None and network.weights in (None, "pretrained"):
+            raise InputError(
+                f"`{name}` does not apply to pretrained weights, which need their own",
+                hint=f"remove `{name}`, or start with `weights` none",
+            )
+
+
+def check_free(out: Path) -> None:
+    if is_run(out):
+        raise InputError(f"{out} holds a run already", hint="`resume` goes on with it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no run", hint="choose another `out`")
+
+
+def check_sizes(network: Network, config: TrainConfig) -> None:
+    """Asks the network for every size of progressive learning before hours are spent."""
+    from edgekit.errors import BadNetwork
+    from edgekit.sources.modules import check_forward
+
+    assert network.module is not None
+    spec = network.input
+    for stage in config.stages((spec.height, spec.width)):
+        height, width = stage.size
+        sized = InputSpec(spec.channels, height, width, 1.0, mean=spec.mean, std=spec.std)
+        try:
+            check_forward(network.module, sized, network.entry.name)
+        except BadNetwork as error:
+            raise InputError(
+                f"{network.entry.name} cannot take images of {height} × {width} pixels",
+                hint="choose other sizes",
+            ) from error
