@@ -16,7 +16,7 @@ LISTED = 5
 
 
 class Shown:
-    """Epochs as they end, on stderr, and on a terminal a bar for the one that runs."""
+    """Shows each finished epoch on stderr, and on a terminal a bar for the running one."""
 
     def __init__(self, *, quiet: bool) -> None:
         from rich.progress import (
@@ -77,14 +77,14 @@ def tell(found: Training) -> None:
     low, high = wilson(right, found.validation_images)
     out.print(
         f"{escape(str(found.path))}  {escape(found.network)}, {found.classes} classes, "
-        f"{found.train_images} images to train, {found.validation_images} to validate"
+        f"{found.train_images} training images, {found.validation_images} validation images"
     )
     out.print(
-        f"top-1 {found.top1:.1%} [{100 * low:.1f}, {100 * high:.1f}] on the images that validate, "
+        f"top-1 {found.top1:.1%} [{100 * low:.1f}, {100 * high:.1f}] on the validation images, "
         f"after epoch {found.best['epoch'] + 1} of {len(found.epochs)}"
     )
     if found.early:
-        err.print("[yellow]![/] stopped early: no epoch became better for `patience` epochs")
+        err.print("[yellow]![/] stopped early: no improvement for `patience` epochs")
     _tell_skipped(found.skipped)
     err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
 
@@ -92,20 +92,22 @@ def tell(found: Training) -> None:
 def tell_int8(found: Qat) -> None:
     """Prints the result of a quantization-aware training."""
     out.print(
-        f"{escape(str(found.path))}  {escape(found.network)} in INT8, {found.images} images to "
-        "train"
+        f"{escape(str(found.path))}  {escape(found.network)} in INT8, {found.images} training "
+        "images"
     )
     out.print(
-        f"top-1 on the images that validate: float {found.float_top1:.1%}, int8 before training "
+        f"top-1 on the validation images: float {found.float_top1:.1%}, INT8 before training "
         f"{found.before:.1%}, after {found.after:.1%} (epoch {found.best} of "
         f"{len(found.epochs) - 1})"
     )
     out.print(
-        f"the int8 graph in ONNX Runtime and the network as it was trained differ by "
-        f"{found.sqnr:.1f} dB"
+        f"SQNR of the INT8 graph in ONNX Runtime against the trained network: {found.sqnr:.1f} dB"
     )
     if found.best == 0:
-        err.print("[yellow]![/] no epoch was better than post-training quantization; that is kept")
+        err.print(
+            "[yellow]![/] no epoch was better than post-training quantization, so its "
+            "result is kept"
+        )
     _tell_skipped(found.skipped)
     err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
 

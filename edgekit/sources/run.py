@@ -124,7 +124,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         load_checkpoint(module, best)
     except CheckpointError as error:
         raise BadWeights(
-            f"{best} is not of {described.builder} with {len(described.classes)} classes: "
+            f"{best} does not fit {described.builder} with {len(described.classes)} classes: "
             f"{str(error).partition(chr(10))[0]}",
             hint="restore the run's files, or train again",
         ) from error
