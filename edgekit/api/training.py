@@ -51,8 +51,8 @@ def train(
         labels: a file with one class name per line, in the order of the classes; by default the
             names are sorted.
         offline: whether to use only cached weights.
-        watcher: told of the losses, and of each epoch.
-        progress: told of the steps as they run.
+        watcher: called with the losses, and after each epoch.
+        progress: called for each step.
 
     Raises:
         InputError: the images, the network or an argument cannot be used.
@@ -85,8 +85,8 @@ def resume(
 
     Args:
         run: its folder.
-        watcher: told of the losses, and of each epoch.
-        progress: told of the steps as they run.
+        watcher: called with the losses, and after each epoch.
+        progress: called for each step.
 
     Raises:
         InputError: the folder is not a run, or its images are missing.
@@ -119,7 +119,7 @@ def train_int8(
         batch: images per step.
         learning_rate: a factor on the rates of codes, steps and biases.
         watcher: called with the losses.
-        progress: told of the steps as they run.
+        progress: called for each step.
 
     Raises:
         InputError: the folder is not a run, its images are missing, or no layer can be INT8.

@@ -44,7 +44,7 @@ def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path
     (scenario,) = report["scenarios"]
     assert scenario["scenario"]["name"] == "single-stream" and scenario["queries"] >= 100
     for told in (
-        *("batch and threads", "cold start", "under load, from", "this machine does not tell"),
+        *("batch and threads", "cold start", "under load, from", "this machine does not report"),
         *("single-stream, onnxruntime fp16: 90th percentile at most", "0.2 of 600 seconds"),
     ):
         assert told in result.out, told
