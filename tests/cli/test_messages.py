@@ -29,6 +29,9 @@ ALLOWED = {
     "--runtime nvidia",
     "--system-site-packages",
     "nvidia-smi --lock-gpu-clocks",
+    "ray start --address",
+    "ray start --head",
+    "trtexec --help",
 }
 
 

@@ -22,7 +22,7 @@ def test_a_disk_that_is_too_small(orin: Host, edgekit: EdgekitCall, bundle: Path
     orin.tool("df", 'printf "Filesystem 1024-blocks Used Available Capacity Mounted on\\n"; '
               'printf "/dev/a b 100 99 1000 99%% /mnt\\n"')  # fmt: skip
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "has 1 MB free", "are needed", "free some space there")
+    refused(result, 3, "has 1 MB free", "are needed", "free some space on the device")
     assert not list((orin.root / "store").iterdir())
 
 
@@ -36,7 +36,7 @@ def test_a_disk_that_runs_full(orin: Host, edgekit: EdgekitCall, bundle: Path) -
     orin.tool("rm", f'case "$*" in *{item.sha256}.partial) exit 0;; esac; exec /bin/rm "$@"')
     (store / f"{item.sha256}.partial").symlink_to("/dev/full")
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "its disk is full", "No space left on device", "free some space there")
+    refused(result, 3, "its disk is full", "No space left on device", "free some space on the device")
     assert orin.current(bundle.name) == active
     (store / f"{item.sha256}.partial").unlink()
     orin.tool("rm", 'exec /bin/rm "$@"')
