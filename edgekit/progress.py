@@ -1,4 +1,4 @@
-"""How long work tells where it is. Only the command line shows it."""
+"""The progress of long work. Only the command line shows it."""
 
 from __future__ import annotations
 

@@ -84,22 +84,22 @@ class Bundle(folder.Bundle):
         backend: str | None = None,
         batch: int | None = None,
     ) -> Packed:
-        """Writes the bundle as what a framework on the device reads, into a new folder.
+        """Writes the bundle in the format of a framework for devices, into a new folder.
 
         Args:
             kind: ``triton``, a model repository; ``deepstream``, a configuration of Gst-nvinfer
-                with its graph and labels; or ``tar``, one file whose bytes depend on the bundle
-                alone.
-            out: the folder, which must not be there.
-            backend: of Triton, ``onnxruntime`` (default), or ``tensorrt``, which takes the bundle's
+                with its graph and labels; or ``tar``, one file whose bytes depend only on the
+                bundle.
+            out: the folder; it must be new or empty.
+            backend: for Triton: ``onnxruntime`` (default), or ``tensorrt``, which uses the bundle's
                 engine.
-            batch: the most images that are run together where the batch is dynamic; 8 by default.
+            batch: the largest batch, if the batch is dynamic; 8 by default.
 
         Raises:
-            BadBundle: it is damaged, its weights are random, or it missed its gate.
-            InputError: the folder is taken, or this bundle cannot be packed like this.
-            GateFailed: the graph made for DeepStream does not compute what the bundle's does.
-            EnvironmentLacks: what makes or proves that graph is not installed.
+            BadBundle: the bundle is damaged, has random weights, or missed its gate.
+            InputError: the folder is not empty, or this bundle cannot be packed like this.
+            GateFailed: the outputs of the graph for DeepStream differ from those of the bundle.
+            EnvironmentLacks: a package that makes or checks that graph is not installed.
         """
         from edgekit.tasks.pack import PackRequest, pack
 

@@ -1,4 +1,4 @@
-"""Devices that ssh reaches, and bundles on them."""
+"""Devices that are reached by ssh, and bundles on them."""
 
 from __future__ import annotations
 
@@ -27,30 +27,29 @@ def deploy(
     time_limit: float = 3600.0,
     progress: Watcher | None = None,
 ) -> DeployReport:
-    """Takes bundles to devices: sends what is missing, builds the engine there, proves it there on
-    the golden images, measures it there, and only then makes it the active release. Whatever fails
-    before leaves the release that was active as it was.
+    """Installs bundles on devices. For each device and bundle it sends the missing files, builds
+    the engine on the device, checks parity there with the golden images, measures the latency
+    there, and then makes the new release active. If a step fails, the old release stays active.
 
     Args:
-        bundles: folders that an export wrote, or opened bundles.
-        devices: names that :func:`add_device` gave; several at once, each on its own.
-        builds: engines to build, of which the fastest is kept.
-        opt_level: of TensorRT's builder, 0 to 5.
+        bundles: folders of bundles, or opened bundles.
+        devices: names from :func:`add_device`. The devices work at the same time.
+        builds: the number of engines to build; the fastest is kept.
+        opt_level: the optimization level of TensorRT's builder, 0 to 5.
         workspace: scratch memory of a build in MB (10⁶ bytes).
-        dla_core: a Deep Learning Accelerator, instead of the GPU.
-        max_clocks: whether to set the highest clocks while it is measured, and restore them.
-        seconds: how long to measure.
+        dla_core: the number of a DLA core to use instead of the GPU.
+        max_clocks: whether to set the highest clocks during the measurement, and restore them.
+        seconds: the duration of the measurement.
         time_limit: seconds that one build may take.
-        progress: told what each device does.
+        progress: called for each step of each device.
 
     Returns:
-        One row for each device and bundle. No row raises: its status and message say what came of
-        it.
+        One row for each device and bundle. A failed deployment raises no exception: its row has a
+        status and a message.
 
     Raises:
-        BadBundle: a bundle that is damaged, has random weights, or failed its gate; nothing is
-            sent then.
-        InputError: no such device; nothing is sent then.
+        BadBundle: a bundle is damaged, has random weights, or missed its gate; nothing is sent.
+        InputError: a device is unknown; nothing is sent.
     """
     folders = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
     names = (devices,) if isinstance(devices, str) else tuple(devices)
@@ -66,49 +65,49 @@ def add_device(
     root: str = "",
     python: str = "",
 ) -> Checked:
-    """Asks a device what it is, and keeps it under a name.
+    """Connects to a device, reads its facts, and adds it to the list of devices.
 
     Args:
-        name: what to call it.
-        destination: as ``ssh`` takes it: ``user@host``, or a Host of ~/.ssh/config.
-        runtime: ``trtexec`` or ``onnxruntime``; by default trtexec where it has that.
-        root: the folder for bundles there; ``~/edgekit`` by default.
-        python: the interpreter for ONNX Runtime there; ``python3`` by default.
+        name: a new name for the device.
+        destination: an argument of ``ssh``: ``user@host``, or a Host of ~/.ssh/config.
+        runtime: ``trtexec`` or ``onnxruntime``; by default trtexec if the device has it.
+        root: the folder for bundles on the device; ``~/edgekit`` by default.
+        python: the interpreter with ONNX Runtime on the device; ``python3`` by default.
 
     Returns:
-        The device, what it told of itself, and the bundles that are active on it.
+        The device, its facts, and the bundles that are active on it.
 
     Raises:
-        InputError: a name or a destination that is none, or no such runtime.
-        EnvironmentLacks: it cannot be reached, or can run neither.
+        InputError: the name, the destination or the runtime is invalid.
+        EnvironmentLacks: the device cannot be reached, or has neither runtime.
     """
     return manage.add(name, destination, runtime, root=root, python=python)
 
 
 def check_device(name: str) -> Checked:
-    """Asks a device again what it is and what is active on it.
+    """Connects to a device, and reads its facts and its active bundles.
 
     Args:
         name: of the device.
 
     Raises:
         InputError: no device has this name.
-        EnvironmentLacks: it cannot be reached.
+        EnvironmentLacks: the device cannot be reached.
     """
     return manage.check(name)
 
 
 def list_devices() -> tuple[Device, ...]:
-    """All devices that were added, by name. None of them is asked.
+    """All devices of the list, by name, without a connection.
 
     Raises:
-        InputError: the file that keeps them cannot be read.
+        InputError: the file of the list cannot be read.
     """
     return book.devices()
 
 
 def remove_device(name: str) -> Device:
-    """Forgets a device. What is on it stays there.
+    """Removes a device from the list. The files on the device stay.
 
     Args:
         name: of the device.
@@ -120,14 +119,14 @@ def remove_device(name: str) -> Device:
 
 
 def rollback(device: str, bundle: str) -> Released:
-    """Makes the release before the active one active again, once every file of it is found whole.
+    """Makes the previous release active again, after all its files were hashed.
 
     Args:
         device: the name of the device.
-        bundle: what the bundle is called there: as its folder was.
+        bundle: the name of the bundle on the device, which is the name of its folder.
 
     Raises:
-        InputError: no such device, no such bundle there, or no release before.
-        EnvironmentLacks: it cannot be reached, or that release is damaged.
+        InputError: the device or the bundle is unknown, or there is no previous release.
+        EnvironmentLacks: the device cannot be reached, or that release is damaged.
     """
     return manage.rollback(device, bundle)

@@ -49,13 +49,13 @@ def bench(
         streams: also measures the throughput of engines with this many streams.
         batch_sweep: further batches, for latency and images per second.
         thread_sweep: further numbers of CPU threads, each with every batch.
-        cold_start: also measures the time from process start to the first answer, and the memory,
+        cold_start: also measures the time from process start to the first result, and the memory,
             in separate processes.
         sustained: also measures this many minutes of load without a pause.
-        scenario: also measures a scenario of MLPerf, with MLCommons' LoadGen.
+        scenario: also runs an MLPerf scenario with LoadGen.
         history: a file that the result is added to; none by default.
         compare: an earlier bench: ``"last"``, its number in the history, or a JSON file.
-        tolerance: how much slower is not a regression yet: 0.05 is 5 %.
+        tolerance: how much slower is not yet a regression: 0.05 is 5 %.
         other_machine: whether the earlier bench may be of another machine.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Networks trained on the user's own classes."""
+"""Trains networks on the user's own classes."""
 
 from __future__ import annotations
 
@@ -31,31 +31,32 @@ def train(
     watcher: Watcher | None = None,
     progress: Progress | None = None,
 ) -> Training:
-    """Trains a network on labelled images, and keeps the best weights in a folder that
+    """Trains a network on labelled images. The best weights are saved in a folder that
     :func:`export` takes as a network.
 
     Args:
         network: a zoo name, ``timm:NAME``, ``torchvision:NAME`` or your ``file.py:factory``.
-        data: a folder with one subfolder a class, one with ``train`` and ``val`` that are such
+        data: a folder with one subfolder per class, one with ``train`` and ``val`` that are such
             folders, or a CSV file with the columns file and label.
-        out: the run's folder, which must not exist.
-        config: how to train.
-        weights: ``pretrained`` (default), ``none``, or a file. All are loaded but the classifier's,
-            where it tells other classes apart.
+        out: the folder of the run; it must be new or empty.
+        config: the settings of the training.
+        weights: ``pretrained`` (default), ``none``, or a file. The weights of the classifier are
+            not loaded if its classes differ.
         size: of the images in pixels, or (height, width); the network's own by default.
-        mean: of pixels in 0..1, one number a channel; not for pretrained weights, which have their
-            own.
+        mean: of pixels in 0..1, one number per channel; not with pretrained weights, which have
+            their own.
         std: the same for the standard deviation.
-        validation: images that validate, given like ``data``; or the share of each class that does.
-        labels: a file of class names, one a line, which says their order; by default the names are
-            sorted.
-        offline: whether to take weights from the cache alone.
-        watcher: told of the losses, and of each epoch.
-        progress: told of the steps as they run.
+        validation: the validation images, in a form of ``data``; or the share of each class that is
+            used for validation.
+        labels: a file with one class name per line, in the order of the classes; by default the
+            names are sorted.
+        offline: whether to use only cached weights.
+        watcher: called with the losses, and after each epoch.
+        progress: called for each step.
 
     Raises:
-        InputError: the images, the network or an argument cannot be taken.
-        GateFailed: the loss became NaN or infinite; the run keeps its last good checkpoint.
+        InputError: the images, the network or an argument cannot be used.
+        GateFailed: the loss became NaN or infinite; the last good checkpoint stays.
         EnvironmentLacks: a library or memory is missing here.
     """
     asked = NetworkRequest(
@@ -80,15 +81,15 @@ def train(
 def resume(
     run: Path | str, *, watcher: Watcher | None = None, progress: Progress | None = None
 ) -> Training:
-    """Goes on with a run that was stopped, from its last checkpoint, to the same result.
+    """Continues a stopped run from its last checkpoint, to the same result.
 
     Args:
         run: its folder.
-        watcher: told of the losses, and of each epoch.
-        progress: told of the steps as they run.
+        watcher: called with the losses, and after each epoch.
+        progress: called for each step.
 
     Raises:
-        InputError: no run, or one whose images are gone.
+        InputError: the folder is not a run, or its images are missing.
         GateFailed: the loss became NaN or infinite.
         EnvironmentLacks: a library or memory is missing here.
     """
@@ -106,22 +107,22 @@ def train_int8(
     watcher: Watcher | None = None,
     progress: Progress | None = None,
 ) -> Qat:
-    """Quantization-aware training: trains the int8 network of a run, from post-training
-    quantization on, towards the float network and the labels. ``edgekit.export`` of the run with
-    :class:`Int8` then takes the result.
+    """Quantization-aware training: trains the INT8 network of a run, starting from post-training
+    quantization. The targets are the outputs of the float network and the labels.
+    ``edgekit.export`` of the run with :class:`Int8` then uses the result.
 
-    Fake quantization is where the exported graph has Q/DQ: the same function places both.
+    Fake quantization is at the places of Q/DQ in the exported graph: one function places both.
 
     Args:
-        run: its folder, with weights.
+        run: the folder of the run, with weights.
         epochs: passes over the training images.
-        batch: images of one step.
+        batch: images per step.
         learning_rate: a factor on the rates of codes, steps and biases.
-        watcher: told of the losses.
-        progress: told of the steps as they run.
+        watcher: called with the losses.
+        progress: called for each step.
 
     Raises:
-        InputError: no run, its images are gone, or no layer can be int8.
+        InputError: the folder is not a run, its images are missing, or no layer can be INT8.
         GateFailed: the loss became NaN or infinite.
         EnvironmentLacks: a library is missing here.
     """

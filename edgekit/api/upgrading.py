@@ -1,4 +1,4 @@
-"""Two states of the same thing, before and after an upgrade."""
+"""Compares results before and after an upgrade."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ def upgrade_check(
     agreement: float = Tolerances.agreement,
     size: float = Tolerances.size,
 ) -> UpgradeReport:
-    """Compares two states of the same thing, for example with two versions of TensorRT, and says
-    what got worse: parity, size, latency, and the precision of an engine's layers.
+    """Compares two states of the same bundles or results, for example with two versions of
+    TensorRT, and lists what got worse: parity, size, latency, and the precision of an engine's
+    layers.
 
     Args:
-        old: a bundle, a folder with some, or the json of an export or a bench.
+        old: a bundle, a folder of bundles, or the json of an export or a bench.
         new: the same after the upgrade.
-        latency: how much longer a run may take, as a part of one; the whole 95 % interval has to
-            lie beyond it.
-        sqnr: how many dB may be lost.
-        agreement: how much of the agreement may be lost, as a part of one; the whole 95 % interval
-            has to lie beyond it.
-        size: how much larger a graph or an engine may be, as a part of one.
+        latency: the largest accepted increase, 0.05 for 5 %; the whole 95 % interval must be above
+            it to count.
+        sqnr: the largest accepted loss in dB.
+        agreement: the largest accepted loss of agreement, 0.01 for one percentage point; the whole
+            95 % interval must be beyond it to count.
+        size: the largest accepted increase of the size of a graph or engine, 0.1 for 10 %.
 
     Returns:
-        The report; ``ok`` is False where something got worse, and ``worse`` says what.
+        The report; ``ok`` is False if something got worse, and ``worse`` lists what.
 
     Raises:
-        InputError: a tolerance is negative, a path cannot be read, or the two have nothing in
+        InputError: a tolerance is negative, a path cannot be read, or the two sides have nothing in
             common.
         BadBundle: a bundle is damaged.
     """

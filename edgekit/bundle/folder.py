@@ -217,8 +217,28 @@ class Bundle:
         """
         self._check(name for name in self.manifest.files if not name.startswith(f"{ENGINES}/"))
 
+    def check_deployable(self) -> None:
+        """Checks that this bundle may go to devices.
+
+        Raises:
+            BadBundle: a file differs from the export, the weights are random, or a gate was missed.
+        """
+        self.check_whole()
+        weights = self.manifest.weights
+        if not weights.trained:
+            raise BadBundle(
+                f"{self.path} has random weights (seed {weights.seed}) and must not go to a device",
+                hint="export the network with trained weights",
+            )
+        if missed := [rung.name for rung in self.manifest.parity if not rung.passed]:
+            raise BadBundle(
+                f"{self.path} missed its parity gate ({', '.join(missed)}) and must not go to a "
+                "device",
+                hint="export the network again",
+            )
+
     def check(self, name: str) -> None:
-        """Checks these files.
+        """Checks one file.
 
         Raises:
             BadBundle: a file is missing or differs from the export.

@@ -48,6 +48,18 @@ CHANNEL_ORDER: Any = typer.Option(
 _ORDER = (INPUT, TRAINING, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
 
 
+def option(*names: str, help: str, metavar: str, panel: str) -> Any:
+    """An option with the default None. Its name is ``names``, or that of the parameter."""
+    return typer.Option(
+        None,
+        *names,
+        help=help,
+        show_default=False,
+        metavar=metavar,
+        rich_help_panel=panel,
+    )
+
+
 def json_flag(what: str) -> Any:
     """The option that prints the result as json."""
     return typer.Option(False, "--json", help=f"{what} as json on stdout.", rich_help_panel=OUTPUT)

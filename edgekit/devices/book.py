@@ -1,4 +1,4 @@
-"""The devices that the user named, in a file of theirs."""
+"""The user's list of devices, in a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ _PATIENCE = 10.0
 
 
 class Device(BaseModel):
-    """A device: where ssh finds it, and what runs bundles there.
+    """A device: its ssh destination, and the runtime for bundles.
 
-    ``destination`` is as ``ssh`` takes it. ``root`` is the folder for bundles on the device,
-    ``~/edgekit`` where it is empty; ``python`` the interpreter for ONNX Runtime, ``python3`` where
-    it is empty.
+    ``destination`` is an argument of ``ssh``. ``root`` is the folder for bundles on the device;
+    empty for ``~/edgekit``. ``python`` is the interpreter for ONNX Runtime; empty for ``python3``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +59,12 @@ def book_path() -> Path:
 def check_name(name: str) -> str:
     """
     Raises:
-        InputError: no name that a device can have.
+        InputError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot be the name of a device",
-            hint="letters, digits, dots, dashes and underscores, for example orin-1",
+            hint="use letters, digits, dots, dashes and underscores, for example orin-1",
         )
     return name
 
@@ -88,7 +87,7 @@ def find(name: str) -> Device:
     if name not in known:
         raise InputError(
             f"there is no device {name!r}",
-            hint=f"known are {', '.join(sorted(known))}"
+            hint=f"the devices are {', '.join(sorted(known))}"
             if known
             else "edgekit device add NAME user@host",
         )
@@ -96,7 +95,7 @@ def find(name: str) -> Device:
 
 
 def keep(device: Device) -> None:
-    """Adds a device, or replaces the one of its name."""
+    """Adds a device, or replaces the device with the same name."""
     with _changing() as book:
         book.devices[device.name] = device
 
@@ -128,7 +127,7 @@ def _changing() -> Iterator[_Book]:
     except OSError as error:
         raise EnvironmentLacks(
             f"{path} cannot be written: {error.strerror or error}",
-            hint="EDGEKIT_CONFIG names another folder for it",
+            hint="set EDGEKIT_CONFIG to another folder",
         ) from error
 
 
@@ -142,11 +141,11 @@ def _read(path: Path) -> _Book:
     try:
         if (version := json.loads(text).get("schema_version")) != SCHEMA_VERSION:
             raise InputError(
-                f"{path} has schema {version}, and this edgekit reads {SCHEMA_VERSION}",
-                hint="use the edgekit that wrote it, or move the file away",
+                f"{path} has schema {version}; this edgekit reads {SCHEMA_VERSION}",
+                hint="use the version of edgekit that wrote it, or move the file away",
             )
         return _Book.model_validate_json(text)
     except (ValueError, AttributeError, ValidationError) as error:
         raise InputError(
-            f"{path} is no list of devices", hint="move it away, and add the devices again"
+            f"{path} is not a list of devices", hint="move it away, and add the devices again"
         ) from error

@@ -1,4 +1,4 @@
-"""What a device tells of itself, read by the same rules as this machine's."""
+"""The facts of a device, read by the same rules as those of this machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SKEW_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class TrtExec:
-    """``version`` is that of the program, such as 10.3.0; None where it did not tell. ``code`` is
-    that of ``trtexec --help``: 124 where it hung.
+    """``version`` is the version of the program, such as 10.3.0; None if it printed none. ``code``
+    is the exit code of ``trtexec --help``: 124 if it did not end in time.
     """
 
     path: str
@@ -32,8 +32,8 @@ class TrtExec:
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter on the device; ``numpy`` and ``onnxruntime`` are None where it has none that
-    can be imported, and ``problem`` says why.
+    """An interpreter on the device. ``numpy`` and ``onnxruntime`` are versions; None if the package
+    cannot be imported, and then ``problem`` has the reason.
     """
 
     path: str
@@ -45,11 +45,12 @@ class Python:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """A device. MB are 10⁶ bytes; ``free_mb`` is the space that its folder for bundles has.
+    """The facts of a device. MB are 10⁶ bytes; ``free_mb`` is the free space for its folder of
+    bundles.
 
-    ``sm`` is 87 for sm_87. ``libraries`` are the versions of libnvinfer that its loader knows.
-    ``skew`` is how many seconds its clock is ahead of this machine's. ``boot`` changes when it
-    starts again.
+    ``sm`` is 87 for sm_87. ``libraries`` are the versions of libnvinfer that its loader finds.
+    ``skew`` is how many seconds its clock is ahead of this machine's clock. ``boot`` is another one
+    after each restart.
     """
 
     machine: str | None
@@ -73,7 +74,7 @@ class DeviceFacts:
 
     @property
     def target(self) -> Target | None:
-        """Its row of the device table; None where it is no Jetson."""
+        """Its row of the device table; None if it is not a Jetson."""
         if self.jetson is None:
             return None
         board = board_of(self.machine or "")
@@ -87,7 +88,7 @@ class DeviceFacts:
 
     @property
     def saturates(self) -> bool:
-        """Whether fast INT8 products of its CPU can saturate."""
+        """Whether the fast INT8 products of its CPU can saturate."""
         return self.architecture in X86 and not VNNI & set(self.flags)
 
 
@@ -96,7 +97,7 @@ def facts_program(root: str, python: str) -> Program:
 
 
 def read_facts(reply: Reply, asked: float, answered: float) -> DeviceFacts:
-    """The facts of a program that ran between two times, seconds since the epoch."""
+    """The facts from a program that ran between two times, in seconds since the epoch."""
     machine, jetson = _board(reply.all("path"), reply.first("nvpmodel"))
     compute, _, name = (reply.first("gpu") or "").partition(",")
     sm = int(compute.replace(".", "")) if re.fullmatch(r"\d+\.\d+", compute.strip()) else None
@@ -129,7 +130,7 @@ def now() -> float:
 
 
 def _board(paths: Sequence[str], nvpmodel: str | None) -> tuple[str | None, Jetson | None]:
-    """The machine's name and its Jetson, from first lines of files, laid out as they were there."""
+    """The name of the machine and its Jetson, from the first lines of its files."""
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         root = Path(folder)
         for entry in paths:
@@ -156,7 +157,7 @@ def _trtexec(reply: Reply) -> TrtExec | None:
 
 
 def banner_version(number: int) -> str:
-    """NV_TENSORRT_VERSION in words: 8602 is 8.6.2; from TensorRT 10 on, 100300 is 10.3.0
+    """NV_TENSORRT_VERSION as text: 8602 is 8.6.2; from TensorRT 10 on, 100300 is 10.3.0
     (NvInferVersion.h).
     """
     major, rest = divmod(number, 10000 if number >= 100000 else 1000)
@@ -187,7 +188,7 @@ def _python(reply: Reply) -> Python | None:
 
 
 def _skew(clock: int | None, asked: float, answered: float) -> float | None:
-    """How far a clock that was read between two times is outside of them."""
+    """How many seconds a clock that was read between two times is outside of them."""
     if clock is None:
         return None
     return min(clock + 1 - asked, 0.0) or max(clock - answered, 0.0)

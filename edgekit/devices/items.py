@@ -1,4 +1,4 @@
-"""Files as they travel to a device: known there by their content."""
+"""The files to send to a device, identified by their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELEASE_DIGITS = 12
 
 @dataclass(frozen=True)
 class Item:
-    """A file of a release by its path there; ``data`` is where it is here, or its bytes."""
+    """A file of a release: ``path`` is on the device, ``data`` its path here or its bytes."""
 
     path: str
     sha256: str
@@ -35,7 +35,7 @@ class Item:
         return io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data.open("rb")
 
     def begins_with(self, size: int, sha256: str) -> bool:
-        """Whether its first bytes, so many, have this hash."""
+        """Whether its first ``size`` bytes have this hash."""
         if not 0 < size <= self.size:
             return False
         digest = hashlib.sha256()
@@ -47,6 +47,6 @@ class Item:
 
 
 def release_id(items: Iterable[Item], *how: str) -> str:
-    """The name of a release: another one wherever a file or the way it is run is another."""
+    """The name of a release. It depends on the files and on how they are run."""
     lines = sorted(f"{item.sha256} {item.path}" for item in items)
     return hashlib.sha256("\n".join([*lines, *how]).encode()).hexdigest()[:RELEASE_DIGITS]

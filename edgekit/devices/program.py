@@ -1,7 +1,7 @@
-"""Programs for a device: POSIX sh, sent whole with their arguments, and what they answer.
+"""Programs for a device in POSIX sh, sent as a whole with their arguments, and their output.
 
-A program's output is lines that begin with a word nobody else knows, so that a banner, a login
-script or a prompt cannot be taken for it.
+Each line of output begins with a random word, so that a banner, a login script or a prompt is never
+read as output.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NONCE_BYTES = 8
 class Program:
     """A program of ``remote/`` with its arguments; ``parts`` are files whose functions it uses.
 
-    ``commands`` are functions of their own: a name, and a command line that the function runs with
-    its own arguments behind, for at most ``$limit`` seconds.
+    ``commands`` are further functions: a name, and a command line. The function runs the command
+    line, followed by its own arguments, for at most ``$limit`` seconds.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Program:
     nonce: str = field(default_factory=lambda: "e" + secrets.token_hex(NONCE_BYTES))
 
     def text(self) -> bytes:
-        """The whole program, its arguments quoted."""
+        """The whole program, with quoted arguments."""
         quoted = shlex.join(self.arguments)
         commands = (
             f'{name}() {{ limited "$limit" {shlex.join(words)} "$@"; }}\n'
@@ -45,30 +45,30 @@ class Program:
 
 @lru_cache
 def source(name: str) -> bytes:
-    """A file of ``remote/`` without its comments, which the device does not need."""
+    """A file of ``remote/`` without its comments."""
     text = files(_REMOTE).joinpath("remote", f"{name}.sh").read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return "\n".join(lines).encode() + b"\n"
 
 
 def script(name: str) -> bytes:
-    """A file of ``remote/`` as it is."""
+    """A file of ``remote/``, unchanged."""
     return files(_REMOTE).joinpath("remote", name).read_bytes()
 
 
 def command_for(text: bytes) -> str:
-    """What a login shell, whichever it is, has to run: sh on so many bytes of the input. What
-    follows them is the program's own input.
+    """The command for the login shell, whichever it is: it runs sh on the first bytes of the input.
+    The bytes after them are the input of the program itself.
 
-    ``dd`` with one byte a block is the one tool that surely reads no byte too many.
+    ``dd`` with blocks of one byte never reads too many bytes.
     """
     return f"exec sh -c 'eval \"$(dd bs=1 count={len(text)} 2>/dev/null)\"'"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a program answered: ``values`` by key in their order, ``files`` whole, ``problem`` the
-    kind and detail of what went wrong there, if something did.
+    """The output of a program: ``values`` by key in their order, ``files`` as bytes, and
+    ``problem``, the kind and detail of a failure.
     """
 
     values: dict[str, list[str]]
@@ -76,7 +76,7 @@ class Reply:
     problem: tuple[str, str] | None
 
     def first(self, key: str) -> str | None:
-        """The first value of a key that is not empty."""
+        """The first value of a key that is not empty; None if there is none."""
         return next((value for value in self.values.get(key, ()) if value), None)
 
     def all(self, key: str) -> Sequence[str]:
@@ -84,7 +84,7 @@ class Reply:
 
 
 class Reader:
-    """Takes the output of a program as it comes; ``begun`` and ``ended`` say how far it is."""
+    """Parses the output of a program as it arrives; ``begun`` and ``ended`` are its progress."""
 
     def __init__(self, nonce: str) -> None:
         self._mark = nonce.encode() + b" "
@@ -96,7 +96,7 @@ class Reader:
         self.begun = self.ended = False
 
     def feed(self, data: bytes) -> list[tuple[str, str]]:
-        """Takes bytes; gives the lines that became whole, as key and value."""
+        """Adds bytes; returns the lines that became complete, as key and value."""
         self._buffer += data
         lines: list[tuple[str, str]] = []
         while True:

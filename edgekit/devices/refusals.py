@@ -1,4 +1,4 @@
-"""Why a device could not be reached, in words: ssh says it on stderr, in its own."""
+"""Explains why a device cannot be reached, from the messages of ssh."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from edgekit.errors import EnvironmentLacks
 
 
 class Unreachable(EnvironmentLacks):
-    """No connection to a device, or one that broke."""
+    """There is no connection to a device, or it broke."""
 
 
-# What OpenSSH writes, what that means, and how to go on; %s is the destination.
+# A message of OpenSSH, its meaning, and a hint; %s is the destination.
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|Offending \S+ key",
-        "the host key of %s is another one than before",
-        "if the device was flashed again, remove the old key: ssh-keygen -R HOST; if it was not, "
-        "somebody else may answer in its place",
+        "the host key of %s has changed",
+        "if the device was flashed again, remove the old key: ssh-keygen -R HOST; if not, "
+        "another machine may have its address",
     ),
     (
         r"Host key verification failed|No \S+ host key is known",
-        "the host key of %s is not known here",
-        "run `ssh %s` once yourself, and compare the fingerprint with the device's",
+        "ssh has no host key of %s",
+        "run `ssh %s` once yourself, and compare the fingerprint with that of the device",
     ),
     (
         r"Permission denied|Too many authentication failures|No more authentication methods",
-        "%s does not let you in: %reason",
-        "edgekit asks for no password: put your key there with `ssh-copy-id %s`, or load it into "
-        "your agent with ssh-add",
+        "%s refuses the login: %reason",
+        "edgekit does not use passwords: copy your key to the device with `ssh-copy-id %s`, or "
+        "load it into your agent with ssh-add",
     ),
     (
         r"Could not resolve hostname",
@@ -37,13 +37,13 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Connection refused",
-        "%s refuses the connection: no ssh server answers there",
+        "%s refuses the connection: no ssh server runs there",
         "check the address and the port, and that sshd runs on the device",
     ),
     (
         r"No route to host|Network is unreachable",
         "there is no route to %s",
-        "check that the device is on, and that both are in the same network",
+        "check that the device is on, and that both machines are in the same network",
     ),
     (
         r"Operation timed out|Connection timed out|timed out during banner",
@@ -55,7 +55,7 @@ _BROKEN = re.compile(
     r"Connection (reset|closed|to .* closed)|Broken pipe|not responding|mux_client|Write failed"
     r"|kex_exchange_identification|Bad packet|Corrupted MAC|message authentication code"
 )
-AGAIN = "run the same command again: what has arrived stays there, and the rest follows"
+AGAIN = "run the same command again: only the rest is sent"
 
 
 def explain(
@@ -68,13 +68,13 @@ def explain(
     overdue: bool,
     step: str,
 ) -> Unreachable:
-    """The error for a run of ssh that did not come to its end.
+    """The error for a run of ssh that did not end normally.
 
     Args:
-        destination: as the user named it. code: of ssh, 255 where ssh itself failed. stderr: what
-        ssh and the device wrote there. noise: what a login shell printed before the program.
-        begun: whether the program began. overdue: whether it was ended for its time. step: the
-        name of the program.
+        destination: the name from the user. code: the exit code of ssh, 255 if ssh itself failed.
+            stderr: the messages of ssh and the device. noise: what a login shell printed before the
+            program. begun: whether the program began. overdue: whether it was ended because of its
+            time limit. step: the name of the program.
     """
     said = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = said[-1] if said else ""
@@ -94,11 +94,11 @@ def explain(
         )
     if code == 255:
         return Unreachable(
-            f"ssh cannot connect to {destination}: {last or 'it gives no reason'}",
-            hint=f"try `ssh {destination} true` yourself",
+            f"ssh cannot connect to {destination}: {last or 'it gave no reason'}",
+            hint=f"run `ssh {destination} true` yourself",
         )
     heard = (noise.strip().splitlines() or said or ["nothing"])[-1]
     return Unreachable(
-        f"{destination} runs no commands: its login shell ended with {code} and said {heard!r}",
-        hint=f"`ssh {destination} 'echo ready'` has to print ready",
+        f"{destination} runs no commands: its login shell ended with {code} and printed {heard!r}",
+        hint=f"`ssh {destination} 'echo ready'` must print ready",
     )

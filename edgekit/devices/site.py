@@ -1,4 +1,4 @@
-"""A device while a bundle is deployed to it: locked, with what it has already."""
+"""A locked device during a deployment, and the files that it already has."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from edgekit.devices.program import Program, Reply
 from edgekit.devices.ssh import Connection
 from edgekit.errors import EdgekitError, EnvironmentLacks
 
-RESERVE = 16 << 20  # bytes that have to stay free
+RESERVE = 16 << 20  # bytes that must stay free
 
 
 @dataclass(frozen=True)
 class Site:
-    """A locked device. ``have`` are hashes of files that it has whole, ``partial`` the size and
-    hash of those that it has a part of; ``free`` is in bytes; ``current`` is the release that is
-    active, empty where none is.
+    """A locked device. ``have`` are the hashes of its complete files, ``partial`` the size and hash
+    of its incomplete ones. ``free`` is in bytes. ``current`` is the active release; empty if there
+    is none.
     """
 
     device: Device
@@ -38,11 +38,11 @@ class Site:
 
 
 def settle(connection: Connection, device: Device, bundle: str, items: Iterable[Item]) -> Site:
-    """Connects, locks the device until the connection ends, and asks what it is and what it has.
+    """Connects, locks the device until the connection ends, and reads its facts and its files.
 
     Raises:
-        Unreachable: no connection.
-        EnvironmentLacks: somebody else deploys to it now, or its folder cannot be written.
+        Unreachable: there is no connection.
+        EnvironmentLacks: another deployment is running there, or its folder cannot be written.
     """
     hashes = sorted({item.sha256 for item in items})
     token = secrets.token_hex(4)
@@ -82,7 +82,7 @@ def _begin(
 
 
 def person() -> str:
-    """Who deploys: the user and this machine, in one word."""
+    """The user and this machine, in one word."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -91,8 +91,8 @@ def person() -> str:
 
 
 def _ours_and_gone(lock: str) -> bool:
-    """Whether a lock is of a process of this machine that does not live any more. A lock is the
-    process there, its boot, who, the process here, and a random word.
+    """Whether a lock is from a process of this machine that has ended. A lock is the process on the
+    device, its boot, the user, the process here, and a random word.
     """
     parts = lock.split(" ")
     if len(parts) != 5 or parts[2] != person() or not parts[3].isdecimal():
@@ -109,7 +109,7 @@ def _ours_and_gone(lock: str) -> bool:
 def check(reply: Reply, device: Device) -> None:
     """
     Raises:
-        EnvironmentLacks: the device could not do what it was asked.
+        EnvironmentLacks: the program failed on the device.
     """
     if reply.problem is not None:
         raise _refusal(*reply.problem, device)
@@ -120,7 +120,8 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
     if kind == "locked":
         who = detail.split(" ")[2] if len(detail.split(" ")) > 2 else "somebody"
         return EnvironmentLacks(
-            f"{name} is in use: {who} deploys to it now", hint="wait until that has ended"
+            f"{name} is in use: {who} is deploying to it",
+            hint="wait until that deployment has ended",
         )
     if kind == "unwritable":
         return EnvironmentLacks(
@@ -131,7 +132,8 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
         full = "No space left" in detail or "quota" in detail.lower()
         return EnvironmentLacks(
             f"{name}: {'its disk is full' if full else 'a file cannot be written'}: {detail}",
-            hint="free some space there; what has arrived stays, and the rest follows"
+            hint="free some space on the device, then run the same command again: only the rest "
+            "is sent"
             if full
             else None,
         )
@@ -144,19 +146,19 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
 
 
 def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]) -> int:
-    """Sends the files that the device does not have, each from where an earlier try ended.
+    """Sends the files that the device does not have. A partly sent file continues at its last byte.
 
     Args:
         site: the device.
         items: all files of the release.
-        on_bytes: told how many bytes of how many are there.
+        on_bytes: called with the number of bytes that arrived, and of all bytes.
 
     Returns:
-        The number of bytes that travelled.
+        The number of bytes that were sent.
 
     Raises:
-        EnvironmentLacks: its disk is too small, or full, or a file arrived altered.
-        Unreachable: the connection broke; what has arrived stays.
+        EnvironmentLacks: its disk is too small or full, or a file arrived with errors.
+        Unreachable: the connection broke; the files that arrived stay.
     """
     missing = {item.sha256: item for item in items if item.sha256 not in site.have}
     starts = {sha256: _start(site, item) for sha256, item in missing.items()}
@@ -166,7 +168,7 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
         raise EnvironmentLacks(
             f"{site.device.name}: {site.root} has {site.free / 1e6:.0f} MB free, and "
             f"{(left + RESERVE) / 1e6:.0f} MB are needed",
-            hint="free some space there, or add the device again with another `root`",
+            hint="free some space on the device, or add the device again with another `root`",
         )
     done = total - left
 
@@ -196,10 +198,10 @@ def _start(site: Site, item: Item) -> int:
 
 
 def there(root: str, bundle: str) -> str:
-    """Where the active release of a bundle is on the device."""
+    """The folder of the active release of a bundle on the device."""
     return f"{root}/bundles/{bundle}/current"
 
 
 def as_shown(path: str) -> str:
-    """A path on the device as a shell there takes it."""
+    """A path on the device, quoted for its shell."""
     return shlex.quote(path)

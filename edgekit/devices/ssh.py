@@ -1,5 +1,5 @@
-"""A connection to a device over the user's own OpenSSH, so that ~/.ssh/config, agents, jump hosts
-and known hosts hold. Nothing is asked, and no host key is accepted that ssh does not know.
+"""A connection to a device with the user's own OpenSSH, so that ~/.ssh/config, agents, jump hosts
+and known hosts are used. ssh never prompts, and unknown host keys are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SSH = "ssh"
 CONNECT_SECONDS, ALIVE_SECONDS, ALIVE_COUNT = 15, 10, 3
 STEP_SECONDS = 120.0
 CHUNK = 1 << 16
-LAST_WORDS = 5.0  # seconds that a connection has to close
+LAST_WORDS = 5.0  # seconds for a connection to close
 
 OnLine = Callable[[str, str], None]
 OnBytes = Callable[[int], None]
@@ -32,20 +32,20 @@ OnBytes = Callable[[int], None]
 def check_destination(text: str) -> str:
     """
     Raises:
-        InputError: nothing that ssh would take as a host.
+        InputError: the text is not a host for ssh.
     """
     if not text or text.startswith("-") or any(not c.isprintable() or c.isspace() for c in text):
         raise InputError(
-            f"{text!r} is no destination for ssh",
-            hint="user@host, or a Host of ~/.ssh/config, as `ssh` takes it",
+            f"{text!r} is not a destination for ssh",
+            hint="use user@host, or a Host of ~/.ssh/config",
         )
     return text
 
 
 class Connection:
-    """One ssh connection; the programs after the first share it (ControlMaster).
+    """One ssh connection. The programs after the first share it (ControlMaster).
 
-    ``trips`` counts the programs that were run, ``sent`` the bytes of files that travelled.
+    ``trips`` counts the programs that were run, ``sent`` the bytes of files that were sent.
     """
 
     def __init__(self, destination: str) -> None:
@@ -63,7 +63,7 @@ class Connection:
             raise EnvironmentLacks(
                 "ssh is not installed here", hint="install OpenSSH's client (openssh-client)"
             )
-        # a socket's path has to be short, which TMPDIR may not be
+        # the path of a socket must be short, and TMPDIR may be long
         short = "/tmp" if Path("/tmp").is_dir() else None
         self._folder = Path(tempfile.mkdtemp(prefix="edgekit-", dir=short))
         return self
@@ -80,11 +80,11 @@ class Connection:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def begin(self, program: Program, seconds: float = STEP_SECONDS) -> Reply:
-        """Runs the first program and leaves it waiting for the end of its input; later ones use
-        its connection.
+        """Runs the first program, which then waits for the end of its input. Later programs use its
+        connection.
 
         Raises:
-            Unreachable: no connection, or it broke.
+            Unreachable: there is no connection, or it broke.
         """
         if self._master is not None:
             self._master.close()
@@ -92,7 +92,7 @@ class Connection:
         return self._master.answer(program, None, seconds)
 
     def abort(self) -> None:
-        """Ends whatever runs over this connection, from another thread; nothing can be run
+        """Ends all programs of this connection, from another thread; no program can be run
         afterwards.
         """
         with self._lock:
@@ -113,13 +113,13 @@ class Connection:
 
         Args:
             program: what to run.
-            payload: the input of the program, from where the file is.
-            seconds: how long it may take; None for as long as the connection lives.
-            on_line: told of each line as it comes.
-            on_bytes: told how many bytes of the payload went off.
+            payload: the input of the program, from the current position of the file.
+            seconds: the time limit; None for no limit.
+            on_line: called with each line of output.
+            on_bytes: called with the number of bytes of the payload that were sent.
 
         Raises:
-            Unreachable: no connection, it broke, or the time is over.
+            Unreachable: there is no connection, it broke, or the time is over.
         """
         if self._master is not None and self._master.gone:
             raise Unreachable(
@@ -162,7 +162,7 @@ class Connection:
             "RemoteCommand": "none",
             "PermitLocalCommand": "no",
         }
-        if os.name != "nt" and self._folder is not None:  # Windows' OpenSSH does not share
+        if os.name != "nt" and self._folder is not None:  # not in OpenSSH on Windows
             options |= {
                 "ControlMaster": master,
                 "ControlPath": str(self._folder / "c"),
@@ -173,7 +173,7 @@ class Connection:
 
 
 class _Session:
-    """One run of ssh; ``shared`` where it goes over a connection that is there."""
+    """One run of ssh; ``shared`` if it uses an existing connection."""
 
     def __init__(self, command: Sequence[str], destination: str, *, shared: bool = False) -> None:
         self._destination = destination
@@ -183,7 +183,7 @@ class _Session:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # a terminal's Ctrl-C reaches edgekit alone, which closes it
+            start_new_session=True,  # Ctrl-C then interrupts only edgekit
         )
         self._stderr = b""
         self._errors = threading.Thread(target=self._read_errors, daemon=True)
@@ -201,7 +201,7 @@ class _Session:
         on_line: OnLine | None = None,
         on_bytes: OnBytes | None = None,
     ) -> Reply:
-        """What the program answers, up to the line that says its end."""
+        """The output of the program, up to its last line."""
         reader = Reader(program.nonce)
         overdue = threading.Event()
         timer = threading.Timer(
@@ -243,9 +243,9 @@ class _Session:
         self._process.kill()
 
     def _write(self, text: bytes, payload: BinaryIO | None, on_bytes: OnBytes | None) -> None:
-        """The program, then its input; the input's end is told only where there is one."""
+        """Writes the program, then its input. The stream is closed only if there is an input."""
         assert self._process.stdin is not None
-        with suppress(OSError, ValueError):  # it ended, which its output tells
+        with suppress(OSError, ValueError):  # it ended; its output has the reason
             self._process.stdin.write(text)
             self._process.stdin.flush()
             if payload is None:
@@ -266,7 +266,7 @@ class _Session:
         self._process.kill()
 
     def close(self) -> None:
-        """Ends the input, and with it the program, and the connection if nobody else has it."""
+        """Closes the input. This ends the program, and the connection if nothing else uses it."""
         with suppress(OSError, ValueError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -282,5 +282,5 @@ class _Session:
 
 
 def _some(stream: IO[bytes]) -> bytes:
-    """The bytes that are there, at least one; none at the end."""
+    """The available bytes, at least one; none at the end."""
     return os.read(stream.fileno(), CHUNK)

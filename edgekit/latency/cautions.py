@@ -60,7 +60,7 @@ def copy_bound(copy_in: float, copy_out: float, compute: float) -> Advice | None
 
 
 def exact_int8(environment: Environment) -> Advice | None:
-    """Warns if this CPU computes INT8 by slower instructions than those it will meet elsewhere."""
+    """Warns if this CPU computes INT8 with slower instructions than other CPUs."""
     if environment.cpu.architecture not in X86 or VNNI & set(environment.cpu.flags):
         return None
     return Advice(

@@ -141,8 +141,8 @@ def measure(
         shuffle = random.Random(0).shuffle
         half = (seconds / blocks / 2, math.ceil(min_runs / 2))
         for block in range(blocks):
-            # There and back again, so that a steady drift favours no candidate; in an order of
-            # chance, so that what lasts into the next block does not always favour the same one.
+            # Forwards and backwards, so that a steady drift affects all candidates equally; random
+            # order, so that effects on the next block do not always affect the same candidate.
             shuffle(turns)
             for turn, run in (*turns, *reversed(turns)):
                 samples[turn].append(_turn(run, *half, clock))
@@ -186,7 +186,7 @@ def _turn(run: Candidate, seconds: float, min_runs: int, clock: Clock) -> tuple[
 
 
 def milliseconds(run: Candidate, i: int, clock: Clock = time.perf_counter_ns) -> float:
-    """How long one run takes, by the device's clock where the candidate has one."""
+    """The time of one run, from the device's clock if the candidate has one."""
     if isinstance(run, DeviceRun):
         return run.run(i)
     began = clock()

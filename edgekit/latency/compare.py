@@ -18,13 +18,13 @@ class Sample:
     """One candidate of one bench.
 
     Args:
-        name: of the candidate, as the bench calls it.
+        name: of the candidate in the bench.
         graph: the SHA-256 of the graph that the runtime read.
         runtime: its name.
-        version: the runtime's.
-        what: how it was measured, such as end to end.
+        version: of the runtime.
+        what: the kind of measurement, such as end to end.
         batch: images at once.
-        threads: of the CPU.
+        threads: CPU threads.
         blocks: the median of each block in milliseconds.
     """
 
@@ -39,7 +39,7 @@ class Sample:
 
     @property
     def key(self) -> tuple[str, str, str, int, int]:
-        """What has to be the same for two samples to measure the same."""
+        """The values that must be equal to compare two samples."""
         return (self.graph, self.runtime, self.what, self.batch, self.threads)
 
 
@@ -59,7 +59,7 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """A regression only if the whole interval lies beyond the tolerance."""
+        """The verdict; a regression only if the whole interval is beyond the tolerance."""
         if self.ratio.low > 1 + self.tolerance:
             return "regression"
         if self.ratio.slower:
@@ -68,7 +68,7 @@ class Change:
 
 
 def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change:
-    """Compares one candidate. The graph and the runtime may differ; that is for the caller to say.
+    """Compares one candidate. The graph and the runtime may differ; the caller checks them.
 
     Raises:
         ValueError: one has fewer than two blocks, or the two were measured in different ways.
@@ -91,7 +91,7 @@ def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change
 def compare_all(
     before: Sequence[Sample], now: Sequence[Sample], tolerance: float = TOLERANCE
 ) -> tuple[Change, ...]:
-    """Compares every candidate that both have: the same graph, runtime, batch and threads."""
+    """Compares all candidates with the same graph, runtime, batch and threads."""
     earlier = {sample.key: sample for sample in before if len(sample.blocks) > 1}
     return tuple(
         compare(earlier[sample.key], sample, tolerance)

@@ -1,4 +1,4 @@
-"""The scenarios of MLPerf Inference, driven by MLCommons' own LoadGen.
+"""The scenarios of MLPerf Inference, with LoadGen of MLCommons.
 
 MLPerf Inference Rules, section "Scenarios" (mlcommons/inference_policies, inference_rules.adoc):
 
@@ -8,8 +8,8 @@ MLPerf Inference Rules, section "Scenarios" (mlcommons/inference_policies, infer
 - server: "LoadGen sends new queries to the SUT according to a Poisson distribution"; "Maximum
   Poisson throughput parameter supported", with 99 % of the queries within a latency bound.
 
-A run here lasts as long as is asked for. The rules ask for 600 seconds, and for 24,576 samples
-offline; :attr:`ScenarioResult.shorter` says what of this a run lacks.
+The user chooses the duration of a run. The rules require 600 seconds, and 24,576 samples offline;
+:attr:`ScenarioResult.shorter` lists the rules that a run does not meet.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ScenarioName = Literal["single-stream", "offline", "server"]
 SCENARIOS: tuple[ScenarioName, ...] = ("single-stream", "offline", "server")
 RULES_SECONDS, RULES_SAMPLES, RULES_QUERIES = 600.0, 24_576, 100
 PERCENTILES = {"single-stream": 0.9, "server": 0.99}
-MAX_SAMPLES = 1024  # distinct inputs that LoadGen draws from
+MAX_SAMPLES = 1024  # different inputs for LoadGen
 _MARK = ":::MLLOG "
 
 Infer = Callable[[Sequence[int]], object]
@@ -37,14 +37,14 @@ Infer = Callable[[Sequence[int]], object]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One of MLPerf's scenarios, for :func:`edgekit.bench`.
+    """An MLPerf scenario, for :func:`edgekit.bench`.
 
     Args:
-        name: which of the three.
+        name: ``single-stream``, ``offline`` or ``server``.
         seconds: the least duration.
-        qps: for server, queries a second; for offline, what is expected, which decides how many
-            samples there are.
-        latency_bound: for server, in milliseconds.
+        qps: for server, queries per second; for offline, the expected images per second, which set
+            the number of samples.
+        latency_bound: for server: the bound in milliseconds for 99 % of the queries.
     """
 
     name: ScenarioName
@@ -55,21 +55,21 @@ class Scenario:
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """What LoadGen found; latencies in milliseconds.
+    """The result of LoadGen; latencies are in milliseconds.
 
     Args:
         name: of the candidate.
-        scenario: as it was asked for.
-        valid: LoadGen's verdict on the run as it was asked for.
-        why_not: LoadGen's words where it is not valid.
+        scenario: the request.
+        valid: LoadGen's verdict on the run.
+        why_not: LoadGen's reason if it is not valid.
         metric: single stream: the early-stopping estimate of the 90th percentile in ms, None with
-            too few queries; offline: images a second; server: queries a second completed.
-        queries: how many were issued; for offline, samples.
-        latencies: mean and percentiles as LoadGen logs them, by name.
-        over_bound: for server, how many queries took longer than the bound.
-        early_stopping: LoadGen's words.
-        shorter: what the rules ask for and this run lacks; empty where nothing.
-        loadgen: its version.
+            too few queries; offline: images per second; server: completed queries per second.
+        queries: the number of issued queries; for offline, of samples.
+        latencies: mean and percentiles from LoadGen's log, by name.
+        over_bound: for server: the number of queries that took longer than the bound.
+        early_stopping: LoadGen's message.
+        shorter: the rules that this run does not meet; empty if it meets them.
+        loadgen: the version of LoadGen.
     """
 
     name: str
@@ -92,16 +92,16 @@ def run_scenario(
 
     Args:
         name: of the candidate.
-        infer: computes the inputs of these numbers at once, ``batch`` of them at most.
-        inputs: how many there are.
-        scenario: what to run.
-        batch: images at once; single stream and server send them one by one, and what waits is
-            taken together.
-        expected_ms: the latency of one call, which LoadGen plans its queries by.
+        infer: runs the inputs with these numbers as one batch, at most ``batch`` of them.
+        inputs: the number of inputs.
+        scenario: the scenario to run.
+        batch: images at once. Single stream and server send images one by one; waiting images are
+            run together.
+        expected_ms: the latency of one call; LoadGen plans its queries with it.
 
     Raises:
         ImportError: mlcommons-loadgen is not installed.
-        ValueError: a server without a rate or a bound.
+        ValueError: server has no rate or no bound.
     """
     import mlperf_loadgen as loadgen
 
@@ -130,8 +130,8 @@ def run_scenario(
 
 
 class _Worker:
-    """Takes what LoadGen sends, in the order in which it comes, up to a batch at once. A failure
-    ends the work, not LoadGen: what is left is answered at once.
+    """Runs the queries of LoadGen in their order, up to a batch at once. After a failure, the
+    remaining queries are answered immediately, so that LoadGen ends normally.
     """
 
     def __init__(self, loadgen: Any, infer: Infer, batch: int) -> None:
@@ -188,7 +188,7 @@ def _settings(loadgen: Any, scenario: Scenario, batch: int, expected_ms: float) 
     settings.schedule_rng_seed = 18209322760996052031
     if scenario.name == "single-stream":
         settings.scenario = loadgen.TestScenario.SingleStream
-        # Half of what is expected: LoadGen writes its queries down before it begins.
+        # Half of the expected rate: LoadGen makes the list of its queries before it begins.
         settings.single_stream_expected_latency_ns = max(1, round(expected_ms * 1e6 / 2))
         settings.single_stream_target_latency_percentile = PERCENTILES["single-stream"]
     elif scenario.name == "offline":
@@ -196,7 +196,7 @@ def _settings(loadgen: Any, scenario: Scenario, batch: int, expected_ms: float) 
         settings.offline_expected_qps = scenario.qps or 1.25 * batch * 1e3 / expected_ms
     else:
         if scenario.qps is None or scenario.latency_bound is None:
-            raise ValueError("server needs queries a second and a latency bound")
+            raise ValueError("server needs queries per second and a latency bound")
         settings.scenario = loadgen.TestScenario.Server
         settings.server_target_qps = scenario.qps
         settings.server_target_latency_ns = round(scenario.latency_bound * 1e6)
@@ -215,7 +215,7 @@ def _log(loadgen: Any, folder: str) -> Any:
 
 
 def _facts(log: Path) -> dict[str, Any]:
-    """Key and value of every line of LoadGen's detailed log; the last of a key counts."""
+    """Key and value of every line of LoadGen's detailed log; for a repeated key the last value."""
     lines = (line.partition(_MARK)[2] for line in log.read_text(encoding="utf-8").splitlines())
     entries = [json.loads(line) for line in lines if line]
     return {entry["key"]: entry["value"] for entry in entries}

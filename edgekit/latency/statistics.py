@@ -78,8 +78,8 @@ def percentile(samples: Sequence[float], percent: int) -> float:
 
 def percentile_bound(samples: Sequence[float], percent: int) -> float | None:
     """A latency that the percentile does not exceed, with 99 % confidence, if the runs are
-    independent: MLPerf's early-stopping estimate, which leaves out as many of the slowest as few
-    runs allow. None with fewer runs than it needs: 64 for 90, 662 for 99.
+    independent: MLPerf's early-stopping estimate, which leaves out as many of the slowest runs as
+    the number of runs allows. None with fewer runs than it needs: 64 for 90, 662 for 99.
 
     Source: MLPerf Inference Rules, appendix "Early Stopping Criterion"; LoadGen's ``results.cc``.
     """
@@ -90,7 +90,7 @@ def percentile_bound(samples: Sequence[float], percent: int) -> float | None:
 
 @cache
 def _most_over(count: int, percent: int) -> int:
-    """The most runs of ``count`` that may be above a bound for it to hold with 99 % confidence."""
+    """How many of ``count`` runs may be above a bound that has 99 % confidence."""
     share = 1 - percent / 100
     odds = 0.0
     for over in range(count + 1):
@@ -115,7 +115,7 @@ def summarize(samples: Sequence[float]) -> Summary:
 
 
 def ratio_by_block(a_blocks: Sequence[Block], b_blocks: Sequence[Block]) -> Ratio:
-    """:func:`ratio_of_turns` for the samples of blocks: each counts by its median.
+    """:func:`ratio_of_turns` for the samples of blocks, with the median of each block.
 
     Raises:
         ValueError: if there are fewer than two blocks, their numbers differ, or one is empty.
@@ -129,11 +129,11 @@ def ratio_of_turns(a: Sequence[float], b: Sequence[float]) -> Ratio:
 
     Each block gives one ratio, so that a temporary slowdown of the machine affects both sides of
     it. Blocks are the units and not runs, because runs of one block are not independent. The value
-    is the Hodges-Lehmann estimate: the median of the means of all pairs
-    of log ratios. The interval is exact, of Wilcoxon's signed-rank test: it covers the true ratio
-    in at least 95 % of cases if a log ratio is as likely too high as too low by the same amount,
-    whatever its distribution. With five blocks it is from the smallest ratio to the largest, and
-    covers 94 %. A percentile bootstrap of the median covers less (``benchmarks/coverage.py``).
+    is the Hodges-Lehmann estimate: the median of the means of all pairs of log ratios. The interval
+    is exact, of Wilcoxon's signed-rank test: it contains the true ratio in at least 95 % of cases,
+    for every symmetric distribution of the log ratios. With five blocks it is from the smallest
+    ratio to the largest, and contains it in 94 %. A percentile bootstrap of the median contains it
+    less often (``benchmarks/coverage.py``).
 
     Source: Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3rd edition, 3.1 to 3.3.
 
@@ -151,13 +151,13 @@ def ratio_of_runs(now: Sequence[float], before: Sequence[float]) -> Ratio:
     """Compares two measurements that were made at different times, by the medians of their blocks.
 
     The value is the Hodges-Lehmann estimate: the median of all ratios of a block of ``now`` to a
-    block of ``before``. The interval is exact, of the rank-sum test. It knows the spread between
-    the blocks of a measurement, and not what differs between two measurements.
+    block of ``before``. The interval is exact, of the rank-sum test. It contains the variation
+    between the blocks of a measurement, but not the differences between two measurements.
 
     Source: Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3rd edition, 4.1 to 4.3.
 
     Raises:
-        ValueError: if one has fewer than two blocks, or a median that is not positive.
+        ValueError: if one has fewer than two blocks, or a median is not positive.
     """
     if min(len(now), len(before)) < 2:
         raise ValueError(f"need two or more blocks each, got {len(now)} and {len(before)}")
@@ -185,7 +185,7 @@ def _ratio(logs: NDArray[np.float64], steps: int) -> Ratio:
 
 @cache
 def _signed_rank_steps(count: int) -> int:
-    """How many of the sorted pair means lie outside of the interval at each end."""
+    """The number of sorted means of pairs outside of the interval at each end."""
     ways = np.ones(1)
     for rank in range(1, count + 1):
         ways = np.convolve(ways, np.bincount([0, rank]))
@@ -194,7 +194,7 @@ def _signed_rank_steps(count: int) -> int:
 
 @cache
 def _rank_sum_steps(a: int, b: int) -> int:
-    """How many of the sorted ratios lie outside of the interval at each end."""
+    """The number of sorted ratios outside of the interval at each end."""
     # ways[j][u]: choices of j of the blocks seen so far with rank-sum statistic u
     ways = [np.ones(1), *(np.zeros(1) for _ in range(a))]
     for seen in range(1, a + b + 1):
@@ -208,6 +208,6 @@ def _rank_sum_steps(a: int, b: int) -> int:
 
 
 def _steps(ways: NDArray[np.float64]) -> int:
-    """The most that leave 95 % inside; ``ways`` counts the outcomes of a symmetric statistic."""
+    """The largest number with 95 % inside; ``ways`` counts outcomes of a symmetric statistic."""
     tail = np.cumsum(ways) / ways.sum()
     return max(0, int(np.searchsorted(tail, (1 - CONFIDENCE) / 2, side="right")) - 1)

@@ -1,6 +1,4 @@
-"""Latency under a load that lasts, in windows, with what the machine tells about its clocks and its
-heat.
-"""
+"""Latency under a long load, in windows, with the clocks and temperatures of the machine."""
 
 from __future__ import annotations
 
@@ -13,25 +11,25 @@ from edgekit.latency.clock import Candidate, Clock, milliseconds
 from edgekit.latency.statistics import Ratio, percentile, ratio_of_runs
 from edgekit.machine.environment import Snapshot, snapshot
 
-WINDOWS, SHORTEST = 60, 1.0  # of a measurement, seconds
+WINDOWS, SHORTEST = 60, 1.0  # seconds of a measurement
 MIN_RUNS = 5
 PARTS = 4
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the load. What the machine does not tell is None.
+    """A part of the load. Values that the machine does not report are None.
 
     Args:
         start: seconds since the load began.
-        runs: how many inferences it holds.
+        runs: the number of inferences.
         median: milliseconds.
         p99: milliseconds.
         cpu_mhz: the median over the cores, at the end of the window.
         gpu_mhz: of the first GPU.
         temperature: of the hottest sensor, in °C.
         power: of the GPUs or the Jetson, in watts.
-        throttled: what held the clocks down.
+        throttled: the causes of lower clocks.
     """
 
     start: float
@@ -48,7 +46,8 @@ class Window:
 @dataclass(frozen=True)
 class Sustained:
     """A candidate under load. ``change`` is the latency in the last quarter of the windows as a
-    fraction of that in the first; ``unread`` names what this machine does not tell.
+    fraction of that in the first; ``unread`` has the names of the values that this machine does not
+    report.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Sustained:
 
     @property
     def throttled(self) -> tuple[str, ...]:
-        """Everything that held the clocks down at some time."""
+        """All causes of lower clocks, of any window."""
         return tuple(dict.fromkeys(cause for w in self.windows for cause in w.throttled))
 
 
@@ -72,15 +71,15 @@ def sustain(
     clock: Clock = time.perf_counter_ns,
     look: Callable[[], Snapshot] = snapshot,
 ) -> Sustained:
-    """Runs a candidate without a pause, but for a look at the machine after each window, and
-    without a warm-up: how it warms is part of what is asked.
+    """Runs a candidate without a pause, except to read the state of the machine after each window.
+    There is no warm-up, because the warming is part of the measurement.
 
     Args:
-        name: of the candidate. run: the candidate. seconds: how long. on_window: called with
-        (done, total), in seconds. clock: in nanoseconds. look: reads the machine's state.
+        name: of the candidate. run: the candidate. seconds: the duration. on_window: called with
+            (done, total), in seconds. clock: in nanoseconds. look: reads the machine's state.
 
     Raises:
-        ValueError: there is no time for four windows of a second.
+        ValueError: the duration is too short for four windows of a second.
     """
     if seconds < PARTS * SHORTEST:
         raise ValueError(f"need {PARTS * SHORTEST:g} seconds or more, got {seconds:g}")

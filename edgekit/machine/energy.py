@@ -1,5 +1,5 @@
-"""Counters of energy, where the machine has some: NVML's of NVIDIA GPUs, RAPL's of CPUs, and the
-power monitor of Jetson modules, which is added up over time.
+"""The energy counters of a machine: NVML for NVIDIA GPUs, RAPL for CPUs, and the power monitor of
+Jetson modules, which is integrated over time.
 
 Sources: NVIDIA's nvml.h, nvmlDeviceGetTotalEnergyConsumption (Volta and later); Linux,
 Documentation/power/powercap/powercap.rst.
@@ -20,14 +20,14 @@ from edgekit.machine.jetson import module_watts
 from edgekit.machine.system import ROOT, first_line, number
 
 NVML = "libnvidia-ml.so.1"
-LOOKS = 0.05  # seconds, between two looks at a power monitor
+LOOKS = 0.05  # seconds between two reads of a power monitor
 
 Load = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
 class Counter:
-    """``joules`` grows; only differences mean something."""
+    """``joules`` increases; only differences have a meaning."""
 
     name: str
     joules: Callable[[], float]
@@ -35,7 +35,7 @@ class Counter:
 
 @contextmanager
 def energy_counters(root: Path = ROOT, load: Load = ctypes.CDLL) -> Iterator[tuple[Counter, ...]]:
-    """Every counter that this machine lets us read; none on most."""
+    """All readable counters of this machine; most machines have none."""
     with ExitStack() as stack:
         found = [*_gpus(load, stack), *_packages(root)]
         if module_watts(root) is not None:
@@ -50,7 +50,7 @@ def _packages(root: Path) -> Iterator[Counter]:
 
 
 def _rapl(zone: Path) -> Callable[[], float]:
-    """A zone's counter without its wraps; it has to be read more often than it wraps."""
+    """The counter of a zone without its overflows. It must be read more often than it overflows."""
     span = number(first_line(zone / "max_energy_range_uj")) or 0.0
     last = number(first_line(zone / "energy_uj")) or 0.0
     total = 0.0
@@ -86,14 +86,14 @@ def _gpus(load: Load, stack: ExitStack) -> Iterator[Counter]:
 
 
 def _nvml(library: Any, device: ctypes.c_void_p) -> Callable[[], float] | None:
-    """None where the GPU has no such counter."""
+    """The counter of a GPU; None if it has none."""
     millijoules = ctypes.c_ulonglong(0)
     ask = library.nvmlDeviceGetTotalEnergyConsumption
     if ask(device, ctypes.byref(millijoules)) != 0:
         return None
 
     def joules() -> float:
-        ask(device, ctypes.byref(millijoules))  # the last value stays where it fails
+        ask(device, ctypes.byref(millijoules))  # after a failure, the last value is used
         return millijoules.value / 1e3
 
     return joules

@@ -1,4 +1,4 @@
-"""Whether two environments are the same machine in the same state, as far as they tell."""
+"""Compares the machines of two environments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def identity(environment: Environment) -> Mapping[str, str]:
 
 
 def differences(now: Environment, before: Environment) -> tuple[str, ...]:
-    """What differs between two machines, each fact in words; empty for the same machine."""
+    """The differences between two machines as text; empty for the same machine."""
     ours, theirs = identity(now), identity(before)
     names = dict.fromkeys((*ours, *theirs))
     return tuple(

@@ -67,7 +67,7 @@ class GpuState:
 
 
 def system_nvml() -> Nvml:
-    """NVML of this machine. Whether it has a driver shows when it is asked."""
+    """NVML of this machine. A missing driver is only found by the first call."""
     import pynvml
 
     return pynvml
@@ -87,8 +87,8 @@ def gpu_states(nvml: Nvml) -> tuple[GpuState, ...]:
 
 
 def process_megabytes(nvml: Nvml, process: int) -> float | None:
-    """The memory that a process holds on all GPUs, in MB (10⁶ bytes); None if it is on none, or
-    the driver does not say.
+    """The memory that a process holds on all GPUs, in MB (10⁶ bytes); None if it is on none, or the
+    driver does not report it.
     """
     with _opened(nvml) as handles:
         held = [
@@ -107,7 +107,7 @@ def reasons(bits: int) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(nvml: Nvml) -> Iterator[list[Any]]:
-    """The handles of the GPUs that can be asked, as long as the library is open."""
+    """The handles of the GPUs, while the library is open."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

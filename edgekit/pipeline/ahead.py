@@ -1,4 +1,4 @@
-"""Imports what a later step needs while an earlier one computes."""
+"""Imports the modules of a later step while an earlier one computes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from importlib import import_module
 
 @contextmanager
 def imported_ahead(modules: Sequence[str]) -> Iterator[None]:
-    """Imports ``modules`` in a second thread while the body runs. Those that are not begun when the
-    body ends are left to the code that needs them, and so is the error of one that fails.
+    """Imports ``modules`` in a second thread while the body runs. Modules that are not begun when
+    the body ends are left to the code that needs them. An import error is not raised here, but by
+    that code.
     """
     with ThreadPoolExecutor(1) as pool:
         for module in modules:

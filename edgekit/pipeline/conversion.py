@@ -1,4 +1,4 @@
-"""Runs a plan: every step, and behind it the rung that proves what it made."""
+"""Runs a plan: every step, and after it the rung that checks its result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgekit.progress import Steps
 def convert(
     groups: Sequence[Sequence[Stage]], context: Context, ladder: Ladder, step: Steps
 ) -> Converted:
-    """Returns what the last step made. A group of stages begins only if all rungs before it passed.
-    Within a group, a rung is judged while the next step runs.
+    """Returns the result of the last step. A group of stages begins only if all rungs before it
+    passed. Within a group, a rung is checked while the next step runs.
     """
     converted: Converted | None = None
     for stages in groups:

@@ -1,4 +1,4 @@
-"""What a step of an export takes and returns."""
+"""The inputs and the results of the steps of an export."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ RANGE_IMAGES = 32
 
 @dataclass(frozen=True)
 class Context:
-    """What the steps of one export share. No step changes it.
+    """The shared values of all steps of an export. No step changes them.
 
-    ``images`` ``(N, …)`` are photos as the network takes them. ``folder`` is for the files of the
+    ``images`` ``(N, …)`` are prepared photos for the network. ``folder`` is for the files of the
     steps. ``calibration`` is only for INT8. ``input`` is the input of the shipped graphs.
     """
 
@@ -48,19 +48,19 @@ class Context:
 
     @property
     def observed(self) -> NDArray[np.float32]:
-        """The images that the ranges for FP16 are observed on."""
+        """The images for the ranges of FP16."""
         return self.images[:: max(1, len(self.images) // RANGE_IMAGES)]
 
     def with_input(self, graph: Artifact) -> Artifact:
-        """A graph with the input that was asked for."""
+        """A graph with the requested input."""
         return graph if self.input is None else self.input.of(graph)
 
     def kept_by_input(self, graph: Artifact) -> tuple[KeptEntry, ...]:
-        """The nodes in front of the network that stay float."""
+        """The nodes before the network that stay float."""
         return () if self.input is None else self.input.kept(graph)
 
     def images_for(self, graph: Artifact) -> Array:
-        """The images as a graph takes them."""
+        """The images in the form of a graph's input."""
         takes_pixels = self.input is not None and graph.inputs[0].dtype == "uint8"
         return self.input.images if self.input is not None and takes_pixels else self.images
 
@@ -72,11 +72,11 @@ def open_context(
     pixels: Uint8 | None,
     folder: Path,
 ) -> Context:
-    """What the steps to a precision share.
+    """The shared values of the steps to a precision.
 
     Raises:
-        BadImage: no such calibration folder, or no image in it.
-        InputError: calibration photos too few or too much alike.
+        BadImage: the calibration folder is missing, or has no image.
+        InputError: there are too few calibration photos, or they are too similar.
     """
     form = open_input_form(pixels, network, photos, folder)
     calibration = None
@@ -93,12 +93,12 @@ def open_context(
 
 @dataclass(frozen=True)
 class Converted:
-    """What the steps made so far.
+    """The results of the steps so far.
 
-    ``graph`` is what the last step made; it is the next rung of the ladder. ``twin`` replaces it on
-    a CPU, which would compute something else than a GPU. ``simplified`` is the FP32 graph that the
-    conversions start from, and ``codes`` the INT8 graph with weights stored as int8, from which its
-    other forms are made. ``shipped`` are the graphs of the bundle, by file name.
+    ``graph`` is the result of the last step and the next rung of the ladder. ``twin`` replaces it
+    on a CPU, where its results would differ from those of a GPU. ``simplified`` is the FP32 graph
+    before the conversions. ``codes`` is the INT8 graph with weights stored as int8; its other forms
+    are made from it. ``shipped`` are the graphs of the bundle, by file name.
     """
 
     graph: Artifact
@@ -113,6 +113,6 @@ class Converted:
     advice: tuple[Advice, ...] = ()
 
 
-# What the step before returned (None for the first one), the step's own configuration, and the
-# context, to what is converted then.
+# A step takes the result of the step before (None for the first one), its configuration and the
+# context, and returns its result.
 Step: TypeAlias = Callable[[Any, Any, Context], Converted]

@@ -1,4 +1,4 @@
-"""What the exported graphs take: normalized images, or the pixels of a resized frame."""
+"""The input of the exported graphs: normalized images, or the pixels of a resized frame."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edgekit.sources import Network
 
 @dataclass(frozen=True)
 class InputForm:
-    """``images`` ``(N, …)`` are the photos of the ladder as the exported graphs take them, and
-    ``spec`` says how those came about; ``normalized`` is what the network itself takes.
+    """``images`` ``(N, …)`` are the photos of the ladder in the form of the exported graphs, and
+    ``spec`` is their preprocessing. ``normalized`` is the preprocessing of the network itself.
     """
 
     images: Array
@@ -31,7 +31,7 @@ class InputForm:
         return self.spec.uint8
 
     def of(self, graph: Artifact) -> Artifact:
-        """A graph with this input: the same one where it has it already."""
+        """A graph with this input; the same graph if it already has it."""
         if not self.takes_pixels or graph.inputs[0].dtype == "uint8":
             return graph
         from edgekit.graph.forms.uint8_input import to_uint8_input
@@ -40,7 +40,7 @@ class InputForm:
         return to_uint8_input(graph, path, self.normalized, self.spec)
 
     def kept(self, graph: Artifact) -> tuple[KeptEntry, ...]:
-        """The nodes that normalize pixels: FP32 in a graph of any precision, and no layers of the
+        """The nodes that normalize pixels. They are FP32 in every precision and not layers of the
         network.
         """
         if not self.takes_pixels or graph.precision == "fp32":
@@ -60,7 +60,7 @@ def open_input_form(
 ) -> InputForm:
     """
     Raises:
-        InputError: pixels were asked for, and nobody told how the network wants them normalized.
+        InputError: the input is 8-bit pixels, but the normalization of the network is unknown.
     """
     if asked is None:
         return InputForm(images.pixels, network.input, network.input, folder)
@@ -72,7 +72,7 @@ def open_input_form(
 def check_normalization(network: Network) -> None:
     """
     Raises:
-        InputError: nobody told how the network wants its images normalized.
+        InputError: the normalization of the network is unknown.
     """
     if network.assumed:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The order of the steps, each with its configuration and the rung that proves what it made."""
+"""The order of the steps, each with its configuration and the rung that checks its result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgekit.pipeline.steps import fp16, fp32, int8
 class Stage:
     """One step of the plan.
 
-    ``name`` is what progress and errors call it. What it made is rung ``rung`` of the ladder, and
-    has to meet ``gate``: on all photos, or with ``unseen`` on those that nothing was taken from and
-    nothing chosen by. It goes into the bundle as the file ``ships_as``, if that is given.
+    ``name`` is its name in progress and errors. Its result is rung ``rung`` of the ladder and must
+    meet ``gate``: on all photos, or with ``unseen`` only on the test photos. It is written to the
+    bundle as the file ``ships_as``, if that is given.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Stage:
 def plan(
     precision: Precision, gate: Gate, *, batch: int | None, opset: int, pixels: bool
 ) -> tuple[tuple[Stage, ...], ...]:
-    """The stages from a network to a precision, in groups; a group begins only where all rungs
-    before it passed.
+    """The stages from a network to a precision, in groups. A group begins only if all rungs before
+    it passed.
 
     Args:
-        precision: that of the graphs. gate: what they have to meet. batch: the static one, or None
-        for a dynamic one. opset: of the graphs. pixels: whether they take pixels as their input.
+        precision: of the graphs. gate: their requirements. batch: the static batch, or None for a
+            dynamic one. opset: of the graphs. pixels: whether they take 8-bit pixels.
     """
     from edgekit.graph.simplification.simplify import SimplifyConfig
 

@@ -1,4 +1,4 @@
-"""The network itself, which every graph is compared with."""
+"""The reference: the original network, for the comparison with every graph."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_reference(network: Network) -> Session:
 
 
 def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) -> None:
-    """Checks that the outputs of the reference can be compared with.
+    """Checks that the outputs of the reference can be used for comparisons.
 
     Raises:
         BadNetwork: the outputs are not ``(images, classes)``, are not finite, or are the same for

@@ -1,4 +1,4 @@
-"""The report of an export."""
+"""Makes the report of an export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def report_on(
     seconds: float,
     path: Path,
 ) -> Report:
-    """What was made and measured; ``path`` is where the bundle goes, if every rung passed."""
+    """The report of the results and measurements; ``path`` is the folder of the bundle, if every
+    rung passed.
+    """
     return Report(
         network=context.network.entry,
         weights=context.network.weights,

@@ -1,5 +1,5 @@
-"""The int8 network with fake quantization and a gradient for all that can be learned: placed by the
-same rules as the written graph.
+"""The INT8 network with fake quantization and gradients for all learned parameters. The quantizers
+are placed by the same rules as in the written graph.
 
 Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv:1902.08153 (the gradient
 of a step); Jacob et al., "Quantization and Training of Neural Networks for Efficient
@@ -29,8 +29,8 @@ RATES = {
     "weight": 5e-4,
     "bias": 5e-4,
     "code": 5e-3,
-}  # change of a logarithm, of a logarithm, of a bias in standard deviations of the output, of codes
-INSIDE = 0.49  # of a code; a weight starts where its rounding keeps the code
+}  # rates of two logarithms, of a bias in standard deviations of the output, and of codes
+INSIDE = 0.49  # of a code; a weight starts inside the range that rounds to its code
 
 
 class FakeQuantized:
@@ -115,7 +115,7 @@ class FakeQuantized:
 
     @property
     def parameters(self) -> list[tuple[Tensor, float]]:
-        """Every learned tensor and its learning rate."""
+        """All learned tensors with their learning rates."""
         kinds = (
             (self._ranges, "range"),
             (self._gains, "weight"),
@@ -125,7 +125,7 @@ class FakeQuantized:
         return [(tensor, RATES[kind]) for tensors, kind in kinds for tensor in tensors.values()]
 
     def logits(self, images: Tensor) -> Tensor:
-        """Of a batch ``(N, C, H, W)``, or of one image without a batch axis."""
+        """The logits of a batch ``(N, C, H, W)``, or of one image without a batch axis."""
         batch = images if images.ndim == 4 else images[None]
         network = self._network.with_constants(self._learned())
         return network.run_batch(batch, self._hook())[network.output]
@@ -223,7 +223,7 @@ class Round(torch.autograd.Function):
 
 
 def _start(weight: Tensor, rounded: QuantizedWeight) -> Tensor:
-    """The float weight in codes, as far as it rounds to the code that it has."""
+    """The float weight in units of codes, limited to values that round to its code."""
     codes = torch.from_numpy(rounded.values.astype(np.float32))
     step = torch.from_numpy(rounded.scales).reshape(_by_channel(weight, rounded.axis))
     return (weight / step).clamp(codes - INSIDE, codes + INSIDE).requires_grad_()

@@ -38,7 +38,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Table:
-    """Latencies measured in one way; ``noise_floor`` is the reference compared with itself."""
+    """Latencies of one kind; ``noise_floor`` is the reference compared with itself."""
 
     what: str
     reference: str
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Shipped:
-    """The verdict which of an FP16 and an INT8 bundle of one network to ship with a runtime."""
+    """The verdict whether to ship the FP16 or the INT8 bundle of a network with a runtime."""
 
     runtime: str
     network: str
@@ -57,16 +57,16 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Start:
-    """From nothing to the first answer, each time in a process of its own.
+    """The start of a candidate up to its first result, measured in separate processes.
 
     Args:
         name: of the candidate.
-        seconds: from the start of the process to the first answer, the median of ``each``.
-        each: of every process, in their order; the first may find the files in no cache.
-        load_seconds: the part that opened the runtime and the graph.
+        seconds: from the start of the process to the first result, the median of ``each``.
+        each: the seconds of every process, in order; for the first, the files may not be cached.
+        load_seconds: the part for opening the runtime and the graph.
         first_ms: the first inference.
-        peak_megabytes: the most memory that the process had, in MB (10⁶ bytes).
-        device_megabytes: what it held on GPUs after the first inference; None if on none.
+        peak_megabytes: the peak memory of the process, in MB (10⁶ bytes).
+        device_megabytes: its memory on GPUs after the first inference; None if it uses no GPU.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Energy:
-    """What a candidate takes of one counter while it runs without a pause, idle power included.
+    """The energy of a candidate that runs without a pause, from one counter; includes idle power.
 
     Args:
         name: of the candidate.
@@ -97,8 +97,8 @@ class Energy:
 
 @dataclass(frozen=True)
 class Setting:
-    """A candidate at one batch and number of threads, in milliseconds for a batch and in images a
-    second; all candidates of a setting were measured in turns.
+    """A candidate with one batch and number of threads: milliseconds per batch, and images per
+    second. All candidates of a setting were measured in turns.
     """
 
     name: str
@@ -110,14 +110,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A bench against an earlier one.
+    """A bench compared with an earlier one.
 
     Args:
-        source: where the earlier one was found.
+        source: the file and number of the earlier one.
         created: when it was measured, in UTC.
-        machine: what differs between the two machines; empty for the same one.
-        tolerance: how much slower is no regression: 0.05 is 5 %.
-        changes: every candidate that both measured.
+        machine: the differences between the two machines; empty for the same machine.
+        tolerance: how much slower is not yet a regression: 0.05 is 5 %.
+        changes: the candidates that both measured.
         left_out: candidates that the earlier one did not measure.
     """
 
@@ -130,7 +130,7 @@ class Comparison:
 
     @property
     def regressions(self) -> tuple[str, ...]:
-        """Candidates that are slower by more than the tolerance, in words."""
+        """The candidates that are slower by more than the tolerance, as text."""
         return tuple(
             f"{c.name}: {c.ratio.value:.3f} times as long as before, 95 % interval "
             f"{c.ratio.low:.3f} to {c.ratio.high:.3f}, beyond the tolerance of "
@@ -170,7 +170,7 @@ class BenchReport:
 
     @property
     def regressions(self) -> tuple[str, ...]:
-        """What is slower than in the earlier bench, beyond the tolerance."""
+        """The candidates that are slower than in the earlier bench by more than the tolerance."""
         return self.comparison.regressions if self.comparison else ()
 
     @property
@@ -201,7 +201,7 @@ class BenchReport:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """Every candidate that computes what it should, to compare with another bench."""
+        """The candidates that passed parity, to compare with another bench."""
         sound = {proof.name: proof for proof in self.proofs if not proof.failures and proof.graph}
         return tuple(
             Sample(

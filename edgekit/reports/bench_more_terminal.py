@@ -1,4 +1,4 @@
-"""What a bench measured besides latency, as the command line shows it."""
+"""Prints the further measurements of a bench."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edgekit.reports.bench import BenchReport, Comparison
 from edgekit.reports.terminal import grid
 from edgekit.reports.window_rows import WINDOW, shown_window
 
-ROWS = 12  # of a curve; windows are put together
+ROWS = 12  # of a curve; windows are merged
 Part = Grid | Text
 START = ("cold start", "seconds", "of which opening", "first run ms", "peak MB", "on GPUs MB")
 SETTING = ("batch and threads", "median ms", "p90", "images a second")
 ENERGY = ("energy, idle power included", "counter", "J an image", "W")
-CHANGE = ("against an earlier bench", "ms then", "ms now", "times as long as then")
+CHANGE = ("compared with an earlier bench", "ms then", "ms now", "times as long as then")
 
 
 def more(report: BenchReport) -> Iterator[Part]:
-    """All that was asked for, each part after an empty line."""
+    """All further measurements, each part after an empty line."""
     parts: tuple[Sequence[Part], ...] = (
         _settings(report),
         _starts(report),
@@ -66,7 +66,7 @@ def _starts(report: BenchReport) -> list[Part]:
             f"{s.peak_megabytes:.0f}",
             "–" if s.device_megabytes is None else f"{s.device_megabytes:.0f}",
         )
-    note = f"medians of {len(report.starts[0].each)} processes; files may lie in the system's cache"
+    note = f"medians of {len(report.starts[0].each)} processes; files may be in the system's cache"
     return [rows, Text(note, style="dim")]
 
 
@@ -86,14 +86,14 @@ def _sustained(load: Sustained) -> list[Part]:
     lines = [
         f"latency in the last quarter against the first: {table.ratio(load.change)}",
         f"held down by {', '.join(load.throttled)}" if load.throttled else "",
-        f"this machine does not tell: {', '.join(load.unread)}" if load.unread else "",
+        f"this machine does not report: {', '.join(load.unread)}" if load.unread else "",
     ]
     return [rows, *(Text(line, style="dim") for line in lines if line)]
 
 
 def _fewer(windows: Sequence[Window]) -> Iterator[Window]:
-    """At most twelve windows: neighbours put together, with the median of their medians and the
-    worst of the rest.
+    """At most twelve windows: neighbours are merged, with the median of their medians and the worst
+    of the other values.
     """
     size = -(-len(windows) // ROWS)
     for at in range(0, len(windows), size):
@@ -127,12 +127,12 @@ def _scenario(result: ScenarioResult) -> list[Part]:
         *(f"LoadGen: {line}" for line in (*result.why_not, *result.early_stopping)),
     ]
     if result.shorter:
-        lines.append(f"no result by MLPerf's rules: {', '.join(result.shorter)}")
+        lines.append(f"not a result by the rules of MLPerf: {', '.join(result.shorter)}")
     return [head, *(Text(f"  {line}", style="dim") for line in lines)]
 
 
 def metric(result: ScenarioResult) -> str:
-    """The figure that a scenario is about, in words."""
+    """The main figure of a scenario as text."""
     scenario = result.scenario
     if scenario.name == "single-stream":
         if result.metric is None:
@@ -142,7 +142,7 @@ def metric(result: ScenarioResult) -> str:
     if scenario.name == "offline":
         return rate
     return (
-        f"{rate} of {scenario.qps:g} asked for, {result.over_bound} of {result.queries:,} queries "
+        f"{rate} of {scenario.qps:g} requested, {result.over_bound} of {result.queries:,} queries "
         f"over {scenario.latency_bound:g} ms"
     )
 
@@ -164,6 +164,6 @@ def _comparison(comparison: Comparison | None) -> list[Part]:
         f"{comparison.source}, {comparison.created or 'time unknown'}; a regression is slower by "
         f"more than {comparison.tolerance:.1%} with its whole 95 % interval",
         *(f"another machine: {fact}" for fact in comparison.machine),
-        *(f"not measured then: {name}" for name in comparison.left_out),
+        *(f"not measured before: {name}" for name in comparison.left_out),
     ]
     return [rows, *(Text(line, style="dim") for line in lines)]

@@ -82,7 +82,7 @@ def _comparison(row: LatencyRow, reference: str, failed: set[str]) -> str:
 
 
 def _bounds(measured: Table) -> list[str]:
-    """MLPerf's early-stopping bounds of the percentiles, where there are runs enough."""
+    """MLPerf's early-stopping bounds of the percentiles, if there are enough runs."""
     told = []
     for row in measured.rows:
         bounds = [

@@ -1,4 +1,4 @@
-"""What came of a bundle on a device."""
+"""The result of a deployment."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STATUS_OF: dict[int, Status] = {1: "gate failed", 2: "refused", 3: "failed"}
 
 @dataclass(frozen=True)
 class Proven:
-    """What a device computed: ``parity`` is with the reference outputs of the bundle, ``latency``
-    in milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU.
+    """The results on a device: ``parity`` with the reference outputs of the bundle, ``latency`` in
+    milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU.
     """
 
     parity: Parity
@@ -45,25 +45,25 @@ class Deployment:
     Args:
         device: its name.
         bundle: the folder here.
-        name: what the bundle is called there.
-        status: ``active``: this release is what the device runs now. Else the one before stays:
-            ``gate failed`` where it computed something else, ``refused`` where it is not for this
-            device, ``failed`` for all else.
-        exit_code: as of ``edgekit deploy`` for this one alone.
-        message: why it is not active; empty where it is.
-        hint: how to go on.
-        runtime: what runs it there, with its version.
-        release: the name of the release; empty where none came about.
-        previous: the release that ``rollback`` leads back to; empty where there is none.
-        path: where it is on the device.
-        sent: bytes of files that travelled.
-        trips: programs that were run there, the first one included.
-        seconds: how long all of it took.
-        proven: what was computed and measured there; None where it came to nothing.
-        facts: what the device told of itself.
-        manifest: the bundle's.
-        advice: what should be known.
-        record: the file here that keeps this report.
+        name: the name of the bundle on the device.
+        status: ``active`` if this release is active on the device. Else the previous one stays
+            active: ``gate failed`` if the results missed the gate, ``refused`` if the bundle does
+            not fit the device, ``failed`` for other failures.
+        exit_code: the exit code of ``edgekit deploy`` for this deployment alone.
+        message: why it is not active; empty if it is active.
+        hint: how to fix it.
+        runtime: the runtime on the device, with its version.
+        release: the name of the release; empty if there is none.
+        previous: the release for ``rollback``; empty if there is none.
+        path: the folder of the active release on the device.
+        sent: bytes of files that were sent.
+        trips: programs that were run on the device, including the first one.
+        seconds: the duration of the deployment.
+        proven: the results on the device; None if there are none.
+        facts: the facts of the device.
+        manifest: the manifest of the bundle.
+        advice: warnings with their fixes.
+        record: the file of this report on this machine.
     """
 
     device: str
@@ -91,8 +91,8 @@ class Deployment:
         return self.status == "active"
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types but for the manifest, which is the bundle's; keys are
-        stable within a schema version.
+        """The whole report as JSON types, without the manifest. Keys are stable within a schema
+        version.
         """
         found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **plain(self), "ok": self.ok}
         del found["manifest"]
@@ -101,7 +101,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class DeployReport:
-    """All deployments of a call, device by device in the order of the bundles."""
+    """All deployments of a call, ordered by device, then by bundle."""
 
     rows: tuple[Deployment, ...]
 
@@ -111,14 +111,12 @@ class DeployReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where all are active; where none is, and for the same kind of reason, the code of that
-        reason; else 1.
-        """
+        """0 if all are active. If all failed with the same code, this code; else 1."""
         codes = {row.exit_code for row in self.rows}
         return codes.pop() if len(codes) == 1 else 1
 
     def to_json(self) -> dict[str, Any]:
-        """All rows in json's types."""
+        """All rows as JSON types."""
         return {
             "schema_version": SCHEMA_VERSION,
             "ok": self.ok,

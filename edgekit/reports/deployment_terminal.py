@@ -1,4 +1,4 @@
-"""Deployments as the command line ends with them."""
+"""Prints deployments on a terminal."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def render(report: DeployReport) -> Group:
 
 
 def one(row: Deployment) -> Group:
-    """The bundle's ladder with one more rung, the device; what was measured there, and where it
-    is.
+    """The ladder of the bundle with one more rung for the device; then the measurements and the
+    folder.
     """
     assert row.proven is not None and row.manifest is not None
     proven = row.proven
@@ -97,21 +97,21 @@ def ladder(row: Deployment) -> Table:
 
 
 def latency_lines(proven: Proven) -> list[str]:
-    """What was measured, in words."""
+    """The measurements as text."""
     where = "GPU alone" if proven.end_to_end is not None else "latency"
     lines = [f"{where}: {_summary(proven.latency)}; batch {proven.batch}, {proven.detail}"]
     if proven.end_to_end is not None:
         lines.append(f"with copies: {_summary(proven.end_to_end)}")
     if proven.engine_mb is not None:
         built = ", ".join(f"{seconds:.0f} s" for seconds in proven.built)
-        how = "was there already" if proven.reused else f"built in {built}"
+        how = "already built" if proven.reused else f"built in {built}"
         best = f", the fastest of {len(proven.built)}" if len(proven.built) > 1 else ""
         lines.append(f"engine: {proven.engine_mb:.2f} MB, {how}{best}")
     return lines
 
 
 def fleet(rows: Sequence[Deployment]) -> Table:
-    """One row a device and bundle."""
+    """One row per device and bundle."""
     shown = grid(FLEET, left=(0, 1, 2, 3))
     for row in rows:
         parity: Parity | None = row.proven.parity if row.proven is not None else None

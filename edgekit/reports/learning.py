@@ -1,4 +1,4 @@
-"""Learning curves of a run as one page that needs nothing else."""
+"""The learning curves of a run as one page in one file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Line = tuple[str, Sequence[float], Sequence[float], str]  # name, steps, values,
 
 
 def learning_page(name: str, log: Sequence[Mapping[str, Any]]) -> str:
-    """The curves of the log: losses, and top-1 on the images that validate.
+    """A page with the curves of the log: losses, and top-1 on the validation images.
 
     Args:
-        name: what the page is called.
+        name: the title of the page.
         log: lines of steps (``step``, ``loss``) and of epochs (``validation_top1`` and others).
 
     Raises:
@@ -36,10 +36,10 @@ def learning_page(name: str, log: Sequence[Mapping[str, Any]]) -> str:
         ("validation", at, [100 * line["validation_top1"] for line in epochs], "accent")
     ]
     best = max(epochs, key=lambda line: line["validation_top1"], default=None)
-    told = "no epoch is done" if best is None else _told(best, len(epochs))
+    told = "no epoch is finished" if best is None else _told(best, len(epochs))
     pictures = [
         _picture("loss", "Loss", "loss", losses),
-        _picture("top1", "Top-1 on the images that validate", "%", top1),
+        _picture("top1", "Top-1 on the validation images", "%", top1),
     ]
     figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
     return (
@@ -51,8 +51,8 @@ def learning_page(name: str, log: Sequence[Mapping[str, Any]]) -> str:
 
 def _told(best: Mapping[str, Any], epochs: int) -> str:
     return (
-        f"best top-1 {best['validation_top1']:.1%} after epoch {best['epoch'] + 1} of {epochs}, on "
-        "the images that validate, which chose the epoch"
+        f"best top-1 {best['validation_top1']:.1%} after epoch {best['epoch'] + 1} of {epochs}, "
+        "on the validation images, which also chose the epoch"
     )
 
 

@@ -1,4 +1,4 @@
-"""The picture of a load that lasts: latency over time, and what the machine told meanwhile."""
+"""The chart of a long load: latency over time, with the state of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LoadSketch = tuple[str, str, str, "Figure", tuple[str, ...], tuple[tuple[str, ..
 
 
 def sketch_loads(loads: Sequence[Load]) -> Iterator[LoadSketch]:
-    """A picture a candidate, with its windows as a table."""
+    """One chart per candidate, with its windows as a table."""
     for load in loads:
         curve = load.sustained
         yield (
@@ -36,19 +36,19 @@ def sketch_loads(loads: Sequence[Load]) -> Iterator[LoadSketch]:
 
 
 def describe(curve: Sustained) -> str:
-    """What there is to see, in words."""
+    """The description of the chart as text."""
     first, last = curve.windows[0], curve.windows[-1]
     sentences = [
         f"Latency over {curve.seconds:.0f} seconds without a pause, window by window: median and "
-        f"99th percentile. The median is {table.milliseconds(first.median)} ms in the first window "
-        f"and {table.milliseconds(last.median)} ms in the last. The last quarter against the "
-        f"first: {table.ratio(curve.change)}."
+        f"99th percentile. The median is {table.milliseconds(first.median)} ms in the first "
+        f"window and {table.milliseconds(last.median)} ms in the last. The last quarter compared "
+        f"with the first: {table.ratio(curve.change)}."
     ]
     if curve.throttled:
         count = sum(bool(window.throttled) for window in curve.windows)
         sentences.append(f"Held down in {count} windows by {', '.join(curve.throttled)}.")
     if curve.unread:
-        sentences.append(f"This machine does not tell: {', '.join(curve.unread)}.")
+        sentences.append(f"This machine does not report: {', '.join(curve.unread)}.")
     return " ".join(sentences)
 
 
@@ -86,7 +86,7 @@ def draw(curve: Sustained) -> Figure:
 
 
 def _frame(panel: Axes, title: str, curve: Sustained) -> None:
-    """Windows in which something held the clocks down have a mark at the foot."""
+    """The frame of a chart. Windows with lowered clocks have a mark at the bottom."""
     from matplotlib.ticker import MaxNLocator
 
     held = [w.start for w in curve.windows if w.throttled]

@@ -1,6 +1,4 @@
-"""The report of an upgrade check: what differs between two states of the same thing, and what of
-it is worse.
-"""
+"""The report of an upgrade check: the differences of two sides, and which of them are worse."""
 
 from __future__ import annotations
 
@@ -19,11 +17,11 @@ Outcome = Literal["worse", "better", "no difference shown", "not compared"]
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How much worse something may be: ``latency``, ``size`` and ``agreement`` as parts of one,
-    ``sqnr`` in dB.
+    """The largest accepted losses: ``latency``, ``size`` and ``agreement`` as fractions, ``sqnr``
+    in dB.
 
     Raises:
-        InputError: one is negative.
+        InputError: a tolerance is negative.
     """
 
     latency: float = 0.05
@@ -35,12 +33,12 @@ class Tolerances:
         for name in ("latency", "sqnr", "agreement", "size"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"`{name}` {value:g} is negative", hint="0 allows nothing")
+                raise InputError(f"`{name}` {value:g} is negative", hint="use 0 or more")
 
 
 @dataclass(frozen=True)
 class Version:
-    """A package, a driver or the like; None where one side does not have it."""
+    """A version of a package or driver; None if a side does not have it."""
 
     name: str
     before: str | None
@@ -49,17 +47,17 @@ class Version:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of one network before and now.
+    """A figure of one network before and now.
 
     Args:
         of: the network and precision, or the engine.
         what: the number, such as the SQNR of a rung.
-        before: the number, in ``unit``; None where nothing was measured.
+        before: the number, in ``unit``; None if it was not measured.
         now: the same.
-        change: ``now - before``, or ``now / before`` of a size, with ``interval`` of 95 % where it
-            was counted on images; None for what is exact.
-        outcome: ``worse`` where it is beyond the tolerance, interval and all.
-        why: what the outcome rests on.
+        change: ``now - before``, or ``now / before`` for a size. ``interval`` is its 95 % interval
+            if it was counted on images; None if it is exact.
+        outcome: ``worse`` if it is beyond the tolerance with its whole interval.
+        why: the reason of the outcome.
     """
 
     of: str
@@ -87,7 +85,9 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class Latency:
-    """One candidate's latency; ``why_not`` says why it is not compared, empty where it is."""
+    """The latency of one candidate. ``why_not`` is the reason why it is not compared; empty if it
+    is compared.
+    """
 
     of: str
     change: Change
@@ -104,7 +104,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class UpgradeReport:
-    """``left_out`` names what only one side has, or what cannot be compared, and why."""
+    """``left_out`` has the items that were not compared, and the reasons."""
 
     old: str
     new: str
@@ -119,7 +119,7 @@ class UpgradeReport:
 
     @property
     def worse(self) -> tuple[str, ...]:
-        """What got worse beyond its tolerance, in words; empty where nothing did."""
+        """What got worse by more than its tolerance, as text; empty if nothing did."""
         figures = [f"{f.of}: {f.what}: {f.why}" for f in self.figures if f.outcome == "worse"]
         layers = [
             f"{c.engine}: {c.layer} computes in {c.now}, before in {c.before}"
@@ -138,7 +138,7 @@ class UpgradeReport:
         return not self.worse
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in json's types; keys are stable within a ``schema_version``."""
+        """The whole report as JSON types; keys are stable within a ``schema_version``."""
         latencies = [
             {**plain(each), "verdict": each.change.verdict, "outcome": each.outcome}
             for each in self.latencies
@@ -147,9 +147,9 @@ class UpgradeReport:
 
 
 def slower(change: Change) -> str:
-    """A latency that grew, in words."""
+    """An increased latency as text."""
     r = change.ratio
     return (
         f"{change.before:.3f} ms, now {change.now:.3f} ms: {r.value:.3f} times as long "
-        f"[{r.low:.3f}, {r.high:.3f}], more than the {1 + change.tolerance:g} that is allowed"
+        f"[{r.low:.3f}, {r.high:.3f}], more than the accepted {1 + change.tolerance:g}"
     )

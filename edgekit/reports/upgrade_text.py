@@ -1,4 +1,4 @@
-"""An upgrade check for the terminal."""
+"""Prints an upgrade check on a terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LISTED, LONGEST = 20, 40
 
 
 def render(report: UpgradeReport) -> Group:
-    """Versions, figures, layers and latencies that differ, and what of it is worse."""
+    """The versions, figures, layers and latencies that differ, and which are worse."""
     parts: list[Table | Text] = [Text(f"{report.old} → {report.new}", "bold")]
     parts += [
         Text(f"  {version.name} {version.before or 'none'} → {version.now or 'none'}")
         for version in report.versions
-    ] or [Text("  no version differs", "dim")]
+    ] or [Text("  all versions are the same", "dim")]
     parts += [Text(f"! {fact}", "yellow") for fact in report.machine]
     if report.figures:
         parts += [Text(), _figures(report)]
@@ -45,7 +45,7 @@ def render(report: UpgradeReport) -> Group:
     parts.append(Text())
     parts += [Text.assemble(("✗ ", "bold red"), told) for told in report.worse]
     if report.ok:
-        parts.append(Text("nothing is shown to be worse beyond the tolerances", "green"))
+        parts.append(Text("nothing is worse by more than its tolerance", "green"))
     return Group(*parts)
 
 

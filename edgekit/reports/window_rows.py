@@ -1,4 +1,4 @@
-"""The windows of a load that lasts, in words: the same for the terminal and for the page."""
+"""The windows of a long load as table rows, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WINDOW = (
 
 
 def shown_window(window: Window) -> tuple[str, ...]:
-    """A row under the titles of :data:`WINDOW`; what the machine does not tell is a dash."""
+    """A row under the titles of :data:`WINDOW`; an unknown value is a dash."""
     return (
         f"{window.start:.0f} s",
         table.milliseconds(window.median),

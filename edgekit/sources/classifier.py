@@ -1,4 +1,4 @@
-"""A network that tells the user's own classes apart, ready to be trained."""
+"""Builds a network for the user's own classes, ready for training."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def open_classifier(
     seed: int = 0,
     progress: FetchProgress | None = None,
 ) -> Network:
-    """Builds a network for ``classes``, with the weights that ``request`` names in all but its
-    classifier.
+    """Builds a network for ``classes``. All layers except the classifier get the weights of
+    ``request``.
 
     Args:
-        request: ``weights`` is ``pretrained`` (None is the same, but for a factory, which brings
-            its own), ``none``, or a file.
+        request: ``weights`` is ``pretrained`` (also for None, except for a factory, which has its
+            own), ``none``, or a file.
         classes: the names, in the order of the outputs.
-        seed: draws what has no weights.
-        progress: told of a download.
+        seed: of the random weights.
+        progress: called for a download.
 
     Raises:
-        UnknownNetwork: no such network.
-        BadNetwork: a graph, which cannot be trained, or a factory's network without a classifier
-            of its own.
-        BadWeights: a checkpoint that does not fit.
-        WeightsUnavailable: pretrained weights that no source has.
+        UnknownNetwork: there is no such network.
+        BadNetwork: the network is a graph, which cannot be trained, or has no classifier that can
+            be replaced.
+        BadWeights: the checkpoint does not fit.
+        WeightsUnavailable: no source has the pretrained weights.
     """
     name = request.name
     if name.lower().endswith(".onnx"):
@@ -56,7 +56,7 @@ def open_classifier(
 
 
 def build_classifier(name: str, classes: int) -> nn.Module:
-    """The network of that name for so many classes, with weights that mean nothing."""
+    """The network of this name for a number of classes, with meaningless weights."""
     import torch
 
     request = NetworkRequest(name, "random")
@@ -100,7 +100,7 @@ def _of_the_zoo(
 
 
 def _variant(name: str, classes: int, *, auxiliary: bool) -> tuple[Variant, nn.Module]:
-    """With ``auxiliary``, with the auxiliary classifiers of a network that has some."""
+    """The network of the zoo; with ``auxiliary`` it has its auxiliary classifiers."""
     from edgekit.models import create_model, find
     from edgekit.models.registry import arguments
 
@@ -112,7 +112,7 @@ def _variant(name: str, classes: int, *, auxiliary: bool) -> tuple[Variant, nn.M
 
 
 def _from_file(module: nn.Module, path: Path) -> WeightsEntry:
-    """All weights of a file, but those of a classifier of other classes."""
+    """Loads all weights of a file, except those of a classifier with other classes."""
     from edgekit.artifact import sha256_of
     from edgekit.models.pretrained.checkpoint import load_checkpoint
     from edgekit.models.pretrained.state_dict import CheckpointError
@@ -143,8 +143,8 @@ def _elsewhere(request: NetworkRequest, classes: tuple[str, ...], seed: int) -> 
 
 
 def with_classes(module: nn.Module, classes: int, name: str) -> nn.Module:
-    """Replaces the classifier, and auxiliary ones, by fresh ones of so many classes; one that has
-    that number already is kept.
+    """Replaces the classifiers, also the auxiliary ones, by new ones for a number of classes. A
+    classifier that already has this number is kept.
 
     Raises:
         BadNetwork: no linear layer or 1×1 convolution has the classes as outputs.
@@ -165,7 +165,7 @@ def with_classes(module: nn.Module, classes: int, name: str) -> nn.Module:
     linear = [item for item in last if isinstance(item[1], nn.Linear)] or last[-1:]
     if not linear:
         raise BadNetwork(
-            f"{name} has {old} classes, and no layer that could be replaced by one for {classes}",
+            f"{name} has {old} classes, and no layer that can be replaced by one for {classes}",
             hint="build it for that number of classes",
         )
     for path, layer in linear:
@@ -181,7 +181,7 @@ def _outputs(module: Any, channels: int, torch: Any) -> int:
                 return int(module(torch.zeros(1, channels, size, size)).shape[1])
         except (RuntimeError, ValueError, AssertionError):
             continue
-    raise BadNetwork("the network runs on no image of 224, 299, 32 or 28 pixels")
+    raise BadNetwork("the network cannot run on images of 224, 299, 32 or 28 pixels")
 
 
 def _fresh(layer: Any, classes: int, nn: Any) -> nn.Module:
@@ -200,7 +200,7 @@ def _fresh(layer: Any, classes: int, nn: Any) -> nn.Module:
 def check_trainable(weights: str | None) -> None:
     """
     Raises:
-        InputError: ``random``, which is called ``none`` here.
+        InputError: the weights are ``random``; training calls this ``none``.
     """
     if weights is not None and weights.partition(":")[0] == "random":
         raise InputError(

@@ -1,4 +1,4 @@
-"""The network that a user asked for, and the network that was found."""
+"""The request for a network, and the opened network."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class NetworkRequest:
 
     @property
     def normalizes(self) -> bool:
-        """Whether it says both mean and std."""
+        """Whether it has both mean and std."""
         return self.mean is not None and self.std is not None
 
 
 @dataclass(frozen=True)
 class Photos:
-    """What a network was trained on: ``train`` can calibrate it, ``validation`` can judge it."""
+    """The photos of a training: ``train`` for calibration, ``validation`` for tests."""
 
     train: ImageFolder
     validation: ImageFolder

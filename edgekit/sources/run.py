@@ -1,4 +1,4 @@
-"""A run of training as a network: its best weights, classes, size and preprocessing."""
+"""Opens a run of training as a network: its best weights, classes, size and preprocessing."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from edgekit.quantization.config import Trained
 
 DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
-QAT = "qat.safetensors"  # what quantization-aware training left
+QAT = "qat.safetensors"  # the result of quantization-aware training
 SCHEMA = 1
 
 
 class RunDescription(BaseModel):
-    """``run.json``: what is trained, on what, and how; written once.
+    """``run.json``: the network, the data and the settings of a training; written once.
 
-    ``builder`` is the network as the user named it; ``start`` are the weights that training began
-    with, ``data`` the images, ``classes`` their names in the order of the outputs, ``config`` the
-    choices of training.
+    ``builder`` is the user's name of the network, ``start`` describes the first weights, ``data``
+    is the path of the images, ``classes`` are their names in the order of the outputs, ``config``
+    has the settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,11 +56,11 @@ def is_run(path: Path) -> bool:
 def read_description(folder: Path) -> RunDescription:
     """
     Raises:
-        InputError: no run, or a damaged one.
+        InputError: the folder is not a run, or it is damaged.
     """
     path = folder / DESCRIPTION
     check_readable(
-        path, InputError, what=f"{folder}", hint="give the folder of a run, as training wrote it"
+        path, InputError, what=f"{folder}", hint="give the folder of a run that training wrote"
     )
     try:
         described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def read_description(folder: Path) -> RunDescription:
 
 
 def read_examples(folder: Path) -> dict[str, tuple[list[Path], list[int]]]:
-    """The images by their part, ``train`` or ``validation``: files and class numbers."""
+    """The images of the parts ``train`` and ``validation``: files and class numbers."""
     parts: dict[str, tuple[list[Path], list[int]]] = {"train": ([], []), "validation": ([], [])}
     path = folder / EXAMPLES
     check_readable(path, InputError, hint="train again")
@@ -99,9 +99,9 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     """The network with the best weights of the run.
 
     Raises:
-        InputError: weights or a preprocessing were given, which the run has; or the run is damaged
-            or has no weights yet.
-        BadWeights: the checkpoint does not fit, as when ``run.json`` was changed.
+        InputError: weights or a preprocessing are given, but the run has its own; or the run is
+            damaged or has no weights yet.
+        BadWeights: the checkpoint does not fit, for example because ``run.json`` was changed.
     """
     from edgekit.models.pretrained.checkpoint import load_checkpoint
     from edgekit.models.pretrained.state_dict import CheckpointError
@@ -117,16 +117,16 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     best = folder / BEST
     if not best.is_file():
         raise InputError(
-            f"{folder} has no weights yet: no epoch is done", hint="let it train for an epoch"
+            f"{folder} has no weights yet: no epoch is finished", hint="train it for an epoch"
         )
     module = build_classifier(described.builder, len(described.classes))
     try:
         load_checkpoint(module, best)
     except CheckpointError as error:
         raise BadWeights(
-            f"{best} is not of {described.builder} with {len(described.classes)} classes: "
+            f"{best} does not fit {described.builder} with {len(described.classes)} classes: "
             f"{str(error).partition(chr(10))[0]}",
-            hint="restore the run's files, or train again",
+            hint="restore the files of the run, or train again",
         ) from error
     name = folder.resolve().name or described.network.name
     entry = described.network.model_copy(update={"name": name})
@@ -150,7 +150,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
 
 
 def _photos(folder: Path) -> Photos | None:
-    """The images of the run that are still there; None where one of the two parts is gone."""
+    """The existing images of the run; None if one of the two parts has no images."""
     found = {
         part: tuple(path for path in paths if path.is_file())
         for part, (paths, _) in read_examples(folder).items()
@@ -166,9 +166,9 @@ def write_trained(trained: Trained, of: str, epochs: Sequence[Mapping[str, objec
     """The content of ``qat.safetensors``.
 
     Args:
-        trained: the int8 network.
-        of: the sha256 of the float weights that it was trained from.
-        epochs: how training went.
+        trained: the INT8 network.
+        of: the SHA-256 of the float weights that it was trained from.
+        epochs: the results of the epochs.
     """
     from safetensors.numpy import save
 
@@ -187,10 +187,10 @@ def write_trained(trained: Trained, of: str, epochs: Sequence[Mapping[str, objec
 
 
 def _trained(folder: Path, of: str) -> Trained | None:
-    """The int8 network of quantization-aware training, where the run has one.
+    """The INT8 network of quantization-aware training; None if the run has none.
 
     Raises:
-        InputError: the file is damaged, or of other weights than the run has now.
+        InputError: the file is damaged, or belongs to other weights than those of the run.
     """
     path = folder / QAT
     if not path.is_file():

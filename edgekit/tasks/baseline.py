@@ -1,6 +1,4 @@
-"""The earlier bench that a new one is compared with, found and checked before anything is
-measured.
-"""
+"""Finds and checks the earlier bench for a comparison, before anything is measured."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ MEASURE = "run the bench once without `compare`; then there is one to compare wi
 
 @dataclass(frozen=True)
 class Baseline:
-    """An earlier bench, where it was found, and what differs between its machine and this one."""
+    """An earlier bench, its source, and the differences between its machine and this one."""
 
     source: str
     report: BenchReport
@@ -41,15 +39,15 @@ def find_baseline(
     """Finds the earlier bench, and refuses one that cannot be compared.
 
     Args:
-        wanted: ``last``, the number of a bench in the history, or a json file.
-        history: where earlier benches are; None if none is kept.
-        planned: what is about to be measured, still without times.
-        environment: the machine.
+        wanted: ``last``, the number of a bench in the history, or a JSON file.
+        history: the file of earlier benches; None if there is none.
+        planned: the planned samples, without times.
+        environment: of this machine.
         other_machine: whether the earlier bench may be of another machine.
 
     Raises:
-        InputError: there is no such bench, it is of another machine, or it measured nothing of
-            what is planned.
+        InputError: there is no such bench, it is from another machine, or it has none of the
+            planned samples.
     """
     if wanted.lower() == LAST:
         return _latest(history, planned, environment, other_machine)
@@ -65,7 +63,7 @@ def find_baseline(
     if found.machine and not other_machine:
         raise InputError(
             f"{source} was measured on another machine: {'; '.join(found.machine)}",
-            hint="compare benches of one machine, or say `other_machine` if both are meant",
+            hint="compare benches of the same machine, or give `other_machine`",
         )
     if not _common(report, planned):
         raise InputError(f"{source} cannot be compared: {_why_not(report, planned)}", hint=MEASURE)
@@ -73,7 +71,7 @@ def find_baseline(
 
 
 def compared(now: BenchReport, baseline: Baseline, tolerance: float) -> Comparison:
-    """Every candidate that both benches measured."""
+    """Compares all candidates that both benches measured."""
     changes = compare_all(baseline.report.samples, now.samples, tolerance)
     done = {(change.name, change.what) for change in changes}
     return Comparison(
@@ -104,9 +102,9 @@ def _latest(
         elsewhere = elsewhere or machine
     if elsewhere:
         raise InputError(
-            f"{history.path} has benches of the same graph from another machine alone: "
+            f"{history.path} has benches of the same graph only from another machine: "
             f"{'; '.join(elsewhere)}",
-            hint=f"{MEASURE}; or say `other_machine` if both are meant",
+            hint=f"{MEASURE}; or give `other_machine`",
         )
     raise InputError(
         f"{history.path} has no earlier bench of the same graph, runtime, batch and threads",
@@ -117,7 +115,7 @@ def _latest(
 def _kept(history: History | None) -> History:
     if history is None:
         raise InputError(
-            "no history is kept, so that there is no earlier bench to compare with",
+            "there is no history, so there is no earlier bench to compare with",
             hint="give `history`, or the json file of an earlier bench",
         )
     return history
@@ -129,10 +127,10 @@ def _common(report: BenchReport, planned: Sequence[Sample]) -> bool:
 
 
 def _why_not(report: BenchReport, planned: Sequence[Sample]) -> str:
-    """What an earlier bench lacks, the nearest first."""
+    """Why an earlier bench cannot be compared."""
     samples = report.samples
     if not any(len(row.blocks) > 1 for row in report.end_to_end.rows):
-        return "it holds no medians of blocks, as benches of older versions do"
+        return "it is from an older version and has no medians of blocks"
     graphs, runtimes = ({getattr(s, name) for s in planned} for name in ("graph", "runtime"))
     same = [s for s in samples if s.graph in graphs]
     if not same:
@@ -142,6 +140,6 @@ def _why_not(report: BenchReport, planned: Sequence[Sample]) -> str:
         return "it measured other runtimes"
     then, now = same[0], planned[0]
     return (
-        f"it measured batch {then.batch} with {then.threads} threads, and this is batch "
+        f"it measured batch {then.batch} with {then.threads} threads; this bench has batch "
         f"{now.batch} with {now.threads}"
     )

@@ -57,7 +57,7 @@ class BenchRequest:
         compare: an earlier bench: ``last``, its number in the history, or a json file.
         tolerance: how much slower is not a regression yet: 0.05 is 5 %.
         other_machine: whether the earlier bench may be of another machine.
-        more: what else to measure.
+        more: the optional measurements.
     """
 
     bundles: tuple[Path, ...]
@@ -160,14 +160,15 @@ def _bench(request: BenchRequest, history: History | None, show: Progress) -> Be
 
 
 def _check(request: BenchRequest) -> None:
-    """What can be refused before anything is opened.
+    """Checks the request before anything is opened.
 
     Raises:
-        InputError, EnvironmentLacks: what the measurements say that are asked for.
+        InputError, EnvironmentLacks: from the checks of the optional measurements.
     """
     if not 0 <= request.tolerance < float("inf"):
         raise InputError(
-            f"`tolerance` {request.tolerance:g} is no share", hint="`tolerance` 0.05 is 5 %"
+            f"`tolerance` {request.tolerance:g} is not a fraction",
+            hint="for example, `tolerance` 0.05 is 5 %",
         )
     check_more(request.more, open_bundles(request.bundles))
 

@@ -1,5 +1,5 @@
-"""What a bench measures besides latency, where it is asked for: cold starts, energy, other batches
-and threads, a load that lasts, and the scenarios of MLPerf.
+"""The optional measurements of a bench: cold starts, energy, other batches and threads, a long
+load, and the scenarios of MLPerf.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from edgekit.tasks.cold_start import cold_start
 from edgekit.tasks.sessions import open_session
 
 MINUTE = 60.0
-LEAST_ENERGY_SECONDS = 2.0  # NVML's counter is renewed every 20 to 100 ms
+LEAST_ENERGY_SECONDS = 2.0  # NVML updates its counter every 20 to 100 ms
 
 
 @dataclass(frozen=True)
 class More:
-    """What to measure besides latency.
+    """The optional measurements.
 
     Args:
-        batches: further batches, each measured by itself.
+        batches: further batches, each measured separately.
         threads: further numbers of CPU threads, each with every batch.
-        cold_start: the time from nothing to the first answer, and the memory for it.
-        sustained: minutes of load without a pause, each candidate by itself.
-        scenario: one of MLPerf's.
+        cold_start: whether to measure the time from process start to the first result, and the
+            memory.
+        sustained: minutes of load without a pause, for each candidate alone.
+        scenario: an MLPerf scenario.
     """
 
     batches: tuple[int, ...] = ()
@@ -55,11 +56,11 @@ NOTHING_MORE = More()
 
 
 def check_more(more: More, bundles: Sequence[Bundle]) -> None:
-    """What can be refused before anything is measured.
+    """Checks the request before anything is measured.
 
     Raises:
-        InputError: a batch that a graph does not allow, a load too short to be cut into windows,
-            or a scenario without what it needs.
+        InputError: a graph does not allow a batch, the load is too short for the windows, or a
+            scenario lacks a value.
         EnvironmentLacks: LoadGen is not installed.
     """
     for batch in more.batches:
@@ -79,7 +80,9 @@ def measure_more(
     means: Mapping[str, float],
     show: Progress,
 ) -> dict[str, Any]:
-    """What is asked for, as fields of the report; ``means`` are the latencies by candidate."""
+    """Runs the optional measurements; returns fields of the report. ``means`` are the latencies by
+    candidate.
+    """
     subjects = [c.subject for c in candidates]
     found: dict[str, Any] = {"energy": measure_energy(candidates, batch, seconds, show)}
     if wanted.cold_start:
@@ -99,21 +102,22 @@ def measure_more(
 def check_scenario(scenario: Scenario) -> None:
     """
     Raises:
-        InputError: a server without a rate or a bound.
+        InputError: server has no rate or no bound.
         EnvironmentLacks: LoadGen is not installed.
     """
     if scenario.name == "server" and None in (scenario.qps, scenario.latency_bound):
         raise InputError(
             "the scenario server needs `qps` and `latency_bound`",
-            hint="`qps` 50, `latency_bound` 15: 50 queries a second, 99 % of them within 15 ms",
+            hint="for example `qps` 50 and `latency_bound` 15: 50 queries per second, 99 % of "
+            "them within 15 ms",
         )
     if scenario.name != "server" and scenario.latency_bound is not None:
-        raise InputError(f"`latency_bound` is for server, not for {scenario.name}")
+        raise InputError(f"`latency_bound` is only for server, not for {scenario.name}")
     if scenario.name == "single-stream" and scenario.qps is not None:
         raise InputError("`qps` is for server and offline, not for single-stream")
     if find_spec("mlperf_loadgen") is None:
         raise EnvironmentLacks(
-            "scenarios need MLCommons' LoadGen, which is not installed",
+            "scenarios need LoadGen of MLCommons, which is not installed",
             hint="pip install 'edgekit[loadgen]'",
         )
 
@@ -121,12 +125,12 @@ def check_scenario(scenario: Scenario) -> None:
 def check_sustained(minutes: float) -> None:
     """
     Raises:
-        InputError: too short to be cut into windows.
+        InputError: the load is too short for the windows.
     """
     if minutes * MINUTE < PARTS * SHORTEST:
         raise InputError(
             f"`sustained` {minutes:g} minutes are too short",
-            hint=f"{PARTS * SHORTEST:g} seconds at least; heat shows after 10 minutes or more",
+            hint=f"at least {PARTS * SHORTEST:g} seconds; effects of heat need 10 minutes or more",
         )
 
 
@@ -140,8 +144,8 @@ def measure_starts(
 def measure_energy(
     candidates: Sequence[Candidate], batch: int, seconds: float, show: Progress
 ) -> tuple[Energy, ...]:
-    """One after the other, for as long as each was measured; nothing where the machine counts no
-    energy.
+    """Measures one candidate after the other, each as long as its latency was measured; empty if
+    the machine counts no energy.
     """
     with energy_counters() as counters:
         if not counters:
@@ -175,7 +179,7 @@ def measure_settings(
     seconds: float,
     show: Progress,
 ) -> tuple[Setting, ...]:
-    """Every batch with every number of threads."""
+    """Measures every batch with every number of threads."""
     found = []
     for batch in batches:
         for count in threads:
@@ -205,7 +209,7 @@ def measure_throughput(
     options: SessionOptions,
     progress: Progress,
 ) -> dict[str, float]:
-    """Images a second of each candidate with all streams busy."""
+    """Measures the images per second of each candidate with all streams busy."""
     with ExitStack() as stack, progress.step("throughput"):
         sessions = {}
         for c in candidates:
@@ -225,7 +229,7 @@ def measure_throughput(
 def measure_sustained(
     candidates: Sequence[Candidate], batch: int, minutes: float, show: Progress
 ) -> tuple[Sustained, ...]:
-    """One after the other: each is to bear its own heat."""
+    """Measures one candidate after the other, so that each one only causes its own heat."""
     found = []
     for c in candidates:
         with show.step(f"{c.subject.name} for {minutes:g} minutes"):
@@ -247,7 +251,7 @@ def run_scenarios(
     expected_ms: Sequence[float],
     show: Progress,
 ) -> tuple[ScenarioResult, ...]:
-    """One after the other; ``expected_ms`` is how long each takes for a batch."""
+    """Runs one candidate after the other; ``expected_ms`` is the latency of each for a batch."""
     found = []
     for c, expected in zip(candidates, expected_ms, strict=True):
         with show.step(f"{scenario.name}, {c.subject.name}"):
@@ -265,7 +269,7 @@ def run_scenarios(
 
 
 def _infer(candidate: Candidate, batch: int) -> Infer:
-    """Computes images by their numbers; a static batch is filled up with the last."""
+    """Runs images by their numbers; a static batch is filled with the last one."""
     session = candidate.session
     spec = session.inputs[0]
     rows = as_input(spec, candidate.images)

@@ -83,7 +83,7 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
     batch = asked or next(iter(static.values()), 1)
     for path, size in static.items():
         if size != batch:
-            why = "which `batch` asks for" if asked else "which the others have"
+            why = "which `batch` requires" if asked else "which the others have"
             raise InputError(
                 f"{path} has a static batch of {size} and cannot run {batch} images at once, {why}",
                 hint=f"export it with `batch` {batch}, or with `batch` dynamic",

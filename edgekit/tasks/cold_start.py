@@ -1,5 +1,5 @@
-"""How long a bundle takes from nothing to its first answer, and the memory it needs: each time in a
-process of its own.
+"""Measures the time from process start to the first result of a bundle, and its memory, in separate
+processes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ _PROBE = "from edgekit.tasks.cold_start import probe; probe()"
 
 
 def cold_start(subject: Subject, batch: int, threads: int) -> Start:
-    """The median of three processes, of which the first may find the files in no cache of the
-    system.
+    """The median of three processes. For the first, the files may not be in the system's cache.
 
     Raises:
-        EnvironmentLacks: the process ended without an answer.
+        EnvironmentLacks: a process ended without a result.
     """
     found = [_in_a_process(subject, batch, threads) for _ in range(TIMES)]
     device = [once["device_megabytes"] for once in found if once["device_megabytes"] is not None]
@@ -50,10 +49,12 @@ def cold_start(subject: Subject, batch: int, threads: int) -> Start:
 
 
 def probe() -> None:
-    """What the process does: opens the bundle of stdin, answers once, tells on stdout."""
+    """The work of the process: opens the bundle from stdin, runs once, and prints the times on
+    stdout.
+    """
     work = json.loads(sys.stdin.readline())
     answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # the output of libraries must not mix with the result
     subject = Subject(work["name"], Bundle.open(Path(work["bundle"])), work["runtime"])
     with ExitStack() as stack:
         images = subject.bundle.golden().inputs
@@ -84,7 +85,7 @@ def _in_a_process(subject: Subject, batch: int, threads: int) -> dict[str, Any]:
         "threads": threads,
     }
     command: Sequence[str] = (sys.executable, "-c", _PROBE)
-    # The clock of the system counts the same in all processes.
+    # This clock is the same in all processes.
     text = json.dumps({**work, "began": time.monotonic_ns()}) + "\n"
     try:
         done = subprocess.run(
@@ -96,6 +97,6 @@ def _in_a_process(subject: Subject, batch: int, threads: int) -> dict[str, Any]:
     except (subprocess.CalledProcessError, ValueError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         raise EnvironmentLacks(
-            f"{subject.name} did not start in a process of its own: {said[-1] if said else error}",
+            f"{subject.name} did not start in a separate process: {said[-1] if said else error}",
             hint="run the bench without `cold_start`",
         ) from error

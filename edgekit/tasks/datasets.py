@@ -1,4 +1,4 @@
-"""Small data sets for trying training without photos: written as trees of PNG files."""
+"""Writes small data sets as folders of PNG files, to try training without photos."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from edgekit.version import __version__
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 PAPER = "arXiv:1708.07747"
-FILES = {  # of the names before -ubyte.gz
+FILES = {  # the names before -ubyte.gz
     "train-images-idx3": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
     "train-labels-idx1": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
     "t10k-images-idx3": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
     "t10k-labels-idx1": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
 }
-TEST_SHARE = 5  # of the digits, every fifth tests
+TEST_SHARE = 5  # every fifth digit is for the test
 
 Pixels = NDArray[np.uint8]
 
@@ -59,12 +59,12 @@ def write_dataset(
     """Writes ``train`` and ``test`` below ``out``, with a folder for each class.
 
     Raises:
-        InputError: no data set of that name.
+        InputError: there is no data set with this name.
         BadBundle: ``out`` exists.
-        EnvironmentLacks: the files are neither here nor to be had.
+        EnvironmentLacks: the files are missing and cannot be downloaded.
     """
     if name not in SOURCES:
-        raise InputError(f"no data set {name!r}", hint=f"one of {', '.join(SOURCES)}")
+        raise InputError(f"there is no data set {name!r}", hint=f"one of {', '.join(SOURCES)}")
     shown = progress or Quiet()
     with Staging(out) as staging:
         with shown.step("read"):
@@ -130,18 +130,18 @@ def _file(name: str, digest: str, offline: bool, progress: Progress) -> Path:
         return fetch(published, offline=offline, progress=progress.advance)
     except WeightsUnavailable as error:
         raise EnvironmentLacks(
-            f"Fashion-MNIST is not here, and cannot be fetched: {error.message}",
-            hint="apt-get install dataset-fashion-mnist, or connect",
+            f"Fashion-MNIST is not installed and cannot be downloaded: {error.message}",
+            hint="run apt-get install dataset-fashion-mnist, or connect to the network",
         ) from error
 
 
 def _idx(path: Path, head: int) -> Pixels:
-    """What is behind the head of an IDX file."""
+    """The array of an IDX file."""
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=head)
 
 
 def _digits(offline: bool, progress: Progress) -> Read:
-    """The 1,797 digits of 8 × 8 pixels that scikit-learn brings along.
+    """The 1,797 digits of 8 × 8 pixels from scikit-learn.
 
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998; CC BY 4.0.
@@ -150,7 +150,7 @@ def _digits(offline: bool, progress: Progress) -> Read:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise EnvironmentLacks(
-            f"the digits are scikit-learn's, which cannot be used here: {said(error)}",
+            f"the digits need scikit-learn, which cannot be used here: {said(error)}",
             hint="pip install scikit-learn",
         ) from error
     found = load_digits()

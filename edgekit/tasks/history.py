@@ -1,5 +1,5 @@
-"""Earlier benches, in a SQLite file: one transaction a bench, so that nothing that ends the process
-leaves half of one, and processes that write at once wait for each other.
+"""Earlier benches in a SQLite file, with one transaction per bench. So a killed process never
+leaves an incomplete bench, and processes that write at the same time wait for each other.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from edgekit.files import no_file
 from edgekit.reports.bench import BenchReport
 
 FILE = "bench.sqlite3"
-WAIT = 60.0  # seconds, for another process that writes
-APPLICATION = 0x65646765  # "edge": marks the file as ours
+WAIT = 60.0  # seconds to wait for another process that writes
+APPLICATION = 0x65646765  # "edge": marks the file as a history of edgekit
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -32,12 +32,12 @@ CREATE TABLE IF NOT EXISTS runs (
 
 
 def default_history() -> Path:
-    """Where the history is kept: the user's data folder."""
+    """The default file of the history, in the user's data folder."""
     return user_data_path("edgekit", appauthor=False) / FILE
 
 
 def usable_history() -> tuple[Path | None, str | None]:
-    """The default history; None with the reason where it cannot be used."""
+    """The default history; None with the reason if it cannot be used."""
     path = default_history()
     try:
         with History(path):
@@ -47,14 +47,14 @@ def usable_history() -> tuple[Path | None, str | None]:
 
 
 class History:
-    """The benches in a file. A context manager that closes it.
+    """The benches in a file. As a context manager it closes the file.
 
     Args:
-        path: the file, made where there is none, with its folder.
+        path: the file; it and its folder are created if they are missing.
 
     Raises:
-        InputError: it is something else, or of another version.
-        EnvironmentLacks: it cannot be used, here and in every method.
+        InputError: the file is not a history, or has another schema.
+        EnvironmentLacks: the file cannot be used; every method may raise this.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,10 +93,10 @@ class History:
         return added.lastrowid
 
     def find(self, number: int) -> Any:
-        """The json of a bench.
+        """The JSON of a bench.
 
         Raises:
-            InputError: there is none with this number.
+            InputError: there is no bench with this number.
         """
         with self._explained():
             row = self._connection.execute(
@@ -106,12 +106,12 @@ class History:
             numbers = self._numbers()
             known = f"{numbers[0]} to {numbers[1]}" if numbers else "none yet"
             raise InputError(
-                f"there is no bench {number} in {self.path}", hint=f"numbers there: {known}"
+                f"there is no bench {number} in {self.path}", hint=f"its numbers: {known}"
             )
         return json.loads(row[0])
 
     def newest_first(self) -> Iterator[tuple[int, Any]]:
-        """Number and json of every bench."""
+        """Number and JSON of every bench, the newest first."""
         with self._explained():
             for number, text in self._connection.execute(
                 "SELECT id, report FROM runs ORDER BY id DESC"
@@ -130,11 +130,12 @@ class History:
             (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             if tables and mark != APPLICATION:
                 raise InputError(
-                    f"`history` {self.path} is another program's database", hint="name another file"
+                    f"`history` {self.path} is a database of another program",
+                    hint="name another file",
                 )
             if tables and version != SCHEMA_VERSION:
                 raise InputError(
-                    f"`history` {self.path} has schema {version}, and this edgekit writes "
+                    f"`history` {self.path} has schema {version}; this edgekit writes "
                     f"{SCHEMA_VERSION}",
                     hint="name another file",
                 )
@@ -167,5 +168,6 @@ class History:
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"`history` {self.path} is no history of benches: {error}", hint="name another file"
+                f"`history` {self.path} is not a history of benches: {error}",
+                hint="name another file",
             ) from error

@@ -1,4 +1,4 @@
-"""Two states of the same thing, before and after an upgrade: what differs, and what is worse."""
+"""Compares results before and after an upgrade: what differs, and what is worse."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edgekit.tasks.upgrade_figures import Key, paired, size_figure, sqnr_change,
 
 @dataclass(frozen=True)
 class _Side:
-    """What one path holds."""
+    """The content of one path."""
 
     path: Path
     exports: tuple[Exported, ...]
@@ -41,17 +41,18 @@ class _Side:
 
     @property
     def environments(self) -> list[Environment]:
-        """Of what was timed here."""
+        """The environments of the latency measurements."""
         exported = [e.report for e in self.exports if e.report is not None]
         timed = [report.environment for report in exported if report.latency is not None]
         return [*(bench.report.environment for bench in self.benches), *timed]
 
 
 def check_upgrade(old: Path, new: Path, tolerances: Tolerances | None = None) -> UpgradeReport:
-    """Compares what two paths hold: bundles, folders of them, or json of an export or a bench.
+    """Compares the content of two paths: bundles, folders of bundles, or the json of an export or a
+    bench.
 
     Raises:
-        InputError: one cannot be read, or the two have nothing in common.
+        InputError: a path cannot be read, or the two have nothing in common.
         BadBundle: a bundle is damaged.
     """
     allowed = tolerances or Tolerances()
@@ -101,7 +102,7 @@ def _versions(before: _Side, now: _Side) -> tuple[Version, ...]:
 
 
 def _tools(side: _Side) -> Mapping[str, str]:
-    """Every version that a side tells, by name; where it tells several, all of them."""
+    """The versions of a side by name; all of them if a name has several."""
     found: dict[str, dict[str, None]] = {}
     told: list[Mapping[str, str]] = [env.packages for env in side.environments]
     for export in side.exports:
@@ -117,7 +118,7 @@ def _tools(side: _Side) -> Mapping[str, str]:
 
 
 def _machine(before: _Side, now: _Side) -> tuple[str, ...]:
-    """What differs between the machines that measured latency; empty where nothing is known."""
+    """The differences between the machines that measured latency; empty if nothing is known."""
     told = (differences(n, b) for b in before.environments for n in now.environments)
     return tuple(dict.fromkeys(chain.from_iterable(told)))
 
@@ -146,7 +147,7 @@ def _entry_key(entry: Entry) -> Key:
 
 
 def _same_images(before: _Side, now: _Side) -> Callable[[Entry], bool]:
-    """Whether a network was judged on the same images on both sides."""
+    """Whether both sides used the same images for a network."""
     old, new = _images(before), _images(now)
     return lambda entry: old.get(_entry_key(entry)) == new.get(_entry_key(entry))
 
@@ -182,7 +183,9 @@ def _sizes(before: _Side, now: _Side, allowed: Tolerances) -> Iterator[Figure]:
 def _engines(
     before: _Side, now: _Side, left_out: dict[str, str]
 ) -> Iterator[tuple[str, Engine, Engine]]:
-    """Engines of one network, precision, library and kind of GPU, with a name for the two."""
+    """The pairs of engines with the same network, precision, library and kind of GPU, each with a
+    name.
+    """
     old = [pair for export in before.exports for pair in _built(export)]
     new = [pair for export in now.exports for pair in _built(export)]
     for key, b, n in paired(old, new, left_out):
@@ -251,7 +254,9 @@ def _latencies(
 ) -> Iterator[Latency]:
     for key, b, n in paired(_samples(before), _samples(now), left_out):
         if min(len(b.blocks), len(n.blocks)) < 2:
-            left_out[f"latency of {', '.join(key[:2])}"] = "was measured without blocks"
+            left_out[f"latency of {', '.join(key[:2])}"] = (
+                "was measured by a version of edgekit without blocks"
+            )
             continue
         why_not = "the machines differ" if other_machine else ""
         yield Latency(key[0], compare(b, n, allowed.latency), why_not)

@@ -1,4 +1,4 @@
-"""Numbers before and now: paired by what they are of, and judged by what may be lost."""
+"""Pairs the figures before and now, and compares them with the tolerances."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from edgekit.reports.upgrade import Figure, Outcome, Tolerances
 
 Key = tuple[str, ...]
 _Thing = TypeVar("_Thing")
-ROUNDING = 70.0  # dB; what float32 leaves above differs from processor to processor
+ROUNDING = 70.0  # dB; above this, SQNR depends on how each processor rounds float32
 
 
 def paired(
     old: Iterable[tuple[Key, _Thing]], new: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]
 ) -> Iterator[tuple[Key, _Thing, _Thing]]:
-    """What both sides have once; what only one has, or has several times, is left out by name."""
+    """The pairs of items that both sides have once. Items of one side only, or with duplicates, go
+    to ``left_out``.
+    """
     sides = [_once(old, left_out), _once(new, left_out)]
     for key in dict.fromkeys(chain(*sides)):
         if key in sides[0] and key in sides[1]:
@@ -33,17 +35,17 @@ def _once(pairs: Iterable[tuple[Key, _Thing]], left_out: dict[str, str]) -> dict
         things.setdefault(key, []).append(thing)
     for key, found in things.items():
         if len(found) > 1:
-            left_out[", ".join(key)] = f"is there {len(found)} times on one side"
+            left_out[", ".join(key)] = f"occurs {len(found)} times on one side"
     return {key: found[0] for key, found in things.items() if len(found) == 1}
 
 
 def step_figures(
     of: str, old: Step, new: Step, alike: bool, allowed: Tolerances
 ) -> Iterator[Figure]:
-    """SQNR, agreement and gate of one rung; ``alike`` says that its images are the same."""
+    """SQNR, agreement and gate of one rung; ``alike`` is True if the images are the same."""
     change, outcome, why = sqnr_change(old.sqnr, new.sqnr, allowed)
     if not alike:
-        outcome, why = "not compared", "the images are others"
+        outcome, why = "not compared", "the images differ"
     if new.sqnr != new.sqnr:  # NaN: an output is not finite
         outcome, why = (
             ("worse", "an output is not finite")
@@ -82,7 +84,7 @@ def size_figure(of: str, what: str, old: float, new: float, allowed: Tolerances)
 
 
 def sqnr_change(old: float, new: float, allowed: Tolerances) -> tuple[float, Outcome, str]:
-    """The change in dB and what it is worth: above ``ROUNDING`` it is worth nothing."""
+    """The change in dB, and the part of it that counts: above ``ROUNDING`` nothing counts."""
     change = 0.0 if new == old else new - old
     lost = min(old, ROUNDING) - min(new, ROUNDING)
     told = f"{change:+.1f} dB, {allowed.sqnr:g} dB allowed"
@@ -92,7 +94,7 @@ def sqnr_change(old: float, new: float, allowed: Tolerances) -> tuple[float, Out
 
 
 def judged(loss: float, allowed: float, told: str) -> tuple[Outcome, str]:
-    """An exact number: worse where it lost more than is allowed."""
+    """The outcome of an exact number: worse if the loss exceeds the tolerance."""
     if loss > allowed:
         return "worse", told
     return ("better" if loss < -allowed else "no difference shown"), told

@@ -1,4 +1,4 @@
-"""Augmentation by kornia: crops, flips, RandAugment, mixup and cutmix, on tensors in 0..1.
+"""Augmentation with kornia: crops, flips, RandAugment, mixup and cutmix, on tensors in 0..1.
 
 Sources: Cubuk et al., "RandAugment", arXiv:1909.13719; Zhang et al., "mixup", arXiv:1710.09412; Yun
 et al., "CutMix", arXiv:1905.04899.
@@ -18,17 +18,17 @@ from edgekit.training.config import Stage, TrainConfig
 SMALL = 64  # pixels; smaller images are shifted, larger ones cropped
 SHIFT = 8  # a small image is shifted by at most this part of its side
 CROP_AREA, CROP_ASPECT = (0.25, 1.0), (3 / 4, 4 / 3)
-GROUP = 8  # images that RandAugment treats alike: kornia draws its operations once a call
+GROUP = 8  # images with the same operations of RandAugment: kornia draws them once per call
 OPERATIONS = 2  # of RandAugment
 
 
 class Augmentation:
-    """What one stage of training does to decoded images. It draws from torch's generator.
+    """The augmentation of one training stage. It uses torch's random generator.
 
     Args:
-        config: which augmentations.
+        config: the kinds of augmentation.
         stage: their strength, and the size of the images.
-        classes: how many classes the targets tell apart.
+        classes: the number of classes in the targets.
     """
 
     def __init__(self, config: TrainConfig, stage: Stage, classes: int) -> None:
@@ -84,7 +84,7 @@ class Augmentation:
         if self._flip is not None:
             batch = self._flip(batch)
         if self._operations is not None:
-            coloured = batch.expand(-1, 3, -1, -1)  # its operations take no grey images
+            coloured = batch.expand(-1, 3, -1, -1)  # its operations cannot process grey images
             changed = torch.cat([self._operations(part) for part in torch.split(coloured, GROUP)])
             batch = changed if batch.shape[1] == 3 else changed.mean(1, keepdim=True)
         return batch.clamp(0, 1)
@@ -99,8 +99,8 @@ class Augmentation:
         """Mixes the images of a batch with each other.
 
         Returns:
-            The images, and their targets ``(N, classes)``, or the labels ``(N,)`` as they were
-            where nothing is mixed.
+            The images, and their targets ``(N, classes)``; the unchanged labels ``(N,)`` if nothing
+            is mixed.
         """
         if not self._mixes:
             return images, labels
@@ -113,7 +113,7 @@ class Augmentation:
 
 
 class _Mixup:
-    """kornia's mixup, whose share is drawn from Beta(α, α) as in the paper; kornia draws it
+    """kornia's mixup with a share from Beta(α, α), as in the paper. kornia itself draws it
     uniformly.
     """
 
@@ -140,7 +140,7 @@ def _blended(first: Tensor, second: Tensor, share: Tensor, classes: int) -> Tens
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scaled until the size is covered, and its centre cropped."""
+    """The image, resized until it covers the size, with the centre cropped."""
     height, width = size
     scale = max(height / images.shape[-2], width / images.shape[-1])
     whole = round(images.shape[-2] * scale), round(images.shape[-1] * scale)

@@ -1,5 +1,5 @@
-"""Batches that follow from the seed, the epoch and their place alone, so that a run that was
-stopped goes on with the same ones, however many processes decode.
+"""The batches of training. They depend only on the seed, the epoch and their position, so a resumed
+run gets the same batches with any number of processes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from edgekit.training.data import Examples
 
 CACHED_BYTES = 512 * 10**6  # of decoded images, in one process
-OVERSAMPLED = 2  # decoded images are kept at so many times the crop, that crops stay sharp
+OVERSAMPLED = 2  # decoded images are kept at this multiple of the crop, so that crops stay sharp
 MOST_WORKERS = 8
-SMALL = 64  # pixels; images of this size cost less to decode than to send between processes
+SMALL = 64  # pixels; up to this size, decoding is faster than sending between processes
 LISTED = 3
 
 
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass
 class Decoder:
-    """Opens images for training; keeps them decoded as long as they are few and small."""
+    """Opens images for training. Decoded images are cached if they are few and small."""
 
     spec: InputSpec
     cached: dict[int, Tensor] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Decoder:
 
 
 def normalized(images: Tensor, spec: InputSpec) -> Tensor:
-    """Images in 0..1 as the network wants them."""
+    """Images in 0..1, normalized for the network."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
     return (images - mean) / std
 
@@ -81,8 +81,8 @@ def normalized(images: Tensor, spec: InputSpec) -> Tensor:
 class TrainingBatches(torch.utils.data.Dataset[Batch]):
     """The batches of one epoch and one process of ``world``; item ``i`` is a batch.
 
-    ``size`` is that of the batches of all processes together. A last batch that is not full is
-    left out, unless it is the only one.
+    ``size`` is the batch of all processes together. An incomplete last batch is left out, unless it
+    is the only one.
     """
 
     examples: Examples
@@ -122,7 +122,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
 @dataclass(frozen=True)
 class ValidationBatches(torch.utils.data.Dataset[Batch]):
-    """The images that validate, prepared as the exported network will see them."""
+    """The validation images, prepared as for the exported network."""
 
     examples: Examples
     spec: InputSpec
@@ -156,12 +156,12 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
 
 
 def batches_of(examples: int, size: int) -> int:
-    """How many batches an epoch has."""
+    """The number of batches in an epoch."""
     return max(1, examples // size)
 
 
 class seeded:  # noqa: N801 - a context manager
-    """Draws from torch's generator of the CPU as the numbers say, and puts it back."""
+    """Seeds torch's CPU generator with the numbers, and restores its state afterwards."""
 
     def __init__(self, *numbers: int) -> None:
         self._seed = seed_of(*numbers)
@@ -175,14 +175,14 @@ class seeded:  # noqa: N801 - a context manager
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """One seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def stream(
     batches: torch.utils.data.Dataset[Batch], workers: int | None, spec: InputSpec
 ) -> Iterator[Batch]:
-    """The batches in their order, decoded ahead by ``workers`` processes."""
+    """The batches in order, decoded in advance by ``workers`` processes."""
     if workers is None:
         small = max(spec.height, spec.width) <= SMALL
         workers = 0 if small else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
@@ -196,7 +196,7 @@ def stream(
 
 @dataclass
 class Skipped:
-    """The files that could not be read, with a limit on how many they may be."""
+    """The unreadable files, with a limit of their number."""
 
     root: Any
     total: int
@@ -206,15 +206,15 @@ class Skipped:
     def add(self, skipped: Sequence[tuple[str, str]]) -> None:
         """
         Raises:
-            InputError: they are too many, or the folder is gone.
+            InputError: there are too many of them, or the folder is missing.
         """
         self.files.update(skipped)
         if len(self.files) <= self.limit * self.total:
             return
         if not self.root.exists():
             raise InputError(
-                f"{self.root} has vanished while it was read",
-                hint="bring it back; the run goes on from its last checkpoint with `resume`",
+                f"{self.root} was removed during the training",
+                hint="restore it; `resume` continues from the last checkpoint",
             )
         first = "; ".join(list(self.files.values())[:LISTED])
         raise InputError(
@@ -227,7 +227,7 @@ class Skipped:
 def counted(
     batches: Iterator[Batch], note: Callable[[Sequence[tuple[str, str]]], None]
 ) -> Iterator[Batch]:
-    """The batches that have images; what was skipped is noted."""
+    """The batches with images; skipped files are recorded."""
     for batch in batches:
         if batch.skipped:
             note(batch.skipped)

@@ -1,5 +1,5 @@
-"""The files of a run. Each is written beside its place and renamed when whole, so that a run which
-is killed leaves its last good state.
+"""The files of a run. Each is written under a temporary name and renamed when complete, so a killed
+run keeps its last good state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOG, CURVES = "log.jsonl", "curves.html"
 
 
 def write(path: Path, content: bytes) -> None:
-    """A file that is whole or not there; on disk before it has its name."""
+    """Writes a file completely or not at all; its content is on the disk before the rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
@@ -38,7 +38,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_description(folder: Path, description: RunDescription, data: TrainingData) -> None:
-    """``examples.csv`` first: a folder with ``run.json`` is a whole run."""
+    """Writes ``examples.csv`` first, because a folder with ``run.json`` counts as a run."""
     table = io.StringIO()
     rows = csv.writer(table)
     for part in ("train", "validation"):
@@ -51,9 +51,7 @@ def write_description(folder: Path, description: RunDescription, data: TrainingD
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], description: RunDescription) -> None:
-    """The weights that the run is exported with; classes and preprocessing are in the file's
-    metadata.
-    """
+    """Saves the weights for the export, with classes and preprocessing in the metadata."""
     from safetensors.torch import save
 
     tensors = {
@@ -71,14 +69,15 @@ def save_best(folder: Path, state: Mapping[str, Tensor], description: RunDescrip
 
 
 def save_last(folder: Path, state: Mapping[str, Any]) -> None:
-    """The whole state of training."""
+    """Saves the whole state of the training."""
     content = io.BytesIO()
     torch.save(dict(state), content)
     write(folder / LAST, content.getvalue())
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:
-    """The state of training, or None before the first checkpoint. Code in the file never runs.
+    """The state of the training, or None before the first checkpoint. Code in the file is never
+    run.
 
     Raises:
         InputError: the file is damaged.
@@ -88,17 +87,17 @@ def load_last(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever pickle and zip stumble on in a damaged file
-        raise InputError(f"{path} cannot be read, it may be damaged", hint="train again") from error
+    except Exception as error:  # the errors of pickle and zip for a damaged file
+        raise InputError(f"{path} cannot be read; it may be damaged", hint="train again") from error
 
 
 class Log:
-    """``log.jsonl``: one line a step and one an epoch, in the order they were done.
+    """``log.jsonl``: one line per step and one per epoch, in order.
 
     Args:
         folder: of the run.
-        step: lines behind this step are of a run that was stopped; they are taken away.
-        epoch: likewise for lines of epochs.
+        step: later lines are from a stopped run and are removed.
+        epoch: the same for the lines of epochs.
     """
 
     def __init__(self, folder: Path, step: int, epoch: int) -> None:
@@ -129,7 +128,7 @@ def _is_kept(line: bytes, step: int, epoch: int) -> bool:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log that are whole."""
+    """The complete lines of a run's log."""
     path = folder / LOG
     found: list[dict[str, Any]] = []
     if path.is_file():
@@ -142,7 +141,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_curves(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
-    """``curves.html``, where Matplotlib is installed to draw it."""
+    """Writes ``curves.html`` if Matplotlib is installed."""
     from edgekit.reports.learning import learning_page
 
     with suppress(ImportError):

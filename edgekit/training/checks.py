@@ -1,4 +1,4 @@
-"""What is asked before hours are spent on training."""
+"""Checks before a training starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgekit.training.config import TrainConfig
 def check_preprocessing(network: NetworkRequest) -> None:
     """
     Raises:
-        InputError: pretrained weights with another preprocessing than their own.
+        InputError: a preprocessing is given for pretrained weights.
     """
     for name in ("mean", "std"):
         if getattr(network, name) is not None and network.weights in (None, "pretrained"):
@@ -26,13 +26,13 @@ def check_preprocessing(network: NetworkRequest) -> None:
 
 def check_free(out: Path) -> None:
     if is_run(out):
-        raise InputError(f"{out} holds a run already", hint="`resume` goes on with it")
+        raise InputError(f"{out} already has a run", hint="`resume` continues it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no run", hint="choose another `out`")
+        raise InputError(f"{out} exists and is not a run", hint="choose another `out`")
 
 
 def check_sizes(network: Network, config: TrainConfig) -> None:
-    """Asks the network for every size of progressive learning before hours are spent."""
+    """Checks that the network can take every image size of progressive learning."""
     from edgekit.errors import BadNetwork
     from edgekit.sources.modules import check_forward
 

@@ -1,4 +1,4 @@
-"""How a network is trained: every choice in one frozen record, which the run folder keeps."""
+"""The settings of a training in one frozen record, which is saved in the folder of the run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ AUGMENTATIONS: tuple[Augment, ...] = ("none", "light", "standard")
 STAGES = 4  # of progressive learning; Section 4.2 of the EfficientNetV2 paper
 # Table 6 of the EfficientNetV2 paper, from its smallest to its largest network.
 MAGNITUDES, DROPOUTS = (5.0, 15.0), (0.1, 0.3)
-SIZE_STEP = 8  # stages have sizes in multiples of it
+SIZE_STEP = 8  # the sizes of stages are multiples of it
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage of progressive learning: from the epoch ``start`` on, images have ``size`` pixels,
     RandAugment has ``magnitude`` (0 … 30, None for no RandAugment), mixup has ``mixup`` as the
-    parameter of its Beta distribution, and dropout the probability ``dropout`` (None: as the
-    network has it).
+    parameter of its Beta distribution, and dropout the probability ``dropout`` (None: that of the
+    network).
     """
 
     start: int
@@ -36,41 +36,42 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Numbers that are None are chosen to fit the way of transfer and the batch.
+    """The settings of a training. The values for None depend on the transfer and the batch.
 
     Args:
         epochs: passes over the training images.
-        batch: images of one step, over all processes.
+        batch: images per step, of all processes together.
         accumulate: batches whose gradients are added up before a step.
-        transfer: ``all`` trains everything, ``last`` the last ``unfreeze`` parts, ``head`` the
-            classifier alone. What is frozen stays in evaluation: its batch norms keep their
-            statistics.
-        unfreeze: how many of the last parts of the network ``last`` trains, besides the classifier.
-        learning_rate: the highest, after the warm-up.
-        weight_decay: of AdamW, on weights of convolutions and linear layers.
-        warm_up: share of the steps in which the learning rate rises; then it falls as a cosine.
+        transfer: ``all`` trains everything, ``last`` the classifier and the last ``unfreeze``
+            parts, ``head`` only the classifier. Frozen parts stay in evaluation mode: their batch
+            norms keep their statistics.
+        unfreeze: the number of parts that ``last`` trains, besides the classifier.
+        learning_rate: the highest learning rate, after the warm-up.
+        weight_decay: of AdamW, for the weights of convolutions and linear layers.
+        warm_up: the share of the steps in which the learning rate rises; then it follows a cosine.
         label_smoothing: 0 … 1.
-        augment: ``none``, ``light`` (crops and flips) or ``standard`` (RandAugment too).
+        augment: ``none``, ``light`` (crops and flips) or ``standard`` (also RandAugment).
         magnitude: of RandAugment, 0 … 30.
         flip: whether images may be mirrored left to right.
         mixup: parameter of mixup's Beta distribution; 0 for no mixup.
-        cutmix: the same for cutmix. Where both are set, each batch takes one of them.
-        ema: whether the average of the weights is validated and kept, instead of the last ones.
-        clip: the longest gradient; 0 for any.
+        cutmix: the same for cutmix. If both are set, each batch uses one of them.
+        ema: whether the average of the weights is validated and saved, instead of the last weights.
+        clip: the largest norm of the gradient; 0 for no limit.
         auxiliary: the weight of each auxiliary classifier's loss (GoogLeNet paper, Section 5).
-        dropout: of the classifier; None: as the network has it.
-        stochastic_depth: of the last residual block; None: as the network has it.
-        patience: epochs without a better result after which training ends; 0 for never.
+        dropout: of the classifier; None: that of the network.
+        stochastic_depth: of the last residual block; None: that of the network.
+        patience: the training stops after this number of epochs without an improvement; 0 for
+            never.
         progressive: the smallest and the largest image size of progressive learning, or None.
         numbers: ``fp32``, ``bf16`` (automatic mixed precision), or ``auto``: bf16 on GPUs that
-            have it.
+            support it.
         seed: of the split, the new layers, the order and the augmentation.
-        workers: processes that decode images; None: as many as help.
+        workers: processes that decode images; None: their number is chosen.
         corrupt: the largest share of images that may be unreadable.
-        checkpoint_seconds: how often the state is saved within an epoch.
+        checkpoint_seconds: the seconds between two checkpoints in an epoch.
 
     Raises:
-        InputError: a value outside its range.
+        InputError: a value is outside its range.
     """
 
     epochs: int = 20
@@ -124,7 +125,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InputError(
-                    f"`{name}` {value:g} is outside {low:g} … {high:g}", hint="choose one inside"
+                    f"`{name}` {value:g} is outside {low:g} … {high:g}",
+                    hint="choose a value in this range",
                 )
         for name, known in (
             ("transfer", TRANSFERS),
@@ -133,26 +135,26 @@ class TrainConfig:
         ):
             if getattr(self, name) not in known:
                 raise InputError(
-                    f"`{name}` {getattr(self, name)!r} is not known",
+                    f"unknown `{name}` {getattr(self, name)!r}",
                     hint=f"one of {', '.join(known)}",
                 )
         if self.progressive is not None:
             small, large = self.progressive
             if not SIZE_STEP <= small < large:
                 raise InputError(
-                    f"`progressive` {small}:{large}: the first size has to be the smaller, and "
+                    f"`progressive` {small}:{large}: the first size must be the smaller one, and "
                     f"at least {SIZE_STEP}",
                     hint="for example 128:300",
                 )
             if self.epochs < STAGES:
                 raise InputError(
-                    f"progressive learning has {STAGES} stages, and `epochs` is {self.epochs}",
+                    f"progressive learning has {STAGES} stages, but `epochs` is {self.epochs}",
                     hint=f"train for {STAGES} epochs or more",
                 )
 
     def rate(self, pretrained: bool) -> float:
-        """The highest learning rate: as given, or what AdamW takes for this way of transfer, by
-        the square root of the batch.
+        """The highest learning rate: the given one, or the default of this transfer, scaled by the
+        square root of the batch.
         """
         if self.learning_rate is not None:
             return self.learning_rate
@@ -161,10 +163,10 @@ class TrainConfig:
         return float(base * (self.batch * self.accumulate / 64) ** 0.5)
 
     def stages(self, size: tuple[int, int]) -> tuple[Stage, ...]:
-        """The stages of training; one, unless ``progressive``.
+        """The stages of the training; one, unless ``progressive`` is set.
 
         Args:
-            size: (height, width) of the network's input, which the last stage has.
+            size: (height, width) of the network's input, which is the size of the last stage.
         """
         magnitude = self.magnitude if self.augment == "standard" else None
         if self.progressive is None:

@@ -1,4 +1,4 @@
-"""Learning curves for TensorBoard, where that is installed."""
+"""Learning curves for TensorBoard, if it is installed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """Writes events; does nothing without TensorBoard.
+    """Writes events. Without TensorBoard it does nothing.
 
     Args:
         folder: of the run.
-        step: events behind it, of a run that was stopped, are not shown.
+        step: later events are from a stopped run and are not shown.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

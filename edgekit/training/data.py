@@ -1,6 +1,4 @@
-"""The images to train on, with their classes: a tree of folders or a CSV file, split by seed or as
-given.
-"""
+"""The images of a training and their classes, from folders or a CSV file, and their split."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ from edgekit.sources import read_labels
 
 TRAIN = ("train", "training")
 VALIDATION = ("val", "valid", "validation")
-TEST = "test"  # never looked at
-SHARE = 0.15  # of each class, that validates
-HINT = "give a folder with one subfolder a class, or a CSV file with the columns file and label"
+TEST = "test"  # never read
+SHARE = 0.15  # of each class, for validation
+HINT = "give a folder with one subfolder per class, or a CSV file with the columns file and label"
 LISTED = 4
 
 
@@ -55,17 +53,17 @@ def open_data(
     """Lists the images and splits them.
 
     Args:
-        data: a folder with one subfolder a class, or with ``train`` and ``val`` that are such
-            folders, or a CSV file.
-        validation: the images that validate, likewise; by default those in ``val``, or else
-            ``share`` of each class, drawn by ``seed``.
-        share: of the images of each class that validates, where they are not given.
-        labels: a file of class names, which says their order; by default they are sorted.
+        data: a folder with one subfolder per class, a folder with two such folders ``train`` and
+            ``val``, or a CSV file.
+        validation: the validation images, in a form of ``data``; by default those in ``val``, else
+            ``share`` of each class, drawn with ``seed``.
+        share: the share of each class for validation, if no validation images are given.
+        labels: a file of class names, in the order of the classes; by default they are sorted.
         seed: draws the split.
 
     Raises:
-        InputError: no such data, fewer than two classes, a class without images, classes that
-            differ between training and validation, or a label that no class has.
+        InputError: the data is missing, there are fewer than two classes, a class has no images,
+            training and validation have different classes, or a label is not a class.
     """
     root, given = _given_split(data)
     validation = validation or given
@@ -87,7 +85,7 @@ def open_data(
 
 
 def _given_split(data: Path) -> tuple[Path, Path | None]:
-    """The folder of training images, and that of validation, where the tree has both."""
+    """The folders of training and validation images, if there are both."""
     if not data.is_dir():
         return data, None
     names = {path.name.casefold(): path for path in data.iterdir() if path.is_dir()}
@@ -120,8 +118,8 @@ def _check_filled(root: Path, names: Sequence[str], labels: Sequence[int]) -> No
 
 
 def _split(images: LabelledImages, share: float, seed: int) -> tuple[Examples, Examples]:
-    """Of each class the images whose name's hash falls lowest validate: at least one, and never
-    the only one.
+    """In each class, the images with the lowest hashes of their names are for validation: at least
+    one, but never the only one.
     """
     names = images.names()
     order = sorted(
@@ -141,8 +139,8 @@ def _split(images: LabelledImages, share: float, seed: int) -> tuple[Examples, E
             chosen.add(i)
     if not chosen:
         raise InputError(
-            f"{images.root}: every class has one image, so none is left to validate",
-            hint="give more images, or images for validation",
+            f"{images.root}: every class has one image, so there are no images for validation",
+            hint="give more images, or validation images",
         )
     both = [[i for i in range(len(names)) if (i in chosen) == held_out] for held_out in (0, 1)]
     train, held_out = (

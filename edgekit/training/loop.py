@@ -1,4 +1,4 @@
-"""The loop: each step follows from the state before it and the numbers of the step alone."""
+"""The training loop. Each step depends only on the state before it and on its number."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 EMA_EVERY = 8  # steps
-EMA_SHARE = 0.1  # of the run that the average reaches back
-LOG_EVERY = 20  # steps between two looks at the losses, which stop a GPU
-FEWEST = 2  # images of a batch; batch norm needs two
+EMA_SHARE = 0.1  # share of the run that the average covers
+LOG_EVERY = 20  # steps between two reads of the losses, which wait for the GPU
+FEWEST = 2  # images per batch; batch norm needs two
 
 
 class Loop:
-    """A network while it is trained.
+    """A network in training.
 
     Args:
         fabric: devices, numbers and processes.
@@ -99,7 +99,7 @@ class Loop:
 
     @property
     def kept(self) -> nn.Module:
-        """The network with the weights that are validated and exported."""
+        """The network with the weights for validation and export."""
         return self.module if self.ema is None else self.ema.module
 
     def _averaged(self) -> AveragedModel | None:
@@ -111,7 +111,7 @@ class Loop:
         return AveragedModel(self.module, multi_avg_fn=average, use_buffers=True)
 
     def _share(self, step: int) -> float:
-        """Warm-up, then half a cosine down to zero."""
+        """The factor of the learning rate: warm-up, then half a cosine to zero."""
         warm = max(1, round(self.config.warm_up * self.total)) if self.config.warm_up else 0
         if step < warm:
             return (step + 1) / warm
@@ -121,13 +121,13 @@ class Loop:
         return next(stage for stage in reversed(self.stages) if stage.start <= self.epoch)
 
     def train_epoch(self, watcher: Watcher | None) -> Iterator[list[dict[str, Any]]]:
-        """Trains until the epoch is over; yields lines for the log when losses were looked at, and
-        is safe to save then.
+        """Trains until the end of the epoch. Yields lines for the log when losses were read; the
+        state can be saved then.
 
         Raises:
-            GateFailed: a loss that is not finite.
-            InputError: too many images that cannot be read.
-            EnvironmentLacks: too little memory for the batch.
+            GateFailed: a loss is not finite.
+            InputError: too many images cannot be read.
+            EnvironmentLacks: there is too little memory for the batch.
         """
         stage = self.stage()
         if stage.dropout is not None:
@@ -183,7 +183,7 @@ class Loop:
         self._images += len(batch.images)
 
     def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Of the classifier, and a share of that of each auxiliary one."""
+        """The loss of the classifier, plus a share of the loss of each auxiliary classifier."""
         if isinstance(outputs, Tensor):
             return self.criterion(outputs, targets)  # type: ignore[no-any-return]
         main, *auxiliary = outputs
@@ -205,7 +205,7 @@ class Loop:
             self.ema.update_parameters(self.module)
 
     def _look(self) -> list[dict[str, Any]]:
-        """Reads the losses since the last look.
+        """Reads the losses since the last read.
 
         Raises:
             GateFailed: one is not finite.
@@ -218,7 +218,7 @@ class Loop:
             if not math.isfinite(loss):
                 raise GateFailed(
                     f"the loss is {loss:g} at step {step} (epoch {self.epoch + 1}); training "
-                    f"stopped, and the run keeps its last good checkpoint",
+                    "stopped, and the last good checkpoint stays",
                     hint="lower `learning_rate`, or check the images and the weights",
                 )
             lines.append({"epoch": self.epoch, "step": step, "loss": loss})
@@ -228,7 +228,7 @@ class Loop:
         return lines
 
     def validate(self) -> Epoch:
-        """Ends the epoch: the kept weights on the images that validate."""
+        """Ends the epoch: runs the network with the weights for export on the validation images."""
         started = time.perf_counter()
         kept = self.kept.eval()
         criterion = nn.CrossEntropyLoss(reduction="sum")
@@ -254,7 +254,7 @@ class Loop:
             totals = self.fabric.all_reduce(totals, reduce_op="sum")  # type: ignore[assignment]
         loss, right, count = totals.tolist()
         if not count:
-            raise GateFailed("no image that validates can be read")
+            raise GateFailed("no validation image can be read")
         seconds = self._seconds + time.perf_counter() - started
         epoch = Epoch(
             self.epoch,
@@ -273,7 +273,7 @@ class Loop:
         return epoch
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return {
             "module": self.module.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
@@ -290,7 +290,7 @@ class Loop:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from :meth:`state`."""
+        """Continues from a :meth:`state`."""
         self.module.load_state_dict(state["module"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
@@ -309,7 +309,7 @@ class Loop:
         return EnvironmentLacks(
             f"there is not enough memory for batches of {batch} images of "
             f"{self.stage().size[0]} pixels",
-            hint=f"`batch` {max(2, batch // 2)} with `accumulate` {accumulate * 2} learns the "
+            hint=f"`batch` {max(2, batch // 2)} with `accumulate` {accumulate * 2} trains the "
             "same with half of it",
         )
 

@@ -1,5 +1,5 @@
-"""Quantization-aware training: the int8 network of a run, with fake quantization where its exported
-graph has Q/DQ, trained towards the float network and the labels.
+"""Quantization-aware training of the INT8 network of a run. Fake quantization is at the places of
+Q/DQ in the exported graph. The targets are the outputs of the float network and the labels.
 
 Sources: Jacob et al., CVPR 2018, arXiv:1712.05877; Esser et al., ICLR 2020, arXiv:1902.08153;
 Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
@@ -56,7 +56,7 @@ EPOCHS, BATCH = 2, 32
 OPSET = 17
 WARM_UP = 0.1  # share of the steps
 LOG_EVERY = 20  # steps
-LABELS = 0.5  # weight of the labels beside the float network
+LABELS = 0.5  # weight of the labels, next to the float network
 
 
 def train_quantized(
@@ -67,24 +67,24 @@ def train_quantized(
     learning_rate: float = 1.0,
     watcher: Watcher | None = None,
 ) -> Qat:
-    """Trains the int8 network of a run, and keeps its best state in the run, where export finds it.
+    """Trains the INT8 network of a run. The best state is saved in the run, for the export.
 
     Args:
-        folder: of the run, which has weights.
+        folder: of the run, with weights.
         epochs: passes over the training images.
-        batch: images of one step.
+        batch: images per step.
         learning_rate: a factor on the rates of codes, steps and biases.
-        watcher: told of the losses.
+        watcher: called with the losses.
 
     Raises:
-        InputError: no run, its images are gone, or a layer cannot be int8.
+        InputError: the folder is not a run, its images are missing, or no layer can be INT8.
         GateFailed: the loss became NaN or infinite.
     """
     started = time.perf_counter()
     description = read_description(folder)
     network = replace(open_network(NetworkRequest(str(folder))), trained=None)
     if network.photos is None or network.module is None:
-        raise InputError(f"the images of {folder} are gone", hint="bring them back")
+        raise InputError(f"the images of {folder} are missing", hint="restore them")
     config = replace(
         config_of(description), epochs=epochs, batch=batch, mixup=0.0, cutmix=0.0, progressive=None
     )
@@ -139,7 +139,7 @@ def _data(folder: Path, classes: tuple[str, ...]) -> TrainingData:
 
 
 class _Tuner:
-    """What the quantizer calls in place of learning from crops."""
+    """The training that the quantizer calls instead of learning from crops."""
 
     def __init__(
         self,
@@ -224,7 +224,9 @@ class _Tuner:
         return float(np.mean(losses)) if losses else 0.0
 
     def _loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The float network's probabilities, and a share of the labels."""
+        """The loss against the probabilities of the float network, plus a share of the loss against
+        the labels.
+        """
         with torch.no_grad():
             wanted = self.teacher(images).log_softmax(1)
         distance = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean", log_target=True)
@@ -241,5 +243,5 @@ class _Tuner:
         return right / max(1, count)
 
     def lines(self) -> list[dict[str, object]]:
-        """The epochs for the run's record."""
+        """The epochs, for the record of the run."""
         return [asdict(epoch) for epoch in self.epochs]

@@ -1,4 +1,4 @@
-"""What training tells while it goes on and when it ends; readable without torch."""
+"""The progress and the results of a training; readable without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 @dataclass(frozen=True)
 class Epoch:
     """One line of the log. ``loss`` is the mean over the epoch, ``validation_loss`` and
-    ``validation_top1`` those of the weights that would be kept.
+    ``validation_top1`` are those of the weights for export.
     """
 
     epoch: int
@@ -27,7 +27,7 @@ class Epoch:
 
 
 class Watcher(Protocol):
-    """Is told how training goes."""
+    """Is called with the progress of the training."""
 
     def stepped(self, epoch: int, done: int, total: int, loss: float) -> None: ...
     def finished(self, epoch: Epoch, best: bool) -> None: ...
@@ -35,8 +35,8 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class QatEpoch:
-    """Accuracy on the images that validate, of the fake-quantized network, after ``epoch`` epochs;
-    0 is as post-training quantization left it.
+    """The accuracy of the fake-quantized network on the validation images after ``epoch`` epochs;
+    epoch 0 is post-training quantization.
     """
 
     epoch: int
@@ -47,9 +47,8 @@ class QatEpoch:
 
 @dataclass(frozen=True)
 class Qat:
-    """``float_top1``, ``before`` and ``after`` are of the images that validate, which chose the
-    epoch; ``sqnr`` (dB) compares the exported int8 graph in ONNX Runtime with the network that was
-    trained.
+    """``float_top1``, ``before`` and ``after`` are from the validation images, which also chose the
+    epoch. ``sqnr`` (dB) compares the exported INT8 graph in ONNX Runtime with the trained network.
     """
 
     path: Path

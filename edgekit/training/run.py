@@ -1,4 +1,4 @@
-"""A run from its beginning to its end, or from its last checkpoint on."""
+"""Runs a training from its start, or from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train on what: ``validation`` is a folder or a CSV file, or the ``share`` of the
-    images of each class; ``labels`` a file of class names that says their order.
+    """The network, the data and the settings of a training. ``validation`` is a folder or a CSV
+    file; without it, ``share`` of each class is used. ``labels`` is a file with the class names in
+    their order.
     """
 
     network: NetworkRequest
@@ -43,9 +44,9 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Training:
-    """A run that ended. ``best`` is the epoch whose weights are kept, ``skipped`` the files that
-    could not be read, ``resumed`` the step that it went on from (0: from the start), ``early``
-    whether it ended because nothing became better.
+    """A finished run. ``best`` is the epoch of the saved weights, ``skipped`` the unreadable files,
+    ``resumed`` the step where it was resumed (0: at the start), ``early`` whether it ended because
+    of ``patience``.
     """
 
     path: Path
@@ -62,7 +63,9 @@ class Training:
 
     @property
     def top1(self) -> float:
-        """Of the kept weights on the images that validated, 0 … 1. They chose the epoch."""
+        """The top-1 of the saved weights on the validation images, 0 … 1. These images also chose
+        the epoch.
+        """
         return float(self.best["validation_top1"])
 
 
@@ -75,7 +78,7 @@ def start(
     """Trains a network.
 
     Raises:
-        InputError: the images, the network or a choice cannot be taken, or ``out`` is taken.
+        InputError: the images, the network or a setting cannot be used, or ``out`` is not empty.
         GateFailed: the loss became NaN or infinite.
         EnvironmentLacks: a library or memory is missing here.
     """
@@ -120,10 +123,10 @@ def start(
 def resume(
     folder: Path, *, watcher: Watcher | None = None, progress: FetchProgress | None = None
 ) -> Training:
-    """Goes on with a run from its last checkpoint, with the images and choices it began with.
+    """Continues a run from its last checkpoint, with its images and settings.
 
     Raises:
-        InputError: no run, a damaged one, or one whose images are gone.
+        InputError: the folder is not a run, it is damaged, or its images are missing.
         GateFailed: the loss became NaN or infinite.
         EnvironmentLacks: a library or memory is missing here.
     """
@@ -136,7 +139,7 @@ def resume(
     root = Path(description.data)
     if not root.exists():
         raise InputError(
-            f"the images of {folder} are gone: there is no {root}", hint="bring them back"
+            f"the images of {folder} are missing: there is no {root}", hint="restore them"
         )
     train, validation = (
         Examples(root, tuple(paths), tuple(labels)) for paths, labels in parts.values()
@@ -144,11 +147,11 @@ def resume(
     data = TrainingData(description.classes, train, validation)
     state = load_last(folder)
     weights = description.start
-    # Without a checkpoint the run begins again, with the weights that it began with.
+    # Without a checkpoint the run starts again with its first weights.
     begins = {"random": "none", "pretrained": "pretrained"}.get(weights.source)
     if state is None and weights.source == "file":
         raise InputError(
-            f"{folder} has no checkpoint to go on from", hint="start it again, with its weights"
+            f"{folder} has no checkpoint to continue from", hint="start it again with its weights"
         )
     request = NetworkRequest(description.builder, "none" if state is not None else begins)
     network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
@@ -165,7 +168,7 @@ def resume(
 
 
 def config_of(description: RunDescription) -> TrainConfig:
-    """The choices of a run."""
+    """The settings of a run."""
     values = dict(description.config)
     if values.get("progressive") is not None:
         values["progressive"] = tuple(values["progressive"])
@@ -183,7 +186,7 @@ def is_main() -> bool:
 def check_libraries() -> None:
     """
     Raises:
-        EnvironmentLacks: what training needs is not installed.
+        EnvironmentLacks: a package for training is not installed.
     """
     try:
         import kornia  # noqa: F401
@@ -197,7 +200,7 @@ def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkReques
     """With progressive learning, the network is for images of its largest size.
 
     Raises:
-        InputError: another size was given as well.
+        InputError: another size is given too.
     """
     if config.progressive is None:
         return network
@@ -218,20 +221,20 @@ def _check_state(folder: Path, network: Network, state: Mapping[str, Any] | None
     wrong = [key for key in own if key not in theirs or theirs[key].shape != own[key].shape]
     if wrong:
         raise InputError(
-            f"{folder / LAST} is not of {network.entry.name} with "
-            f"{len(network.labels or ())} classes: {wrong[0]} differs",
-            hint="restore the run's files, or train again",
+            f"{folder / LAST} does not fit {network.entry.name} with {len(network.labels or ())} "
+            f"classes: {wrong[0]} differs",
+            hint="restore the files of the run, or train again",
         )
 
 
 def _lasting(name: str) -> str:
-    """The name of a network that holds wherever the run is opened."""
+    """The name of a network that is valid in every working folder."""
     file, colon, function = name.rpartition(":")
     return f"{Path(file).absolute()}{colon}{function}" if file.endswith(".py") else name
 
 
 def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop:
-    """The network on the devices that are here, before its first step."""
+    """The network on the available devices, before its first step."""
     from edgekit.training.loop import Loop
     from edgekit.training.transfer import set_dropout, set_stochastic_depth
 
@@ -247,7 +250,7 @@ def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop
 
 
 def _fabric(config: TrainConfig) -> Fabric:
-    """Devices and processes as they are here: those that torchrun started, or one."""
+    """The available devices, and the processes that torchrun started, or one process."""
     import torch
     from lightning_fabric import Fabric
 
@@ -338,5 +341,5 @@ def _run(
 
 
 def _is_done(epoch: int, best: Mapping[str, Any] | None, config: TrainConfig) -> bool:
-    """Whether nothing became better for ``patience`` epochs."""
+    """Whether there was no improvement for ``patience`` epochs."""
     return bool(config.patience and best and epoch - 1 - best["epoch"] >= config.patience)

@@ -1,4 +1,4 @@
-"""Which parts of a network are trained, and that the others stay as they are."""
+"""Chooses the trained parts of a network, and freezes the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgekit.training.config import TrainConfig
 
 
 def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The network from its stem to its head: the stages of a network of the zoo and what is behind
-    them, or the children of another.
+    """The parts of a network from its stem to its head: the stages of a network of the zoo and the
+    modules after them, or the children of another network.
     """
     trunk = getattr(module, "trunk", None)
     if callable(trunk):
@@ -33,7 +33,7 @@ def _trunk(module: nn.Module) -> list[nn.Module]:
 
 
 def classifier(module: nn.Module) -> nn.Module:
-    """The last layer, which tells the classes apart."""
+    """The last layer, which computes the scores of the classes."""
     key = getattr(module, "classifier_key", None)
     if key is not None:
         return module.get_submodule(str(key))
@@ -41,12 +41,12 @@ def classifier(module: nn.Module) -> nn.Module:
 
 
 class Frozen:
-    """The modules that are not trained. Their parameters ask for no gradient, and as they stay in
-    evaluation, their batch norms neither use nor move the statistics of a batch.
+    """The modules that are not trained. Their parameters need no gradient. They stay in evaluation
+    mode, so their batch norms neither use nor update the statistics of a batch.
 
     Args:
         module: the network.
-        config: the way of transfer.
+        config: has the kind of transfer.
     """
 
     def __init__(self, module: nn.Module, config: TrainConfig) -> None:
@@ -81,13 +81,13 @@ class Frozen:
                 parameter.requires_grad_(False)
 
     def _owners(self, trained: set[int]) -> Iterator[nn.Module]:
-        """Modules with children that hold parameters of their own."""
+        """Modules with children that also have their own parameters."""
         for layer in self._module.modules():
             if id(layer) not in trained and any(True for _ in layer.children()):
                 yield layer
 
     def train(self) -> None:
-        """Puts the network into training, but for what is frozen."""
+        """Sets the network to training mode, except for the frozen modules."""
         self._module.train()
         for layer in self._leaves:
             layer.eval()

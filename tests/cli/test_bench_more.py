@@ -44,7 +44,7 @@ def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path
     (scenario,) = report["scenarios"]
     assert scenario["scenario"]["name"] == "single-stream" and scenario["queries"] >= 100
     for told in (
-        *("batch and threads", "cold start", "under load, from", "this machine does not tell"),
+        *("batch and threads", "cold start", "under load, from", "this machine does not report"),
         *("single-stream, onnxruntime fp16: 90th percentile at most", "0.2 of 600 seconds"),
     ):
         assert told in result.out, told
@@ -64,7 +64,7 @@ def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path
         (("--scenario", "server"), 2, "the scenario server needs --qps and --latency-bound"),
         (("--scenario", "offline", "--latency-bound", "5"), 2, "--latency-bound is for server"),
         (("--scenario", "single-stream", "--qps", "5"), 2, "--qps is for server and offline"),
-        (("--qps", "5"), 2, "--qps is for a scenario"),
+        (("--qps", "5"), 2, "--qps needs a scenario"),
     ],
 )
 def test_refusals(

@@ -27,9 +27,9 @@ def test_packing_says_what_was_written(edgekit: EdgekitCall, lenet: Path, tmp_pa
     ("arguments", "said"),
     [
         (("--as", "zip"), "cannot be packed as 'zip'"),
-        (("--as", "tar", "--backend", "tensorrt"), "--backend is for triton only"),
-        (("--as", "tar", "--batch", "4"), "--batch 4 cannot be taken for tar"),
-        (("--as", "triton", "--batch", "4"), "has a batch of 1"),
+        (("--as", "tar", "--backend", "tensorrt"), "--backend is only for triton"),
+        (("--as", "tar", "--batch", "4"), "--batch 4 cannot be used for tar"),
+        (("--as", "triton", "--batch", "4"), "has a fixed batch of 1"),
         (("--as", "triton", "--backend", "tensorrt"), "contains no engine"),
     ],
 )

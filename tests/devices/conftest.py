@@ -34,6 +34,14 @@ class AddHost(Protocol):
     def __call__(self, alias: str = ..., *, known: bool = ..., **environment: str) -> Host: ...
 
 
+def refused(result: object, code: int, *words: str) -> None:
+    """Asserts an exit code, no output, and words of the message and its hint."""
+    assert getattr(result, "code", None) == code, result
+    text = " ".join(str(getattr(result, "err", "")).split())
+    for word in words:
+        assert word in text, text
+
+
 @pytest.fixture
 def edgekit(capsys: pytest.CaptureFixture[str]) -> EdgekitCall:
     """Runs a command line here; gives its exit code and what it wrote."""

@@ -126,7 +126,7 @@ def test_names_are_data_and_never_commands(
     assert (Path(root) / "bundles" / name / "current" / "model.onnx").is_file()
     back = edgekit("device", "rollback", "--", "orin", name)
     assert (back.code, back.out) == (2, "")
-    assert "no release of" in back.err
+    assert "no previous release of" in back.err
     assert not Path(f"{device.home}harm").exists()
 
 

@@ -69,7 +69,7 @@ ORIN_7 = board("NVIDIA Jetson AGX Orin Developer Kit", "39.2", 87, "10.16.2")
         (ORIN, "fp16", {"builds": 0}, 2, "`builds` 0 is outside"),
         (ORIN, "fp16", {"opt_level": 6}, 2, "`opt_level` 6 is outside"),
         (ORIN, "fp16", {"workspace": 0}, 2, "`workspace` 0 is not positive"),
-        (replace(ORIN, libraries=("8.6.2",)), "fp16", {}, 3, "its libnvinfer is 8.6.2"),
+        (replace(ORIN, libraries=("8.6.2",)), "fp16", {}, 3, "but libnvinfer is 8.6.2"),
         (replace(ORIN, trtexec=None), "fp16", {}, 3, "the device has no trtexec"),
         (replace(ORIN, trtexec=TrtExec("t", None, 124)), "fp16", {}, 3, "t on the device hangs"),
         (replace(ORIN, trtexec=TrtExec("t", None, 139)), "fp16", {}, 3, "ended with 139"),
@@ -107,7 +107,7 @@ def test_little_memory_and_loose_clocks_are_said(sixteen: Path) -> None:
     ("python", "code", "words"),
     [
         (Python("p", "3.8.10", "1.24.4", "1.19.2", None), 0, ""),
-        (Python("p", "3.6.9", "1.19.5", "1.10.0", None), 3, "is Python 3.6.9; 3.8 and later"),
+        (Python("p", "3.6.9", "1.19.5", "1.10.0", None), 3, "is Python 3.6.9; 3.8 or later"),
         (Python("p", "3.8.10", "1.24.4", "1.10.0", None), 2, "opset 17; ONNX Runtime 1.10.0"),
         (Python("p", "3.10.1", "2.0", None, "onnxruntime: gone"), 3, "cannot import onnxruntime"),
         (None, 3, "the device has no python3"),
@@ -125,5 +125,5 @@ def test_onnxruntime(python: Python | None, code: int, words: str, sixteen: Path
 
 def test_options_of_engines_are_not_for_onnxruntime(sixteen: Path) -> None:
     facts = replace(ORIN, python=Python("p", "3.8.10", "1.24.4", "1.19.2", None))
-    with pytest.raises(EdgekitError, match="are for engines"):
+    with pytest.raises(EdgekitError, match="apply to engines"):
         OnnxRuntimeDevice().check(facts, Bundle.open(sixteen), Options(builds=2))

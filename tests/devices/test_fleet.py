@@ -49,7 +49,7 @@ def test_all_that_fail_alike_end_with_their_code(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("deploy", "orin"), "the last argument names devices"),
+        (("deploy", "orin"), "the last argument is the devices"),
         (("deploy", "nowhere", "ghost"), "there is no device 'ghost'"),
         (("deploy", "nowhere", "a,,b"), "a name is empty"),
         (("deploy", "nowhere", "a", "--seconds", "0"), "invalid value for --seconds: 0"),

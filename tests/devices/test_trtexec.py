@@ -191,14 +191,14 @@ def test_the_fastest_of_several_builds_is_kept(
 
 
 FAULTS = {
-    "killed": (3, ("the build was killed on the device for lack of memory", "add swap", "--workspace")),
+    "killed": (3, ("the build was killed on the device because memory ran out", "add swap", "--workspace")),
     "memory": (3, ("the build ran out of memory", "OutOfMemory", "add swap")),
     "crash": (3, ("trtexec crashed (11) on the device",)),
     "hang": (3, ("the build did not end in time on the device", "--time-limit")),
-    "wrong": (1, ("golden images flip", "the release that was active")),
+    "wrong": (1, ("golden images flip", "the old release")),
     "nan": (1, ("outputs are NaN or infinite",)),
     "fp32": (1, ("compute in FP32",)),
-    "no-library": (3, ("does not work: asked for its help, it ended with 127",)),
+    "no-library": (3, ("does not work: `trtexec --help` ended with 127",)),
 }  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_a_trtexec_of_another_version_than_its_library(
     device.tool("ldconfig", f'echo "	libnvinfer.so.8 (libc6,AArch64) => {library}"')
     result = edgekit(*quick(bundle, "orin"))
     assert result.code == 3
-    assert "is of TensorRT 10.3.0, and its libnvinfer is 8.6.2" in result.err
+    assert "is from TensorRT 10.3.0, but libnvinfer is 8.6.2" in result.err
 
 
 @pytest.mark.parametrize("fault", ["", "wrong", "crash-run"])

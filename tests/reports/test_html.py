@@ -98,7 +98,7 @@ def test_a_load_that_lasts_is_a_curve_with_its_windows(sweep: Path) -> None:
     text = page(report)
     (figure,) = re.findall('<figure class="under-load">.*?</figure>', text, re.DOTALL)
     assert "Latency over 1 seconds without a pause, window by window" in figure
-    assert "This machine does not tell: " in figure or not load.sustained.unread
+    assert "This machine does not report: " in figure or not load.sustained.unread
     assert figure.count("<tr>") == 1 + len(load.sustained.windows)
     assert "ms, median" in figure and "ms, 99th percentile" in figure
 
@@ -114,7 +114,7 @@ def test_a_machine_that_tells_everything_has_a_panel_for_each_and_marks_what_hel
     ((section, title, description, figure, _, rows),) = sketch_loads([Load("b.json", load)])
     assert (section, title) == ("under load", "engine, b.json")
     assert "Held down in 2 windows by heat." in description
-    assert "1.50 [1.40, 1.60] slower" in description and "does not tell" not in description
+    assert "1.50 [1.40, 1.60] slower" in description and "does not report" not in description
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["ms, median", "ms, 99th percentile", "CPU, MHz", "GPU, MHz", "°C", "W"]
     assert list(figure.axes[4].lines[0].get_ydata()) == [70.0 + at for at in range(8)]

@@ -55,11 +55,11 @@ def test_a_number_that_is_not_there(tmp_path: Path) -> None:
     with History(tmp_path / "h") as history:
         with pytest.raises(InputError, match="no bench 7") as caught:
             history.find(7)
-        assert caught.value.hint == "numbers there: none yet"
+        assert caught.value.hint == "its numbers: none yet"
         history.append(report())
         with pytest.raises(InputError) as caught:
             history.find(7)
-        assert caught.value.hint == "numbers there: 1 to 1"
+        assert caught.value.hint == "its numbers: 1 to 1"
 
 
 def test_processes_that_write_at_once_wait_for_each_other(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_other_files_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
     connection = sqlite3.connect(database)
     connection.execute("CREATE TABLE theirs (x)")
     connection.close()
-    for path, message in ((text, "is no history"), (database, "another program's database")):
+    for path, message in ((text, "is not a history"), (database, "a database of another program")):
         before = path.read_bytes()
         with pytest.raises(InputError, match=message):
             History(path)
@@ -113,7 +113,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 2")
     connection.close()
-    with pytest.raises(InputError, match="has schema 2, and this edgekit writes 1"):
+    with pytest.raises(InputError, match="has schema 2; this edgekit writes 1"):
         History(path)
 
 

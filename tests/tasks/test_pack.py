@@ -115,7 +115,7 @@ def test_names_are_quoted(model_config: Callable[[str], Any]) -> None:
 
 def test_deepstream_gets_float_planes_and_probabilities(pixels: Path, tmp_path: Path) -> None:
     packed = pack(PackRequest(pixels, "deepstream", tmp_path / "out", batch=2))
-    assert "cut out the centre" in packed.notes[0]
+    assert "crop the centre" in packed.notes[0]
     read = configparser.ConfigParser()
     read.read(tmp_path / "out" / "config_infer.txt")
     told = dict(read["property"])
@@ -231,11 +231,11 @@ def test_what_may_not_go_to_a_device(
     ("arguments", "said"),
     [
         ({"kind": "zip"}, "cannot be packed as"),
-        ({"kind": "tar", "backend": "tensorrt"}, "for triton only"),
+        ({"kind": "tar", "backend": "tensorrt"}, "only for triton"),
         ({"kind": "triton", "backend": "openvino"}, "unknown `backend`"),
         ({"kind": "triton", "backend": "tensorrt"}, "contains no engine"),
-        ({"kind": "triton", "batch": 0}, "cannot be taken"),
-        ({"kind": "tar", "batch": 2}, "cannot be taken"),
+        ({"kind": "triton", "batch": 0}, "cannot be used"),
+        ({"kind": "tar", "batch": 2}, "cannot be used"),
     ],
 )
 def test_bad_requests(pixels: Path, tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
@@ -245,7 +245,7 @@ def test_bad_requests(pixels: Path, tmp_path: Path, arguments: dict[str, Any], s
 
 
 def test_a_static_batch_stays(lenet: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has a batch of 1"):
+    with pytest.raises(InputError, match="has a fixed batch of 1"):
         pack(PackRequest(lenet, "triton", tmp_path / "out", batch=8))
 
 

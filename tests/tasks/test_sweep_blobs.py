@@ -68,7 +68,7 @@ def test_what_arrives_damaged_is_asked_for_again_and_never_kept(
     assert (tmp_path / "here").read_bytes() == b"first" and len(there.asked) == 2
     shelf.clear()
     there.damages = 2
-    with pytest.raises(EnvironmentLacks, match="a does not arrive as it was made"):
+    with pytest.raises(EnvironmentLacks, match="a was changed by the transfer"):
         shelf.put(blob, tmp_path / "other", there.read)
     assert not (tmp_path / "other").exists()
 
@@ -76,7 +76,7 @@ def test_what_arrives_damaged_is_asked_for_again_and_never_kept(
 def test_a_file_that_shrank_there_is_no_content(tmp_path: Path, there: There) -> None:
     (blob,) = (blob for blob in list_blobs(there.folder) if blob.name == "a")
     (there.folder / "a").write_bytes(b"fir")
-    with pytest.raises(EnvironmentLacks, match="a does not arrive"):
+    with pytest.raises(EnvironmentLacks, match="a was changed"):
         Shelf(tmp_path / "blobs").put(blob, tmp_path / "here", there.read)
 
 
@@ -133,7 +133,7 @@ def test_a_machine_says_what_it_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["head:10001", "ray://head", "ray://head:x", "http://h:1", ""])
 def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
     asked = SweepRequest(("lenet5",), ("fp32",), tmp_path / "s", ray=address)
-    with pytest.raises(InputError, match="is no address of a Ray cluster") as caught:
+    with pytest.raises(InputError, match="is not an address of a Ray cluster") as caught:
         sweep(asked)
     assert "ray://HOST:10001" in (caught.value.hint or "")
     assert not (tmp_path / "s").exists()

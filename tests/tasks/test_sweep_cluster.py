@@ -150,7 +150,7 @@ def test_limits_hold_there_and_a_lost_process_costs_its_cell(tmp_path: Path, clu
     assert cell.status == "killed" and cell.message.startswith("killed for memory: ")
     (cell,) = sweep(request(tmp_path / "lost", "loses_its_parent", cluster)).cells
     assert (cell.status, cell.exit_code) == ("killed", 137)
-    assert cell.message.startswith("its machine, or Ray's process there, died: ")
+    assert cell.message.startswith("its machine, or Ray's process there, ended: ")
 
 
 def test_killed_it_resumes_to_the_same_table(tmp_path: Path, cluster: str) -> None:

@@ -49,7 +49,7 @@ def refused(result: tuple[int, str], *parts: str, code: int = 2) -> None:
 
 
 def test_no_such_data(train: Trained, tmp_path: Path) -> None:
-    refused(train(tmp_path / "nowhere"), "does not exist", "one subfolder a class")
+    refused(train(tmp_path / "nowhere"), "does not exist", "one subfolder per class")
     assert not (tmp_path / "run").exists()
 
 
@@ -66,7 +66,7 @@ def test_an_empty_class_folder(train: Trained, data: Path) -> None:
 
 def test_images_beside_the_class_folders(train: Trained, data: Path) -> None:
     shutil.copy(data / "digit 0" / "00.png", data / "00.png")
-    refused(train(data), "lies beside the folders of the classes")
+    refused(train(data), "is not in the folder of a class")
 
 
 def test_classes_that_differ(train: Trained, data: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_unreadable_images_up_to_the_limit(train: Trained, data: Path, tmp_path:
 def test_a_place_that_is_taken(train: Trained, data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").touch()
-    refused(train(data), "exists and is no run", "choose another --out")
+    refused(train(data), "exists and is not a run", "choose another --out")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
@@ -136,7 +136,7 @@ def test_data_that_vanish(tmp_path: Path) -> None:
         def finished(self, epoch: object, best: bool) -> None: ...
 
     config = edgekit.TrainConfig(epochs=1, batch=2)
-    with pytest.raises(edgekit.InputError, match="has vanished while it was read") as caught:
+    with pytest.raises(edgekit.InputError, match="was removed during the training") as caught:
         edgekit.train(
             "lenet5",
             data=data,
@@ -145,7 +145,7 @@ def test_data_that_vanish(tmp_path: Path) -> None:
             weights="none",
             watcher=Removing(),
         )
-    assert "goes on from its last checkpoint" in str(caught.value.hint)
+    assert "continues from the last checkpoint" in str(caught.value.hint)
 
 
 def test_a_checkpoint_of_another_network(train: Trained, data: Path, tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_a_run_of_another_class_count(train: Trained, data: Path, tmp_path: Path
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     described["classes"].append("digit 3")
     (tmp_path / "run" / "run.json").write_text(json.dumps(described))
-    with pytest.raises(edgekit.BadWeights, match="is not of lenet5 with 4 classes"):
+    with pytest.raises(edgekit.BadWeights, match="does not fit lenet5 with 4 classes"):
         edgekit.export(tmp_path / "run", out=tmp_path / "bundle")
-    with pytest.raises(edgekit.InputError, match="is not of lenet5 with 4 classes"):
+    with pytest.raises(edgekit.InputError, match="does not fit lenet5 with 4 classes"):
         edgekit.resume(tmp_path / "run")
 
 
@@ -170,11 +170,11 @@ def test_a_run_of_another_class_count(train: Trained, data: Path, tmp_path: Path
     [
         (("--epochs", "0"), "--epochs 0 is outside"),
         (("--batch", "1"), "--batch 1 is outside"),
-        (("--transfer", "some"), "--transfer 'some' is not known"),
-        (("--augment", "heavy"), "--augment 'heavy' is not known"),
+        (("--transfer", "some"), "unknown --transfer 'some'"),
+        (("--augment", "heavy"), "unknown --augment 'heavy'"),
         (("--progressive", "64"), "invalid value for --progressive: 64"),
         (("--progressive", "64:32"), "--progressive 64:32"),
-        (("--val", "2"), "--val 2 is no share"),
+        (("--val", "2"), "--val 2 is not a share"),
         (("--weights", "random"), "--weights random is not known"),
         (("--weights", "pretrained", "--mean", "0.5"), "--mean does not apply"),
         (("--resume", "runs/x"), "lenet5 has no effect with --resume"),

@@ -93,21 +93,21 @@ def command(
     cold_start: bool = typer.Option(
         False,
         "--cold-start",
-        help="Also measure the time from nothing to the first answer, and the memory.",
+        help="Also measure the time from process start to the first result, and the memory.",
         rich_help_panel=MEASUREMENT,
     ),
     sustained: float | None = typer.Option(
         None,
         min=0.05,
         max=1440,
-        help="Also run each candidate this long without a pause: latency, clocks, heat.",
+        help="Also run each candidate this long without a pause: latency, clocks, temperature.",
         show_default=False,
         metavar="MINUTES",
         rich_help_panel=MEASUREMENT,
     ),
     scenario: str | None = typer.Option(
         None,
-        help="Also run a scenario of MLPerf by its LoadGen: single-stream, offline or server.",
+        help="Also run an MLPerf scenario with LoadGen: single-stream, offline or server.",
         show_default=False,
         metavar="NAME",
         rich_help_panel=MEASUREMENT,
@@ -116,7 +116,7 @@ def command(
         None,
         min=0.1,
         max=86400,
-        help="How long the scenario runs; 10 by default, 600 by MLPerf's rules.",
+        help="How long the scenario runs; 10 by default. The rules of MLPerf require 600.",
         show_default=False,
         metavar="SECONDS",
         rich_help_panel=MEASUREMENT,
@@ -125,7 +125,7 @@ def command(
         None,
         min=0.001,
         max=1e6,
-        help="For server: queries a second. For offline: images a second that are expected.",
+        help="For server: queries per second. For offline: the expected images per second.",
         show_default=False,
         metavar="RATE",
         rich_help_panel=MEASUREMENT,
@@ -134,7 +134,7 @@ def command(
         None,
         min=0.001,
         max=1e6,
-        help="For server: what 99 % of the queries have to keep.",
+        help="For server: the latency that 99 % of the queries must not exceed.",
         show_default=False,
         metavar="MS",
         rich_help_panel=MEASUREMENT,
@@ -150,19 +150,19 @@ def command(
         TOLERANCE,
         min=0,
         max=100,
-        help="How much slower than the earlier bench is no regression; 0.05 is 5 %.",
+        help="How much slower than the earlier bench is not yet a regression; 0.05 is 5 %.",
         metavar="SHARE",
         rich_help_panel=COMPARISON,
     ),
     other_machine: bool = typer.Option(
         False,
         "--other-machine",
-        help="Compare with a bench of another machine too.",
+        help="Also compare with a bench of another machine.",
         rich_help_panel=COMPARISON,
     ),
     history: Path | None = typer.Option(
         None,
-        help="The file that earlier benches are kept in; by default one in your data folder.",
+        help="The file of earlier benches; by default one in your data folder.",
         show_default=False,
         metavar="FILE",
         rich_help_panel=COMPARISON,
@@ -170,7 +170,7 @@ def command(
     no_history: bool = typer.Option(
         False,
         "--no-history",
-        help="Do not keep this bench.",
+        help="Do not save this bench.",
         rich_help_panel=COMPARISON,
     ),
     out_file: Path | None = typer.Option(
@@ -243,7 +243,7 @@ def command(
 def _history(given: Path | None, none: bool) -> Path | None:
     """
     Raises:
-        InputError: a file is given, and no history is to be kept.
+        InputError: a file is given together with --no-history.
     """
     if none:
         if given is not None:
@@ -257,7 +257,13 @@ def _history(given: Path | None, none: bool) -> Path | None:
 
     path, reason = usable_history()
     if reason is not None:
-        print_advice([Advice(f"this bench is not kept: {reason}", "`history` FILE keeps it")])
+        print_advice(
+            [
+                Advice(
+                    f"this bench is not saved: {reason}", "`history` FILE saves it to another file"
+                )
+            ]
+        )
     return path
 
 
@@ -266,7 +272,7 @@ def _scenario(
 ) -> Scenario | None:
     """
     Raises:
-        InputError: no such scenario, or something for one and none asked for.
+        InputError: the scenario is unknown, or an option for scenarios is given without one.
     """
     from edgekit.latency.loadgen import SCENARIOS, Scenario
 
@@ -277,7 +283,7 @@ def _scenario(
         ):
             if value is not None:
                 raise InputError(
-                    f"{option} is for a scenario", hint=f"--scenario {', '.join(SCENARIOS)}"
+                    f"{option} needs a scenario", hint=f"--scenario {', '.join(SCENARIOS)}"
                 )
         return None
     known = {scenario: scenario for scenario in SCENARIOS}

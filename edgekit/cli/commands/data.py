@@ -1,4 +1,4 @@
-"""``edgekit data``: a small data set for trying training."""
+"""``edgekit data``: writes a small data set, to try training."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from edgekit.cli.help import DEBUG, INPUT, OUTPUT, json_flag
 def command(
     name: str = typer.Argument(
         help="fashion-mnist (70,000 images of 28 × 28 pixels; from the Debian package "
-        "dataset-fashion-mnist, or downloaded) or digits (1,797 of 8 × 8; scikit-learn's).",
+        "dataset-fashion-mnist, or downloaded) or digits (1,797 images of 8 × 8 pixels; "
+        "part of scikit-learn).",
         show_default=False,
     ),
     out_folder: Path = typer.Option(
         ...,
         "--out",
-        help="The data set's folder.",
+        help="The folder of the data set.",
         show_default=False,
         metavar="DIR",
         rich_help_panel=OUTPUT,
     ),
     offline: bool = typer.Option(
-        False, "--offline", help="Use only files that are here.", rich_help_panel=INPUT
+        False, "--offline", help="Download nothing.", rich_help_panel=INPUT
     ),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:
-    """Write a data set for trying `edgekit train`: folders train and test, a folder a class."""
+    """Write a data set to try `edgekit train`: folders train and test, one folder per class."""
     from edgekit.reports.plain import plain
     from edgekit.tasks.datasets import write_dataset
 

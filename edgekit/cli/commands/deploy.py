@@ -1,4 +1,4 @@
-"""``edgekit deploy``: bundles to devices, active there once they are proven there."""
+"""``edgekit deploy``: installs bundles on devices, and activates them after their parity passed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 def command(
     arguments: list[str] = typer.Argument(
         metavar="BUNDLES DEVICES",
-        help="Folders of bundles, then the names of devices, with commas between them.",
+        help="Folders of bundles, then the names of devices, separated by commas.",
         show_default=False,
     ),
     builds: int = typer.Option(
         1,
-        help="Engines to build, of which the fastest is kept.",
+        help="Number of engines to build; the fastest is kept.",
         rich_help_panel=ENGINE,
         metavar="N",
     ),
     opt_level: int | None = typer.Option(
         None,
-        help="How long TensorRT searches for kernels: 0 … 5.",
+        help="TensorRT's optimization level, 0 … 5: how long it searches for kernels.",
         show_default=False,
         rich_help_panel=ENGINE,
         metavar="N",
@@ -65,24 +65,23 @@ def command(
     max_clocks: bool = typer.Option(
         False,
         "--max-clocks",
-        help="Set the highest clocks while it is measured, and restore them.",
+        help="Set the highest clocks during the measurement, and restore them.",
         rich_help_panel=MEASUREMENT,
     ),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
 ) -> None:
-    """Send bundles to devices over ssh, build and prove them there, and make them active.
+    """Send bundles to devices over ssh; build, check and measure them there; make them active.
 
-    Only missing files are sent, and an interrupted upload goes on where it was. A release becomes
-    active once its parity has passed on the device; the one before stays for `edgekit device
-    rollback`.
+    Only missing files are sent, and an interrupted upload continues. A release becomes active after
+    its parity passed on the device. The previous one stays for `edgekit device rollback`.
 
-    Exits with 0 where all are active, 1 where a gate failed on a device or only some devices
-    failed, 2 where a bundle is not for the device, 3 where a device could not be reached or failed.
+    Exits with 0 if all are active, 1 if a gate failed on a device or only some devices failed, 2 if
+    a bundle does not fit the device, 3 if a device cannot be reached or failed.
     """
     if len(arguments) < 2:
         raise InputError(
-            f"{arguments[0]}: the last argument names devices, and no bundle is before it",
+            f"{arguments[0]}: the last argument is the devices, and there is no bundle before it",
             hint="edgekit deploy build/mobilenetv2-int8 orin",
         )
     for option, value in (("--seconds", seconds), ("--time-limit", time_limit)):
@@ -130,15 +129,14 @@ def command(
         err.print(f"[red]{len(failed)} of {len(report.rows)} deployments are not active[/]")
         hints = dict.fromkeys(row.hint for row in failed if row.hint)
         show_hint(
-            "; ".join(hints)
-            or "run the same command again: what is active already is only proven once more"
+            "; ".join(hints) or "run the same command again: active releases are only checked again"
         )
     raise typer.Exit(report.exit_code)
 
 
 class Watched:
-    """What the devices do, on stderr: a live line on a terminal, a plain line for each new step
-    elsewhere.
+    """Shows the steps of the devices on stderr: a live line on a terminal, else a plain line for
+    each new step.
     """
 
     def __init__(self, *, quiet: bool, several: bool) -> None:
@@ -170,5 +168,5 @@ class Watched:
 
 
 def _kind(step: str) -> str:
-    """A step without its numbers."""
+    """The step without its numbers."""
     return "".join(letter for letter in step if not letter.isdecimal() and letter != ".")

@@ -1,4 +1,4 @@
-"""``edgekit device``: the devices that bundles are deployed to."""
+"""``edgekit device``: the list of devices for ``edgekit deploy``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgekit.devices.facts import DeviceFacts
     from edgekit.tasks.deploy.manage import Checked
 
-# How each action is called, with the names of its arguments.
+# The arguments of each action.
 USAGE = {
     "add": ("NAME", "SSH-DESTINATION"),
     "list": (),
@@ -32,11 +32,11 @@ def command(
         show_default=False,
     ),
     arguments: list[str] | None = typer.Argument(
-        None, metavar="NAMES", help="What the action needs.", show_default=False
+        None, metavar="NAMES", help="The arguments of the action.", show_default=False
     ),
     runtime: str | None = typer.Option(
         None,
-        help="With add: trtexec or onnxruntime; by default trtexec where the device has it.",
+        help="With add: trtexec or onnxruntime; by default trtexec if the device has it.",
         show_default=False,
         rich_help_panel=ENGINE,
         metavar="NAME",
@@ -50,7 +50,7 @@ def command(
     ),
     python: str = typer.Option(
         "",
-        help="With add: the Python that has onnxruntime there; python3 by default.",
+        help="With add: the Python with onnxruntime on the device; python3 by default.",
         show_default=False,
         rich_help_panel=INPUT,
         metavar="PATH",
@@ -58,11 +58,12 @@ def command(
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:
-    """Add a device that ssh reaches, list devices, check one, remove one, or roll a bundle back.
+    """Add a device that you reach by ssh, list devices, check one, remove one, or roll a bundle
+    back.
 
-    `add` and `check` ask the device what it is: its board and JetPack, TensorRT, memory, power
-    mode, and what can run bundles there. Keys, ports and jump hosts come from ~/.ssh/config; no
-    password passes through edgekit, and a host key has to be known to ssh already.
+    `add` and `check` read the board, JetPack, TensorRT, memory, power mode and the runtimes of the
+    device. Keys, ports and jump hosts come from ~/.ssh/config. edgekit never handles passwords, and
+    refuses a host key that ssh does not have.
     """
     given = tuple(arguments or ())
     if action not in USAGE:
@@ -94,10 +95,15 @@ def command(
     elif action == "list":
         _list(found)
     elif action == "remove":
-        out.print(escape(f"{found.name} is forgotten; what is on {found.destination} stays there"))
+        out.print(
+            escape(f"{found.name} is removed from the list; the files on {found.destination} stay")
+        )
     else:
         out.print(
-            escape(f"{found.name} on {given[0]}: {found.current} is active, {found.previous} was")
+            escape(
+                f"{found.name} on {given[0]}: {found.current} is active now; before, "
+                f"{found.previous} was"
+            )
         )
 
 
@@ -131,7 +137,7 @@ def _show(found: Checked, *, added: bool) -> None:
 
 
 def _lines(facts: DeviceFacts) -> list[tuple[str, str]]:
-    """What a device told, in words; what it did not tell is left out."""
+    """The facts of a device as text; unknown facts are left out."""
     lines = [("machine", facts.machine or facts.architecture)]
     system = ", ".join(filter(None, (facts.os, f"kernel {facts.kernel}", facts.architecture)))
     lines.append(("system", system))
@@ -160,7 +166,7 @@ def _lines(facts: DeviceFacts) -> list[tuple[str, str]]:
 
 
 def _ability(device: Device, facts: DeviceFacts) -> str:
-    """Which bundles an engine can be built from there, by the device table."""
+    """The bundles that an engine can be built from on the device, by the device table."""
     from edgekit.targets import chip_of, line_of, parse_version
 
     line = line_of(parse_version(facts.tensorrt)) if facts.tensorrt else None
@@ -174,12 +180,15 @@ def _ability(device: Device, facts: DeviceFacts) -> str:
 
 
 def _limits(facts: DeviceFacts) -> list[str]:
-    """What the device table knows of this device."""
+    """The known limits of this device, from the device table."""
     from edgekit.targets import traps_for
 
     target = facts.target
     if target is None or facts.tensorrt is None:
         return []
-    skipped = {"tensorrt-too-old", "python-too-old"}  # of edgekit itself, which is not there
+    skipped = {
+        "tensorrt-too-old",
+        "python-too-old",
+    }  # limits of edgekit itself, which does not run there
     traps = traps_for(target, facts.tensorrt)
     return [f"{trap.message} – {trap.fix}" for trap in traps if trap.key not in skipped]

@@ -1,4 +1,4 @@
-"""``edgekit pack``: a bundle as what a device's frameworks read."""
+"""``edgekit pack``: writes a bundle in the format of a framework for devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
 
 
 def command(
-    bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
+    bundle: Path = typer.Argument(help="The folder of the bundle.", show_default=False),
     kind: str = typer.Option(
         ...,
         "--as",
@@ -32,14 +32,14 @@ def command(
     ),
     backend: str | None = typer.Option(
         None,
-        help="For triton: onnxruntime (default), or tensorrt, which takes the bundle's engine.",
+        help="For triton: onnxruntime (default), or tensorrt, which uses the bundle's engine.",
         show_default=False,
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
     batch: int | None = typer.Option(
         None,
-        help="For bundles of dynamic batch: the most images that are run together; 8 by default.",
+        help="For bundles with a dynamic batch: the largest batch; 8 by default.",
         show_default=False,
         metavar="N",
         rich_help_panel=ENGINE,
@@ -47,7 +47,7 @@ def command(
     json: bool = json_flag("The files"),
     debug: bool = DEBUG,
 ) -> None:
-    """Pack a bundle for what runs it on a device: Triton, DeepStream, or a plain tar file.
+    """Pack a bundle for Triton or DeepStream, or as a plain tar file.
 
     A bundle that is damaged, has random weights or missed its gate is refused.
     """

@@ -138,8 +138,8 @@ def command(
     ),
     ray: str | None = typer.Option(
         None,
-        help="Export on a Ray cluster: ray://HOST:PORT, or auto for the one that this machine is "
-        "part of.",
+        help="Export on a Ray cluster: ray://HOST:PORT, or auto for the one that this machine "
+        "belongs to.",
         show_default=False,
         rich_help_panel=MEASUREMENT,
         metavar="ADDRESS",
@@ -277,7 +277,10 @@ def render(report: SweepReport, *, on_cluster: bool = False) -> Group:
 
 def _caution(report: SweepReport, on_cluster: bool) -> str | None:
     if on_cluster:
-        return "latencies are of the machines of the cluster; each bundle's report names its own"
+        return (
+            "latencies were measured on the machines of the cluster; the report of each "
+            "bundle names its machine"
+        )
     if report.workers > 1:
         return (
             f"latencies were measured while up to {report.workers} exports ran; "

@@ -1,23 +1,18 @@
-"""``edgekit train``: a network for the user's own classes."""
+"""``edgekit train``: trains a network on the user's own classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, TRAINING, complete_network, json_flag
+from edgekit.cli.console import LiveProgress, print_json
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, TRAINING, complete_network, json_flag, option
 from edgekit.cli.options import is_whole, parse_numbers, parse_size
+from edgekit.cli.training import Shown, tell, tell_int8
 from edgekit.errors import InputError
 
-if TYPE_CHECKING:
-    from edgekit.training.records import Epoch, Qat
-    from edgekit.training.run import Training
-
-LISTED = 5
 QAT_CHOICES = ("epochs", "batch", "learning_rate")
 
 
@@ -28,169 +23,115 @@ def command(
         show_default=False,
         autocompletion=complete_network,
     ),
-    data: Path | None = typer.Option(
-        None,
-        help="A folder with one subfolder a class, one with train and val that are such folders, "
-        "or a CSV file with the columns file and label.",
-        show_default=False,
+    data: Path | None = option(
+        help="A folder with one subfolder per class, a folder with two such folders train and "
+        "val, or a CSV file with the columns file and label.",
         metavar="DATA",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    resume: Path | None = typer.Option(
-        None,
-        help="Go on with this run from its last checkpoint, in place of starting one.",
-        show_default=False,
+    resume: Path | None = option(
+        help="Continue this run from its last checkpoint.",
         metavar="RUN",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    qat: Path | None = typer.Option(
-        None,
-        help="Quantization-aware training of this run: `edgekit export RUN --int8` then takes the "
-        "result. With --epochs (2), --batch (32) and --learning-rate (a factor, 1).",
-        show_default=False,
+    qat: Path | None = option(
+        help="Quantization-aware training of this run; `edgekit export RUN --int8` then uses the "
+        "result. Options: --epochs (2), --batch (32) and --learning-rate (a factor, 1).",
         metavar="RUN",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    weights: str | None = typer.Option(
-        None,
+    weights: str | None = option(
         help="pretrained (default), none, or a .pth, .pt or .safetensors file.",
-        show_default=False,
         metavar="WEIGHTS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    val: str | None = typer.Option(
-        None,
-        help="Images that validate, given like --data, or the share of each class that does "
-        "(0.15); by default the folder val beside train.",
-        show_default=False,
+    val: str | None = option(
+        help="Validation images, in a form of --data, or the share of each class for validation "
+        "(0.15); by default the folder val next to train.",
         metavar="DATA",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    labels: Path | None = typer.Option(
-        None,
-        help="File with one class name per line, which says their order; sorted by default.",
-        show_default=False,
+    labels: Path | None = option(
+        help="File with one class name per line, in the order of the classes; sorted by default.",
         metavar="FILE",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    size: str | None = typer.Option(
-        None,
+    size: str | None = option(
         help="Input size in pixels: 160, or 160x224 for height × width.",
-        show_default=False,
         metavar="SIZE",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    mean: str | None = typer.Option(
-        None,
+    mean: str | None = option(
         help="Preprocessing mean of pixels in 0..1, one per channel; not for pretrained weights.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    std: str | None = typer.Option(
-        None,
-        help="Preprocessing standard deviation, likewise.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=INPUT,
+    std: str | None = option(
+        help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
     offline: bool = typer.Option(
         False, "--offline", help="Use only weights that are cached.", rich_help_panel=INPUT
     ),
-    transfer: str | None = typer.Option(
-        None,
+    transfer: str | None = option(
         help="What is trained: all (default), last (the classifier and the last parts), or head "
-        "(the classifier).",
-        show_default=False,
+        "(only the classifier).",
         metavar="NAME",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    unfreeze: int | None = typer.Option(
-        None,
-        help="For --transfer last: how many parts are trained besides the classifier; 2 by "
-        "default.",
-        show_default=False,
+    unfreeze: int | None = option(
+        help="For --transfer last: the number of parts that are trained besides the classifier; "
+        "2 by default.",
         metavar="N",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    epochs: int | None = typer.Option(
-        None,
-        help="Passes over the images; 20 by default.",
-        show_default=False,
-        metavar="N",
-        rich_help_panel=TRAINING,
+    epochs: int | None = option(
+        help="Passes over the images; 20 by default.", metavar="N", panel=TRAINING
     ),
-    batch: int | None = typer.Option(
-        None,
-        help="Images of one step; 64 by default.",
-        show_default=False,
-        metavar="N",
-        rich_help_panel=TRAINING,
-    ),
-    accumulate: int | None = typer.Option(
-        None,
+    batch: int | None = option(help="Images per step; 64 by default.", metavar="N", panel=TRAINING),
+    accumulate: int | None = option(
         help="Batches whose gradients are added up before a step; 1 by default.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    learning_rate: float | None = typer.Option(
-        None,
+    learning_rate: float | None = option(
         "--learning-rate",
-        help="The highest; by default what fits the transfer and the batch.",
-        show_default=False,
+        help="The highest learning rate; the default depends on the transfer and the batch.",
         metavar="RATE",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    weight_decay: float | None = typer.Option(
-        None,
+    weight_decay: float | None = option(
         "--weight-decay",
-        help="Of AdamW; 0.02 by default.",
-        show_default=False,
+        help="Weight decay of AdamW; 0.02 by default.",
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    label_smoothing: float | None = typer.Option(
-        None,
+    label_smoothing: float | None = option(
         "--label-smoothing",
-        help="0 … 0.9; 0.1 by default.",
-        show_default=False,
+        help="Label smoothing, 0 … 0.9; 0.1 by default.",
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    augment: str | None = typer.Option(
-        None,
-        help="none, light (crops and flips; default) or standard (RandAugment too).",
-        show_default=False,
+    augment: str | None = option(
+        help="none, light (crops and flips; default) or standard (also RandAugment).",
         metavar="NAME",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    magnitude: float | None = typer.Option(
-        None,
-        help="Of RandAugment, 0 … 30; 9 by default.",
-        show_default=False,
-        metavar="X",
-        rich_help_panel=TRAINING,
+    magnitude: float | None = option(
+        help="Magnitude of RandAugment, 0 … 30; 9 by default.", metavar="X", panel=TRAINING
     ),
     no_flip: bool = typer.Option(
         False,
         "--no-flip",
-        help="Do not mirror images, as for digits or letters.",
+        help="Do not mirror images, for example digits or letters.",
         rich_help_panel=TRAINING,
     ),
-    mixup: float | None = typer.Option(
-        None,
+    mixup: float | None = option(
         help="Parameter of mixup's Beta distribution, for example 0.2; none by default.",
-        show_default=False,
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    cutmix: float | None = typer.Option(
-        None,
-        help="The same for cutmix, for example 1.0; none by default.",
-        show_default=False,
-        metavar="X",
-        rich_help_panel=TRAINING,
+    cutmix: float | None = option(
+        help="The same for cutmix, for example 1.0; none by default.", metavar="X", panel=TRAINING
     ),
     no_ema: bool = typer.Option(
         False,
@@ -198,78 +139,57 @@ def command(
         help="Keep the last weights of an epoch, not their moving average.",
         rich_help_panel=TRAINING,
     ),
-    dropout: float | None = typer.Option(
-        None,
-        help="Of the classifier; the network's own by default.",
-        show_default=False,
+    dropout: float | None = option(
+        help="Dropout of the classifier; that of the network by default.",
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    stochastic_depth: float | None = typer.Option(
-        None,
+    stochastic_depth: float | None = option(
         "--stochastic-depth",
-        help="Of the last residual block; the network's own by default.",
-        show_default=False,
+        help="Stochastic depth of the last residual block; that of the network by default.",
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    patience: int | None = typer.Option(
-        None,
-        help="Stop after so many epochs without a better one; never by default.",
-        show_default=False,
+    patience: int | None = option(
+        help="Stop after this number of epochs without an improvement; never by default.",
         metavar="N",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    progressive: str | None = typer.Option(
-        None,
+    progressive: str | None = option(
         help="Progressive learning from a small to a large image size, such as 128:300; dropout "
         "and augmentation grow with it.",
-        show_default=False,
         metavar="SIZE:SIZE",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    numbers: str | None = typer.Option(
-        None,
-        help="auto (default: bf16 on GPUs that have it), fp32, or bf16.",
-        show_default=False,
+    numbers: str | None = option(
+        help="auto (default: bf16 on GPUs that support it), fp32, or bf16.",
         metavar="NAME",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    seed: int | None = typer.Option(
-        None,
-        help="Of the split, new layers, order and augmentation; 0 by default.",
-        show_default=False,
+    seed: int | None = option(
+        help="Seed of the split, new layers, order and augmentation; 0 by default.",
         metavar="N",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    workers: int | None = typer.Option(
-        None,
-        help="Processes that decode images; as many as help by default.",
-        show_default=False,
+    workers: int | None = option(
+        help="Processes that decode images; by default, their number is chosen.",
         metavar="N",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    corrupt: float | None = typer.Option(
-        None,
+    corrupt: float | None = option(
         help="The largest share of images that may be unreadable; 0.01 by default.",
-        show_default=False,
         metavar="X",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
-    out_folder: Path | None = typer.Option(
-        None,
-        "--out",
-        help="The run's folder.",
-        show_default=False,
-        metavar="RUN",
-        rich_help_panel=OUTPUT,
+    out_folder: Path | None = option(
+        "--out", help="The folder of the run.", metavar="RUN", panel=OUTPUT
     ),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:
-    """Train a network on your own classes; `edgekit export RUN` takes the result.
+    """Train a network on your own classes; `edgekit export RUN` exports the result.
 
-    A run that was stopped, by kill -9 too, goes on with --resume to the same result. `torchrun
+    --resume continues a stopped run to the same result, also after kill -9. `torchrun
     --nproc-per-node 8 -m edgekit train` uses several GPUs or machines.
     """
     choices: dict[str, Any] = {
@@ -319,7 +239,7 @@ def command(
         if json:
             print_json(plain(tuned))
         else:
-            _tell_int8(tuned)
+            tell_int8(tuned)
         return
     if resume is not None:
         _check_alone("--resume", network, named, given)
@@ -357,61 +277,7 @@ def command(
     if json:
         print_json(plain(found))
     else:
-        _tell(found)
-
-
-class Shown:
-    """Epochs as they end, on stderr, and on a terminal a bar for the one that runs."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._quiet = quiet
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
-            console=err,
-            disable=quiet or not err.is_terminal,
-            transient=True,
-        )
-        self._task: Any = None
-
-    def __enter__(self) -> None:
-        self._bar.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def stepped(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """Moves the bar."""
-        if self._task is None:
-            self._task = self._bar.add_task("", total=total, loss="")
-        self._bar.update(
-            self._task,
-            description=f"epoch {epoch + 1}",
-            completed=done,
-            total=total,
-            loss=f"loss {loss:.3f}",
-        )
-
-    def finished(self, epoch: Epoch, best: bool) -> None:
-        """Prints the epoch."""
-        if self._quiet:
-            return
-        err.print(
-            f"epoch {epoch.epoch + 1}: loss {epoch.loss:.3f}, validation loss "
-            f"{epoch.validation_loss:.3f}, top-1 {epoch.validation_top1:.1%}"
-            f"{' (best)' if best else ''}, {epoch.seconds:.0f} s"
-        )
+        tell(found)
 
 
 def _sizes(text: str | None) -> tuple[int, int] | None:
@@ -433,66 +299,20 @@ def _validation(text: str | None) -> Any:
     except ValueError:
         return Path(text)
     if not 0 < share < 1:
-        raise InputError(f"--val {text} is no share between 0 and 1", hint="--val 0.15")
+        raise InputError(f"--val {text} is not a share between 0 and 1", hint="--val 0.15")
     return share
 
 
 def _check_alone(
-    option: str, network: str | None, named: dict[str, Any], given: dict[str, Any]
+    only: str, network: str | None, named: dict[str, Any], given: dict[str, Any]
 ) -> None:
-    """A run goes on as it began."""
+    """A run keeps its settings."""
     others = [name for name, value in named.items() if value is not None]
     others += [f"--{name.replace('_', '-')}" for name in given]
     if network is not None:
         others.insert(0, network)
     if others:
         raise InputError(
-            f"{others[0]} has no effect with {option}: a run goes on as it began",
+            f"{others[0]} has no effect with {only}: a run keeps its settings",
             hint=f"remove {others[0]}, or start another run",
         )
-
-
-def _tell(found: Training) -> None:
-    from edgekit.comparison.metrics import wilson
-
-    right = round(found.top1 * found.validation_images)
-    low, high = wilson(right, found.validation_images)
-    out.print(
-        f"{escape(str(found.path))}  {escape(found.network)}, {found.classes} classes, "
-        f"{found.train_images} images to train, {found.validation_images} to validate"
-    )
-    out.print(
-        f"top-1 {found.top1:.1%} [{100 * low:.1f}, {100 * high:.1f}] on the images that validate, "
-        f"after epoch {found.best['epoch'] + 1} of {len(found.epochs)}"
-    )
-    if found.early:
-        err.print("[yellow]![/] stopped early: no epoch became better for `patience` epochs")
-    _tell_skipped(found.skipped)
-    err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
-
-
-def _tell_int8(found: Qat) -> None:
-    out.print(
-        f"{escape(str(found.path))}  {escape(found.network)} in INT8, {found.images} images to "
-        "train"
-    )
-    out.print(
-        f"top-1 on the images that validate: float {found.float_top1:.1%}, int8 before training "
-        f"{found.before:.1%}, after {found.after:.1%} (epoch {found.best} of "
-        f"{len(found.epochs) - 1})"
-    )
-    out.print(
-        f"the int8 graph in ONNX Runtime and the network as it was trained differ by "
-        f"{found.sqnr:.1f} dB"
-    )
-    if found.best == 0:
-        err.print("[yellow]![/] no epoch was better than post-training quantization; that is kept")
-    _tell_skipped(found.skipped)
-    err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
-
-
-def _tell_skipped(skipped: Mapping[str, str]) -> None:
-    for path, reason in list(skipped.items())[:LISTED]:
-        err.print(f"[yellow]![/] {escape(Path(path).name)} is skipped: {escape(reason)}")
-    if len(skipped) > LISTED:
-        err.print(f"[yellow]![/] {len(skipped) - LISTED} more images are skipped")

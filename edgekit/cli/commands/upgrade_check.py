@@ -1,4 +1,4 @@
-"""``edgekit upgrade-check``: what an upgrade changed, and what of it is worse."""
+"""``edgekit upgrade-check``: what an upgrade changed, and which changes are worse."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from edgekit.cli.help import DEBUG, MEASUREMENT, json_flag
 
 def command(
     old: Path = typer.Argument(
-        help="A bundle, a folder with some, or the json of an export or a bench.",
+        help="A bundle, a folder of bundles, or the json of an export or a bench.",
         show_default=False,
     ),
     new: Path = typer.Argument(help="The same after the upgrade.", show_default=False),
     latency: float = typer.Option(
         0.05,
-        help="How much longer a run may take: 0.05 is 5 %.",
+        help="The largest accepted increase of the latency: 0.05 is 5 %.",
         rich_help_panel=MEASUREMENT,
         metavar="PART",
     ),
     sqnr: float = typer.Option(
-        1.0, help="How many dB of SQNR may be lost.", rich_help_panel=MEASUREMENT, metavar="DB"
+        1.0,
+        help="The largest accepted loss of SQNR in dB.",
+        rich_help_panel=MEASUREMENT,
+        metavar="DB",
     ),
     agreement: float = typer.Option(
         0.01,
-        help="How much of the agreement may be lost: 0.01 is one point.",
+        help="The largest accepted loss of agreement: 0.01 is one percentage point.",
         rich_help_panel=MEASUREMENT,
         metavar="PART",
     ),
     size: float = typer.Option(
         0.10,
-        help="How much larger a graph or an engine may be: 0.1 is 10 %.",
+        help="The largest accepted increase of the size of a graph or engine: 0.1 is 10 %.",
         rich_help_panel=MEASUREMENT,
         metavar="PART",
     ),
@@ -42,12 +45,11 @@ def command(
 ) -> None:
     """Compare two states of the same bundle, for example with two versions of TensorRT.
 
-    Shows the versions that differ, parity, sizes, latencies with their interval, and layers of
-    engines that compute in another precision. Latencies are judged only if one machine measured
-    both.
+    Shows different versions, parity, sizes, latencies with their interval, and layers of engines
+    that compute in another precision. Latencies are compared only if one machine measured both.
 
-    Exits with 1 if something is worse beyond its tolerance. Where a figure has an interval, the
-    whole interval has to lie beyond it.
+    Exits with 1 if something is worse by more than its tolerance. If a figure has an interval, the
+    whole interval must be beyond the tolerance.
     """
     import edgekit
 
@@ -65,5 +67,5 @@ def command(
         err.print(
             f"[red]{count} {'figure is' if count == 1 else 'figures are'} worse than before[/]"
         )
-        err.print(f"\n[cyan]hint[/]: measure {escape(str(new))} again before you believe a latency")
+        err.print(f"\n[cyan]hint[/]: measure {escape(str(new))} again before you trust a latency")
         raise typer.Exit(1)

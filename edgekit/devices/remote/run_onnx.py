@@ -1,9 +1,9 @@
-"""Runs on a device, with Python 3.8 and later, numpy and onnxruntime and nothing else: the golden
-images of a bundle, then its latency.
+"""Runs on a device: the golden images of a bundle, then a measurement of its latency. It needs only
+Python 3.8 or later, numpy and onnxruntime.
 
     run_onnx.py MODEL GOLDEN FOLDER PRECISION SECONDS
 
-SECONDS is how long it is measured, after a warm-up of a tenth of that at least.
+SECONDS is the duration of the measurement. The warm-up takes at least a tenth of it.
 
 Writes ``outputs.f32``, the scores as little-endian float32, and ``result.json`` into FOLDER.
 """
@@ -25,14 +25,14 @@ import onnxruntime
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WINDOW = 50  # runs whose median has to settle
+WINDOW = 50  # runs whose median must settle
 SETTLED = 0.01
 BLOCKS = 5
 LEAST_RUNS = 5
 
 
 def saturates() -> bool:
-    """Whether fast int8 products saturate here: x86 without VNNI adds pairs of them in 16 bits."""
+    """Whether fast INT8 products can saturate: x86 without VNNI adds pairs of them in 16 bits."""
     if platform.machine() not in ("x86_64", "AMD64", "i386", "i686"):
         return False
     try:
@@ -61,7 +61,7 @@ def open_session(model: str, precision: str, threads: int) -> tuple[Any, bool]:
 
 
 def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
-    """Images in batches of the size that the graph takes, the last one filled by its last image."""
+    """Batches of the graph's size; the last one is filled with its last image."""
     size = node.shape[0] if isinstance(node.shape[0], int) else 1
     dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(node.type, np.float32)
     for start in range(0, len(images), size):
@@ -73,9 +73,7 @@ def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int
 
 
 def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]], bool]:
-    """Milliseconds of single runs, in blocks, once the median has settled or ``seconds`` are
-    over.
-    """
+    """Milliseconds of single runs, in blocks, after the median settled or ``seconds`` are over."""
     begun, settled = time.perf_counter(), False
     last: float | None = None
     while not settled and time.perf_counter() - begun < seconds:

@@ -1,4 +1,6 @@
-"""The ways to run a bundle on a device, one file each. To add one, add a file and a line here."""
+"""The ways to run a bundle on a device, one file or package each. To add one, add a file and a line
+here.
+"""
 
 from __future__ import annotations
 

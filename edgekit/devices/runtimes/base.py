@@ -1,4 +1,4 @@
-"""The interface of a way to run bundles on devices."""
+"""The interface of the runtimes on devices."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ OnProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a bundle is measured on a device, and an engine built. None leaves the choice to the
-    library.
+    """How an engine is built on a device, and how a bundle is measured. None stands for the default
+    of the library.
 
-    ``builds`` engines are built and the fastest is kept, since two builds differ
-    (NVIDIA/TensorRT issue 4730). ``workspace`` is in MB. ``max_clocks`` sets the clocks to their
-    highest while it is measured, for ``seconds``, and restores them. ``time_limit`` is the seconds
-    that one build may take.
+    ``builds`` engines are built and the fastest is kept, because two builds differ (NVIDIA/TensorRT
+    issue 4730). ``workspace`` is in MB. ``max_clocks`` sets the highest clocks during the
+    measurement, and restores them. ``seconds`` is the duration of the measurement. ``time_limit``
+    is the number of seconds that one build may take.
     """
 
     builds: int = 1
@@ -42,12 +42,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a device computed and how long it took.
+    """What a device computed, and its latency.
 
-    ``scores`` are those of the golden images, (images, classes). ``latency`` is in milliseconds for
-    one batch: end to end on a CPU; with trtexec that of the GPU alone, and ``end_to_end`` has the
-    copies too. ``engine_mb`` is the size of an engine in 10⁶ bytes, ``built`` the seconds of each
-    build; ``reused`` says that the engine was there already.
+    ``scores`` are the scores of the golden images, (images, classes). ``latency`` is in
+    milliseconds for one batch: end to end on a CPU, the GPU alone with trtexec. ``end_to_end``
+    includes the copies. ``engine_mb`` is the size of an engine in 10⁶ bytes, ``built`` the seconds
+    of each build; ``reused`` is True if the engine existed already.
     """
 
     scores: NDArray[np.float32]
@@ -64,26 +64,26 @@ class Proof:
 
 
 class DeviceRuntime(Protocol):
-    """Runs bundles on a device that has nothing of edgekit."""
+    """Runs bundles on a device without edgekit."""
 
     @property
     def name(self) -> str: ...
 
     def candidates(self, bundle: Bundle) -> Sequence[Item]:
-        """Every file that some device may need."""
+        """All files that any device may need."""
         ...
 
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
-        """Whether a device can run a bundle, before anything is sent.
+        """Checks that a device can run a bundle, before anything is sent.
 
         Raises:
-            InputError: the bundle or an option is not for this device.
+            InputError: the bundle or an option does not fit this device.
             EnvironmentLacks: the device lacks something.
         """
         ...
 
     def version(self, facts: DeviceFacts) -> str:
-        """The version of what runs it there."""
+        """The version of the runtime on the device."""
         ...
 
     def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
@@ -91,7 +91,7 @@ class DeviceRuntime(Protocol):
         ...
 
     def key(self, facts: DeviceFacts, options: Options) -> tuple[str, ...]:
-        """What else makes two releases of the same files different."""
+        """What else distinguishes two releases with the same files."""
         ...
 
     def prove(
@@ -104,10 +104,10 @@ class DeviceRuntime(Protocol):
         options: Options,
         on_progress: OnProgress,
     ) -> Proof:
-        """Puts the release together beside those that are there, and runs it.
+        """Assembles the release next to the existing ones, and runs it.
 
         Raises:
-            EnvironmentLacks: the device could not.
-            GateFailed: what was built is not what the bundle promises.
+            EnvironmentLacks: the device could not run it.
+            GateFailed: the engine does not have the precision of the bundle.
         """
         ...

@@ -1,4 +1,6 @@
-"""ONNX Runtime on the CPU of a device that has python3 with it: one script is sent, no edgekit."""
+"""ONNX Runtime on the CPU of a device with python3. One script is sent; edgekit is not needed
+there.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ RUNNER = "run_onnx.py"
 RUNNER_THERE = ".edgekit/runner.py"
 LEAST_PYTHON: Version = (3, 8)
 TIME_LIMIT = 600
-# Which opset a release of ONNX Runtime reads: microsoft/onnxruntime, docs/Versioning.md and
+# The highest opset of each release of ONNX Runtime: microsoft/onnxruntime, docs/Versioning.md and
 # docs/reference/compatibility.md.
 _OPSETS: tuple[tuple[Version, int], ...] = (
     ((1, 6), 13),
@@ -66,26 +68,27 @@ class OnnxRuntimeDevice:
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
         if options != Options(seconds=options.seconds, time_limit=options.time_limit):
             raise InputError(
-                "`builds`, `opt_level`, `workspace`, `dla_core` and `max_clocks` are for engines, "
-                "and this device runs ONNX Runtime",
-                hint="leave them away, or add the device again with `runtime` trtexec",
+                "`builds`, `opt_level`, `workspace`, `dla_core` and `max_clocks` apply to "
+                "engines, but this device runs ONNX Runtime",
+                hint="remove them, or add the device again with `runtime` trtexec",
             )
         python = facts.python
         if python is None:
             raise EnvironmentLacks(
-                "the device has no python3", hint="apt install python3 python3-pip there"
+                "the device has no python3",
+                hint="run apt install python3 python3-pip on the device",
             )
         if parse_version(python.version)[:2] < LEAST_PYTHON:
             raise EnvironmentLacks(
                 f"{python.path} on the device is Python {python.version}; "
-                f"{show_version(LEAST_PYTHON)} and later run the script",
+                f"{show_version(LEAST_PYTHON)} or later is needed",
                 hint="add the device again with another `python`",
             )
         if python.numpy is None or python.onnxruntime is None:
             raise EnvironmentLacks(
                 f"{python.path} on the device cannot import {python.problem or 'onnxruntime'}",
-                hint="pip install onnxruntime there, or add the device again with the `python` of "
-                "the environment that has it",
+                hint="run pip install onnxruntime on the device, or add the device again with "
+                "the `python` of an environment that has it",
             )
         highest = max(
             (opset for first, opset in _OPSETS if first <= parse_version(python.onnxruntime)),
@@ -95,7 +98,8 @@ class OnnxRuntimeDevice:
             raise InputError(
                 f"the bundle has opset {bundle.manifest.opset}; ONNX Runtime {python.onnxruntime} "
                 f"on the device reads up to {highest}",
-                hint=f"update it there, or export the network with `opset` {highest}",
+                hint="update ONNX Runtime on the device, or export the network with `opset` "
+                f"{highest}",
             )
         return ()
 
@@ -163,13 +167,14 @@ def _unsettled(result: dict[str, Any]) -> Advice | None:
 
 def _last_line(log: bytes) -> str:
     lines = log.decode(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it gives no reason"
+    return lines[-1][:300] if lines else "it gave no reason"
 
 
 def _hint(code: str) -> str | None:
     if code == "137":
         return (
-            "it was killed, most likely for lack of memory: close other programs there, or add swap"
+            "it was killed, probably because memory ran out: close other programs on the device, "
+            "or add swap"
         )
     if code == "124":
         return f"it took more than {TIME_LIMIT} s"

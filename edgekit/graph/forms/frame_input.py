@@ -1,5 +1,5 @@
-"""Graphs as video frameworks want them, which convert frames to floats themselves: an input of
-float pixels of 0 to 255, and probabilities.
+"""Graphs for video frameworks that convert frames to floats: with an input of float pixels of 0 to
+255, and probabilities as outputs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ARRANGING = ("Cast", "Transpose", "Gather")
 
 
 def to_float_pixels(artifact: Artifact, path: Path) -> Artifact:
-    """Writes a graph that takes 8-bit pixels with an input of float pixels, RGB, in the layout that
-    the network itself has: without the conversion, and without a change of layout or channel order.
-    The input keeps its name.
+    """Writes a graph with 8-bit input again with an input of float pixels, RGB, in the layout of
+    the network itself: without the cast, and without a change of layout or channel order. The input
+    keeps its name.
     """
     model = load(artifact.path)
     graph, old = model.graph, model.graph.inputs[0]
@@ -37,7 +37,9 @@ def to_float_pixels(artifact: Artifact, path: Path) -> Artifact:
 
 
 def with_probabilities(artifact: Artifact, path: Path) -> Artifact:
-    """Writes the graph with a Softmax behind its logits; the output is called ``probabilities``."""
+    """Writes the graph with a Softmax after its logits. The name of the output is
+    ``probabilities``.
+    """
     model = load(artifact.path)
     graph, logits = model.graph, model.graph.outputs[0]
     taken = names_in(graph)

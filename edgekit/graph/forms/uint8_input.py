@@ -1,9 +1,9 @@
-"""Puts a network's normalization into its graph, so that a device feeds 8-bit pixels.
+"""Adds the normalization of a network to its graph, which then takes 8-bit pixels.
 
 A Cast comes first. TensorRT allows 8-bit unsigned integers only as inputs and outputs of a network,
 and only a conversion to FP32 or FP16 may read them (NvInferRuntimeBase.h, ``DataType::kUINT8``).
-After it come one product and one sum, (pixel / 255 - mean) / std with both constants taken
-together, in FP32 whatever the precision of the graph. A first QuantizeLinear stays where it is.
+After it there are one product and one sum with a constant per channel for (pixel / 255 - mean) /
+std, in FP32 in every precision of the graph. A first QuantizeLinear stays at its place.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def to_uint8_input(artifact: Artifact, path: Path, spec: InputSpec, pixels: Inpu
     """Writes the graph with an input of 8-bit pixels. The input keeps its name.
 
     Args:
-        artifact: a graph whose one input is a normalized image, FP32 or FP16.
+        artifact: a graph with one input, a normalized image in FP32 or FP16.
         path: the file to write.
-        spec: what the graph takes.
+        spec: the preprocessing of the graph.
         pixels: the same preprocessing with ``uint8``, in the layout and channel order of the new
             input.
     """
@@ -80,18 +80,18 @@ def arithmetic(artifact: Artifact) -> tuple[tuple[str, str], ...]:
 
 
 def normalizes_input(node: ir.Node | None) -> bool:
-    """Whether a node is one of those that :func:`to_uint8_input` put in front."""
+    """Whether a node was added by :func:`to_uint8_input`."""
     return node is not None and str(node.name).startswith(NORMALIZATION)
 
 
 def _constants(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One factor and one summand a channel, rounded to FP32 once."""
+    """One factor and one summand per channel, rounded to FP32 once."""
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
 class _Chain:
-    """Nodes one behind the other, with the shapes of their values."""
+    """A chain of nodes, with the shapes of their values."""
 
     def __init__(self, graph: ir.Graph, given: ir.Value) -> None:
         self._graph, self.value = graph, given

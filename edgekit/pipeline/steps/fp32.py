@@ -1,4 +1,4 @@
-"""The network as an FP32 graph, simplified, with the input that was asked for."""
+"""The steps to a simplified FP32 graph with the requested input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgekit.graph.simplification.simplify import SimplifyConfig
 
 
-# What torch.onnx.export imports when it is first called, in seconds that the reference leaves free.
+# Modules that torch.onnx.export imports; they are imported while the reference runs.
 IMPORTED_BY_TRACE = (
     "edgekit.graph.trace",
     "onnxscript",
@@ -39,7 +39,7 @@ def trace(given: None, batch: int | None, context: Context) -> Converted:
 
 
 def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Converted:
-    """Fewer nodes in the form that the conversions know, at the opset."""
+    """Simplifies the graph to the form for the conversions, with the requested opset."""
     from edgekit.graph.simplification.simplify import simplify as simplify_graph
 
     path = context.folder / "simplified.onnx"
@@ -49,5 +49,5 @@ def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Conv
 
 
 def take_pixels(given: Converted, config: None, context: Context) -> Converted:
-    """The graph with an input of pixels, which it normalizes itself."""
+    """The graph with an input of 8-bit pixels, which it normalizes itself."""
     return replace(given, graph=context.with_input(given.graph))

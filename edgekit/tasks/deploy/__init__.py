@@ -1,5 +1,5 @@
-"""Bundles to devices over ssh: pushed, built, proven and measured there, and only then active.
+"""Installs bundles on devices over ssh: sends, builds, checks and measures, then activates.
 
-``one`` is the order of the work for one, ``fleet`` many at once, ``manage`` the devices themselves;
-:mod:`edgekit.reports.deployment` is what came of it.
+``one`` is the order of the work for one bundle and one device, ``fleet`` runs many at once,
+``manage`` is the list of devices. :mod:`edgekit.reports.deployment` is the report.
 """

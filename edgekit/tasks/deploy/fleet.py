@@ -1,5 +1,5 @@
-"""Bundles to many devices: the devices at once, the bundles of each one after the other. What fails
-on one costs its row alone.
+"""Deploys bundles to many devices. The devices work at the same time; each takes the bundles one
+after the other. A failure affects only its own row.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from edgekit.devices.runtimes import Options
 from edgekit.devices.ssh import Connection
 from edgekit.errors import EdgekitError, InputError, lacking
 from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
-from edgekit.tasks.deploy.one import NotProven, deploy_one, deployable, name_of
+from edgekit.tasks.deploy.one import NotProven, deploy_one, name_of, open_deployable
 
 AT_ONCE = 16
 
 
 class Watcher(Protocol):
-    """Told what a device does now, and of each row that ends. Called from several threads, one
-    call at a time.
+    """Is called for each step of a device and for each finished row, from several threads, one call
+    at a time.
     """
 
     def step(self, device: str, bundle: str, what: str) -> None: ...
@@ -54,11 +54,11 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
     """Deploys all bundles to all devices.
 
     Raises:
-        BadBundle: a bundle that may go to no device; nothing is sent then.
-        InputError: no such device, or an option that is wrong; nothing is sent then.
+        BadBundle: a bundle must not go to devices; nothing is sent.
+        InputError: a device is unknown, or an option is wrong; nothing is sent.
     """
     devices = tuple(find(name) for name in _unique("device", request.devices))
-    bundles = tuple(deployable(path) for path in request.bundles)
+    bundles = tuple(open_deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
     work = _Work(bundles, request.options, watcher or Unwatched())
     with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
@@ -75,12 +75,12 @@ def _unique(what: str, names: Sequence[str]) -> Sequence[str]:
     if not names:
         raise InputError(f"no {what} is given")
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the {what} {twice} is given twice", hint="give each once")
+        raise InputError(f"the {what} {twice} is given twice", hint="give each one once")
     return names
 
 
 class _Work:
-    """What the threads of a fleet share."""
+    """The shared state of the threads."""
 
     def __init__(self, bundles: Sequence[Bundle], options: Options, watcher: Watcher) -> None:
         self._bundles, self._options, self._watcher = bundles, options, watcher
@@ -89,11 +89,11 @@ class _Work:
         self._stopped = False
 
     def on(self, device: Device) -> list[Deployment]:
-        """All bundles on one device, one after the other."""
+        """Deploys all bundles to one device, one after the other."""
         return [self._attempt(bundle, device) for bundle in self._bundles]
 
     def stop(self) -> None:
-        """Ends what runs; devices keep what was active on them."""
+        """Ends the running deployments; the active releases stay."""
         with self._lock:
             self._stopped = True
             for connection in self._open:
@@ -121,7 +121,7 @@ class _Work:
 
 
 def _failed(bundle: Bundle, device: Device, error: EdgekitError | OSError) -> Deployment:
-    """The row of a deployment that ended with an error; others than ours are of this machine."""
+    """The row of a deployment that ended with an error. An OSError is from this machine."""
     told = error if isinstance(error, EdgekitError) else lacking(error)
     if told is None:
         raise error

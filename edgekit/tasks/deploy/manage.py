@@ -1,4 +1,4 @@
-"""The devices themselves: added, asked, forgotten, rolled back."""
+"""The list of devices: add, check, rollback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgekit.reports.plain import plain
 
 @dataclass(frozen=True)
 class Released:
-    """A bundle on a device: its active release and the one before, empty where there is none."""
+    """A bundle on a device: its active release and the previous one; empty if there is none."""
 
     name: str
     current: str
@@ -26,25 +26,25 @@ class Released:
 
 @dataclass(frozen=True)
 class Checked:
-    """A device, what it told of itself, and the bundles that are active on it."""
+    """A device, its facts, and the bundles that are active on it."""
 
     device: Device
     facts: DeviceFacts
     bundles: tuple[Released, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """In json's types."""
+        """The values as JSON types."""
         return dict(plain(self))
 
 
 def add(
     name: str, destination: str, runtime: str | None = None, *, root: str = "", python: str = ""
 ) -> Checked:
-    """Asks a device what it is, and keeps its name.
+    """Connects to a device, reads its facts, and adds it to the list.
 
     Raises:
-        InputError: a name or destination that is none, or no such runtime.
-        EnvironmentLacks: no connection, or the device can run neither runtime.
+        InputError: the name, the destination or the runtime is invalid.
+        EnvironmentLacks: there is no connection, or the device has neither runtime.
     """
     if runtime is not None and runtime not in RUNTIMES:
         raise InputError(
@@ -65,11 +65,11 @@ def add(
 
 
 def check(name: str) -> Checked:
-    """Asks a device again.
+    """Connects to a device and reads its facts again.
 
     Raises:
         InputError: no device has this name.
-        EnvironmentLacks: no connection.
+        EnvironmentLacks: there is no connection.
     """
     device = book.find(name)
     found = _ask(device)
@@ -79,11 +79,11 @@ def check(name: str) -> Checked:
 
 
 def rollback(name: str, bundle: str) -> Released:
-    """Makes the release before the active one active again.
+    """Makes the previous release active again.
 
     Raises:
-        InputError: no such device, no such bundle on it, or no release before.
-        EnvironmentLacks: no connection, or the release is damaged.
+        InputError: the device or the bundle is unknown, or there is no previous release.
+        EnvironmentLacks: there is no connection, or the release is damaged.
     """
     device = book.find(name)
     with Connection(device.destination) as connection:
@@ -94,21 +94,22 @@ def rollback(name: str, bundle: str) -> Released:
         raise InputError(f"{name} has no bundle {bundle!r}", hint=f"bundles there: {there}")
     if kind == "single":
         raise InputError(
-            f"{name} has no release of {bundle} before the active one",
-            hint="the release that another deployment replaces is kept for this",
+            f"{name} has no previous release of {bundle}",
+            hint="a deployment keeps the release that it replaces",
         )
     if kind == "damaged":
         assert reply.problem is not None
         raise EnvironmentLacks(
-            f"{name}: the release before is damaged: {reply.problem[1]} is not what was deployed",
-            hint="the active one stays; deploy the older bundle again",
+            f"{name}: the previous release is damaged: {reply.problem[1]} has changed since its "
+            "deployment",
+            hint="the active release stays; deploy the older bundle again",
         )
     check_reply(reply, device)
     return Released(bundle, _release(reply.first("current")), _release(reply.first("previous")))
 
 
 def describe(facts: DeviceFacts) -> str:
-    """A device in a few words."""
+    """A short description of a device."""
     target = facts.target
     jetpack = f"JetPack {target.jetpack.version}" if target and target.jetpack else None
     words = (
@@ -148,8 +149,8 @@ def _able(facts: DeviceFacts) -> RuntimeName:
         return "onnxruntime"
     raise EnvironmentLacks(
         "the device has neither trtexec nor python3 with onnxruntime",
-        hint="install JetPack's tensorrt package there (apt install tensorrt), or pip install "
-        "onnxruntime; `python` names an environment that has it",
+        hint="install JetPack's tensorrt package on the device (apt install tensorrt), or pip "
+        "install onnxruntime; `python` selects the environment that has it",
     )
 
 

@@ -1,5 +1,5 @@
-"""One bundle to one device: the order of the work. Nothing on the device is active before it has
-been proven there, and whatever ends this leaves the release that was active as it was.
+"""Deploys one bundle to one device: the order of the work. A release becomes active only after its
+parity passed on the device. After any failure the old release stays active.
 """
 
 from __future__ import annotations
@@ -32,32 +32,21 @@ OnStep = Callable[[str], None]
 
 
 class NotProven(GateFailed):
-    """A device that computed something else; ``row`` has what."""
+    """A device missed the gate; ``row`` has the measurements."""
 
     def __init__(self, message: str, row: Deployment, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.row = row
 
 
-def deployable(path: Path) -> Bundle:
+def open_deployable(path: Path) -> Bundle:
     """A bundle that may go to devices.
 
     Raises:
-        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
+        BadBundle: the bundle must not go to devices, or its name cannot be a folder there.
     """
     bundle = Bundle.open(path)
-    bundle.check_whole()
-    manifest = bundle.manifest
-    if not manifest.weights.trained:
-        raise BadBundle(
-            f"{path} has random weights (seed {manifest.weights.seed}): it is not deployed",
-            hint="export the network with weights that were trained",
-        )
-    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
-        raise BadBundle(
-            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not deployed",
-            hint="export it again",
-        )
+    bundle.check_deployable()
     name = name_of(bundle)
     if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
         raise BadBundle(f"{path}: {name!r} cannot be a folder on a device", hint="rename it")
@@ -65,19 +54,19 @@ def deployable(path: Path) -> Bundle:
 
 
 def name_of(bundle: Bundle) -> str:
-    """What a bundle is called on devices: as its folder."""
+    """The name of a bundle on devices, which is the name of its folder."""
     return bundle.path.resolve().name
 
 
 def deploy_one(
     bundle: Bundle, device: Device, connection: Connection, options: Options, on_step: OnStep
 ) -> Deployment:
-    """Opens the connection, and closes it.
+    """Opens the connection, deploys, and closes the connection.
 
     Raises:
-        InputError: the bundle is not for this device.
-        EnvironmentLacks: no connection, or the device lacks something or failed.
-        GateFailed: what it computed there is not what the bundle promises.
+        InputError: the bundle does not fit this device.
+        EnvironmentLacks: there is no connection, or the device lacks something or failed.
+        GateFailed: the results on the device miss the gate.
     """
     begun = time.perf_counter()
     runtime, name = find(device.runtime), name_of(bundle)
@@ -126,7 +115,7 @@ def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceF
     golden = bundle.golden()
     if proof.scores.shape != golden.outputs.shape:
         raise GateFailed(
-            f"the device gave scores of shape {proof.scores.shape} for golden images of "
+            f"the device computed scores of shape {proof.scores.shape}; the golden outputs have "
             f"{golden.outputs.shape}"
         )
     parity = compare(golden.outputs, proof.scores)
@@ -149,9 +138,9 @@ def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceF
 
 def _kept(site: Site) -> str:
     return (
-        f"the release that was active, {site.current}, still is"
+        f"the old release {site.current} stays active"
         if site.current
-        else "nothing is active there"
+        else "no release is active on the device"
     )
 
 
@@ -161,9 +150,9 @@ def _cautions(facts: DeviceFacts) -> tuple[Advice, ...]:
     side = "ahead of" if facts.skew > 0 else "behind"
     return (
         Advice(
-            f"the device's clock is {abs(facts.skew):.0f} s {side} this machine's: dates of files "
-            "there are wrong",
-            "sudo timedatectl set-ntp true, there",
+            f"the device's clock is {abs(facts.skew):.0f} s {side} this machine's: the dates of "
+            "its files are wrong",
+            "run sudo timedatectl set-ntp true on the device",
         ),
     )
 
@@ -173,7 +162,7 @@ def _sending(done: int, total: int) -> str:
 
 
 def _record(deployment: Deployment) -> Deployment:
-    """Keeps the report beside the list of devices."""
+    """Saves the report next to the list of devices."""
     folder = book_path().parent / DEPLOYMENTS / deployment.device / deployment.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{deployment.release}.json"

@@ -1,8 +1,8 @@
-"""One tar file: the bundle, its golden images in a raw form that a small program can read, and the
-sha256 of every file. The same bundle gives the same bytes.
+"""Writes one tar file: the bundle, its golden images as raw arrays that a small program can read,
+and the SHA-256 of every file. The same bundle always gives the same bytes.
 
 In ``golden/``, ``inputs.bin`` and ``outputs.bin`` are arrays in C order, little-endian, and
-``golden.txt`` says what is in them, a line each, words separated by spaces::
+``golden.txt`` describes them, one line each, with spaces between the words::
 
     edgekit-golden 1
     inputs uint8 16 224 224 3
@@ -26,7 +26,7 @@ SUMS = "SHA256SUMS"
 
 
 def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
-    """Engines stay behind: they run on the machine that they were built on alone."""
+    """Engines are left out: they run only on the kind of machine that built them."""
     name = name_of(bundle)
     files = contents(bundle)
     sums = "".join(f"{hashlib.sha256(files[f]).hexdigest()}  {f}\n" for f in sorted(files))
@@ -40,11 +40,13 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / f"{name}.tar.sha256").write_text(f"{digest}  {name}.tar\n", encoding="utf-8")
     left = [name for name in bundle.manifest.files if name.startswith(f"{ENGINES}/")]
-    return (f"{len(left)} files of engines stay behind: build on the device",) if left else ()
+    return (
+        (f"{len(left)} engine files are not packed: build an engine on the device",) if left else ()
+    )
 
 
 def contents(bundle: Bundle) -> dict[str, bytes]:
-    """Every file of the archive by its path in there, but for the sums."""
+    """Every file of the archive except the sums, by its path."""
     listed = {
         name: entry
         for name, entry in bundle.manifest.files.items()
@@ -57,7 +59,7 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
 
 
 def raw_golden(bundle: Bundle) -> dict[str, bytes]:
-    """The golden images as plain arrays, and what they are."""
+    """The golden images as plain arrays, with their description."""
     golden = bundle.golden()
     given = golden.inputs
     dtype = bundle.manifest.input.dtype

@@ -1,10 +1,10 @@
-"""A configuration of DeepStream's Gst-nvinfer for a classifier, with the graph and labels it names.
+"""Writes a configuration of DeepStream's Gst-nvinfer for a classifier, with its graph and labels.
 
-Gst-nvinfer hands a network float planes, ``net-scale-factor * (pixel - offset)``: one factor for
-all channels, one offset a channel. A bundle that takes 8-bit pixels is therefore written with an
-input of float pixels, and its own normalization stays in the graph; another can be packed where all
-channels have one std. Gst-nvinfer reads scores as probabilities, so a softmax is added to logits.
-The keys are those of gstnvinfer_property_parser.h and of NVIDIA's page on Gst-nvinfer.
+Gst-nvinfer gives a network float planes, ``net-scale-factor * (pixel - offset)``, with one factor
+for all channels and one offset per channel. So a bundle with 8-bit input is written with an input
+of float pixels, and the normalization stays in the graph. Another bundle can be packed if all
+channels have the same std. Gst-nvinfer reads the outputs as probabilities, so a softmax is added to
+logits. The keys are those of gstnvinfer_property_parser.h and of NVIDIA's page on Gst-nvinfer.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from edgekit.tasks.sessions import CPU, require
 CONFIG, MODEL, LABELS = "config_infer.txt", "model.onnx", "labels.txt"
 MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 RGB, GREY = 0, 2
-THRESHOLD = 0.0  # every frame gets its likeliest class
+THRESHOLD = 0.0  # every frame gets its most likely class
 
 
 def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
     """
     Raises:
-        InputError: Gst-nvinfer cannot normalize as the bundle's network wants, or separate its
+        InputError: Gst-nvinfer cannot do the normalization of the bundle, or cannot read its
             labels.
-        GateFailed: the graph that was made does not compute what the bundle's does.
-        EnvironmentLacks: onnx or onnxruntime is not here.
+        GateFailed: the outputs of the new graph differ from those of the bundle.
+        EnvironmentLacks: onnx or onnxruntime is not installed.
     """
     given, most = bundle.manifest.input, request.most_batch(bundle)
     factor, offsets = scaling(given)
@@ -60,8 +60,9 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     text = config(bundle, batch, factor, offsets, tuple(int(side) for side in shape[1:]))
     (folder / CONFIG).write_text(text, encoding="utf-8")
     return (
-        f"Gst-nvinfer scales a frame or object to {given.height} × {given.width}; it does not cut "
-        f"out the centre as the manifest says, so its answers can differ from the bundle's",
+        f"Gst-nvinfer scales a frame or object to {given.height} × {given.width}; it does not "
+        "crop the centre as the manifest describes, so its results can differ from those of the "
+        "bundle",
     )
 
 
@@ -75,12 +76,12 @@ def scaling(given: InputEntry) -> tuple[float, tuple[float, ...]]:
         return 1.0, ()
     if given.dtype != "float32":
         raise InputError(
-            "the bundle takes FP16 images, and DeepStream gives FP32 ones",
+            "the bundle takes FP16 images, but DeepStream gives FP32 images",
             hint="export it again with an FP32 input, or with `input` uint8",
         )
     if len(set(given.std)) > 1:
         raise InputError(
-            f"DeepStream has one scale for all channels, and this network needs std "
+            "DeepStream has one scale for all channels, but this network needs std "
             f"{', '.join(f'{x:g}' for x in given.std)}",
             hint="export it again with the normalization in the graph: `input` uint8",
         )
@@ -125,7 +126,7 @@ def config(
 
 
 def _proven(bundle: Bundle, scratch: Path) -> Artifact:
-    """The graph for Gst-nvinfer, run on the bundle's golden images."""
+    """The graph for Gst-nvinfer, checked on the bundle's golden images."""
     from edgekit.graph.forms.frame_input import to_float_pixels, with_probabilities
 
     m, golden = bundle.manifest, bundle.golden()
@@ -139,7 +140,7 @@ def _proven(bundle: Bundle, scratch: Path) -> Artifact:
         outputs = run_batches(session, images)
     if failures := golden_failures(compare(golden.outputs, outputs), m, elsewhere=False):
         raise GateFailed(
-            f"the graph for DeepStream on the golden images: {'; '.join(failures)}",
+            f"the graph for DeepStream misses the gate on the golden images: {'; '.join(failures)}",
             hint="nothing was written",
         )
     if m.output.kind == "logits":
@@ -150,7 +151,7 @@ def _proven(bundle: Bundle, scratch: Path) -> Artifact:
 def _float_pixels(
     images: NDArray[np.uint8], bundle: Bundle, graph: Artifact
 ) -> NDArray[np.float32]:
-    """Golden pixels as Gst-nvinfer hands them over: RGB, floats of 0 to 255."""
+    """Golden pixels in the form of Gst-nvinfer: RGB, floats of 0 to 255."""
     from dataclasses import replace
 
     spec = bundle.manifest.input.spec()

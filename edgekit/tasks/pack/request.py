@@ -1,4 +1,4 @@
-"""What to pack, and which bundles may be packed."""
+"""What to pack, and the names in a pack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.bundle import Bundle
-from edgekit.errors import BadBundle, InputError
+from edgekit.errors import InputError
 
 Kind = Literal["triton", "deepstream", "tar"]
 Backend = Literal["onnxruntime", "tensorrt"]
@@ -19,11 +19,10 @@ MOST_BATCH = 8
 
 @dataclass(frozen=True)
 class PackRequest:
-    """What to make of a bundle, and where.
+    """The bundle, the format and the output folder.
 
-    ``out`` is a new folder. ``backend`` is Triton's: ``tensorrt`` takes the bundle's engine.
-    ``batch`` is the most images that are run together, where the graph's batch is dynamic; 8 by
-    default.
+    ``out`` is a new folder. ``backend`` is for Triton: ``tensorrt`` uses the bundle's engine.
+    ``batch`` is the largest batch if the batch of the graph is dynamic; 8 by default.
     """
 
     bundle: Path
@@ -39,7 +38,7 @@ class PackRequest:
             )
         if self.backend is not None and self.kind != "triton":
             raise InputError(
-                f"`backend` is for triton only, not for {self.kind}", hint="remove `backend`"
+                f"`backend` is only for triton, not for {self.kind}", hint="remove `backend`"
             )
         if self.backend not in (None, *BACKENDS):
             raise InputError(
@@ -47,54 +46,32 @@ class PackRequest:
             )
         if self.batch is not None and (self.kind == "tar" or not 1 <= self.batch <= 1024):
             raise InputError(
-                f"`batch` {self.batch} cannot be taken for {self.kind}",
-                hint="remove `batch`" if self.kind == "tar" else "1 to 1024",
+                f"`batch` {self.batch} cannot be used for {self.kind}",
+                hint="remove `batch`" if self.kind == "tar" else "give 1 to 1024",
             )
 
     def most_batch(self, bundle: Bundle) -> int | None:
-        """The most images of a dynamic batch; None where the graph has a fixed one.
+        """The largest size of a dynamic batch; None if the graph has a fixed batch.
 
         Raises:
-            InputError: another batch than the fixed one was asked for.
+            InputError: ``batch`` differs from the fixed batch.
         """
         fixed = bundle.manifest.input.shape[0]
         if not isinstance(fixed, int):
             return self.batch or MOST_BATCH
         if self.batch not in (None, fixed):
             raise InputError(
-                f"{bundle.path} has a batch of {fixed}, and cannot take {self.batch}",
+                f"{bundle.path} has a fixed batch of {fixed} and cannot use {self.batch}",
                 hint="export it again with `batch` dynamic",
             )
         return None
 
 
-def packable(path: Path) -> Bundle:
-    """A bundle that may go to devices.
-
-    Raises:
-        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
-    """
-    bundle = Bundle.open(path)
-    bundle.check_whole()
-    manifest = bundle.manifest
-    if not manifest.weights.trained:
-        raise BadBundle(
-            f"{path} has random weights (seed {manifest.weights.seed}): it is not packed",
-            hint="export the network with weights that were trained",
-        )
-    if missed := [rung.name for rung in manifest.parity if not rung.passed]:
-        raise BadBundle(
-            f"{path} did not meet its parity gate ({', '.join(missed)}): it is not packed",
-            hint="export it again",
-        )
-    return bundle
-
-
 def name_of(bundle: Bundle) -> str:
-    """A name for folders and models, as the bundle's folder is called."""
+    """A name for folders and models, from the name of the bundle's folder."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", bundle.path.resolve().name).strip("-.") or "model"
 
 
 def labels_of(bundle: Bundle) -> list[str]:
-    """The labels, or numbers where the bundle has none."""
+    """The labels, or numbers if the bundle has none."""
     return bundle.labels() or [str(i) for i in range(bundle.manifest.output.classes)]

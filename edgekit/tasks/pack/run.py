@@ -1,4 +1,4 @@
-"""Packs a bundle: checked first, and whole or absent at the end."""
+"""Checks a bundle and packs it, completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgekit.bundle import Bundle
 from edgekit.bundle.staging import Sibling
 from edgekit.errors import InputError
 from edgekit.tasks.pack import archive, deepstream, triton
-from edgekit.tasks.pack.request import KINDS, Kind, PackRequest, packable
+from edgekit.tasks.pack.request import KINDS, Kind, PackRequest
 
 __all__ = ["KINDS", "Kind", "PackRequest", "Packed", "pack"]
 
@@ -24,7 +24,7 @@ _WRITERS: Mapping[Kind, Callable[[Bundle, PackRequest, Path], tuple[str, ...]]] 
 
 @dataclass(frozen=True)
 class Packed:
-    """``files`` are those below ``path``; ``notes`` say what the user should know."""
+    """``files`` are the files below ``path``; ``notes`` are remarks for the user."""
 
     path: Path
     kind: Kind
@@ -33,16 +33,16 @@ class Packed:
 
 
 def pack(request: PackRequest) -> Packed:
-    """Packs a bundle into a new folder, which is whole or absent.
+    """Packs a bundle into a new folder. The folder is written completely or not at all.
 
     Raises:
-        BadBundle: it is damaged, its weights are random, or it did not meet its gate.
-        InputError: the folder is taken, or this bundle cannot be packed like this.
-        GateFailed: the graph that was made for the framework does not compute what the bundle's
-            does.
-        EnvironmentLacks: what makes or proves that graph is not installed.
+        BadBundle: the bundle is damaged, has random weights, or missed its gate.
+        InputError: the folder is not empty, or this bundle cannot be packed like this.
+        GateFailed: the outputs of the graph for the framework differ from those of the bundle.
+        EnvironmentLacks: a package that makes or checks that graph is not installed.
     """
-    bundle = packable(request.bundle)
+    bundle = Bundle.open(request.bundle)
+    bundle.check_deployable()
     final = Path(os.path.realpath(request.out))
     if final.exists() and not (final.is_dir() and not any(final.iterdir())):
         raise InputError(f"{request.out} exists", hint="choose another `out`, or remove it")

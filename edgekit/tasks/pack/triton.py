@@ -1,6 +1,6 @@
-"""A model repository of Triton Inference Server: ``NAME/config.pbtxt``, ``NAME/labels.txt`` and
-``NAME/1/`` with the model. The fields are those of model_config.proto (triton-inference-server/
-common), their rules those of Triton's guide on model configuration.
+"""Writes a model repository of Triton Inference Server: ``NAME/config.pbtxt``, ``NAME/labels.txt``
+and ``NAME/1/`` with the model. The fields are those of model_config.proto
+(triton-inference-server/common). Their rules are in Triton's guide on model configuration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUEUE_MICROSECONDS = 100
 def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
     """
     Raises:
-        InputError: an engine was asked for, and the bundle has none, or more than one.
+        InputError: the backend is tensorrt, and the bundle does not have exactly one engine.
     """
     backend, name = request.backend or "onnxruntime", name_of(bundle)
     most = request.most_batch(bundle)
@@ -37,8 +37,8 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
         model, most = engine.artifact(bundle), _most_of(engine, request.batch)
         record = engine.record
         notes = (
-            f"the engine runs on {record.gpu or record.sm} with {record.runtime} {record.version} "
-            f"alone: Triton's own TensorRT has to be that version",
+            f"the engine runs only on {record.gpu or record.sm} with {record.runtime} "
+            f"{record.version}: Triton must have this version of TensorRT",
         )
     version = folder / name / "1"
     version.mkdir(parents=True)
@@ -50,8 +50,8 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
 
 
 def config(name: str, backend: str, model: Artifact, most: int | None, layout: str) -> str:
-    """The text of ``config.pbtxt``. ``most`` is the most images of a dynamic batch; None where the
-    batch is fixed, and then a part of each shape.
+    """The text of ``config.pbtxt``. ``most`` is the largest size of a dynamic batch; None if the
+    batch is fixed and part of each shape.
     """
     (given,), (scores,) = model.inputs, model.outputs
     form = () if most is None else (f"format: FORMAT_{layout}",)
@@ -84,31 +84,32 @@ def _tensor(kind: str, spec: TensorSpec, batched: bool, *more: str) -> list[str]
 
 
 def _engine(bundle: Bundle) -> Engine:
-    hint = f"edgekit build {bundle.path}, on the machine that Triton runs on"
+    hint = f"edgekit build {bundle.path}, on the machine that runs Triton"
     if not any(name.endswith(ENGINE) for name in bundle.manifest.files):
         raise InputError(f"{bundle.path} contains no engine for `backend` tensorrt", hint=hint)
     found = [engine for engine in engines_of(bundle.path) if engine.record.runtime == "tensorrt"]
     if len(found) != 1:
         raise InputError(
-            f"{bundle.path} contains {len(found)} engines of TensorRT; Triton takes one", hint=hint
+            f"{bundle.path} contains {len(found)} engines of TensorRT; exactly one is needed",
+            hint=hint,
         )
     if found[0].record.options.io == "int8":
         raise InputError(
-            f"{found[0].path.name} takes INT8 codes, which Triton's clients would have to make",
+            f"{found[0].path.name} takes INT8 codes, which clients of Triton cannot make",
             hint="build one with `io` fp32 or fp16",
         )
     return found[0]
 
 
 def _most_of(engine: Engine, asked: int | None) -> int | None:
-    """The most images that an engine takes; None where it takes one number of them alone."""
+    """The largest batch of an engine; None if its batch is fixed."""
     profiles = engine.record.profiles
     least, most = min(p[0] for p in profiles), max(p[2] for p in profiles)
     if least == most:
         return None
     if asked is not None and asked > most:
         raise InputError(
-            f"{engine.path.name} takes {most} images at most, not {asked}",
-            hint="give a smaller `batch`, or build an engine for more",
+            f"{engine.path.name} takes at most {most} images, not {asked}",
+            hint="give a smaller `batch`, or build an engine for a larger batch",
         )
     return asked or most

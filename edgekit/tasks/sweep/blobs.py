@@ -1,5 +1,5 @@
-"""Files that travel by the hash of their content: listed where they were made, fetched where they
-are missing, and put together again.
+"""Transfers files by the hash of their content: lists them on one machine, and fetches the missing
+ones on another.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from edgekit.artifact import sha256_of
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError, EnvironmentLacks
 
-PIECE = 8_000_000  # bytes that travel at once
+PIECE = 8_000_000  # bytes of one read
 TRIES = 2
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A file: its path from the folder that it belongs to, with slashes, and its content."""
+    """A file: its path in its folder, with slashes, and its content."""
 
     name: str
     sha256: str
@@ -28,11 +28,11 @@ class Blob:
 
 
 Read = Callable[[str, int, int], bytes]
-"""``read(name, start, size)``: a piece of a file on the machine that has it."""
+"""``read(name, start, size)`` returns a part of a file on the other machine."""
 
 
 def list_blobs(folder: Path) -> tuple[Blob, ...]:
-    """All files in a folder; none where there is no such folder."""
+    """All files in a folder; empty if the folder is missing."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return tuple(
         Blob(path.relative_to(folder).as_posix(), sha256_of(path), path.stat().st_size)
@@ -41,12 +41,12 @@ def list_blobs(folder: Path) -> tuple[Blob, ...]:
 
 
 class Shelf:
-    """Content that has arrived, and what the bundles of a sweep have already.
+    """The received content, and the files that the bundles of a sweep already have.
 
-    ``received`` counts the bytes that travelled.
+    ``received`` counts the transferred bytes.
 
     Args:
-        folder: where content waits until its files are whole.
+        folder: for content until its files are complete.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,25 +55,25 @@ class Shelf:
         self.received = 0
 
     def know(self, bundles: Iterable[Path]) -> None:
-        """Takes the files of these bundles for content that need not travel."""
+        """Adds the files of these bundles to the content that is not transferred."""
         for path in bundles:
             try:
                 files = Bundle.open(path).manifest.files
             except EdgekitError:
-                continue  # damaged: its content travels again
+                continue  # damaged: its content is transferred again
             self._elsewhere.update({file.sha256: path / name for name, file in files.items()})
 
     def put(self, blob: Blob, target: Path, read: Read) -> None:
-        """Makes ``target`` from the blob's content, which is fetched where it is missing.
+        """Writes the content of the blob to ``target``; fetches it if it is missing.
 
         Raises:
-            EnvironmentLacks: what arrives is not what was listed.
+            EnvironmentLacks: the received content has another hash than the listed one.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._find(blob) or self._fetch(blob, read), target)
 
     def clear(self) -> None:
-        """Removes content that waits; that of bundles stays."""
+        """Removes the received content, but not the files of bundles."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _find(self, blob: Blob) -> Path | None:
@@ -89,13 +89,13 @@ class Shelf:
             if path is not None:
                 return path
         raise EnvironmentLacks(
-            f"{blob.name} does not arrive as it was made: its SHA-256 is not "
-            f"{blob.sha256[:12]}…, asked {TRIES} times",
-            hint="look at the network, the memory and the disks of the two machines",
+            f"{blob.name} was changed by the transfer: its SHA-256 is not {blob.sha256[:12]}… "
+            f"after {TRIES} attempts",
+            hint="check the network, the memory and the disks of the two machines",
         )
 
     def _receive(self, blob: Blob, read: Read) -> Path | None:
-        """The content under its hash; None where it is another."""
+        """Fetches the content; None if its hash differs."""
         partial, digest, got = self._folder / f"{blob.sha256}.partial", hashlib.sha256(), 0
         with partial.open("wb") as file:
             while got < blob.size:

@@ -1,7 +1,7 @@
-"""Jobs on the machines of a Ray cluster. Only this file imports ray.
+"""Runs jobs on the machines of a Ray cluster. Only this file imports ray.
 
-Ray finds a machine for each job and keeps the two in touch. All else is as here: a job is a process
-of its own with the same limits, and what came of it is noted by the sweep alone.
+Ray chooses a machine for each job and transfers the calls. Everything else is as on one machine:
+each job is a separate process with the same limits, and only the sweep writes the table.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 ADDRESS = re.compile(r"ray://(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 AUTO = "auto"
-CORES = 2  # of each job, where every machine has as many
+CORES = 2  # of each job, if every machine has as many
 ANSWER, LOOK_AROUND = 10, 120  # seconds
 TRIES = 3
 
 
 class Cluster:
-    """A context manager that is connected while it is open.
+    """A connection to a cluster, as a context manager.
 
-    ``received`` counts the bytes of files that travelled here.
+    ``received`` counts the bytes of the received files.
 
     Args:
-        address: ``ray://HOST:PORT``, or ``auto`` for the cluster that this machine is part of.
+        address: ``ray://HOST:PORT``, or ``auto`` for the cluster that this machine belongs to.
         workers: jobs at once; by default as many as the cores of the cluster allow.
-        limits: what one job may take, held on the machine where it runs.
-        function: ``module:function`` of what does one job.
-        bundles: the folder with bundles of the sweep, whose files need not travel again.
-        blobs: a folder for files on their way.
-        files: paths that jobs will open, which have to be the same on every machine.
+        limits: the limits of one job, which apply on its machine.
+        function: the function that does one job, as ``module:function``.
+        bundles: the folder with the bundles of the sweep, whose files are not transferred again.
+        blobs: a folder for incomplete transfers.
+        files: paths that jobs open; they must be the same on every machine.
 
     Raises:
-        InputError: the address is none, or ``workers`` is not positive.
-        EnvironmentLacks: ray is not installed here; on opening: nobody answers, a machine lacks
-            edgekit or a file, or does not tell memory that is to be limited.
+        InputError: the address is invalid, or ``workers`` is not positive.
+        EnvironmentLacks: ray is not installed. On opening: the cluster does not answer, a machine
+            lacks edgekit or a file, or a machine does not report the memory that is to be limited.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Cluster:
     ) -> None:
         if address != AUTO and not ADDRESS.fullmatch(address):
             raise InputError(
-                f"{address!r} is no address of a Ray cluster",
-                hint="ray://HOST:10001, or auto for the cluster that this machine is part of",
+                f"{address!r} is not an address of a Ray cluster",
+                hint="use ray://HOST:10001, or auto for the cluster that this machine belongs to",
             )
         self.workers = checked_workers(workers) or 1
         self.cores = 1
@@ -111,34 +111,34 @@ class Cluster:
             ran = actor.run.remote(text, self._limits, self._function, self.cores)
         return _Remote(self, actor, ran, job, log)
 
-    # ---- for the jobs
+    # ---- calls of the jobs
 
     def ended(self, reference: Any) -> bool:
-        """Whether there is something to get."""
+        """Whether a result is ready."""
         with self._explained():
             ready, _ = self._ray.wait([reference], timeout=0)
         return bool(ready)
 
     def get(self, reference: Any) -> Any:
-        """What a machine answers.
+        """The result of a call on a machine.
 
         Raises:
-            EnvironmentLacks: nobody answers any longer.
-            RayError: the machine or its process died, or raised.
+            EnvironmentLacks: the cluster does not answer any more.
+            RayError: the machine or its process ended, or the call raised an error.
         """
         with self._explained():
             return self._ray.get(reference)
 
     def end(self, actor: Any) -> None:
-        """Ends a job's process, which takes along what it started."""
-        with suppress(Exception):  # it is dead already, or the cluster is
+        """Ends the process of a job, which ends its child processes."""
+        with suppress(Exception):  # it or the cluster has already ended
             self._ray.kill(actor)
 
     def put(self, blob: Blob, target: Path, read: Callable[[str, int, int], bytes]) -> None:
         self._shelf.put(blob, target, read)
 
     def placed(self, bundle: Path) -> None:
-        """Its files need not travel again."""
+        """Adds its files to those that are not transferred again."""
         self._shelf.know((bundle,))
 
     # ---- the cluster
@@ -152,8 +152,8 @@ class Cluster:
             except (OSError, OverflowError) as error:
                 raise EnvironmentLacks(
                     f"no Ray cluster answers at {self._address}: {said(error)}",
-                    hint="`ray start --head` on one machine of the cluster starts it; the port is "
-                    "that of Ray's client server, 10001 by default",
+                    hint="run `ray start --head` on one machine of the cluster; the port is that "
+                    "of Ray's client server, 10001 by default",
                 ) from error
         for left in reversed(range(TRIES)):
             try:
@@ -161,14 +161,14 @@ class Cluster:
                     self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
                 return
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                # Ray's head forks a server for each client, and with some versions of gRPC that
-                # crashes now and then before it answers.
+                # Ray's head forks a server for each client. With some versions of gRPC the fork
+                # sometimes crashes before it answers.
                 if left and isinstance(error, ConnectionAbortedError):
                     continue
                 raise EnvironmentLacks(
                     f"no connection to the Ray cluster at {self._address}: {_reason(error)}",
-                    hint="the same Python and the same ray have to be installed on all machines; "
-                    "where Ray's client server fails to start, start the head with "
+                    hint="install the same versions of Python and ray on all machines; if Ray's "
+                    "client server fails to start, start the head with "
                     "GRPC_ENABLE_FORK_SUPPORT=0 in its environment",
                 ) from error
 
@@ -181,7 +181,7 @@ class Cluster:
         if not cores:
             raise EnvironmentLacks(
                 f"the Ray cluster at {self._address} has no machine with CPUs for jobs",
-                hint="ray start --address=HEAD:6379 on a machine adds it",
+                hint="run ray start --address=HEAD:6379 on a machine to add it",
             )
         files = {str(path): None if path.is_dir() else sha256_of(path) for path in self._files}
         for node in cores:
@@ -201,23 +201,23 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             raise EnvironmentLacks(
                 f"the machine {node[:8]} of the Ray cluster cannot run edgekit: {_reason(error)}",
-                hint=f"edgekit {__version__} has to be installed on every machine of the cluster",
+                hint=f"install edgekit {__version__} on every machine of the cluster",
             ) from error
 
     def _check(self, node: str, machine: Machine) -> None:
         name = f"the machine {machine.host} ({node[:8]}) of the Ray cluster"
         if machine.edgekit != __version__:
             raise EnvironmentLacks(
-                f"{name} has edgekit {machine.edgekit}, and this one has {__version__}",
-                hint="install the same edgekit on all machines",
+                f"{name} has edgekit {machine.edgekit}; this machine has {__version__}",
+                hint="install the same version of edgekit on all machines",
             )
         if self._limits.megabytes is not None and not machine.tells_memory:
             raise EnvironmentLacks(f"{name}: {NO_MEMORY_TOLD}")
         if machine.missing:
             raise EnvironmentLacks(
-                f"{name} lacks {machine.missing[0]}, or has another there",
-                hint="networks, weights and photos that are files have to lie under the same path "
-                "on every machine, for example on a shared disk",
+                f"{name} lacks {machine.missing[0]}, or the file differs there",
+                hint="networks, weights and photos that are files must have the same path on "
+                "every machine, for example on a shared disk",
             )
 
     @contextmanager
@@ -226,13 +226,13 @@ class Cluster:
             yield
         except ConnectionError as error:
             raise EnvironmentLacks(
-                f"the Ray cluster at {self._address} does not answer any longer: {said(error)}",
-                hint="the same command again goes on where this one was ended",
+                f"the Ray cluster at {self._address} does not answer any more: {said(error)}",
+                hint="run the same command again to continue",
             ) from error
 
 
 class _Remote:
-    """A job that runs somewhere; its files come here when it has ended."""
+    """A job on a machine of the cluster. Its files are transferred when it has ended."""
 
     def __init__(self, cluster: Cluster, actor: Any, ran: Any, job: Job, log: Path) -> None:
         self.seconds = 0.0
@@ -267,8 +267,8 @@ class _Remote:
         recover(Path(self._job.out))
 
     def _place(self, ran: Ran) -> None:
-        """Puts the files where those of a job of this machine would be: each whole or absent, the
-        bundle last.
+        """Writes the files to the places of a local job: each completely or not at all, the bundle
+        last.
         """
         final = Path(self._job.out)
         prefix = f"{BUNDLES}/{final.name}/"
@@ -293,7 +293,7 @@ class _Remote:
 
 
 def _lost(error: Exception) -> Outcome:
-    """What a job's end was, where its machine cannot tell any longer."""
+    """The outcome of a job whose machine does not answer any more."""
     from ray.exceptions import OutOfMemoryError, RayTaskError
 
     if isinstance(error, RayTaskError):
@@ -304,12 +304,12 @@ def _lost(error: Exception) -> Outcome:
     killed = 128 + signal.SIGKILL
     if isinstance(error, OutOfMemoryError):
         return Outcome("killed", killed, "killed by Ray: its machine ran out of memory")
-    told = f"its machine, or Ray's process there, died: {_reason(error)}"
+    told = f"its machine, or Ray's process there, ended: {_reason(error)}"
     return Outcome("killed", killed, told[:LONGEST_MESSAGE])
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something, of the many that Ray's errors have."""
+    """The last line of an error of Ray that has a message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     cause = getattr(error, "cause", None)
     return said(cause) if isinstance(cause, Exception) else (lines or [said(error)])[-1]
@@ -317,7 +317,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; whoever runs a sweep has it as before."""
+    """Ray installs its own handler for SIGTERM; this restores the handler of the caller."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A job on a machine of a cluster: a process as here, whose files stay until they were fetched."""
+"""A job on a machine of a cluster: a process whose files stay until they have been fetched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUNDLES, REPORT, LOG = "bundles", "report.json", "log.txt"
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a job and how long it ran, with the files that it left in its folder."""
+    """The outcome and duration of a job, and the files in its folder."""
 
     outcome: Outcome
     seconds: float
@@ -33,8 +33,8 @@ class Ran:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine of a cluster says of itself; ``missing`` are files that it lacks, or that
-    differ there.
+    """The description of a machine of a cluster; ``missing`` are files that it lacks or that differ
+    there.
     """
 
     host: str
@@ -46,7 +46,7 @@ class Machine:
 def look_around(files: Mapping[str, str | None]) -> Machine:
     """
     Args:
-        files: paths that jobs will open, with the SHA-256 of each; None is for a folder.
+        files: paths that jobs open, with the SHA-256 of each; None for a folder.
     """
     missing = tuple(path for path, sha256 in files.items() if not _is_there(Path(path), sha256))
     return Machine(socket.gethostname(), __version__, bool(resident_megabytes()), missing)
@@ -59,7 +59,7 @@ def _is_there(path: Path, sha256: str | None) -> bool:
 
 
 class NodeJob:
-    """One job. Its folder goes with it; what a killed one left goes when the next one begins."""
+    """One job with its folder. The folder of a killed job is removed when the next one begins."""
 
     def __init__(self) -> None:
         owner = os.getuid() if hasattr(os, "getuid") else 0
@@ -69,13 +69,13 @@ class NodeJob:
         self._folder.mkdir()
 
     def run(self, text: str, limits: Limits, function: str, threads: int) -> Ran:
-        """Runs a job to its end, or to that of its time or memory.
+        """Runs a job until it ends or exceeds a limit.
 
         Args:
-            text: the job, as :meth:`Job.to_text` gives it.
-            limits: when to end it.
-            function: ``module:function`` of what does it.
-            threads: how many of the CPU's it should use.
+            text: the job, from :meth:`Job.to_text`.
+            limits: of the job.
+            function: the function that does it, as ``module:function``.
+            threads: the number of CPU threads.
         """
         asked = Job.from_text(text)
         out = self._folder / BUNDLES / Path(asked.out).name
@@ -91,7 +91,7 @@ class NodeJob:
         return Ran(outcome, running.seconds, list_blobs(self._folder))
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """A piece of one of the job's files."""
+        """A part of one of the job's files."""
         with (self._folder / name).open("rb") as file:
             file.seek(start)
             return file.read(size)

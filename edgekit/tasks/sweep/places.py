@@ -1,4 +1,4 @@
-"""Where jobs run: what a sweep asks of this machine or of a cluster, and this machine."""
+"""The places where jobs run: the interface for this machine and clusters, and this machine."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from edgekit.tasks.sweep.job import Job, Outcome
 from edgekit.tasks.sweep.processes import JobProcess, Limits, resident_megabytes
 
 MEMORY_LOOKS = 0.25  # seconds between two
-NO_MEMORY_TOLD = "`memory_limit` needs Linux, which tells the memory of processes"
+NO_MEMORY_TOLD = "`memory_limit` needs Linux, which reports the memory of processes"
 
 
 class Running(Protocol):
-    """A job that was started; ``seconds`` is how long it ran, as known at the last look."""
+    """A started job; ``seconds`` is its duration at the last look."""
 
     @property
     def seconds(self) -> float: ...
 
     def look(self) -> Outcome | None:
-        """What came of the job, with its files in their places; None while it runs."""
+        """The outcome of the job, with its files in their places; None while it runs."""
 
     def end(self) -> None:
-        """Ends the job and whatever it started; nothing can be asked of it afterwards."""
+        """Kills the job and its child processes. The job cannot be used afterwards."""
 
 
 class Place(Protocol):
-    """``workers`` is how many jobs should run there at once."""
+    """A machine or a cluster; ``workers`` is its number of jobs at once."""
 
     @property
     def workers(self) -> int: ...
 
     def start(self, job: Job, log: Path) -> Running:
-        """Starts a job whose bundle, report and log will be where the job and ``log`` say."""
+        """Starts a job. Its bundle and report are written to the paths in the job, its log to
+        ``log``.
+        """
 
 
 class Here:
-    """Processes of this machine.
+    """Runs jobs as processes of this machine.
 
     Args:
-        workers: jobs at once; one for two cores by default.
-        limits: what one job may take.
-        function: ``module:function`` of what does one job.
-        threads: of the CPU's for each; by default they are shared evenly.
-        folder: that jobs run in; the current one by default.
+        workers: jobs at once; by default one per two cores.
+        limits: the limits of one job.
+        function: the function that does one job, as ``module:function``.
+        threads: CPU threads per job; by default the cores are divided evenly.
+        folder: the working folder of the jobs; the current one by default.
 
     Raises:
         InputError: ``workers`` is not positive.
-        EnvironmentLacks: memory is to be limited, and the system does not tell that of processes.
+        EnvironmentLacks: memory is limited, but this system does not report the memory of
+            processes.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class _Process:
     def look(self) -> Outcome | None:
         outcome = self._process.look(self._resident(self._process.session))
         if outcome is not None:
-            recover(self._bundle)  # what a killed job was about to write
+            recover(self._bundle)  # removes what a killed job was writing
         return outcome
 
     def end(self) -> None:

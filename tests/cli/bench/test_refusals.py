@@ -34,7 +34,7 @@ from tests.cli.conftest import FACTORIES, EdgekitCall
         (
             ("--batch", "4"),
             2,
-            "has a static batch of 1 and cannot run 4 images at once, which --batch asks for",
+            "has a static batch of 1 and cannot run 4 images at once, which --batch requires",
             "--batch dynamic",
         ),
         (("--batch", "0"), 2, "invalid value for '--batch'", "edgekit bench --help"),

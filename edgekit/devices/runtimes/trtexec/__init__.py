@@ -1,6 +1,6 @@
-"""TensorRT on a device that has nothing but JetPack: its ``trtexec`` builds, runs and measures.
+"""TensorRT on a device that has only JetPack: its ``trtexec`` builds, runs and measures engines.
 
-``flags`` are its options in the dialect of each version, ``files`` what it writes, ``fitness``
-which bundle it can build, ``layers`` what the graph asks of the engine's layers, ``device`` the
-order of the work.
+``flags`` has its options in each version, ``files`` reads the files that it writes, ``fitness``
+decides which bundle it can build, ``layers`` audits the layers of the engine, ``failures`` explains
+its errors, and ``device`` has the order of the work.
 """

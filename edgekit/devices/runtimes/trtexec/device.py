@@ -1,5 +1,5 @@
-"""trtexec on a device: engines built there, several where that is asked and the fastest kept, the
-golden images through raw input files, times as it exports them.
+"""Builds engines on a device with trtexec and keeps the fastest, runs the golden images from raw
+input files, and reads the exported times.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from edgekit.runtimes.base import in_batches
 from edgekit.targets.table import Version
 
 RAW = "golden/inputs.raw"
-RUN_LIMIT = 300  # seconds that one image, or the measurement beyond its own time, may take
-AUDITED = (8, 6)  # before, layers do not tell their nodes apart from their names
+RUN_LIMIT = 300  # seconds for one image, and for a measurement beyond its own duration
+AUDITED = (8, 6)  # older versions report no nodes for the layers
 
 
 class TrtExecDevice:
@@ -111,8 +111,8 @@ class TrtExecDevice:
             products=asked.products,
         )
         build = flags.build_flags(version, network, options)
-        # An engine fits this graph, library, machine and these options; more builds are a better
-        # choice among the same.
+        # An engine belongs to this graph, library, machine and options. More builds only find a
+        # faster one among equal engines.
         key = json.dumps([graph.sha256, facts.tensorrt, facts.machine, facts.gpu, facts.sm, *build])
         trtexec = facts.trtexec.path
         raw = next(item for item in items if item.path == RAW)
@@ -189,8 +189,8 @@ class TrtExecDevice:
         return bundle.strong_artifact if strong else bundle.artifact
 
     def _common(self, bundle: Bundle) -> list[Item]:
-        """What every engine needs: the manifest, the labels, and the golden images in whole
-        batches, raw in the type of the graph's input.
+        """The files that every engine needs: the manifest, the labels, and the golden images in
+        full batches, as raw values in the type of the graph's input.
         """
         m = bundle.manifest
         names = [MANIFEST, *([LABELS] if LABELS in m.files else [])]
@@ -220,7 +220,7 @@ def _unaudited(missing: bool) -> Advice | None:
     if not missing:
         return None
     return Advice(
-        "the precision of the engine's layers was not audited: onnx, which reads what the graph "
-        "quantizes, is not installed here",
+        "the precision of the engine's layers was not audited: onnx, which reads the graph, is "
+        "not installed on this machine",
         "pip install 'edgekit[export]'",
     )

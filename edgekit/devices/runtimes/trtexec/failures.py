@@ -1,4 +1,4 @@
-"""Why trtexec failed on a device, and what helps."""
+"""Explains why trtexec failed on a device, with a hint."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _MEMORY = re.compile(r"out of memory|OutOfMemory|cudaErrorMemoryAllocation|std::
 
 
 def explain(reply: Reply, facts: DeviceFacts, options: Options) -> EnvironmentLacks:
-    """The error for a run of trtexec that failed: killed for memory, too late, or what it said."""
+    """The error for a failed run of trtexec: out of memory, out of time, or its own message."""
     assert reply.problem is not None
     kind, detail = reply.problem
     if kind == "clocks":
         return EnvironmentLacks(
             f"the clocks cannot be set on the device: {detail}",
-            hint="`max_clocks` needs jetson_clocks and sudo without a password there; without it "
-            "clocks stay as they are",
+            hint="`max_clocks` needs jetson_clocks and sudo without a password on the device; "
+            "without `max_clocks` the clocks do not change",
         )
     code = int(reply.first("code") or 1)
     log = reply.files.get("log", b"").decode(errors="replace")
     what = "the build" if kind == "build" else "the run"
     if code == KILLED or reply.first("killed"):
         return EnvironmentLacks(
-            f"{what} was killed on the device for lack of memory ({_memory(facts)})",
+            f"{what} was killed on the device because memory ran out ({_memory(facts)})",
             hint=_more_memory(options),
         )
     if code == LATE:
         return EnvironmentLacks(
             f"{what} did not end in time on the device",
-            hint="allow more with `time_limit`, or lower `opt_level`"
+            hint="raise `time_limit`, or lower `opt_level`"
             if kind == "build"
             else "restart the device",
         )
     said = _ERROR.findall(log)
-    lines = said or log.strip().splitlines()[-1:] or ["it gives no reason"]
+    lines = said or log.strip().splitlines()[-1:] or ["it gave no reason"]
     if _MEMORY.search(log):
         return EnvironmentLacks(
             f"{what} ran out of memory on the device ({_memory(facts)}): {lines[0][:300]}",
@@ -60,13 +60,13 @@ def _memory(facts: DeviceFacts) -> str:
         )
         if value is not None
     ]
-    return ", ".join(told) or "it does not tell how much it has"
+    return ", ".join(told) or "the amount of memory is unknown"
 
 
 def _more_memory(options: Options) -> str:
     ways = [
-        "add swap there (4 GB: sudo fallocate -l 4G /swapfile; sudo chmod 600 /swapfile; sudo "
-        "mkswap /swapfile; sudo swapon /swapfile)",
+        "add swap on the device (4 GB: sudo fallocate -l 4G /swapfile; sudo chmod 600 /swapfile; "
+        "sudo mkswap /swapfile; sudo swapon /swapfile)",
         "close the desktop (sudo init 3)",
     ]
     if options.workspace is None or options.workspace > 256:

@@ -1,7 +1,7 @@
-"""The files that trtexec writes.
+"""Reads the files that trtexec writes.
 
 Source: NVIDIA/TensorRT, samples/common/sampleReporting.cpp, exportJSONOutput and exportJSONTrace:
-the same in 8.2 to 11.1. Numbers come as C++ streams print them: six digits, ``nan`` and ``inf``.
+the same in 8.2 to 11.1. Numbers are in the format of C++ streams: six digits, ``nan`` and ``inf``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _WARMTH = re.compile(r"(?:GPU|gpu)@(-?\d+(?:\.\d+)?)C")
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of each run: enqueueing, the GPU's work, the copies, and all but enqueueing."""
+    """Milliseconds of each run: the enqueue, the GPU, the copies, and everything except the
+    enqueue.
+    """
 
     enqueue: tuple[float, ...]
     compute: tuple[float, ...]
@@ -33,10 +35,10 @@ class Times:
 
 
 def read_output(text: str, name: str) -> NDArray[np.float32]:
-    """The values of an output, flat, from ``--exportOutput``.
+    """The values of an output from ``--exportOutput``, in one dimension.
 
     Raises:
-        EnvironmentLacks: it is not there, or the file is cut off.
+        EnvironmentLacks: the output is missing, or the file is cut off.
     """
     entries = _load(text, "the outputs")
     found = next((entry for entry in entries if entry.get("name") == name), None)
@@ -49,7 +51,7 @@ def read_times(text: str) -> Times:
     """The runs of ``--exportTimes``.
 
     Raises:
-        EnvironmentLacks: there are none, or the file is cut off.
+        EnvironmentLacks: there are no runs, or the file is cut off.
     """
     runs = _load(text, "the times")
     if not runs:
@@ -67,7 +69,7 @@ def read_times(text: str) -> Times:
 
 
 def _load(text: str, what: str) -> list[dict[str, Any]]:
-    """A list of trtexec's, in which numbers that are none have C++'s names."""
+    """A JSON list from trtexec, in which NaN and infinity have their C++ names."""
     spelled = _NUMBER.sub(
         lambda match: f"{match[1]}{'NaN' if match[2] == 'nan' else 'Infinity'}", text
     )
@@ -78,8 +80,8 @@ def _load(text: str, what: str) -> list[dict[str, Any]]:
 
 
 def read_tegrastats(text: str) -> str:
-    """The mean power and the highest temperature of a Jetson's tegrastats, in words; empty where it
-    told neither.
+    """The mean power and the highest temperature from tegrastats, as text; empty if it printed
+    neither.
 
     Source: NVIDIA, Jetson Linux Developer Guide, tegrastats: ``VDD_IN 4940mW/4940mW`` (Orin),
     ``POM_5V_IN 1957/1957`` (Nano, Xavier), ``gpu@45.5C``.

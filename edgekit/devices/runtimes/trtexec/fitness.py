@@ -1,4 +1,4 @@
-"""Whether a device's TensorRT can build a bundle. The device table decides, before anything is
+"""Checks with the device table that a device's TensorRT can build a bundle, before anything is
 sent.
 """
 
@@ -21,9 +21,9 @@ from edgekit.targets import chip_of, line_of, parse_version, show_version, traps
 from edgekit.targets.table import Version
 
 OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
-STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers take FP16
+STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers have FP16 inputs
 FIRST_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222
-LITTLE_MEMORY = 5000  # MB, with swap: builds on smaller boards are killed most often
+LITTLE_MEMORY = 5000  # MB, with swap: with less, builds are often killed
 HUNG = 124
 
 
@@ -31,43 +31,43 @@ def tensorrt_of(facts: DeviceFacts) -> Version:
     """The version that trtexec builds with.
 
     Raises:
-        EnvironmentLacks: there is no trtexec, or it does not work.
+        EnvironmentLacks: trtexec is missing, or it does not work.
     """
     found = facts.trtexec
     if found is None:
         other = (
-            "; or add the device again with `runtime` onnxruntime, which it has"
+            "; or add the device again with `runtime` onnxruntime"
             if facts.python is not None and facts.python.onnxruntime is not None
             else ""
         )
         raise EnvironmentLacks(
-            "the device has no trtexec, on its PATH or in /usr/src/tensorrt/bin",
-            hint=f"apt install libnvinfer-bin there, which JetPack has{other}",
+            "the device has no trtexec on its PATH or in /usr/src/tensorrt/bin",
+            hint=f"run apt install libnvinfer-bin on the device (a package of JetPack){other}",
         )
     if found.code == HUNG:
         raise EnvironmentLacks(
-            f"{found.path} on the device hangs: asked for its help, it did not end within 30 s",
+            f"{found.path} on the device hangs: `trtexec --help` did not end within 30 s",
             hint="restart the device; reinstall libnvinfer-bin if that does not help",
         )
     if found.version is None:
         raise EnvironmentLacks(
-            f"{found.path} on the device does not work: asked for its help, it ended with "
-            f"{found.code} and named no version",
-            hint="run it there yourself: it says what it lacks",
+            f"{found.path} on the device does not work: `trtexec --help` ended with {found.code} "
+            "and printed no version",
+            hint="run `trtexec --help` on the device, and read what it prints",
         )
     version = parse_version(found.version)
     libraries = [parse_version(library)[:2] for library in facts.libraries]
     if libraries and version[:2] not in libraries:
         raise EnvironmentLacks(
-            f"{found.path} on the device is of TensorRT {found.version}, and its libnvinfer is "
+            f"{found.path} on the device is from TensorRT {found.version}, but libnvinfer is "
             f"{', '.join(facts.libraries)}",
-            hint="install trtexec and libnvinfer of one version",
+            hint="install trtexec and libnvinfer of the same version",
         )
     if version < OLDEST:
         raise EnvironmentLacks(
-            f"the device has TensorRT {found.version}; {show_version(OLDEST)} and later can tell "
-            "in what its engines compute",
-            hint="update JetPack: 4.6.1 has 8.2",
+            f"the device has TensorRT {found.version}; {show_version(OLDEST)} or later is needed, "
+            "because it reports the precision of the layers",
+            hint="update JetPack: 4.6.1 has TensorRT 8.2",
         )
     return version
 
@@ -75,7 +75,7 @@ def tensorrt_of(facts: DeviceFacts) -> Version:
 def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
     """
     Raises:
-        InputError: the bundle or an option is not for this device.
+        InputError: the bundle or an option does not fit this device.
         EnvironmentLacks: the device lacks something.
     """
     version = tensorrt_of(facts)
@@ -101,8 +101,8 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
         )
     if {",", "'"} & set(manifest.input.name):
         raise InputError(
-            f"trtexec cannot be told of an input named {manifest.input.name!r}",
-            hint="rename the graph's input: no comma, no quote",
+            f"trtexec cannot read the name of the input {manifest.input.name!r}",
+            hint="rename the input of the graph, without commas and quotes",
         )
     _check_options(facts, bundle, options, version)
     advice = [
@@ -115,12 +115,12 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
 
 def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version: Version) -> None:
     if not 1 <= options.builds <= 20:
-        raise InputError(f"`builds` {options.builds} is outside 1 … 20", hint="3 is plenty")
+        raise InputError(f"`builds` {options.builds} is outside 1 … 20", hint="3 is enough")
     if options.opt_level is not None:
         if not 0 <= options.opt_level <= 5:
             raise InputError(
                 f"`opt_level` {options.opt_level} is outside 0 … 5",
-                hint="3 is TensorRT's own choice; 5 searches longest",
+                hint="3 is TensorRT's default; 5 searches longest",
             )
         if version < FIRST_WITH_LEVELS:
             raise InputError(
@@ -128,7 +128,9 @@ def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version
                 hint="remove `opt_level`",
             )
     if options.workspace is not None and options.workspace < 1:
-        raise InputError(f"`workspace` {options.workspace} is not positive", hint="in MB: 512")
+        raise InputError(
+            f"`workspace` {options.workspace} is not positive", hint="give MB, for example 512"
+        )
     if options.dla_core is not None:
         _check_dla(facts, bundle, options.dla_core, version)
 
@@ -169,12 +171,12 @@ def _cautions(
     jetson = facts.jetson
     if jetson is not None and jetson.gpu_clock_locked is False and not options.max_clocks:
         yield Advice(
-            "the GPU's clock is not locked: latencies vary with what ran before",
-            "`max_clocks` sets the highest while it is measured",
+            "the GPU's clock is not locked: latencies depend on what ran before",
+            "`max_clocks` sets the highest clocks during the measurement",
         )
     if version < FIRST_WITH_LAYER_PRECISIONS and kept_in_fp32(bundle.manifest):
         yield Advice(
-            f"trtexec of TensorRT {show_version(version[:2])} cannot hold single layers in FP32, "
-            "as the bundle asks",
-            "parity on the device decides",
+            f"trtexec of TensorRT {show_version(version[:2])} cannot keep single layers in FP32, "
+            "which the bundle needs",
+            "parity is checked on the device",
         )

@@ -1,8 +1,8 @@
-"""The options of trtexec, in the dialect of its version.
+"""The options of trtexec in each version.
 
 Source: NVIDIA/TensorRT, samples/common/sampleOptions.cpp of the releases 8.2, 8.4, 8.5, 8.6, 10.0,
-10.3, 10.13 and 11.1. It splits the values of some options at commas and colons, so files are named
-in the folder that it runs in.
+10.3, 10.13 and 11.1. It splits the values of some options at commas and colons, so files are given
+by their names in its working folder.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LEAST_RUNS = 20
 
 @dataclass(frozen=True)
 class Network:
-    """What the options depend on: the input with its shape for one batch, whether that batch is
-    dynamic in the graph, the nodes that stay FP32, and the convolutions and products that do not.
+    """The options depend on the input with its shape for one batch, whether this batch is dynamic
+    in the graph, the nodes that stay FP32, and the other convolutions and products.
     """
 
     precision: PrecisionName
@@ -39,13 +39,13 @@ class Network:
 
 
 def is_strong(version: Version) -> bool:
-    """Whether this version runs every layer in the type that the graph says."""
+    """Whether this version runs every layer in the type of the graph."""
     line = line_of(version)
     return line is not None and line.dialect == "strong"
 
 
 def build_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
-    """What builds an engine from :data:`MODEL`; the file to write comes behind."""
+    """Options to build an engine from :data:`MODEL`; the file to write is appended to them."""
     flags = [f"--onnx={MODEL}", "--profilingVerbosity=detailed"]
     flags.append("--skipInference" if version >= FIRST_WITH_SKIP else "--buildOnly")
     if network.precision == "fp32":
@@ -76,7 +76,7 @@ def dla_flags(options: Options, *, build: bool = False) -> tuple[str, ...]:
 
 
 def run_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
-    """What runs an engine once; the engine, the input and the output come behind."""
+    """Options to run an engine once; the engine, the input and the output are appended to them."""
     return (
         "--iterations=1",
         "--duration=0",
@@ -87,8 +87,8 @@ def run_flags(version: Version, network: Network, options: Options) -> tuple[str
 
 
 def bench_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
-    """What measures an engine; the engine, the input and the file of times come behind. From 11 on
-    CUDA graphs and waiting in a loop are what trtexec does unasked.
+    """Options to measure an engine; the engine, the input and the file of times are appended to
+    them. From 11 on, CUDA graphs and waiting in a loop are the default of trtexec.
     """
     flags = [
         f"--warmUp={WARM_UP}",
@@ -111,8 +111,8 @@ def _running(version: Version, network: Network, options: Options) -> tuple[str,
 
 
 def _weak(version: Version, network: Network) -> list[str]:
-    """Builder flags of 8.x, which choose types. A layer that FP16 would harm has to stay FP32
-    (obey); where there is none, products of an FP16 graph are asked for FP16 (prefer).
+    """Builder flags of 8.x, where the builder chooses types. A layer that FP16 would harm must stay
+    FP32 (obey). Without such layers, FP16 is preferred for the products of an FP16 graph (prefer).
     """
     flags = {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[network.precision]
     if version < FIRST_WITH_LAYER_PRECISIONS:
@@ -134,7 +134,7 @@ def _weak(version: Version, network: Network) -> list[str]:
 
 
 def _listable(names: Sequence[str]) -> list[str]:
-    """Names that a list of trtexec's can hold; the audit tells what becomes of others."""
+    """The names that a list option of trtexec can have. The audit checks the other layers too."""
     return [name for name in names if not set(name) & {",", "'"}]
 
 

@@ -1,4 +1,4 @@
-"""What a graph asks of the layers of its engine, read from the ONNX file, and the audit of them."""
+"""The required precision of an engine's layers, read from the ONNX file, and their audit."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
 @dataclass(frozen=True)
 class Asked:
-    """Nodes of a graph: all convolutions and products, and those that it quantizes. ``known`` is
-    False where onnx is not installed, which reads it.
+    """Nodes of a graph: all convolutions and products, and the quantized ones. ``known`` is False
+    if onnx is not installed, which is needed to read the graph.
     """
 
     products: tuple[str, ...]
@@ -60,22 +60,22 @@ def _is_dequantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
 
 
 def kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
-    """Nodes that FP16 would harm."""
+    """The nodes that FP16 would harm."""
     return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
 
 
 def audit_layers(
     text: str, graph: str, manifest: Manifest, asked: Asked, version: Version
 ) -> Audit | None:
-    """Whether an engine's layers compute in what its bundle promises; None where that cannot be
-    told: an INT8 graph that could not be read.
+    """Checks that the layers of an engine have the precision of the bundle. None if the INT8 graph
+    could not be read.
 
     Args:
-        text: of ``--exportLayerInfo``. graph: the file that the engine was built from. manifest:
-        of the bundle. asked: what the graph asks. version: of TensorRT.
+        text: the output of ``--exportLayerInfo``. graph: the file that the engine was built from.
+            manifest: of the bundle. asked: the nodes of the graph. version: of TensorRT.
 
     Raises:
-        BadNetwork: the text is not the output of an inspector.
+        BadNetwork: the text is not the output of the engine inspector.
     """
     layers = read_inspector(text)
     if manifest.precision == "int8" and not asked.known:
@@ -84,7 +84,7 @@ def audit_layers(
     if not is_strong(version):
         excuse = "by the builder's choice"
     elif manifest.precision == "int8" and graph == MODEL:
-        excuse = "as the graph says, which has no strongly typed form: export it again to get one"
+        excuse = "as in the graph, which has no strongly typed form: export it again to get one"
     kept = [entry.name for entry in manifest.kept]
     if excuse is None:
         kept = list(kept_in_fp32(manifest))
