@@ -50,7 +50,10 @@ class RunDescription(BaseModel):
 
 def is_run(path: Path) -> bool:
     """Whether a folder was written by training."""
-    return (path / DESCRIPTION).is_file()
+    try:
+        return (path / DESCRIPTION).is_file()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def read_description(folder: Path) -> RunDescription:

@@ -16,6 +16,7 @@ from .conftest import write_digits
 SIZES = {"alexnet": 63}  # others take 32 pixels
 STEPS = 60
 LEARNT = 0.2  # mean loss of two steps; chance is ln 4 = 1.39
+HEAVY = 4 * 10**6  # parameters; such networks are tested by make test-all
 HUGE = 10**7  # numbers; such matrices of AlexNet and VGG stay as they are, to save time
 SMALLEST = {
     family: min((v for v in variants().values() if v.family == family), key=lambda v: v.params)
@@ -33,7 +34,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, marks=pytest.mark.slow if variant.params > HUGE else ())
+        pytest.param(family, marks=pytest.mark.slow if variant.params > HEAVY else ())
         for family, variant in SMALLEST.items()
     ],
 )
