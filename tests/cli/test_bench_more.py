@@ -62,7 +62,11 @@ def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path
         (("--tolerance", "nan"), 2, "--tolerance"),
         (("--scenario", "multi"), 2, "unknown scenario 'multi'"),
         (("--scenario", "server"), 2, "the scenario server needs --qps and --latency-bound"),
-        (("--scenario", "offline", "--latency-bound", "5"), 2, "--latency-bound is for server"),
+        (
+            ("--scenario", "offline", "--latency-bound", "5"),
+            2,
+            "--latency-bound is only for server",
+        ),
         (("--scenario", "single-stream", "--qps", "5"), 2, "--qps is for server and offline"),
         (("--qps", "5"), 2, "--qps needs a scenario"),
     ],

@@ -36,7 +36,9 @@ def test_a_disk_that_runs_full(orin: Host, edgekit: EdgekitCall, bundle: Path) -
     orin.tool("rm", f'case "$*" in *{item.sha256}.partial) exit 0;; esac; exec /bin/rm "$@"')
     (store / f"{item.sha256}.partial").symlink_to("/dev/full")
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "its disk is full", "No space left on device", "free some space on the device")
+    refused(
+        result, 3, "its disk is full", "No space left on device", "free some space on the device"
+    )
     assert orin.current(bundle.name) == active
     (store / f"{item.sha256}.partial").unlink()
     orin.tool("rm", 'exec /bin/rm "$@"')

@@ -26,6 +26,7 @@ class Card:
     power: int | None = None
     temperature: int = 61
     reasons: int = 0x24
+    processes: tuple[tuple[int, int | None], ...] = ()  # process id and bytes
 
 
 @dataclass
@@ -69,6 +70,10 @@ class NvmlDouble:
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
         return SimpleNamespace(total=_supported(self._card(handle).memory))
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        running = self._card(handle).processes
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in running]
 
     def nvmlDeviceGetMaxClockInfo(self, handle: int, clock: int) -> int:
         assert clock == pynvml.NVML_CLOCK_SM

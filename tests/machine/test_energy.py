@@ -13,6 +13,7 @@ from edgekit.machine import energy
 from edgekit.machine.energy import energy_counters
 from edgekit.machine.jetson import module_watts
 from edgekit.machine.nvidia import process_megabytes
+from tests.machine.nvml_double import Card, NvmlDouble
 
 
 def no_library(name: str) -> Any:
@@ -106,9 +107,9 @@ def test_a_jetson_s_power_is_added_up_over_time(tmp_path: Path, monkeypatch: Any
 
 
 def test_the_memory_of_a_process_on_gpus() -> None:
-    def ask(command: Any) -> str:
-        return "17, 300\n42, 100\n42, 28\n43, [N/A]\n"
-
-    assert process_megabytes(ask, 42) == pytest.approx(128 * 1.048576)
-    assert process_megabytes(ask, 43) is None
-    assert process_megabytes(lambda command: None, 42) is None
+    running = ((17, 300 * 2**20), (42, 100 * 2**20), (42, 28 * 2**20), (43, None))
+    nvml = NvmlDouble(Card(processes=running))
+    assert process_megabytes(nvml, 42) == pytest.approx(128 * 1.048576)
+    assert process_megabytes(nvml, 43) is None
+    assert process_megabytes(NvmlDouble(card=None), 42) is None
+    assert nvml.opened == 0
