@@ -1,5 +1,5 @@
-# activate ROOT NAME ID: the report comes from the input; the release gets its name, and `current`
-# points to it. `previous` keeps the one that was.
+# activate ROOT NAME ID: reads the report from the input, renames the release, and changes the link
+# `current` to it. `previous` links to the old release.
 root=$1 base=$1/bundles/$2 id=$3
 work=$base/releases/.$id.partial
 final=$base/releases/$id

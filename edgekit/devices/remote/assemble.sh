@@ -1,5 +1,5 @@
-# assemble ROOT NAME ID N PATH SHA256 … (N pairs): a release beside those that are there, from the
-# files of the store. Sets root, base, work and scratch.
+# assemble ROOT NAME ID N PATH SHA256 … (N pairs): makes a release from the files of the
+# store, next to the existing releases. Sets root, base, work and scratch.
 assemble() {
     root=$1
     base=$root/bundles/$2

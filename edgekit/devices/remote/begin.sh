@@ -1,5 +1,5 @@
-# begin ROOT BUNDLE OWNER STALE PYTHON SHA256…: facts, the lock, which files are there. Holds the lock
-# until its input ends, so that a connection that breaks gives it back.
+# begin ROOT BUNDLE OWNER STALE PYTHON SHA256…: prints the facts, takes the lock, and
+# lists the existing files. The lock is held until the input ends, so also until a connection breaks.
 root=$(home "$1") bundle=$2 owner=$3 stale=$4 python=$5
 shift 5
 facts "$root" "$python"

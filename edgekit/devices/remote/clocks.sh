@@ -1,6 +1,6 @@
-# raise_clocks and restore_clocks: the highest clocks while something is measured. What was is kept
-# in a file, and set again whatever ends the program. A file that is there is from a program that
-# nothing could end in order: a loss of power, or a kill.
+# raise_clocks and restore_clocks: set the highest clocks for a measurement. The old clocks are
+# saved in a file, and restored at every end of the program. An existing file is from a program that
+# could not restore them: a loss of power, or a kill.
 
 raised=
 raise_clocks() {

@@ -1,5 +1,5 @@
-# facts ROOT PYTHON: what the device is and what it can run. Files are read below $EDGEKIT_SYSROOT,
-# which is empty but in tests.
+# facts ROOT PYTHON: the facts of the device and its runtimes. Files are read below
+# $EDGEKIT_SYSROOT, which is only set in tests.
 
 show() { [ -r "$below/$1" ] && put path "$1 $(head -n 1 "$below/$1" 2>/dev/null | flat)"; }
 
@@ -33,7 +33,7 @@ facts() {
     put free "$(free "${folder:-/}")"
 }
 
-# Where JetPack, Debian and the tar files of TensorRT put trtexec.
+# Searches trtexec at the places of JetPack, Debian and the tar files of TensorRT.
 engine_tools() {
     trtexec=
     for place in "$(command -v trtexec)" /usr/src/tensorrt/bin/trtexec /opt/tensorrt/bin/trtexec \

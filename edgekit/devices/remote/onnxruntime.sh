@@ -1,5 +1,5 @@
 # onnxruntime PYTHON LIMIT SECONDS PRECISION MODEL ROOT NAME ID N PATH SHA256 …: runs the golden images and
-# measures, with the script that came along.
+# measures, with the script of the release.
 python=$1 limit=$2 seconds=$3 precision=$4 model=$5
 shift 5
 assemble "$@"

@@ -1,6 +1,5 @@
-# Begins every program that is sent to a device. POSIX sh with the tools that BusyBox has too.
-# Whoever reads the output knows lines of ours by $nonce, so that what a login shell prints does
-# not matter.
+# The beginning of every program for a device. POSIX sh with tools that BusyBox also has.
+# Lines of output begin with $nonce, so the output of a login shell is ignored.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -15,7 +14,7 @@ send() {
     echo
 }
 
-# fail KIND DETAIL: what went wrong, in one line; ends the program.
+# fail KIND DETAIL: prints the failure in one line and ends the program.
 fail() {
     put problem "$1 $(printf '%s' "${2:-}" | flat)"
     put end 1
@@ -35,7 +34,7 @@ digest() {
     fi
 }
 
-# free FOLDER: kilobytes that can be written there.
+# free FOLDER: the free kilobytes of a folder.
 free() { df -Pk "$1" 2>/dev/null | awk '{for (i = 2; i <= NF; i++) if ($i ~ /%$/) kb = $(i - 1)} END {print kb}'; }
 
 # home ROOT: the folder on the device as an absolute path.
@@ -49,8 +48,8 @@ home() {
     esac
 }
 
-# limited SECONDS COMMAND…: 124 where it took longer. Its output goes where the caller sends it. It
-# also ends when $lease, the lock of this deployment, is gone: nobody waits for it any more.
+# limited SECONDS COMMAND…: runs a command; 124 if it took longer. It also ends when
+# $lease, the lock of this deployment, is gone, because then no edgekit waits for it.
 limited() {
     limit=$1
     shift

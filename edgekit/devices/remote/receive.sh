@@ -1,4 +1,4 @@
-# receive ROOT SHA256 OFFSET SIZE: the rest of a file from the input, behind what is there of it.
+# receive ROOT SHA256 OFFSET SIZE: appends the rest of a file from the input to its first part.
 root=$1 sha=$2 offset=$3 wanted=$4
 part=$root/store/$sha.partial
 if [ "$offset" = 0 ]; then rm -f "$part"; else

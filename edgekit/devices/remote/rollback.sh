@@ -1,5 +1,5 @@
-# rollback ROOT NAME: `current` and `previous` change places, once every file of the older release
-# is found to be what was deployed.
+# rollback ROOT NAME: exchanges `current` and `previous`, after every file of the older
+# release was hashed.
 root=$(home "$1")
 base=$root/bundles/$2
 held=$(readlink "$root/lock" 2>/dev/null) && [ -d "/proc/${held%% *}" ] && fail locked "$held"

@@ -1,7 +1,7 @@
 # trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT BATCHES BYTES MODEL
 #         ROOT NAME ID N PATH SHA256 …
-# Builds an engine unless there is one of this key, runs each golden batch, and measures. The
-# functions build_engine, run_engine and bench_engine are trtexec with its options.
+# Builds an engine if there is none with this key, runs each golden batch, and measures. The
+# functions build_engine, run_engine and bench_engine call trtexec with its options.
 build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 batches=$7 bytes=$8 model=$9
 shift 9
 assemble "$@"
@@ -27,7 +27,7 @@ give_up() {
     fail "$1" "$2"
 }
 
-# median FILE: of the GPU's milliseconds in a file of times.
+# median FILE: the median of the GPU's milliseconds in a file of times.
 median() {
     tr ',' '\n' <"$1" | sed -n 's/.*"computeMs" : *//p' | sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'
 }
