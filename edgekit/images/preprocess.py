@@ -135,7 +135,7 @@ def as_taken(images: NDArray[Any], spec: InputSpec, target: InputSpec) -> NDArra
         ValueError: ``target`` takes pixels, and these were normalized.
     """
     if target.uint8 and not spec.uint8:
-        raise ValueError("normalized images are no pixels any more")
+        raise ValueError("normalized images are not pixels")
     if target.uint8:
         taken = images.transpose(0, 2, 3, 1) if spec.layout == "NCHW" else images
         taken = taken if spec.channel_order == target.channel_order else taken[..., ::-1]

@@ -64,7 +64,7 @@ def read_reports(paths: Sequence[Path]) -> SummaryReport:
 def find_reports(
     paths: Sequence[Path],
 ) -> tuple[list[Exported], list[Benched], Mapping[str, str]]:
-    """Reads everything that the paths name: exports, benches, and what is no report and why.
+    """Reads everything that the paths name: exports, benches, and the other files with a reason.
 
     Raises:
         InputError: no path, one that is not there, damaged or foreign, or nothing found.
@@ -182,7 +182,7 @@ def read_bench(path: Path) -> BenchReport:
     check_readable(path, InputError, hint="give the json of a bench")
     document = _load(path)
     if not isinstance(document, dict) or not set(document) >= BENCH_KEYS:
-        raise InputError(f"{path} is no report of a bench", hint="give the json of a bench")
+        raise InputError(f"{path} is not the report of a bench", hint="give the json of a bench")
     return bench_of(document, path)
 
 
