@@ -141,16 +141,10 @@ def _images(request: BlameRequest, sides: Sequence[_Side]) -> tuple[Array, Input
             for_export=False,
         )
     listed = ImageFolder.open(folder) if folder else ImageFolder.bundled()
-    prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, spec)
+    prepared = PreparedImages(listed.spread(MAX_IMAGES).paths, known)
     pixels = prepared.stack()
-    return (
-        pixels,
-        spec,
-        [
-            *notes,
-            *(f"image skipped: {reason}" for reason in prepared.skipped.values()),
-        ],
-    )
+    skipped = [f"image skipped: {reason}" for reason in prepared.skipped.values()]
+    return pixels, known, [*notes, *skipped]
 
 
 def _taps(

@@ -259,7 +259,7 @@ def command(
         ),
     }
     show_progress = LiveProgress(quiet=json)
-    built = failed = None
+    built = failed = bundle = None
     try:
         with redirect_stdout(sys.stderr):  # a factory may print, and stdout is for the report
             exported = edgekit.export(
@@ -275,15 +275,15 @@ def command(
                 progress=show_progress,
                 **asked,
             )
-        report = exported.report
+        report, bundle = exported.report, exported.bundle
     except edgekit.ExportFailed as error:
         failed, report = error, error.report
     if not json:
         from edgekit.reports.terminal import render
 
         out.print(render(replace(report, advice=with_flags(report.advice))))
-    if engine is not None and failed is None:
-        built = exported.bundle.build(runtime, engine, progress=show_progress)
+    if engine is not None and bundle is not None:
+        built = bundle.build(runtime, engine, progress=show_progress)
     if json:
         print_json(
             report.to_json() if built is None else {**report.to_json(), "engine": plainly(built)}
