@@ -125,7 +125,7 @@ def test_a_wrong_scale_in_int8_is_named(int8: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"resize": 1.18}, "differently"),
+        ({"resize": 1.18, "cover": [38, 38]}, "differently"),
         ({"mean": [0.406, 0.456, 0.485]}, "differently"),
         ({"interpolation": "bicubic"}, "differently"),
     ],
