@@ -166,7 +166,8 @@ def test_no_speed_up_without_parity(
         assert result.code == 1
         assert "gate failed: onnxruntime int8: SQNR" in result.err
         assert "parity failed" in result.out
-        assert "faster" not in result.out and "slower" not in result.out
+        told = result.out.partition("\n!")[0]  # before the advice
+        assert "latency" in told and "faster" not in told and "slower" not in told
         report = json.loads(edgekit("bench", first, second, *QUICK, "--json").out)
         assert [row["ratio"] for row in report["end_to_end"]["rows"]] == [None, None]
         assert any(failure.startswith("onnxruntime int8: SQNR") for failure in report["failures"])
