@@ -53,7 +53,8 @@ def test_every_module_imports_on_a_bare_machine() -> None:
 import importlib, pkgutil
 import edgekit
 names = [module.name for module in pkgutil.walk_packages(edgekit.__path__, "edgekit.")]
-needing = ("edgekit.graph", "edgekit.quantization", "edgekit.layerwise.graph_values")
+needing = ("edgekit.graph", "edgekit.quantization", "edgekit.training")
+needing += ("edgekit.layerwise.graph_values",)
 names = [n for n in names if not n.startswith((*needing, "edgekit.models.", "edgekit.__main__"))]
 names += [f"edgekit.models.{n}" for n in ("catalog", "registry", "variant")] + ["edgekit.calib"]
 names += [f"edgekit.models.pretrained.{n}" for n in ("weights", "download", "http")]

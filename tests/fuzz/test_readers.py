@@ -160,7 +160,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
             ("cat.jpg", "Käfer.jpg"),
         ),
     )
-    assert read_golden(file, COUNT, IMAGE, CLASSES).names == ("cat.jpg", "Käfer.jpg")
+    assert read_golden(file, COUNT, IMAGE, "float32", CLASSES).names == ("cat.jpg", "Käfer.jpg")
     with zipfile.ZipFile(file) as archive:
         return {"": file.read_bytes(), **{name: archive.read(name) for name in archive.namelist()}}
 
@@ -168,7 +168,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def read(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
-        found = read_golden(path, COUNT, IMAGE, CLASSES)
+        found = read_golden(path, COUNT, IMAGE, "float32", CLASSES)
     except ValueError:
         return
     assert (found.inputs.shape, found.outputs.shape, len(found.names)) == (
