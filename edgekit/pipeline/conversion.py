@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from edgekit.pipeline.converted import Context, Converted
@@ -16,30 +15,24 @@ def convert(
     groups: Sequence[Sequence[Stage]], context: Context, ladder: Ladder, step: Steps
 ) -> Converted:
     """Returns the result of the last step. A group of stages begins only if all rungs before it
-    passed. Within a group, a rung is checked while the next step runs.
+    passed.
     """
     converted: Converted | None = None
     for stages in groups:
         if not ladder.passed:
             break
-        with ThreadPoolExecutor(1) as judge:
-            verdicts = []
-            for stage in stages:
-                with step(stage.name):
-                    converted = stage.step(converted, stage.config, context)
-                verdicts.append(
-                    judge.submit(_judge, stage, converted, context, ladder, step.seconds)
-                )
-                if stage.ships_as is not None:
-                    shipped = {**converted.shipped, stage.ships_as: converted.graph}
-                    converted = replace(converted, shipped=shipped)
-        for verdict in verdicts:
-            verdict.result()
+        for stage in stages:
+            with step(stage.name):
+                converted = stage.step(converted, stage.config, context)
+            _add_rung(stage, converted, context, ladder, step.seconds)
+            if stage.ships_as is not None:
+                shipped = {**converted.shipped, stage.ships_as: converted.graph}
+                converted = replace(converted, shipped=shipped)
     assert converted is not None
     return converted
 
 
-def _judge(
+def _add_rung(
     stage: Stage, converted: Converted, context: Context, ladder: Ladder, seconds: float
 ) -> None:
     ladder.add_rung(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from edgekit.bundle.staging import Staging
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges
-from edgekit.pipeline.ahead import imported_ahead
 from edgekit.pipeline.bundling import write_bundle
 from edgekit.pipeline.conversion import convert
 from edgekit.pipeline.converted import open_context
@@ -23,7 +22,6 @@ from edgekit.pipeline.plan import plan
 from edgekit.pipeline.precision import Fp32, Precision, Uint8
 from edgekit.pipeline.reference import check_reference, open_reference
 from edgekit.pipeline.reporting import report_on
-from edgekit.pipeline.steps.fp32 import IMPORTED_BY_TRACE
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports import Report
 from edgekit.sources import Network, NetworkRequest, open_network
@@ -84,17 +82,16 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     with request.staging(network) as staging, ExitStack() as sessions:
         if request.input is not None:
             check_normalization(network)
-        with imported_ahead(IMPORTED_BY_TRACE if network.module is not None else ()):
-            with step("images"):
-                photos = load_images(request.images, network)
-                context = open_context(
-                    network, photos, request.precision, request.input, staging.scratch
-                )
-                unseen = photos.unseen(context.calibration)
-            with step("reference"):
-                reference = sessions.enter_context(open_reference(network))
-                ladder = Ladder.over(reference, photos.pixels, unseen)
-                check_reference(ladder.expected, network.labels)
+        with step("images"):
+            photos = load_images(request.images, network)
+            context = open_context(
+                network, photos, request.precision, request.input, staging.scratch
+            )
+            unseen = photos.unseen(context.calibration)
+        with step("reference"):
+            reference = sessions.enter_context(open_reference(network))
+            ladder = Ladder.over(reference, photos.pixels, unseen)
+            check_reference(ladder.expected, network.labels)
         ladder.add_reference(network.reference, step.seconds)
         stages = plan(
             request.precision,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +13,6 @@ from edgekit.artifact import Artifact
 from edgekit.bundle import CPU_MODEL, MODEL, STRONG_MODEL
 from edgekit.comparison import DEFAULT_GATES, Gate
 from edgekit.errors import BadNetwork
-from edgekit.pipeline.ahead import imported_ahead
 from edgekit.pipeline.conversion import convert
 from edgekit.pipeline.converted import Context, Converted
 from edgekit.pipeline.plan import Stage, plan
@@ -49,15 +46,13 @@ def test_the_gate_is_that_of_the_last_graph_and_all_before_it_are_exact() -> Non
 
 
 class FakeLadder:
-    """Notes the rungs; ``wait`` holds the first one until it is set, and ``failing`` fails."""
+    """Notes the rungs; ``failing`` fails."""
 
-    def __init__(self, *, failing: str = "", wait: Event | None = None) -> None:
+    def __init__(self, *, failing: str = "") -> None:
         self.rungs: list[str] = []
-        self.failing, self.wait = failing, wait
+        self.failing = failing
 
     def add_rung(self, name: str, *_: object, **__: object) -> None:
-        if self.wait is not None and not self.rungs:
-            assert self.wait.wait(30)
         if name == "refused":
             raise BadNetwork("it cannot be loaded")
         self.rungs.append(name)
@@ -71,10 +66,8 @@ def made(name: str) -> Converted:
     return Converted(Artifact(Path(name), "onnx", "fp32", (), (), name))
 
 
-def stage(name: str, began: Event | None = None) -> Stage:
+def stage(name: str) -> Stage:
     def step(given: Converted | None, config: None, context: Context) -> Converted:
-        if began is not None:
-            began.set()
         return made(name) if given is None else replace(given, graph=made(name).graph)
 
     return Stage(name, step, None, name, GATE, ships_as=f"{name}.onnx")
@@ -94,23 +87,6 @@ def test_a_group_begins_only_where_the_rungs_before_it_passed() -> None:
     assert run(groups, ladder).graph.sha256 == "d" and ladder.rungs == ["a", "b", "c", "d"]
 
 
-def test_a_rung_is_judged_while_the_next_step_runs() -> None:
-    began = Event()
-    ladder = FakeLadder(failing="none", wait=began)
-    run([[stage("a"), stage("b", began)]], ladder)
-    assert ladder.rungs == ["a", "b"]
-
-
 def test_an_error_of_a_rung_is_raised() -> None:
     with pytest.raises(BadNetwork, match="cannot be loaded"):
         run([[stage("refused"), stage("b")]], FakeLadder())
-
-
-def test_modules_are_imported_ahead_and_one_that_is_missing_is_left_to_who_needs_it() -> None:
-    sys.modules.pop("colorsys", None)
-    with imported_ahead(("edgekit_has_no_such_module", "colorsys")):
-        for _ in range(1000):
-            if "colorsys" in sys.modules:
-                break
-            Event().wait(0.01)
-    assert "colorsys" in sys.modules

@@ -12,17 +12,6 @@ if TYPE_CHECKING:
     from edgekit.graph.simplification.simplify import SimplifyConfig
 
 
-# Modules that torch.onnx.export imports; they are imported while the reference runs.
-IMPORTED_BY_TRACE = (
-    "edgekit.graph.trace",
-    "onnxscript",
-    "torch.export._trace",
-    "torch.onnx._internal.exporter._core",
-    "onnxscript.function_libs.torch_lib.ops",
-    "torch.onnx._internal.exporter._torchlib.ops",
-)
-
-
 def trace(given: None, batch: int | None, context: Context) -> Converted:
     """The FP32 graph of the module, or the graph of the file with fixed shapes."""
     network, path = context.network, context.folder / "traced.onnx"
