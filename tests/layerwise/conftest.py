@@ -15,14 +15,14 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest, open_network
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images():
     return PreparedImages(
         tuple(photos()[:12]), open_network(NetworkRequest("mobilenetv2")).input
     ).stack()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def simple(images, tmp_path_factory) -> Artifact:
     folder = tmp_path_factory.mktemp("mobilenetv2")
     network = open_network(NetworkRequest("mobilenetv2"))

@@ -18,7 +18,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "STEADY_WITHIN", 1e9)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lenet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """LeNet-5 with its trained weights, which come with the package, in FP16 and INT8."""
     folder = tmp_path_factory.mktemp("lenet")

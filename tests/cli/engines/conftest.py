@@ -31,7 +31,7 @@ def exported_with(photos, folder, **request) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def int8_bundle(tmp_path_factory):
     return exported_with(
         None,
@@ -41,7 +41,7 @@ def int8_bundle(tmp_path_factory):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dynamic_bundle(photos, tmp_path_factory):
     return exported_with(
         photos, tmp_path_factory.mktemp("dynamic") / "bundle", precision=Fp16(), batch=None
