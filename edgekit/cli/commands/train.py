@@ -308,7 +308,10 @@ def _check_alone(
 ) -> None:
     """A run keeps its settings."""
     others = [name for name, value in named.items() if value is not None]
-    others += [f"--{name.replace('_', '-')}" for name in given]
+    others += [
+        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        for name, value in given.items()
+    ]
     if network is not None:
         others.insert(0, network)
     if others:
