@@ -186,7 +186,7 @@ def test_wrong_arguments(
     refused(train(data, *arguments), message)
 
 
-@pytest.mark.parametrize("flag", ["--no-flip", "--no-ema", "--label-smoothing=0.2", "--size=32"])
+@pytest.mark.parametrize("flag", ["--no-flip", "--no-ema", "--label-smoothing=0.2", "--offline"])
 def test_a_run_keeps_its_settings(capsys: pytest.CaptureFixture[str], flag: str) -> None:
     code = execute(["train", "--resume", "runs/x", flag])
     refused((code, capsys.readouterr().err), f"{flag.partition('=')[0]} has no effect")
