@@ -21,7 +21,6 @@ from edgekit.tasks.sessions import CPU, graph_for, require
 from edgekit.tasks.sides import check_network_name, stamped_input
 
 MAX_IMAGES = 16
-OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -154,11 +153,8 @@ def _taps(
         folder.mkdir()
         path = side.graph
         if side.network is not None:
-            from edgekit.graph.simplification.simplify import SimplifyConfig
-
             context = Context(side.network, (theirs, own)[i][:PROBE_IMAGES], folder)
-            traced = fp32.trace(None, batch, context)
-            path = fp32.simplify(traced, SimplifyConfig(), context).graph.path
+            path = fp32.simplified(batch, context).path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from edgekit.artifact import sha256_of
 from edgekit.errors import GateFailed, InputError
-from edgekit.graph.simplification.simplify import SimplifyConfig
 from edgekit.pipeline.calibration import open_calibration
 from edgekit.pipeline.converted import Context
 from edgekit.pipeline.photos import load_images
@@ -53,7 +52,6 @@ from edgekit.training.data import TrainingData, data_of_run
 from edgekit.training.records import Qat, QatEpoch, Watcher
 from edgekit.training.run import config_of
 
-OPSET = 17
 WARM_UP = 0.1  # share of the steps
 LOG_EVERY = 20  # steps
 LABELS = 0.5  # weight of the labels, next to the float network
@@ -94,8 +92,6 @@ def train_quantized(
     calibration = open_calibration(None, network.input, images.folder, own=network.photos)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         context = Context(network, images.pixels, Path(scratch), calibration)
-        traced = fp32.trace(None, 1, context)
-        simplified = fp32.simplify(traced, SimplifyConfig(OPSET), context).graph
         setting = QuantizeConfig(
             calibrator="mse",
             rounding="nearest",
@@ -106,7 +102,7 @@ def train_quantized(
             tune=tuner,
         )
         found = quantize(
-            simplified,
+            fp32.simplified(1, context),
             context.folder / "int8.onnx",
             setting,
             calibration,
