@@ -105,8 +105,6 @@ def _module(name: str) -> nn.Module:
 
 class _Ours:
     def __init__(self, name: str) -> None:
-        from dataclasses import replace
-
         from edgekit.training.batches import Batch
 
         names = tuple(map(str, range(CLASSES)))
@@ -117,7 +115,7 @@ class _Ours:
             (0,) * BATCH * STEPS * (BLOCKS + 1),
         )
         self.loop = make_loop(
-            replace(network), TrainingData(names, few, few), TrainConfig(epochs=1, batch=BATCH)
+            network, TrainingData(names, few, few), TrainConfig(epochs=1, batch=BATCH)
         )
         self.loop.frozen.train()
         self.batch = Batch(*_images())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,19 +112,10 @@ def open_calibration(
                 "give `images` a folder of photos like those the network will see",
             )
         )
-    if skipped:
-        path, reason = next(iter(skipped.items()))
-        advice.append(
-            Advice(f"skipped {len(skipped)} calibration photos, for example {path.name}: {reason}")
-        )
-    ranged = tuple(photo.path for photo in roles["calibrate"])
-
-    def make() -> Iterator[NDArray[np.float32]]:
-        return (pixels for _, pixels in PreparedImages(ranged, spec))
-
+    advice += _on_skipped(skipped)
     entry = _entry(str(source or "bundled photos"), roles["calibrate"])
     return _assigned(
-        make,
+        _decoding(roles["calibrate"], spec),
         entry,
         roles,
         spec,
@@ -139,7 +130,7 @@ def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -
     """Of the images that a network was trained on, some give ranges and some choose; those of the
     parity folder that are not among them judge.
     """
-    given = read_photos(own.train.spread(count).paths)[0]
+    given, skipped = read_photos(own.train.spread(count).paths)
     seen = {photo.sha256 for photo in given}
     judging = [photo for photo in read_photos(parity.paths)[0] if photo.sha256 not in seen]
     step = round(1 / APART["choose"])
@@ -149,15 +140,33 @@ def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -
         "judge": judging,
     }
     _check(given, roles, together=False)
-    ranged = tuple(photo.path for photo in roles["calibrate"])
-
-    def make() -> Iterator[NDArray[np.float32]]:
-        return (pixels for _, pixels in PreparedImages(ranged, spec))
-
     name = "the run's training images"
     entry = _entry(name, roles["calibrate"])
     return _assigned(
-        make, entry, roles, spec, name, "the run's validation images", random=False, advice=()
+        _decoding(roles["calibrate"], spec),
+        entry,
+        roles,
+        spec,
+        name,
+        "the run's validation images",
+        random=False,
+        advice=_on_skipped(skipped),
+    )
+
+
+def _decoding(
+    photos: Sequence[Photo], spec: InputSpec
+) -> Callable[[], Iterator[NDArray[np.float32]]]:
+    paths = tuple(photo.path for photo in photos)
+    return lambda: (pixels for _, pixels in PreparedImages(paths, spec))
+
+
+def _on_skipped(skipped: Mapping[Path, str]) -> tuple[Advice, ...]:
+    if not skipped:
+        return ()
+    path, reason = next(iter(skipped.items()))
+    return (
+        Advice(f"skipped {len(skipped)} calibration photos, for example {path.name}: {reason}"),
     )
 
 

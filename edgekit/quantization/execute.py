@@ -37,7 +37,7 @@ class Step:
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: dict[str, Any]
+    attributes: Mapping[str, Any]
     operator: Operator
 
 
@@ -96,9 +96,7 @@ class TorchGraph:
         self, images: Tensor, hook: Hook | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Tensor]:
         """Runs images ``(N, C, H, W)`` together, as :meth:`run` does one."""
-        for step in self.steps:
-            step.attributes["_images"] = len(images)
-        return self.resume({self.input: images}, 0, hook, keep)
+        return self.resume({self.input: images}, 0, hook, keep, images=len(images))
 
     def shapes(self, image: NDArray[np.float32]) -> dict[str, tuple[int, ...]]:
         """The shape of every value for one image."""
@@ -116,21 +114,23 @@ class TorchGraph:
         start: int,
         hook: Hook | None = None,
         keep: Sequence[str] = (),
+        *,
+        images: int = 1,
     ) -> dict[str, Tensor]:
         """Runs from node ``start`` on. ``values`` holds the tensors that the remaining
-        nodes need.
+        nodes need, of this number of ``images``.
         """
         live = dict(values)
         kept = {self.output, *keep}
         for i in range(start, len(self.steps)):
-            live.update(self.apply(i, live, hook))
+            live.update(self.apply(i, live, hook, images=images))
             for name in self.steps[i].inputs:
                 if self._last_use[name] == i and name not in kept:
                     live.pop(name, None)
         return {name: live[name] for name in kept}
 
     def apply(
-        self, i: int, values: Mapping[str, Tensor], hook: Hook | None = None
+        self, i: int, values: Mapping[str, Tensor], hook: Hook | None = None, *, images: int = 1
     ) -> dict[str, Tensor]:
         """Runs only node ``i`` and returns its outputs, by name."""
         step = self.steps[i]
@@ -140,7 +140,7 @@ class TorchGraph:
                 inputs.append(self._constants.get(name))
             else:
                 inputs.append(values[name] if hook is None else hook(step, position, values[name]))
-        result = step.operator(step.attributes, inputs)
+        result = step.operator({**step.attributes, "_images": images}, inputs)
         return dict(
             zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=False)
         )
@@ -178,8 +178,7 @@ def threads(count: int) -> Iterator[None]:
 
 def _step(node: ir.Node, model: ir.Model) -> Step:
     attributes = {name: _plain(attribute.value) for name, attribute in node.attributes.items()}
-    attributes["_outputs"] = len(node.outputs)
-    attributes["_batch"], attributes["_images"] = _static_batch(model), 1
+    attributes["_outputs"], attributes["_batch"] = len(node.outputs), _static_batch(model)
     operator = OPERATORS.get(node.op_type) if not node.domain else None
     inputs = tuple("" if value is None else str(value.name) for value in node.inputs)
     return Step(

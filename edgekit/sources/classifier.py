@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
-from edgekit.errors import BadNetwork, BadWeights, InputError
-from edgekit.files import check_readable
+from edgekit.errors import BadNetwork, InputError
 from edgekit.sources import factory, hub
 from edgekit.sources.modules import input_spec, load_file, seeded
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.models import Variant
 
 NONE = "none"
+WEIGHTS_HINT = "pretrained, none, or a .pth, .pt or .safetensors file"
 
 
 def open_classifier(
@@ -50,7 +50,7 @@ def open_classifier(
     name = request.name
     if name.lower().endswith(".onnx"):
         raise BadNetwork(f"{name} is a graph, which cannot be trained", hint="give a network")
-    if hub.takes(request) or ".py:" in name or name.endswith(".py"):
+    if hub.takes(request) or factory.takes(request):
         return _elsewhere(request, classes, seed)
     return _of_the_zoo(request, classes, seed, progress)
 
@@ -62,9 +62,8 @@ def build_classifier(name: str, classes: int) -> nn.Module:
     request = NetworkRequest(name, "random")
     if hub.takes(request):
         module = hub.build(request, None).module
-    elif ".py:" in name:
-        file, _, function = name.rpartition(":")
-        module = factory.call(Path(file), function)
+    elif factory.takes(request):
+        module = factory.call(*factory.parts_of(name))
     else:
         return _variant(name, classes, auxiliary=False)[1]
     assert isinstance(module, torch.nn.Module)
@@ -89,7 +88,7 @@ def _of_the_zoo(
             warnings.filterwarnings("ignore", message=".*its classifier is freshly initialised")
             weights = load_published(module, variant, request.offline, progress)
     else:
-        weights = _from_file(module, Path(choice))
+        weights = load_file(module, Path(choice), hint=WEIGHTS_HINT, other_classes=True)
     spec = input_spec(
         request, published.transform if published else variant.transform, variant.in_channels
     )
@@ -111,21 +110,6 @@ def _variant(name: str, classes: int, *, auxiliary: bool) -> tuple[Variant, nn.M
     return variant, create_model(variant.name, num_classes=classes, **extra)
 
 
-def _from_file(module: nn.Module, path: Path) -> WeightsEntry:
-    """Loads all weights of a file, except those of a classifier with other classes."""
-    from edgekit.artifact import sha256_of
-    from edgekit.models.pretrained.checkpoint import load_checkpoint
-    from edgekit.models.pretrained.state_dict import CheckpointError
-
-    hint = "pretrained, none, or a .pth, .pt or .safetensors file"
-    check_readable(path, BadWeights, what=f"`weights` {path}", hint=hint)
-    try:
-        load_checkpoint(module, path, other_classes=True)
-    except CheckpointError as error:
-        raise BadWeights(str(error), hint=error.hint) from error
-    return WeightsEntry(source="file", trained=True, file=path.name, sha256=sha256_of(path))
-
-
 def _elsewhere(request: NetworkRequest, classes: tuple[str, ...], seed: int) -> Network:
     """A network of timm, torchvision or a factory."""
     random = f"random:{seed}"
@@ -136,7 +120,7 @@ def _elsewhere(request: NetworkRequest, classes: tuple[str, ...], seed: int) -> 
     assert network.module is not None
     weights = network.weights
     if file is not None:
-        weights = load_file(network.module, Path(file))
+        weights = load_file(network.module, Path(file), hint=WEIGHTS_HINT)
     module = network.module
     seeded(lambda: with_classes(module, len(classes), request.name), seed)
     return replace(network, weights=weights, labels=classes, module=module)

@@ -29,15 +29,7 @@ def takes(request: NetworkRequest) -> bool:
 
 
 def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
-    file, _, function = (
-        request.name.rpartition(":") if ".py:" in request.name else (request.name, "", "")
-    )
-    path = Path(file)
-    if not function:
-        raise InputError(
-            f"{request.name}: no factory function given",
-            hint=f"add the function after a colon: {request.name}:build",
-        )
+    path, function = parts_of(request.name)
     check_readable(
         path,
         BadNetwork,
@@ -67,6 +59,21 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         notes=notes,
         assumed=not request.normalizes,
     )
+
+
+def parts_of(name: str) -> tuple[Path, str]:
+    """The file and the function in the name of a network.
+
+    Raises:
+        InputError: there is no function in it.
+    """
+    file, _, function = name.rpartition(":") if ".py:" in name else (name, "", "")
+    if not function:
+        raise InputError(
+            f"{name}: no factory function given",
+            hint=f"add the function after a colon: {name}:build",
+        )
+    return Path(file), function
 
 
 def call(path: Path, function: str) -> nn.Module:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import InputError
 from edgekit.limits import blaming
 from edgekit.sources.modules import examine
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
-
-if TYPE_CHECKING:
-    pass
 
 
 def takes(request: NetworkRequest) -> bool:

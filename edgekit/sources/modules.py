@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import WeightsEntry
 from edgekit.errors import BadNetwork, BadWeights, InputError
 from edgekit.files import check_readable
@@ -16,6 +15,7 @@ from edgekit.sources.labels import imagenet_labels
 from edgekit.sources.request import NetworkRequest
 
 Built = TypeVar("Built")
+WEIGHTS_HINT = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,17 +40,24 @@ def seeded(build: Callable[[], Built], seed: int) -> Built:
         return build()
 
 
-def load_file(module: nn.Module, path: Path) -> WeightsEntry:
+def load_file(
+    module: nn.Module, path: Path, *, hint: str = WEIGHTS_HINT, other_classes: bool = False
+) -> WeightsEntry:
+    """Loads the weights of a file. With ``other_classes``, those of a classifier for another number
+    of classes are left out.
+
+    Raises:
+        BadWeights: the file cannot be read, or does not fit the network.
+    """
     from edgekit.models.pretrained.checkpoint import load_checkpoint
     from edgekit.models.pretrained.state_dict import CheckpointError
 
-    hint = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
     check_readable(path, BadWeights, what=f"`weights` {path}", hint=hint)
     try:
-        load_checkpoint(module, path)
+        loaded = load_checkpoint(module, path, other_classes=other_classes)
     except CheckpointError as error:
         raise BadWeights(str(error), hint=error.hint) from error
-    return WeightsEntry(source="file", trained=True, file=path.name, sha256=sha256_of(path))
+    return WeightsEntry(source="file", trained=True, file=loaded.file, sha256=loaded.sha256)
 
 
 def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> InputSpec:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import NetworkEntry, Text, WeightsEntry
 from edgekit.errors import BadWeights, InputError
 from edgekit.files import check_readable
@@ -124,7 +123,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         )
     module = build_classifier(described.builder, len(described.classes))
     try:
-        load_checkpoint(module, best)
+        loaded = load_checkpoint(module, best)
     except CheckpointError as error:
         raise BadWeights(
             f"{best} does not fit {described.builder} with {len(described.classes)} classes: "
@@ -137,7 +136,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         source="run",
         trained=True,
         file=BEST,
-        sha256=sha256_of(best),
+        sha256=loaded.sha256,
         origin=described.builder,
         licence=described.start.licence,
     )
@@ -148,7 +147,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         described.classes,
         module.eval(),
         photos=_photos(folder),
-        trained=_trained(folder, weights.sha256 or ""),
+        trained=_trained(folder, loaded.sha256),
     )
 
 

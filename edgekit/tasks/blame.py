@@ -21,7 +21,6 @@ from edgekit.tasks.sessions import CPU, graph_for, require
 from edgekit.tasks.sides import check_network_name, stamped_input
 
 MAX_IMAGES = 16
-OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -68,26 +67,15 @@ def find_blame(request: BlameRequest, progress: Progress) -> Blame:
 
 @dataclass(frozen=True)
 class _Side:
-    """A graph, with its bundle if it is in one; or a network that is not traced yet."""
+    """A graph, with its bundle if it is in one; or a network that is not traced yet. ``input`` is
+    the preprocessing if it is known: from the bundle, the network, or the bundle that a graph came
+    from.
+    """
 
+    input: InputSpec | None
     graph: Path | None = None
     bundle: Bundle | None = None
     network: Network | None = None
-
-    @property
-    def input(self) -> InputSpec | None:
-        """The preprocessing if it is known: from the bundle, the network, or the bundle that a
-        graph came from.
-        """
-        if self.bundle is not None:
-            return self.bundle.manifest.input.spec()
-        return (
-            self.network.input
-            if self.network is not None
-            else None
-            if self.graph is None
-            else stamped_input(self.graph)
-        )
 
 
 def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
@@ -98,9 +86,13 @@ def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
     )
     size = None if known is None else (known.height, known.width)
     return [
-        side or _Side(network=open_network(NetworkRequest(name, size=size), step.fetched))
-        for name, side in zip(names, found, strict=True)
+        side or _open_network(name, size, step) for name, side in zip(names, found, strict=True)
     ]
+
+
+def _open_network(name: str, size: tuple[int, int] | None, step: Steps) -> _Side:
+    network = open_network(NetworkRequest(name, size=size), step.fetched)
+    return _Side(network.input, network=network)
 
 
 def _open_file(name: str, runtime: str) -> _Side | None:
@@ -112,9 +104,12 @@ def _open_file(name: str, runtime: str) -> _Side | None:
         bundle = Bundle.open(path)
         graph = graph_for(bundle, runtime, proven=True).path
         bundle.check(graph.name)
-        return _Side(graph, bundle)
+        return _Side(bundle.manifest.input.spec(), graph, bundle)
     if path.suffix.lower() == ".onnx":
-        return _Side(path, Bundle.open(path.parent) if (path.parent / MANIFEST).is_file() else None)
+        if (path.parent / MANIFEST).is_file():
+            bundle = Bundle.open(path.parent)
+            return _Side(bundle.manifest.input.spec(), path, bundle)
+        return _Side(stamped_input(path), path)
     check_network_name(name, "a bundle's folder, an .onnx file")
     return None
 
@@ -158,11 +153,8 @@ def _taps(
         folder.mkdir()
         path = side.graph
         if side.network is not None:
-            from edgekit.graph.simplification.simplify import SimplifyConfig
-
             context = Context(side.network, (theirs, own)[i][:PROBE_IMAGES], folder)
-            traced = fp32.trace(None, batch, context)
-            path = fp32.simplify(traced, SimplifyConfig(), context).graph.path
+            path = fp32.simplified(batch, context).path
         assert path is not None
         found[i] = _read(path, folder, CPU if i == 0 else runtime, batch or 1)
         batch = found[i].batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgekit.artifact import sha256_of
 from edgekit.bundle import MANIFEST
 from edgekit.bundle.staging import Staging
 from edgekit.errors import EnvironmentLacks, InputError, said
@@ -123,7 +123,7 @@ def _file(name: str, digest: str, offline: bool, progress: Progress) -> Path:
 
     name = f"{name}-ubyte.gz"
     installed = DEBIAN / name
-    if installed.is_file() and hashlib.sha256(installed.read_bytes()).hexdigest() == digest:
+    if installed.is_file() and sha256_of(installed) == digest:
         return installed
     published = Weights(f"fashion-mnist-{name}", PAPER, "MIT", f"{ADDRESS}/{name}", digest)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class Decoder:
             image = resized_to_cover(image, box, self.spec)
         pixels = np.array(image, np.uint8).reshape(image.height, image.width, self.spec.channels)
         decoded = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        if self.held + decoded.numel() <= CACHED_BYTES:
+        if _keeps_caches() and self.held + decoded.numel() <= CACHED_BYTES:
             self.cached[index] = decoded
             self.held += decoded.numel()
         return decoded
@@ -150,9 +151,16 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
                 labels.append(self.examples.labels[index])
         images = torch.stack(prepared) if prepared else torch.empty(0)
         batch = Batch(images, torch.tensor(labels, dtype=torch.long), tuple(skipped))
-        if len(self.examples) * images[:1].numel() * 4 <= CACHED_BYTES:
+        if _keeps_caches() and len(self.examples) * images[:1].numel() * 4 <= CACHED_BYTES:
             self.cache[place] = batch
         return batch
+
+
+def _keeps_caches() -> bool:
+    """Whether this process stays for the next epoch. The processes that decode in advance end with
+    their epoch, in which they open an image once.
+    """
+    return torch.utils.data.get_worker_info() is None
 
 
 def batches_of(examples: int, size: int) -> int:
@@ -160,18 +168,12 @@ def batches_of(examples: int, size: int) -> int:
     return max(1, examples // size)
 
 
-class seeded:  # noqa: N801 - a context manager
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
     """Seeds torch's CPU generator with the numbers, and restores its state afterwards."""
-
-    def __init__(self, *numbers: int) -> None:
-        self._seed = seed_of(*numbers)
-
-    def __enter__(self) -> None:
-        self._before = torch.get_rng_state()
-        torch.default_generator.manual_seed(self._seed)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_rng_state(self._before)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(*numbers))
+        yield
 
 
 def seed_of(*numbers: int) -> int:

@@ -12,6 +12,7 @@ from edgekit.errors import InputError
 from edgekit.images.folders import SUFFIXES
 from edgekit.images.labelled import LabelledImages, class_names, open_labelled
 from edgekit.sources import read_labels
+from edgekit.sources.run import read_examples
 
 TRAIN = ("train", "training")
 VALIDATION = ("val", "valid", "validation")
@@ -82,6 +83,19 @@ def open_data(
         )
     held_out = open_labelled(validation, names, len(names))
     return TrainingData(names, _examples(train), _examples(held_out))
+
+
+def data_of_run(folder: Path, classes: tuple[str, ...], root: Path) -> TrainingData:
+    """The images of a run, split as they were at its start.
+
+    Raises:
+        InputError: their list is damaged.
+    """
+    train, validation = (
+        Examples(root, tuple(paths), tuple(labels))
+        for paths, labels in read_examples(folder).values()
+    )
+    return TrainingData(classes, train, validation)
 
 
 def _given_split(data: Path) -> tuple[Path, Path | None]:

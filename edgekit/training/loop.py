@@ -21,6 +21,7 @@ from edgekit.training.batches import (
     TrainingBatches,
     ValidationBatches,
     batches_of,
+    counted,
     seed_of,
     stream,
 )
@@ -234,22 +235,17 @@ class Loop:
         criterion = nn.CrossEntropyLoss(reduction="sum")
         totals = torch.zeros(3, dtype=torch.float64)
         with torch.inference_mode(), self.fabric.autocast():
-            for batch in stream(self._validation, self.config.workers, self.spec):
-                self.skipped.add(batch.skipped)
-                if not len(batch.images):
-                    continue
-                images, targets = (
-                    batch.images.to(self.fabric.device),
-                    batch.targets.to(self.fabric.device),
-                )
-                logits = kept(images).float()
+            batches = stream(self._validation, self.config.workers, self.spec)
+            for given in counted(batches, self.skipped.add):
+                batch = given.to(self.fabric.device)
+                logits = kept(batch.images).float()
                 found = torch.stack(
                     (
-                        criterion(logits, targets).double(),
-                        (logits.argmax(1) == targets).sum().double(),
+                        criterion(logits, batch.targets).double(),
+                        (logits.argmax(1) == batch.targets).sum().double(),
                     )
                 )
-                totals += torch.cat((found.cpu(), torch.tensor([float(len(targets))])))
+                totals += torch.cat((found.cpu(), torch.tensor([float(len(batch.targets))])))
         if self.fabric.world_size > 1:
             totals = self.fabric.all_reduce(totals, reduce_op="sum")  # type: ignore[assignment]
         loss, right, count = totals.tolist()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import cos, pi
 from pathlib import Path
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from edgekit.artifact import sha256_of
 from edgekit.errors import GateFailed, InputError
-from edgekit.graph.simplification.simplify import SimplifyConfig
 from edgekit.pipeline.calibration import open_calibration
 from edgekit.pipeline.converted import Context
 from edgekit.pipeline.photos import load_images
@@ -36,7 +35,7 @@ from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Grid
 from edgekit.quantization.weights import Weights
 from edgekit.sources import Network, NetworkRequest, open_network
-from edgekit.sources.run import BEST, QAT, read_description, read_examples, write_trained
+from edgekit.sources.run import BEST, QAT, read_description, write_trained
 from edgekit.training.augment import Augmentation
 from edgekit.training.batches import (
     Decoder,
@@ -44,16 +43,15 @@ from edgekit.training.batches import (
     TrainingBatches,
     ValidationBatches,
     batches_of,
+    counted,
     stream,
 )
 from edgekit.training.checkpoint import write
 from edgekit.training.config import TrainConfig
-from edgekit.training.data import Examples, TrainingData
+from edgekit.training.data import TrainingData, data_of_run
 from edgekit.training.records import Qat, QatEpoch, Watcher
 from edgekit.training.run import config_of
 
-EPOCHS, BATCH = 2, 32
-OPSET = 17
 WARM_UP = 0.1  # share of the steps
 LOG_EVERY = 20  # steps
 LABELS = 0.5  # weight of the labels, next to the float network
@@ -62,9 +60,9 @@ LABELS = 0.5  # weight of the labels, next to the float network
 def train_quantized(
     folder: Path,
     *,
-    epochs: int = EPOCHS,
-    batch: int = BATCH,
-    learning_rate: float = 1.0,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
     watcher: Watcher | None = None,
 ) -> Qat:
     """Trains the INT8 network of a run. The best state is saved in the run, for the export.
@@ -88,13 +86,12 @@ def train_quantized(
     config = replace(
         config_of(description), epochs=epochs, batch=batch, mixup=0.0, cutmix=0.0, progressive=None
     )
-    tuner = _Tuner(network, _data(folder, description.classes), config, learning_rate, watcher)
+    data = data_of_run(folder, description.classes, folder)
+    tuner = _Tuner(network, data, config, learning_rate, watcher)
     images = load_images(None, network)
     calibration = open_calibration(None, network.input, images.folder, own=network.photos)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         context = Context(network, images.pixels, Path(scratch), calibration)
-        traced = fp32.trace(None, 1, context)
-        simplified = fp32.simplify(traced, SimplifyConfig(OPSET), context).graph
         setting = QuantizeConfig(
             calibrator="mse",
             rounding="nearest",
@@ -105,37 +102,28 @@ def train_quantized(
             tune=tuner,
         )
         found = quantize(
-            simplified,
+            fp32.simplified(1, context),
             context.folder / "int8.onnx",
             setting,
             calibration,
             calibration.choosing_images,
         )
-    assert tuner.trained is not None and found.report.twin is not None
+    assert tuner.trained and tuner.best and found.report.twin
     content = write_trained(tuner.trained, sha256_of(folder / BEST), tuner.lines())
     write(folder / QAT, content)
-    best = max(tuner.epochs, key=lambda each: each.validation_top1)
     return Qat(
         folder,
         description.builder,
         len(tuner.data.train),
         tuner.float_top1,
         tuner.epochs[0].validation_top1,
-        best.validation_top1,
-        best.epoch,
+        tuner.best.validation_top1,
+        tuner.best.epoch,
         tuple(tuner.epochs),
         found.report.twin.sqnr,
         dict(tuner.skipped.files),
         time.perf_counter() - started,
     )
-
-
-def _data(folder: Path, classes: tuple[str, ...]) -> TrainingData:
-    parts = read_examples(folder)
-    train, validation = (
-        Examples(folder, tuple(paths), tuple(labels)) for paths, labels in parts.values()
-    )
-    return TrainingData(classes, train, validation)
 
 
 class _Tuner:
@@ -153,9 +141,12 @@ class _Tuner:
         self.teacher: nn.Module = network.module.eval()
         self.spec, self.data, self.config = network.input, data, config
         self.learning_rate, self.watcher = learning_rate, watcher
-        self.skipped = Skipped(data.train.root, len(data.train), config.corrupt)
+        self.skipped = Skipped(
+            data.train.root, len(data.train) + len(data.validation), config.corrupt
+        )
         self.epochs: list[QatEpoch] = []
         self.float_top1 = 0.0
+        self.best: QatEpoch | None = None
         self.trained: Trained | None = None
         self._validation = ValidationBatches(data.validation, self.spec, config.batch)
         self._decoder = Decoder(self.spec)
@@ -178,17 +169,16 @@ class _Tuner:
         descent = Descent([(p, rate * self.learning_rate) for p, rate in student.parameters])
         self.float_top1 = self._top1(self.teacher)
         self.epochs.append(QatEpoch(0, None, self._top1(student.logits), 0.0))
-        best, kept = self.epochs[0].validation_top1, Trained(grids, weights)
+        self.best, self.trained = self.epochs[0], Trained(grids, weights)
         total = self.config.epochs * batches_of(len(self.data.train), self.config.batch)
         for epoch in range(self.config.epochs):
             started = time.perf_counter()
             loss = self._epoch(epoch, student, descent, total)
             top1 = self._top1(student.logits)
             self.epochs.append(QatEpoch(epoch + 1, loss, top1, time.perf_counter() - started))
-            if top1 >= best:
-                best, kept = top1, Trained(*student.taken())
-        self.trained = kept
-        return kept
+            if top1 >= self.best.validation_top1:
+                self.best, self.trained = self.epochs[-1], Trained(*student.taken())
+        return self.trained
 
     def _epoch(self, epoch: int, student: FakeQuantized, descent: Descent, total: int) -> float:
         stage = self.config.stages((self.spec.height, self.spec.width))[0]
@@ -232,15 +222,16 @@ class _Tuner:
         distance = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean", log_target=True)
         return distance + LABELS * F.cross_entropy(logits, labels)
 
-    def _top1(self, run: nn.Module | object) -> float:
+    def _top1(self, run: Callable[[Tensor], Tensor]) -> float:
         right = count = 0
         with torch.no_grad():
-            for batch in stream(self._validation, self.config.workers, self.spec):
-                if len(batch.images):
-                    logits = run(batch.images)  # type: ignore[operator]
-                    right += int((logits.argmax(1) == batch.targets).sum())
-                    count += len(batch.targets)
-        return right / max(1, count)
+            batches = stream(self._validation, self.config.workers, self.spec)
+            for batch in counted(batches, self.skipped.add):
+                right += int((run(batch.images).argmax(1) == batch.targets).sum())
+                count += len(batch.targets)
+        if not count:
+            raise GateFailed("no validation image can be read")
+        return right / count
 
     def lines(self) -> list[dict[str, object]]:
         """The epochs, for the record of the run."""

@@ -13,10 +13,10 @@ from edgekit.errors import EnvironmentLacks, InputError, lacking
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.request import FetchProgress
-from edgekit.sources.run import LAST, RunDescription, read_description, read_examples
+from edgekit.sources.run import LAST, RunDescription, read_description
 from edgekit.training.checks import check_free, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
-from edgekit.training.data import SHARE, Examples, TrainingData, open_data
+from edgekit.training.data import SHARE, TrainingData, data_of_run, open_data
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
@@ -135,16 +135,12 @@ def resume(
 
     description = read_description(folder)
     config = config_of(description)
-    parts = read_examples(folder)
     root = Path(description.data)
     if not root.exists():
         raise InputError(
             f"the images of {folder} are missing: there is no {root}", hint="restore them"
         )
-    train, validation = (
-        Examples(root, tuple(paths), tuple(labels)) for paths, labels in parts.values()
-    )
-    data = TrainingData(description.classes, train, validation)
+    data = data_of_run(folder, description.classes, root)
     state = load_last(folder)
     weights = description.start
     # Without a checkpoint the run starts again with its first weights.

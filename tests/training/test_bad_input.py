@@ -186,6 +186,12 @@ def test_wrong_arguments(
     refused(train(data, *arguments), message)
 
 
+@pytest.mark.parametrize("flag", ["--no-flip", "--no-ema", "--label-smoothing=0.2", "--offline"])
+def test_a_run_keeps_its_settings(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    code = execute(["train", "--resume", "runs/x", flag])
+    refused((code, capsys.readouterr().err), f"{flag.partition('=')[0]} has no effect")
+
+
 @pytest.mark.parametrize("name", ["run.json", "last.pt", "examples.csv"])
 def test_a_damaged_run(train: Trained, data: Path, tmp_path: Path, name: str) -> None:
     assert train(data)[0] == 0

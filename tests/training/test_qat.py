@@ -63,6 +63,8 @@ def int8_layers(bundle: Path) -> dict[str, tuple[str, ...]]:
 def test_it_learns_and_keeps_the_best(tuned: Qat) -> None:
     assert [epoch.epoch for epoch in tuned.epochs] == [0, 1, 2, 3]
     assert tuned.after == max(epoch.validation_top1 for epoch in tuned.epochs) >= tuned.before
+    best = [epoch.epoch for epoch in tuned.epochs if epoch.validation_top1 == tuned.after]
+    assert tuned.best == best[-1]
     losses = [epoch.loss for epoch in tuned.epochs[1:]]
     assert losses[-1] is not None and losses[0] is not None and losses[-1] < losses[0]
 

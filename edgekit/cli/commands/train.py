@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from edgekit.cli.help import DEBUG, INPUT, OUTPUT, TRAINING, complete_network, j
 from edgekit.cli.options import is_whole, parse_numbers, parse_size
 from edgekit.cli.training import Shown, tell, tell_int8
 from edgekit.errors import InputError
+
+_count = partial(option, metavar="N", panel=TRAINING)
+_number = partial(option, metavar="X", panel=TRAINING)
 
 QAT_CHOICES = ("epochs", "batch", "learning_rate")
 
@@ -78,20 +82,14 @@ def command(
         metavar="NAME",
         panel=TRAINING,
     ),
-    unfreeze: int | None = option(
+    unfreeze: int | None = _count(
         help="For --transfer last: the number of parts that are trained besides the classifier; "
-        "2 by default.",
-        metavar="N",
-        panel=TRAINING,
+        "2 by default."
     ),
-    epochs: int | None = option(
-        help="Passes over the images; 20 by default.", metavar="N", panel=TRAINING
-    ),
-    batch: int | None = option(help="Images per step; 64 by default.", metavar="N", panel=TRAINING),
-    accumulate: int | None = option(
-        help="Batches whose gradients are added up before a step; 1 by default.",
-        metavar="N",
-        panel=TRAINING,
+    epochs: int | None = _count(help="Passes over the images; 20 by default."),
+    batch: int | None = _count(help="Images per step; 64 by default."),
+    accumulate: int | None = _count(
+        help="Batches whose gradients are added up before a step; 1 by default."
     ),
     learning_rate: float | None = option(
         "--learning-rate",
@@ -99,61 +97,38 @@ def command(
         metavar="RATE",
         panel=TRAINING,
     ),
-    weight_decay: float | None = option(
-        "--weight-decay",
-        help="Weight decay of AdamW; 0.02 by default.",
-        metavar="X",
-        panel=TRAINING,
-    ),
-    label_smoothing: float | None = option(
-        "--label-smoothing",
-        help="Label smoothing, 0 … 0.9; 0.1 by default.",
-        metavar="X",
-        panel=TRAINING,
-    ),
+    weight_decay: float | None = _number(help="Weight decay of AdamW; 0.02 by default."),
+    label_smoothing: float | None = _number(help="Label smoothing, 0 … 0.9; 0.1 by default."),
     augment: str | None = option(
         help="none, light (crops and flips; default) or standard (also RandAugment).",
         metavar="NAME",
         panel=TRAINING,
     ),
-    magnitude: float | None = option(
-        help="Magnitude of RandAugment, 0 … 30; 9 by default.", metavar="X", panel=TRAINING
-    ),
+    magnitude: float | None = _number(help="Magnitude of RandAugment, 0 … 30; 9 by default."),
     no_flip: bool = typer.Option(
         False,
         "--no-flip",
         help="Do not mirror images, for example digits or letters.",
         rich_help_panel=TRAINING,
     ),
-    mixup: float | None = option(
-        help="Parameter of mixup's Beta distribution, for example 0.2; none by default.",
-        metavar="X",
-        panel=TRAINING,
+    mixup: float | None = _number(
+        help="Parameter of mixup's Beta distribution, for example 0.2; none by default."
     ),
-    cutmix: float | None = option(
-        help="The same for cutmix, for example 1.0; none by default.", metavar="X", panel=TRAINING
-    ),
+    cutmix: float | None = _number(help="The same for cutmix, for example 1.0; none by default."),
     no_ema: bool = typer.Option(
         False,
         "--no-ema",
         help="Keep the last weights of an epoch, not their moving average.",
         rich_help_panel=TRAINING,
     ),
-    dropout: float | None = option(
-        help="Dropout of the classifier; that of the network by default.",
-        metavar="X",
-        panel=TRAINING,
+    dropout: float | None = _number(
+        help="Dropout of the classifier; that of the network by default."
     ),
-    stochastic_depth: float | None = option(
-        "--stochastic-depth",
-        help="Stochastic depth of the last residual block; that of the network by default.",
-        metavar="X",
-        panel=TRAINING,
+    stochastic_depth: float | None = _number(
+        help="Stochastic depth of the last residual block; that of the network by default."
     ),
-    patience: int | None = option(
-        help="Stop after this number of epochs without an improvement; never by default.",
-        metavar="N",
-        panel=TRAINING,
+    patience: int | None = _count(
+        help="Stop after this number of epochs without an improvement; never by default."
     ),
     progressive: str | None = option(
         help="Progressive learning from a small to a large image size, such as 128:300; dropout "
@@ -166,20 +141,14 @@ def command(
         metavar="NAME",
         panel=TRAINING,
     ),
-    seed: int | None = option(
-        help="Seed of the split, new layers, order and augmentation; 0 by default.",
-        metavar="N",
-        panel=TRAINING,
+    seed: int | None = _count(
+        help="Seed of the split, new layers, order and augmentation; 0 by default."
     ),
-    workers: int | None = option(
-        help="Processes that decode images; by default, their number is chosen.",
-        metavar="N",
-        panel=TRAINING,
+    workers: int | None = _count(
+        help="Processes that decode images; by default, their number is chosen."
     ),
-    corrupt: float | None = option(
-        help="The largest share of images that may be unreadable; 0.01 by default.",
-        metavar="X",
-        panel=TRAINING,
+    corrupt: float | None = _number(
+        help="The largest share of images that may be unreadable; 0.01 by default."
     ),
     out_folder: Path | None = option(
         "--out", help="The folder of the run.", metavar="RUN", panel=OUTPUT
@@ -225,6 +194,7 @@ def command(
         "--size": size,
         "--mean": mean,
         "--std": std,
+        "--offline": offline or None,
         "--out": out_folder,
     }
     import edgekit
@@ -308,7 +278,10 @@ def _check_alone(
 ) -> None:
     """A run keeps its settings."""
     others = [name for name, value in named.items() if value is not None]
-    others += [f"--{name.replace('_', '-')}" for name in given]
+    others += [
+        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        for name, value in given.items()
+    ]
     if network is not None:
         others.insert(0, network)
     if others:

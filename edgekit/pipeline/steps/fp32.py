@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit.advice import Advice
+from edgekit.artifact import Artifact
 from edgekit.pipeline.converted import Context, Converted
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def simplify(given: Converted, config: SimplifyConfig, context: Context) -> Conv
     graph, notes = simplify_graph(given.graph, path, config, context.probe)
     advice = tuple(map(Advice, notes))
     return replace(given, graph=graph, simplified=graph, opset=config.opset, advice=advice)
+
+
+def simplified(batch: int | None, context: Context) -> Artifact:
+    """The traced and simplified graph of the default opset, without a rung after each step."""
+    from edgekit.graph.simplification.simplify import SimplifyConfig
+
+    return simplify(trace(None, batch, context), SimplifyConfig(), context).graph
 
 
 def take_pixels(given: Converted, config: None, context: Context) -> Converted:

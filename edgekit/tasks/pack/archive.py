@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.artifact import sha256_of
 from edgekit.bundle import ENGINES, MANIFEST, Bundle
 from edgekit.tasks.pack.request import PackRequest, name_of
 
@@ -37,8 +38,7 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
             entry = tarfile.TarInfo(f"{name}/{file}")
             entry.size, entry.mode, entry.mtime = len(files[file]), 0o644, 0
             archive.addfile(entry, io.BytesIO(files[file]))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / f"{name}.tar.sha256").write_text(f"{digest}  {name}.tar\n", encoding="utf-8")
+    (folder / f"{name}.tar.sha256").write_text(f"{sha256_of(path)}  {name}.tar\n", encoding="utf-8")
     left = [name for name in bundle.manifest.files if name.startswith(f"{ENGINES}/")]
     return (
         (f"{len(left)} engine files are not packed: build an engine on the device",) if left else ()
@@ -61,9 +61,8 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
 def raw_golden(bundle: Bundle) -> dict[str, bytes]:
     """The golden images as plain arrays, with their description."""
     golden = bundle.golden()
-    given = golden.inputs
     dtype = bundle.manifest.input.dtype
-    inputs = np.ascontiguousarray(given, np.dtype(dtype).newbyteorder("<"))
+    inputs = np.ascontiguousarray(golden.inputs, np.dtype(dtype).newbyteorder("<"))
     outputs = np.ascontiguousarray(golden.outputs, "<f4")
     text = (
         "edgekit-golden 1\n"

@@ -10,6 +10,7 @@ logits. The keys are those of gstnvinfer_property_parser.h and of NVIDIA's page 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -152,8 +153,6 @@ def _float_pixels(
     images: NDArray[np.uint8], bundle: Bundle, graph: Artifact
 ) -> NDArray[np.float32]:
     """Golden pixels in the form of Gst-nvinfer: RGB, floats of 0 to 255."""
-    from dataclasses import replace
-
     spec = bundle.manifest.input.spec()
     layout = "NCHW" if graph.inputs[0].shape[1] == spec.channels else "NHWC"
     wanted = replace(spec, layout=layout, channel_order="RGB")
