@@ -27,9 +27,12 @@ from edgekit.tasks.candidates import Subject, open_subject
 TIMES = 3
 PATIENCE = 600.0  # seconds
 # With the path of this process, so that nothing is imported from the user's current folder.
-_PROBE = (
-    "import sys; sys.path[:] = sys.argv[1:]; from edgekit.tasks.cold_start import probe; probe()"
-)
+_PROBE = """
+import sys
+sys.path[:] = sys.argv[1:]
+from edgekit.tasks.cold_start import probe
+probe()
+"""
 
 
 def cold_start(subject: Subject, batch: int, threads: int) -> Start:
