@@ -214,8 +214,9 @@ def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> l
     figures = [size_figure(of, "size of the engine", old.megabytes, new.megabytes, allowed)]
     b, n = old.record.golden, new.record.golden
     if b is not None and n is not None:
-        right = [(golden.images - golden.flips, golden.images) for golden in (b, n)]
-        figures.append(agreement_figure(of, "agreement on the golden images", *right, allowed))
+        what = "agreement on the golden images"
+        old_right, new_right = ((g.images - g.flips, g.images) for g in (b, n))
+        figures.append(agreement_figure(of, what, old_right, new_right, allowed))
         before, now = (float("inf") if g.sqnr is None else g.sqnr for g in (b, n))
         change, outcome, why = sqnr_change(before, now, allowed)
         what = "SQNR on the golden images"

@@ -56,8 +56,8 @@ def step_figures(
             )
         )
     yield Figure(of, f"SQNR of {new.name}", "dB", old.sqnr, new.sqnr, change, None, outcome, why)
-    right = [(round(step.agreement * step.images), step.images) for step in (old, new)]
-    yield agreement_figure(of, f"agreement of {new.name}", *right, allowed)
+    before, now = ((round(step.agreement * step.images), step.images) for step in (old, new))
+    yield agreement_figure(of, f"agreement of {new.name}", before, now, allowed)
     if new.verdict == "fail" and old.verdict != "fail":
         reason = "; ".join(new.failures) or "it met its gate before"
         yield Figure(of, f"gate of {new.name}", "", None, None, None, None, "worse", reason)
