@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.api.bundles import Bundle
+from edgekit.api.arguments import name_of
+from edgekit.bundle.folder import Bundle
 from edgekit.reports.upgrade import Tolerances, UpgradeReport
 from edgekit.tasks.upgrade import check_upgrade
 
@@ -41,8 +42,4 @@ def upgrade_check(
         BadBundle: a bundle is damaged.
     """
     allowed = Tolerances(latency, sqnr, agreement, size)
-    return check_upgrade(_path(old), _path(new), allowed)
-
-
-def _path(side: Bundle | Path | str) -> Path:
-    return side.path if isinstance(side, Bundle) else Path(side)
+    return check_upgrade(Path(name_of(old)), Path(name_of(new)), allowed)

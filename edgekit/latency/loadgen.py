@@ -105,20 +105,18 @@ def run_scenario(
     """
     import mlperf_loadgen as loadgen
 
+    settings = _settings(loadgen, scenario, batch, expected_ms)
     with tempfile.TemporaryDirectory(prefix="edgekit-loadgen-") as folder:
         worker = _Worker(loadgen, infer, batch)
         sut = loadgen.ConstructSUT(worker.issue, lambda: None)
         library = loadgen.ConstructQSL(
             inputs, min(inputs, MAX_SAMPLES), lambda samples: None, lambda samples: None
         )
+        log = _log(loadgen, folder)
         try:
             with worker:
-                loadgen.StartTestWithLogSettings(
-                    sut,
-                    library,
-                    _settings(loadgen, scenario, batch, expected_ms),
-                    _log(loadgen, folder),
-                    "",
+                worker.see_to_the_end(
+                    lambda: loadgen.StartTestWithLogSettings(sut, library, settings, log, "")
                 )
         finally:
             loadgen.DestroyQSL(library)
@@ -130,17 +128,17 @@ def run_scenario(
 
 
 class _Worker:
-    """Runs the queries of LoadGen in their order, up to a batch at once. After a failure, the
-    remaining queries are answered immediately, so that LoadGen ends normally.
+    """Runs the queries of LoadGen in their order, up to a batch at once. After a failure or an
+    interrupt, the remaining queries are answered immediately, so that LoadGen ends normally.
     """
 
     def __init__(self, loadgen: Any, infer: Infer, batch: int) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._loadgen = loadgen
         self._infer = infer
         self._batch = batch
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="loadgen", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
 
     def __enter__(self) -> _Worker:
         self._thread.start()
@@ -149,6 +147,28 @@ class _Worker:
     def __exit__(self, *ended: object) -> None:
         self._waiting.put(None)
         self._thread.join()
+
+    def see_to_the_end(self, test: Callable[[], object]) -> None:
+        """Runs LoadGen in another thread, because only the main thread is interrupted: LoadGen
+        crashes the process if an exception passes through it, or if the process ends before it.
+        It cannot be stopped, so after an interrupt it goes on for its planned time at most.
+        """
+        ended = threading.Event()  # after an interrupt, join() of Python 3.10 no longer waits
+
+        def run() -> None:
+            try:
+                test()
+            except Exception as error:  # noqa: BLE001 - raised where the run was asked for
+                self.failure = error
+            finally:
+                ended.set()
+
+        threading.Thread(target=run, name="loadgen", daemon=True).start()
+        try:
+            ended.wait()
+        except BaseException as error:  # noqa: BLE001 - raised when LoadGen has ended
+            self.failure = error
+            ended.wait()
 
     def issue(self, samples: Sequence[Any]) -> None:
         for sample in samples:

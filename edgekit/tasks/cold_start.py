@@ -26,7 +26,13 @@ from edgekit.tasks.candidates import Subject, open_subject
 
 TIMES = 3
 PATIENCE = 600.0  # seconds
-_PROBE = "from edgekit.tasks.cold_start import probe; probe()"
+# With the path of this process, so that nothing is imported from the user's current folder.
+_PROBE = """
+import sys
+sys.path[:] = sys.argv[1:]
+from edgekit.tasks.cold_start import probe
+probe()
+"""
 
 
 def cold_start(subject: Subject, batch: int, threads: int) -> Start:
@@ -84,7 +90,7 @@ def _in_a_process(subject: Subject, batch: int, threads: int) -> dict[str, Any]:
         "batch": batch,
         "threads": threads,
     }
-    command: Sequence[str] = (sys.executable, "-c", _PROBE)
+    command: Sequence[str] = (sys.executable, "-c", _PROBE, *sys.path)
     # This clock is the same in all processes.
     text = json.dumps({**work, "began": time.monotonic_ns()}) + "\n"
     try:

@@ -5,11 +5,8 @@ leaves an incomplete bench, and processes that write at the same time wait for e
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from platformdirs import user_data_path
@@ -17,9 +14,9 @@ from platformdirs import user_data_path
 from edgekit.errors import EdgekitError, EnvironmentLacks, InputError
 from edgekit.files import no_file
 from edgekit.reports.bench import BenchReport
+from edgekit.tasks.sqlite_file import SqliteFile
 
 FILE = "bench.sqlite3"
-WAIT = 60.0  # seconds to wait for another process that writes
 APPLICATION = 0x65646765  # "edge": marks the file as a history of edgekit
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -46,41 +43,29 @@ def usable_history() -> tuple[Path | None, str | None]:
         return None, error.message
 
 
-class History:
-    """The benches in a file. As a context manager it closes the file.
-
-    Args:
-        path: the file; it and its folder are created if they are missing.
+class History(SqliteFile):
+    """The benches in a file, whose folder is created if it is missing.
 
     Raises:
         InputError: the file is not a history, or has another schema.
         EnvironmentLacks: the file cannot be used; every method may raise this.
     """
 
+    label = "`history` "
+    kind = "a history of benches"
+    other = usable = "name another file"
+    wait = 60.0
+
     def __init__(self, path: Path) -> None:
-        self.path = path
         if path.exists() and (reason := no_file(path)):
             raise InputError(f"`history` {path}: {reason}", hint="name a file")
-        with self._explained():
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-            try:
-                self._connection.execute("PRAGMA synchronous=FULL")
-                self._check()
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def __enter__(self) -> History:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._connection.close()
+        except OSError as error:
+            raise EnvironmentLacks(
+                f"`history` {path} cannot be used: {error.strerror or error}", hint=self.usable
+            ) from error
+        super().__init__(path)
 
     def append(self, report: BenchReport) -> int:
         """Adds a bench; returns its number."""
@@ -123,7 +108,7 @@ class History:
             first, last = self._connection.execute("SELECT MIN(id), MAX(id) FROM runs").fetchone()
         return None if first is None else (first, last)
 
-    def _check(self) -> None:
+    def _prepare(self) -> None:
         with self._transaction():
             (mark,) = self._connection.execute("PRAGMA application_id").fetchone()
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -142,32 +127,3 @@ class History:
             self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._connection.execute(_SCHEMA)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise EnvironmentLacks(
-                f"`history` {self.path} cannot be used: {error.strerror or error}",
-                hint="name another file",
-            ) from error
-        except sqlite3.OperationalError as error:
-            raise EnvironmentLacks(
-                f"`history` {self.path} cannot be used: {error}", hint="name another file"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"`history` {self.path} is not a history of benches: {error}",
-                hint="name another file",
-            ) from error

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from edgekit.bundle.engines import Engine, open_engine
 from edgekit.bundle.names import ENGINE
-from edgekit.comparison.metrics import difference_interval
 from edgekit.errors import InputError
 from edgekit.latency.compare import Sample, compare
 from edgekit.machine.environment import Environment
@@ -27,7 +26,14 @@ from edgekit.reports.upgrade import (
 )
 from edgekit.runtimes.tensorrt.inspection.layers import WIDTH, LayerPrecision
 from edgekit.tasks.report import find_reports
-from edgekit.tasks.upgrade_figures import Key, paired, size_figure, sqnr_change, step_figures
+from edgekit.tasks.upgrade_figures import (
+    Key,
+    agreement_figure,
+    paired,
+    size_figure,
+    sqnr_change,
+    step_figures,
+)
 
 
 @dataclass(frozen=True)
@@ -208,18 +214,9 @@ def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> l
     figures = [size_figure(of, "size of the engine", old.megabytes, new.megabytes, allowed)]
     b, n = old.record.golden, new.record.golden
     if b is not None and n is not None:
-        counts = (n.images - n.flips, n.images, b.images - b.flips, b.images)
-        interval = difference_interval(*counts)
-        points = counts[0] / counts[1] - counts[2] / counts[3]
-        lost = interval[1] < -allowed.agreement
-        figures.append(
-            Figure(
-                *(of, "agreement on the golden images", "", counts[2] / counts[3]),
-                *(counts[0] / counts[1], points, interval),
-                "worse" if lost else "no difference shown",
-                f"{100 * points:+.1f} points [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}]",
-            )
-        )
+        what = "agreement on the golden images"
+        old_right, new_right = ((g.images - g.flips, g.images) for g in (b, n))
+        figures.append(agreement_figure(of, what, old_right, new_right, allowed))
         before, now = (float("inf") if g.sqnr is None else g.sqnr for g in (b, n))
         change, outcome, why = sqnr_change(before, now, allowed)
         what = "SQNR on the golden images"

@@ -56,25 +56,30 @@ def step_figures(
             )
         )
     yield Figure(of, f"SQNR of {new.name}", "dB", old.sqnr, new.sqnr, change, None, outcome, why)
-    counts = [(round(step.agreement * step.images), step.images) for step in (new, old)]
-    interval = difference_interval(*counts[0], *counts[1])
-    points = new.agreement - old.agreement
+    before, now = ((round(step.agreement * step.images), step.images) for step in (old, new))
+    yield agreement_figure(of, f"agreement of {new.name}", before, now, allowed)
+    if new.verdict == "fail" and old.verdict != "fail":
+        reason = "; ".join(new.failures) or "it met its gate before"
+        yield Figure(of, f"gate of {new.name}", "", None, None, None, None, "worse", reason)
+
+
+def agreement_figure(
+    of: str, what: str, old: tuple[int, int], new: tuple[int, int], allowed: Tolerances
+) -> Figure:
+    """The agreement of two sides, each of images that agree and all images."""
+    before, now = (agreeing / images for agreeing, images in (old, new))
+    interval = difference_interval(*new, *old)
+    points = now - before
     told = (
         f"{100 * points:+.1f} points [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}], "
         f"{100 * allowed.agreement:g} allowed"
     )
-    verdict: Outcome = "no difference shown"
+    outcome: Outcome = "no difference shown"
     if interval[1] < -allowed.agreement:
-        verdict = "worse"
+        outcome = "worse"
     elif interval[0] > 0:
-        verdict = "better"
-    yield Figure(
-        *(of, f"agreement of {new.name}", "", old.agreement, new.agreement, points, interval),
-        *(verdict, told),
-    )
-    if new.verdict == "fail" and old.verdict != "fail":
-        reason = "; ".join(new.failures) or "it met its gate before"
-        yield Figure(of, f"gate of {new.name}", "", None, None, None, None, "worse", reason)
+        outcome = "better"
+    return Figure(of, what, "", before, now, points, interval, outcome, told)
 
 
 def size_figure(of: str, what: str, old: float, new: float, allowed: Tolerances) -> Figure:

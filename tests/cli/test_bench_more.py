@@ -24,7 +24,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SHORTEST", 0.1)
 
 
-def test_everything_at_once(edgekit: EdgekitCall, exported: Path, tmp_path: Path) -> None:
+def test_everything_at_once(
+    edgekit: EdgekitCall, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('from the current folder')")
+    monkeypatch.chdir(tmp_path)
     arguments = (
         *("bench", exported, *QUICK, "--thread-sweep", "1,2", "--cold-start"),
         *("--sustained", "0.05", "--scenario", "single-stream", "--scenario-seconds", "0.2"),

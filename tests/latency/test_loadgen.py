@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
 import pytest
 
-from edgekit.latency.loadgen import Scenario, run_scenario
+from edgekit.latency.loadgen import SCENARIOS, Scenario, ScenarioName, run_scenario
 from edgekit.latency.statistics import _most_over
 
 
@@ -66,6 +68,26 @@ def test_a_failure_of_the_candidate_ends_the_run() -> None:
 
     with pytest.raises(RuntimeError, match="no kernel"):
         run_scenario("a", fail, 5, Scenario("single-stream", 0.1), batch=1, expected_ms=2)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_interrupt_is_raised_when_loadgen_has_ended(name: ScenarioName) -> None:
+    calls = []
+
+    def infer(numbers) -> None:
+        calls.append(numbers)
+        time.sleep(0.002)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    server = {"qps": 500, "latency_bound": 5} if name == "server" else {}
+    with pytest.raises(KeyboardInterrupt):
+        run_scenario("a", infer, 5, Scenario(name, 0.5, **server), batch=1, expected_ms=2)
+    assert 3 <= len(calls) < 50, "the other queries were answered without the candidate"
+    assert not [thread for thread in threading.enumerate() if thread.name == "inference"]
+    assert run_scenario(
+        "a", Candidate(), 5, Scenario("offline", 0.1), batch=1, expected_ms=2
+    ).queries
 
 
 def test_a_server_needs_a_rate_and_a_bound() -> None:

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgekit.errors import EnvironmentLacks
 from edgekit.tasks.sweep import Cell, SweepRequest, sweep
+from edgekit.tasks.sweep.cluster import Cluster, _Remote
+from edgekit.tasks.sweep.job import Job
 from edgekit.tasks.sweep.processes import Limits
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'edgekit[ray]'")
@@ -177,3 +180,16 @@ def test_nobody_answers(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentLacks, match="no Ray cluster answers at") as caught:
         sweep(request(tmp_path, "quick", address))
     assert "ray start --head" in (caught.value.hint or "")
+
+
+def test_a_cluster_that_goes_away_fails_no_job(tmp_path: Path) -> None:
+    """The sweep ends, and repeats the job when it is resumed."""
+
+    def gone(reference: object) -> None:
+        raise ConnectionError("lost")
+
+    place = Cluster("auto", None, Limits(), "module:function", bundles=tmp_path, blobs=tmp_path)
+    place._ray = SimpleNamespace(wait=lambda asked, timeout: (asked, []), get=gone)  # type: ignore[assignment]
+    job = Job("lenet5", "fp32", str(tmp_path / "bundle"), str(tmp_path / "report.json"))
+    with pytest.raises(EnvironmentLacks, match="does not answer any more"):
+        _Remote(place, object(), object(), job, tmp_path / "log").look()

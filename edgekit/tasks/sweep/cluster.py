@@ -20,7 +20,7 @@ from edgekit.artifact import sha256_of
 from edgekit.bundle.staging import Staging, recover
 from edgekit.errors import EdgekitError, EnvironmentLacks, InputError, lacking, said
 from edgekit.tasks.sweep.blobs import Blob, Shelf
-from edgekit.tasks.sweep.job import LONGEST_MESSAGE, Job, Outcome, rooted
+from edgekit.tasks.sweep.job import LONGEST_MESSAGE, Job, Outcome, failed, rooted
 from edgekit.tasks.sweep.node import BUNDLES, LOG, REPORT, Machine, NodeJob, Ran, look_around
 from edgekit.tasks.sweep.places import NO_MEMORY_TOLD, Running, checked_workers
 from edgekit.tasks.sweep.processes import Limits
@@ -34,6 +34,10 @@ AUTO = "auto"
 CORES = 2  # of each job, if every machine has as many
 ANSWER, LOOK_AROUND = 10, 120  # seconds
 TRIES = 3
+
+
+class _NoAnswer(EnvironmentLacks):
+    """The cluster does not answer any more, which ends the sweep and not only a job."""
 
 
 class Cluster:
@@ -225,7 +229,7 @@ class Cluster:
         try:
             yield
         except ConnectionError as error:
-            raise EnvironmentLacks(
+            raise _NoAnswer(
                 f"the Ray cluster at {self._address} does not answer any more: {said(error)}",
                 hint="run the same command again to continue",
             ) from error
@@ -254,10 +258,10 @@ class _Remote:
             self._cluster.get(self._actor.leave.remote())
         except RayError as error:
             return _lost(error)
+        except _NoAnswer:
+            raise
         except EdgekitError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            told = f"{error.message}{hint}"[:LONGEST_MESSAGE]
-            return Outcome("failed", error.exit_code, told)
+            return failed(error)
         finally:
             self.end()
         return ran.outcome

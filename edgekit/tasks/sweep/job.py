@@ -115,7 +115,7 @@ def run_job(job: Job) -> Outcome:
     try:
         return _export(job)
     except Exception as error:  # noqa: BLE001 - a job ends in an outcome, as a command in words
-        return _failed(error)
+        return failed(error)
 
 
 def _export(job: Job) -> Outcome:
@@ -180,7 +180,8 @@ def _figures(report: Report) -> dict[str, Any]:
     }
 
 
-def _failed(error: Exception) -> Outcome:
+def failed(error: Exception) -> Outcome:
+    """The outcome of a job that an error ended."""
     if out_of_memory(error):
         return Outcome("failed", 3, NO_MEMORY)
     if not isinstance(error, EdgekitError):

@@ -5,15 +5,12 @@ writes it.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.errors import InputError
+from edgekit.tasks.sqlite_file import SqliteFile
 from edgekit.tasks.sweep.cells import SCHEMA_VERSION, Cell
 
 _COLUMNS = [field.name for field in fields(Cell)]
@@ -41,35 +38,16 @@ CREATE TABLE IF NOT EXISTS cells (
 """
 
 
-class State:
-    """The cells in a sweep's file. A context manager that closes it.
+class State(SqliteFile):
+    """The cells in a sweep's file."""
 
-    Args:
-        path: the file; created if missing.
+    kind = "the table of a sweep"
+    other = "choose another folder"
+    usable = "free some space, or choose another folder"
 
-    Raises:
-        InputError: it is not the file of a sweep.
-        EnvironmentLacks: it cannot be written; every method may raise this.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._explained():
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-
-    def __enter__(self) -> State:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._connection.close()
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
 
     def begin(self, options: Mapping[str, Any], cells: Iterable[Cell]) -> None:
         """Writes the options and the waiting cells of a new sweep, or checks those of an existing
@@ -88,7 +66,7 @@ class State:
         version, text = stored
         if version != SCHEMA_VERSION:
             raise InputError(
-                f"{self._path} has schema {version}, and this edgekit writes {SCHEMA_VERSION}",
+                f"{self.path} has schema {version}, and this edgekit writes {SCHEMA_VERSION}",
                 hint="choose another folder",
             )
         before, now = json.loads(text), json.loads(json.dumps(options))
@@ -97,19 +75,18 @@ class State:
                 f"{key}: {_short(before.get(key))}, now {_short(now[key])}" for key in others
             )
             raise InputError(
-                f"the sweep in {self._path.parent} was started with other options ({told})",
+                f"the sweep in {self.path.parent} was started with other options ({told})",
                 hint="give the same options to resume it, or choose another folder",
             )
 
     def _create(self, options: Mapping[str, Any], cells: Iterable[Cell]) -> None:
         marks = ", ".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO cells ({', '.join(_COLUMNS)}) VALUES ({marks})"
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute(
-            "INSERT INTO sweep VALUES (?, ?)", (SCHEMA_VERSION, json.dumps(options))
-        )
-        self._connection.executemany(insert, [tuple(asdict(cell).values()) for cell in cells])
-        self._connection.execute("COMMIT")
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO sweep VALUES (?, ?)", (SCHEMA_VERSION, json.dumps(options))
+            )
+            self._connection.executemany(insert, [tuple(asdict(cell).values()) for cell in cells])
 
     def save(self, cell: Cell) -> None:
         """Replaces a cell's row."""
@@ -123,20 +100,6 @@ class State:
         query = f"SELECT {', '.join(_COLUMNS)} FROM cells ORDER BY position"
         with self._explained():
             return tuple(Cell(*row) for row in self._connection.execute(query))
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise EnvironmentLacks(
-                f"{self._path} cannot be used: {error}",
-                hint="free some space, or choose another folder",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{self._path} is not the table of a sweep: {error}", hint="choose another folder"
-            ) from error
 
 
 def _short(value: object) -> str:
