@@ -5,6 +5,7 @@ there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from edgekit.targets.table import Version
 RUNNER = "run_onnx.py"
 RUNNER_THERE = ".edgekit/runner.py"
 LEAST_PYTHON: Version = (3, 8)
-TIME_LIMIT = 600
+RUN_LIMIT = 600  # seconds for the golden images, and beyond the warm-up and the measurement
 # The highest opset of each release of ONNX Runtime: microsoft/onnxruntime, docs/Versioning.md and
 # docs/reference/compatibility.md.
 _OPSETS: tuple[tuple[Version, int], ...] = (
@@ -115,12 +116,14 @@ class OnnxRuntimeDevice:
     ) -> Proof:
         assert site.facts.python is not None
         on_progress("runs the golden images and measures")
+        # the warm-up may take as long as the measurement
+        limit = RUN_LIMIT + math.ceil(2 * options.seconds)
         pairs = [part for item in items for part in (item.path, item.sha256)]
         program = Program(
             "onnxruntime",
             (
                 site.facts.python.path,
-                str(TIME_LIMIT),
+                str(limit),
                 f"{options.seconds:g}",
                 bundle.manifest.precision,
                 bundle.cpu_artifact.path.name,
@@ -132,11 +135,11 @@ class OnnxRuntimeDevice:
             ),
             ("assemble",),
         )
-        reply = site.connection.run(program, seconds=TIME_LIMIT + 60)
+        reply = site.connection.run(program, seconds=limit + 60)
         if reply.problem is not None and reply.problem[0] == "run":
             raise EnvironmentLacks(
                 f"ONNX Runtime failed on the device: {_last_line(reply.files.get('log', b''))}",
-                hint=_hint(reply.problem[1]),
+                hint=_hint(reply.problem[1], limit),
             )
         check(reply, site.device)
         result = json.loads(reply.files["result"])
@@ -170,12 +173,12 @@ def _last_line(log: bytes) -> str:
     return lines[-1][:300] if lines else "it gave no reason"
 
 
-def _hint(code: str) -> str | None:
+def _hint(code: str, limit: int) -> str | None:
     if code == "137":
         return (
             "it was killed, probably because memory ran out: close other programs on the device, "
             "or add swap"
         )
     if code == "124":
-        return f"it took more than {TIME_LIMIT} s"
+        return f"it took more than {limit} s"
     return None
