@@ -94,6 +94,20 @@ def test_noise_changes_nothing(noise: list[bytes], data: bytes, cuts: list[int])
     assert reply.problem is None
 
 
+@pytest.mark.parametrize(("payload", "problem"), [(b"{}", None), (b"{", "short")])
+def test_a_report_that_is_cut_off_activates_nothing(
+    tmp_path: Path, payload: bytes, problem: str | None
+) -> None:
+    """When a connection breaks, the program reads the end of its input, and goes on."""
+    base = tmp_path / "bundles" / "lenet"
+    (base / "releases" / ".new.partial").mkdir(parents=True)
+    (tmp_path / "copies").touch()
+    program = Program("activate", (str(tmp_path), "lenet", "new", "2"))
+    reply = answer("sh", program.text(), program.nonce, payload).reply()
+    assert (reply.problem and reply.problem[0]) == problem
+    assert (base / "current").is_symlink() is (problem is None)
+
+
 def test_a_problem_has_a_kind() -> None:
     reader = Reader("n")
     reader.feed(b"n begin\nn problem write /a b: No space left on device\nn end 1\n")

@@ -103,11 +103,10 @@ def deploy_one(
 
 
 def _activate(site: Site, deployment: Deployment) -> Deployment:
-    report = io.BytesIO(json.dumps(deployment.to_json(), indent=1).encode())
-    program = Program("activate", (site.root, deployment.name, deployment.release))
-    reply = site.connection.run(program, payload=report)
+    report = json.dumps(deployment.to_json(), indent=1).encode()
+    arguments = (site.root, deployment.name, deployment.release, str(len(report)))
+    reply = site.connection.run(Program("activate", arguments), payload=io.BytesIO(report))
     check(reply, site.device)
-    site.connection.sent -= report.tell()
     return replace(deployment, previous=(reply.first("previous") or "").removeprefix("releases/"))
 
 
