@@ -170,14 +170,13 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
             f"{(left + RESERVE) / 1e6:.0f} MB are needed",
             hint="free some space on the device, or add the device again with another `root`",
         )
-    done = total - left
+    done = done_before = total - left
 
     def count(size: int) -> None:
         nonlocal done
         done += size
         on_bytes(done, total)
 
-    before = site.connection.sent
     for sha256, item in missing.items():
         start = starts[sha256]
         with item.open() as file:
@@ -189,7 +188,7 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
                 on_bytes=count,
             )
         check(reply, site.device)
-    return site.connection.sent - before
+    return done - done_before
 
 
 def _start(site: Site, item: Item) -> int:
