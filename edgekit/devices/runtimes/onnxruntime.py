@@ -16,7 +16,7 @@ from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import Program, script
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof
+from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency.cautions import unstable
@@ -56,8 +56,10 @@ class OnnxRuntimeDevice:
             Item.of_bytes(RUNNER_THERE, script(RUNNER)),
         )
 
-    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
-        return self.candidates(bundle)
+    def needed(
+        self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
+    ) -> Sequence[Item]:
+        return candidates
 
     def version(self, facts: DeviceFacts) -> str:
         found = facts.python
@@ -104,34 +106,21 @@ class OnnxRuntimeDevice:
             )
         return ()
 
-    def prove(
-        self,
-        site: Site,
-        bundle: Bundle,
-        name: str,
-        release: str,
-        items: Sequence[Item],
-        options: Options,
-        on_progress: OnProgress,
-    ) -> Proof:
+    def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
+        bundle, seconds = release.bundle, release.options.seconds
         assert site.facts.python is not None
         on_progress("runs the golden images and measures")
         # the warm-up may take as long as the measurement
-        limit = RUN_LIMIT + math.ceil(2 * options.seconds)
-        pairs = [part for item in items for part in (item.path, item.sha256)]
+        limit = RUN_LIMIT + math.ceil(2 * seconds)
         program = Program(
             "onnxruntime",
             (
                 site.facts.python.path,
                 str(limit),
-                f"{options.seconds:g}",
+                f"{seconds:g}",
                 bundle.manifest.precision,
                 bundle.cpu_artifact.path.name,
-                site.root,
-                name,
-                release,
-                str(len(items)),
-                *pairs,
+                *release.arguments(site.root),
             ),
             ("assemble",),
         )

@@ -19,7 +19,7 @@ from edgekit.devices.book import Device, book_path
 from edgekit.devices.facts import SKEW_SECONDS, DeviceFacts
 from edgekit.devices.items import release_id
 from edgekit.devices.program import Program
-from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, find
+from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, Release, find
 from edgekit.devices.site import Site, check, push, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, GateFailed
@@ -72,12 +72,14 @@ def deploy_one(
     runtime, name = find(device.runtime), name_of(bundle)
     with connection:
         on_step("connects")
-        site = settle(connection, device, name, runtime.candidates(bundle))
+        candidates = runtime.candidates(bundle)
+        site = settle(connection, device, name, candidates)
         advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))
-        items = runtime.items(site.facts, bundle)
-        release = release_id(items, *runtime.key(site.facts, options))
+        items = runtime.needed(site.facts, bundle, candidates)
+        identity = release_id(items, *runtime.key(site.facts, options))
+        release = Release(bundle, name, identity, items, options)
         sent = push(site, items, lambda done, total: on_step(_sending(done, total)))
-        proof = runtime.prove(site, bundle, name, release, items, options, on_step)
+        proof = runtime.prove(site, release, on_step)
         proven = _judged(proof, bundle, runtime, site.facts)
         deployment = Deployment(
             device=device.name,
@@ -85,7 +87,7 @@ def deploy_one(
             name=name,
             status="active",
             runtime=f"{runtime.name} {runtime.version(site.facts)}",
-            release=release,
+            release=release.id,
             path=there(site.root, name),
             sent=sent,
             proven=proven,
