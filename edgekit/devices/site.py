@@ -6,7 +6,6 @@ import getpass
 import os
 import platform
 import secrets
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -47,9 +46,8 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
     hashes = sorted({item.sha256 for item in items})
     token = secrets.token_hex(4)
     owner = f"{person()} {os.getpid()} {token}"
-    stale = ""
     asked = now()
-    reply = _begin(connection, device, bundle, owner, stale, hashes)
+    reply = _begin(connection, device, bundle, owner, "", hashes)
     if (
         reply.problem is not None
         and reply.problem[0] == "locked"
@@ -199,8 +197,3 @@ def _start(site: Site, item: Item) -> int:
 def there(root: str, bundle: str) -> str:
     """The folder of the active release of a bundle on the device."""
     return f"{root}/bundles/{bundle}/current"
-
-
-def as_shown(path: str) -> str:
-    """A path on the device, quoted for its shell."""
-    return shlex.quote(path)

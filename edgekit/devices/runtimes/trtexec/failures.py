@@ -24,7 +24,7 @@ def explain(reply: Reply, facts: DeviceFacts, options: Options) -> EnvironmentLa
             hint="`max_clocks` needs jetson_clocks and sudo without a password on the device; "
             "without `max_clocks` the clocks do not change",
         )
-    code = int(reply.first("code") or 1)
+    code = int(detail)
     log = reply.files.get("log", b"").decode(errors="replace")
     what = "the build" if kind == "build" else "the run"
     if code == KILLED or reply.first("killed"):
