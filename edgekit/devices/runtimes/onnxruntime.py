@@ -15,7 +15,7 @@ from edgekit.advice import Advice
 from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
-from edgekit.devices.program import Program, script
+from edgekit.devices.program import KILLED, LATE, Program, script
 from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
@@ -128,7 +128,7 @@ class OnnxRuntimeDevice:
         if reply.problem is not None and reply.problem[0] == "run":
             raise EnvironmentLacks(
                 f"ONNX Runtime failed on the device: {_last_line(reply.files.get('log', b''))}",
-                hint=_hint(reply.problem[1], limit),
+                hint=_hint(int(reply.problem[1]), limit),
             )
         check(reply, site.device)
         result = json.loads(reply.files["result"])
@@ -162,12 +162,12 @@ def _last_line(log: bytes) -> str:
     return lines[-1][:300] if lines else "it gave no reason"
 
 
-def _hint(code: str, limit: int) -> str | None:
-    if code == "137":
+def _hint(code: int, limit: int) -> str | None:
+    if code == KILLED:
         return (
             "it was killed, probably because memory ran out: close other programs on the device, "
             "or add swap"
         )
-    if code == "124":
+    if code == LATE:
         return f"it took more than {limit} s"
     return None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from edgekit.devices.facts import DeviceFacts
-from edgekit.devices.program import Reply
+from edgekit.devices.program import KILLED, LATE, Reply
 from edgekit.devices.runtimes.base import Options
 from edgekit.errors import EnvironmentLacks
 
-KILLED, LATE = 137, 124
 _ERROR = re.compile(r"\[E\]\s*(?:\[TRT\]\s*)?(.+)")
 _MEMORY = re.compile(r"out of memory|OutOfMemory|cudaErrorMemoryAllocation|std::bad_alloc", re.I)
 
