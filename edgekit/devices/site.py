@@ -68,7 +68,7 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
         frozenset(reply.all("have")),
         sizes,
         int(space) * 1024 if space is not None and space.isdecimal() else None,
-        (reply.first("current") or "").removeprefix("releases/"),
+        release_of(reply.first("current")),
     )
 
 
@@ -192,6 +192,11 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
 def _start(site: Site, item: Item) -> int:
     size, sha256 = site.partial.get(item.sha256, (0, ""))
     return size if item.begins_with(size, sha256) else 0
+
+
+def release_of(link: str | None) -> str:
+    """The name of the release that a link of the device has; empty if there is no link."""
+    return (link or "").removeprefix("releases/")
 
 
 def there(root: str, bundle: str) -> str:

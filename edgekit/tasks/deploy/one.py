@@ -20,7 +20,7 @@ from edgekit.devices.facts import SKEW_SECONDS, DeviceFacts
 from edgekit.devices.items import release_id
 from edgekit.devices.program import Program
 from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, Release, find
-from edgekit.devices.site import Site, check, push, settle, there
+from edgekit.devices.site import Site, check, push, release_of, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, GateFailed
 from edgekit.machine.environment import X86
@@ -109,7 +109,7 @@ def _activate(site: Site, deployment: Deployment) -> Deployment:
     arguments = (site.root, deployment.name, deployment.release, str(len(report)))
     reply = site.connection.run(Program("activate", arguments), payload=io.BytesIO(report))
     check(reply, site.device)
-    return replace(deployment, previous=(reply.first("previous") or "").removeprefix("releases/"))
+    return replace(deployment, previous=release_of(reply.first("previous")))
 
 
 def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceFacts) -> Proven:
