@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ import edgekit as public
 from edgekit.bundle import Bundle
 from edgekit.devices.program import script, source
 from edgekit.devices.runtimes import onnxruntime as device_runtime
-from edgekit.machine.environment import saturates_u8s8
+from edgekit.machine.environment import VNNI, X86, saturates_u8s8
+from edgekit.runtimes import onnxruntime as own_runtime
 
 from .conftest import AddHost, EdgekitCall, quick, relabelled
 from .loopback import Host, Network
@@ -131,9 +133,11 @@ def test_names_are_data_and_never_commands(
 
 
 def test_the_script_sets_what_our_own_runtime_sets() -> None:
-    text = script(device_runtime.RUNNER).decode()
-    for setting in ("session.x64quantprecision", "WeightBiasQuantization", "CPUExecutionProvider"):
-        assert setting in text
+    there, here = script(device_runtime.RUNNER).decode(), inspect.getsource(own_runtime)
+    for setting in (own_runtime.EXACT_INT8, *VNNI, *X86):
+        assert f'"{setting}"' in there
+    for setting in ('["WeightBiasQuantization"]', '["CPUExecutionProvider"]'):
+        assert setting in there and setting in here
 
 
 @pytest.mark.parametrize(
