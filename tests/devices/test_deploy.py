@@ -99,6 +99,16 @@ def test_the_report_comes_home_and_stays_on_the_device(
     assert here["proven"]["parity"]["images"] == Bundle.open(bundle).manifest.golden.images
 
 
+def test_a_report_that_cannot_be_saved_here_leaves_the_release_active(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config" / "deployments").write_text("not a folder\n")
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 0, result.err
+    assert "the report cannot be saved" in " ".join(result.out.split())
+    assert orin.current(bundle.name) is not None
+
+
 def test_int8_holds_on_every_cpu(
     orin: Host, edgekit: EdgekitCall, lenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

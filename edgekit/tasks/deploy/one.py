@@ -163,12 +163,21 @@ def _sending(done: int, total: int) -> str:
 
 
 def _record(deployment: Deployment) -> Deployment:
-    """Saves the report next to the list of devices."""
+    """Saves the report next to the list of devices. The release is active already, so a failure is
+    only a warning.
+    """
     folder = book_path().parent / DEPLOYMENTS / deployment.device / deployment.name
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{deployment.release}.json"
-    deployment = replace(deployment, record=path)
+    recorded = replace(deployment, record=path)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(deployment.to_json(), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return deployment
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(recorded.to_json(), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        unsaved = Advice(
+            f"the report cannot be saved as {path}: {error.strerror or error}",
+            "set EDGEKIT_CONFIG to another folder",
+        )
+        return replace(deployment, advice=(*deployment.advice, unsaved))
+    return recorded
