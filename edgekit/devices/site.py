@@ -76,7 +76,7 @@ def _begin(
     connection: Connection, device: Device, bundle: str, owner: str, stale: str, hashes: list[str]
 ) -> Reply:
     arguments = (device.root, bundle, owner, stale, device.python, *hashes)
-    return connection.begin(Program("begin", arguments, ("facts",)))
+    return connection.begin(Program("begin", arguments, ("facts", "lock")))
 
 
 def person() -> str:

@@ -92,7 +92,7 @@ def rollback(name: str, bundle: str) -> Released:
     """
     device = book.find(name)
     with Connection(device.destination) as connection:
-        reply = connection.run(Program("rollback", (device.root, bundle)))
+        reply = connection.run(Program("rollback", (device.root, bundle), ("lock",)))
     kind = reply.problem[0] if reply.problem is not None else ""
     if kind == "none":
         there = ", ".join(reply.all("bundle")) or "none"
