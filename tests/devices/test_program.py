@@ -94,6 +94,26 @@ def test_noise_changes_nothing(noise: list[bytes], data: bytes, cuts: list[int])
     assert reply.problem is None
 
 
+def test_a_connection_that_hung_does_not_remove_the_lock_of_the_next_deployment(
+    tmp_path: Path,
+) -> None:
+    program = Program("begin", (str(tmp_path), "lenet", "me 1 aa", "", ""), ("facts", "lock"))
+    text, lock = program.text(), tmp_path / "lock"
+    with subprocess.Popen(
+        ["sh", "-c", command_for(text)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hung:
+        assert hung.stdin is not None and hung.stdout is not None
+        hung.stdin.write(text)
+        hung.stdin.flush()
+        reader = Reader(program.nonce)
+        while not reader.ended:
+            reader.feed(hung.stdout.readline() or pytest.fail("it ended"))
+        assert str(lock.readlink()).endswith("me 1 aa")
+        lock.unlink()
+        lock.symlink_to("2 boot me 2 bb")
+    assert str(lock.readlink()) == "2 boot me 2 bb"
+
+
 @pytest.mark.parametrize(("payload", "problem"), [(b"{}", None), (b"{", "short")])
 def test_a_report_that_is_cut_off_activates_nothing(
     tmp_path: Path, payload: bytes, problem: str | None

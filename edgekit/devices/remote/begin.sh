@@ -16,7 +16,7 @@ until ln -s "$mine" "$root/lock" 2>/dev/null; do
     rm -f "$root/lock.$$"
     [ "$moved" = "$held" ] || ln -s "$moved" "$root/lock" 2>/dev/null
 done
-trap 'rm -f "$root/lock"' EXIT
+trap '[ "$(readlink "$root/lock")" != "$mine" ] || rm -f "$root/lock"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 
 for sha do
