@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.devices.program import Program, Reply
-from edgekit.machine.environment import VNNI, X86
+from edgekit.machine.environment import VNNI
 from edgekit.machine.jetson import Jetson, describe_jetson
 from edgekit.targets import Target, board_of, chip_of, jetpack_of, parse_version
 
@@ -85,11 +85,6 @@ class DeviceFacts:
     def tensorrt(self) -> str | None:
         """The version of TensorRT that trtexec builds with."""
         return self.trtexec.version if self.trtexec is not None else None
-
-    @property
-    def saturates(self) -> bool:
-        """Whether the fast INT8 products of its CPU can saturate."""
-        return self.architecture in X86 and not VNNI & set(self.flags)
 
 
 def facts_program(root: str, python: str) -> Program:

@@ -15,6 +15,7 @@ from importlib.resources import files
 
 _REMOTE = "edgekit.devices"
 NONCE_BYTES = 8
+KILLED, LATE = 137, 124  # exit codes of a command that was killed, and of one that took too long
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import getpass
 import os
 import platform
 import secrets
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -47,9 +46,8 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
     hashes = sorted({item.sha256 for item in items})
     token = secrets.token_hex(4)
     owner = f"{person()} {os.getpid()} {token}"
-    stale = ""
     asked = now()
-    reply = _begin(connection, device, bundle, owner, stale, hashes)
+    reply = _begin(connection, device, bundle, owner, "", hashes)
     if (
         reply.problem is not None
         and reply.problem[0] == "locked"
@@ -70,7 +68,7 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
         frozenset(reply.all("have")),
         sizes,
         int(space) * 1024 if space is not None and space.isdecimal() else None,
-        (reply.first("current") or "").removeprefix("releases/"),
+        release_of(reply.first("current")),
     )
 
 
@@ -78,7 +76,7 @@ def _begin(
     connection: Connection, device: Device, bundle: str, owner: str, stale: str, hashes: list[str]
 ) -> Reply:
     arguments = (device.root, bundle, owner, stale, device.python, *hashes)
-    return connection.begin(Program("begin", arguments, ("facts",)))
+    return connection.begin(Program("begin", arguments, ("facts", "lock")))
 
 
 def person() -> str:
@@ -170,14 +168,13 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
             f"{(left + RESERVE) / 1e6:.0f} MB are needed",
             hint="free some space on the device, or add the device again with another `root`",
         )
-    done = total - left
+    done = done_before = total - left
 
     def count(size: int) -> None:
         nonlocal done
         done += size
         on_bytes(done, total)
 
-    before = site.connection.sent
     for sha256, item in missing.items():
         start = starts[sha256]
         with item.open() as file:
@@ -189,7 +186,7 @@ def push(site: Site, items: Iterable[Item], on_bytes: Callable[[int, int], None]
                 on_bytes=count,
             )
         check(reply, site.device)
-    return site.connection.sent - before
+    return done - done_before
 
 
 def _start(site: Site, item: Item) -> int:
@@ -197,11 +194,11 @@ def _start(site: Site, item: Item) -> int:
     return size if item.begins_with(size, sha256) else 0
 
 
+def release_of(link: str | None) -> str:
+    """The name of the release that a link of the device has; empty if there is no link."""
+    return (link or "").removeprefix("releases/")
+
+
 def there(root: str, bundle: str) -> str:
     """The folder of the active release of a bundle on the device."""
     return f"{root}/bundles/{bundle}/current"
-
-
-def as_shown(path: str) -> str:
-    """A path on the device, quoted for its shell."""
-    return shlex.quote(path)

@@ -45,13 +45,12 @@ def check_destination(text: str) -> str:
 class Connection:
     """One ssh connection. The programs after the first share it (ControlMaster).
 
-    ``trips`` counts the programs that were run, ``sent`` the bytes of files that were sent.
+    ``trips`` counts the programs that were run.
     """
 
     def __init__(self, destination: str) -> None:
         self.destination = check_destination(destination)
         self.trips = 0
-        self.sent = 0
         self._folder: Path | None = None
         self._master: _Session | None = None
         self._sessions: set[_Session] = set()
@@ -127,7 +126,7 @@ class Connection:
             )
         session = self._start(program, "no")
         try:
-            return session.answer(program, payload, seconds, on_line, self._counted(on_bytes))
+            return session.answer(program, payload, seconds, on_line, on_bytes)
         finally:
             session.close()
 
@@ -140,14 +139,6 @@ class Connection:
             self._sessions.add(session)
         self.trips += 1
         return session
-
-    def _counted(self, on_bytes: OnBytes | None) -> OnBytes:
-        def count(size: int) -> None:
-            self.sent += size
-            if on_bytes is not None:
-                on_bytes(size)
-
-        return count
 
     def _command(self, program: Program, master: str) -> list[str]:
         options = {

@@ -12,7 +12,7 @@ from rich.text import Text
 from edgekit.comparison import Parity
 from edgekit.latency.statistics import Summary
 from edgekit.reports.deployment import Deployment, DeployReport, Proven
-from edgekit.reports.table import parity_cells
+from edgekit.reports.table import agreement_cell, parity_cells
 from edgekit.reports.terminal import grid
 
 LADDER = ("rung", "computed by", "max-abs", "SQNR dB", "top-1 agreement [95 %]", "verdict")
@@ -80,13 +80,10 @@ def ladder(row: Deployment) -> Table:
     rows = grid(LADDER, left=(0, 1, 5))
     for rung in row.manifest.parity:
         verdict = ("pass" if rung.judged else "inconclusive") if rung.passed else "fail"
-        low, high = rung.top1_interval
         sqnr = "exact" if rung.sqnr is None else f"{rung.sqnr:.1f}"
         agreeing = round(rung.images * rung.top1_agreement)
-        agreement = (
-            f"{rung.top1_agreement:.1%} ({agreeing}/{rung.images}) "
-            f"[{100 * low:.1f}, {100 * high:.1f}]"
-        )
+        counted = f"{agreeing}/{rung.images}"
+        agreement = agreement_cell(rung.top1_agreement, counted, rung.top1_interval)
         cells = (rung.name, rung.checked_with, f"{rung.max_abs:.1e}", sqnr, agreement, verdict)
         rows.add_row(*cells, style="dim")
     sqnr, max_abs, agreement = parity_cells(row.proven.parity)

@@ -29,13 +29,15 @@ def ladder_row(rung: Rung) -> tuple[str, ...]:
 def parity_cells(p: Parity) -> tuple[str, str, str]:
     """SQNR, max-abs, and top-1 agreement with its count and its 95 % interval in percent."""
     sqnr = "exact" if math.isinf(p.sqnr) and p.sqnr > 0 else f"{p.sqnr:.1f}"
-    low, high = p.interval
     ties = "" if not p.ties else f", {p.ties} tie" if p.ties == 1 else f", {p.ties} ties"
-    return (
-        sqnr,
-        f"{p.max_abs:.1e}",
-        f"{p.top1:.1%} ({p.agreeing}/{p.images}{ties}) [{100 * low:.1f}, {100 * high:.1f}]",
-    )
+    counted = f"{p.agreeing}/{p.images}{ties}"
+    return sqnr, f"{p.max_abs:.1e}", agreement_cell(p.top1, counted, p.interval)
+
+
+def agreement_cell(share: float, counted: str, interval: tuple[float, float]) -> str:
+    """An agreement with its count and its interval in percent."""
+    low, high = interval
+    return f"{share:.1%} ({counted}) [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def latency_row(row: LatencyRow) -> tuple[str, ...]:

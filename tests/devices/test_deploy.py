@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ import edgekit as public
 from edgekit.bundle import Bundle
 from edgekit.devices.program import script, source
 from edgekit.devices.runtimes import onnxruntime as device_runtime
-from edgekit.machine.environment import saturates_u8s8
+from edgekit.machine.environment import VNNI, X86, saturates_u8s8
+from edgekit.runtimes import onnxruntime as own_runtime
 
 from .conftest import AddHost, EdgekitCall, quick, relabelled
 from .loopback import Host, Network
@@ -97,6 +99,16 @@ def test_the_report_comes_home_and_stays_on_the_device(
     assert here["proven"]["parity"]["images"] == Bundle.open(bundle).manifest.golden.images
 
 
+def test_a_report_that_cannot_be_saved_here_leaves_the_release_active(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config" / "deployments").write_text("not a folder\n")
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 0, result.err
+    assert "the report cannot be saved" in " ".join(result.out.split())
+    assert orin.current(bundle.name) is not None
+
+
 def test_int8_holds_on_every_cpu(
     orin: Host, edgekit: EdgekitCall, lenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,9 +143,11 @@ def test_names_are_data_and_never_commands(
 
 
 def test_the_script_sets_what_our_own_runtime_sets() -> None:
-    text = script(device_runtime.RUNNER).decode()
-    for setting in ("session.x64quantprecision", "WeightBiasQuantization", "CPUExecutionProvider"):
-        assert setting in text
+    there, here = script(device_runtime.RUNNER).decode(), inspect.getsource(own_runtime)
+    for setting in (own_runtime.EXACT_INT8, *VNNI, *X86):
+        assert f'"{setting}"' in there
+    for setting in ('["WeightBiasQuantization"]', '["CPUExecutionProvider"]'):
+        assert setting in there and setting in here
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,14 @@ def test_two_deploys_at_once(orin: Host, edgekit: EdgekitCall, bundle: Path) -> 
     assert not lock.is_symlink()
 
 
+def test_a_lock_from_before_a_reboot_does_not_stop_a_rollback(
+    orin: Host, edgekit: EdgekitCall
+) -> None:
+    orin.root.mkdir(exist_ok=True)
+    (orin.root / "lock").symlink_to("1 another-boot eve@laptop 7 aa")
+    refused(edgekit("device", "rollback", "orin", "lenet"), 2, "orin has no bundle 'lenet'")
+
+
 def test_a_lock_of_a_deploy_that_was_killed_here(
     orin: Host, edgekit: EdgekitCall, bundle: Path
 ) -> None:

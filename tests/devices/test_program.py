@@ -94,6 +94,40 @@ def test_noise_changes_nothing(noise: list[bytes], data: bytes, cuts: list[int])
     assert reply.problem is None
 
 
+def test_a_connection_that_hung_does_not_remove_the_lock_of_the_next_deployment(
+    tmp_path: Path,
+) -> None:
+    program = Program("begin", (str(tmp_path), "lenet", "me 1 aa", "", ""), ("facts", "lock"))
+    text, lock = program.text(), tmp_path / "lock"
+    with subprocess.Popen(
+        ["sh", "-c", command_for(text)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hung:
+        assert hung.stdin is not None and hung.stdout is not None
+        hung.stdin.write(text)
+        hung.stdin.flush()
+        reader = Reader(program.nonce)
+        while not reader.ended:
+            reader.feed(hung.stdout.readline() or pytest.fail("it ended"))
+        assert str(lock.readlink()).endswith("me 1 aa")
+        lock.unlink()
+        lock.symlink_to("2 boot me 2 bb")
+    assert str(lock.readlink()) == "2 boot me 2 bb"
+
+
+@pytest.mark.parametrize(("payload", "problem"), [(b"{}", None), (b"{", "short")])
+def test_a_report_that_is_cut_off_activates_nothing(
+    tmp_path: Path, payload: bytes, problem: str | None
+) -> None:
+    """When a connection breaks, the program reads the end of its input, and goes on."""
+    base = tmp_path / "bundles" / "lenet"
+    (base / "releases" / ".new.partial").mkdir(parents=True)
+    (tmp_path / "copies").touch()
+    program = Program("activate", (str(tmp_path), "lenet", "new", "2"))
+    reply = answer("sh", program.text(), program.nonce, payload).reply()
+    assert (reply.problem and reply.problem[0]) == problem
+    assert (base / "current").is_symlink() is (problem is None)
+
+
 def test_a_problem_has_a_kind() -> None:
     reader = Reader("n")
     reader.feed(b"n begin\nn problem write /a b: No space left on device\nn end 1\n")

@@ -194,8 +194,6 @@ def main() -> None:
     if log := os.environ.get("DOUBLE_LOG"):
         with Path(log).open("a") as file:
             file.write(json.dumps(sys.argv[1:]) + "\n")
-    if FAULT == "hang-help" and "--help" in sys.argv:
-        time.sleep(3600)
     if FAULT == "no-library":
         print("trtexec: error while loading shared libraries: libnvinfer.so.10", file=sys.stderr)
         sys.exit(127)

@@ -1,10 +1,11 @@
-# activate ROOT NAME ID: reads the report from the input, renames the release, and changes the link
+# activate ROOT NAME ID SIZE: reads the report from the input, renames the release, and changes the link
 # `current` to it. `previous` links to the old release.
-root=$1 base=$1/bundles/$2 id=$3
+root=$1 base=$1/bundles/$2 id=$3 wanted=$4
 work=$base/releases/.$id.partial
 final=$base/releases/$id
 [ -d "$work" ] || fail changed "$work"
 said=$(cat 2>&1 >"$work/report.json") || fail write "$said"
+[ "$(size "$work/report.json")" = "$wanted" ] || fail short "$work/report.json"
 was=$(readlink "$base/current" 2>/dev/null)
 sync
 if [ "$was" = "releases/$id" ]; then

@@ -7,23 +7,16 @@ said=$(mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwr
 [ -w "$root/store" ] || fail unwritable "$root it is read-only"
 put root "$root"
 
-boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown)
 mine="$$ $boot $owner"
-abandoned() {
-    [ "$1" = "$stale" ] && return
-    rest=${1#* }
-    [ "${rest%% *}" != "$boot" ] && return
-    [ ! -d "/proc/${1%% *}" ]
-}
 until ln -s "$mine" "$root/lock" 2>/dev/null; do
     held=$(readlink "$root/lock") || continue
-    abandoned "$held" || fail locked "$held"
+    [ "$held" = "$stale" ] || abandoned "$held" || fail locked "$held"
     mv "$root/lock" "$root/lock.$$" 2>/dev/null || continue
     moved=$(readlink "$root/lock.$$")
     rm -f "$root/lock.$$"
     [ "$moved" = "$held" ] || ln -s "$moved" "$root/lock" 2>/dev/null
 done
-trap 'rm -f "$root/lock"' EXIT
+trap '[ "$(readlink "$root/lock")" != "$mine" ] || rm -f "$root/lock"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 
 for sha do

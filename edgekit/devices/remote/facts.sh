@@ -49,7 +49,6 @@ engine_tools() {
     for library in $( (ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null) | sed -n 's/.*libnvinfer\.so[.0-9]* .*=> //p'); do
         put libnvinfer "$(readlink -f "$library" 2>/dev/null)"
     done
-    has dpkg-query && put dpkg "$(dpkg-query -W -f '${Package}=${Version} ' 'libnvinfer[0-9]*' 2>/dev/null | flat)"
 }
 
 interpreter() {

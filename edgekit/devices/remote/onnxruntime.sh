@@ -7,7 +7,6 @@ limited "$limit" "$python" "$work/.edgekit/runner.py" "$work/$model" "$work/gold
     "$scratch" "$precision" "$seconds" >"$scratch/log" 2>&1
 code=$?
 if [ "$code" != 0 ] || [ ! -f "$scratch/result.json" ]; then
-    put code "$code"
     send log "$scratch/log"
     fail run "$code"
 fi

@@ -2,7 +2,7 @@
 # release was hashed.
 root=$(home "$1")
 base=$root/bundles/$2
-held=$(readlink "$root/lock" 2>/dev/null) && [ -d "/proc/${held%% *}" ] && fail locked "$held"
+held=$(readlink "$root/lock" 2>/dev/null) && ! abandoned "$held" && fail locked "$held"
 if [ ! -d "$base" ]; then
     for bundle in "$root"/bundles/*/current; do
         bundle=${bundle%/current}

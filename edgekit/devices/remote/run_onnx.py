@@ -121,7 +121,6 @@ def main(model: str, golden: str, folder: str, precision: str, seconds: str) -> 
     blocks, settled = measure(lambda: session.run([output], first), float(seconds))
     Path(folder, "outputs.f32").write_bytes(scores.tobytes())
     result = {
-        "version": onnxruntime.__version__,
         "threads": threads,
         "exact_int8": exact,
         "batch": len(feeds[0][0]),

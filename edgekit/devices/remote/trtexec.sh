@@ -20,7 +20,6 @@ killed() { dmesg 2>/dev/null | grep -i 'killed process.*trtexec' | tail -n 1; }
 # give_up KIND CODE LOG
 give_up() {
     tail -c 20000 "$3" >log.end
-    put code "$2"
     now_killed=$(killed)
     [ "$now_killed" = "$killed_before" ] || put killed "$(printf '%s' "$now_killed" | flat)"
     send log log.end
@@ -56,7 +55,6 @@ else
             code=$?
             [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" "$number.log"
             took=$(median "$number.times")
-            put median "$took"
             if [ -z "$best" ] || awk "BEGIN {exit !($took < $least)}"; then best=$number least=$took; fi
         fi
     done

@@ -5,9 +5,9 @@ here.
 from __future__ import annotations
 
 from edgekit.devices.book import RuntimeName
-from edgekit.devices.runtimes.base import DeviceRuntime, Options, Proof
+from edgekit.devices.runtimes.base import DeviceRuntime, Options, Proof, Release
 
-__all__ = ["DeviceRuntime", "Options", "Proof", "find"]
+__all__ = ["DeviceRuntime", "Options", "Proof", "Release", "find"]
 
 
 def find(name: RuntimeName) -> DeviceRuntime:

@@ -41,6 +41,24 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A bundle for one device. ``name`` is its folder there, ``id`` the name of the release, and
+    ``items`` are the files of the release.
+    """
+
+    bundle: Bundle
+    name: str
+    id: str
+    items: Sequence[Item]
+    options: Options
+
+    def arguments(self, root: str) -> tuple[str, ...]:
+        """The arguments of ``remote/assemble.sh``."""
+        pairs = (part for item in self.items for part in (item.path, item.sha256))
+        return (root, self.name, self.id, str(len(self.items)), *pairs)
+
+
+@dataclass(frozen=True)
 class Proof:
     """What a device computed, and its latency.
 
@@ -86,7 +104,9 @@ class DeviceRuntime(Protocol):
         """The version of the runtime on the device."""
         ...
 
-    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
+    def needed(
+        self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
+    ) -> Sequence[Item]:
         """The files that this device needs."""
         ...
 
@@ -94,16 +114,7 @@ class DeviceRuntime(Protocol):
         """What else distinguishes two releases with the same files."""
         ...
 
-    def prove(
-        self,
-        site: Site,
-        bundle: Bundle,
-        name: str,
-        release: str,
-        items: Sequence[Item],
-        options: Options,
-        on_progress: OnProgress,
-    ) -> Proof:
+    def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
         """Assembles the release next to the existing ones, and runs it.
 
         Raises:

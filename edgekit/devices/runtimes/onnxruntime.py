@@ -5,6 +5,7 @@ there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from edgekit.advice import Advice
 from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
-from edgekit.devices.program import Program, script
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof
+from edgekit.devices.program import KILLED, LATE, Program, script
+from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency.cautions import unstable
@@ -26,7 +27,7 @@ from edgekit.targets.table import Version
 RUNNER = "run_onnx.py"
 RUNNER_THERE = ".edgekit/runner.py"
 LEAST_PYTHON: Version = (3, 8)
-TIME_LIMIT = 600
+RUN_LIMIT = 600  # seconds for the golden images, and beyond the warm-up and the measurement
 # The highest opset of each release of ONNX Runtime: microsoft/onnxruntime, docs/Versioning.md and
 # docs/reference/compatibility.md.
 _OPSETS: tuple[tuple[Version, int], ...] = (
@@ -55,8 +56,10 @@ class OnnxRuntimeDevice:
             Item.of_bytes(RUNNER_THERE, script(RUNNER)),
         )
 
-    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
-        return self.candidates(bundle)
+    def needed(
+        self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
+    ) -> Sequence[Item]:
+        return candidates
 
     def version(self, facts: DeviceFacts) -> str:
         found = facts.python
@@ -103,40 +106,29 @@ class OnnxRuntimeDevice:
             )
         return ()
 
-    def prove(
-        self,
-        site: Site,
-        bundle: Bundle,
-        name: str,
-        release: str,
-        items: Sequence[Item],
-        options: Options,
-        on_progress: OnProgress,
-    ) -> Proof:
+    def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
+        bundle, seconds = release.bundle, release.options.seconds
         assert site.facts.python is not None
         on_progress("runs the golden images and measures")
-        pairs = [part for item in items for part in (item.path, item.sha256)]
+        # the warm-up may take as long as the measurement
+        limit = RUN_LIMIT + math.ceil(2 * seconds)
         program = Program(
             "onnxruntime",
             (
                 site.facts.python.path,
-                str(TIME_LIMIT),
-                f"{options.seconds:g}",
+                str(limit),
+                f"{seconds:g}",
                 bundle.manifest.precision,
                 bundle.cpu_artifact.path.name,
-                site.root,
-                name,
-                release,
-                str(len(items)),
-                *pairs,
+                *release.arguments(site.root),
             ),
             ("assemble",),
         )
-        reply = site.connection.run(program, seconds=TIME_LIMIT + 60)
+        reply = site.connection.run(program, seconds=limit + 60)
         if reply.problem is not None and reply.problem[0] == "run":
             raise EnvironmentLacks(
                 f"ONNX Runtime failed on the device: {_last_line(reply.files.get('log', b''))}",
-                hint=_hint(reply.problem[1]),
+                hint=_hint(int(reply.problem[1]), limit),
             )
         check(reply, site.device)
         result = json.loads(reply.files["result"])
@@ -170,12 +162,12 @@ def _last_line(log: bytes) -> str:
     return lines[-1][:300] if lines else "it gave no reason"
 
 
-def _hint(code: str) -> str | None:
-    if code == "137":
+def _hint(code: int, limit: int) -> str | None:
+    if code == KILLED:
         return (
             "it was killed, probably because memory ran out: close other programs on the device, "
             "or add swap"
         )
-    if code == "124":
-        return f"it took more than {TIME_LIMIT} s"
+    if code == LATE:
+        return f"it took more than {limit} s"
     return None

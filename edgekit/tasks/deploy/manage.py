@@ -10,6 +10,7 @@ from edgekit.devices.book import RUNTIMES, Device, RuntimeName
 from edgekit.devices.facts import DeviceFacts, facts_program, now, read_facts
 from edgekit.devices.program import Program, Reply
 from edgekit.devices.site import check as check_reply
+from edgekit.devices.site import release_of
 from edgekit.devices.ssh import Connection, check_destination
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.reports.plain import plain
@@ -46,7 +47,8 @@ def add(
         InputError: the name, the destination or the runtime is invalid.
         EnvironmentLacks: there is no connection, or the device has neither runtime.
     """
-    if runtime is not None and runtime not in RUNTIMES:
+    chosen = next((known for known in RUNTIMES if known == runtime), None)
+    if runtime is not None and chosen is None:
         raise InputError(
             f"unknown runtime {runtime!r} for a device", hint=f"one of {', '.join(RUNTIMES)}"
         )
@@ -58,8 +60,11 @@ def add(
         python=python,
     )
     found = _ask(device)
-    chosen: RuntimeName = _able(found.facts) if runtime is None else _named(runtime)
-    device = device.model_copy(update={"runtime": chosen, "description": describe(found.facts)})
+    update = {
+        "runtime": chosen or _default_runtime(found.facts),
+        "description": describe(found.facts),
+    }
+    device = device.model_copy(update=update)
     book.keep(device)
     return Checked(device, found.facts, found.bundles)
 
@@ -87,7 +92,7 @@ def rollback(name: str, bundle: str) -> Released:
     """
     device = book.find(name)
     with Connection(device.destination) as connection:
-        reply = connection.run(Program("rollback", (device.root, bundle)))
+        reply = connection.run(Program("rollback", (device.root, bundle), ("lock",)))
     kind = reply.problem[0] if reply.problem is not None else ""
     if kind == "none":
         there = ", ".join(reply.all("bundle")) or "none"
@@ -105,7 +110,7 @@ def rollback(name: str, bundle: str) -> Released:
             hint="the active release stays; deploy the older bundle again",
         )
     check_reply(reply, device)
-    return Released(bundle, _release(reply.first("current")), _release(reply.first("previous")))
+    return Released(bundle, release_of(reply.first("current")), release_of(reply.first("previous")))
 
 
 def describe(facts: DeviceFacts) -> str:
@@ -134,15 +139,12 @@ def _ask(device: Device) -> Checked:
 def _bundles(reply: Reply) -> tuple[Released, ...]:
     found = (entry.split(" ", 2) for entry in reply.all("bundle"))
     return tuple(
-        Released(name, _release(current), _release(previous)) for current, previous, name in found
+        Released(name, release_of(current), release_of(previous.removeprefix("-")))
+        for current, previous, name in found
     )
 
 
-def _release(link: str | None) -> str:
-    return (link or "").removeprefix("releases/").removeprefix("-")
-
-
-def _able(facts: DeviceFacts) -> RuntimeName:
+def _default_runtime(facts: DeviceFacts) -> RuntimeName:
     if facts.trtexec is not None:
         return "trtexec"
     if facts.python is not None and facts.python.onnxruntime is not None:
@@ -152,7 +154,3 @@ def _able(facts: DeviceFacts) -> RuntimeName:
         hint="install JetPack's tensorrt package on the device (apt install tensorrt), or pip "
         "install onnxruntime; `python` selects the environment that has it",
     )
-
-
-def _named(runtime: str) -> RuntimeName:
-    return "trtexec" if runtime == "trtexec" else "onnxruntime"

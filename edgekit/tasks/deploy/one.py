@@ -19,8 +19,8 @@ from edgekit.devices.book import Device, book_path
 from edgekit.devices.facts import SKEW_SECONDS, DeviceFacts
 from edgekit.devices.items import release_id
 from edgekit.devices.program import Program
-from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, find
-from edgekit.devices.site import Site, check, push, settle, there
+from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, Release, find
+from edgekit.devices.site import Site, check, push, release_of, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, GateFailed
 from edgekit.machine.environment import X86
@@ -72,12 +72,14 @@ def deploy_one(
     runtime, name = find(device.runtime), name_of(bundle)
     with connection:
         on_step("connects")
-        site = settle(connection, device, name, runtime.candidates(bundle))
+        candidates = runtime.candidates(bundle)
+        site = settle(connection, device, name, candidates)
         advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))
-        items = runtime.items(site.facts, bundle)
-        release = release_id(items, *runtime.key(site.facts, options))
+        items = runtime.needed(site.facts, bundle, candidates)
+        identity = release_id(items, *runtime.key(site.facts, options))
+        release = Release(bundle, name, identity, items, options)
         sent = push(site, items, lambda done, total: on_step(_sending(done, total)))
-        proof = runtime.prove(site, bundle, name, release, items, options, on_step)
+        proof = runtime.prove(site, release, on_step)
         proven = _judged(proof, bundle, runtime, site.facts)
         deployment = Deployment(
             device=device.name,
@@ -85,7 +87,7 @@ def deploy_one(
             name=name,
             status="active",
             runtime=f"{runtime.name} {runtime.version(site.facts)}",
-            release=release,
+            release=release.id,
             path=there(site.root, name),
             sent=sent,
             proven=proven,
@@ -103,12 +105,11 @@ def deploy_one(
 
 
 def _activate(site: Site, deployment: Deployment) -> Deployment:
-    report = io.BytesIO(json.dumps(deployment.to_json(), indent=1).encode())
-    program = Program("activate", (site.root, deployment.name, deployment.release))
-    reply = site.connection.run(program, payload=report)
+    report = json.dumps(deployment.to_json(), indent=1).encode()
+    arguments = (site.root, deployment.name, deployment.release, str(len(report)))
+    reply = site.connection.run(Program("activate", arguments), payload=io.BytesIO(report))
     check(reply, site.device)
-    site.connection.sent -= report.tell()
-    return replace(deployment, previous=(reply.first("previous") or "").removeprefix("releases/"))
+    return replace(deployment, previous=release_of(reply.first("previous")))
 
 
 def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceFacts) -> Proven:
@@ -162,12 +163,21 @@ def _sending(done: int, total: int) -> str:
 
 
 def _record(deployment: Deployment) -> Deployment:
-    """Saves the report next to the list of devices."""
+    """Saves the report next to the list of devices. The release is active already, so a failure is
+    only a warning.
+    """
     folder = book_path().parent / DEPLOYMENTS / deployment.device / deployment.name
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{deployment.release}.json"
-    deployment = replace(deployment, record=path)
+    recorded = replace(deployment, record=path)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(deployment.to_json(), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return deployment
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(recorded.to_json(), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        unsaved = Advice(
+            f"the report cannot be saved as {path}: {error.strerror or error}",
+            "set EDGEKIT_CONFIG to another folder",
+        )
+        return replace(deployment, advice=(*deployment.advice, unsaved))
+    return recorded

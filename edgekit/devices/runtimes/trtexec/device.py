@@ -16,7 +16,7 @@ from edgekit.bundle import LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import Program, Reply
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof
+from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
 from edgekit.devices.runtimes.trtexec import files, flags
 from edgekit.devices.runtimes.trtexec.failures import explain
 from edgekit.devices.runtimes.trtexec.fitness import check_fit, tensorrt_of
@@ -42,15 +42,22 @@ class TrtExecDevice:
     name = "trtexec"
 
     def candidates(self, bundle: Bundle) -> Sequence[Item]:
-        graphs = {bundle.artifact.path, bundle.strong_artifact.path}
-        return (
-            *self._common(bundle),
-            *(Item.of_file(path.name, path) for path in sorted(graphs)),
-        )
+        """The manifest, the labels, the graphs, and the golden images in full batches, as raw
+        values in the type of the graph's input.
+        """
+        m = bundle.manifest
+        names = [MANIFEST, *([LABELS] if LABELS in m.files else []), *sorted(_graphs(bundle))]
+        images = bundle.golden().inputs
+        batches = [images_of for images_of, _ in in_batches(images, _batch(bundle))]
+        raw = np.ascontiguousarray(np.concatenate(batches), m.input.dtype).tobytes()
+        files_here = (Item.of_file(name, bundle.path / name) for name in names)
+        return (*files_here, Item.of_bytes(RAW, raw))
 
-    def items(self, facts: DeviceFacts, bundle: Bundle) -> Sequence[Item]:
-        graph = self._graph(facts, bundle)
-        return (*self._common(bundle), Item.of_file(graph.path.name, graph.path))
+    def needed(
+        self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
+    ) -> Sequence[Item]:
+        others = _graphs(bundle) - {self._graph(facts, bundle).path.name}
+        return tuple(item for item in candidates if item.path not in others)
 
     def version(self, facts: DeviceFacts) -> str:
         return facts.tensorrt or "unknown"
@@ -62,19 +69,11 @@ class TrtExecDevice:
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
         return check_fit(facts, bundle, options)
 
-    def prove(
-        self,
-        site: Site,
-        bundle: Bundle,
-        name: str,
-        release: str,
-        items: Sequence[Item],
-        options: Options,
-        on_progress: OnProgress,
-    ) -> Proof:
+    def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
+        bundle, options = release.bundle, release.options
         version, graph = tensorrt_of(site.facts), self._graph(site.facts, bundle)
         asked = read_graph(graph.path)
-        program = self._program(site, bundle, name, release, items, options, asked)
+        program = self._program(site, release, asked)
 
         def told(key: str, value: str) -> None:
             if key == "progress":
@@ -89,17 +88,8 @@ class TrtExecDevice:
         check(reply, site.device)
         return self._proof(reply, bundle, graph, asked, version)
 
-    def _program(
-        self,
-        site: Site,
-        bundle: Bundle,
-        name: str,
-        release: str,
-        items: Sequence[Item],
-        options: Options,
-        asked: Asked,
-    ) -> Program:
-        facts = site.facts
+    def _program(self, site: Site, release: Release, asked: Asked) -> Program:
+        facts, bundle, options = site.facts, release.bundle, release.options
         assert facts.trtexec is not None
         version, graph, m = tensorrt_of(facts), self._graph(facts, bundle), bundle.manifest
         network = flags.Network(
@@ -115,7 +105,7 @@ class TrtExecDevice:
         # faster one among equal engines.
         key = json.dumps([graph.sha256, facts.tensorrt, facts.machine, facts.gpu, facts.sm, *build])
         trtexec = facts.trtexec.path
-        raw = next(item for item in items if item.path == RAW)
+        raw = next(item for item in release.items if item.path == RAW)
         return Program(
             "trtexec",
             (
@@ -128,11 +118,7 @@ class TrtExecDevice:
                 str(_batches(bundle)),
                 str(raw.size // _batches(bundle)),
                 graph.path.name,
-                site.root,
-                name,
-                release,
-                str(len(items)),
-                *(part for item in items for part in (item.path, item.sha256)),
+                *release.arguments(site.root),
             ),
             ("assemble", "clocks"),
             commands=(
@@ -146,7 +132,6 @@ class TrtExecDevice:
         self, reply: Reply, bundle: Bundle, graph: Artifact, asked: Asked, version: Version
     ) -> Proof:
         m, batch = bundle.manifest, _batch(bundle)
-        golden = bundle.golden()
         rows = []
         for i in range(_batches(bundle)):
             values = files.read_output(_text(reply, f"output-{i}"), m.output.name)
@@ -171,7 +156,7 @@ class TrtExecDevice:
             found = None
         sampled = files.read_tegrastats(_text(reply, "tegrastats"))
         return Proof(
-            scores=np.concatenate(rows)[: len(golden.inputs)].astype(np.float32),
+            scores=np.concatenate(rows)[: m.golden.images].astype(np.float32),
             batch=batch,
             latency=compute,
             end_to_end=latency,
@@ -188,17 +173,9 @@ class TrtExecDevice:
         strong = flags.is_strong(tensorrt_of(facts))
         return bundle.strong_artifact if strong else bundle.artifact
 
-    def _common(self, bundle: Bundle) -> list[Item]:
-        """The files that every engine needs: the manifest, the labels, and the golden images in
-        full batches, as raw values in the type of the graph's input.
-        """
-        m = bundle.manifest
-        names = [MANIFEST, *([LABELS] if LABELS in m.files else [])]
-        images = bundle.golden().inputs
-        batches = [images_of for images_of, _ in in_batches(images, _batch(bundle))]
-        raw = np.ascontiguousarray(np.concatenate(batches), m.input.dtype).tobytes()
-        files_here = (Item.of_file(name, bundle.path / name) for name in names)
-        return [*files_here, Item.of_bytes(RAW, raw)]
+
+def _graphs(bundle: Bundle) -> set[str]:
+    return {bundle.artifact.path.name, bundle.strong_artifact.path.name}
 
 
 def _batch(bundle: Bundle) -> int:

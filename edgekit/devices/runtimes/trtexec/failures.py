@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from edgekit.devices.facts import DeviceFacts
-from edgekit.devices.program import Reply
+from edgekit.devices.program import KILLED, LATE, Reply
 from edgekit.devices.runtimes.base import Options
 from edgekit.errors import EnvironmentLacks
 
-KILLED, LATE = 137, 124
 _ERROR = re.compile(r"\[E\]\s*(?:\[TRT\]\s*)?(.+)")
 _MEMORY = re.compile(r"out of memory|OutOfMemory|cudaErrorMemoryAllocation|std::bad_alloc", re.I)
 
@@ -24,7 +23,7 @@ def explain(reply: Reply, facts: DeviceFacts, options: Options) -> EnvironmentLa
             hint="`max_clocks` needs jetson_clocks and sudo without a password on the device; "
             "without `max_clocks` the clocks do not change",
         )
-    code = int(reply.first("code") or 1)
+    code = int(detail)
     log = reply.files.get("log", b"").decode(errors="replace")
     what = "the build" if kind == "build" else "the run"
     if code == KILLED or reply.first("killed"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from edgekit.advice import Advice
 from edgekit.bundle import STRONG_MODEL, Bundle
 from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.program import LATE
 from edgekit.devices.runtimes.base import Options
 from edgekit.devices.runtimes.trtexec.flags import (
     FIRST_WITH_LAYER_PRECISIONS,
@@ -24,7 +25,6 @@ OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
 STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers have FP16 inputs
 FIRST_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222
 LITTLE_MEMORY = 5000  # MB, with swap: with less, builds are often killed
-HUNG = 124
 
 
 def tensorrt_of(facts: DeviceFacts) -> Version:
@@ -44,7 +44,7 @@ def tensorrt_of(facts: DeviceFacts) -> Version:
             "the device has no trtexec on its PATH or in /usr/src/tensorrt/bin",
             hint=f"run apt install libnvinfer-bin on the device (a package of JetPack){other}",
         )
-    if found.code == HUNG:
+    if found.code == LATE:
         raise EnvironmentLacks(
             f"{found.path} on the device hangs: `trtexec --help` did not end within 30 s",
             hint="restart the device; reinstall libnvinfer-bin if that does not help",
