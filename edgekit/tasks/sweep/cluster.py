@@ -6,6 +6,7 @@ each job is a separate process with the same limits, and only the sweep writes t
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import signal
@@ -336,10 +337,9 @@ def _ray() -> ModuleType:
         EnvironmentLacks: ray is not installed.
     """
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError as error:
         lack = lacking(error)
         if lack is None:
             raise
         raise lack from error
-    return ray
