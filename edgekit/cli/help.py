@@ -24,32 +24,20 @@ COMPARISON = "Earlier benches"
 OUTPUT = "Output"
 OTHER = "Other options"
 DEBUG: Any = typer.Option(False, "--debug", help="Show tracebacks.")
-INPUT_TYPE: Any = typer.Option(
-    "float32",
-    help="float32 (default): the graph takes normalized images; uint8: it takes pixels of 0 to 255 "
-    "and normalizes them itself.",
-    metavar="TYPE",
-    rich_help_panel=INPUT,
-)
-LAYOUT: Any = typer.Option(
-    None,
-    help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",
-    show_default=False,
-    metavar="NAME",
-    rich_help_panel=INPUT,
-)
-CHANNEL_ORDER: Any = typer.Option(
-    None,
-    help="For --input uint8: rgb (default) or bgr.",
-    show_default=False,
-    metavar="NAME",
-    rich_help_panel=INPUT,
-)
 _ORDER = (INPUT, TRAINING, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARISON, OUTPUT, OTHER)
 
 
-def option(*names: str, help: str, metavar: str, panel: str) -> Any:
-    """An option with the default None. Its name is ``names``, or that of the parameter."""
+def option(
+    *names: str,
+    help: str,
+    metavar: str,
+    panel: str,
+    min: float | None = None,
+    max: float | None = None,
+) -> Any:
+    """An option with the default None. Its name is ``names``, or that of the parameter; ``min`` and
+    ``max`` are for numbers.
+    """
     return typer.Option(
         None,
         *names,
@@ -57,12 +45,36 @@ def option(*names: str, help: str, metavar: str, panel: str) -> Any:
         show_default=False,
         metavar=metavar,
         rich_help_panel=panel,
+        min=min,
+        max=max,
     )
+
+
+def flag(*names: str, help: str, panel: str) -> Any:
+    """An option without a value, off by default."""
+    return typer.Option(False, *names, help=help, rich_help_panel=panel)
+
+
+INPUT_TYPE: Any = typer.Option(
+    "float32",
+    help="float32 (default): the graph takes normalized images; uint8: it takes pixels of 0 to 255 "
+    "and normalizes them itself.",
+    metavar="TYPE",
+    rich_help_panel=INPUT,
+)
+LAYOUT: Any = option(
+    help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",
+    metavar="NAME",
+    panel=INPUT,
+)
+CHANNEL_ORDER: Any = option(
+    help="For --input uint8: rgb (default) or bgr.", metavar="NAME", panel=INPUT
+)
 
 
 def json_flag(what: str) -> Any:
     """The option that prints the result as json."""
-    return typer.Option(False, "--json", help=f"{what} as json on stdout.", rich_help_panel=OUTPUT)
+    return flag("--json", help=f"{what} as json on stdout.", panel=OUTPUT)
 
 
 class Verb(TyperCommand):

@@ -19,7 +19,7 @@ from edgekit.cli.console import (
     print_json,
     with_flags,
 )
-from edgekit.cli.help import COMPARISON, DEBUG, MEASUREMENT, OUTPUT, json_flag
+from edgekit.cli.help import COMPARISON, DEBUG, MEASUREMENT, OUTPUT, flag, json_flag, option
 from edgekit.cli.options import parse_counts
 from edgekit.errors import InputError
 from edgekit.files import check_writable
@@ -34,31 +34,25 @@ def command(
     bundles: list[Path] = typer.Argument(
         help="Folders of one or more bundles.", show_default=False
     ),
-    runtime: str | None = typer.Option(
-        None,
+    runtime: str | None = option(
         help="torch and runtimes that `edgekit doctor` lists, separated by commas; the first is "
         "the reference. By default all that are installed, without torch.",
-        show_default=False,
         metavar="NAMES",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    batch: int | None = typer.Option(
-        None,
-        min=1,
-        max=1024,
+    batch: int | None = option(
         help="Images at once; by default the bundles' static batch, or 1.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=MEASUREMENT,
-    ),
-    threads: int | None = typer.Option(
-        None,
+        panel=MEASUREMENT,
         min=1,
         max=1024,
+    ),
+    threads: int | None = option(
         help="CPU threads; by default half of the cores.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
+        min=1,
+        max=1024,
     ),
     seconds: float = typer.Option(
         3.0,
@@ -76,75 +70,56 @@ def command(
         metavar="N",
         rich_help_panel=MEASUREMENT,
     ),
-    batch_sweep: str | None = typer.Option(
-        None,
-        help="Also measure these batches, such as 1,4,8.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=MEASUREMENT,
+    batch_sweep: str | None = option(
+        help="Also measure these batches, such as 1,4,8.", metavar="NUMBERS", panel=MEASUREMENT
     ),
-    thread_sweep: str | None = typer.Option(
-        None,
+    thread_sweep: str | None = option(
         help="Also measure with these numbers of CPU threads, such as 1,2,4.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    cold_start: bool = typer.Option(
-        False,
+    cold_start: bool = flag(
         "--cold-start",
         help="Also measure the time from process start to the first result, and the memory.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    sustained: float | None = typer.Option(
-        None,
+    sustained: float | None = option(
+        help="Also run each candidate this long without a pause: latency, clocks, temperature.",
+        metavar="MINUTES",
+        panel=MEASUREMENT,
         min=0.05,
         max=1440,
-        help="Also run each candidate this long without a pause: latency, clocks, temperature.",
-        show_default=False,
-        metavar="MINUTES",
-        rich_help_panel=MEASUREMENT,
     ),
-    scenario: str | None = typer.Option(
-        None,
+    scenario: str | None = option(
         help="Also run an MLPerf scenario with LoadGen: single-stream, offline or server.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    scenario_seconds: float | None = typer.Option(
-        None,
+    scenario_seconds: float | None = option(
+        help="How long the scenario runs; 10 by default. The rules of MLPerf require 600.",
+        metavar="SECONDS",
+        panel=MEASUREMENT,
         min=0.1,
         max=86400,
-        help="How long the scenario runs; 10 by default. The rules of MLPerf require 600.",
-        show_default=False,
-        metavar="SECONDS",
-        rich_help_panel=MEASUREMENT,
     ),
-    qps: float | None = typer.Option(
-        None,
-        min=0.001,
-        max=1e6,
+    qps: float | None = option(
         help="For server: queries per second. For offline: the expected images per second.",
-        show_default=False,
         metavar="RATE",
-        rich_help_panel=MEASUREMENT,
-    ),
-    latency_bound: float | None = typer.Option(
-        None,
+        panel=MEASUREMENT,
         min=0.001,
         max=1e6,
-        help="For server: the latency that 99 % of the queries must not exceed.",
-        show_default=False,
-        metavar="MS",
-        rich_help_panel=MEASUREMENT,
     ),
-    compare: str | None = typer.Option(
-        None,
+    latency_bound: float | None = option(
+        help="For server: the latency that 99 % of the queries must not exceed.",
+        metavar="MS",
+        panel=MEASUREMENT,
+        min=0.001,
+        max=1e6,
+    ),
+    compare: str | None = option(
         help="Compare with an earlier bench: LAST, its number in the history, or its json.",
-        show_default=False,
         metavar="LAST|NUMBER|FILE",
-        rich_help_panel=COMPARISON,
+        panel=COMPARISON,
     ),
     tolerance: float = typer.Option(
         TOLERANCE,
@@ -154,32 +129,17 @@ def command(
         metavar="SHARE",
         rich_help_panel=COMPARISON,
     ),
-    other_machine: bool = typer.Option(
-        False,
-        "--other-machine",
-        help="Also compare with a bench of another machine.",
-        rich_help_panel=COMPARISON,
+    other_machine: bool = flag(
+        "--other-machine", help="Also compare with a bench of another machine.", panel=COMPARISON
     ),
-    history: Path | None = typer.Option(
-        None,
+    history: Path | None = option(
         help="The file of earlier benches; by default one in your data folder.",
-        show_default=False,
         metavar="FILE",
-        rich_help_panel=COMPARISON,
+        panel=COMPARISON,
     ),
-    no_history: bool = typer.Option(
-        False,
-        "--no-history",
-        help="Do not save this bench.",
-        rich_help_panel=COMPARISON,
-    ),
-    out_file: Path | None = typer.Option(
-        None,
-        "--out",
-        help="Also write the json to this file.",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
+    no_history: bool = flag("--no-history", help="Do not save this bench.", panel=COMPARISON),
+    out_file: Path | None = option(
+        "--out", help="Also write the json to this file.", metavar="FILE", panel=OUTPUT
     ),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, INPUT, MEASUREMENT, OUTPUT, complete_network, json_flag
+from edgekit.cli.help import (
+    DEBUG,
+    ENGINE,
+    INPUT,
+    MEASUREMENT,
+    OUTPUT,
+    complete_network,
+    json_flag,
+    option,
+)
 from edgekit.cli.options import parse_gate, parse_numbers
 from edgekit.errors import InputError
 
@@ -29,26 +38,18 @@ def command(
         show_default=False,
         autocompletion=complete_network,
     ),
-    images: Path | None = typer.Option(
-        None,
+    images: Path | None = option(
         help="Folder of photos; a bundle's golden images by default, or the bundled photos.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    mean: str | None = typer.Option(
-        None,
+    mean: str | None = option(
         help="Preprocessing mean for .onnx files without a bundle: 0.485,0.456,0.406.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    std: str | None = typer.Option(
-        None,
-        help="Preprocessing standard deviation, in the same form.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=INPUT,
+    std: str | None = option(
+        help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
     runtime: str = typer.Option(
         "onnxruntime",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, flag, json_flag, option
 
 if TYPE_CHECKING:
     from edgekit.tasks.build import Built
@@ -16,53 +16,41 @@ if TYPE_CHECKING:
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    runtime: str | None = typer.Option(
-        None,
+    runtime: str | None = option(
         help="tensorrt (builds on this machine's GPU) or tensorrt-rtx (needs no GPU); by "
         "default the one that can run here.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    compute_capability: str | None = typer.Option(
-        None,
+    compute_capability: str | None = option(
         help="For tensorrt-rtx: sm75, sm80, sm86, sm89, sm120 or sm121; this machine's GPU by "
         "default.",
-        show_default=False,
         metavar="SM",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    batch: str | None = typer.Option(
-        None,
+    batch: str | None = option(
         help="For a dynamic batch: 1,4,8 for kernels of each, 1:4:8 for a range, optimized for 4.",
-        show_default=False,
         metavar="BATCHES",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    opt_level: int | None = typer.Option(
-        None,
+    opt_level: int | None = option(
+        help="How long kernels are searched for, 0 to 5; 3 by default.",
+        metavar="LEVEL",
+        panel=ENGINE,
         min=0,
         max=5,
-        help="How long kernels are searched for, 0 to 5; 3 by default.",
-        show_default=False,
-        metavar="LEVEL",
-        rich_help_panel=ENGINE,
     ),
-    workspace: int | None = typer.Option(
-        None,
-        min=1,
+    workspace: int | None = option(
         help="Scratch memory for kernels in MB; by default all that the GPU has.",
-        show_default=False,
         metavar="MB",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
+        min=1,
     ),
-    dla_core: int | None = typer.Option(
-        None,
-        min=0,
+    dla_core: int | None = option(
         help="Run the layers it supports on this Deep Learning Accelerator.",
-        show_default=False,
         metavar="CORE",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
+        min=0,
     ),
     io: str = typer.Option(
         "fp32",
@@ -71,12 +59,7 @@ def command(
         metavar="TYPE",
         rich_help_panel=ENGINE,
     ),
-    force: bool = typer.Option(
-        False,
-        "--force",
-        help="Build again an engine that exists.",
-        rich_help_panel=OUTPUT,
-    ),
+    force: bool = flag("--force", help="Build again an engine that exists.", panel=OUTPUT),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag
 
 
 def command(
@@ -27,12 +27,7 @@ def command(
         metavar="N",
         rich_help_panel=INPUT,
     ),
-    force: bool = typer.Option(
-        False,
-        "--force",
-        help="Replace an existing set.",
-        rich_help_panel=OUTPUT,
-    ),
+    force: bool = flag("--force", help="Replace an existing set.", panel=OUTPUT),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag
 
 
 def command(
@@ -25,9 +25,7 @@ def command(
         metavar="DIR",
         rich_help_panel=OUTPUT,
     ),
-    offline: bool = typer.Option(
-        False, "--offline", help="Download nothing.", rich_help_panel=INPUT
-    ),
+    offline: bool = flag("--offline", help="Download nothing.", panel=INPUT),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:

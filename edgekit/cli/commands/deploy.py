@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgekit.cli.console import as_flags, err, escape, out, print_json, show_hint, with_flags
-from edgekit.cli.help import DEBUG, ENGINE, MEASUREMENT, json_flag
+from edgekit.cli.help import DEBUG, ENGINE, MEASUREMENT, flag, json_flag, option
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,26 +32,16 @@ def command(
         rich_help_panel=ENGINE,
         metavar="N",
     ),
-    opt_level: int | None = typer.Option(
-        None,
+    opt_level: int | None = option(
         help="TensorRT's optimization level, 0 … 5: how long it searches for kernels.",
-        show_default=False,
-        rich_help_panel=ENGINE,
         metavar="N",
+        panel=ENGINE,
     ),
-    workspace: int | None = typer.Option(
-        None,
-        help="Limit of the builder's scratch memory in MB.",
-        show_default=False,
-        rich_help_panel=ENGINE,
-        metavar="MB",
+    workspace: int | None = option(
+        help="Limit of the builder's scratch memory in MB.", metavar="MB", panel=ENGINE
     ),
-    dla_core: int | None = typer.Option(
-        None,
-        help="Build for this DLA core instead of the GPU.",
-        show_default=False,
-        rich_help_panel=ENGINE,
-        metavar="N",
+    dla_core: int | None = option(
+        help="Build for this DLA core instead of the GPU.", metavar="N", panel=ENGINE
     ),
     time_limit: float = typer.Option(
         3600.0,
@@ -62,11 +52,10 @@ def command(
     seconds: float = typer.Option(
         3.0, help="How long to measure.", rich_help_panel=MEASUREMENT, metavar="SECONDS"
     ),
-    max_clocks: bool = typer.Option(
-        False,
+    max_clocks: bool = flag(
         "--max-clocks",
         help="Set the highest clocks during the measurement, and restore them.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
@@ -84,11 +73,11 @@ def command(
             f"{arguments[0]}: the last argument is the devices, and there is no bundle before it",
             hint="edgekit deploy build/mobilenetv2-int8 orin",
         )
-    for option, value in (("--seconds", seconds), ("--time-limit", time_limit)):
+    for name, value in (("--seconds", seconds), ("--time-limit", time_limit)):
         if not (math.isfinite(value) and 0 < value <= 86400):
             raise InputError(
-                f"invalid value for {option}: {value:g}, it must be above 0 and at most a day",
-                hint=f"{option} 10",
+                f"invalid value for {name}: {value:g}, it must be above 0 and at most a day",
+                hint=f"{name} 10",
             )
     *bundles, devices = arguments
     names = [name.strip() for name in devices.split(",")]

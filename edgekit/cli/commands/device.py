@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, INPUT, json_flag
+from edgekit.cli.help import DEBUG, ENGINE, INPUT, json_flag, option
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,12 +34,10 @@ def command(
     arguments: list[str] | None = typer.Argument(
         None, metavar="NAMES", help="The arguments of the action.", show_default=False
     ),
-    runtime: str | None = typer.Option(
-        None,
+    runtime: str | None = option(
         help="With add: trtexec or onnxruntime; by default trtexec if the device has it.",
-        show_default=False,
-        rich_help_panel=ENGINE,
         metavar="NAME",
+        panel=ENGINE,
     ),
     root: str = typer.Option(
         "",
@@ -73,9 +71,9 @@ def command(
             f"device {action} takes {' and '.join(USAGE[action]) or 'nothing more'}",
             hint=" ".join(("edgekit device", action, *USAGE[action])),
         )
-    for option, value in (("--runtime", runtime), ("--root", root), ("--python", python)):
+    for name, value in (("--runtime", runtime), ("--root", root), ("--python", python)):
         if value and action != "add":
-            raise InputError(f"{option} is for `edgekit device add`", hint=f"remove {option}")
+            raise InputError(f"{name} is for `edgekit device add`", hint=f"remove {name}")
     import edgekit
 
     actions: dict[str, Callable[[], Any]] = {

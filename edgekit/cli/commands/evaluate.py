@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, INPUT, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, ENGINE, INPUT, OUTPUT, json_flag, option
 
 LISTED = 5
 
@@ -22,20 +22,16 @@ def command(
         metavar="DATA",
         rich_help_panel=INPUT,
     ),
-    images: int | None = typer.Option(
-        None,
-        min=1,
+    images: int | None = option(
         help="How many images at most, spread evenly; all by default.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=INPUT,
+        panel=INPUT,
+        min=1,
     ),
-    reference: str | None = typer.Option(
-        None,
+    reference: str | None = option(
         help="Another bundle, .onnx or network to compare with on the same images.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
     runtime: str = typer.Option(
         "onnxruntime",
@@ -43,12 +39,10 @@ def command(
         metavar="NAME",
         rich_help_panel=ENGINE,
     ),
-    answers: Path | None = typer.Option(
-        None,
+    answers: Path | None = option(
         help="Write each answer to this file; to resume, run the same command again.",
-        show_default=False,
         metavar="FILE",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,

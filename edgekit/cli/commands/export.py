@@ -24,7 +24,9 @@ from edgekit.cli.help import (
     OUTPUT,
     PRECISION,
     complete_network,
+    flag,
     json_flag,
+    option,
 )
 from edgekit.cli.options import (
     check_calibrator,
@@ -55,38 +57,24 @@ def command(
         show_default=False,
         autocompletion=complete_network,
     ),
-    fp16: bool = typer.Option(
-        False,
-        "--fp16",
-        help="Typed FP16 graph; short for --precision fp16.",
-        rich_help_panel=PRECISION,
+    fp16: bool = flag(
+        "--fp16", help="Typed FP16 graph; short for --precision fp16.", panel=PRECISION
     ),
-    int8: bool = typer.Option(
-        False,
-        "--int8",
-        help="INT8 graph with explicit Q/DQ; short for --precision int8.",
-        rich_help_panel=PRECISION,
+    int8: bool = flag(
+        "--int8", help="INT8 graph with explicit Q/DQ; short for --precision int8.", panel=PRECISION
     ),
-    precision: str | None = typer.Option(
-        None,
-        help="fp32 (default), fp16 or int8.",
-        show_default=False,
-        metavar="NAME",
-        rich_help_panel=PRECISION,
+    precision: str | None = option(
+        help="fp32 (default), fp16 or int8.", metavar="NAME", panel=PRECISION
     ),
-    weights: str | None = typer.Option(
-        None,
+    weights: str | None = option(
         help="pretrained (default of the zoo), random[:seed], or a .pth, .pt or .safetensors file.",
-        show_default=False,
         metavar="WEIGHTS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    size: str | None = typer.Option(
-        None,
+    size: str | None = option(
         help="Input size in pixels: 160, or 160x224 for height × width.",
-        show_default=False,
         metavar="SIZE",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
     batch: str = typer.Option(
         "1",
@@ -100,44 +88,28 @@ def command(
         metavar="N",
         rich_help_panel=PRECISION,
     ),
-    images: Path | None = typer.Option(
-        None,
-        help="Folder of photos for parity; the bundled ones by default.",
-        show_default=False,
-        metavar="DIR",
-        rich_help_panel=INPUT,
+    images: Path | None = option(
+        help="Folder of photos for parity; the bundled ones by default.", metavar="DIR", panel=INPUT
     ),
     input: str = INPUT_TYPE,
     layout: str | None = LAYOUT,
     channel_order: str | None = CHANNEL_ORDER,
-    labels: Path | None = typer.Option(
-        None,
-        help="File with one class name per line.",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=INPUT,
+    labels: Path | None = option(
+        help="File with one class name per line.", metavar="FILE", panel=INPUT
     ),
-    mean: str | None = typer.Option(
-        None,
+    mean: str | None = option(
         help="Preprocessing mean of pixels in 0..1, one per channel: 0.485,0.456,0.406.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    std: str | None = typer.Option(
-        None,
-        help="Preprocessing standard deviation, in the same form.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=INPUT,
+    std: str | None = option(
+        help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
-    out_folder: Path | None = typer.Option(
-        None,
+    out_folder: Path | None = option(
         "--out",
         help="The bundle's folder; build/NETWORK-PRECISION by default.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     gate: str = typer.Option(
         "",
@@ -146,75 +118,45 @@ def command(
         metavar="GATE",
         rich_help_panel=PRECISION,
     ),
-    half_io: bool = typer.Option(
-        False,
-        "--half-io",
-        help="Make the inputs and outputs FP16 too.",
-        rich_help_panel=PRECISION,
+    half_io: bool = flag(
+        "--half-io", help="Make the inputs and outputs FP16 too.", panel=PRECISION
     ),
-    calib: str | None = typer.Option(
-        None,
+    calib: str | None = option(
         help="For INT8: folder of photos, or random[:seed]; the bundled photos by default.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
-    calib_images: int | None = typer.Option(
-        None,
-        min=8,
+    calib_images: int | None = option(
         help="For INT8: the most calibration photos to use; 512 by default.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
+        min=8,
     ),
-    calibrator: str | None = typer.Option(
-        None,
+    calibrator: str | None = option(
         help="For INT8: auto (default), max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, "
         "99.9999.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
-    rounding: str | None = typer.Option(
-        None,
+    rounding: str | None = option(
         help="For INT8: rounding of the weights, adaptive (default) or nearest.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
-    runtime: str | None = typer.Option(
-        None,
+    runtime: str | None = option(
         help="Also build an engine: tensorrt or tensorrt-rtx. A dynamic batch is built for 1 to "
         "8; `edgekit build` has more options.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    compute_capability: str | None = typer.Option(
-        None,
+    compute_capability: str | None = option(
         help="For tensorrt-rtx: the GPU to build for, such as sm86; this machine's by default.",
-        show_default=False,
         metavar="SM",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    no_bench: bool = typer.Option(
-        False,
-        "--no-bench",
-        help="Do not measure latency.",
-        rich_help_panel=OUTPUT,
-    ),
-    offline: bool = typer.Option(
-        False,
-        "--offline",
-        help="Use only weights that are cached.",
-        rich_help_panel=INPUT,
-    ),
-    force: bool = typer.Option(
-        False,
-        "--force",
-        help="Replace an existing bundle.",
-        rich_help_panel=OUTPUT,
-    ),
+    no_bench: bool = flag("--no-bench", help="Do not measure latency.", panel=OUTPUT),
+    offline: bool = flag("--offline", help="Use only weights that are cached.", panel=INPUT),
+    force: bool = flag("--force", help="Replace an existing bundle.", panel=OUTPUT),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
 ) -> None:
@@ -319,11 +261,11 @@ def _check_applies(
     Raises:
         InputError: one of these options was given, but it is for another precision.
     """
-    for option, value in options.items():
+    for name, value in options.items():
         if value is not None and chosen != wanted:
             raise InputError(
-                f"{option} is for {wanted.upper()} only; this export is {chosen.upper()}",
-                hint=f"add --{wanted}, or remove {option}",
+                f"{name} is for {wanted.upper()} only; this export is {chosen.upper()}",
+                hint=f"add --{wanted}, or remove {name}",
             )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from edgekit.advice import Advice
 from edgekit.cli.console import escape, out, print_advice, print_json
-from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag, option
 
 
 def command(
@@ -30,19 +30,15 @@ def command(
         metavar="DIR",
         rich_help_panel=OUTPUT,
     ),
-    backend: str | None = typer.Option(
-        None,
+    backend: str | None = option(
         help="For triton: onnxruntime (default), or tensorrt, which uses the bundle's engine.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    batch: int | None = typer.Option(
-        None,
+    batch: int | None = option(
         help="For bundles with a dynamic batch: the largest batch; 8 by default.",
-        show_default=False,
         metavar="N",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
     json: bool = json_flag("The files"),
     debug: bool = DEBUG,

@@ -10,7 +10,16 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, as_flags, err, escape, out, print_json, with_flags
-from edgekit.cli.help import DEBUG, ENGINE, INPUT, MEASUREMENT, complete_network, json_flag
+from edgekit.cli.help import (
+    DEBUG,
+    ENGINE,
+    INPUT,
+    MEASUREMENT,
+    complete_network,
+    flag,
+    json_flag,
+    option,
+)
 from edgekit.cli.options import parse_gate, parse_numbers
 
 
@@ -25,36 +34,24 @@ def command(
         show_default=False,
         autocompletion=complete_network,
     ),
-    images: Path | None = typer.Option(
-        None,
-        help="Folder of photos; the bundled ones by default.",
-        show_default=False,
-        metavar="DIR",
-        rich_help_panel=INPUT,
+    images: Path | None = option(
+        help="Folder of photos; the bundled ones by default.", metavar="DIR", panel=INPUT
     ),
-    labels: Path | None = typer.Option(
-        None,
+    labels: Path | None = option(
         help="Labelled photos: a folder with one subfolder per class, or a CSV file (file,label).",
-        show_default=False,
         metavar="DATA",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
     count: int = typer.Option(
         1024, min=1, help="How many photos at most.", metavar="N", rich_help_panel=INPUT
     ),
-    mean: str | None = typer.Option(
-        None,
+    mean: str | None = option(
         help="Preprocessing mean of an .onnx file without preprocessing: 0.485,0.456,0.406.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    std: str | None = typer.Option(
-        None,
-        help="Preprocessing standard deviation, in the same form.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=INPUT,
+    std: str | None = option(
+        help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
     runtime: str = typer.Option(
         "onnxruntime",
@@ -76,11 +73,8 @@ def command(
         metavar="GATE",
         rich_help_panel=MEASUREMENT,
     ),
-    no_explain: bool = typer.Option(
-        False,
-        "--no-explain",
-        help="Do not search for the layer that breaks parity.",
-        rich_help_panel=MEASUREMENT,
+    no_explain: bool = flag(
+        "--no-explain", help="Do not search for the layer that breaks parity.", panel=MEASUREMENT
     ),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,

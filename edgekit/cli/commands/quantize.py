@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_advice, print_json
-from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, OUTPUT, PRECISION, json_flag
+from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, OUTPUT, PRECISION, flag, json_flag, option
 from edgekit.cli.options import (
     check_calibrator,
     check_rounding,
@@ -29,12 +29,10 @@ def command(
         metavar="FILE",
         rich_help_panel=OUTPUT,
     ),
-    calib: str | None = typer.Option(
-        None,
+    calib: str | None = option(
         help="Folder of photos, or random[:seed]; the bundled photos by default.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
     calib_images: int = typer.Option(
         512,
@@ -55,26 +53,16 @@ def command(
         metavar="NAME",
         rich_help_panel=CALIBRATION,
     ),
-    size: str | None = typer.Option(
-        None,
-        help="Input size in pixels, if the graph does not fix it.",
-        show_default=False,
-        metavar="SIZE",
-        rich_help_panel=INPUT,
+    size: str | None = option(
+        help="Input size in pixels, if the graph does not fix it.", metavar="SIZE", panel=INPUT
     ),
-    mean: str | None = typer.Option(
-        None,
+    mean: str | None = option(
         help="Preprocessing mean of pixels in 0..1, one per channel.",
-        show_default=False,
         metavar="NUMBERS",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    std: str | None = typer.Option(
-        None,
-        help="Preprocessing standard deviation, in the same form.",
-        show_default=False,
-        metavar="NUMBERS",
-        rich_help_panel=INPUT,
+    std: str | None = option(
+        help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
     gate: str = typer.Option(
         "",
@@ -82,12 +70,7 @@ def command(
         metavar="GATE",
         rich_help_panel=PRECISION,
     ),
-    force: bool = typer.Option(
-        False,
-        "--force",
-        help="Replace an existing file.",
-        rich_help_panel=OUTPUT,
-    ),
+    force: bool = flag("--force", help="Replace an existing file.", panel=OUTPUT),
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import DEBUG, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, OUTPUT, json_flag, option
 from edgekit.files import check_writable
 
 
@@ -16,20 +16,8 @@ def command(
         help="Bundles, folders with bundles at any depth, or the json of an export or a bench.",
         show_default=False,
     ),
-    html: Path | None = typer.Option(
-        None,
-        help="Write a page in one HTML file.",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-    ),
-    markdown: Path | None = typer.Option(
-        None,
-        help="Write it as Markdown.",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-    ),
+    html: Path | None = option(help="Write a page in one HTML file.", metavar="FILE", panel=OUTPUT),
+    markdown: Path | None = option(help="Write it as Markdown.", metavar="FILE", panel=OUTPUT),
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
 ) -> None:
@@ -41,9 +29,9 @@ def command(
     import edgekit
 
     given = {"--html": html, "--markdown": markdown}
-    for option, path in given.items():
+    for name, path in given.items():
         if path is not None:
-            check_writable(option, path)
+            check_writable(name, path)
     report = edgekit.report(*paths, html=html, markdown=markdown)
 
     if json:

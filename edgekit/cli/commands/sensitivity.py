@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import DEBUG, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, OUTPUT, json_flag, option
 from edgekit.errors import BadBundle
 from edgekit.files import check_writable
 
@@ -21,12 +21,8 @@ def command(
         metavar="N",
         rich_help_panel=OUTPUT,
     ),
-    picture: Path | None = typer.Option(
-        None,
-        help="Write a picture of all layers (.svg).",
-        show_default=False,
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
+    picture: Path | None = option(
+        help="Write a picture of all layers (.svg).", metavar="FILE", panel=OUTPUT
     ),
     json: bool = json_flag("The table"),
     debug: bool = DEBUG,

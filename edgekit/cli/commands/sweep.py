@@ -22,7 +22,9 @@ from edgekit.cli.help import (
     MEASUREMENT,
     OUTPUT,
     PRECISION,
+    flag,
     json_flag,
+    option,
 )
 from edgekit.cli.options import check_rounding, parse_input, parse_size
 from edgekit.errors import InputError
@@ -71,78 +73,46 @@ def command(
         rich_help_panel=OUTPUT,
         metavar="DIR",
     ),
-    workers: int | None = typer.Option(
-        None,
-        min=1,
-        help="Exports at once; by default one per two cores.",
-        show_default=False,
-        rich_help_panel=MEASUREMENT,
-        metavar="N",
+    workers: int | None = option(
+        help="Exports at once; by default one per two cores.", metavar="N", panel=MEASUREMENT, min=1
     ),
-    time_limit: float | None = typer.Option(
-        None,
-        help="Seconds that one export may take.",
-        show_default=False,
-        rich_help_panel=MEASUREMENT,
-        metavar="SECONDS",
+    time_limit: float | None = option(
+        help="Seconds that one export may take.", metavar="SECONDS", panel=MEASUREMENT
     ),
-    memory_limit: float | None = typer.Option(
-        None,
-        help="Memory in MB that one export may have.",
-        show_default=False,
-        rich_help_panel=MEASUREMENT,
-        metavar="MB",
+    memory_limit: float | None = option(
+        help="Memory in MB that one export may have.", metavar="MB", panel=MEASUREMENT
     ),
-    weights: str | None = typer.Option(
-        None,
+    weights: str | None = option(
         help="For all networks: pretrained (default of the zoo), random[:seed], or a file.",
-        show_default=False,
-        rich_help_panel=INPUT,
         metavar="WEIGHTS",
+        panel=INPUT,
     ),
-    size: str | None = typer.Option(
-        None,
+    size: str | None = option(
         help="Input size of all networks: 160, or 160x224 for height × width.",
-        show_default=False,
-        rich_help_panel=INPUT,
         metavar="SIZE",
+        panel=INPUT,
     ),
-    images: Path | None = typer.Option(
-        None,
-        help="Folder of photos; the bundled ones by default.",
-        show_default=False,
-        rich_help_panel=INPUT,
-        metavar="DIR",
+    images: Path | None = option(
+        help="Folder of photos; the bundled ones by default.", metavar="DIR", panel=INPUT
     ),
-    rounding: str | None = typer.Option(
-        None,
+    rounding: str | None = option(
         help="For INT8: rounding of the weights, adaptive (default) or nearest.",
-        show_default=False,
-        rich_help_panel=CALIBRATION,
         metavar="NAME",
+        panel=CALIBRATION,
     ),
     input: str = INPUT_TYPE,
     layout: str | None = LAYOUT,
     channel_order: str | None = CHANNEL_ORDER,
-    no_bench: bool = typer.Option(
-        False, "--no-bench", help="Do not measure latency.", rich_help_panel=OUTPUT
+    no_bench: bool = flag("--no-bench", help="Do not measure latency.", panel=OUTPUT),
+    offline: bool = flag("--offline", help="Use only weights that are cached.", panel=INPUT),
+    retry_failed: bool = flag(
+        "--retry-failed", help="Repeat the exports that did not pass.", panel=OUTPUT
     ),
-    offline: bool = typer.Option(
-        False, "--offline", help="Use only weights that are cached.", rich_help_panel=INPUT
-    ),
-    retry_failed: bool = typer.Option(
-        False,
-        "--retry-failed",
-        help="Repeat the exports that did not pass.",
-        rich_help_panel=OUTPUT,
-    ),
-    ray: str | None = typer.Option(
-        None,
+    ray: str | None = option(
         help="Export on a Ray cluster: ray://HOST:PORT, or auto for the one that this machine "
         "belongs to.",
-        show_default=False,
-        rich_help_panel=MEASUREMENT,
         metavar="ADDRESS",
+        panel=MEASUREMENT,
     ),
     json: bool = json_flag("The table"),
     debug: bool = DEBUG,
@@ -156,10 +126,10 @@ def command(
     option was wrong, else 3 if an export was killed, crashed or lacked something.
     """
     precisions = _precisions(precision)
-    for option, value in (("--time-limit", time_limit), ("--memory-limit", memory_limit)):
+    for name, value in (("--time-limit", time_limit), ("--memory-limit", memory_limit)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(
-                f"invalid value for {option}: {value:g}, it must be positive", hint=f"{option} 600"
+                f"invalid value for {name}: {value:g}, it must be positive", hint=f"{name} 600"
             )
     if rounding is not None and "int8" not in precisions:
         raise InputError(

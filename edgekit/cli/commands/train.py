@@ -9,7 +9,16 @@ from typing import Any
 import typer
 
 from edgekit.cli.console import LiveProgress, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, TRAINING, complete_network, json_flag, option
+from edgekit.cli.help import (
+    DEBUG,
+    INPUT,
+    OUTPUT,
+    TRAINING,
+    complete_network,
+    flag,
+    json_flag,
+    option,
+)
 from edgekit.cli.options import is_whole, parse_numbers, parse_size
 from edgekit.cli.training import Shown, tell, tell_int8
 from edgekit.errors import InputError
@@ -73,9 +82,7 @@ def command(
     std: str | None = option(
         help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
-    offline: bool = typer.Option(
-        False, "--offline", help="Use only weights that are cached.", rich_help_panel=INPUT
-    ),
+    offline: bool = flag("--offline", help="Use only weights that are cached.", panel=INPUT),
     transfer: str | None = option(
         help="What is trained: all (default), last (the classifier and the last parts), or head "
         "(only the classifier).",
@@ -105,21 +112,17 @@ def command(
         panel=TRAINING,
     ),
     magnitude: float | None = _number(help="Magnitude of RandAugment, 0 … 30; 9 by default."),
-    no_flip: bool = typer.Option(
-        False,
-        "--no-flip",
-        help="Do not mirror images, for example digits or letters.",
-        rich_help_panel=TRAINING,
+    no_flip: bool = flag(
+        "--no-flip", help="Do not mirror images, for example digits or letters.", panel=TRAINING
     ),
     mixup: float | None = _number(
         help="Parameter of mixup's Beta distribution, for example 0.2; none by default."
     ),
     cutmix: float | None = _number(help="The same for cutmix, for example 1.0; none by default."),
-    no_ema: bool = typer.Option(
-        False,
+    no_ema: bool = flag(
         "--no-ema",
         help="Keep the last weights of an epoch, not their moving average.",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
     dropout: float | None = _number(
         help="Dropout of the classifier; that of the network by default."
