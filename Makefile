@@ -28,10 +28,10 @@ demo: $(DEMO)
 	$(BIN)/edgekit verify build/mobilenetv2-fp16
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 25 -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 -m 'not slow'
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 25
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
 check: lint types wheel docs test
 

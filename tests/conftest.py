@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,13 +42,34 @@ for _name in ("nms", "qnms"):
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup``, the tests of a file share a worker and so its fixtures; files with
-    one ``xdist_group`` share them too.
+# Files that share a costly session fixture; one worker runs all files of a set.
+SHARING = (
+    {"tests/cli/bench/test_bench.py", "tests/cli/bench/test_engines.py"},
+    {
+        "tests/cli/engines/test_ahead_of_time.py",
+        "tests/cli/engines/test_export_build.py",
+        "tests/cli/engines/test_on_gpu.py",
+    },
+    {"tests/layerwise/test_blame.py", "tests/layerwise/test_blame_precisions.py"},
+    {"tests/zoo/test_int8.py", "tests/zoo/test_int8_outputs.py"},
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file share a worker and so its fixtures; files of ``SHARING`` share them too.
+
+    Marks of xdist_group would say the same, but xdist 3.8 sets a private name that pytest 9.2 no
+    longer has, and ignores them.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySharing(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path: str = super()._split_scope(nodeid)
+            return next((min(files) for files in SHARING if path in files), path)
+
+    return BySharing(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

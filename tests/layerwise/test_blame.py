@@ -18,8 +18,6 @@ from edgekit.graph.io import load, save
 from edgekit.layerwise.blame import EXACT, blame
 from tests.layerwise.faults import LAYERS, changed, coarse
 
-pytestmark = pytest.mark.xdist_group("blame")  # one costly fixture
-
 
 def sqnr_of(value: str, reference: Artifact, candidate: Artifact, images) -> float:
     """How far two graphs are apart at one value, dB, by onnx and ONNX Runtime alone."""

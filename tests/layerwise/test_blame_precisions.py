@@ -28,8 +28,6 @@ from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from edgekit.sources import NetworkRequest, open_network
 from tests.layerwise.faults import LAYERS, changed, coarse
 
-pytestmark = pytest.mark.xdist_group("blame")  # one costly fixture
-
 
 @pytest.fixture(scope="module")
 def int8(simple, images, tmp_path_factory) -> Artifact:

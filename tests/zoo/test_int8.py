@@ -28,8 +28,6 @@ from tests.zoo.conftest import is_dense
 from tests.zoo.kernels import too_narrow
 from tests.zoo.quantized import NETWORKS, Quantized
 
-pytestmark = pytest.mark.xdist_group("the zoo in INT8")  # one costly fixture
-
 # Layers that are too narrow for int8 kernels, counted by hand in the papers' tables.
 NARROW = {
     "lenet5": 3,

@@ -19,8 +19,6 @@ from tests.zoo.cutting import Array, Cut, values
 from tests.zoo.qdq import Graph
 from tests.zoo.quantized import RUN, Quantized
 
-pytestmark = pytest.mark.xdist_group("the zoo in INT8")  # one costly fixture
-
 CAPABILITIES = ("SM80", "SM86", "SM89", "SM120")
 
 

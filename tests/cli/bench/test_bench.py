@@ -21,8 +21,6 @@ from edgekit.tasks import candidates
 from tests.cli.bench.calls import QUICK
 from tests.cli.conftest import FACTORIES, EdgekitCall
 
-pytestmark = pytest.mark.xdist_group("bench")  # one costly fixture
-
 
 def _edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     file = bundle / "manifest.json"

@@ -24,8 +24,6 @@ from edgekit.sources import NetworkRequest
 from tests.cli.bench.calls import QUICK
 from tests.cli.conftest import FACTORIES, EdgekitCall
 
-pytestmark = pytest.mark.xdist_group("bench")  # one costly fixture
-
 # ---- a GPU, as far as a CPU can stand in for one
 
 

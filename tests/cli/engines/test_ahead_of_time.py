@@ -12,8 +12,6 @@ from edgekit.bundle.engines import Options, engine_name, engines_of, open_engine
 from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 from tests.cli.engines.building import SM86, rtx
 
-pytestmark = pytest.mark.xdist_group("engines")  # one costly fixture
-
 
 def files(folder: Path) -> list[str]:
     return sorted(

@@ -11,8 +11,6 @@ from edgekit.bundle import Bundle
 from tests.cli.conftest import FACTORIES
 from tests.cli.engines.building import SM86
 
-pytestmark = pytest.mark.xdist_group("engines")  # one costly fixture
-
 
 def exporting(photos, folder, *more) -> tuple[str, ...]:
     return (

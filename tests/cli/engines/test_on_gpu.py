@@ -25,8 +25,6 @@ from tests.runtimes.tensorrt.doubles import (
     quantized_layers,
 )
 
-pytestmark = pytest.mark.xdist_group("engines")  # one costly fixture
-
 # ---- with a GPU: doubles of TensorRT and CUDA, whose engine computes what ONNX Runtime computes
 
 HALF_LAYERS = [
