@@ -55,6 +55,12 @@ def flag(*names: str, help: str, panel: str) -> Any:
     return typer.Option(False, *names, help=help, rich_help_panel=panel)
 
 
+RUNTIME: Any = typer.Option(
+    "onnxruntime",
+    help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
+    metavar="NAME",
+    rich_help_panel=ENGINE,
+)
 INPUT_TYPE: Any = typer.Option(
     "float32",
     help="float32 (default): the graph takes normalized images; uint8: it takes pixels of 0 to 255 "

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, INPUT, OUTPUT, json_flag, option
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, RUNTIME, json_flag, option
 
 LISTED = 5
 
@@ -33,12 +33,7 @@ def command(
         metavar="NAME",
         panel=INPUT,
     ),
-    runtime: str = typer.Option(
-        "onnxruntime",
-        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
-        metavar="NAME",
-        rich_help_panel=ENGINE,
-    ),
+    runtime: str = RUNTIME,
     answers: Path | None = option(
         help="Write each answer to this file; to resume, run the same command again.",
         metavar="FILE",

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag
+from edgekit.cli.help import DEBUG, OUTPUT, RUNTIME, json_flag
 
 
 def command(
@@ -20,12 +20,7 @@ def command(
         metavar="N",
         rich_help_panel=OUTPUT,
     ),
-    runtime: str = typer.Option(
-        "onnxruntime",
-        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
-        metavar="NAME",
-        rich_help_panel=ENGINE,
-    ),
+    runtime: str = RUNTIME,
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:

@@ -7,17 +7,12 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import DEBUG, ENGINE, json_flag
+from edgekit.cli.help import DEBUG, RUNTIME, json_flag
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    runtime: str = typer.Option(
-        "onnxruntime",
-        help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
-        metavar="NAME",
-        rich_help_panel=ENGINE,
-    ),
+    runtime: str = RUNTIME,
     json: bool = json_flag("The result"),
     debug: bool = DEBUG,
 ) -> None:
