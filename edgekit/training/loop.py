@@ -27,6 +27,7 @@ from edgekit.training.batches import (
 )
 from edgekit.training.config import Stage, TrainConfig
 from edgekit.training.data import TrainingData
+from edgekit.training.depthwise import SmallDepthwise
 from edgekit.training.records import Epoch, Watcher
 from edgekit.training.transfer import Frozen, set_dropout
 
@@ -177,7 +178,8 @@ class Loop:
             seed_of(self.config.seed, self.epoch, self.batch, self.fabric.global_rank, 1)
         )
         with self.fabric.no_backward_sync(self.model, enabled=not synchronized):
-            outputs = self.model(batch.images)
+            with SmallDepthwise():
+                outputs = self.model(batch.images)
             loss = self._loss(outputs, batch.targets)
             self.fabric.backward(loss / self.config.accumulate)
         self._losses.append((self.step + 1, loss.detach()))
