@@ -16,6 +16,7 @@ from edgekit.files import check_readable
 from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.classifier import build_classifier
+from edgekit.sources.learning import LOG, Learning, epochs_of, losses_of, read_log
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
 
 if TYPE_CHECKING:
@@ -148,7 +149,31 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         module.eval(),
         photos=_photos(folder),
         trained=_trained(folder, loaded.sha256),
+        learning=read_learning(folder),
     )
+
+
+def read_learning(folder: Path) -> Learning:
+    """The curves of a run.
+
+    Raises:
+        InputError: the folder is not a run, or it is damaged.
+    """
+    described = read_description(folder)
+    train, validation = (len(paths) for paths, _ in read_examples(folder).values())
+    log = read_log(folder)
+    try:
+        return Learning(
+            described.builder,
+            len(described.classes),
+            train,
+            validation,
+            int(described.config["epochs"]),
+            losses_of(log),
+            epochs_of(log),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / LOG} is damaged: {error!r}", hint="train again") from error
 
 
 def _photos(folder: Path) -> Photos | None:

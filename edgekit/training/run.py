@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import EnvironmentLacks, InputError, lacking
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
+from edgekit.sources.learning import read_log
 from edgekit.sources.request import FetchProgress
 from edgekit.sources.run import LAST, RunDescription, read_description
 from edgekit.training.checks import check_free, check_preprocessing, check_sizes
@@ -113,10 +114,11 @@ def start(
     check_sizes(network, request.config)
     loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
-        from edgekit.training.checkpoint import write_description
+        from edgekit.training.checkpoint import save_last, write_description
 
         request.out.mkdir(parents=True, exist_ok=True)
         write_description(request.out, description, data)
+        save_last(request.out, {**loop.state(), "best": None})
     return _run(request.out, description, loop, watcher)
 
 
@@ -279,7 +281,7 @@ def _run(
     watcher: Watcher | None,
     best: Mapping[str, Any] | None = None,
 ) -> Training:
-    from edgekit.training.checkpoint import Log, read_log, save_best, save_last, write_curves
+    from edgekit.training.checkpoint import Log, save_best, save_last, write_curves
     from edgekit.training.curves import Board
 
     started, resumed = time.perf_counter(), loop.step
@@ -318,7 +320,7 @@ def _run(
     lines = read_log(folder)
     epochs = tuple(line for line in lines if "validation_top1" in line)
     if main:
-        write_curves(folder, lines)
+        write_curves(folder)
     if best is None:
         raise EnvironmentLacks(f"{folder} has no finished epoch")
     return Training(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import edgekit
 from edgekit.cli.app import execute
 from edgekit.models import create_model
-from edgekit.training.checkpoint import read_log
+from edgekit.sources.learning import read_log
 
 from .conftest import write_digits
 
