@@ -17,6 +17,7 @@ from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.classifier import build_classifier
 from edgekit.sources.learning import LOG, Learning, epochs_of, losses_of, read_log
+from edgekit.sources.modules import set_stem_stride
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
             f"{folder} has no weights yet: no epoch is finished", hint="train it for an epoch"
         )
     module = build_classifier(described.builder, len(described.classes))
+    stride = described.config.get("stem_stride")
+    if stride is not None:
+        set_stem_stride(module, int(stride), described.builder)
     try:
         loaded = load_checkpoint(module, best)
     except CheckpointError as error:

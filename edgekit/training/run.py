@@ -13,6 +13,7 @@ from edgekit.errors import EnvironmentLacks, InputError, lacking
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.learning import read_log
+from edgekit.sources.modules import set_stem_stride
 from edgekit.sources.request import FetchProgress
 from edgekit.sources.run import LAST, RunDescription, read_description
 from edgekit.training.checks import check_free, check_preprocessing, check_sizes
@@ -111,6 +112,7 @@ def start(
         data=str(request.data.absolute()),
         config=asdict(request.config),
     )
+    _set_stem(network, request.config)
     check_sizes(network, request.config)
     loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
@@ -153,6 +155,7 @@ def resume(
         )
     request = NetworkRequest(description.builder, "none" if state is not None else begins)
     network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
+    _set_stem(network, config)
     _check_state(folder, network, state)
     spec = description.input
     loop = make_loop(
@@ -209,6 +212,12 @@ def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkReques
             hint="remove `size`",
         )
     return replace(network, size=full)
+
+
+def _set_stem(network: Network, config: TrainConfig) -> None:
+    if config.stem_stride is not None:
+        assert network.module is not None
+        set_stem_stride(network.module, config.stem_stride, network.entry.name)
 
 
 def _check_state(folder: Path, network: Network, state: Mapping[str, Any] | None) -> None:

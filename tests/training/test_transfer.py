@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import edgekit
 from edgekit.models import create_model
+from edgekit.sources import NetworkRequest, open_network
 from edgekit.training.config import TrainConfig, Transfer
 from edgekit.training.transfer import Frozen, parts
 
@@ -78,3 +79,26 @@ def test_the_parts_are_the_whole_network(name: str) -> None:
     module = create_model(name, num_classes=4)
     found = {id(p) for _, part in parts(module) for p in part.parameters()}
     assert found == {id(p) for p in module.parameters()}
+
+
+def test_the_stride_of_the_stem(digits: Path, tmp_path: Path) -> None:
+    """The opened run has it too; the weights have the same keys and shapes."""
+    config = TrainConfig(epochs=1, batch=16, stem_stride=1)
+    run = tmp_path / "run"
+    edgekit.train("shufflenetv2_x0_5", data=digits, out=run, config=config, weights="none", size=32)
+    module = open_network(NetworkRequest(str(run))).module
+    assert module is not None
+    sizes: list[torch.Size] = []
+    module.get_submodule("stage4").register_forward_hook(
+        lambda layer, given, found: sizes.append(found.shape[2:])
+    )
+    module(torch.zeros(1, 3, 32, 32))
+    assert sizes == [(2, 2)]
+    assert len(edgekit.resume(run).epochs) == 1
+
+
+def test_a_stem_that_has_this_stride_already(digits: Path, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=1, stem_stride=1)
+    with pytest.raises(edgekit.InputError, match="lenet5 has a first convolution of stride 1"):
+        edgekit.train("lenet5", data=digits, out=tmp_path / "r", config=config, weights="none")
+    assert not (tmp_path / "r").exists()

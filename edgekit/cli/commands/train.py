@@ -127,6 +127,10 @@ def command(
     stochastic_depth: float | None = _number(
         help="Stochastic depth of the last residual block; that of the network by default."
     ),
+    stem_stride: int | None = _count(
+        help="Stride of the first convolution; 1 instead of 2 is for small images: all feature "
+        "maps get twice the height and width."
+    ),
     patience: int | None = _count(
         help="Stop after this number of epochs without an improvement; never by default."
     ),
@@ -178,6 +182,7 @@ def command(
         "ema": False if no_ema else None,
         "dropout": dropout,
         "stochastic_depth": stochastic_depth,
+        "stem_stride": stem_stride,
         "patience": patience,
         "progressive": _sizes(progressive),
         "numbers": numbers,
