@@ -86,8 +86,7 @@ def start(
     """
     check_libraries()
     check_trainable(request.network.weights)
-    if is_main():
-        check_free(request.out)
+    check_free(request.out)
     check_preprocessing(request.network)
     data = open_data(
         request.data,
@@ -252,24 +251,37 @@ def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop
     if config.stochastic_depth is not None:
         set_stochastic_depth(module, config.stochastic_depth)
     return Loop(
-        _fabric(config), module, network.input, data, config, pretrained=network.weights.trained
+        _fabric(config, len(data.train)),
+        module,
+        network.input,
+        data,
+        config,
+        pretrained=network.weights.trained,
     )
 
 
-def _fabric(config: TrainConfig) -> Fabric:
+def _fabric(config: TrainConfig, images: int) -> Fabric:
     """The available devices, and the processes that torchrun started, or one process."""
     import torch
     from lightning_fabric import Fabric
+
+    from edgekit.training.batches import FEWEST
 
     cuda = torch.cuda.is_available()
     numbers = config.numbers
     if numbers == "auto":
         numbers = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
     world, local = (int(os.environ.get(key, 1)) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    if world > 1 and config.batch < 2 * world:
+    least = FEWEST * world
+    if world > 1 and config.batch < least:
         raise InputError(
             f"`batch` {config.batch} is too small for {world} processes",
-            hint=f"`batch` {2 * world} or more",
+            hint=f"`batch` {least} or more",
+        )
+    if world > 1 and images < least:
+        raise InputError(
+            f"{images} training images are too few for {world} processes",
+            hint=f"give {least} images or more, or start fewer processes",
         )
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu",
