@@ -35,10 +35,10 @@ from edgekit.training.run import make_loop
 RESULTS = Path(__file__).with_name("results") / "train.json"
 SHARE = 0.05  # of the training images, for validation
 RECIPES: dict[str, dict[str, Any]] = {
-    "mobilenetv2_035": {"epochs": 4, "stem_stride": 1},
-    "shufflenetv2_x0_5": {"epochs": 6, "stem_stride": 1},
-    "mobilenetv3_small": {"epochs": 4, "stem_stride": 1},
-    "resnet18_narrow": {"epochs": 4},
+    "mobilenetv2_035": {"epochs": 5, "stem_stride": 1},
+    "shufflenetv2_x0_5": {"epochs": 8, "stem_stride": 1},
+    "mobilenetv3_small": {"epochs": 6, "stem_stride": 1},
+    "resnet18_narrow": {"epochs": 6},
 }
 NARROW = f"{Path(__file__).with_name('small_images.py')}:resnet18_narrow"
 BLOCKS, STEPS, BATCH, SIZE, CLASSES = 8, 6, 64, 32, 10
@@ -58,7 +58,7 @@ def accuracy(options: argparse.Namespace) -> None:
             NARROW if options.network == "resnet18_narrow" else options.network,
             data=Path(options.data) / "train",
             out=run,
-            config=TrainConfig(batch=128, workers=0, **recipe),
+            config=TrainConfig(batch=128, workers=0, augment="none", **recipe),
             weights="none",
             size=SIZE,
             validation=SHARE,

@@ -140,7 +140,7 @@ class Loop:
         source = TrainingBatches(
             self.data.train,
             self.spec,
-            Augmentation(self.config, stage, len(self.data.classes)),
+            Augmentation(self.config, stage, len(self.data.classes), self.spec.resize),
             self.decoder,
             self.config.batch,
             self.config.seed,

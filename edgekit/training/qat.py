@@ -185,7 +185,7 @@ class _Tuner:
         source = TrainingBatches(
             self.data.train,
             self.spec,
-            Augmentation(self.config, stage, len(self.data.classes)),
+            Augmentation(self.config, stage, len(self.data.classes), self.spec.resize),
             self._decoder,
             self.config.batch,
             self.config.seed,

@@ -101,6 +101,7 @@ def start(
         seed=request.config.seed,
         progress=progress,
     )
+    network = _seen_whole(network)
     description = RunDescription(
         edgekit=__version__,
         builder=_lasting(request.network.name),
@@ -211,6 +212,16 @@ def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkReques
             hint="remove `size`",
         )
     return replace(network, size=full)
+
+
+def _seen_whole(network: Network) -> Network:
+    """Small images are trained without cropping their borders, so they are never cropped."""
+    from edgekit.training.augment import SMALL
+
+    spec = network.input
+    if max(spec.height, spec.width) > SMALL:
+        return network
+    return replace(network, input=replace(spec, resize=1.0))
 
 
 def _set_stem(network: Network, config: TrainConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,7 +12,10 @@ from safetensors.torch import load_file, save_file
 import edgekit
 from edgekit.models import create_model
 from edgekit.sources import NetworkRequest, open_network
+from edgekit.training.augment import Augmentation
+from edgekit.training.batches import Decoder, TrainingBatches, ValidationBatches
 from edgekit.training.config import TrainConfig, Transfer
+from edgekit.training.data import data_of_run
 from edgekit.training.transfer import Frozen, parts
 
 
@@ -102,3 +106,27 @@ def test_a_stem_that_has_this_stride_already(digits: Path, tmp_path: Path) -> No
     with pytest.raises(edgekit.InputError, match="lenet5 has a first convolution of stride 1"):
         edgekit.train("lenet5", data=digits, out=tmp_path / "r", config=config, weights="none")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("size", "resize"), [(32, 1.0), (96, 256 / 224)])
+def test_training_and_validation_see_the_same_part(
+    digits: Path, tmp_path: Path, size: int, resize: float
+) -> None:
+    """Small images are never cropped. Without augmentation a training image is prepared as one for
+    validation.
+    """
+    config = TrainConfig(epochs=1, batch=16, augment="none")
+    run = tmp_path / "run"
+    edgekit.train(
+        "shufflenetv2_x0_5", data=digits, out=run, config=config, weights="none", size=size
+    )
+    spec = open_network(NetworkRequest(str(run))).input
+    assert spec.resize == pytest.approx(resize)
+    examples = data_of_run(run, ("a", "b", "c"), digits).validation
+    augmentation = Augmentation(config, config.stages((size, size))[0], 3, spec.resize)
+    batch = TrainingBatches(examples, spec, augmentation, Decoder(spec), len(examples), 0, 0)[0]
+    wanted = ValidationBatches(examples, spec, len(examples))[0]
+    order = np.random.default_rng((0, 0)).permutation(len(examples))
+    assert torch.equal(batch.targets, wanted.targets[torch.from_numpy(order)])
+    difference = (batch.images - wanted.images[torch.from_numpy(order)]).abs()
+    assert float(difference.mean()) < 0.02  # 8-bit values are rounded in another place
