@@ -29,8 +29,8 @@ from edgekit.sources import NetworkRequest
 from edgekit.sources.classifier import open_classifier
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import Examples, TrainingData
+from edgekit.training.prepare import make_loop
 from edgekit.training.records import Epoch
-from edgekit.training.run import make_loop
 
 RESULTS = Path(__file__).with_name("results") / "train.json"
 SHARE = 0.05  # of the training images, for validation

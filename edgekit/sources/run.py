@@ -63,9 +63,10 @@ def read_description(folder: Path) -> RunDescription:
         InputError: the folder is not a run, or it is damaged.
     """
     path = folder / DESCRIPTION
-    check_readable(
-        path, InputError, what=f"{folder}", hint="give the folder of a run that training wrote"
-    )
+    hint = "give the folder of a run that training wrote"
+    if folder.is_dir() and not path.exists():
+        raise InputError(f"{folder} is not a run of training: it has no {DESCRIPTION}", hint=hint)
+    check_readable(path, InputError, what=f"{folder}", hint=hint)
     try:
         described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError, TypeError, OSError) as error:
