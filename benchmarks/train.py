@@ -35,10 +35,11 @@ from edgekit.training.records import Epoch
 RESULTS = Path(__file__).with_name("results") / "train.json"
 SHARE = 0.05  # of the training images, for validation
 RECIPES: dict[str, dict[str, Any]] = {
-    "mobilenetv2_035": {"epochs": 5, "stem_stride": 1},
-    "shufflenetv2_x0_5": {"epochs": 8, "stem_stride": 1},
-    "mobilenetv3_small": {"epochs": 6, "stem_stride": 1},
+    "mobilenetv2_035": {"epochs": 4, "stem_stride": 1},
+    "shufflenetv2_x0_5": {"epochs": 5, "stem_stride": 1},
+    "mobilenetv3_small": {"epochs": 4, "stem_stride": 1},
     "resnet18_narrow": {"epochs": 6},
+    "resnet18_narrow, progressive": {"epochs": 6, "progressive": (16, 32)},
 }
 NARROW = f"{Path(__file__).with_name('small_images.py')}:resnet18_narrow"
 BLOCKS, STEPS, BATCH, SIZE, CLASSES = 8, 6, 64, 32, 10
@@ -50,12 +51,12 @@ def accuracy(options: argparse.Namespace) -> None:
     test. Each result is saved at once.
     """
     key, test = f"accuracy {options.network}", Path(options.data) / "test"
-    run = Path(options.out) / options.network
+    run = Path(options.out) / options.network.replace(", ", "-")
     recipe = RECIPES[options.network]
     started = time.process_time()
     if not run.exists():
         training = edgekit.train(
-            NARROW if options.network == "resnet18_narrow" else options.network,
+            NARROW if options.network.startswith("resnet18_narrow") else options.network,
             data=Path(options.data) / "train",
             out=run,
             config=TrainConfig(batch=128, workers=0, augment="none", **recipe),
@@ -82,6 +83,8 @@ def accuracy(options: argparse.Namespace) -> None:
     ).bundle
     assert floats is not None
     for name in ("ptq", "qat") if options.qat else ("ptq",):
+        if name in _known()[key]:
+            continue
         started = time.process_time()
         if name == "qat":
             edgekit.train_int8(run, epochs=options.qat, batch=64)

@@ -33,10 +33,12 @@ class SmallDepthwise(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is torch.conv2d and not kwargs and len(args) == 7 and _fits(*args):
-            x, weight, bias, stride, padding, _, _ = args
-            return depthwise(x, weight, bias, stride, padding)
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is torch.conv2d:
+            small = _small(*args, **named)
+            if small is not None:
+                return depthwise(*small)
+        return func(*args, **named)
 
 
 def depthwise(
@@ -65,24 +67,33 @@ def depthwise(
     return y if bias is None else y + bias[:, None, None]
 
 
-def _fits(
-    x: Tensor,
+def _small(
+    input: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> bool:
-    return (
-        x.dim() == 4
-        and x.device.type == "cpu"
-        and groups == x.shape[1] == weight.shape[0] > 1
-        and x.shape[2] * x.shape[3] <= LARGEST
-        and x.is_contiguous()
-        and all(isinstance(pair, tuple) for pair in (stride, padding, dilation))
-        and tuple(dilation) == (1, 1)
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Tensor, Tensor, Tensor | None, _Pair, _Pair] | None:
+    """The arguments of :func:`depthwise` for a call of ``conv2d``; None if that is not a depthwise
+    convolution of a small map.
+    """
+    fits = (
+        input.dim() == 4
+        and input.device.type == "cpu"
+        and groups == input.shape[1] == weight.shape[0] > 1
+        and input.shape[2] * input.shape[3] <= LARGEST
+        and input.is_contiguous()
+        and not isinstance(padding, str)
+        and _pair(dilation) == (1, 1)
     )
+    return (input, weight, bias, _pair(stride), _pair(padding)) if fits else None
+
+
+def _pair(value: Any) -> _Pair:
+    first, last = (value, value) if isinstance(value, int) else (value[0], value[-1])
+    return first, last
 
 
 @lru_cache(maxsize=256)

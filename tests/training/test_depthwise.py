@@ -44,6 +44,17 @@ def test_it_equals_conv2d(
     )
 
 
+def test_calls_with_names_and_single_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 6, 3, 3, generator=generator), torch.randn(6, 1, 3, 3)
+    wanted = F.conv2d(x, weight, stride=2, padding=1, groups=6)
+    monkeypatch.setattr(depthwise, "LARGEST", 9)
+    with SmallDepthwise():
+        found = F.conv2d(x, weight, stride=2, padding=1, groups=6)
+        torch.testing.assert_close(F.conv2d(x, weight, padding="same", groups=6).shape, x.shape)
+    torch.testing.assert_close(found, wanted)
+
+
 def test_only_small_depthwise_convolutions_change(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
     own = depthwise.depthwise
