@@ -2,6 +2,7 @@
 
     python benchmarks/train.py accuracy --data FASHION --network mobilenetv2_035   trains, exports INT8, tests all
     python benchmarks/train.py step                                              the loop's step against a bare loop
+    python benchmarks/train.py depthwise                                         depthwise convolutions of small maps
 
 `FASHION` is what `edgekit data fashion-mnist --out FASHION` writes. Times are seconds of the CPU, on one thread. `accuracy` continues where it was stopped.
 The settings were chosen without the test images: 5 % of the training images validate, and the test images are used once, for the exported bundles.
@@ -15,6 +16,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from edgekit.sources import NetworkRequest
 from edgekit.sources.classifier import open_classifier
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import Examples, TrainingData
+from edgekit.training.depthwise import SmallDepthwise
 from edgekit.training.prepare import make_loop
 from edgekit.training.records import Epoch
 
@@ -42,6 +45,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "resnet18_narrow, progressive": {"epochs": 6, "progressive": (16, 32)},
 }
 NARROW = f"{Path(__file__).with_name('small_images.py')}:resnet18_narrow"
+# channels, size of the input, kernel, stride; of MobileNetV3-Small, MobileNetV2 and ShuffleNetV2
+MAPS = (
+    *((576, 1, 5, 1), (240, 2, 5, 1), (288, 2, 5, 2), (96, 4, 5, 2)),
+    *((336, 1, 3, 1), (144, 2, 3, 1), (48, 2, 3, 1), (24, 4, 3, 1)),
+)
 BLOCKS, STEPS, BATCH, SIZE, CLASSES = 8, 6, 64, 32, 10
 STEP_NETWORKS = ("mobilenetv2_035", "shufflenetv2_x0_5", "mobilenetv3_small")
 
@@ -131,6 +139,27 @@ def step(options: argparse.Namespace) -> dict[str, Any]:
     return {"batch": BATCH, "size": SIZE, "blocks": BLOCKS, "steps": STEPS, "networks": found}
 
 
+def small_maps() -> dict[str, Any]:
+    """Forward and backward of depthwise convolutions, in turns: oneDNN and :class:`SmallDepthwise`."""
+    found = {}
+    for channels, size, kernel, stride in MAPS:
+        layer = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
+        x = torch.randn(2 * BATCH, channels, size, size, requires_grad=True)
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(BLOCKS):
+            for context, spent in zip((nullcontext(), SmallDepthwise()), times, strict=True):
+                started = time.process_time()
+                with context:
+                    y = layer(x)
+                y.backward(torch.ones_like(y))
+                spent.append(1e3 * (time.process_time() - started))
+        ms = [round(statistics.median(spent[1:]), 2) for spent in times]
+        name = f"{channels} x {size} x {size}, kernel {kernel}, stride {stride}"
+        found[name] = {"onednn_ms": ms[0], "product_ms": ms[1], "ratio": round(ms[0] / ms[1], 1)}
+        print(name, found[name])
+    return {"batch": 2 * BATCH, "blocks": BLOCKS, "maps": found}
+
+
 def _images() -> tuple[torch.Tensor, torch.Tensor]:
     generator = np.random.default_rng(0)
     images = torch.from_numpy(generator.standard_normal((BATCH, 3, SIZE, SIZE), np.float32))
@@ -193,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("accuracy", "step"))
+    parser.add_argument("what", choices=("accuracy", "step", "depthwise"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--network", choices=RECIPES, default="mobilenetv2_035")
     parser.add_argument("--qat", type=int, default=0, metavar="EPOCHS")
@@ -202,6 +231,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.what == "step":
         save("step", step(options))
+    elif options.what == "depthwise":
+        save("depthwise", small_maps())
     elif options.data is None:
         parser.error("--data is needed")
     else:

@@ -1,7 +1,7 @@
 """Depthwise convolutions of very small feature maps as matrix products, on a CPU.
 
-For maps of 1 × 1 to 4 × 4 pixels, the gradient of oneDNN's depthwise convolution takes 2 to 40
-times as long as the same products in a batched matrix multiplication
+For maps of 1 × 1 to 4 × 4 pixels, the gradient of oneDNN's depthwise convolution takes 1.4 to
+40 times as long as the same products in a batched matrix multiplication
 (``python benchmarks/train.py depthwise``). Networks that halve the image five times have such maps
 when they are trained on images of 32 to 64 pixels.
 """
