@@ -16,11 +16,11 @@ def report(
     markdown: Path | str | None = None,
     json: Path | str | None = None,
 ) -> SummaryReport:
-    """Reads the results of exports and benches into one report, and writes it to files.
+    """Reads the results of exports, benches and trainings into one report, and writes it to files.
 
     Args:
-        paths: bundles, folders with bundles at any depth, and files of ``edgekit export --json``
-            and ``edgekit bench --json`` or ``--out``.
+        paths: bundles, runs of training, folders with them at any depth, and files of ``edgekit
+            export --json`` and ``edgekit bench --json`` or ``--out``.
         html: a file for the page, which needs no other file.
         markdown: a file for the same as Markdown.
         json: a file for the same as json; its keys are stable within a ``schema_version``.

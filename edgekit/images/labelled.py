@@ -127,4 +127,7 @@ def _rows(file: Path) -> list[tuple[Path, str]]:
     if short is not None:
         raise InputError(f"{file}: row {short} has one column", hint=HINT)
     folder = file.absolute().parent
+    first, second = (cell.strip() for cell in rows[0][:2])
+    if not Path(first).suffix and not (folder / first).exists():
+        raise InputError(f"{file} has the columns {first!r} and {second!r}", hint=HINT)
     return [(folder / row[0].strip(), row[1].strip()) for row in rows]

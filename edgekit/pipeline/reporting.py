@@ -54,6 +54,7 @@ def report_on(
         seconds=seconds,
         peak_megabytes=peak_megabytes(),
         path=path if ladder.passed else None,
+        learning=context.network.learning,
     )
 
 

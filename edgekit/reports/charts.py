@@ -1,5 +1,5 @@
 """The pictures of a summary, each with a table of its numbers: parity, latency, accuracy against
-cost, and the INT8 layers.
+cost, the INT8 layers, and learning curves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.reports import drawing, table
 from edgekit.reports.drawing import Point, shown_gain, shown_ms, shown_sqnr
+from edgekit.reports.learning import sketch_learning
 from edgekit.reports.load_charts import sketch_loads
 from edgekit.reports.summary import GOLDEN, Entry, Step, SummaryReport, Timings
 from edgekit.reports.svg import inline, plotting
@@ -48,6 +49,7 @@ def draw_charts(report: SummaryReport) -> tuple[Chart, ...]:
             *sketch_loads(report.loads),
             *_fronts(report.entries),
             *_sensitivities(report.entries),
+            *sketch_learning({each.name: each.learning for each in report.trainings}),
         )
         return tuple(
             Chart(

@@ -19,6 +19,7 @@ from edgekit.comparison import Rung
 from edgekit.latency.statistics import Ratio, Summary
 from edgekit.machine.environment import Environment
 from edgekit.reports.plain import plain
+from edgekit.sources.learning import Learning
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Latency:
 @dataclass(frozen=True)
 class Report:
     """``seconds`` is the time of the whole export, ``peak_megabytes`` the largest resident size of
-    the process. ``path`` is None if a gate failed.
+    the process. ``path`` is None if a gate failed. ``learning`` are the curves of the training, for
+    a network that was trained here.
     """
 
     network: NetworkEntry
@@ -69,6 +71,7 @@ class Report:
     seconds: float
     peak_megabytes: float
     path: Path | None
+    learning: Learning | None = None
 
     @property
     def failures(self) -> tuple[str, ...]:

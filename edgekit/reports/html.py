@@ -22,6 +22,7 @@ SECTIONS = {
     "under load": "Under load",
     "what it costs": "What it costs",
     "sensitivity": "INT8, layer by layer",
+    "training": "Training",
 }
 
 

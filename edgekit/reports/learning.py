@@ -1,76 +1,112 @@
-"""The learning curves of a run as one page in one file."""
+"""The learning curves of a run: as pictures of a report, and as one page in one file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.reports.svg import COLOURS, inline, new_figure, plotting
+from edgekit.sources.learning import Learning
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SECTION = "training"
 STYLE = Path(__file__).parent / "page" / "report.css"
 WIDTH, HEIGHT = 6.5, 3.2  # inches
+MARKED = 60  # epochs; a curve of more has no dots
+COLUMNS = ("epoch", "size", "learning rate", "loss", "validation loss", "top-1, %", "seconds")
 
 Line = tuple[str, Sequence[float], Sequence[float], str]  # name, steps, values, colour
+LearningSketch = tuple[str, str, str, "Figure", tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 
-def learning_page(name: str, log: Sequence[Mapping[str, Any]]) -> str:
-    """A page with the curves of the log: losses, and top-1 on the validation images.
+def sketch_learning(trainings: Mapping[str, Learning]) -> Iterator[LearningSketch]:
+    """Two charts per training, loss and top-1, with its epochs as a table."""
+    for name, learning in trainings.items():
+        for title, unit, lines in curves(learning):
+            yield (
+                SECTION,
+                f"{name}: {title[:1].lower()}{title[1:]}",
+                f"{described(lines)}. {learning.result[:1].upper()}{learning.result[1:]}.",
+                draw(unit, lines),
+                COLUMNS,
+                epoch_rows(learning),
+            )
 
-    Args:
-        name: the title of the page.
-        log: lines of steps (``step``, ``loss``) and of epochs (``validation_top1`` and others).
+
+def learning_page(name: str, learning: Learning) -> str:
+    """A page with the curves of a run.
 
     Raises:
         ImportError: Matplotlib is not installed.
     """
-    epochs = [line for line in log if "validation_top1" in line]
-    steps = [line for line in log if "validation_top1" not in line]
-    at = [line["step"] for line in epochs]
-    losses: list[Line] = [
-        ("each step", [s["step"] for s in steps], [s["loss"] for s in steps], "muted"),
-        ("validation", at, [line["validation_loss"] for line in epochs], "accent"),
-    ]
-    top1: list[Line] = [
-        ("validation", at, [100 * line["validation_top1"] for line in epochs], "accent")
-    ]
-    best = max(epochs, key=lambda line: line["validation_top1"], default=None)
-    told = "no epoch is finished" if best is None else _told(best, len(epochs))
-    pictures = [
-        _picture("loss", "Loss", "loss", losses),
-        _picture("top1", "Top-1 on the validation images", "%", top1),
-    ]
-    figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
+    with plotting():
+        figures = "".join(
+            f"<figure>{inline(draw(unit, lines), f'curve{i}', title, described(lines))}</figure>"
+            for i, (title, unit, lines) in enumerate(curves(learning))
+        )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(name)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f"<body><main><h1>{escape(name)}</h1><p>{escape(told)}</p>{figures}</main></body></html>\n"
+        f"<body><main><h1>{escape(name)}</h1><p>{escape(learning.result)}</p>{figures}</main>"
+        "</body></html>\n"
     )
 
 
-def _told(best: Mapping[str, Any], epochs: int) -> str:
-    return (
-        f"best top-1 {best['validation_top1']:.1%} after epoch {best['epoch'] + 1} of {epochs}, "
-        "on the validation images, which also chose the epoch"
-    )
-
-
-def _picture(key: str, title: str, unit: str, lines: Sequence[Line]) -> str:
-    with plotting():
-        figure = new_figure(WIDTH, HEIGHT)
-        axes = figure.add_subplot()
-        for name, steps, values, colour in lines:
-            marker = "o" if len(steps) < 60 and colour == "accent" else None
-            axes.plot(steps, values, color=COLOURS[colour], label=name, marker=marker, markersize=3)
-        axes.set_xlabel("step")
-        axes.set_ylabel(unit)
-        axes.grid(axis="y")
-        if len(lines) > 1:
-            axes.legend(frameon=False)
-        described = "; ".join(
-            f"{name}: {values[0]:.3g} at first, {values[-1]:.3g} at the end"
-            for name, _, values, _ in lines
-            if values
+def epoch_rows(learning: Learning) -> tuple[tuple[str, ...], ...]:
+    """One row per epoch, with the titles of :data:`COLUMNS`."""
+    return tuple(
+        (
+            str(epoch.epoch + 1),
+            str(epoch.size),
+            f"{epoch.rate:.2g}",
+            f"{epoch.loss:.3f}",
+            f"{epoch.validation_loss:.3f}",
+            f"{100 * epoch.validation_top1:.2f}",
+            f"{epoch.seconds:.0f}",
         )
-        return inline(figure, key, title, described)
+        for epoch in learning.epochs
+    )
+
+
+def curves(learning: Learning) -> tuple[tuple[str, str, tuple[Line, ...]], ...]:
+    """Title, unit and lines of the two pictures."""
+    steps, losses = ([point[i] for point in learning.losses] for i in (0, 1))
+    at = [epoch.step for epoch in learning.epochs]
+    top1 = [100 * epoch.validation_top1 for epoch in learning.epochs]
+    validation = [epoch.validation_loss for epoch in learning.epochs]
+    both: tuple[Line, ...] = (
+        ("training", steps, losses, "muted"),
+        ("validation", at, validation, "accent"),
+    )
+    return (
+        ("Loss", "loss", both),
+        ("Top-1 on the validation images", "%", (("validation", at, top1, "accent"),)),
+    )
+
+
+def described(lines: Sequence[Line]) -> str:
+    """The first and last values in words."""
+    return "; ".join(
+        f"{name}: {values[0]:.3g} at first, {values[-1]:.3g} at the end"
+        for name, _, values, _ in lines
+        if values
+    )
+
+
+def draw(unit: str, lines: Sequence[Line]) -> Figure:
+    """The lines over the steps of the training."""
+    figure = new_figure(WIDTH, HEIGHT)
+    axes = figure.add_subplot()
+    for name, steps, values, colour in lines:
+        marker = "o" if len(steps) < MARKED and colour == "accent" else None
+        axes.plot(steps, values, color=COLOURS[colour], label=name, marker=marker, markersize=3)
+    axes.set_xlabel("step")
+    axes.set_ylabel(unit)
+    axes.grid(axis="y")
+    if len(lines) > 1:
+        axes.legend(frameon=False)
+    return figure

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 from edgekit.bundle.manifest import RungEntry, WeightsEntry
 from edgekit.comparison import Rung
@@ -27,13 +28,18 @@ from edgekit.reports.summary import (
     SummaryReport,
     Timed,
     Timings,
+    Trained,
     worst_first,
 )
+from edgekit.sources.learning import Learning
 from edgekit.version import __version__
 
 
 def summarize(
-    exports: Sequence[Exported], benches: Sequence[Benched], left_out: Mapping[str, str]
+    exports: Sequence[Exported],
+    benches: Sequence[Benched],
+    left_out: Mapping[str, str],
+    runs: Mapping[str, Learning] = MappingProxyType({}),
 ) -> SummaryReport:
     """Combines everything into one report, the worst first."""
     machines = _Machines()
@@ -62,7 +68,20 @@ def summarize(
         machines=machines.all(),
         left_out=dict(left_out),
         loads=tuple(Load(b.name, load) for b in benches for load in b.report.sustained),
+        trainings=_trainings(exports, runs),
     )
+
+
+# ---- trainings
+
+
+def _trainings(exports: Sequence[Exported], runs: Mapping[str, Learning]) -> tuple[Trained, ...]:
+    """The runs, then those of exports that are not among them."""
+    found = {learning: name for name, learning in runs.items()}
+    for export in exports:
+        if export.report is not None and export.report.learning is not None:
+            found.setdefault(export.report.learning, export.report.network.name)
+    return tuple(Trained(name, learning) for learning, name in found.items())
 
 
 # ---- entries

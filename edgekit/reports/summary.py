@@ -16,6 +16,7 @@ from edgekit.reports.bench import Shipped
 from edgekit.reports.document import LatencyRow
 from edgekit.reports.plain import plain
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
+from edgekit.sources.learning import Learning
 
 SCHEMA_VERSION = 1
 IMAGENET = "ImageNet-1k"
@@ -140,6 +141,14 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A run of training, or the training of an exported network, with its curves."""
+
+    name: str
+    learning: Learning
+
+
+@dataclass(frozen=True)
 class Notice:
     """A warning or failure, how to fix it, and where it occurred; ``fail`` is a gate that was not
     met.
@@ -181,6 +190,7 @@ class SummaryReport:
     machines: tuple[Machine, ...]
     left_out: Mapping[str, str]
     loads: tuple[Load, ...] = ()
+    trainings: tuple[Trained, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:

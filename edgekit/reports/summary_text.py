@@ -12,8 +12,17 @@ from rich.text import Text
 from edgekit.reports import table
 from edgekit.reports.charts import latency_rows
 from edgekit.reports.drawing import short, shown_gain, shown_ms, shown_sqnr
-from edgekit.reports.summary import IMAGENET, Entry, Machine, Notice, SummaryReport
+from edgekit.reports.learning import COLUMNS, epoch_rows
+from edgekit.reports.summary import (
+    IMAGENET,
+    Entry,
+    Machine,
+    Notice,
+    SummaryReport,
+    Trained,
+)
 from edgekit.reports.terminal import grid
+from edgekit.sources.learning import Learning
 
 TITLES = (
     *("network", "verdict", "agreement [95 %]", "SQNR dB", "median ms", "MB"),
@@ -26,11 +35,19 @@ TOP_LAYERS, LISTED, LONGEST = 20, 5, 34
 
 def render(report: SummaryReport) -> Group:
     """One row per network, the worst first; verdicts, failures, warnings with hints."""
-    rows = grid(TITLES, left=(0, 1))
-    for entry in report.entries:
-        label, verdict, *cells = _row(entry)
-        rows.add_row(short(label, LONGEST), Text(verdict, style=STYLES[verdict]), *cells)
-    parts: list[Table | Text] = [rows, *(Text(line, style="dim") for line in _starred(report))]
+    parts: list[Table | Text] = []
+    if report.entries or not report.trainings:
+        rows = grid(TITLES, left=(0, 1))
+        for entry in report.entries:
+            label, verdict, *cells = _row(entry)
+            rows.add_row(short(label, LONGEST), Text(verdict, style=STYLES[verdict]), *cells)
+        parts += [rows, *(Text(line, style="dim") for line in _starred(report))]
+    if report.entries and report.trainings:
+        parts.append(Text())
+    parts += [
+        Text(f"{name}: {told}. {learning.result[:1].upper()}{learning.result[1:]}")
+        for name, told, learning in map(_training, report.trainings)
+    ]
     if report.verdicts:
         parts.append(Text())
     for shipped in report.verdicts:
@@ -71,7 +88,9 @@ def render(report: SummaryReport) -> Group:
 def markdown(report: SummaryReport) -> str:
     """The summary as Markdown; names and messages are escaped."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items() if count)
-    lines = ["# edgekit report", "", f"{counts}.", "", *_table(TITLES, map(_row, report.entries))]
+    lines = ["# edgekit report"]
+    if report.entries or not report.trainings:
+        lines += ["", f"{counts}.", "", *_table(TITLES, map(_row, report.entries))]
     lines += chain.from_iterable(("", escaped(line)) for line in _starred(report))
     for shipped in report.verdicts:
         best = f"Ship {shipped.verdict.ship.upper()}" if shipped.verdict.ship else "Ship neither"
@@ -84,7 +103,8 @@ def markdown(report: SummaryReport) -> str:
         + (f" – {escaped(notice.fix)}" if notice.fix else "")
         for notice in report.notices
     ]
-    lines += ["", "## Parity", "", *_parity(report.entries)]
+    if report.entries or not report.trainings:
+        lines += ["", "## Parity", "", *_parity(report.entries)]
     for timing in report.timings:
         lines += ["", f"## Latency, {escaped(timing.title)}", ""]
         lines += _table(table.LATENCY, latency_rows(timing))
@@ -92,6 +112,9 @@ def markdown(report: SummaryReport) -> str:
         lines += ["", f"{escaped(told)}; the reference is {escaped(timing.reference)}."]
     lines += chain.from_iterable(map(_layers, report.entries))
     lines += _audit(report.entries)
+    for name, told, learning in map(_training, report.trainings):
+        lines += ["", f"## Training, {escaped(name)}", "", f"{escaped(told)}: {learning.result}."]
+        lines += ["", *_table(COLUMNS, epoch_rows(learning))] if learning.epochs else []
     lines += chain.from_iterable(map(_machine, report.machines))
     if report.left_out:
         lines += ["", "## Left out", ""]
@@ -122,6 +145,16 @@ def _row(entry: Entry) -> tuple[str, ...]:
         "–" if top1 is None else f"{top1.top1:.1f} %{star}",
         str(len(entry.kept)),
     )
+
+
+def _training(trained: Trained) -> tuple[str, str, Learning]:
+    """The name of a training, what was trained, and its curves."""
+    learning = trained.learning
+    told = (
+        f"{learning.network}, {learning.classes} classes, {learning.train_images} training images, "
+        f"{learning.validation_images} validation images"
+    )
+    return trained.name, told, learning
 
 
 def _starred(report: SummaryReport) -> list[str]:

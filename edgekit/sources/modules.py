@@ -93,6 +93,23 @@ def image_channels(module: nn.Module) -> int:
     return channels
 
 
+def set_stem_stride(module: nn.Module, stride: int, name: str) -> None:
+    """Sets the stride of the first convolution. Its weights stay as they are.
+
+    Raises:
+        InputError: the network has no convolution, or it has this stride already.
+    """
+    from torch.nn import Conv2d
+
+    stem = next((layer for layer in module.modules() if isinstance(layer, Conv2d)), None)
+    if stem is None or stem.stride == (stride, stride):
+        found = "no convolution" if stem is None else f"a first convolution of stride {stride}"
+        raise InputError(
+            f"`stem_stride` {stride} has no effect: {name} has {found}", hint="remove `stem_stride`"
+        )
+    stem.stride = (stride, stride)
+
+
 def check_forward(module: nn.Module, spec: InputSpec, name: str) -> tuple[str, ...] | None:
     """Runs one image of zeros through the network. Returns the names of ImageNet if it has 1,000
     classes.

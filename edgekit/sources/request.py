@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
+from edgekit.sources.learning import Learning
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +57,8 @@ class Photos:
 class Network:
     """A network that can be traced (``module``), or an ONNX graph (``graph``). ``assumed`` is
     whether its preprocessing is unknown. A network that was trained here has the ``photos`` of its
-    training, and after quantization-aware training its int8 network, ``trained``.
+    training and its curves, ``learning``, and after quantization-aware training its int8 network,
+    ``trained``.
     """
 
     entry: NetworkEntry
@@ -69,6 +71,7 @@ class Network:
     assumed: bool = False
     photos: Photos | None = None
     trained: Trained | None = None
+    learning: Learning | None = None
 
     @property
     def slug(self) -> str:

@@ -16,6 +16,8 @@ from edgekit.files import check_readable
 from edgekit.images.folders import ImageFolder
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.classifier import build_classifier
+from edgekit.sources.learning import LOG, Learning, epochs_of, losses_of, read_log
+from edgekit.sources.modules import set_stem_stride
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Photos
 
 if TYPE_CHECKING:
@@ -61,9 +63,10 @@ def read_description(folder: Path) -> RunDescription:
         InputError: the folder is not a run, or it is damaged.
     """
     path = folder / DESCRIPTION
-    check_readable(
-        path, InputError, what=f"{folder}", hint="give the folder of a run that training wrote"
-    )
+    hint = "give the folder of a run that training wrote"
+    if folder.is_dir() and not path.exists():
+        raise InputError(f"{folder} is not a run of training: it has no {DESCRIPTION}", hint=hint)
+    check_readable(path, InputError, what=f"{folder}", hint=hint)
     try:
         described = RunDescription.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError, TypeError, OSError) as error:
@@ -122,6 +125,9 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
             f"{folder} has no weights yet: no epoch is finished", hint="train it for an epoch"
         )
     module = build_classifier(described.builder, len(described.classes))
+    stride = described.config.get("stem_stride")
+    if stride is not None:
+        set_stem_stride(module, int(stride), described.builder)
     try:
         loaded = load_checkpoint(module, best)
     except CheckpointError as error:
@@ -148,7 +154,31 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         module.eval(),
         photos=_photos(folder),
         trained=_trained(folder, loaded.sha256),
+        learning=read_learning(folder),
     )
+
+
+def read_learning(folder: Path) -> Learning:
+    """The curves of a run.
+
+    Raises:
+        InputError: the folder is not a run, or it is damaged.
+    """
+    described = read_description(folder)
+    train, validation = (len(paths) for paths, _ in read_examples(folder).values())
+    log = read_log(folder)
+    try:
+        return Learning(
+            described.builder,
+            len(described.classes),
+            train,
+            validation,
+            int(described.config["epochs"]),
+            losses_of(log),
+            epochs_of(log),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / LOG} is damaged: {error!r}", hint="train again") from error
 
 
 def _photos(folder: Path) -> Photos | None:

@@ -12,7 +12,7 @@ from edgekit.machine.environment import Environment
 from edgekit.machine.identity import differences
 from edgekit.reports.bench import BenchReport, Comparison
 from edgekit.tasks.history import History
-from edgekit.tasks.report import bench_of, read_bench
+from edgekit.tasks.report_files import bench_of, read_bench
 
 LAST = "last"
 TAKES = "`compare` takes LAST, the number of an earlier bench, or a json file of one"

@@ -29,12 +29,16 @@ class Augmentation:
         config: the kinds of augmentation.
         stage: their strength, and the size of the images.
         classes: the number of classes in the targets.
+        resize: of the validation images (:class:`InputSpec`), which images that are not cropped at
+            random share.
     """
 
-    def __init__(self, config: TrainConfig, stage: Stage, classes: int) -> None:
+    def __init__(
+        self, config: TrainConfig, stage: Stage, classes: int, resize: float = 1.0
+    ) -> None:
         from kornia import augmentation as kornia
 
-        self._size, self._classes = stage.size, classes
+        self._size, self._classes, self._resize = stage.size, classes, resize
         self._crop: Any = None
         if config.augment != "none":
             height, width = stage.size
@@ -92,7 +96,7 @@ class Augmentation:
     def _cropped(self, images: Tensor) -> Tensor:
         images = images.float() / 255
         if self._crop is None or self._resize_first:
-            images = _resized(images, self._size)
+            images = _resized(images, self._size, self._resize)
         return images if self._crop is None else self._crop(images)
 
     def mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,10 +143,10 @@ def _blended(first: Tensor, second: Tensor, share: Tensor, classes: int) -> Tens
     return torch.lerp(one, two, share[:, None].float())
 
 
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The image, resized until it covers the size, with the centre cropped."""
+def _resized(images: Tensor, size: tuple[int, int], resize: float) -> Tensor:
+    """The image, resized until it covers ``resize`` times the size, with the centre cropped."""
     height, width = size
-    scale = max(height / images.shape[-2], width / images.shape[-1])
+    scale = resize * max(height / images.shape[-2], width / images.shape[-1])
     whole = round(images.shape[-2] * scale), round(images.shape[-1] * scale)
     if whole != tuple(images.shape[-2:]):
         images = F.interpolate(

@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.errors import BadImage, InputError
@@ -28,6 +30,7 @@ OVERSAMPLED = 2  # decoded images are kept at this multiple of the crop, so that
 MOST_WORKERS = 8
 SMALL = 64  # pixels; up to this size, decoding is faster than sending between processes
 LISTED = 3
+FEWEST = 2  # images per batch and process; batch norm needs two
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,34 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
                 skipped.append((str(self.examples.paths[index]), error.message))
             else:
                 labels.append(self.examples.labels[index])
+        if self.world > 1 and len(decoded) < FEWEST:
+            decoded, labels = self._borrowed(order[place * size : (place + 1) * size])
         if not decoded:
             return Batch(torch.empty(0), torch.empty(0, dtype=torch.long), tuple(skipped))
         with seeded(self.seed, self.epoch, place, self.rank):
             images = self.augmentation.images(decoded)
             images, targets = self.augmentation.mixed(images, torch.tensor(labels))
         return Batch(normalized(images, self.spec), targets, tuple(skipped))
+
+    def _borrowed(self, batch: NDArray[np.int64]) -> tuple[list[Tensor], list[int]]:
+        """The first readable images of the whole batch. Every process must train with each batch,
+        because the others wait for its gradients.
+
+        Raises:
+            InputError: there are too few of them.
+        """
+        decoded, labels = [], []
+        for index in batch:
+            with suppress(BadImage):
+                decoded.append(self.decoder.open(self.examples, int(index)))
+                labels.append(self.examples.labels[index])
+            if len(decoded) == FEWEST:
+                return decoded, labels
+        _check_present(self.examples.root)
+        raise InputError(
+            f"fewer than {FEWEST} of the {len(batch)} images of a batch can be read",
+            hint="remove the damaged images, or train with a larger `batch`",
+        )
 
 
 @dataclass(frozen=True)
@@ -198,12 +223,15 @@ def stream(
 
 @dataclass
 class Skipped:
-    """The unreadable files, with a limit of their number."""
+    """The unreadable files, with a limit of their number. If several processes have a share of the
+    images (``shared``), someone else adds up their counts and checks the limit.
+    """
 
-    root: Any
+    root: Path
     total: int
     limit: float
     files: dict[str, str] = field(default_factory=dict)
+    shared: bool = False
 
     def add(self, skipped: Sequence[tuple[str, str]]) -> None:
         """
@@ -211,18 +239,33 @@ class Skipped:
             InputError: there are too many of them, or the folder is missing.
         """
         self.files.update(skipped)
-        if len(self.files) <= self.limit * self.total:
+        if not self.shared:
+            self.check(len(self.files))
+
+    def check(self, count: int) -> None:
+        """
+        Args:
+            count: of the unreadable files of all processes.
+
+        Raises:
+            InputError: there are too many of them, or the folder is missing.
+        """
+        if count <= self.limit * self.total:
             return
-        if not self.root.exists():
-            raise InputError(
-                f"{self.root} was removed during the training",
-                hint="restore it; `resume` continues from the last checkpoint",
-            )
-        first = "; ".join(list(self.files.values())[:LISTED])
+        _check_present(self.root)
+        first = "; ".join(list(self.files.values())[:LISTED] or ["in another process"])
         raise InputError(
-            f"{len(self.files)} of {self.total} images cannot be read, more than the limit of "
+            f"{count} of {self.total} images cannot be read, more than the limit of "
             f"{self.limit:.1%}: {first}",
             hint="remove them, or raise `corrupt`",
+        )
+
+
+def _check_present(root: Path) -> None:
+    if not root.exists():
+        raise InputError(
+            f"{root} was removed during the training",
+            hint="restore it; `resume` continues from the last checkpoint",
         )
 
 

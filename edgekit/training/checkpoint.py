@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import InputError
-from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription
+from edgekit.sources.learning import LOG
+from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription, read_learning
 from edgekit.training.data import Examples, TrainingData
 
-LOG, CURVES = "log.jsonl", "curves.html"
+CURVES = "curves.html"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -127,22 +128,9 @@ def _is_kept(line: bytes, step: int, epoch: int) -> bool:
     return bool(entry["epoch"] < epoch if "validation_top1" in entry else entry["step"] <= step)
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The complete lines of a run's log."""
-    path = folder / LOG
-    found: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
-def write_curves(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+def write_curves(folder: Path) -> None:
     """Writes ``curves.html`` if Matplotlib is installed."""
     from edgekit.reports.learning import learning_page
 
     with suppress(ImportError):
-        write(folder / CURVES, learning_page(folder.resolve().name, log).encode())
+        write(folder / CURVES, learning_page(folder.resolve().name, read_learning(folder)).encode())

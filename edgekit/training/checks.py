@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -25,10 +26,17 @@ def check_preprocessing(network: NetworkRequest) -> None:
 
 
 def check_free(out: Path) -> None:
+    """
+    Raises:
+        InputError: the place is taken, or a run cannot be written there.
+    """
     if is_run(out):
         raise InputError(f"{out} already has a run", hint="`resume` continues it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a run", hint="choose another `out`")
+    present = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be written", hint="choose another `out`")
 
 
 def check_sizes(network: Network, config: TrainConfig) -> None:
@@ -46,5 +54,7 @@ def check_sizes(network: Network, config: TrainConfig) -> None:
         except BadNetwork as error:
             raise InputError(
                 f"{network.entry.name} cannot take images of {height} × {width} pixels",
-                hint="choose other sizes",
+                hint="choose other sizes"
+                if config.stem_stride is None
+                else "choose other sizes, or another `stem_stride`",
             ) from error

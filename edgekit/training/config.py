@@ -60,6 +60,8 @@ class TrainConfig:
         auxiliary: the weight of each auxiliary classifier's loss (GoogLeNet paper, Section 5).
         dropout: of the classifier; None: that of the network.
         stochastic_depth: of the last residual block; None: that of the network.
+        stem_stride: of the first convolution; None: that of the network. With 1 instead of 2, all
+            feature maps have twice the height and width, for small images.
         patience: the training stops after this number of epochs without an improvement; 0 for
             never.
         progressive: the smallest and the largest image size of progressive learning, or None.
@@ -93,6 +95,7 @@ class TrainConfig:
     auxiliary: float = 0.3
     dropout: float | None = None
     stochastic_depth: float | None = None
+    stem_stride: int | None = None
     patience: int = 0
     progressive: tuple[int, int] | None = None
     numbers: Numbers = "auto"
@@ -117,6 +120,7 @@ class TrainConfig:
             ("clip", 0.0, 1e9),
             ("dropout", 0.0, 0.95),
             ("stochastic_depth", 0.0, 0.95),
+            ("stem_stride", 1, 4),
             ("patience", 0, 100_000),
             ("seed", 0, 2**31),
             ("workers", 0, 256),

@@ -64,7 +64,8 @@ def open_data(
 
     Raises:
         InputError: the data is missing, there are fewer than two classes, a class has no images,
-            training and validation have different classes, or a label is not a class.
+            training and validation have different classes or the same images, or a label is not a
+            class.
     """
     root, given = _given_split(data)
     validation = validation or given
@@ -82,7 +83,22 @@ def open_data(
             hint="give both the same class names",
         )
     held_out = open_labelled(validation, names, len(names))
+    _check_apart(train, held_out)
     return TrainingData(names, _examples(train), _examples(held_out))
+
+
+def _check_apart(train: LabelledImages, held_out: LabelledImages) -> None:
+    """
+    Raises:
+        InputError: an image is in both parts, so its top-1 would say nothing about new images.
+    """
+    ours = {path.absolute() for path in train.paths}
+    both = [str(path) for path in held_out.paths if path.absolute() in ours]
+    if both:
+        raise InputError(
+            f"{len(both)} of the images are for training and for validation: {_listed(both)}",
+            hint="give other images for validation, or a share",
+        )
 
 
 def data_of_run(folder: Path, classes: tuple[str, ...], root: Path) -> TrainingData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from edgekit.errors import EnvironmentLacks, GateFailed, out_of_memory
 from edgekit.images import InputSpec
 from edgekit.training.augment import Augmentation
 from edgekit.training.batches import (
+    FEWEST,
     Batch,
     Decoder,
     Skipped,
@@ -27,6 +28,7 @@ from edgekit.training.batches import (
 )
 from edgekit.training.config import Stage, TrainConfig
 from edgekit.training.data import TrainingData
+from edgekit.training.depthwise import SmallDepthwise
 from edgekit.training.records import Epoch, Watcher
 from edgekit.training.transfer import Frozen, set_dropout
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 EMA_EVERY = 8  # steps
 EMA_SHARE = 0.1  # share of the run that the average covers
 LOG_EVERY = 20  # steps between two reads of the losses, which wait for the GPU
-FEWEST = 2  # images per batch; batch norm needs two
 
 
 class Loop:
@@ -85,7 +86,10 @@ class Loop:
         self.stages = config.stages((spec.height, spec.width))
         self.decoder = Decoder(spec)
         self.skipped = Skipped(
-            data.train.root, len(data.train) + len(data.validation), config.corrupt
+            data.train.root,
+            len(data.train) + len(data.validation),
+            config.corrupt,
+            shared=fabric.world_size > 1,
         )
         self._validation = ValidationBatches(
             data.validation,
@@ -136,7 +140,7 @@ class Loop:
         source = TrainingBatches(
             self.data.train,
             self.spec,
-            Augmentation(self.config, stage, len(self.data.classes)),
+            Augmentation(self.config, stage, len(self.data.classes), self.spec.resize),
             self.decoder,
             self.config.batch,
             self.config.seed,
@@ -177,7 +181,8 @@ class Loop:
             seed_of(self.config.seed, self.epoch, self.batch, self.fabric.global_rank, 1)
         )
         with self.fabric.no_backward_sync(self.model, enabled=not synchronized):
-            outputs = self.model(batch.images)
+            with SmallDepthwise():
+                outputs = self.model(batch.images)
             loss = self._loss(outputs, batch.targets)
             self.fabric.backward(loss / self.config.accumulate)
         self._losses.append((self.step + 1, loss.detach()))
@@ -206,14 +211,19 @@ class Loop:
             self.ema.update_parameters(self.module)
 
     def _look(self) -> list[dict[str, Any]]:
-        """Reads the losses since the last read.
+        """Reads the losses since the last read, as means over all processes.
 
         Raises:
             GateFailed: one is not finite.
+            InputError: too many images cannot be read.
         """
+        self._check_skipped()
         if not self._losses:
             return []
-        values = torch.stack([loss for _, loss in self._losses]).tolist()
+        losses = torch.stack([loss for _, loss in self._losses])
+        if self.fabric.world_size > 1:
+            losses = cast(Tensor, self.fabric.all_reduce(losses, reduce_op="mean"))
+        values = losses.tolist()
         lines = []
         for (step, _), loss in zip(self._losses, values, strict=True):
             if not math.isfinite(loss):
@@ -228,10 +238,20 @@ class Loop:
         self._losses.clear()
         return lines
 
+    def _check_skipped(self) -> None:
+        """Checks the limit of all processes together, in all of them at the same step."""
+        if self.fabric.world_size > 1:
+            count = torch.tensor(float(len(self.skipped.files)))
+            found = cast(Tensor, self.fabric.all_reduce(count, reduce_op="sum"))
+            self.skipped.check(int(found))
+
     def validate(self) -> Epoch:
         """Ends the epoch: runs the network with the weights for export on the validation images."""
         started = time.perf_counter()
         kept = self.kept.eval()
+        if self.fabric.world_size > 1:  # the statistics of batch norms differ between processes
+            for buffer in kept.buffers():
+                torch.distributed.broadcast(buffer, 0)
         criterion = nn.CrossEntropyLoss(reduction="sum")
         totals = torch.zeros(3, dtype=torch.float64)
         with torch.inference_mode(), self.fabric.autocast():
@@ -247,7 +267,8 @@ class Loop:
                 )
                 totals += torch.cat((found.cpu(), torch.tensor([float(len(batch.targets))])))
         if self.fabric.world_size > 1:
-            totals = self.fabric.all_reduce(totals, reduce_op="sum")  # type: ignore[assignment]
+            totals = cast(Tensor, self.fabric.all_reduce(totals, reduce_op="sum"))
+            self._check_skipped()
         loss, right, count = totals.tolist()
         if not count:
             raise GateFailed("no validation image can be read")

@@ -49,6 +49,7 @@ from edgekit.training.batches import (
 from edgekit.training.checkpoint import write
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import TrainingData, data_of_run
+from edgekit.training.depthwise import SmallDepthwise
 from edgekit.training.records import Qat, QatEpoch, Watcher
 from edgekit.training.run import config_of
 
@@ -185,7 +186,7 @@ class _Tuner:
         source = TrainingBatches(
             self.data.train,
             self.spec,
-            Augmentation(self.config, stage, len(self.data.classes)),
+            Augmentation(self.config, stage, len(self.data.classes), self.spec.resize),
             self._decoder,
             self.config.batch,
             self.config.seed,
@@ -196,7 +197,9 @@ class _Tuner:
             self.skipped.add(batch.skipped)
             if not len(batch.images):
                 continue
-            loss = self._loss(student.logits(batch.images), batch.images, batch.targets)
+            with SmallDepthwise():
+                logits = student.logits(batch.images)
+            loss = self._loss(logits, batch.images, batch.targets)
             losses.append(float(loss.detach()))
             if not np.isfinite(losses[-1]):
                 raise GateFailed(

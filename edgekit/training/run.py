@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EnvironmentLacks, InputError, lacking
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
+from edgekit.sources.learning import read_log
 from edgekit.sources.request import FetchProgress
 from edgekit.sources.run import LAST, RunDescription, read_description
 from edgekit.training.checks import check_free, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
-from edgekit.training.data import SHARE, TrainingData, data_of_run, open_data
+from edgekit.training.data import SHARE, data_of_run, open_data
+from edgekit.training.prepare import at_full_size, make_folder, make_loop, seen_whole, set_stem
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
     from edgekit.training.loop import Loop
     from edgekit.training.records import Watcher
 
@@ -84,8 +84,7 @@ def start(
     """
     check_libraries()
     check_trainable(request.network.weights)
-    if is_main():
-        check_free(request.out)
+    check_free(request.out)
     check_preprocessing(request.network)
     data = open_data(
         request.data,
@@ -95,11 +94,12 @@ def start(
         seed=request.config.seed,
     )
     network = open_classifier(
-        _at_full_size(request.network, request.config),
+        at_full_size(request.network, request.config),
         data.classes,
         seed=request.config.seed,
         progress=progress,
     )
+    network = seen_whole(network)
     description = RunDescription(
         edgekit=__version__,
         builder=_lasting(request.network.name),
@@ -110,13 +110,15 @@ def start(
         data=str(request.data.absolute()),
         config=asdict(request.config),
     )
+    set_stem(network, request.config)
     check_sizes(network, request.config)
     loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
-        from edgekit.training.checkpoint import write_description
+        from edgekit.training.checkpoint import save_last, write_description
 
-        request.out.mkdir(parents=True, exist_ok=True)
+        make_folder(request.out)
         write_description(request.out, description, data)
+        save_last(request.out, {**loop.state(), "best": None})
     return _run(request.out, description, loop, watcher)
 
 
@@ -151,6 +153,7 @@ def resume(
         )
     request = NetworkRequest(description.builder, "none" if state is not None else begins)
     network = open_classifier(request, data.classes, seed=config.seed, progress=progress)
+    set_stem(network, config)
     _check_state(folder, network, state)
     spec = description.input
     loop = make_loop(
@@ -192,23 +195,6 @@ def check_libraries() -> None:
         raise lacking(error) or error from error
 
 
-def _at_full_size(network: NetworkRequest, config: TrainConfig) -> NetworkRequest:
-    """With progressive learning, the network is for images of its largest size.
-
-    Raises:
-        InputError: another size is given too.
-    """
-    if config.progressive is None:
-        return network
-    full = config.progressive[1], config.progressive[1]
-    if network.size not in (None, full):
-        raise InputError(
-            f"`size` and `progressive` contradict each other: the largest size is {full[0]}",
-            hint="remove `size`",
-        )
-    return replace(network, size=full)
-
-
 def _check_state(folder: Path, network: Network, state: Mapping[str, Any] | None) -> None:
     if state is None:
         return
@@ -229,49 +215,6 @@ def _lasting(name: str) -> str:
     return f"{Path(file).absolute()}{colon}{function}" if file.endswith(".py") else name
 
 
-def make_loop(network: Network, data: TrainingData, config: TrainConfig) -> Loop:
-    """The network on the available devices, before its first step."""
-    from edgekit.training.loop import Loop
-    from edgekit.training.transfer import set_dropout, set_stochastic_depth
-
-    module = network.module
-    assert module is not None
-    if config.dropout is not None:
-        set_dropout(module, config.dropout)
-    if config.stochastic_depth is not None:
-        set_stochastic_depth(module, config.stochastic_depth)
-    return Loop(
-        _fabric(config), module, network.input, data, config, pretrained=network.weights.trained
-    )
-
-
-def _fabric(config: TrainConfig) -> Fabric:
-    """The available devices, and the processes that torchrun started, or one process."""
-    import torch
-    from lightning_fabric import Fabric
-
-    cuda = torch.cuda.is_available()
-    numbers = config.numbers
-    if numbers == "auto":
-        numbers = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    world, local = (int(os.environ.get(key, 1)) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    if world > 1 and config.batch < 2 * world:
-        raise InputError(
-            f"`batch` {config.batch} is too small for {world} processes",
-            hint=f"`batch` {2 * world} or more",
-        )
-    fabric = Fabric(
-        accelerator="cuda" if cuda else "cpu",
-        devices=local,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-        precision="bf16-mixed" if numbers == "bf16" else "32-true",
-    )
-    if world > 1:
-        fabric.launch()
-    return fabric
-
-
 def _run(
     folder: Path,
     description: RunDescription,
@@ -279,7 +222,7 @@ def _run(
     watcher: Watcher | None,
     best: Mapping[str, Any] | None = None,
 ) -> Training:
-    from edgekit.training.checkpoint import Log, read_log, save_best, save_last, write_curves
+    from edgekit.training.checkpoint import Log, save_best, save_last, write_curves
     from edgekit.training.curves import Board
 
     started, resumed = time.perf_counter(), loop.step
@@ -318,7 +261,7 @@ def _run(
     lines = read_log(folder)
     epochs = tuple(line for line in lines if "validation_top1" in line)
     if main:
-        write_curves(folder, lines)
+        write_curves(folder)
     if best is None:
         raise EnvironmentLacks(f"{folder} has no finished epoch")
     return Training(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import edgekit
 from edgekit.cli.app import execute
 from edgekit.models import create_model
-from edgekit.training.checkpoint import read_log
+from edgekit.sources.learning import read_log
 
 from .conftest import write_digits
 
@@ -104,6 +104,30 @@ def test_a_place_that_is_taken(train: Trained, data: Path, tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody can write")
+def test_a_place_that_cannot_be_written(train: Trained, data: Path) -> None:
+    refused(train(data, "--out", "/proc/run"), "/proc/run cannot be written", "another --out")
+
+
+def test_images_for_training_and_validation(train: Trained, data: Path, tmp_path: Path) -> None:
+    refused(
+        train(data, "--val", data), "60 of the images are for training and for validation", "00.png"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_with_other_columns(train: Trained, data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,class\n" + "".join(f"{p},a\n" for p in data.rglob("*.png")))
+    refused(train(table), "t.csv has the columns 'path' and 'class'", "the columns file and label")
+
+
+def test_a_folder_that_is_not_a_run(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("--resume", "--qat"):
+        code = execute(["train", verb, str(data)])
+        refused((code, capsys.readouterr().err), "is not a run of training: it has no run.json")
+
+
 def test_a_loss_that_is_not_finite(train: Trained, data: Path, tmp_path: Path) -> None:
     arguments = ("--epochs", "3", "--batch", "10", "--size", "16")
     result = train(data, *arguments, network=f"{NETWORKS}:poisoned")
@@ -146,6 +170,16 @@ def test_data_that_vanish(tmp_path: Path) -> None:
             watcher=Removing(),
         )
     assert "continues from the last checkpoint" in str(caught.value.hint)
+
+
+def test_a_resumed_run_without_its_images(
+    train: Trained, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data)[0] == 0
+    shutil.rmtree(data)
+    for verb in ("--resume", "--qat"):
+        code = execute(["train", verb, str(tmp_path / "run")])
+        refused((code, capsys.readouterr().err), "are missing", "restore them")
 
 
 def test_a_checkpoint_of_another_network(train: Trained, data: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
-from edgekit.training.checkpoint import read_log
+from edgekit.sources.learning import read_log
 from edgekit.training.config import TrainConfig
 
 

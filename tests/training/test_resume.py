@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import edgekit
-from edgekit.training.checkpoint import load_last, read_log
+from edgekit.sources.learning import read_log
+from edgekit.training.checkpoint import load_last
 
 CONFIG = edgekit.TrainConfig(
     epochs=4, batch=16, mixup=0.2, cutmix=1.0, dropout=0.2, augment="standard", seed=3
@@ -101,6 +102,28 @@ def test_a_run_goes_on_inside_an_epoch(whole: Path, digits: Path, tmp_path: Path
     edgekit.resume(run)
     assert curve(run) == curve(whole)
     assert same(run, whole)
+
+
+def test_a_run_goes_on_without_a_network(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs neither the published weights nor the cache, not even before its first epoch."""
+    from edgekit.sources import classifier
+
+    run = tmp_path / "run"
+    config = edgekit.TrainConfig(epochs=1, batch=16, seed=3)
+    with pytest.raises(Died):
+        edgekit.train("lenet5", data=digits, out=run, config=config, watcher=Dying(0))
+    described = json.loads((run / "run.json").read_text())
+    assert described["start"]["source"] == "pretrained"
+
+    def unreachable(*arguments: object) -> None:
+        raise AssertionError("it asked for the published weights")
+
+    monkeypatch.setattr(classifier, "load_published", unreachable)
+    edgekit.resume(run)
+    steps = [line["step"] for line in read_log(run) if "validation_top1" not in line]
+    assert steps == [1, 2, 3]
 
 
 def test_another_seed_has_another_curve(whole: Path, digits: Path, tmp_path: Path) -> None:

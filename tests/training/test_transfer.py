@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import edgekit
 from edgekit.models import create_model
+from edgekit.sources import NetworkRequest, open_network
+from edgekit.training.augment import Augmentation
+from edgekit.training.batches import Decoder, TrainingBatches, ValidationBatches
 from edgekit.training.config import TrainConfig, Transfer
+from edgekit.training.data import data_of_run
 from edgekit.training.transfer import Frozen, parts
 
 
@@ -78,3 +83,50 @@ def test_the_parts_are_the_whole_network(name: str) -> None:
     module = create_model(name, num_classes=4)
     found = {id(p) for _, part in parts(module) for p in part.parameters()}
     assert found == {id(p) for p in module.parameters()}
+
+
+def test_the_stride_of_the_stem(digits: Path, tmp_path: Path) -> None:
+    """The opened run has it too; the weights have the same keys and shapes."""
+    config = TrainConfig(epochs=1, batch=16, stem_stride=1)
+    run = tmp_path / "run"
+    edgekit.train("shufflenetv2_x0_5", data=digits, out=run, config=config, weights="none", size=32)
+    module = open_network(NetworkRequest(str(run))).module
+    assert module is not None
+    sizes: list[torch.Size] = []
+    module.get_submodule("stage4").register_forward_hook(
+        lambda layer, given, found: sizes.append(found.shape[2:])
+    )
+    module(torch.zeros(1, 3, 32, 32))
+    assert sizes == [(2, 2)]
+    assert len(edgekit.resume(run).epochs) == 1
+
+
+def test_a_stem_that_has_this_stride_already(digits: Path, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=1, stem_stride=1)
+    with pytest.raises(edgekit.InputError, match="lenet5 has a first convolution of stride 1"):
+        edgekit.train("lenet5", data=digits, out=tmp_path / "r", config=config, weights="none")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("size", "resize"), [(32, 1.0), (96, 256 / 224)])
+def test_training_and_validation_see_the_same_part(
+    digits: Path, tmp_path: Path, size: int, resize: float
+) -> None:
+    """Small images are never cropped. Without augmentation a training image is prepared as one for
+    validation.
+    """
+    config = TrainConfig(epochs=1, batch=16, augment="none")
+    run = tmp_path / "run"
+    edgekit.train(
+        "shufflenetv2_x0_5", data=digits, out=run, config=config, weights="none", size=size
+    )
+    spec = open_network(NetworkRequest(str(run))).input
+    assert spec.resize == pytest.approx(resize)
+    examples = data_of_run(run, ("a", "b", "c"), digits).validation
+    augmentation = Augmentation(config, config.stages((size, size))[0], 3, spec.resize)
+    batch = TrainingBatches(examples, spec, augmentation, Decoder(spec), len(examples), 0, 0)[0]
+    wanted = ValidationBatches(examples, spec, len(examples))[0]
+    order = np.random.default_rng((0, 0)).permutation(len(examples))
+    assert torch.equal(batch.targets, wanted.targets[torch.from_numpy(order)])
+    difference = (batch.images - wanted.images[torch.from_numpy(order)]).abs()
+    assert float(difference.mean()) < 0.02  # 8-bit values are rounded in another place

@@ -13,7 +13,8 @@ from edgekit.files import check_writable
 
 def command(
     paths: list[Path] = typer.Argument(
-        help="Bundles, folders with bundles at any depth, or the json of an export or a bench.",
+        help="Bundles, runs of training, folders with them at any depth, or the json of an "
+        "export or a bench.",
         show_default=False,
     ),
     html: Path | None = option(help="Write a page in one HTML file.", metavar="FILE", panel=OUTPUT),
@@ -21,7 +22,7 @@ def command(
     json: bool = json_flag("The report"),
     debug: bool = DEBUG,
 ) -> None:
-    """Make one report of exports and benches, the worst first.
+    """Make one report of exports, benches and trainings, the worst first.
 
     Exits with 0 even if a gate failed in an export, and with 2 if nothing was found or a file is
     damaged.

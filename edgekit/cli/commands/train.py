@@ -130,6 +130,10 @@ def command(
     stochastic_depth: float | None = _number(
         help="Stochastic depth of the last residual block; that of the network by default."
     ),
+    stem_stride: int | None = _count(
+        help="Stride of the first convolution; 1 instead of 2 is for small images: all feature "
+        "maps get twice the height and width."
+    ),
     patience: int | None = _count(
         help="Stop after this number of epochs without an improvement; never by default."
     ),
@@ -181,6 +185,7 @@ def command(
         "ema": False if no_ema else None,
         "dropout": dropout,
         "stochastic_depth": stochastic_depth,
+        "stem_stride": stem_stride,
         "patience": patience,
         "progressive": _sizes(progressive),
         "numbers": numbers,

@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const table = document.getElementById("entries");
+  if (!table) return; // only trainings
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
