@@ -22,12 +22,15 @@ STATUS_OF: dict[int, Status] = {1: "gate failed", 2: "refused", 3: "failed"}
 @dataclass(frozen=True)
 class Proven:
     """The results on a device: ``parity`` with the reference outputs of the bundle, ``latency`` in
-    milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU.
+    milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU. The golden
+    images were run in batches of each of ``batches``; ``parity`` is that of ``batch``, and every
+    one must meet the gate.
     """
 
     parity: Parity
     failures: tuple[str, ...]
     batch: int
+    batches: tuple[int, ...]
     latency: Summary
     end_to_end: Summary | None
     settled: bool

@@ -97,6 +97,9 @@ def latency_lines(proven: Proven) -> list[str]:
     """The measurements as text."""
     where = "GPU alone" if proven.end_to_end is not None else "latency"
     lines = [f"{where}: {_summary(proven.latency)}; batch {proven.batch}, {proven.detail}"]
+    if len(proven.batches) > 1:
+        sizes = ", ".join(map(str, proven.batches))
+        lines.append(f"parity in batches of {sizes}; the ladder has that of {proven.batch}")
     if proven.end_to_end is not None:
         lines.append(f"with copies: {_summary(proven.end_to_end)}")
     if proven.engine_mb is not None:

@@ -100,6 +100,17 @@ def sixteen(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def dynamic(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """LeNet-5 with its weights in FP16, for batches of any size."""
+    folder = tmp_path_factory.mktemp("dynamic") / "lenet5-any"
+    request = ExportRequest(
+        NetworkRequest("lenet5"), Fp16(), folder, batch=None, images=photos, bench=False
+    )
+    assert export(request).failures == ()
+    return folder
+
+
 @pytest.fixture
 def bundle(sixteen: Path, tmp_path: Path) -> Path:
     """One of one's own."""

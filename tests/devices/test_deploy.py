@@ -18,7 +18,7 @@ from edgekit.devices.runtimes import onnxruntime as device_runtime
 from edgekit.machine.environment import VNNI, X86, saturates_u8s8
 from edgekit.runtimes import onnxruntime as own_runtime
 
-from .conftest import AddHost, EdgekitCall, quick, relabelled
+from .conftest import AddHost, EdgekitCall, quick, refused, relabelled
 from .loopback import Host, Network
 
 
@@ -124,6 +124,26 @@ def test_int8_holds_on_every_cpu(
         fast = script(device_runtime.RUNNER).replace(b"    if exact:", b"    if False:")
         monkeypatch.setattr(device_runtime, "script", lambda name: fast)
         assert edgekit(*quick(lenet, "orin")).code == 1, "nothing saturates: this proves nothing"
+
+
+def test_a_dynamic_batch_is_proven_in_its_whole_range(
+    orin: Host, edgekit: EdgekitCall, dynamic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = edgekit(*quick(dynamic, "orin"), "--json")
+    assert alone.code == 0, alone.err
+    (row,) = json.loads(alone.out)["rows"]
+    assert (row["proven"]["batch"], row["proven"]["batches"]) == (1, [1])
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    assert result.code == 0, result.err
+    assert "; batch 5, " in result.out
+    assert "parity in batches of 1, 5, 7" in result.out
+    wrong = script(device_runtime.RUNNER).replace(
+        b"batch})[0])[:count]", b"batch})[0])[:count] * (-1 if size == '7' else 1)"
+    )
+    monkeypatch.setattr(device_runtime, "script", lambda name: wrong)
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    refused(result, 1, "in batches of 7: ")
+    assert "in batches of 5: " not in result.err
 
 
 @pytest.mark.parametrize("name", ["it's a b", "x; touch ${HOME}harm", '-rf "$(touch ${HOME}harm)`'])

@@ -16,16 +16,16 @@ from edgekit.devices.runtimes.trtexec.layers import read_graph
 from edgekit.errors import EnvironmentLacks
 from edgekit.targets import parse_version
 
-from .conftest import AddHost, EdgekitCall, quick
+from .conftest import AddHost, EdgekitCall, quick, refused
 from .loopback import Host
 
 OPTIONS: dict[str, list[str]] = json.loads(
     Path(__file__).with_name("trtexec_options.json").read_text()
 )["options"]
 NETWORKS = [
-    flags.Network(precision, "input", (4, 3, 224, 224), dynamic, kept, ("a/Conv", "b/Gemm"))
+    flags.Network(precision, "input", (3, 224, 224), dynamic, kept, ("a/Conv", "b/Gemm"))
     for precision in ("fp32", "fp16", "int8")
-    for dynamic in (False, True)
+    for dynamic in (None, (1, 4, 8))
     for kept in ((), ("a/Conv",))
 ]
 
@@ -41,14 +41,14 @@ def test_every_release_knows_the_options(release: str, network: flags.Network) -
     options = Options(opt_level=level, workspace=512, dla_core=0)
     given = (
         *flags.build_flags(version, network, options),
-        *flags.run_flags(version, network, options),
+        *flags.run_flags(version, options),
         *flags.bench_flags(version, network, options),
     )
     assert {word.partition("=")[0] for word in given} <= set(OPTIONS[release])
 
 
 def test_the_options_of_dialects() -> None:
-    network = flags.Network("int8", "input", (1, 3, 8, 8), False, ("a",), ("a", "b"))
+    network = flags.Network("int8", "input", (3, 8, 8), None, ("a",), ("a", "b"))
     weak = flags.build_flags((8, 6), network, Options())
     assert {"--int8", "--fp16", "--skipInference", "--precisionConstraints=obey"} <= set(weak)
     assert "--layerPrecisions=a:fp32" in weak
@@ -58,7 +58,7 @@ def test_the_options_of_dialects() -> None:
     assert not {"--int8", "--fp16"} & set(strong)
     assert "--stronglyTyped" not in flags.build_flags((11, 1), network, Options())
     assert "--workspace=489" in flags.build_flags((8, 2), network, Options(workspace=512))
-    half = flags.Network("fp16", "input", (1, 3, 8, 8), False, (), ("a", "b,c"))
+    half = flags.Network("fp16", "input", (3, 8, 8), None, (), ("a", "b,c"))
     assert "--layerPrecisions=a:fp16" in flags.build_flags((8, 6), half, Options())
     assert "--includeDataTransfers" in flags.bench_flags((11, 1), half, Options())
     assert "--useCudaGraph" in flags.bench_flags((10, 3), half, Options())
@@ -175,6 +175,40 @@ def test_engines_are_built_proven_and_measured_there(
     assert (again["sent"], again["proven"]["reused"], again["trips"]) == (0, True, 3)
     assert len([call for call in calls(tmp_path) if "--skipInference" in call]) == 1
     assert device.current(bundle.name) == release
+
+
+def test_a_dynamic_batch_is_built_for_a_range_and_proven_in_all_of_it(
+    host: AddHost, edgekit: EdgekitCall, dynamic: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    refused(edgekit(*quick(dynamic, "orin")), 2, "no batches were given", "--batch 1:4:8")
+    assert not list((device.root / "store").iterdir()), "something was sent"
+
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7", "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["rows"]
+    assert (row["proven"]["batch"], row["proven"]["batches"]) == (5, [1, 5, 7])
+    shapes = {
+        word.partition("=")[0]: word.rpartition(":")[2].partition("x")[0]
+        for words in calls(tmp_path)
+        for word in words
+        if word.startswith(("--min", "--opt", "--max"))
+    }
+    assert shapes == {"--minShapes": "1", "--optShapes": "5", "--maxShapes": "7"}
+    ran = [
+        word.rpartition(":")[2].partition("x")[0]
+        for words in calls(tmp_path)
+        for word in words
+        if word.startswith("--shapes") and not any("--exportTimes" in other for other in words)
+    ]
+    images = Bundle.open(dynamic).manifest.golden.images
+    assert ran == ["1"] * images + ["5"] * -(-images // 5) + ["7"] * -(-images // 7)
+
+    with device.trtexec_that("wrong-7"):
+        result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    refused(result, 1, "in batches of 7: ")
+    assert "in batches of 5: " not in result.err
 
 
 def test_the_fastest_of_several_builds_is_kept(

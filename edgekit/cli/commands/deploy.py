@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +52,14 @@ def command(
         rich_help_panel=ENGINE,
         metavar="N",
     ),
+    batch: str | None = typer.Option(
+        None,
+        help="For a dynamic batch: 1:4:8 for 1 to 8 images, optimized for and measured with 4; or "
+        "one size.",
+        show_default=False,
+        rich_help_panel=ENGINE,
+        metavar="BATCHES",
+    ),
     time_limit: float = typer.Option(
         3600.0,
         help="Seconds that one build may take.",
@@ -84,18 +91,19 @@ def command(
             f"{arguments[0]}: the last argument is the devices, and there is no bundle before it",
             hint="edgekit deploy build/mobilenetv2-int8 orin",
         )
-    for option, value in (("--seconds", seconds), ("--time-limit", time_limit)):
-        if not (math.isfinite(value) and 0 < value <= 86400):
-            raise InputError(
-                f"invalid value for {option}: {value:g}, it must be above 0 and at most a day",
-                hint=f"{option} 10",
-            )
     *bundles, devices = arguments
     names = [name.strip() for name in devices.split(",")]
     if "" in names:
         raise InputError(f"{devices}: a name is empty", hint="edgekit deploy BUNDLE orin,nano")
     import edgekit
+    from edgekit.runtimes.tensorrt.building.config import parse_profiles
 
+    ranges = parse_profiles(batch)
+    if len(ranges) > 1:
+        raise InputError(
+            f"invalid value for --batch: {batch}, an engine on a device has one range",
+            hint="--batch 1:4:8",
+        )
     watcher = Watched(quiet=json, several=len(names) * len(bundles) > 1)
     try:
         report = edgekit.deploy(
@@ -108,6 +116,7 @@ def command(
             max_clocks=max_clocks,
             seconds=seconds,
             time_limit=time_limit,
+            batch=ranges[0] if ranges else None,
             progress=watcher,
         )
     finally:

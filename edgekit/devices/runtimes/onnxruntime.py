@@ -16,7 +16,8 @@ from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import KILLED, LATE, Program, script
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
+from edgekit.devices.runtimes.base import OnProgress, Proof, Release
+from edgekit.devices.runtimes.options import Options
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency.cautions import unstable
@@ -69,7 +70,10 @@ class OnnxRuntimeDevice:
         return (self.name, self.version(facts))
 
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
-        if options != Options(seconds=options.seconds, time_limit=options.time_limit):
+        of_any = Options(
+            seconds=options.seconds, time_limit=options.time_limit, batch=options.batch
+        )
+        if options != of_any:
             raise InputError(
                 "`builds`, `opt_level`, `workspace`, `dla_core` and `max_clocks` apply to "
                 "engines, but this device runs ONNX Runtime",
@@ -108,6 +112,7 @@ class OnnxRuntimeDevice:
 
     def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
         bundle, seconds = release.bundle, release.options.seconds
+        sizes, best = release.options.sizes(bundle), release.options.batches(bundle)[1]
         assert site.facts.python is not None
         on_progress("runs the golden images and measures")
         # the warm-up may take as long as the measurement
@@ -120,6 +125,8 @@ class OnnxRuntimeDevice:
                 f"{seconds:g}",
                 bundle.manifest.precision,
                 bundle.cpu_artifact.path.name,
+                ",".join(map(str, sizes)),
+                str(best),
                 *release.arguments(site.root),
             ),
             ("assemble",),
@@ -133,14 +140,14 @@ class OnnxRuntimeDevice:
         check(reply, site.device)
         result = json.loads(reply.files["result"])
         classes = bundle.manifest.output.classes
-        scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(-1, classes)
+        scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(len(sizes), -1, classes)
         times = [time for block in result["blocks"] for time in block]
         exact = ", exact INT8 products" if result["exact_int8"] else ""
         threads = result["threads"]
         latency = summarize(times)
         return Proof(
-            scores=scores.astype(np.float32),
-            batch=int(result["batch"]),
+            scores=dict(zip(sizes, scores.astype(np.float32), strict=True)),
+            batch=best,
             latency=latency,
             end_to_end=None,
             settled=bool(result["settled"]),

@@ -60,6 +60,8 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
     devices = tuple(find(name) for name in _unique("device", request.devices))
     bundles = tuple(open_deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
+    for bundle in bundles:
+        request.options.batches(bundle)
     work = _Work(bundles, request.options, watcher or Unwatched())
     with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
         columns = [pool.submit(work.on, device) for device in devices]

@@ -114,18 +114,25 @@ def _activate(site: Site, deployment: Deployment) -> Deployment:
 
 def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceFacts) -> Proven:
     golden = bundle.golden()
-    if proof.scores.shape != golden.outputs.shape:
-        raise GateFailed(
-            f"the device computed scores of shape {proof.scores.shape}; the golden outputs have "
-            f"{golden.outputs.shape}"
-        )
-    parity = compare(golden.outputs, proof.scores)
     same = runtime.name == "onnxruntime" and facts.architecture in X86
-    failures = golden_failures(parity, bundle.manifest, elsewhere=not same)
+    parities, failures = {}, list[str]()
+    for size, scores in proof.scores.items():
+        if scores.shape != golden.outputs.shape:
+            raise GateFailed(
+                f"the device computed scores of shape {scores.shape}; the golden outputs have "
+                f"{golden.outputs.shape}"
+            )
+        parities[size] = compare(golden.outputs, scores)
+        where = f"in batches of {size}: " if len(proof.scores) > 1 else ""
+        failures += [
+            f"{where}{failure}"
+            for failure in golden_failures(parities[size], bundle.manifest, elsewhere=not same)
+        ]
     return Proven(
-        parity=parity,
+        parity=parities[proof.batch],
         failures=(*failures, *(proof.audit.failures if proof.audit is not None else ())),
         batch=proof.batch,
+        batches=tuple(parities),
         latency=proof.latency,
         end_to_end=proof.end_to_end,
         settled=proof.settled,

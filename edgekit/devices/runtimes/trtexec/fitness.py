@@ -10,7 +10,7 @@ from edgekit.advice import Advice
 from edgekit.bundle import STRONG_MODEL, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.program import LATE
-from edgekit.devices.runtimes.base import Options
+from edgekit.devices.runtimes.options import Options
 from edgekit.devices.runtimes.trtexec.flags import (
     FIRST_WITH_LAYER_PRECISIONS,
     FIRST_WITH_LEVELS,
@@ -114,25 +114,23 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
 
 
 def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version: Version) -> None:
-    if not 1 <= options.builds <= 20:
-        raise InputError(f"`builds` {options.builds} is outside 1 … 20", hint="3 is enough")
-    if options.opt_level is not None:
-        if not 0 <= options.opt_level <= 5:
-            raise InputError(
-                f"`opt_level` {options.opt_level} is outside 0 … 5",
-                hint="3 is TensorRT's default; 5 searches longest",
-            )
-        if version < FIRST_WITH_LEVELS:
-            raise InputError(
-                f"TensorRT {show_version(version[:2])} has no optimization levels",
-                hint="remove `opt_level`",
-            )
-    if options.workspace is not None and options.workspace < 1:
+    if not isinstance(bundle.manifest.input.shape[0], int) and options.batch is None:
         raise InputError(
-            f"`workspace` {options.workspace} is not positive", hint="give MB, for example 512"
+            f"the batch of {bundle.path} is dynamic, and no batches were given for the engine",
+            hint="`batch` 1:4:8 builds for 1 to 8 images, and optimizes for 4",
+        )
+    if options.opt_level is not None and version < FIRST_WITH_LEVELS:
+        raise InputError(
+            f"TensorRT {show_version(version[:2])} has no optimization levels",
+            hint="remove `opt_level`",
         )
     if options.dla_core is not None:
         _check_dla(facts, bundle, options.dla_core, version)
+        if len(options.sizes(bundle)) > 1:
+            raise InputError(
+                "a DLA needs a fixed batch, not a range of batches",
+                hint="give one size, for example `batch` 1",
+            )
 
 
 def _check_dla(facts: DeviceFacts, bundle: Bundle, core: int, version: Version) -> None:
