@@ -66,7 +66,11 @@ class Deployment:
         facts: the facts of the device.
         manifest: the manifest of the bundle.
         advice: warnings with their fixes.
-        record: the file of this report on this machine.
+        steps: the steps that were begun, in their order; progress is that of the last moment.
+        log: the file with the end of the device's log on this machine, after a failure there.
+        log_end: its last lines.
+        when: when it began, in UTC.
+        record: the file of this report on this machine; None if it never reached the device.
     """
 
     device: str
@@ -87,6 +91,10 @@ class Deployment:
     facts: DeviceFacts | None = None
     manifest: Manifest | None = None
     advice: tuple[Advice, ...] = ()
+    steps: tuple[str, ...] = ()
+    log: Path | None = None
+    log_end: tuple[str, ...] = ()
+    when: str = ""
     record: Path | None = None
 
     @property
@@ -94,11 +102,12 @@ class Deployment:
         return self.status == "active"
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report as JSON types, without the manifest. Keys are stable within a schema
-        version.
+        """The whole report as JSON types, with the bundle's own ladder in the place of its
+        manifest. Keys are stable within a schema version.
         """
         found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **plain(self), "ok": self.ok}
         del found["manifest"]
+        found["ladder"] = plain(self.manifest.parity) if self.manifest is not None else []
         return found
 
 

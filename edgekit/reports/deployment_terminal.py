@@ -30,10 +30,16 @@ def render(report: DeployReport) -> Group:
     parts: list[Table | Text] = [fleet(report.rows)]
     if told := [row for row in report.rows if row.message]:
         parts.append(Text())
-        parts += [
-            Text.assemble((f"{row.device} {row.name}", "bold"), f" {row.message}") for row in told
-        ]
+        for row in told:
+            parts.append(Text.assemble((f"{row.device} {row.name}", "bold"), f" {row.message}"))
+            parts += [Text(f"  {line}", style="dim") for line in (row.hint, *records(row)) if line]
     return Group(*parts)
+
+
+def records(row: Deployment) -> list[str]:
+    """The files about a deployment on this machine."""
+    named = (("report", row.record), ("log of the device", row.log))
+    return [f"{what} {path}" for what, path in named if path is not None]
 
 
 def one(row: Deployment) -> Group:
@@ -67,8 +73,7 @@ def one(row: Deployment) -> Group:
             ("active ", "bold"), f"{row.path} ({row.release}); {sent}, {row.seconds:.1f} s"
         ),
     ]
-    if row.record is not None:
-        parts.append(Text(f"report {row.record}", style="dim"))
+    parts += [Text(line, style="dim") for line in records(row)]
     if row.previous:
         words = shlex.join(["edgekit", "device", "rollback", row.device, row.name])
         parts.append(Text(f"  {words}", style="cyan"))

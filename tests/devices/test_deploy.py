@@ -109,6 +109,29 @@ def test_a_report_that_cannot_be_saved_here_leaves_the_release_active(
     assert orin.current(bundle.name) is not None
 
 
+def test_a_run_that_fails_on_the_device_brings_its_log_home(
+    orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "config" / "deployments" / "orin" / bundle.name
+    network.hosts["orin"].stop()
+    assert edgekit(*quick(bundle, "orin")).code == 3
+    assert not folder.exists(), "nothing was learned of the device"
+    network.hosts["orin"].run()
+    probe = (orin.tools / "python3").read_text().splitlines()[1]
+    orin.tool("python3", f"{probe}\necho first; echo 'MemoryError: no more' >&2; exit 1")
+    result = edgekit(*quick(bundle, "orin"))
+    refused(result, 3, "ONNX Runtime failed on the device: MemoryError: no more")
+    report, log = folder / "last-failure.json", folder / "last-failure.log"
+    assert f"report {report}" in result.err and f"log of the device {log}" in result.err
+    assert log.read_text() == "first\nMemoryError: no more\n"
+    told = json.loads(report.read_text())
+    assert told["steps"][-1].startswith("runs the golden images")
+    assert told["log_end"] == ["first", "MemoryError: no more"]
+    assert told["facts"]["cores"] == os.cpu_count()
+    orin.has_python()
+    assert edgekit(*quick(bundle, "orin")).code == 0
+
+
 def test_int8_holds_on_every_cpu(
     orin: Host, edgekit: EdgekitCall, lenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,20 +126,29 @@ def command(
     elif len(report.rows) > 1 or report.rows[0].proven is not None:
         from edgekit.reports.deployment_terminal import render
 
-        rows = tuple(replace(row, advice=with_flags(row.advice)) for row in report.rows)
+        rows = tuple(
+            replace(
+                row,
+                advice=with_flags(row.advice),
+                message=as_flags(row.message),
+                hint=row.hint and as_flags(row.hint),
+            )
+            for row in report.rows
+        )
         out.print(render(replace(report, rows=rows)))
     if report.ok:
         return
     failed = [row for row in report.rows if not row.ok]
     if len(report.rows) == 1:
+        from edgekit.reports.deployment_terminal import records
+
         err.print(f"[red]error[/]: {escape(f'{failed[0].device}: {as_flags(failed[0].message)}')}")
+        for line in records(failed[0]):
+            err.print(escape(line))
         show_hint(failed[0].hint)
     else:
         err.print(f"[red]{len(failed)} of {len(report.rows)} deployments are not active[/]")
-        hints = dict.fromkeys(row.hint for row in failed if row.hint)
-        show_hint(
-            "; ".join(hints) or "run the same command again: active releases are only checked again"
-        )
+        show_hint("run the same command again: active releases are only checked again")
     raise typer.Exit(report.exit_code)
 
 

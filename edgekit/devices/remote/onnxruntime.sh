@@ -7,8 +7,9 @@ assemble "$@"
 limited "$limit" "$python" "$work/.edgekit/runner.py" "$work/$model" "$work/golden.npz" \
     "$scratch" "$precision" "$seconds" "$sizes" "$best" >"$scratch/log" 2>&1
 code=$?
+tail -c 20000 "$scratch/log" >"$scratch/log.end"
+send log "$scratch/log.end"
 if [ "$code" != 0 ] || [ ! -f "$scratch/result.json" ]; then
-    send log "$scratch/log"
     fail run "$code"
 fi
 send result "$scratch/result.json"

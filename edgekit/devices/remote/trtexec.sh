@@ -57,16 +57,16 @@ else
         put progress "builds engine $number of $builds"
         begun=$(date +%s)
         limit=$build_limit
-        build_engine "--saveEngine=$number.engine" >"$number.log" 2>&1
+        build_engine "--saveEngine=$number.engine" >build.log 2>&1
         code=$?
-        [ "$code" = 0 ] && [ -s "$number.engine" ] || give_up build "$code" "$number.log"
+        [ "$code" = 0 ] && [ -s "$number.engine" ] || give_up build "$code" build.log
         put built $(($(date +%s) - begun))
         if [ "$builds" -gt 1 ]; then
             put progress "measures engine $number of $builds"
             limit=$run_limit
-            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:bench.raw" "--exportTimes=$number.times" >"$number.log" 2>&1
+            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:bench.raw" "--exportTimes=$number.times" >run.log 2>&1
             code=$?
-            [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" "$number.log"
+            [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" run.log
             took=$(median "$number.times")
             if [ -z "$best" ] || awk "BEGIN {exit !($took < $least)}"; then best=$number least=$took; fi
         fi
@@ -110,6 +110,10 @@ code=$?
 [ -n "$watch" ] && kill "$watch" 2>/dev/null
 restore_clocks
 [ "$code" = 0 ] && [ -s times ] || give_up run "$code" bench.log
+: >>build.log
+tail -c 20000 build.log >log.end
+tail -c 20000 bench.log >>log.end
+send log log.end
 send times times
 [ -f layers ] && send layers layers
 : >>tegrastats.log
