@@ -47,6 +47,7 @@ def board(model: str, l4t: str, sm: int, tensorrt: str) -> DeviceFacts:
     )
 
 
+OLD_XAVIER = board("NVIDIA Jetson AGX Xavier", "35.1.0", 72, "8.4.1")
 NANO = board("NVIDIA Jetson Nano Developer Kit", "32.7.4", 53, "8.2.1")
 XAVIER = board("NVIDIA Jetson AGX Xavier", "35.4.1", 72, "8.5.2")
 CUDA13 = board("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3", 87, "10.13.3")
@@ -71,6 +72,10 @@ ORIN_7 = board("NVIDIA Jetson AGX Orin Developer Kit", "39.2", 87, "10.16.2")
         (ORIN, "fp16", {"builds": 0}, 2, "`builds` 0 is outside"),
         (ORIN, "fp16", {"opt_level": 6}, 2, "`opt_level` 6 is outside"),
         (ORIN, "fp16", {"workspace": 0}, 2, "`workspace` 0 is outside"),
+        (NANO, "old pixels", {}, 2, "takes 8-bit pixels; TensorRT 8.2 on the device cannot"),
+        (OLD_XAVIER, "old pixels", {}, 2, "TensorRT 8.4 on the device cannot, only 8.5 and later"),
+        (XAVIER, "old pixels", {}, 0, ""),
+        (XAVIER, "pixels", {}, 0, ""),
         (ORIN, "any", {}, 2, "is dynamic, and no batches were given"),
         (ORIN, "any", {"batch": (1, 4, 8)}, 0, ""),
         (ORIN, "any", {"batch": (1, 4, 8), "dla_core": 0}, 2, "a DLA needs a fixed batch"),
@@ -91,8 +96,12 @@ def test_trtexec(
     lenet: Path,
     sixteen: Path,
     dynamic: Path,
+    pixels: Path,
 ) -> None:
-    bundle = Bundle.open({"int8": lenet, "fp16": sixteen, "any": dynamic}[precision])
+    kinds = {"int8": lenet, "fp16": sixteen, "any": dynamic}
+    bundle = Bundle.open(kinds.get(precision, pixels))
+    if precision == "old pixels":  # in an opset that old versions read
+        bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"opset": 13}))
     if not code:
         check_fit(facts, bundle, Options(**options))
         return

@@ -106,6 +106,19 @@ def test_a_dynamic_batch_is_built_for_a_range_and_proven_in_all_of_it(
     assert "in batches of 5: " not in result.err
 
 
+def test_a_network_that_takes_pixels_gets_a_byte_for_each(
+    host: AddHost, edgekit: EdgekitCall, pixels: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    result = edgekit(*quick(pixels, "orin"))
+    assert result.code == 0, result.err
+    release = device.current(pixels.name)
+    assert release is not None
+    raw = (release / "golden" / "inputs.raw").read_bytes()
+    assert raw == Bundle.open(pixels).golden().inputs.tobytes()
+
+
 def test_the_fastest_of_several_builds_is_kept(
     host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
 ) -> None:

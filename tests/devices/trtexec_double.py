@@ -115,7 +115,8 @@ def run(options: dict[str, str], model: bytes, slowness: float, profile: tuple[i
         fail("[TRT] Error Code 3: API Usage Error: supplied shape is outside the profile's range")
     if "--shapes" in options:
         shape = [int(side) for side in options["--shapes"].rpartition(":")[2].split("x")]
-    dtype = np.dtype(np.float16 if node.type == "tensor(float16)" else np.float32)
+    kinds = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+    dtype = np.dtype(kinds.get(node.type, np.float32))
     data = Path(file).read_bytes()
     if len(data) != int(np.prod(shape)) * dtype.itemsize:
         fail(f"Cannot open file {file} or wrong size: {len(data)} bytes")

@@ -24,6 +24,8 @@ from edgekit.targets.table import Version
 OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
 STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers have FP16 inputs
 FIRST_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222
+# NVIDIA/TensorRT issue 1503 and onnx/onnx-tensorrt pull request 879: 8-bit inputs since 8.5
+FIRST_WITH_UINT8 = (8, 5)
 LITTLE_MEMORY = 5000  # MB, with swap: with less, builds are often killed
 
 
@@ -98,6 +100,13 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
             f"the bundle has opset {opset}; TensorRT {told} on the device reads up to "
             f"{line.highest_opset}",
             hint=f"export the network with `opset` {line.highest_opset}",
+        )
+    if manifest.input.dtype == "uint8" and version < FIRST_WITH_UINT8:
+        raise InputError(
+            f"the bundle takes 8-bit pixels; TensorRT {told} on the device cannot, only "
+            f"{show_version(FIRST_WITH_UINT8)} and later can",
+            hint="export the network with `input` float32, or update JetPack to 5.1 or later if "
+            "there is one for this board",
         )
     if {",", "'"} & set(manifest.input.name):
         raise InputError(
