@@ -10,6 +10,7 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import Manifest
 from edgekit.comparison import Parity
 from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.latency.statistics import Summary
 from edgekit.reports.plain import plain
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
@@ -24,7 +25,7 @@ class Proven:
     """The results on a device: ``parity`` with the reference outputs of the bundle, ``latency`` in
     milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU. The golden
     images were run in batches of each of ``batches``; ``parity`` is that of ``batch``, and every
-    one must meet the gate.
+    one must meet the gate. ``pixels`` is the check of the resize rule.
     """
 
     parity: Parity
@@ -35,6 +36,7 @@ class Proven:
     end_to_end: Summary | None
     settled: bool
     detail: str
+    pixels: PixelCheck
     engine_mb: float | None
     built: tuple[float, ...]
     reused: bool

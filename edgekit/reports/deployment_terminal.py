@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.comparison import Parity
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.latency.statistics import Summary
 from edgekit.reports.deployment import Deployment, DeployReport, Proven
 from edgekit.reports.table import agreement_cell, parity_cells
@@ -112,7 +113,19 @@ def latency_lines(proven: Proven) -> list[str]:
         how = "already built" if proven.reused else f"built in {built}"
         best = f", the fastest of {len(proven.built)}" if len(proven.built) > 1 else ""
         lines.append(f"engine: {proven.engine_mb:.2f} MB, {how}{best}")
+    lines.append(f"resize rule: {_pixels(proven.pixels)}")
     return lines
+
+
+def _pixels(check: PixelCheck) -> str:
+    if check.unchecked:
+        return f"not checked, because {check.unchecked}"
+    if not check.differing:
+        return f"Pillow {check.pillow} on the device makes the golden pixels"
+    return (
+        f"Pillow {check.pillow} on the device makes {check.differing} of {check.values} golden "
+        f"pixel values differently, by up to {check.largest} of 255"
+    )
 
 
 def fleet(rows: Sequence[Deployment]) -> Table:

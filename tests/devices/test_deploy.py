@@ -53,6 +53,7 @@ def test_deploy_again_and_roll_back(
     assert one is not None
     assert sorted(path.name for path in one.iterdir()) == [
         ".edgekit",
+        "golden",
         "golden.npz",
         "labels.txt",
         "manifest.json",

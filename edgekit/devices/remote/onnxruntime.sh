@@ -12,6 +12,7 @@ send log "$scratch/log.end"
 if [ "$code" != 0 ] || [ ! -f "$scratch/result.json" ]; then
     fail run "$code"
 fi
+check_pixels "$python"
 send result "$scratch/result.json"
 send outputs "$scratch/outputs.f32"
 rm -rf "$scratch"

@@ -1,4 +1,4 @@
-# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT SIDES IMAGES BYTES SIZES BEST MODEL
+# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT SIDES IMAGES BYTES SIZES BEST MODEL PYTHON
 #         ROOT NAME ID N PATH SHA256 …
 # Builds an engine if there is none with this key, runs the golden images in batches of each of
 # SIZES, and measures with batches of BEST. SIDES are those of an image of a dynamic batch; empty if
@@ -6,9 +6,10 @@
 # options.
 build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 sides=$7 images=$8 bytes=$9
 shift 9
-sizes=$1 best_size=$2 model=$3
-shift 3
+sizes=$1 best_size=$2 model=$3 python=$4
+shift 4
 assemble "$@"
+check_pixels "$python"
 cd "$scratch" || fail write "$scratch"
 ln -s "$work/$model" model.onnx
 

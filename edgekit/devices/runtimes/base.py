@@ -14,6 +14,7 @@ from edgekit.bundle import Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.devices.site import Site
 from edgekit.latency.statistics import Summary
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
@@ -46,8 +47,8 @@ class Proof:
     ``scores`` are the scores of the golden images, (images, classes), by the batch size that they
     were computed with. ``latency`` is in milliseconds for one ``batch``: end to end on a CPU, the
     GPU alone with trtexec. ``end_to_end`` includes the copies. ``engine_mb`` is the size of an
-    engine in 10⁶ bytes, ``built`` the seconds of each build; ``reused`` is True if the engine
-    existed already.
+    engine in 10⁶ bytes, ``pixels`` the check of the resize rule, ``built`` the seconds of
+    each build; ``reused`` is True if the engine existed already.
     """
 
     scores: Mapping[int, NDArray[np.float32]]
@@ -56,6 +57,7 @@ class Proof:
     end_to_end: Summary | None
     settled: bool
     detail: str
+    pixels: PixelCheck
     engine_mb: float | None = None
     built: tuple[float, ...] = ()
     reused: bool = False

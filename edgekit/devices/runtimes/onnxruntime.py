@@ -18,6 +18,7 @@ from edgekit.devices.items import Item
 from edgekit.devices.program import KILLED, LATE, Program, script
 from edgekit.devices.runtimes.base import OnProgress, Proof, Release
 from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency.cautions import unstable
@@ -55,6 +56,7 @@ class OnnxRuntimeDevice:
             Item.of_file(MANIFEST, bundle.path / MANIFEST),
             *(Item.of_file(name, bundle.path / name) for name in listed),
             Item.of_bytes(RUNNER_THERE, script(RUNNER)),
+            *pixel_items(bundle),
         )
 
     def needed(
@@ -129,7 +131,7 @@ class OnnxRuntimeDevice:
                 str(best),
                 *release.arguments(site.root),
             ),
-            ("assemble",),
+            ("assemble", "pixels"),
         )
         reply = site.connection.run(program, seconds=limit + 60)
         if reply.problem is not None and reply.problem[0] == "run":
@@ -150,6 +152,7 @@ class OnnxRuntimeDevice:
             batch=best,
             latency=latency,
             end_to_end=None,
+            pixels=read_pixels(reply),
             settled=bool(result["settled"]),
             detail=f"{threads} CPU thread{'s' if threads != 1 else ''}{exact}",
             advice=tuple(filter(None, (unstable({site.device.name: latency}), _unsettled(result)))),

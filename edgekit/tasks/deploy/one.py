@@ -120,13 +120,18 @@ def _judged(proof: Proof, bundle: Bundle, runtime: DeviceRuntime, facts: DeviceF
         ]
     return Proven(
         parity=parities[proof.batch],
-        failures=(*failures, *(proof.audit.failures if proof.audit is not None else ())),
+        failures=(
+            *failures,
+            *(proof.audit.failures if proof.audit is not None else ()),
+            *proof.pixels.failures,
+        ),
         batch=proof.batch,
         batches=tuple(parities),
         latency=proof.latency,
         end_to_end=proof.end_to_end,
         settled=proof.settled,
         detail=proof.detail,
+        pixels=proof.pixels,
         engine_mb=proof.engine_mb,
         built=proof.built,
         reused=proof.reused,

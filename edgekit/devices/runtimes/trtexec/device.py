@@ -19,6 +19,7 @@ from edgekit.devices.items import Item
 from edgekit.devices.program import Program, Reply
 from edgekit.devices.runtimes.base import OnProgress, Proof, Release
 from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.runtimes.trtexec import files, flags
 from edgekit.devices.runtimes.trtexec.failures import explain
 from edgekit.devices.runtimes.trtexec.fitness import check_fit, tensorrt_of
@@ -50,7 +51,7 @@ class TrtExecDevice:
         names = [MANIFEST, *([LABELS] if LABELS in m.files else []), *sorted(_graphs(bundle))]
         raw = np.ascontiguousarray(bundle.golden().inputs, m.input.dtype).tobytes()
         files_here = (Item.of_file(name, bundle.path / name) for name in names)
-        return (*files_here, Item.of_bytes(RAW, raw))
+        return (*files_here, Item.of_bytes(RAW, raw), *pixel_items(bundle))
 
     def needed(
         self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
@@ -122,9 +123,10 @@ class TrtExecDevice:
                 " ".join(map(str, options.sizes(bundle))),
                 str(batch[1]),
                 graph.path.name,
+                facts.python.path if facts.python is not None else "",
                 *release.arguments(site.root),
             ),
-            ("assemble", "clocks"),
+            ("assemble", "clocks", "pixels"),
             commands=(
                 ("build_engine", (trtexec, *build)),
                 ("run_engine", (trtexec, *flags.run_flags(version, options))),
@@ -162,6 +164,7 @@ class TrtExecDevice:
             detail=", ".join(filter(None, ("trtexec, CUDA graph", sampled))),
             engine_mb=int(reply.first("engine") or 0) / 1e6,
             built=tuple(float(seconds) for seconds in reply.all("built")),
+            pixels=read_pixels(reply),
             reused=reply.first("reused") is not None,
             audit=found,
             advice=tuple(item for item in advice if item is not None),
