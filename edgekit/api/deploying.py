@@ -25,6 +25,7 @@ def deploy(
     max_clocks: bool = False,
     seconds: float = 3.0,
     time_limit: float = 3600.0,
+    batch: int | tuple[int, int, int] | None = None,
     progress: Watcher | None = None,
 ) -> DeployReport:
     """Installs bundles on devices. For each device and bundle it sends the missing files, builds
@@ -41,6 +42,9 @@ def deploy(
         max_clocks: whether to set the highest clocks during the measurement, and restore them.
         seconds: the duration of the measurement.
         time_limit: seconds that one build may take.
+        batch: for bundles with a dynamic batch: one size, or the smallest, the best and the largest
+            size, such as ``(1, 4, 8)``. Engines are built for this range. The golden images are run
+            in batches of each of the three, and the latency is that of the best.
         progress: called for each step of each device.
 
     Returns:
@@ -49,11 +53,14 @@ def deploy(
 
     Raises:
         BadBundle: a bundle is damaged, has random weights, or missed its gate; nothing is sent.
-        InputError: a device is unknown; nothing is sent.
+        InputError: a device is unknown, or an option is not allowed; nothing is sent.
     """
     folders = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
     names = (devices,) if isinstance(devices, str) else tuple(devices)
-    options = Options(builds, opt_level, workspace, dla_core, max_clocks, seconds, time_limit)
+    sizes = (batch, batch, batch) if isinstance(batch, int) else batch
+    options = Options(
+        builds, opt_level, workspace, dla_core, max_clocks, seconds, time_limit, sizes
+    )
     return fleet.deploy(DeployRequest(folders, names, options), progress)
 
 

@@ -45,12 +45,14 @@ def check_destination(text: str) -> str:
 class Connection:
     """One ssh connection. The programs after the first share it (ControlMaster).
 
-    ``trips`` counts the programs that were run.
+    ``trips`` counts the programs that were run. ``log`` is the log of the last program that sent
+    one.
     """
 
     def __init__(self, destination: str) -> None:
         self.destination = check_destination(destination)
         self.trips = 0
+        self.log = b""
         self._folder: Path | None = None
         self._master: _Session | None = None
         self._sessions: set[_Session] = set()
@@ -126,9 +128,11 @@ class Connection:
             )
         session = self._start(program, "no")
         try:
-            return session.answer(program, payload, seconds, on_line, on_bytes)
+            reply = session.answer(program, payload, seconds, on_line, on_bytes)
         finally:
             session.close()
+        self.log = reply.files.get("log", self.log)
+        return reply
 
     def _start(self, program: Program, master: str) -> _Session:
         command, shared = self._command(program, master), self._master is not None

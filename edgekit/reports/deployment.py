@@ -10,6 +10,7 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import Manifest
 from edgekit.comparison import Parity
 from edgekit.devices.facts import DeviceFacts
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.latency.statistics import Summary
 from edgekit.reports.plain import plain
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
@@ -22,16 +23,20 @@ STATUS_OF: dict[int, Status] = {1: "gate failed", 2: "refused", 3: "failed"}
 @dataclass(frozen=True)
 class Proven:
     """The results on a device: ``parity`` with the reference outputs of the bundle, ``latency`` in
-    milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU.
+    milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU. The golden
+    images were run in batches of each of ``batches``; ``parity`` is that of ``batch``, and every
+    one must meet the gate. ``pixels`` is the check of the resize rule.
     """
 
     parity: Parity
     failures: tuple[str, ...]
     batch: int
+    batches: tuple[int, ...]
     latency: Summary
     end_to_end: Summary | None
     settled: bool
     detail: str
+    pixels: PixelCheck
     engine_mb: float | None
     built: tuple[float, ...]
     reused: bool
@@ -63,7 +68,11 @@ class Deployment:
         facts: the facts of the device.
         manifest: the manifest of the bundle.
         advice: warnings with their fixes.
-        record: the file of this report on this machine.
+        steps: the steps that were begun, in their order; progress is that of the last moment.
+        log: the file with the end of the device's log on this machine, after a failure there.
+        log_end: its last lines.
+        when: when it began, in UTC.
+        record: the file of this report on this machine; None if it never reached the device.
     """
 
     device: str
@@ -84,6 +93,10 @@ class Deployment:
     facts: DeviceFacts | None = None
     manifest: Manifest | None = None
     advice: tuple[Advice, ...] = ()
+    steps: tuple[str, ...] = ()
+    log: Path | None = None
+    log_end: tuple[str, ...] = ()
+    when: str = ""
     record: Path | None = None
 
     @property
@@ -91,11 +104,12 @@ class Deployment:
         return self.status == "active"
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report as JSON types, without the manifest. Keys are stable within a schema
-        version.
+        """The whole report as JSON types, with the bundle's own ladder in the place of its
+        manifest. Keys are stable within a schema version.
         """
         found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **plain(self), "ok": self.ok}
         del found["manifest"]
+        found["ladder"] = plain(self.manifest.parity) if self.manifest is not None else []
         return found
 
 

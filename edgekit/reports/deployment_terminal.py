@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.comparison import Parity
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.latency.statistics import Summary
 from edgekit.reports.deployment import Deployment, DeployReport, Proven
 from edgekit.reports.table import agreement_cell, parity_cells
@@ -30,10 +31,16 @@ def render(report: DeployReport) -> Group:
     parts: list[Table | Text] = [fleet(report.rows)]
     if told := [row for row in report.rows if row.message]:
         parts.append(Text())
-        parts += [
-            Text.assemble((f"{row.device} {row.name}", "bold"), f" {row.message}") for row in told
-        ]
+        for row in told:
+            parts.append(Text.assemble((f"{row.device} {row.name}", "bold"), f" {row.message}"))
+            parts += [Text(f"  {line}", style="dim") for line in (row.hint, *records(row)) if line]
     return Group(*parts)
+
+
+def records(row: Deployment) -> list[str]:
+    """The files about a deployment on this machine."""
+    named = (("report", row.record), ("log of the device", row.log))
+    return [f"{what} {path}" for what, path in named if path is not None]
 
 
 def one(row: Deployment) -> Group:
@@ -67,8 +74,7 @@ def one(row: Deployment) -> Group:
             ("active ", "bold"), f"{row.path} ({row.release}); {sent}, {row.seconds:.1f} s"
         ),
     ]
-    if row.record is not None:
-        parts.append(Text(f"report {row.record}", style="dim"))
+    parts += [Text(line, style="dim") for line in records(row)]
     if row.previous:
         words = shlex.join(["edgekit", "device", "rollback", row.device, row.name])
         parts.append(Text(f"  {words}", style="cyan"))
@@ -97,6 +103,9 @@ def latency_lines(proven: Proven) -> list[str]:
     """The measurements as text."""
     where = "GPU alone" if proven.end_to_end is not None else "latency"
     lines = [f"{where}: {_summary(proven.latency)}; batch {proven.batch}, {proven.detail}"]
+    if len(proven.batches) > 1:
+        sizes = ", ".join(map(str, proven.batches))
+        lines.append(f"parity in batches of {sizes}; the ladder has that of {proven.batch}")
     if proven.end_to_end is not None:
         lines.append(f"with copies: {_summary(proven.end_to_end)}")
     if proven.engine_mb is not None:
@@ -104,7 +113,19 @@ def latency_lines(proven: Proven) -> list[str]:
         how = "already built" if proven.reused else f"built in {built}"
         best = f", the fastest of {len(proven.built)}" if len(proven.built) > 1 else ""
         lines.append(f"engine: {proven.engine_mb:.2f} MB, {how}{best}")
+    lines.append(f"resize rule: {_pixels(proven.pixels)}")
     return lines
+
+
+def _pixels(check: PixelCheck) -> str:
+    if check.unchecked:
+        return f"not checked, because {check.unchecked}"
+    if not check.differing:
+        return f"Pillow {check.pillow} on the device makes the golden pixels"
+    return (
+        f"Pillow {check.pillow} on the device makes {check.differing} of {check.values} golden "
+        f"pixel values differently, by up to {check.largest} of 255"
+    )
 
 
 def fleet(rows: Sequence[Deployment]) -> Table:

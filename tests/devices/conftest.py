@@ -15,7 +15,7 @@ from edgekit.bundle import LABELS, MANIFEST, Bundle
 from edgekit.bundle.manifest import FileEntry
 from edgekit.cli.app import execute
 from edgekit.pipeline.export import ExportRequest, export
-from edgekit.pipeline.precision import Fp16
+from edgekit.pipeline.precision import Fp16, Uint8
 from edgekit.sources import NetworkRequest
 
 from .loopback import MISSING, Host, Network
@@ -96,6 +96,29 @@ def sixteen(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     request = ExportRequest(
         NetworkRequest("lenet5"), Fp16(), folder, batch=16, images=photos, bench=False
     )
+    assert export(request).failures == ()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dynamic(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """LeNet-5 with its weights in FP16, for batches of any size."""
+    folder = tmp_path_factory.mktemp("dynamic") / "lenet5-any"
+    request = ExportRequest(
+        NetworkRequest("lenet5"), Fp16(), folder, batch=None, images=photos, bench=False
+    )
+    assert export(request).failures == ()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pixels(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """LeNet-5 with its weights in FP16, which takes pixels."""
+    folder = tmp_path_factory.mktemp("pixels") / "lenet5-uint8"
+    request = ExportRequest(
+        NetworkRequest("lenet5"), Fp16(), folder, batch=16, images=photos, bench=False,
+        input=Uint8(),
+    )  # fmt: skip
     assert export(request).failures == ()
     return folder
 

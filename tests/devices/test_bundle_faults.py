@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,11 @@ def test_random_weights_and_a_failed_gate(
 
 
 def test_parity_that_fails_on_the_device(
-    orin: Host, edgekit: EdgekitCall, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    orin: Host,
+    edgekit: EdgekitCall,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert edgekit(*quick(bundle, "orin")).code == 0
     active = orin.current(bundle.name)
@@ -70,6 +75,13 @@ def test_parity_that_fails_on_the_device(
     refused(result, 1, "SQNR is", "the old release", "stays active")
     assert "orin" in result.out and "fail" in result.out
     assert orin.current(bundle.name) == active
+    (report,) = (tmp_path / "config" / "deployments" / "orin" / bundle.name).glob(
+        "last-failure.json"
+    )
+    told = json.loads(report.read_text())
+    assert str(report) in result.err
+    assert (told["status"], told["proven"]["failures"] != []) == ("gate failed", True)
+    assert told["hint"] in " ".join(result.err.split())
     leftovers = [path for path in active.parent.iterdir() if path != active] if active else []
     assert all(path.name.startswith(".") for path in leftovers)
 

@@ -18,7 +18,7 @@ from edgekit.devices.runtimes import onnxruntime as device_runtime
 from edgekit.machine.environment import VNNI, X86, saturates_u8s8
 from edgekit.runtimes import onnxruntime as own_runtime
 
-from .conftest import AddHost, EdgekitCall, quick, relabelled
+from .conftest import AddHost, EdgekitCall, quick, refused, relabelled
 from .loopback import Host, Network
 
 
@@ -53,6 +53,7 @@ def test_deploy_again_and_roll_back(
     assert one is not None
     assert sorted(path.name for path in one.iterdir()) == [
         ".edgekit",
+        "golden",
         "golden.npz",
         "labels.txt",
         "manifest.json",
@@ -109,6 +110,29 @@ def test_a_report_that_cannot_be_saved_here_leaves_the_release_active(
     assert orin.current(bundle.name) is not None
 
 
+def test_a_run_that_fails_on_the_device_brings_its_log_home(
+    orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "config" / "deployments" / "orin" / bundle.name
+    network.hosts["orin"].stop()
+    assert edgekit(*quick(bundle, "orin")).code == 3
+    assert not folder.exists(), "nothing was learned of the device"
+    network.hosts["orin"].run()
+    probe = (orin.tools / "python3").read_text().splitlines()[1]
+    orin.tool("python3", f"{probe}\necho first; echo 'MemoryError: no more' >&2; exit 1")
+    result = edgekit(*quick(bundle, "orin"))
+    refused(result, 3, "ONNX Runtime failed on the device: MemoryError: no more")
+    report, log = folder / "last-failure.json", folder / "last-failure.log"
+    assert f"report {report}" in result.err and f"log of the device {log}" in result.err
+    assert log.read_text() == "first\nMemoryError: no more\n"
+    told = json.loads(report.read_text())
+    assert told["steps"][-1].startswith("runs the golden images")
+    assert told["log_end"] == ["first", "MemoryError: no more"]
+    assert told["facts"]["cores"] == os.cpu_count()
+    orin.has_python()
+    assert edgekit(*quick(bundle, "orin")).code == 0
+
+
 def test_int8_holds_on_every_cpu(
     orin: Host, edgekit: EdgekitCall, lenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +148,26 @@ def test_int8_holds_on_every_cpu(
         fast = script(device_runtime.RUNNER).replace(b"    if exact:", b"    if False:")
         monkeypatch.setattr(device_runtime, "script", lambda name: fast)
         assert edgekit(*quick(lenet, "orin")).code == 1, "nothing saturates: this proves nothing"
+
+
+def test_a_dynamic_batch_is_proven_in_its_whole_range(
+    orin: Host, edgekit: EdgekitCall, dynamic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = edgekit(*quick(dynamic, "orin"), "--json")
+    assert alone.code == 0, alone.err
+    (row,) = json.loads(alone.out)["rows"]
+    assert (row["proven"]["batch"], row["proven"]["batches"]) == (1, [1])
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    assert result.code == 0, result.err
+    assert "; batch 5, " in result.out
+    assert "parity in batches of 1, 5, 7" in result.out
+    wrong = script(device_runtime.RUNNER).replace(
+        b"batch})[0])[:count]", b"batch})[0])[:count] * (-1 if size == '7' else 1)"
+    )
+    monkeypatch.setattr(device_runtime, "script", lambda name: wrong)
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    refused(result, 1, "in batches of 7: ")
+    assert "in batches of 5: " not in result.err
 
 
 @pytest.mark.parametrize("name", ["it's a b", "x; touch ${HOME}harm", '-rf "$(touch ${HOME}harm)`'])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import edgekit as public
 from edgekit.bundle import Bundle
 from edgekit.devices.facts import DeviceFacts, Python, TrtExec
 from edgekit.devices.runtimes import Options
 from edgekit.devices.runtimes.onnxruntime import OnnxRuntimeDevice
 from edgekit.devices.runtimes.trtexec.fitness import check_fit
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, InputError
 from edgekit.machine.jetson import Jetson
 
 ORIN = DeviceFacts(
@@ -45,6 +47,7 @@ def board(model: str, l4t: str, sm: int, tensorrt: str) -> DeviceFacts:
     )
 
 
+OLD_XAVIER = board("NVIDIA Jetson AGX Xavier", "35.1.0", 72, "8.4.1")
 NANO = board("NVIDIA Jetson Nano Developer Kit", "32.7.4", 53, "8.2.1")
 XAVIER = board("NVIDIA Jetson AGX Xavier", "35.4.1", 72, "8.5.2")
 CUDA13 = board("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3", 87, "10.13.3")
@@ -68,7 +71,15 @@ ORIN_7 = board("NVIDIA Jetson AGX Orin Developer Kit", "39.2", 87, "10.16.2")
         (ORIN_7, "fp16", {"dla_core": 0}, 3, "10.16.2 cannot use the DLA cores"),
         (ORIN, "fp16", {"builds": 0}, 2, "`builds` 0 is outside"),
         (ORIN, "fp16", {"opt_level": 6}, 2, "`opt_level` 6 is outside"),
-        (ORIN, "fp16", {"workspace": 0}, 2, "`workspace` 0 is not positive"),
+        (ORIN, "fp16", {"workspace": 0}, 2, "`workspace` 0 is outside"),
+        (NANO, "old pixels", {}, 2, "takes 8-bit pixels; TensorRT 8.2 on the device cannot"),
+        (OLD_XAVIER, "old pixels", {}, 2, "TensorRT 8.4 on the device cannot, only 8.5 and later"),
+        (XAVIER, "old pixels", {}, 0, ""),
+        (XAVIER, "pixels", {}, 0, ""),
+        (ORIN, "any", {}, 2, "is dynamic, and no batches were given"),
+        (ORIN, "any", {"batch": (1, 4, 8)}, 0, ""),
+        (ORIN, "any", {"batch": (1, 4, 8), "dla_core": 0}, 2, "a DLA needs a fixed batch"),
+        (ORIN, "any", {"batch": (4, 4, 4), "dla_core": 0}, 0, ""),
         (replace(ORIN, libraries=("8.6.2",)), "fp16", {}, 3, "but libnvinfer is 8.6.2"),
         (replace(ORIN, trtexec=None), "fp16", {}, 3, "the device has no trtexec"),
         (replace(ORIN, trtexec=TrtExec("t", None, 124)), "fp16", {}, 3, "t on the device hangs"),
@@ -84,8 +95,13 @@ def test_trtexec(
     words: str,
     lenet: Path,
     sixteen: Path,
+    dynamic: Path,
+    pixels: Path,
 ) -> None:
-    bundle = Bundle.open(lenet if precision == "int8" else sixteen)
+    kinds = {"int8": lenet, "fp16": sixteen, "any": dynamic}
+    bundle = Bundle.open(kinds.get(precision, pixels))
+    if precision == "old pixels":  # in an opset that old versions read
+        bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"opset": 13}))
     if not code:
         check_fit(facts, bundle, Options(**options))
         return
@@ -121,6 +137,31 @@ def test_onnxruntime(python: Python | None, code: int, words: str, sixteen: Path
     with pytest.raises(EdgekitError) as caught:
         OnnxRuntimeDevice().check(facts, bundle, Options())
     assert (caught.value.exit_code, words in caught.value.message) == (code, True), caught.value
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({name: value} for name in ("seconds", "time_limit")
+          for value in (0, -1, math.nan, math.inf, 86401, "3", True, None)),
+        *({"builds": value} for value in (0, -1, 21, 1.5, True)),
+        *({"opt_level": value} for value in (-1, 6, 2.5)),
+        *({"workspace": value} for value in (0, -5, math.nan, 1e3)),
+        *({"dla_core": value} for value in (-1, 0.0, 99)),
+        *({"batch": value} for value in (0, True, (1, 4), (4, 1, 8), (0, 1, 2), (1, 4, 1025),
+                                         (1, 2.5, 4), "1:4:8", 4.0)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_that_mean_nothing(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused in Python too, before a bundle or a device is looked for."""
+    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        public.deploy(tmp_path / "nowhere", devices="orin", **given)
+    assert f"`{next(iter(given))}`" in caught.value.message
+    assert caught.value.hint
 
 
 def test_options_of_engines_are_not_for_onnxruntime(sixteen: Path) -> None:

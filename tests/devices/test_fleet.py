@@ -10,7 +10,7 @@ import pytest
 from edgekit.devices import book
 from edgekit.errors import InputError
 
-from .conftest import AddHost, EdgekitCall, quick
+from .conftest import AddHost, EdgekitCall, quick, refused
 
 
 def test_what_fails_on_one_costs_its_row_alone_and_is_resumed(
@@ -54,6 +54,9 @@ def test_all_that_fail_alike_end_with_their_code(
         (("deploy", "nowhere", "a,,b"), "a name is empty"),
         (("deploy", "nowhere", "a", "--seconds", "0"), "invalid value for --seconds: 0"),
         (("deploy", "nowhere", "a", "--time-limit", "nan"), "invalid value for --time-limit"),
+        (("deploy", "nowhere", "a", "--builds", "0"), "--builds 0 is outside 1 … 20"),
+        (("deploy", "nowhere", "a", "--batch", "8:4"), "invalid value for --batch: 8:4"),
+        (("deploy", "nowhere", "a", "--batch", "1,4"), "an engine on a device has one range"),
         (("device", "ad"), "unknown action 'ad'"),
         (("device", "add", "orin"), "device add takes NAME and SSH-DESTINATION"),
         (("device", "list", "orin"), "device list takes nothing more"),
@@ -89,6 +92,14 @@ def test_a_device_or_a_bundle_that_is_given_twice(
     assert (twice.code, "the device a is given twice" in twice.err) == (2, True)
     twice = edgekit("deploy", bundle, bundle, "a")
     assert (twice.code, "given twice" in twice.err) == (2, True)
+
+
+def test_a_batch_for_a_bundle_that_has_a_fixed_one(
+    edgekit: EdgekitCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path / "config"))
+    book.keep(book.Device(name="a", destination="a", runtime="trtexec"))
+    refused(edgekit("deploy", bundle, "a", "--batch", "1:4:8"), 2, "a fixed batch of 16: --batch")
 
 
 @pytest.mark.parametrize(

@@ -5,117 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.devices.facts import banner_version
-from edgekit.devices.runtimes import Options
-from edgekit.devices.runtimes.trtexec import files, flags
-from edgekit.devices.runtimes.trtexec.layers import read_graph
-from edgekit.errors import EnvironmentLacks
-from edgekit.targets import parse_version
 
-from .conftest import AddHost, EdgekitCall, quick
+from .conftest import AddHost, EdgekitCall, quick, refused
 from .loopback import Host
-
-OPTIONS: dict[str, list[str]] = json.loads(
-    Path(__file__).with_name("trtexec_options.json").read_text()
-)["options"]
-NETWORKS = [
-    flags.Network(precision, "input", (4, 3, 224, 224), dynamic, kept, ("a/Conv", "b/Gemm"))
-    for precision in ("fp32", "fp16", "int8")
-    for dynamic in (False, True)
-    for kept in ((), ("a/Conv",))
-]
-
-
-# ---- its command line
-
-
-@pytest.mark.parametrize("release", OPTIONS)
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_every_release_knows_the_options(release: str, network: flags.Network) -> None:
-    version = parse_version(release)
-    level = 3 if version >= (8, 6) else None
-    options = Options(opt_level=level, workspace=512, dla_core=0)
-    given = (
-        *flags.build_flags(version, network, options),
-        *flags.run_flags(version, network, options),
-        *flags.bench_flags(version, network, options),
-    )
-    assert {word.partition("=")[0] for word in given} <= set(OPTIONS[release])
-
-
-def test_the_options_of_dialects() -> None:
-    network = flags.Network("int8", "input", (1, 3, 8, 8), False, ("a",), ("a", "b"))
-    weak = flags.build_flags((8, 6), network, Options())
-    assert {"--int8", "--fp16", "--skipInference", "--precisionConstraints=obey"} <= set(weak)
-    assert "--layerPrecisions=a:fp32" in weak
-    assert "--stronglyTyped" not in weak
-    strong = flags.build_flags((10, 3), network, Options(workspace=512))
-    assert {"--stronglyTyped", "--memPoolSize=workspace:489"} <= set(strong)
-    assert not {"--int8", "--fp16"} & set(strong)
-    assert "--stronglyTyped" not in flags.build_flags((11, 1), network, Options())
-    assert "--workspace=489" in flags.build_flags((8, 2), network, Options(workspace=512))
-    half = flags.Network("fp16", "input", (1, 3, 8, 8), False, (), ("a", "b,c"))
-    assert "--layerPrecisions=a:fp16" in flags.build_flags((8, 6), half, Options())
-    assert "--includeDataTransfers" in flags.bench_flags((11, 1), half, Options())
-    assert "--useCudaGraph" in flags.bench_flags((10, 3), half, Options())
-
-
-@pytest.mark.parametrize(
-    ("number", "version"),
-    [(8201, "8.2.1"), (8602, "8.6.2"), (100300, "10.3.0"), (101303, "10.13.3"), (110100, "11.1.0")],
-)
-def test_the_version_in_its_first_line(number: int, version: str) -> None:
-    assert banner_version(number) == version
-
-
-# ---- its files
-
-
-def test_outputs_are_read_as_cpp_prints_them() -> None:
-    text = (
-        '[\n  { "name" : "other"\n  , "dimensions" : "1"\n  , "values" : [ 1 ]\n  }\n'
-        ', { "name" : "scores"\n  , "dimensions" : "1x6"\n'
-        '  , "values" : [ 1.5, -2e-05, nan, -nan, inf, -inf ]\n  }\n]\n'
-    )
-    values = files.read_output(text, "scores")
-    assert values.dtype == np.float32
-    np.testing.assert_array_equal(
-        values, np.array([1.5, -2e-5, np.nan, np.nan, np.inf, -np.inf], np.float32)
-    )
-    with pytest.raises(EnvironmentLacks, match="wrote no output 'logits'"):
-        files.read_output(text, "logits")
-    with pytest.raises(EnvironmentLacks, match="cannot be read"):
-        files.read_output(text[:90], "scores")
-
-
-def test_times_without_runs_or_cut_off() -> None:
-    with pytest.raises(EnvironmentLacks, match="measured no run"):
-        files.read_times("[\n]\n")
-    with pytest.raises(EnvironmentLacks, match="lack"):
-        files.read_times('[ { "computeMs" : 1 } ]')
-
-
-def test_tegrastats_of_both_kinds() -> None:
-    orin = "RAM 2448/7620MB CPU@45.1C gpu@44.5C VDD_IN 4940mW/4940mW\n" * 2
-    nano = "RAM 1903/3964MB GPU@31C PLL@29C POM_5V_IN 1957/1957 POM_5V_GPU 0/0\n"
-    assert files.read_tegrastats(orin) == "4.9 W, 44 °C"
-    assert files.read_tegrastats(nano) == "2.0 W, 31 °C"
-    assert files.read_tegrastats("") == ""
-
-
-def test_the_quantized_layers_of_every_form(lenet: Path) -> None:
-    bundle = Bundle.open(lenet)
-    weak, strong = read_graph(bundle.artifact.path), read_graph(bundle.strong_artifact.path)
-    assert weak.known and weak.quantized
-    assert weak.quantized == strong.quantized
-    assert set(weak.quantized) < set(weak.products)
-
-
-# ---- on a device
 
 
 def jetson(host: AddHost, tmp_path: Path, version: str = "100300", **environment: str) -> Host:
@@ -177,6 +72,53 @@ def test_engines_are_built_proven_and_measured_there(
     assert device.current(bundle.name) == release
 
 
+def test_a_dynamic_batch_is_built_for_a_range_and_proven_in_all_of_it(
+    host: AddHost, edgekit: EdgekitCall, dynamic: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    refused(edgekit(*quick(dynamic, "orin")), 2, "no batches were given", "--batch 1:4:8")
+    assert not list((device.root / "store").iterdir()), "something was sent"
+
+    result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7", "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["rows"]
+    assert (row["proven"]["batch"], row["proven"]["batches"]) == (5, [1, 5, 7])
+    shapes = {
+        word.partition("=")[0]: word.rpartition(":")[2].partition("x")[0]
+        for words in calls(tmp_path)
+        for word in words
+        if word.startswith(("--min", "--opt", "--max"))
+    }
+    assert shapes == {"--minShapes": "1", "--optShapes": "5", "--maxShapes": "7"}
+    ran = [
+        word.rpartition(":")[2].partition("x")[0]
+        for words in calls(tmp_path)
+        for word in words
+        if word.startswith("--shapes") and not any("--exportTimes" in other for other in words)
+    ]
+    images = Bundle.open(dynamic).manifest.golden.images
+    assert ran == ["1"] * images + ["5"] * -(-images // 5) + ["7"] * -(-images // 7)
+
+    with device.trtexec_that("wrong-7"):
+        result = edgekit(*quick(dynamic, "orin"), "--batch", "1:5:7")
+    refused(result, 1, "in batches of 7: ")
+    assert "in batches of 5: " not in result.err
+
+
+def test_a_network_that_takes_pixels_gets_a_byte_for_each(
+    host: AddHost, edgekit: EdgekitCall, pixels: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    result = edgekit(*quick(pixels, "orin"))
+    assert result.code == 0, result.err
+    release = device.current(pixels.name)
+    assert release is not None
+    raw = (release / "golden" / "inputs.raw").read_bytes()
+    assert raw == Bundle.open(pixels).golden().inputs.tobytes()
+
+
 def test_the_fastest_of_several_builds_is_kept(
     host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
 ) -> None:
@@ -219,6 +161,30 @@ def test_faults_of_trtexec(
         assert word in text
     assert device.current(bundle.name) == active
     assert not (device.root / "lock").is_symlink()
+    if fault == "no-library":
+        return
+    report, log = failure(tmp_path, bundle.name)
+    assert str(report) in text, "the message does not name the report"
+    told = json.loads(report.read_text())
+    assert (told["status"], told["exit_code"]) == ({1: "gate failed", 3: "failed"}[code], code)
+    assert told["message"].split(":")[0] in text
+    assert told["hint"] or fault == "crash"
+    assert told["runtime"] == "trtexec 10.3.0"
+    assert told["ladder"][0]["name"] == "onnx"
+    steps = [step.split(" ")[0] for step in told["steps"]]
+    built = fault in ("wrong", "nan", "fp32")
+    assert steps == ["connects", "sends", "builds", *(["runs", "measures"] if built else [])]
+    assert (told["proven"] is not None) == built
+    assert told["log"] == str(log) and str(log) in text
+    assert "[TensorRT v100300]" in log.read_text()
+    if fault == "memory":
+        assert any("OutOfMemory" in line for line in told["log_end"])
+
+
+def failure(tmp_path: Path, bundle: str) -> tuple[Path, Path]:
+    """The report of the last failure, and the device's log beside it."""
+    folder = tmp_path / "config" / "deployments" / "orin" / bundle
+    return folder / "last-failure.json", folder / "last-failure.log"
 
 
 def test_a_trtexec_that_is_not_there(
@@ -232,6 +198,25 @@ def test_a_trtexec_that_is_not_there(
     assert "the device has no trtexec" in result.err
     assert "apt install libnvinfer-bin" in result.err
     assert not list((device.root / "store").iterdir()), "something was sent"
+
+
+def test_in_a_fleet_each_failure_has_its_own_advice_and_report(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path)
+    other = host("gone")
+    for name in ("orin", "gone"):
+        assert edgekit("device", "add", name, name).code == 0
+    other.stop()
+    with device.trtexec_that("killed"):
+        result = edgekit(*quick(bundle, "orin", "gone"))
+    assert result.code == 3
+    report, log = failure(tmp_path, bundle.name)
+    _, _, told = result.out.partition("orin lenet5-fp16 the build was killed")
+    first, _, second = told.partition("gone lenet5-fp16 gone refuses the connection")
+    for words in ("add swap on the device", "limit --workspace to 256", str(report), str(log)):
+        assert words in " ".join(first.split())
+    assert "check the address and the port" in " ".join(second.split())
 
 
 def test_a_trtexec_of_another_version_than_its_library(

@@ -90,10 +90,17 @@ def build(options: dict[str, str]) -> bytes:
         session(model)
     except Exception as error:  # noqa: BLE001 - the parser's words, whatever they are
         fail(f"[TRT] ModelImporter.cpp: {str(error).splitlines()[0]}", "Failed to parse onnx file")
-    return MAGIC + f"built as {options['--saveEngine']}\n".encode() + model
+    least, most = (sizes(options.get(key)) for key in ("--minShapes", "--maxShapes"))
+    built = f"built as {options['--saveEngine']} for {least} {most}\n"
+    return MAGIC + built.encode() + model
 
 
-def run(options: dict[str, str], model: bytes, slowness: float) -> None:
+def sizes(shapes: str | None) -> int:
+    """The batch of ``input:4x3x8x8``; 0 where no shapes are given."""
+    return int(shapes.rpartition(":")[2].partition("x")[0]) if shapes else 0
+
+
+def run(options: dict[str, str], model: bytes, slowness: float, profile: tuple[int, int]) -> None:
     if FAULT == "crash-run" and "--exportTimes" in options:
         os.kill(os.getpid(), signal.SIGSEGV)
     graph = session(model)
@@ -103,15 +110,19 @@ def run(options: dict[str, str], model: bytes, slowness: float) -> None:
     if name != node.name:
         fail(f"Cannot find input tensor with name {name} in the engine bindings")
     shape = [side if isinstance(side, int) else 1 for side in node.shape]
+    least, most = profile
+    if "--shapes" in options and not least <= sizes(options["--shapes"]) <= most:
+        fail("[TRT] Error Code 3: API Usage Error: supplied shape is outside the profile's range")
     if "--shapes" in options:
         shape = [int(side) for side in options["--shapes"].rpartition(":")[2].split("x")]
-    dtype = np.dtype(np.float16 if node.type == "tensor(float16)" else np.float32)
+    kinds = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+    dtype = np.dtype(kinds.get(node.type, np.float32))
     data = Path(file).read_bytes()
     if len(data) != int(np.prod(shape)) * dtype.itemsize:
         fail(f"Cannot open file {file} or wrong size: {len(data)} bytes")
     image = np.frombuffer(data, dtype).reshape(shape)
     scores = np.asarray(graph.run([output.name], {node.name: image})[0], np.float32)
-    if FAULT == "wrong":
+    if FAULT in ("wrong", f"wrong-{len(scores)}"):
         scores = scores[:, ::-1]
     if FAULT == "nan":
         scores = np.full_like(scores, np.nan)
@@ -210,7 +221,8 @@ def main() -> None:
             fail("[TRT] Error Code 1: Serialization (magic tag mismatch)")
         how, _, model = data[len(MAGIC) :].partition(b"\n")
         slow = any(name.encode() in how for name in os.environ.get("DOUBLE_SLOW", "").split())
-        run(options, model, 10.0 if slow else 1.0)
+        least, most = map(int, how.split()[-2:])
+        run(options, model, 10.0 if slow else 1.0, (least, most))
     else:
         Path(options["--saveEngine"]).write_bytes(build(options))
         if not {"--skipInference", "--buildOnly"} & options.keys():

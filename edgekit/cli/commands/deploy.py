@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +42,12 @@ def command(
     dla_core: int | None = option(
         help="Build for this DLA core instead of the GPU.", metavar="N", panel=ENGINE
     ),
+    batch: str | None = option(
+        help="For a dynamic batch: 1:4:8 for 1 to 8 images, optimized for and measured with 4; or "
+        "one size.",
+        metavar="BATCHES",
+        panel=ENGINE,
+    ),
     time_limit: float = typer.Option(
         3600.0,
         help="Seconds that one build may take.",
@@ -73,18 +78,19 @@ def command(
             f"{arguments[0]}: the last argument is the devices, and there is no bundle before it",
             hint="edgekit deploy build/mobilenetv2-int8 orin",
         )
-    for name, value in (("--seconds", seconds), ("--time-limit", time_limit)):
-        if not (math.isfinite(value) and 0 < value <= 86400):
-            raise InputError(
-                f"invalid value for {name}: {value:g}, it must be above 0 and at most a day",
-                hint=f"{name} 10",
-            )
     *bundles, devices = arguments
     names = [name.strip() for name in devices.split(",")]
     if "" in names:
         raise InputError(f"{devices}: a name is empty", hint="edgekit deploy BUNDLE orin,nano")
     import edgekit
+    from edgekit.runtimes.tensorrt.building.config import parse_profiles
 
+    ranges = parse_profiles(batch)
+    if len(ranges) > 1:
+        raise InputError(
+            f"invalid value for --batch: {batch}, an engine on a device has one range",
+            hint="--batch 1:4:8",
+        )
     watcher = Watched(quiet=json, several=len(names) * len(bundles) > 1)
     try:
         report = edgekit.deploy(
@@ -97,6 +103,7 @@ def command(
             max_clocks=max_clocks,
             seconds=seconds,
             time_limit=time_limit,
+            batch=ranges[0] if ranges else None,
             progress=watcher,
         )
     finally:
@@ -106,20 +113,29 @@ def command(
     elif len(report.rows) > 1 or report.rows[0].proven is not None:
         from edgekit.reports.deployment_terminal import render
 
-        rows = tuple(replace(row, advice=with_flags(row.advice)) for row in report.rows)
+        rows = tuple(
+            replace(
+                row,
+                advice=with_flags(row.advice),
+                message=as_flags(row.message),
+                hint=row.hint and as_flags(row.hint),
+            )
+            for row in report.rows
+        )
         out.print(render(replace(report, rows=rows)))
     if report.ok:
         return
     failed = [row for row in report.rows if not row.ok]
     if len(report.rows) == 1:
+        from edgekit.reports.deployment_terminal import records
+
         err.print(f"[red]error[/]: {escape(f'{failed[0].device}: {as_flags(failed[0].message)}')}")
+        for line in records(failed[0]):
+            err.print(escape(line))
         show_hint(failed[0].hint)
     else:
         err.print(f"[red]{len(failed)} of {len(report.rows)} deployments are not active[/]")
-        hints = dict.fromkeys(row.hint for row in failed if row.hint)
-        show_hint(
-            "; ".join(hints) or "run the same command again: active releases are only checked again"
-        )
+        show_hint("run the same command again: active releases are only checked again")
     raise typer.Exit(report.exit_code)
 
 

@@ -1,11 +1,13 @@
 """Runs on a device: the golden images of a bundle, then a measurement of its latency. It needs only
 Python 3.8 or later, numpy and onnxruntime.
 
-    run_onnx.py MODEL GOLDEN FOLDER PRECISION SECONDS
+    run_onnx.py MODEL GOLDEN FOLDER PRECISION SECONDS SIZES BEST
 
-SECONDS is the duration of the measurement. The warm-up takes at least a tenth of it.
+SECONDS is the duration of the measurement. The warm-up takes at least a tenth of it. The golden
+images are run in batches of each of SIZES, such as 1,4,8, and measured in batches of BEST.
 
-Writes ``outputs.f32``, the scores as little-endian float32, and ``result.json`` into FOLDER.
+Writes ``outputs.f32``, the scores for each of SIZES as little-endian float32, and ``result.json``
+into FOLDER.
 """
 
 from __future__ import annotations
@@ -60,9 +62,8 @@ def open_session(model: str, precision: str, threads: int) -> tuple[Any, bool]:
     return session, exact
 
 
-def batches(node: Any, images: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
-    """Batches of the graph's size; the last one is filled with its last image."""
-    size = node.shape[0] if isinstance(node.shape[0], int) else 1
+def batches(node: Any, images: NDArray[Any], size: int) -> Iterator[tuple[NDArray[Any], int]]:
+    """Batches of ``size`` images; the last one is filled with its last image."""
     dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(node.type, np.float32)
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
@@ -103,7 +104,9 @@ def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]
     return blocks, settled
 
 
-def main(model: str, golden: str, folder: str, precision: str, seconds: str) -> None:
+def main(
+    model: str, golden: str, folder: str, precision: str, seconds: str, sizes: str, best: str
+) -> None:
     images = np.load(golden, allow_pickle=False)["inputs"]
     try:
         threads = max(1, len(os.sched_getaffinity(0)) // 2)
@@ -112,18 +115,18 @@ def main(model: str, golden: str, folder: str, precision: str, seconds: str) -> 
     session, exact = open_session(model, precision, threads)
     (node,) = session.get_inputs()
     output = session.get_outputs()[0].name
-    feeds = [(batch, count) for batch, count in batches(node, images)]
     rows = [
-        np.asarray(session.run([output], {node.name: batch})[0])[:count] for batch, count in feeds
+        np.asarray(session.run([output], {node.name: batch})[0])[:count]
+        for size in sizes.split(",")
+        for batch, count in batches(node, images, int(size))
     ]
-    scores = np.concatenate(rows).astype("<f4").reshape(len(images), -1)
-    first = {node.name: feeds[0][0]}
+    scores = np.concatenate(rows).astype("<f4")
+    first = {node.name: next(batches(node, images, int(best)))[0]}
     blocks, settled = measure(lambda: session.run([output], first), float(seconds))
     Path(folder, "outputs.f32").write_bytes(scores.tobytes())
     result = {
         "threads": threads,
         "exact_int8": exact,
-        "batch": len(feeds[0][0]),
         "blocks": blocks,
         "settled": settled,
     }

@@ -1,17 +1,31 @@
-# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT BATCHES BYTES MODEL
+# trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT SIDES IMAGES BYTES SIZES BEST MODEL PYTHON
 #         ROOT NAME ID N PATH SHA256 …
-# Builds an engine if there is none with this key, runs each golden batch, and measures. The
-# functions build_engine, run_engine and bench_engine call trtexec with its options.
-build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 batches=$7 bytes=$8 model=$9
+# Builds an engine if there is none with this key, runs the golden images in batches of each of
+# SIZES, and measures with batches of BEST. SIDES are those of an image of a dynamic batch; empty if
+# the batch is fixed. The functions build_engine, run_engine and bench_engine call trtexec with its
+# options.
+build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 sides=$7 images=$8 bytes=$9
 shift 9
+sizes=$1 best_size=$2 model=$3 python=$4
+shift 4
 assemble "$@"
+check_pixels "$python"
 cd "$scratch" || fail write "$scratch"
 ln -s "$work/$model" model.onnx
-number=0
-while [ "$number" -lt "$batches" ]; do
-    dd if="$work/golden/inputs.raw" of="$number.raw" bs="$bytes" skip="$number" count=1 2>dd.log || fail write "$(cat dd.log)"
-    number=$((number + 1))
-done
+
+# batch FILE SIZE NUMBER: writes a batch of golden images; its last image fills it up.
+batch() {
+    dd if="$work/golden/inputs.raw" of="$1" bs="$bytes" skip="$(($2 * $3))" count="$2" 2>dd.log || fail write "$(cat dd.log)"
+    missing=$(($2 * ($3 + 1) - images))
+    [ "$missing" -gt 0 ] || return 0
+    tail -c "$bytes" "$1" >last
+    while [ "$missing" -gt 0 ]; do
+        cat last >>"$1" || fail write "$1"
+        missing=$((missing - 1))
+    done
+}
+
+batch bench.raw "$best_size" 0
 engine=$root/engines/$key.engine
 trap restore_clocks EXIT
 
@@ -44,16 +58,16 @@ else
         put progress "builds engine $number of $builds"
         begun=$(date +%s)
         limit=$build_limit
-        build_engine "--saveEngine=$number.engine" >"$number.log" 2>&1
+        build_engine "--saveEngine=$number.engine" >build.log 2>&1
         code=$?
-        [ "$code" = 0 ] && [ -s "$number.engine" ] || give_up build "$code" "$number.log"
+        [ "$code" = 0 ] && [ -s "$number.engine" ] || give_up build "$code" build.log
         put built $(($(date +%s) - begun))
         if [ "$builds" -gt 1 ]; then
             put progress "measures engine $number of $builds"
             limit=$run_limit
-            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:0.raw" "--exportTimes=$number.times" >"$number.log" 2>&1
+            bench_engine "--loadEngine=$number.engine" "--loadInputs=$input:bench.raw" "--exportTimes=$number.times" >run.log 2>&1
             code=$?
-            [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" "$number.log"
+            [ "$code" = 0 ] && [ -s "$number.times" ] || give_up run "$code" run.log
             took=$(median "$number.times")
             if [ -z "$best" ] || awk "BEGIN {exit !($took < $least)}"; then best=$number least=$took; fi
         fi
@@ -69,14 +83,20 @@ printf '%s %s\n' "$(cut -d ' ' -f 1 "$note")" model.engine >>"$work/.edgekit/fil
 
 ln -s "$work/model.engine" model.engine
 limit=$run_limit
-number=0
-while [ "$number" -lt "$batches" ]; do
-    put progress "runs golden batch $((number + 1)) of $batches"
-    run_engine --loadEngine=model.engine "--loadInputs=$input:$number.raw" "--exportOutput=output-$number" >run.log 2>&1
-    code=$?
-    [ "$code" = 0 ] && [ -s "output-$number" ] || give_up run "$code" run.log
-    send "output-$number" "output-$number"
-    number=$((number + 1))
+for size in $sizes; do
+    number=0
+    while [ "$((size * number))" -lt "$images" ]; do
+        put progress "runs golden images $((size * number + 1)) … of $images in batches of $size"
+        batch run.raw "$size" "$number"
+        output=output-$size-$number
+        set -- --loadEngine=model.engine "--loadInputs=$input:run.raw" "--exportOutput=$output"
+        [ -z "$sides" ] || set -- "$@" "--shapes=$input:${size}x$sides"
+        run_engine "$@" >run.log 2>&1
+        code=$?
+        [ "$code" = 0 ] && [ -s "$output" ] || give_up run "$code" run.log
+        send "$output" "$output"
+        number=$((number + 1))
+    done
 done
 
 put progress "measures"
@@ -86,11 +106,15 @@ if has tegrastats; then
     tegrastats --interval 200 >tegrastats.log 2>/dev/null </dev/null &
     watch=$!
 fi
-bench_engine --loadEngine=model.engine "--loadInputs=$input:0.raw" --exportTimes=times --exportLayerInfo=layers >bench.log 2>&1
+bench_engine --loadEngine=model.engine "--loadInputs=$input:bench.raw" --exportTimes=times --exportLayerInfo=layers >bench.log 2>&1
 code=$?
 [ -n "$watch" ] && kill "$watch" 2>/dev/null
 restore_clocks
 [ "$code" = 0 ] && [ -s times ] || give_up run "$code" bench.log
+: >>build.log
+tail -c 20000 build.log >log.end
+tail -c 20000 bench.log >>log.end
+send log log.end
 send times times
 [ -f layers ] && send layers layers
 : >>tegrastats.log

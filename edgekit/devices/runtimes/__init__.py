@@ -5,7 +5,8 @@ here.
 from __future__ import annotations
 
 from edgekit.devices.book import RuntimeName
-from edgekit.devices.runtimes.base import DeviceRuntime, Options, Proof, Release
+from edgekit.devices.runtimes.base import DeviceRuntime, Proof, Release
+from edgekit.devices.runtimes.options import Options
 
 __all__ = ["DeviceRuntime", "Options", "Proof", "Release", "find"]
 

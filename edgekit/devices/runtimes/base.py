@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,31 +13,13 @@ from edgekit.advice import Advice
 from edgekit.bundle import Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
+from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.devices.site import Site
 from edgekit.latency.statistics import Summary
 from edgekit.runtimes.tensorrt.inspection.audit import Audit
 
 OnProgress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an engine is built on a device, and how a bundle is measured. None stands for the default
-    of the library.
-
-    ``builds`` engines are built and the fastest is kept, because two builds differ (NVIDIA/TensorRT
-    issue 4730). ``workspace`` is in MB. ``max_clocks`` sets the highest clocks during the
-    measurement, and restores them. ``seconds`` is the duration of the measurement. ``time_limit``
-    is the number of seconds that one build may take.
-    """
-
-    builds: int = 1
-    opt_level: int | None = None
-    workspace: int | None = None
-    dla_core: int | None = None
-    max_clocks: bool = False
-    seconds: float = 3.0
-    time_limit: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -62,18 +44,20 @@ class Release:
 class Proof:
     """What a device computed, and its latency.
 
-    ``scores`` are the scores of the golden images, (images, classes). ``latency`` is in
-    milliseconds for one batch: end to end on a CPU, the GPU alone with trtexec. ``end_to_end``
-    includes the copies. ``engine_mb`` is the size of an engine in 10⁶ bytes, ``built`` the seconds
-    of each build; ``reused`` is True if the engine existed already.
+    ``scores`` are the scores of the golden images, (images, classes), by the batch size that they
+    were computed with. ``latency`` is in milliseconds for one ``batch``: end to end on a CPU, the
+    GPU alone with trtexec. ``end_to_end`` includes the copies. ``engine_mb`` is the size of an
+    engine in 10⁶ bytes, ``pixels`` the check of the resize rule, ``built`` the seconds of
+    each build; ``reused`` is True if the engine existed already.
     """
 
-    scores: NDArray[np.float32]
+    scores: Mapping[int, NDArray[np.float32]]
     batch: int
     latency: Summary
     end_to_end: Summary | None
     settled: bool
     detail: str
+    pixels: PixelCheck
     engine_mb: float | None = None
     built: tuple[float, ...] = ()
     reused: bool = False

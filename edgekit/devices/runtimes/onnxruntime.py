@@ -16,7 +16,9 @@ from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import KILLED, LATE, Program, script
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
+from edgekit.devices.runtimes.base import OnProgress, Proof, Release
+from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency.cautions import unstable
@@ -54,6 +56,7 @@ class OnnxRuntimeDevice:
             Item.of_file(MANIFEST, bundle.path / MANIFEST),
             *(Item.of_file(name, bundle.path / name) for name in listed),
             Item.of_bytes(RUNNER_THERE, script(RUNNER)),
+            *pixel_items(bundle),
         )
 
     def needed(
@@ -69,7 +72,10 @@ class OnnxRuntimeDevice:
         return (self.name, self.version(facts))
 
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
-        if options != Options(seconds=options.seconds, time_limit=options.time_limit):
+        of_any = Options(
+            seconds=options.seconds, time_limit=options.time_limit, batch=options.batch
+        )
+        if options != of_any:
             raise InputError(
                 "`builds`, `opt_level`, `workspace`, `dla_core` and `max_clocks` apply to "
                 "engines, but this device runs ONNX Runtime",
@@ -108,6 +114,7 @@ class OnnxRuntimeDevice:
 
     def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
         bundle, seconds = release.bundle, release.options.seconds
+        sizes, best = release.options.sizes(bundle), release.options.batches(bundle)[1]
         assert site.facts.python is not None
         on_progress("runs the golden images and measures")
         # the warm-up may take as long as the measurement
@@ -120,9 +127,11 @@ class OnnxRuntimeDevice:
                 f"{seconds:g}",
                 bundle.manifest.precision,
                 bundle.cpu_artifact.path.name,
+                ",".join(map(str, sizes)),
+                str(best),
                 *release.arguments(site.root),
             ),
-            ("assemble",),
+            ("assemble", "pixels"),
         )
         reply = site.connection.run(program, seconds=limit + 60)
         if reply.problem is not None and reply.problem[0] == "run":
@@ -133,16 +142,17 @@ class OnnxRuntimeDevice:
         check(reply, site.device)
         result = json.loads(reply.files["result"])
         classes = bundle.manifest.output.classes
-        scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(-1, classes)
+        scores = np.frombuffer(reply.files["outputs"], "<f4").reshape(len(sizes), -1, classes)
         times = [time for block in result["blocks"] for time in block]
         exact = ", exact INT8 products" if result["exact_int8"] else ""
         threads = result["threads"]
         latency = summarize(times)
         return Proof(
-            scores=scores.astype(np.float32),
-            batch=int(result["batch"]),
+            scores=dict(zip(sizes, scores.astype(np.float32), strict=True)),
+            batch=best,
             latency=latency,
             end_to_end=None,
+            pixels=read_pixels(reply),
             settled=bool(result["settled"]),
             detail=f"{threads} CPU thread{'s' if threads != 1 else ''}{exact}",
             advice=tuple(filter(None, (unstable({site.device.name: latency}), _unsettled(result)))),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,10 @@ from edgekit.bundle import Bundle
 from edgekit.devices.book import Device, find
 from edgekit.devices.runtimes import Options
 from edgekit.devices.ssh import Connection
-from edgekit.errors import EdgekitError, InputError, lacking
-from edgekit.reports.deployment import STATUS_OF, Deployment, DeployReport
-from edgekit.tasks.deploy.one import NotProven, deploy_one, name_of, open_deployable
+from edgekit.errors import InputError
+from edgekit.reports.deployment import Deployment, DeployReport
+from edgekit.tasks.deploy.attempt import name_of
+from edgekit.tasks.deploy.one import deploy_one, open_deployable
 
 AT_ONCE = 16
 
@@ -60,6 +61,8 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
     devices = tuple(find(name) for name in _unique("device", request.devices))
     bundles = tuple(open_deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
+    for bundle in bundles:
+        request.options.batches(bundle)
     work = _Work(bundles, request.options, watcher or Unwatched())
     with ThreadPoolExecutor(min(AT_ONCE, len(devices))) as pool:
         columns = [pool.submit(work.on, device) for device in devices]
@@ -110,34 +113,8 @@ class _Work:
             self._open.add(connection)
             if self._stopped:
                 connection.abort()
-        try:
-            row = deploy_one(bundle, device, connection, self._options, step)
-        except (EdgekitError, OSError) as error:
-            row = _failed(bundle, device, error)
+        row = deploy_one(bundle, device, connection, self._options, step)
         with self._lock:
             self._open.discard(connection)
             self._watcher.ended(row)
         return row
-
-
-def _failed(bundle: Bundle, device: Device, error: EdgekitError | OSError) -> Deployment:
-    """The row of a deployment that ended with an error. An OSError is from this machine."""
-    told = error if isinstance(error, EdgekitError) else lacking(error)
-    if told is None:
-        raise error
-    known = Deployment(
-        device=device.name,
-        bundle=bundle.path,
-        name=name_of(bundle),
-        status="failed",
-        runtime=device.runtime,
-        manifest=bundle.manifest,
-    )
-    return replace(
-        told.row if isinstance(told, NotProven) else known,
-        release="",
-        status=STATUS_OF.get(told.exit_code, "failed"),
-        exit_code=told.exit_code,
-        message=told.message,
-        hint=told.hint,
-    )

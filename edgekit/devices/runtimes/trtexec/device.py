@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact
@@ -16,7 +17,9 @@ from edgekit.bundle import LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import Program, Reply
-from edgekit.devices.runtimes.base import OnProgress, Options, Proof, Release
+from edgekit.devices.runtimes.base import OnProgress, Proof, Release
+from edgekit.devices.runtimes.options import Options
+from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.runtimes.trtexec import files, flags
 from edgekit.devices.runtimes.trtexec.failures import explain
 from edgekit.devices.runtimes.trtexec.fitness import check_fit, tensorrt_of
@@ -30,7 +33,6 @@ from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, GateFailed
 from edgekit.latency.cautions import copy_bound, enqueue_bound, unstable
 from edgekit.latency.statistics import summarize
-from edgekit.runtimes.base import in_batches
 from edgekit.targets.table import Version
 
 RAW = "golden/inputs.raw"
@@ -42,16 +44,14 @@ class TrtExecDevice:
     name = "trtexec"
 
     def candidates(self, bundle: Bundle) -> Sequence[Item]:
-        """The manifest, the labels, the graphs, and the golden images in full batches, as raw
-        values in the type of the graph's input.
+        """The manifest, the labels, the graphs, and the golden images as raw values in the type of
+        the graph's input.
         """
         m = bundle.manifest
         names = [MANIFEST, *([LABELS] if LABELS in m.files else []), *sorted(_graphs(bundle))]
-        images = bundle.golden().inputs
-        batches = [images_of for images_of, _ in in_batches(images, _batch(bundle))]
-        raw = np.ascontiguousarray(np.concatenate(batches), m.input.dtype).tobytes()
+        raw = np.ascontiguousarray(bundle.golden().inputs, m.input.dtype).tobytes()
         files_here = (Item.of_file(name, bundle.path / name) for name in names)
-        return (*files_here, Item.of_bytes(RAW, raw))
+        return (*files_here, Item.of_bytes(RAW, raw), *pixel_items(bundle))
 
     def needed(
         self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
@@ -63,7 +63,7 @@ class TrtExecDevice:
         return facts.tensorrt or "unknown"
 
     def key(self, facts: DeviceFacts, options: Options) -> tuple[str, ...]:
-        built = (options.opt_level, options.workspace, options.dla_core)
+        built = (options.opt_level, options.workspace, options.dla_core, options.batch)
         return (self.name, self.version(facts), *map(str, built))
 
     def check(self, facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Advice, ...]:
@@ -80,23 +80,25 @@ class TrtExecDevice:
                 on_progress(value)
 
         on_progress("builds and measures")
-        runs = _batches(bundle) + options.builds + 1
+        runs = sum(_runs(bundle, size) for size in options.sizes(bundle)) + options.builds + 1
         seconds = options.builds * options.time_limit + runs * (RUN_LIMIT + options.seconds)
         reply = site.connection.run(program, seconds=seconds, on_line=told)
         if reply.problem is not None and reply.problem[0] in ("build", "run", "clocks"):
             raise explain(reply, site.facts, options)
         check(reply, site.device)
-        return self._proof(reply, bundle, graph, asked, version)
+        return self._proof(reply, release, graph, asked, version)
 
     def _program(self, site: Site, release: Release, asked: Asked) -> Program:
         facts, bundle, options = site.facts, release.bundle, release.options
         assert facts.trtexec is not None
         version, graph, m = tensorrt_of(facts), self._graph(facts, bundle), bundle.manifest
+        batch, image = options.batches(bundle), tuple(int(side) for side in m.input.shape[1:])
+        dynamic = not isinstance(m.input.shape[0], int)
         network = flags.Network(
             precision=m.precision,
             input=m.input.name,
-            shape=(_batch(bundle), *(int(side) for side in m.input.shape[1:])),
-            dynamic=not isinstance(m.input.shape[0], int),
+            image=image,
+            dynamic=batch if dynamic else None,
             kept=kept_in_fp32(m),
             products=asked.products,
         )
@@ -115,31 +117,27 @@ class TrtExecDevice:
                 hashlib.sha256(key.encode()).hexdigest(),
                 "yes" if options.max_clocks else "",
                 m.input.name,
-                str(_batches(bundle)),
-                str(raw.size // _batches(bundle)),
+                "x".join(map(str, image)) if dynamic else "",
+                str(m.golden.images),
+                str(raw.size // m.golden.images),
+                " ".join(map(str, options.sizes(bundle))),
+                str(batch[1]),
                 graph.path.name,
+                facts.python.path if facts.python is not None else "",
                 *release.arguments(site.root),
             ),
-            ("assemble", "clocks"),
+            ("assemble", "clocks", "pixels"),
             commands=(
                 ("build_engine", (trtexec, *build)),
-                ("run_engine", (trtexec, *flags.run_flags(version, network, options))),
+                ("run_engine", (trtexec, *flags.run_flags(version, options))),
                 ("bench_engine", (trtexec, *flags.bench_flags(version, network, options))),
             ),
         )
 
     def _proof(
-        self, reply: Reply, bundle: Bundle, graph: Artifact, asked: Asked, version: Version
+        self, reply: Reply, release: Release, graph: Artifact, asked: Asked, version: Version
     ) -> Proof:
-        m, batch = bundle.manifest, _batch(bundle)
-        rows = []
-        for i in range(_batches(bundle)):
-            values = files.read_output(_text(reply, f"output-{i}"), m.output.name)
-            if values.size != batch * m.output.classes:
-                raise GateFailed(
-                    f"trtexec wrote {values.size} scores; {batch} × {m.output.classes} are expected"
-                )
-            rows.append(values.reshape(batch, m.output.classes))
+        m, options = release.bundle.manifest, release.options
         times = files.read_times(_text(reply, "times"))
         compute, latency = summarize(times.compute), summarize(times.latency)
         found = audit_layers(_text(reply, "layers"), graph.path.name, m, asked, version)
@@ -156,14 +154,17 @@ class TrtExecDevice:
             found = None
         sampled = files.read_tegrastats(_text(reply, "tegrastats"))
         return Proof(
-            scores=np.concatenate(rows)[: m.golden.images].astype(np.float32),
-            batch=batch,
+            scores={
+                size: _scores(reply, release.bundle, size) for size in options.sizes(release.bundle)
+            },
+            batch=options.batches(release.bundle)[1],
             latency=compute,
             end_to_end=latency,
             settled=True,
             detail=", ".join(filter(None, ("trtexec, CUDA graph", sampled))),
             engine_mb=int(reply.first("engine") or 0) / 1e6,
             built=tuple(float(seconds) for seconds in reply.all("built")),
+            pixels=read_pixels(reply),
             reused=reply.first("reused") is not None,
             audit=found,
             advice=tuple(item for item in advice if item is not None),
@@ -178,13 +179,23 @@ def _graphs(bundle: Bundle) -> set[str]:
     return {bundle.artifact.path.name, bundle.strong_artifact.path.name}
 
 
-def _batch(bundle: Bundle) -> int:
-    size = bundle.manifest.input.shape[0]
-    return size if isinstance(size, int) else 1
+def _runs(bundle: Bundle, size: int) -> int:
+    """The number of batches of the golden images."""
+    return -(-bundle.manifest.golden.images // size)
 
 
-def _batches(bundle: Bundle) -> int:
-    return -(-bundle.manifest.golden.images // _batch(bundle))
+def _scores(reply: Reply, bundle: Bundle, size: int) -> NDArray[np.float32]:
+    """The scores of the golden images, computed in batches of ``size``."""
+    m = bundle.manifest
+    rows = []
+    for number in range(_runs(bundle, size)):
+        values = files.read_output(_text(reply, f"output-{size}-{number}"), m.output.name)
+        if values.size != size * m.output.classes:
+            raise GateFailed(
+                f"trtexec wrote {values.size} scores; {size} × {m.output.classes} are expected"
+            )
+        rows.append(values.reshape(size, m.output.classes))
+    return np.concatenate(rows)[: m.golden.images].astype(np.float32)
 
 
 def _text(reply: Reply, name: str) -> str:

@@ -6,7 +6,7 @@ import re
 
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.program import KILLED, LATE, Reply
-from edgekit.devices.runtimes.base import Options
+from edgekit.devices.runtimes.options import Options
 from edgekit.errors import EnvironmentLacks
 
 _ERROR = re.compile(r"\[E\]\s*(?:\[TRT\]\s*)?(.+)")

@@ -10,7 +10,7 @@ from edgekit.advice import Advice
 from edgekit.bundle import STRONG_MODEL, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.program import LATE
-from edgekit.devices.runtimes.base import Options
+from edgekit.devices.runtimes.options import Options
 from edgekit.devices.runtimes.trtexec.flags import (
     FIRST_WITH_LAYER_PRECISIONS,
     FIRST_WITH_LEVELS,
@@ -24,6 +24,8 @@ from edgekit.targets.table import Version
 OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
 STRONG_OPSET = 19  # of model.strong.onnx, whose quantizers have FP16 inputs
 FIRST_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222
+# NVIDIA/TensorRT issue 1503 and onnx/onnx-tensorrt pull request 879: 8-bit inputs since 8.5
+FIRST_WITH_UINT8 = (8, 5)
 LITTLE_MEMORY = 5000  # MB, with swap: with less, builds are often killed
 
 
@@ -99,6 +101,13 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
             f"{line.highest_opset}",
             hint=f"export the network with `opset` {line.highest_opset}",
         )
+    if manifest.input.dtype == "uint8" and version < FIRST_WITH_UINT8:
+        raise InputError(
+            f"the bundle takes 8-bit pixels; TensorRT {told} on the device cannot, only "
+            f"{show_version(FIRST_WITH_UINT8)} and later can",
+            hint="export the network with `input` float32, or update JetPack to 5.1 or later if "
+            "there is one for this board",
+        )
     if {",", "'"} & set(manifest.input.name):
         raise InputError(
             f"trtexec cannot read the name of the input {manifest.input.name!r}",
@@ -114,25 +123,23 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
 
 
 def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version: Version) -> None:
-    if not 1 <= options.builds <= 20:
-        raise InputError(f"`builds` {options.builds} is outside 1 … 20", hint="3 is enough")
-    if options.opt_level is not None:
-        if not 0 <= options.opt_level <= 5:
-            raise InputError(
-                f"`opt_level` {options.opt_level} is outside 0 … 5",
-                hint="3 is TensorRT's default; 5 searches longest",
-            )
-        if version < FIRST_WITH_LEVELS:
-            raise InputError(
-                f"TensorRT {show_version(version[:2])} has no optimization levels",
-                hint="remove `opt_level`",
-            )
-    if options.workspace is not None and options.workspace < 1:
+    if not isinstance(bundle.manifest.input.shape[0], int) and options.batch is None:
         raise InputError(
-            f"`workspace` {options.workspace} is not positive", hint="give MB, for example 512"
+            f"the batch of {bundle.path} is dynamic, and no batches were given for the engine",
+            hint="`batch` 1:4:8 builds for 1 to 8 images, and optimizes for 4",
+        )
+    if options.opt_level is not None and version < FIRST_WITH_LEVELS:
+        raise InputError(
+            f"TensorRT {show_version(version[:2])} has no optimization levels",
+            hint="remove `opt_level`",
         )
     if options.dla_core is not None:
         _check_dla(facts, bundle, options.dla_core, version)
+        if len(options.sizes(bundle)) > 1:
+            raise InputError(
+                "a DLA needs a fixed batch, not a range of batches",
+                hint="give one size, for example `batch` 1",
+            )
 
 
 def _check_dla(facts: DeviceFacts, bundle: Bundle, core: int, version: Version) -> None:

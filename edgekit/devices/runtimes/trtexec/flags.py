@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.artifact import PrecisionName
-from edgekit.devices.runtimes.base import Options
+from edgekit.devices.runtimes.options import Options
+from edgekit.runtimes.tensorrt.building.config import Profile
 from edgekit.targets import line_of
 from edgekit.targets.table import Version
 
@@ -26,14 +27,14 @@ LEAST_RUNS = 20
 
 @dataclass(frozen=True)
 class Network:
-    """The options depend on the input with its shape for one batch, whether this batch is dynamic
-    in the graph, the nodes that stay FP32, and the other convolutions and products.
+    """The options depend on the input, the sides of one image, the batch sizes of a dynamic batch
+    (None if the batch is fixed), the nodes that stay FP32, and the other convolutions and products.
     """
 
     precision: PrecisionName
     input: str
-    shape: tuple[int, ...]
-    dynamic: bool
+    image: tuple[int, ...]
+    dynamic: Profile | None
     kept: tuple[str, ...]
     products: tuple[str, ...]
 
@@ -54,9 +55,11 @@ def build_flags(version: Version, network: Network, options: Options) -> tuple[s
         flags += ["--stronglyTyped"] if version < FIRST_STRONG_ALONE else []
     else:
         flags += _weak(version, network)
-    if network.dynamic:
-        shape = _shape(network)
-        flags += [f"--{which}Shapes={shape}" for which in ("min", "opt", "max")]
+    if network.dynamic is not None:
+        flags += [
+            f"--{which}Shapes={_shape(network, size)}"
+            for which, size in zip(("min", "opt", "max"), network.dynamic, strict=True)
+        ]
     if options.opt_level is not None:
         flags.append(f"--builderOptimizationLevel={options.opt_level}")
     if options.workspace is not None:
@@ -75,14 +78,16 @@ def dla_flags(options: Options, *, build: bool = False) -> tuple[str, ...]:
     return (f"--useDLACore={options.dla_core}", *(("--allowGPUFallback",) if build else ()))
 
 
-def run_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
-    """Options to run an engine once; the engine, the input and the output are appended to them."""
+def run_flags(version: Version, options: Options) -> tuple[str, ...]:
+    """Options to run an engine once; the engine, the input, its shape if the batch is dynamic, and
+    the output are appended to them.
+    """
     return (
         "--iterations=1",
         "--duration=0",
         "--warmUp=0",
         "--avgRuns=1",
-        *_running(version, network, options),
+        *_running(version, options),
     )
 
 
@@ -98,16 +103,14 @@ def bench_flags(version: Version, network: Network, options: Options) -> tuple[s
     ]
     if version < FIRST_WITHOUT_TRANSFERS:
         flags += ["--useCudaGraph", "--useSpinWait"]
-    return (*flags, *_running(version, network, options))
+    if network.dynamic is not None:
+        flags.append(f"--shapes={_shape(network, network.dynamic[1])}")
+    return (*flags, *_running(version, options))
 
 
-def _running(version: Version, network: Network, options: Options) -> tuple[str, ...]:
-    flags = list(dla_flags(options))
-    if version >= FIRST_WITHOUT_TRANSFERS:
-        flags.append("--includeDataTransfers")
-    if network.dynamic:
-        flags.append(f"--shapes={_shape(network)}")
-    return tuple(flags)
+def _running(version: Version, options: Options) -> tuple[str, ...]:
+    transfers = ("--includeDataTransfers",) if version >= FIRST_WITHOUT_TRANSFERS else ()
+    return (*dla_flags(options), *transfers)
 
 
 def _weak(version: Version, network: Network) -> list[str]:
@@ -138,5 +141,5 @@ def _listable(names: Sequence[str]) -> list[str]:
     return [name for name in names if not set(name) & {",", "'"}]
 
 
-def _shape(network: Network) -> str:
-    return f"{network.input}:{'x'.join(map(str, network.shape))}"
+def _shape(network: Network, size: int) -> str:
+    return f"{network.input}:{'x'.join(map(str, (size, *network.image)))}"
