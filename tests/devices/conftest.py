@@ -89,38 +89,40 @@ def orin(host: AddHost, edgekit: EdgekitCall) -> Host:
     return device
 
 
-@pytest.fixture(scope="session")
-def sixteen(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """LeNet-5 with its weights in FP16, for batches of sixteen: all golden images are one."""
-    folder = tmp_path_factory.mktemp("sixteen") / "lenet5-fp16"
-    request = ExportRequest(
-        NetworkRequest("lenet5"), Fp16(), folder, batch=16, images=photos, bench=False
-    )
-    assert export(request).failures == ()
-    return folder
+ExportLenet = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def dynamic(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """LeNet-5 with its weights in FP16, for batches of any size."""
-    folder = tmp_path_factory.mktemp("dynamic") / "lenet5-any"
-    request = ExportRequest(
-        NetworkRequest("lenet5"), Fp16(), folder, batch=None, images=photos, bench=False
-    )
-    assert export(request).failures == ()
-    return folder
+def export_lenet(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> ExportLenet:
+    """Exports LeNet-5 with its weights in FP16, and gives the bundle's folder."""
+
+    def call(name: str, *, batch: int | None, input: Uint8 | None = None) -> Path:
+        folder = tmp_path_factory.mktemp("exported") / name
+        request = ExportRequest(
+            NetworkRequest("lenet5"), Fp16(), folder, batch, images=photos, bench=False, input=input
+        )
+        assert export(request).failures == ()
+        return folder
+
+    return call
 
 
 @pytest.fixture(scope="session")
-def pixels(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """LeNet-5 with its weights in FP16, which takes pixels."""
-    folder = tmp_path_factory.mktemp("pixels") / "lenet5-uint8"
-    request = ExportRequest(
-        NetworkRequest("lenet5"), Fp16(), folder, batch=16, images=photos, bench=False,
-        input=Uint8(),
-    )  # fmt: skip
-    assert export(request).failures == ()
-    return folder
+def sixteen(export_lenet: ExportLenet) -> Path:
+    """A bundle for batches of sixteen: all golden images are one."""
+    return export_lenet("lenet5-fp16", batch=16)
+
+
+@pytest.fixture(scope="session")
+def dynamic(export_lenet: ExportLenet) -> Path:
+    """A bundle for batches of any size."""
+    return export_lenet("lenet5-any", batch=None)
+
+
+@pytest.fixture(scope="session")
+def pixels(export_lenet: ExportLenet) -> Path:
+    """A bundle that takes pixels."""
+    return export_lenet("lenet5-uint8", batch=16, input=Uint8())
 
 
 @pytest.fixture

@@ -5,9 +5,12 @@ the user's own program can be compared with them.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
 
 from PIL import Image
 
@@ -51,12 +54,11 @@ class PixelCheck:
 def pixel_items(bundle: Bundle) -> Sequence[Item]:
     """The photo, its golden pixels in the order of the graph's input, and the program."""
     entry = bundle.manifest.input
-    photo = _photo(entry.channels)
+    photo, file = _photo(entry.channels), io.BytesIO()
+    photo.save(file, "PPM")
     golden = preprocess(photo, replace(entry.spec(), uint8=True))
-    kind = b"P5" if entry.channels == 1 else b"P6"
-    header = b"%s\n%d %d\n255\n" % (kind, photo.width, photo.height)
     return (
-        Item.of_bytes(PHOTO, header + photo.tobytes()),
+        Item.of_bytes(PHOTO, file.getvalue()),
         Item.of_bytes(PIXELS, golden.tobytes()),
         Item.of_bytes(CHECKER_THERE, script(CHECKER)),
     )
@@ -70,13 +72,11 @@ def read_pixels(reply: Reply) -> PixelCheck:
     return PixelCheck(unchecked=line.removeprefix("unchecked ").strip() or "it gave no result")
 
 
+@cache
 def _photo(channels: int) -> Image.Image:
     """Four of the bundled photos side by side, as one photo."""
-    mode = "L" if channels == 1 else "RGB"
-    whole = Image.new(mode, SIZE)
-    wide = [
-        image for path in photos() if (image := open_image(path, channels=channels)).width > 340
-    ]
-    for number, image in enumerate(wide[:4]):
+    whole = Image.new("L" if channels == 1 else "RGB", SIZE)
+    images = (open_image(path, channels=channels) for path in photos())
+    for number, image in enumerate(islice((i for i in images if i.width > 340), 4)):
         whole.paste(image, (number % 2 * image.width, number // 2 * image.height))
     return whole
