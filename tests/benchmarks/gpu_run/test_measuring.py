@@ -65,16 +65,15 @@ def test_engines_are_built_audited_checked_and_timed(
         == [found["name"] for found in whole["rows"]]
         == ENGINES
     )
-    assert (device["reference"], device["noise_floor"]) == (
-        "engine fp16",
-        {"value": 1.0, "low": 1.0, "high": 1.0},
-    )
-    # The double's clock says 0.5 ms of every inference.
+    # The double's clock says 0.5 ms of every inference. It adds up, so the last bits of a time
+    # depend on the number of runs before it.
+    assert device["reference"] == "engine fp16"
+    assert device["noise_floor"] == pytest.approx({"value": 1.0, "low": 1.0, "high": 1.0})
     assert [round(found["summary"]["median"], 6) for found in device["rows"]] == [0.5] * 3
     assert [found["ratio"] and found["ratio"]["value"] for found in device["rows"]] == [
-        1.0,
+        pytest.approx(1.0),
         None,
-        1.0,
+        pytest.approx(1.0),
     ]
     assert (
         row["verdict"]["ship"] == "fp16" and "no difference was measured" in row["verdict"]["why"]
