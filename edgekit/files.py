@@ -1,11 +1,15 @@
-"""Opens files that a user names. Only regular files are opened, because a FIFO, a device or a
-socket may never end or never answer.
+"""Checks files that a user names, and replaces files whole.
+
+Only regular files are opened, because a FIFO, a device or a socket may never end or never answer.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -17,6 +21,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_TOKEN_BYTES = 8
 
 
 def no_file(path: Path) -> str | None:
@@ -74,6 +79,25 @@ def check_writable(option: str, path: Path) -> None:
         raise InputError(
             f"{option} {path} cannot be written: File name too long", hint="choose a shorter name"
         )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside ``path``, and renames it to ``path`` if the block ends without
+    an error. So a file is never seen incomplete, also if several processes write it.
+    """
+    partial = path.with_name(f".{secrets.token_hex(_TOKEN_BYTES)}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what killed processes were writing. No other process may write files here."""
+    for partial in folder.glob(f".{'[0-9a-f]' * 2 * _TOKEN_BYTES}.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _longest_name(folder: Path) -> int:

@@ -15,6 +15,7 @@ from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.files import replacing
 
 SCHEMA_VERSION = 1
 RuntimeName = Literal["trtexec", "onnxruntime"]
@@ -119,9 +120,8 @@ def _changing() -> Iterator[_Book]:
         with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
             book = _read(path)
             yield book
-            partial = path.with_suffix(".partial")
-            partial.write_text(book.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
+            with replacing(path) as partial:
+                partial.write_text(book.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except Timeout as error:
         raise EnvironmentLacks(f"{path} is in use by another process") from error
     except OSError as error:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
+from edgekit.files import replacing
 from edgekit.graph.io import load
 from edgekit.graph.values import read_values
 from edgekit.runtimes.base import Array
@@ -205,9 +206,8 @@ def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) ->
         arrays[f"{i}.sums"] = np.stack(
             [value.channel_squares, value.channel_peaks, value.channel_peak_squares]
         )
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _restore(path: Path | None) -> tuple[dict[str, ValueStatistics], int]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import InputError
+from edgekit.files import replacing
 from edgekit.sources.learning import LOG
 from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription, read_learning
 from edgekit.training.data import Examples, TrainingData
@@ -27,15 +28,10 @@ CURVES = "curves.html"
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file completely or not at all; its content is on the disk before the rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_description(folder: Path, description: RunDescription, data: TrainingData) -> None:

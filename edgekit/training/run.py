@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EnvironmentLacks, InputError, lacking
+from edgekit.files import remove_partials
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.learning import read_log
@@ -144,6 +145,8 @@ def resume(
         )
     data = data_of_run(folder, description.classes, root)
     state = load_last(folder)
+    if is_main():
+        remove_partials(folder)
     weights = description.start
     # Without a checkpoint the run starts again with its first weights.
     begins = {"random": "none", "pretrained": "pretrained"}.get(weights.source)

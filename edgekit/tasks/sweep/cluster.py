@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.artifact import sha256_of
 from edgekit.bundle.staging import Staging, recover
 from edgekit.errors import EdgekitError, EnvironmentLacks, InputError, lacking, said
+from edgekit.files import replacing
 from edgekit.tasks.sweep.blobs import Blob, Shelf
 from edgekit.tasks.sweep.job import LONGEST_MESSAGE, Job, Outcome, failed, rooted
 from edgekit.tasks.sweep.node import BUNDLES, LOG, REPORT, Machine, NodeJob, Ran, look_around
@@ -280,9 +281,8 @@ class _Remote:
         for blob in ran.files:
             target = {REPORT: Path(self._job.report), LOG: self._log}.get(blob.name)
             if target is not None:
-                partial = target.with_name(f".{target.name}.partial")
-                self._cluster.put(blob, partial, self._read)
-                partial.replace(target)
+                with replacing(target) as partial:
+                    self._cluster.put(blob, partial, self._read)
         inside = [blob for blob in ran.files if blob.name.startswith(prefix)]
         if ran.outcome.status != "passed" or not inside:
             return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.artifact import PrecisionName
 from edgekit.errors import EdgekitError, lacking, mistaken, out_of_memory, said
+from edgekit.files import replacing
 from edgekit.tasks.sweep.cells import Status
 
 if TYPE_CHECKING:
@@ -156,11 +157,9 @@ def _input(job: Job) -> Uint8 | None:
 
 
 def _keep(report: Report, path: Path) -> None:
-    """Writes the report under a temporary name, then renames it, so that it is never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _figures(report: Report) -> dict[str, Any]:

@@ -9,12 +9,12 @@ rejects the cache of another device, but it reads a damaged cache as an empty on
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.files import replacing
 from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 from edgekit.runtimes.tensorrt.log import Log
 
@@ -59,13 +59,9 @@ def attach(
 def store(timing: TimingCache) -> None:
     """Writes the cache after a build. The file is replaced atomically."""
     timing.path.parent.mkdir(parents=True, exist_ok=True)
-    partial = timing.path.with_name(f".{timing.path.name}.{os.getpid()}.partial")
-    try:
-        data = bytes(timing.cache.serialize())
+    data = bytes(timing.cache.serialize())
+    with replacing(timing.path) as partial:
         partial.write_bytes(hashlib.sha256(data).digest() + data)
-        partial.replace(timing.path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[bytes, str | None]:
