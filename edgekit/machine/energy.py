@@ -7,22 +7,19 @@ Documentation/power/powercap/powercap.rst.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.machine.jetson import module_watts
+from edgekit.machine.nvidia import Nvml, ask, opened, system_nvml
 from edgekit.machine.system import ROOT, first_line, number
 
-NVML = "libnvidia-ml.so.1"
 LOOKS = 0.05  # seconds between two reads of a power monitor
-
-Load = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,12 @@ class Counter:
 
 
 @contextmanager
-def energy_counters(root: Path = ROOT, load: Load = ctypes.CDLL) -> Iterator[tuple[Counter, ...]]:
+def energy_counters(root: Path = ROOT, nvml: Nvml = None) -> Iterator[tuple[Counter, ...]]:
     """All readable counters of this machine; most machines have none."""
+    nvml = nvml or system_nvml()
     with ExitStack() as stack:
-        found = [*_gpus(load, stack), *_packages(root)]
+        handles = stack.enter_context(opened(nvml))
+        found = [*_gpus(nvml, handles), *_packages(root)]
         if module_watts(root) is not None:
             found.append(stack.enter_context(_module(root)))
         yield tuple(found)
@@ -65,36 +64,21 @@ def _rapl(zone: Path) -> Callable[[], float]:
     return joules
 
 
-def _gpus(load: Load, stack: ExitStack) -> Iterator[Counter]:
-    try:
-        library = load(NVML)
-    except OSError:
-        return
-    if library.nvmlInit_v2() != 0:
-        return
-    stack.callback(library.nvmlShutdown)
-    count = ctypes.c_uint(0)
-    if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-        return
-    for index in range(count.value):
-        device = ctypes.c_void_p()
-        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)) != 0:
-            continue
-        joules = _nvml(library, device)
-        if joules is not None:
-            yield Counter(f"GPU {index}", joules)
+def _gpus(nvml: Nvml, handles: Sequence[Any]) -> Iterator[Counter]:
+    for index, handle in enumerate(handles):
+        first = ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        if first is not None:
+            yield Counter(f"GPU {index}", _gpu(nvml, handle, first))
 
 
-def _nvml(library: Any, device: ctypes.c_void_p) -> Callable[[], float] | None:
-    """The counter of a GPU; None if it has none."""
-    millijoules = ctypes.c_ulonglong(0)
-    ask = library.nvmlDeviceGetTotalEnergyConsumption
-    if ask(device, ctypes.byref(millijoules)) != 0:
-        return None
+def _gpu(nvml: Nvml, handle: Any, last: int) -> Callable[[], float]:
+    """The counter of a GPU, whose value was ``last``."""
 
     def joules() -> float:
-        ask(device, ctypes.byref(millijoules))  # after a failure, the last value is used
-        return millijoules.value / 1e3
+        nonlocal last
+        found: int | None = ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        last = last if found is None else found  # after a failure, the last value is used
+        return last / 1e3
 
     return joules
 

@@ -75,14 +75,14 @@ def system_nvml() -> Nvml:
 
 def gpus(nvml: Nvml) -> tuple[Gpu, ...]:
     """The GPUs that NVML lists; empty if there is no driver."""
-    with _opened(nvml) as handles:
-        driver = _ask(nvml, nvml.nvmlSystemGetDriverVersion) or "" if handles else ""
+    with opened(nvml) as handles:
+        driver = ask(nvml, nvml.nvmlSystemGetDriverVersion) or "" if handles else ""
         return tuple(_gpu(nvml, handle, driver) for handle in handles)
 
 
 def gpu_states(nvml: Nvml) -> tuple[GpuState, ...]:
     """The current clocks, power and temperature of each GPU."""
-    with _opened(nvml) as handles:
+    with opened(nvml) as handles:
         return tuple(_state(nvml, handle) for handle in handles)
 
 
@@ -90,11 +90,11 @@ def process_megabytes(nvml: Nvml, process: int) -> float | None:
     """The memory that a process holds on all GPUs, in MB (10⁶ bytes); None if it is on none, or the
     driver does not report it.
     """
-    with _opened(nvml) as handles:
+    with opened(nvml) as handles:
         held = [
             found.usedGpuMemory
             for handle in handles
-            for found in _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+            for found in ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
             if found.pid == process and found.usedGpuMemory is not None
         ]
     return sum(held) / 1e6 if held else None
@@ -106,7 +106,7 @@ def reasons(bits: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(nvml: Nvml) -> Iterator[list[Any]]:
+def opened(nvml: Nvml) -> Iterator[list[Any]]:
     """The handles of the GPUs, while the library is open."""
     try:
         nvml.nvmlInit()
@@ -114,41 +114,41 @@ def _opened(nvml: Nvml) -> Iterator[list[Any]]:
         yield []
         return
     try:
-        count = _ask(nvml, nvml.nvmlDeviceGetCount) or 0
-        found = [_ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+        count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
+        found = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
         yield [handle for handle in found if handle is not None]
     finally:
         nvml.nvmlShutdown()
 
 
 def _gpu(nvml: Nvml, handle: Any, driver: str) -> Gpu:
-    capability = _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
-    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    capability = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     return Gpu(
-        name=_ask(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
+        name=ask(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
         driver=driver,
         compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
         memory_mb=None if memory is None else round(memory.total / 1e6),
-        max_sm_mhz=_ask(nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
-        power_limit_w=_watts(_ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)),
+        max_sm_mhz=ask(nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
+        power_limit_w=_watts(ask(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)),
     )
 
 
 def _state(nvml: Nvml, handle: Any) -> GpuState:
-    degrees = _ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-    bits = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    degrees = ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+    bits = ask(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
     if bits is None:  # drivers before 535 have the function under its older name
-        bits = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        bits = ask(nvml, nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
     return GpuState(
-        sm_mhz=_ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
-        memory_mhz=_ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
-        power_w=_watts(_ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)),
+        sm_mhz=ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+        memory_mhz=ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+        power_w=_watts(ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)),
         temperature=None if degrees is None else float(degrees),
         reasons=reasons(bits or 0),
     )
 
 
-def _ask(nvml: Nvml, question: Callable[..., Any], *arguments: Any) -> Any:
+def ask(nvml: Nvml, question: Callable[..., Any], *arguments: Any) -> Any:
     """NVML's answer, or None if the GPU or its driver has none."""
     try:
         return question(*arguments)

@@ -27,6 +27,7 @@ class Card:
     temperature: int = 61
     reasons: int = 0x24
     processes: tuple[tuple[int, int | None], ...] = ()  # process id and bytes
+    millijoules: int | None = None
 
 
 @dataclass
@@ -88,6 +89,9 @@ class NvmlDouble:
 
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return _supported(self._card(handle).power)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        return _supported(self._card(handle).millijoules)
 
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
         assert sensor == pynvml.NVML_TEMPERATURE_GPU

@@ -1,8 +1,7 @@
-"""Counters of energy, from folders and a library that stand for a machine's."""
+"""Counters of energy, from folders and a double of NVML that stand for a machine's."""
 
 from __future__ import annotations
 
-import ctypes
 import time
 from pathlib import Path
 from typing import Any
@@ -13,56 +12,30 @@ from edgekit.machine import energy
 from edgekit.machine.energy import energy_counters
 from edgekit.machine.jetson import module_watts
 from edgekit.machine.nvidia import process_megabytes
-from tests.machine.nvml_double import Card, NvmlDouble
-
-
-def no_library(name: str) -> Any:
-    raise OSError(name)
-
-
-class Nvml:
-    """``libnvidia-ml``, as far as energy is asked for: two GPUs, of which the second has no
-    counter.
-    """
-
-    def __init__(self) -> None:
-        self.millijoules = 5000
-        self.shut = False
-
-    def nvmlInit_v2(self) -> int:
-        return 0
-
-    def nvmlShutdown(self) -> int:
-        self.shut = True
-        return 0
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
-        ctypes.cast(count, ctypes.POINTER(ctypes.c_uint))[0] = 2
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, device: Any) -> int:
-        ctypes.cast(device, ctypes.POINTER(ctypes.c_void_p))[0] = index + 1
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, device: Any, millijoules: Any) -> int:
-        if device.value == 2:
-            return 3  # NVML_ERROR_NOT_SUPPORTED
-        ctypes.cast(millijoules, ctypes.POINTER(ctypes.c_ulonglong))[0] = self.millijoules
-        return 0
+from tests.machine.nvml_double import Card, NvmlDouble, no_driver
 
 
 def test_most_machines_count_none(tmp_path: Path) -> None:
-    with energy_counters(tmp_path, no_library) as counters:
+    with energy_counters(tmp_path, no_driver()) as counters:
         assert counters == ()
 
 
 def test_a_gpu_that_counts(tmp_path: Path) -> None:
-    library = Nvml()
-    with energy_counters(tmp_path, lambda name: library) as (counter,):
+    nvml = NvmlDouble(Card(millijoules=5000))
+    with energy_counters(tmp_path, nvml) as (counter,):
         assert (counter.name, counter.joules()) == ("GPU 0", 5.0)
-        library.millijoules = 7500
+        nvml.card = Card(millijoules=7500)
         assert counter.joules() == 7.5
-    assert library.shut
+        nvml.card = Card(millijoules=None)
+        assert counter.joules() == 7.5
+    assert nvml.opened == 0
+
+
+def test_a_gpu_without_a_counter_is_left_out(tmp_path: Path) -> None:
+    nvml = NvmlDouble(Card(millijoules=None))
+    with energy_counters(tmp_path, nvml) as counters:
+        assert counters == ()
+    assert nvml.opened == 0
 
 
 def test_a_cpu_whose_counter_wraps(tmp_path: Path) -> None:
@@ -74,7 +47,7 @@ def test_a_cpu_whose_counter_wraps(tmp_path: Path) -> None:
         ("energy_uj", "9000000"),
     ):
         (zone / name).write_text(text + "\n")
-    with energy_counters(tmp_path, no_library) as (counter,):
+    with energy_counters(tmp_path, no_driver()) as (counter,):
         assert (counter.name, counter.joules()) == ("CPU package-0", 0.0)
         (zone / "energy_uj").write_text("500000\n")
         assert counter.joules() == pytest.approx(1.5)
@@ -96,7 +69,7 @@ def test_a_jetson_s_power_is_added_up_over_time(tmp_path: Path, monkeypatch: Any
     monkeypatch.setattr(energy, "LOOKS", 0.001)
     assert module_watts(tmp_path) == 15.0
     assert module_watts(tmp_path / "elsewhere") is None
-    with energy_counters(tmp_path, no_library) as (counter,):
+    with energy_counters(tmp_path, no_driver()) as (counter,):
         began, before = time.perf_counter(), counter.joules()
         while counter.joules() - before < 0.3:  # at 15 W, after 20 ms
             time.sleep(0.001)
