@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LiveProgress",
+    "add_flags",
     "as_flags",
     "err",
     "escape",
@@ -46,6 +47,11 @@ _flags: dict[str, str] = {}
 def use_flags(flags: Collection[str]) -> None:
     """Sets the options of the command that runs now."""
     _flags.clear()
+    _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
+
+
+def add_flags(*flags: str) -> None:
+    """Adds options of another command, which the messages of this one name too."""
     _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
 
 

@@ -29,20 +29,21 @@ _ORDER = (INPUT, TRAINING, PRECISION, CALIBRATION, ENGINE, MEASUREMENT, COMPARIS
 
 def option(
     *names: str,
+    default: Any = None,
     help: str,
     metavar: str,
     panel: str,
     min: float | None = None,
     max: float | None = None,
 ) -> Any:
-    """An option with the default None. Its name is ``names``, or that of the parameter; ``min`` and
-    ``max`` are for numbers.
+    """An option. Its name is ``names``, or that of the parameter. With the default ``...`` it is
+    required; ``min`` and ``max`` are for numbers.
     """
     return typer.Option(
-        None,
+        default,
         *names,
         help=help,
-        show_default=False,
+        show_default=default not in (None, ..., ""),
         metavar=metavar,
         rich_help_panel=panel,
         min=min,
@@ -55,18 +56,18 @@ def flag(*names: str, help: str, panel: str) -> Any:
     return typer.Option(False, *names, help=help, rich_help_panel=panel)
 
 
-RUNTIME: Any = typer.Option(
-    "onnxruntime",
+RUNTIME: Any = option(
+    default="onnxruntime",
     help="Runs the bundle; `edgekit doctor` lists the runtimes on this machine.",
     metavar="NAME",
-    rich_help_panel=ENGINE,
+    panel=ENGINE,
 )
-INPUT_TYPE: Any = typer.Option(
-    "float32",
+INPUT_TYPE: Any = option(
+    default="float32",
     help="float32 (default): the graph takes normalized images; uint8: it takes pixels of 0 to 255 "
     "and normalizes them itself.",
     metavar="TYPE",
-    rich_help_panel=INPUT,
+    panel=INPUT,
 )
 LAYOUT: Any = option(
     help="For --input uint8: nhwc (default), as cameras and decoders give frames, or nchw.",

@@ -54,21 +54,21 @@ def command(
         min=1,
         max=1024,
     ),
-    seconds: float = typer.Option(
-        3.0,
+    seconds: float = option(
+        default=3.0,
         min=0.1,
         max=600,
         help="How long each candidate is measured; 40 runs at least.",
         metavar="SECONDS",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    streams: int = typer.Option(
-        1,
+    streams: int = option(
+        default=1,
         min=1,
         max=64,
         help="For engines: also measure throughput with this many streams.",
         metavar="N",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
     batch_sweep: str | None = option(
         help="Also measure these batches, such as 1,4,8.", metavar="NUMBERS", panel=MEASUREMENT
@@ -121,13 +121,13 @@ def command(
         metavar="LAST|NUMBER|FILE",
         panel=COMPARISON,
     ),
-    tolerance: float = typer.Option(
-        TOLERANCE,
+    tolerance: float = option(
+        default=TOLERANCE,
         min=0,
         max=100,
         help="How much slower than the earlier bench is not yet a regression; 0.05 is 5 %.",
         metavar="SHARE",
-        rich_help_panel=COMPARISON,
+        panel=COMPARISON,
     ),
     other_machine: bool = flag(
         "--other-machine", help="Also compare with a bench of another machine.", panel=COMPARISON

@@ -51,31 +51,30 @@ def command(
     std: str | None = option(
         help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
-    runtime: str = typer.Option(
-        "onnxruntime",
+    runtime: str = option(
+        default="onnxruntime",
         help="Runs the candidate; `edgekit doctor` lists the runtimes on this machine.",
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    limit: int = typer.Option(
-        20,
+    limit: int = option(
+        default=20,
         min=1,
         help="How many layers to list: those that add most error.",
         metavar="N",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
-    bound: float = typer.Option(
-        20.0,
+    bound: float = option(
+        default=20.0,
         help="Report the first value whose SQNR is below this many dB.",
         metavar="DB",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
-    gate: str = typer.Option(
-        "",
+    gate: str = option(
+        default="",
         help="Gate for the outputs: sqnr=40,agreement=0.99,relative=1e-4.",
-        show_default=False,
         metavar="GATE",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
     json: bool = json_flag("Every layer"),
     debug: bool = DEBUG,

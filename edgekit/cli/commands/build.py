@@ -52,12 +52,12 @@ def command(
         panel=ENGINE,
         min=0,
     ),
-    io: str = typer.Option(
-        "fp32",
+    io: str = option(
+        default="fp32",
         help="Type of the engine's image and scores: fp16, int8 for the image alone, or fp32 to "
         "keep those of the graph.",
         metavar="TYPE",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
     force: bool = flag("--force", help="Build again an engine that exists.", panel=OUTPUT),
     json: bool = json_flag("The result"),

@@ -7,25 +7,24 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag, option
 
 
 def command(
     folder: Path = typer.Argument(help="A folder of photos.", show_default=False),
-    out_folder: Path = typer.Option(
-        ...,
+    out_folder: Path = option(
         "--out",
+        default=...,
         help="The calibration set's folder.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
-    images: int = typer.Option(
-        512,
+    images: int = option(
+        default=512,
         min=8,
         help="The most photos to copy, spread evenly over the folder.",
         metavar="N",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
     force: bool = flag("--force", help="Replace an existing set.", panel=OUTPUT),
     json: bool = json_flag("The result"),

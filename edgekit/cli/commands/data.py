@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import LiveProgress, err, escape, out, print_json
-from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag
+from edgekit.cli.help import DEBUG, INPUT, OUTPUT, flag, json_flag, option
 
 
 def command(
@@ -17,13 +17,12 @@ def command(
         "part of scikit-learn).",
         show_default=False,
     ),
-    out_folder: Path = typer.Option(
-        ...,
+    out_folder: Path = option(
         "--out",
+        default=...,
         help="The folder of the data set.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     offline: bool = flag("--offline", help="Download nothing.", panel=INPUT),
     json: bool = json_flag("The result"),

@@ -14,13 +14,12 @@ LISTED = 5
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
-    data: Path = typer.Option(
-        ...,
+    data: Path = option(
+        default=...,
         help="A folder with one subfolder per class (class name, number or WordNet id), or a CSV "
         "file with the columns file and label.",
-        show_default=False,
         metavar="DATA",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
     images: int | None = option(
         help="How many images at most, spread evenly; all by default.",

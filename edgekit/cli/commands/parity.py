@@ -42,8 +42,12 @@ def command(
         metavar="DATA",
         panel=INPUT,
     ),
-    count: int = typer.Option(
-        1024, min=1, help="How many photos at most.", metavar="N", rich_help_panel=INPUT
+    count: int = option(
+        default=1024,
+        min=1,
+        help="How many photos at most.",
+        metavar="N",
+        panel=INPUT,
     ),
     mean: str | None = option(
         help="Preprocessing mean of an .onnx file without preprocessing: 0.485,0.456,0.406.",
@@ -53,25 +57,24 @@ def command(
     std: str | None = option(
         help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
-    runtime: str = typer.Option(
-        "onnxruntime",
+    runtime: str = option(
+        default="onnxruntime",
         help="Runs the candidate, if it is a bundle or an .onnx file.",
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    reference_runtime: str = typer.Option(
-        "onnxruntime",
+    reference_runtime: str = option(
+        default="onnxruntime",
         help="Runs the reference, if it is a bundle or an .onnx file.",
         metavar="NAME",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
     ),
-    gate: str = typer.Option(
-        "",
+    gate: str = option(
+        default="",
         help="Gate for the outputs, for example agreement=0.99,sqnr=40; by default the "
         "gate of a bundle, else that of FP32.",
-        show_default=False,
         metavar="GATE",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
     ),
     no_explain: bool = flag(
         "--no-explain", help="Do not search for the layer that breaks parity.", panel=MEASUREMENT

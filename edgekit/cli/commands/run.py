@@ -7,18 +7,18 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import escape, out, print_json
-from edgekit.cli.help import DEBUG, OUTPUT, RUNTIME, json_flag
+from edgekit.cli.help import DEBUG, OUTPUT, RUNTIME, json_flag, option
 
 
 def command(
     bundle: Path = typer.Argument(help="A bundle's folder.", show_default=False),
     photos: list[Path] = typer.Argument(help="One or more photos.", show_default=False),
-    top: int = typer.Option(
-        5,
+    top: int = option(
+        default=5,
         min=1,
         help="How many classes to name.",
         metavar="N",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     runtime: str = RUNTIME,
     json: bool = json_flag("The result"),

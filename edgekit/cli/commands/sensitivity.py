@@ -14,12 +14,12 @@ from edgekit.files import check_writable
 
 def command(
     bundle: Path = typer.Argument(help="An INT8 bundle's folder.", show_default=False),
-    top: int = typer.Option(
-        20,
+    top: int = option(
+        default=20,
         min=1,
         help="How many layers to list.",
         metavar="N",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     picture: Path | None = option(
         help="Write a picture of all layers (.svg).", metavar="FILE", panel=OUTPUT

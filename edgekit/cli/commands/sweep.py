@@ -60,17 +60,17 @@ def command(
         "file.py:factory, timm:NAME, torchvision:NAME, or .onnx files.",
         show_default=False,
     ),
-    precision: str = typer.Option(
-        ",".join(PRECISIONS),
+    precision: str = option(
+        default=",".join(PRECISIONS),
         help="One or more of fp32, fp16 and int8, separated by commas.",
-        rich_help_panel=PRECISION,
+        panel=PRECISION,
         metavar="LIST",
     ),
-    out_folder: Path = typer.Option(
-        Path("sweep"),
+    out_folder: Path = option(
         "--out",
+        default=Path("sweep"),
         help="The folder for the bundles, the reports and the table.",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
         metavar="DIR",
     ),
     workers: int | None = option(

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from edgekit.cli.console import err, escape, out, print_json
-from edgekit.cli.help import DEBUG, MEASUREMENT, json_flag
+from edgekit.cli.help import DEBUG, MEASUREMENT, json_flag, option
 
 
 def command(
@@ -16,28 +16,28 @@ def command(
         show_default=False,
     ),
     new: Path = typer.Argument(help="The same after the upgrade.", show_default=False),
-    latency: float = typer.Option(
-        0.05,
+    latency: float = option(
+        default=0.05,
         help="The largest accepted increase of the latency: 0.05 is 5 %.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
         metavar="PART",
     ),
-    sqnr: float = typer.Option(
-        1.0,
+    sqnr: float = option(
+        default=1.0,
         help="The largest accepted loss of SQNR in dB.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
         metavar="DB",
     ),
-    agreement: float = typer.Option(
-        0.01,
+    agreement: float = option(
+        default=0.01,
         help="The largest accepted loss of agreement: 0.01 is one percentage point.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
         metavar="PART",
     ),
-    size: float = typer.Option(
-        0.10,
+    size: float = option(
+        default=0.10,
         help="The largest accepted increase of the size of a graph or engine: 0.1 is 10 %.",
-        rich_help_panel=MEASUREMENT,
+        panel=MEASUREMENT,
         metavar="PART",
     ),
     json: bool = json_flag("The result"),
