@@ -44,16 +44,13 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
         EnvironmentLacks: another deployment is running there, or its folder cannot be written.
     """
     hashes = sorted({item.sha256 for item in items})
-    token = secrets.token_hex(4)
-    owner = f"{person()} {os.getpid()} {token}"
+
+    def begin(owner: str, stale: str) -> Reply:
+        arguments = (device.root, bundle, owner, stale, device.python, *hashes)
+        return connection.begin(Program("begin", arguments, ("facts", "lock")))
+
     asked = now()
-    reply = _begin(connection, device, bundle, owner, "", hashes)
-    if (
-        reply.problem is not None
-        and reply.problem[0] == "locked"
-        and _ours_and_gone(reply.problem[1])
-    ):
-        reply = _begin(connection, device, bundle, owner, reply.problem[1], hashes)
+    reply = locking(begin)
     check(reply, device)
     sizes: dict[str, tuple[int, str]] = {}
     for entry in reply.all("partial"):
@@ -72,11 +69,18 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
     )
 
 
-def _begin(
-    connection: Connection, device: Device, bundle: str, owner: str, stale: str, hashes: list[str]
-) -> Reply:
-    arguments = (device.root, bundle, owner, stale, device.python, *hashes)
-    return connection.begin(Program("begin", arguments, ("facts", "lock")))
+def locking(run: Callable[[str, str], Reply]) -> Reply:
+    """Runs a program that locks a device. A lock whose process on this machine has ended is
+    replaced.
+
+    Args:
+        run: runs the program with the owner of the new lock, and the lock that it may replace;
+            empty for none.
+    """
+    owner = f"{person()} {os.getpid()} {secrets.token_hex(4)}"
+    reply = run(owner, "")
+    kind, lock = reply.problem or ("", "")
+    return run(owner, lock) if kind == "locked" and _ours_and_gone(lock) else reply
 
 
 def person() -> str:
@@ -118,8 +122,8 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
     if kind == "locked":
         who = detail.split(" ")[2] if len(detail.split(" ")) > 2 else "somebody"
         return EnvironmentLacks(
-            f"{name} is in use: {who} is deploying to it",
-            hint="wait until that deployment has ended",
+            f"{name} is in use by {who}",
+            hint="wait until that deployment or rollback has ended",
         )
     if kind == "unwritable":
         return EnvironmentLacks(

@@ -26,6 +26,7 @@ class Proven:
     milliseconds for one ``batch``, ``end_to_end`` with the copies to and from a GPU. The golden
     images were run in batches of each of ``batches``; ``parity`` is that of ``batch``, and every
     one must meet the gate. ``pixels`` is the check of the resize rule.
+    ``settled`` is whether the latency was steady; None if there were too few runs to know.
     """
 
     parity: Parity
@@ -34,7 +35,7 @@ class Proven:
     batches: tuple[int, ...]
     latency: Summary
     end_to_end: Summary | None
-    settled: bool
+    settled: bool | None
     detail: str
     pixels: PixelCheck
     engine_mb: float | None
@@ -137,3 +138,8 @@ class DeployReport:
             "exit_code": self.exit_code,
             "rows": [row.to_json() for row in self.rows],
         }
+
+
+def show_bytes(size: int) -> str:
+    """A number of bytes in MB or kB."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"

@@ -12,14 +12,14 @@ from rich.text import Text
 from edgekit.comparison import Parity
 from edgekit.devices.runtimes.pixels import PixelCheck
 from edgekit.latency.statistics import Summary
-from edgekit.reports.deployment import Deployment, DeployReport, Proven
+from edgekit.reports.deployment import Deployment, DeployReport, Proven, show_bytes
 from edgekit.reports.table import agreement_cell, parity_cells
 from edgekit.reports.terminal import grid
 
 LADDER = ("rung", "computed by", "max-abs", "SQNR dB", "top-1 agreement [95 %]", "verdict")
 FLEET = (
     *("device", "bundle", "status", "runtime", "SQNR dB", "top-1 agreement [95 %]"),
-    *("median ms", "p99", "MB sent", "seconds"),
+    *("median ms", "p99", "s"),
 )
 STYLES = {"active": "green", "gate failed": "bold red", "refused": "yellow", "failed": "red"}
 
@@ -65,7 +65,7 @@ def one(row: Deployment) -> Group:
         parts.append(Text.assemble(("! ", "yellow"), advice.message))
         if advice.fix:
             parts.append(Text(f"  {advice.fix}", style="dim"))
-    sent = f"{row.sent / 1e6:.2f} MB sent" if row.sent else "nothing had to be sent"
+    sent = f"{show_bytes(row.sent)} sent" if row.sent else "nothing had to be sent"
     if not row.ok:
         return Group(*parts)
     parts += [
@@ -144,7 +144,6 @@ def fleet(rows: Sequence[Deployment]) -> Table:
             agreement,
             "–" if latency is None else f"{latency.median:.2f}",
             "–" if latency is None else f"{latency.p99:.2f}",
-            f"{row.sent / 1e6:.2f}",
             f"{row.seconds:.1f}",
         )
     return shown

@@ -10,6 +10,7 @@ from edgekit.targets.lookup import (
     show_version,
     target_of,
 )
+from edgekit.targets.operators import unread
 from edgekit.targets.table import (
     BOARDS,
     CHIPS,
@@ -42,4 +43,5 @@ __all__ = [
     "show_version",
     "target_of",
     "traps_for",
+    "unread",
 ]

@@ -17,7 +17,10 @@ from .conftest import EdgekitCall
 def test_packing_says_what_was_written(edgekit: EdgekitCall, lenet: Path, tmp_path: Path) -> None:
     out = tmp_path / "repository"
     shown = edgekit("pack", lenet, "--as", "triton", "--out", out)
-    assert shown.code == 0 and shown.err == ""
+    assert shown.code == 0
+    gpu, cpu = shown.err.splitlines()
+    assert gpu.startswith("! the INT8 model runs on the server's CPU") and "--backend" in gpu
+    assert cpu.startswith("! an x86 server needs VNNI")
     assert all(Path(line).is_file() for line in shown.out.split())
     told = json.loads(edgekit("pack", lenet, "--as", "tar", "--out", tmp_path / "t", "--json").out)
     assert told["kind"] == "tar" and len(told["files"]) == 2

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import onnx
 import pytest
 
 from edgekit.artifact import sha256_of
-from edgekit.bundle import LABELS, MANIFEST, Bundle
+from edgekit.bundle import LABELS, MANIFEST, MODEL, Bundle
 from edgekit.bundle.manifest import FileEntry
 from edgekit.cli.app import execute
 from edgekit.pipeline.export import ExportRequest, export
@@ -134,12 +135,28 @@ def bundle(sixteen: Path, tmp_path: Path) -> Path:
 def relabelled(bundle: Path, text: str) -> None:
     """Makes another bundle of one: its labels differ."""
     opened = Bundle.open(bundle)
-    labels = bundle / LABELS
     names = [f"{text} {i}" for i in range(opened.manifest.output.classes)]
-    labels.write_text("\n".join(names) + "\n")
-    entry = FileEntry(sha256=sha256_of(labels), bytes=labels.stat().st_size)
-    files = {**opened.manifest.files, LABELS: entry}
-    manifest = opened.manifest.model_copy(update={"files": files})
+    (bundle / LABELS).write_text("\n".join(names) + "\n")
+    _enter(bundle, LABELS)
+
+
+def with_operator(bundle: Path, operator: str) -> Path:
+    """Adds a node to the graph of a bundle, whose result nothing uses."""
+    file = bundle / MODEL
+    model = onnx.load(file)
+    domain, _, kind = operator.rpartition(".")
+    given = model.graph.input[0].name
+    model.graph.node.append(onnx.helper.make_node(kind, [given], ["unused"], domain=domain))
+    onnx.save(model, file)
+    _enter(bundle, MODEL)
+    return bundle
+
+
+def _enter(bundle: Path, name: str) -> None:
+    """Enters a changed file into the manifest."""
+    file, manifest = bundle / name, Bundle.open(bundle).manifest
+    entry = FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
+    manifest = manifest.model_copy(update={"files": {**manifest.files, name: entry}})
     (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
 
 

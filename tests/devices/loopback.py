@@ -114,7 +114,7 @@ class Host:
     def crash(self) -> None:
         """Ends the server and all its sessions at once, as a loss of power does."""
         if self.process is not None:
-            for pid in (*_children(self.process.pid), self.process.pid):
+            for pid in (self.process.pid, *_children(self.process.pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self.process.wait()
@@ -222,12 +222,12 @@ class Network:
 
 
 def _children(pid: int) -> list[int]:
-    """All processes below one, those furthest down first."""
+    """All processes below one. A parent comes before its children: it does not see them end."""
     try:
         tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [below for child in map(int, tasks) for below in (*_children(child), child)]
+    return [below for child in map(int, tasks) for below in (child, *_children(child))]
 
 
 def free_port() -> int:

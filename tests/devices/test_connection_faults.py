@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.artifact import sha256_of
 from edgekit.devices import site
 from edgekit.devices.items import Item
 from edgekit.devices.refusals import explain
@@ -193,16 +194,30 @@ def test_an_upload_that_is_cut_goes_on_where_it_was(
             result = edgekit(*quick(bundle, "orin"))
             refused(result, 3, "broke", "run the same command again")
             assert orin.current(bundle.name) == active
-            assert not any(name.name.startswith("model") for name in store.iterdir())
+            whole = [file for file in store.iterdir() if not file.name.endswith(".partial")]
+            assert [file.name for file in whole] == [sha256_of(file) for file in whole]
             sizes.append(sum(file.stat().st_size for file in store.iterdir()))
         proxy.limit = None
         result = edgekit(*quick(bundle, "orin"), "--json")
     assert result.code == 0, result.err
     assert sizes == sorted(sizes), "what had arrived was lost"
+    assert sizes[-1] > 0, "nothing had arrived: this proves nothing"
     now = orin.current(bundle.name)
     assert now is not None and now != active
     for name in ("model.onnx", "golden.npz", "labels.txt"):
         assert (now / name).read_bytes() == (bundle / name).read_bytes()
+
+
+def test_a_file_that_arrives_altered(orin: Host, edgekit: EdgekitCall, bundle: Path) -> None:
+    """The device hashes what it wrote. Here it writes other bytes than those that were sent."""
+    orin.tool("cat", 'if [ $# = 0 ]; then exec tr "\\000" "\\001"; fi; exec /bin/cat "$@"')
+    refused(edgekit(*quick(bundle, "orin")), 3, "a file arrived altered", "run the same command")
+    assert orin.current(bundle.name) is None
+    kept = list((orin.root / "store").iterdir())
+    assert [file.name for file in kept] == [sha256_of(file) for file in kept]
+    (orin.tools / "cat").unlink()
+    result = edgekit(*quick(bundle, "orin"))
+    assert result.code == 0, result.err
 
 
 def test_a_part_that_is_not_ours_is_sent_again(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from edgekit.bundle import Bundle
 from edgekit.devices.program import script, source
 from edgekit.devices.runtimes import onnxruntime as device_runtime
 from edgekit.machine.environment import VNNI, X86, saturates_u8s8
+from edgekit.reports.deployment import show_bytes
 from edgekit.runtimes import onnxruntime as own_runtime
 
 from .conftest import AddHost, EdgekitCall, quick, refused, relabelled
@@ -41,7 +44,7 @@ def test_a_device_tells_what_it_is(host: AddHost, edgekit: EdgekitCall) -> None:
 
 
 def test_deploy_again_and_roll_back(
-    orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path
+    orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
 ) -> None:
     first = edgekit(*quick(bundle, "orin"))
     assert first.code == 0, first.err
@@ -49,6 +52,10 @@ def test_deploy_again_and_roll_back(
     shown = [line.split()[0] for line in first.out.splitlines() if line.strip()]
     ladder = shown[shown.index("rung") + 1 :]
     assert ladder[: len(rungs) + 1] == [*rungs, "orin"]
+    size = show_bytes(sum(row["sent"] for row in rows_of(tmp_path)))
+    steps = ("connects", f"sends {size}", "runs the golden images and measures", "activates")
+    assert first.err.splitlines() == [f"orin: {bundle.name} {step} …" for step in steps]
+    assert f"{size} sent" in first.out
     one = orin.current(bundle.name)
     assert one is not None
     assert sorted(path.name for path in one.iterdir()) == [
@@ -72,7 +79,9 @@ def test_deploy_again_and_roll_back(
     assert orin.current(bundle.name) == one
 
     relabelled(bundle, "second")
-    assert edgekit(*quick(bundle, "orin")).code == 0
+    small = edgekit(*quick(bundle, "orin"))
+    assert small.code == 0, small.err
+    assert re.search(r"sends \d+ kB …", small.err) and re.search(r"; \d+ kB sent", small.out)
     two = orin.current(bundle.name)
     assert two is not None and two != one
     assert (two / "labels.txt").read_text().startswith("second 0")
@@ -83,6 +92,37 @@ def test_deploy_again_and_roll_back(
     assert public.rollback("orin", bundle.name).current == two.name
     (there,) = public.check_device("orin").bundles
     assert (there.current, there.previous) == (two.name, one.name)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The reports of all active releases on this machine."""
+    reports = (folder / "config" / "deployments").rglob("*.json")
+    return [json.loads(report.read_text()) for report in reports]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        ("trtexec", ("the device has no trtexec on its PATH", "apt install tensorrt")),
+        ("onnxruntime", ("has no python3 with onnxruntime", "pip install onnxruntime there")),
+        (None, ("has neither trtexec nor python3 with onnxruntime", "apt install tensorrt")),
+    ],
+)
+def test_a_runtime_that_a_device_lacks(
+    host: AddHost, edgekit: EdgekitCall, runtime: str | None, words: tuple[str, ...]
+) -> None:
+    device = host()
+    device.tool("python3", "exit 127")
+    given = ["--runtime", runtime] if runtime else []
+    refused(edgekit("device", "add", "orin", "orin", *given), 3, *words)
+    assert "no device yet" in edgekit("device", "list").out
+
+
+def test_a_hint_names_the_options_of_device_add(
+    orin: Host, edgekit: EdgekitCall, bundle: Path
+) -> None:
+    orin.tool("python3", 'printf "%s\\n" "python 3.11.2"')
+    refused(edgekit(*quick(bundle, "orin")), 3, "cannot import onnxruntime", "the --python of")
 
 
 def test_the_report_comes_home_and_stays_on_the_device(
@@ -184,6 +224,16 @@ def test_names_are_data_and_never_commands(
     assert (back.code, back.out) == (2, "")
     assert "no previous release of" in back.err
     assert not Path(f"{device.home}harm").exists()
+
+
+@pytest.mark.parametrize("name", ["build/lenet5-fp16", "../bundles/lenet5-fp16", ".."])
+def test_a_path_is_not_the_name_of_a_bundle(
+    orin: Host, network: Network, edgekit: EdgekitCall, name: str
+) -> None:
+    before = network.calls
+    result = edgekit("device", "rollback", "--", "orin", name)
+    refused(result, 2, f"{name!r} is not the name of a bundle on a device", "its folder alone")
+    assert network.calls == before
 
 
 def test_the_script_sets_what_our_own_runtime_sets() -> None:

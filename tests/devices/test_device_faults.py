@@ -49,7 +49,14 @@ def test_a_home_that_cannot_be_written(host: AddHost, edgekit: EdgekitCall, bund
     host(HOME="/proc/sys")
     assert edgekit("device", "add", "orin", "orin").code == 0
     result = edgekit(*quick(bundle, "orin"))
-    refused(result, 3, "the folder for bundles cannot be written", "/proc/sys/edgekit", "`root`")
+    refused(
+        result,
+        3,
+        "error: orin: the folder for bundles cannot be written: mkdir: cannot create directory",
+        "/proc/sys/edgekit",
+        "add the device again with another --root",
+    )
+    assert result.err.count("mkdir") == 1
 
 
 def test_a_reboot_between_push_and_build(
@@ -101,15 +108,53 @@ def test_two_deploys_at_once(orin: Host, edgekit: EdgekitCall, bundle: Path) -> 
     refused(
         result,
         3,
-        "orin is in use: eve@laptop is deploying to it",
-        "wait until that deployment has ended",
+        "orin is in use by eve@laptop",
+        "wait until that deployment or rollback has ended",
     )
     assert lock.is_symlink()
     back = edgekit("device", "rollback", "orin", bundle.name)
-    refused(back, 3, "orin is in use: eve@laptop is deploying to it")
+    refused(back, 3, "orin is in use by eve@laptop")
     lock.unlink()
     assert edgekit(*quick(bundle, "orin")).code == 0
     assert not lock.is_symlink()
+
+
+def test_a_rollback_locks_the_device(orin: Host, edgekit: EdgekitCall, bundle: Path) -> None:
+    """The device loses its power during a rollback. The next one takes over its lock."""
+    older, newer = _two_releases(orin)
+    orin.tool("sync", 'touch "$HOME/runs"; exec sleep 60')
+    command = [sys.executable, "-m", "edgekit", "device", "rollback", "orin", "lenet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert _appears(orin.home / "runs")
+    refused(edgekit(*quick(bundle, "orin")), 3, f"orin is in use by {site.person()}")
+    refused(edgekit("device", "rollback", "orin", "lenet"), 3, "orin is in use by")
+    orin.crash()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 3 and "broke" in said
+    lock = orin.root / "lock"
+    assert lock.is_symlink()
+    assert orin.current("lenet") == older
+    orin.tool("sync", "exit 0")
+    orin.run()
+    assert edgekit("device", "rollback", "orin", "lenet").code == 0
+    assert orin.current("lenet") == newer
+    assert not lock.is_symlink()
+
+
+def _two_releases(device: Host) -> tuple[Path, Path]:
+    """Makes two releases without files on a device; the second one is active."""
+    folder = device.root / "bundles" / "lenet"
+    releases = folder / "releases" / "older", folder / "releases" / "newer"
+    for link, release in zip(("previous", "current"), releases, strict=True):
+        (release / ".edgekit").mkdir(parents=True)
+        (release / ".edgekit" / "files").touch()
+        (folder / link).symlink_to(f"releases/{release.name}")
+    return releases
+
+
+def test_a_disk_without_room_for_a_lock(orin: Host, edgekit: EdgekitCall, bundle: Path) -> None:
+    orin.tool("ln", 'echo "ln: No space left on device" >&2; exit 1')
+    refused(edgekit(*quick(bundle, "orin")), 3, "its disk is full", "free some space")
 
 
 def test_a_lock_from_before_a_reboot_does_not_stop_a_rollback(
@@ -120,15 +165,22 @@ def test_a_lock_from_before_a_reboot_does_not_stop_a_rollback(
     refused(edgekit("device", "rollback", "orin", "lenet"), 2, "orin has no bundle 'lenet'")
 
 
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
 def test_a_lock_of_a_deploy_that_was_killed_here(
-    orin: Host, edgekit: EdgekitCall, bundle: Path
+    orin: Host, edgekit: EdgekitCall, bundle: Path, verb: str
 ) -> None:
     """Its connection may hang on for hours on the device, while nobody here is left."""
-    orin.root.mkdir(exist_ok=True)
+    older, _ = _two_releases(orin)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    (orin.root / "lock").symlink_to(f"1 {boot} {site.person()} {2**22 + 1} aa")
-    result = edgekit(*quick(bundle, "orin"))
+    lock = orin.root / "lock"
+    lock.symlink_to(f"1 {boot} {site.person()} {2**22 + 1} aa")
+    if verb == "deploy":
+        result = edgekit(*quick(bundle, "orin"))
+    else:
+        result = edgekit("device", "rollback", "orin", "lenet")
+        assert orin.current("lenet") == older
     assert result.code == 0, result.err
+    assert not lock.is_symlink()
 
 
 def test_a_deploy_that_is_killed_leaves_no_lock_and_nothing_that_runs(

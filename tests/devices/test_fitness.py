@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from edgekit.devices.runtimes.onnxruntime import OnnxRuntimeDevice
 from edgekit.devices.runtimes.trtexec.fitness import check_fit
 from edgekit.errors import EdgekitError, InputError
 from edgekit.machine.jetson import Jetson
+
+from .conftest import with_operator
 
 ORIN = DeviceFacts(
     machine="NVIDIA Jetson AGX Orin Developer Kit",
@@ -109,6 +112,30 @@ def test_trtexec(
         check_fit(facts, bundle, Options(**options))
     assert (caught.value.exit_code, words in caught.value.message) == (code, True), caught.value
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("facts", "operator", "words"),
+    [
+        (XAVIER, "LayerNormalization", "TensorRT 8.5 on the device cannot read that, only 8.6 and"),
+        (ORIN, "LayerNormalization", ""),
+        (XAVIER, "Unique", "the graph has Unique: TensorRT 8.5 on the device cannot read that"),
+        (ORIN, "com.microsoft.FusedConv", "the graph has com.microsoft.FusedConv: TensorRT 10.3"),
+        (ORIN, "ai.onnx.Relu", ""),
+        (ORIN, "Unique", ""),  # unknown: the lists end at 10.1
+    ],
+)
+def test_operators(
+    facts: DeviceFacts, operator: str, words: str, sixteen: Path, tmp_path: Path
+) -> None:
+    whole = Bundle.open(with_operator(Path(shutil.copytree(sixteen, tmp_path / "b")), operator))
+    if not words:
+        check_fit(facts, whole, Options())
+        return
+    with pytest.raises(InputError) as caught:
+        check_fit(facts, whole, Options())
+    assert words in caught.value.message
+    assert caught.value.hint and "`runtime` onnxruntime" in caught.value.hint
 
 
 def test_little_memory_and_loose_clocks_are_said(sixteen: Path) -> None:

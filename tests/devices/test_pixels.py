@@ -64,6 +64,17 @@ def test_the_program_of_devices_follows_the_manifest(
     assert np.unique(golden).size > 100, "not a photo"
 
 
+def test_a_manifest_without_the_newer_fields(
+    sixteen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = release(Bundle.open(sixteen), InputSpec(), tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("cover", "channel_order", "antialias", "crop"):
+        del manifest["input"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert check(folder, capsys).split()[1:] == ["0", str(3 * 224 * 224), "0"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.bundle import Bundle
 
-from .conftest import AddHost, EdgekitCall, quick, refused
-from .loopback import Host
+from .conftest import AddHost, EdgekitCall, quick, refused, with_operator
+from .loopback import Host, Network
 
 
 def jetson(host: AddHost, tmp_path: Path, version: str = "100300", **environment: str) -> Host:
@@ -117,6 +117,54 @@ def test_a_network_that_takes_pixels_gets_a_byte_for_each(
     assert release is not None
     raw = (release / "golden" / "inputs.raw").read_bytes()
     assert raw == Bundle.open(pixels).golden().inputs.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "words"),
+    [
+        ("8201", "", "the bundle has opset 17; TensorRT 8.2 on the device reads up to 13"),
+        ("8502", "LayerNormalization", "cannot read that, only 8.6 and later can"),
+        ("100300", "dla", "Jetson Orin Nano has no DLA cores"),
+        ("101303", "", "TensorRT 10.13 has no kernels for sm_87"),
+    ],
+)
+def test_a_bundle_that_cannot_run_there_is_not_sent(
+    host: AddHost, network: Network, edgekit: EdgekitCall, bundle: Path, tmp_path: Path,
+    version: str, change: str, words: str,
+) -> None:  # fmt: skip
+    device = jetson(host, tmp_path, version)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    if change not in ("", "dla"):
+        with_operator(bundle, change)
+    before = network.calls
+    result = edgekit(*quick(bundle, "orin"), *(["--dla-core", "0"] if change == "dla" else []))
+    refused(result, 3 if version == "101303" else 2, words)
+    assert network.calls == before + 1, "more than the check was run"
+    assert not list((device.root / "store").iterdir()), "something was sent"
+    assert device.current(bundle.name) is None
+    assert all("--onnx" not in " ".join(call) for call in calls(tmp_path))
+
+
+@pytest.mark.parametrize(("fault", "settled"), [("", True), ("drift", False)])
+def test_a_latency_that_moved_is_said(
+    host: AddHost,
+    edgekit: EdgekitCall,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    settled: bool,
+) -> None:
+    device = jetson(host, tmp_path)
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    monkeypatch.setattr("edgekit.devices.runtimes.trtexec.flags.LEAST_RUNS", 200)
+    with device.trtexec_that(fault):
+        result = edgekit(*quick(bundle, "orin"), "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["rows"]
+    assert row["proven"]["settled"] is settled
+    told = [advice["message"] for advice in row["advice"]]
+    assert any("had not settled" in message for message in told) is not settled
 
 
 def test_the_fastest_of_several_builds_is_kept(
@@ -245,7 +293,7 @@ def test_clocks_are_restored_whatever_happens(
     assert (result.code == 0) is (fault == ""), result.err
     asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
     verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
-    assert verbs == ["--store", "raise", "--restore"]
+    assert verbs == ["--show", "--store", "raise", "--restore"]
     assert not (device.root / "clocks").exists()
 
 
@@ -261,7 +309,7 @@ def test_clocks_that_a_loss_of_power_left_raised(
     assert edgekit(*quick(bundle, "orin"), "--max-clocks").code == 0
     asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
     verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
-    assert verbs == ["--restore", "--store", "raise", "--restore"]
+    assert verbs == ["--show", "--restore", "--store", "raise", "--restore"]
 
 
 def test_clocks_that_need_a_password(
@@ -274,4 +322,5 @@ def test_clocks_that_need_a_password(
     result = edgekit(*quick(bundle, "orin"), "--max-clocks")
     assert result.code == 3
     assert "the clocks cannot be set on the device: sudo: a password is required" in result.err
+    assert not any("--saveEngine" in " ".join(call) for call in calls(tmp_path)), "it built first"
     assert device.current(bundle.name) is None

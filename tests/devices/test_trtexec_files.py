@@ -96,6 +96,22 @@ def test_times_without_runs_or_cut_off() -> None:
         files.read_times('[ { "computeMs" : 1 } ]')
 
 
+@pytest.mark.parametrize(
+    ("times", "settled"),
+    [
+        ([1.0] * 99, None),
+        ([1.0] * 100, True),
+        ([1.0, 1.2] * 100, True),
+        ([1.0 + 0.001 * i for i in range(100)], False),
+        ([1.02] * 50 + [1.0] * 500, False),
+        ([1.005] * 50 + [1.0] * 500, True),
+    ],
+    ids=["too few", "steady", "noise", "drifts", "jump", "small jump"],
+)
+def test_whether_a_latency_had_settled(times: list[float], settled: bool | None) -> None:
+    assert files.settled(times) is settled
+
+
 def test_tegrastats_of_both_kinds() -> None:
     orin = "RAM 2448/7620MB CPU@45.1C gpu@44.5C VDD_IN 4940mW/4940mW\n" * 2
     nano = "RAM 1903/3964MB GPU@31C PLL@29C POM_5V_IN 1957/1957 POM_5V_GPU 0/0\n"

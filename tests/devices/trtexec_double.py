@@ -144,7 +144,8 @@ def run(options: dict[str, str], model: bytes, slowness: float, profile: tuple[i
 def write_times(path: Path, took: float, count: int) -> None:
     lines = []
     for i in range(count):
-        start, each = i * took, took * (1 + 0.001 * (i % 5))
+        drift = 1.5 if FAULT == "drift" and i < count // 2 else 1.0
+        start, each = i * took, took * drift * (1 + 0.001 * (i % 5))
         moments = {
             "startEnqMs": start,
             "endEnqMs": start + 0.01 * each,

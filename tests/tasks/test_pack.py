@@ -12,25 +12,33 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
 from edgekit.artifact import Artifact, TensorSpec
-from edgekit.bundle import MANIFEST, Bundle
+from edgekit.bundle import CPU_MODEL, MANIFEST, Bundle
 from edgekit.bundle.manifest import InputEntry
+from edgekit.bundle.proof import golden_failures
+from edgekit.comparison import compare
 from edgekit.errors import BadBundle, EdgekitError, InputError
 from edgekit.images import InputSpec
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Uint8
+from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest
 from edgekit.tasks.pack import PackRequest, pack
 from edgekit.tasks.pack.deepstream import scaling
 from edgekit.tasks.pack.triton import config
 from edgekit.tasks.verify import verify
+
+NoteEngine = Callable[..., Path]
 
 # The keys of the group [property] in DeepStream's gstnvinfer_property_parser.h.
 NVINFER_KEYS = set(
@@ -99,6 +107,59 @@ def test_a_static_batch_is_a_part_of_the_shape(
     assert list(read.input[0].dims) == [1, 1, 28, 28] and list(read.output[0].dims) == [1, 10]
 
 
+def test_int8_gets_the_form_for_cpus(
+    lenet: Path, tmp_path: Path, model_config: Callable[[str], Any]
+) -> None:
+    packed = pack(PackRequest(lenet, "triton", tmp_path / "out"))
+    assert any("VNNI" in note for note in packed.notes)
+    assert any("`backend` tensorrt" in note for note in packed.notes)
+    (home,) = (tmp_path / "out").iterdir()
+    read = model_config((home / "config.pbtxt").read_text())
+    assert kinds_of(read) == ["KIND_CPU"]
+    model = home / "1" / read.default_model_filename
+    assert model.read_bytes() == (lenet / CPU_MODEL).read_bytes()
+    bundle = Bundle.open(lenet)
+    golden = bundle.golden()
+    with OnnxRuntime().load(replace(bundle.cpu_artifact, path=model), SessionOptions()) as session:
+        ran = [session.run({read.input[0].name: image[None]}) for image in golden.inputs]
+    scores = np.concatenate([one[read.output[0].name] for one in ran])
+    found = compare(golden.outputs, scores)
+    assert golden_failures(found, bundle.manifest, elsewhere=False) == ()
+
+
+@pytest.mark.parametrize("profiles", [((1, 1, 1),), ((1, 4, 8),), ((1, 1, 1), (2, 8, 16))])
+def test_triton_gets_the_engine_of_an_int8_bundle(
+    lenet: Path,
+    tmp_path: Path,
+    model_config: Callable[[str], Any],
+    note_engine: NoteEngine,
+    profiles: tuple[tuple[int, int, int], ...],
+) -> None:
+    mine = Path(shutil.copytree(lenet, tmp_path / "lenet-int8"))
+    engine = note_engine(mine, {"conv1": "int8"}, profiles=profiles)
+    packed = pack(PackRequest(mine, "triton", tmp_path / "out", "tensorrt"))
+    (note,) = packed.notes
+    assert "runs only on Orin with tensorrt 10.3.0" in note
+    home = tmp_path / "out" / "lenet-int8"
+    read = model_config((home / "config.pbtxt").read_text())
+    assert (read.backend, read.default_model_filename) == ("tensorrt", "model.plan")
+    assert (home / "1" / "model.plan").read_bytes() == engine.read_bytes()
+    most = profiles[-1][2]
+    assert read.max_batch_size == (most if most > 1 else 0)
+    assert list(read.input[0].dims) == ([1, 28, 28] if most > 1 else [1, 1, 28, 28])
+    several = len(profiles) > 1
+    assert kinds_of(read) == (["KIND_GPU"] if several else [])
+    assert [list(group.profile) for group in read.instance_group] == [["0", "1"]] * several
+
+
+def kinds_of(config: Any) -> list[str]:
+    """The kinds of the instance groups, by the names of Triton's schema."""
+    return [
+        type(group).DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[group.kind].name
+        for group in config.instance_group
+    ]
+
+
 def test_names_are_quoted(model_config: Callable[[str], Any]) -> None:
     odd = 'in"put\n}'
     model = Artifact(
@@ -135,6 +196,19 @@ def test_deepstream_gets_float_planes_and_probabilities(pixels: Path, tmp_path: 
     assert (shares.argmax(axis=1) == golden.outputs.argmax(axis=1)).all()
     labels = (tmp_path / "out" / told["labelfile-path"]).read_text().strip().split(";")
     assert labels == Bundle.open(pixels).labels()
+
+
+def test_deepstream_builds_in_int8_only_with_a_table(lenet: Path, tmp_path: Path) -> None:
+    packed = pack(PackRequest(lenet, "deepstream", tmp_path / "out"))
+    read = configparser.ConfigParser()
+    read.read(tmp_path / "out" / "config_infer.txt")
+    told = dict(read["property"])
+    assert set(told) <= NVINFER_KEYS
+    assert told["network-mode"] == "1" and told["int8-calib-file"] in packed.files
+    (table,) = (tmp_path / "out" / told["int8-calib-file"]).read_text().splitlines()
+    assert table.startswith("TRT-") and "Calibration" in table
+    graph = onnx.load(tmp_path / "out" / told["onnx-file"]).graph
+    assert any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
 def entry(spec: InputSpec, dtype: str = "float32") -> InputEntry:

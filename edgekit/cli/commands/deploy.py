@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgekit.cli.console import as_flags, err, escape, out, print_json, show_hint, with_flags
+from edgekit.cli.console import (
+    add_flags,
+    as_flags,
+    err,
+    escape,
+    out,
+    print_json,
+    show_hint,
+    with_flags,
+)
 from edgekit.cli.help import DEBUG, ENGINE, MEASUREMENT, flag, json_flag, option
 from edgekit.errors import InputError
 
@@ -25,10 +34,10 @@ def command(
         help="Folders of bundles, then the names of devices, separated by commas.",
         show_default=False,
     ),
-    builds: int = typer.Option(
-        1,
+    builds: int = option(
+        default=1,
         help="Number of engines to build; the fastest is kept.",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
         metavar="N",
     ),
     opt_level: int | None = option(
@@ -48,14 +57,17 @@ def command(
         metavar="BATCHES",
         panel=ENGINE,
     ),
-    time_limit: float = typer.Option(
-        3600.0,
+    time_limit: float = option(
+        default=3600.0,
         help="Seconds that one build may take.",
-        rich_help_panel=ENGINE,
+        panel=ENGINE,
         metavar="SECONDS",
     ),
-    seconds: float = typer.Option(
-        3.0, help="How long to measure.", rich_help_panel=MEASUREMENT, metavar="SECONDS"
+    seconds: float = option(
+        default=3.0,
+        help="How long to measure.",
+        panel=MEASUREMENT,
+        metavar="SECONDS",
     ),
     max_clocks: bool = flag(
         "--max-clocks",
@@ -73,6 +85,7 @@ def command(
     Exits with 0 if all are active, 1 if a gate failed on a device or only some devices failed, 2 if
     a bundle does not fit the device, 3 if a device cannot be reached or failed.
     """
+    add_flags("--runtime", "--root", "--python")  # of edgekit device add
     if len(arguments) < 2:
         raise InputError(
             f"{arguments[0]}: the last argument is the devices, and there is no bundle before it",
@@ -153,12 +166,14 @@ class Watched:
             self._status.start()
 
     def step(self, device: str, bundle: str, what: str) -> None:
-        before, self._now[device] = self._now.get(device, ""), f"{bundle} {what}"
+        plain = f"{bundle} {what.partition(' (')[0]}"
+        before = self._now.get(device, "").partition(" (")[0]
+        self._now[device] = f"{bundle} {what}"
         if self._status is not None:
             lines = [f"{name}: {now} …" for name, now in self._now.items()]
             self._status.update(escape("; ".join(lines)))
-        elif not self._quiet and _kind(before) != _kind(self._now[device]):
-            err.print(escape(f"{device}: {bundle} {what} …"))
+        elif not self._quiet and _kind(before) != _kind(plain):
+            err.print(escape(f"{device}: {plain} …"))
 
     def ended(self, row: Deployment) -> None:
         self._now.pop(row.device, None)

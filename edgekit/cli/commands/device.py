@@ -39,18 +39,16 @@ def command(
         metavar="NAME",
         panel=ENGINE,
     ),
-    root: str = typer.Option(
-        "",
+    root: str = option(
+        default="",
         help="With add: the folder for bundles on the device; ~/edgekit by default.",
-        show_default=False,
-        rich_help_panel=INPUT,
+        panel=INPUT,
         metavar="DIR",
     ),
-    python: str = typer.Option(
-        "",
+    python: str = option(
+        default="",
         help="With add: the Python with onnxruntime on the device; python3 by default.",
-        show_default=False,
-        rich_help_panel=INPUT,
+        panel=INPUT,
         metavar="PATH",
     ),
     json: bool = json_flag("The result"),

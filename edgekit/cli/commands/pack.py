@@ -13,22 +13,20 @@ from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag, option
 
 def command(
     bundle: Path = typer.Argument(help="The folder of the bundle.", show_default=False),
-    kind: str = typer.Option(
-        ...,
+    kind: str = option(
         "--as",
+        default=...,
         help="triton: a model repository; deepstream: a configuration of Gst-nvinfer; tar: one "
         "file.",
-        show_default=False,
         metavar="NAME",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
-    out_folder: Path = typer.Option(
-        ...,
+    out_folder: Path = option(
         "--out",
+        default=...,
         help="A new folder to write.",
-        show_default=False,
         metavar="DIR",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     backend: str | None = option(
         help="For triton: onnxruntime (default), or tensorrt, which uses the bundle's engine.",

@@ -3,21 +3,11 @@
 root=$(home "$1") bundle=$2 owner=$3 stale=$4 python=$5
 shift 5
 facts "$root" "$python"
-said=$(mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwritable "$root $said"
+said=$(mkdir -p "$root" 2>&1 && mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwritable "$said"
 [ -w "$root/store" ] || fail unwritable "$root it is read-only"
 put root "$root"
 
-mine="$$ $boot $owner"
-until ln -s "$mine" "$root/lock" 2>/dev/null; do
-    held=$(readlink "$root/lock") || continue
-    [ "$held" = "$stale" ] || abandoned "$held" || fail locked "$held"
-    mv "$root/lock" "$root/lock.$$" 2>/dev/null || continue
-    moved=$(readlink "$root/lock.$$")
-    rm -f "$root/lock.$$"
-    [ "$moved" = "$held" ] || ln -s "$moved" "$root/lock" 2>/dev/null
-done
-trap '[ "$(readlink "$root/lock")" != "$mine" ] || rm -f "$root/lock"' EXIT
-trap 'exit 1' HUP INT TERM PIPE
+take_lock "$owner" "$stale"
 
 for sha do
     file=$root/store/$sha

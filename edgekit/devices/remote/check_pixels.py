@@ -19,7 +19,7 @@ FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 def prepare(image: Any, rule: Dict[str, Any]) -> bytes:  # noqa: UP006 - Python 3.6
     """The pixels as bytes: the image is resized to cover a box, and its centre is cut out."""
     height, width = rule["height"], rule["width"]
-    box_height, box_width = rule["cover"] or [
+    box_height, box_width = rule.get("cover") or [
         round(side * rule["resize"]) for side in (height, width)
     ]
     if image.width * box_height <= image.height * box_width:
@@ -31,7 +31,7 @@ def prepare(image: Any, rule: Dict[str, Any]) -> bytes:  # noqa: UP006 - Python 
     left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
     data = image.crop((left, top, left + width, top + height)).tobytes()
     planes = [data[channel :: rule["channels"]] for channel in range(rule["channels"])]
-    if rule["channel_order"] == "BGR":
+    if rule.get("channel_order") == "BGR":
         planes.reverse()
     if rule["layout"] == "NCHW":
         return b"".join(planes)

@@ -1,10 +1,15 @@
+# check_clocks: fails if the clocks cannot be set; it changes nothing.
 # raise_clocks and restore_clocks: set the highest clocks for a measurement. The old clocks are
 # saved in a file, and restored at every end of the program. An existing file is from a program that
 # could not restore them: a loss of power, or a kill.
 
 raised=
-raise_clocks() {
+check_clocks() {
     has jetson_clocks || fail clocks "there is no jetson_clocks"
+    said=$(sudo -n jetson_clocks --show 2>&1 </dev/null) || fail clocks "$said"
+}
+
+raise_clocks() {
     if [ -e "$root/clocks" ]; then
         raised=yes
         restore_clocks

@@ -1,8 +1,11 @@
-# rollback ROOT NAME: exchanges `current` and `previous`, after every file of the older
-# release was hashed.
+# rollback ROOT NAME OWNER STALE: locks the device, and exchanges `current` and `previous`, after
+# every file of the older release was hashed.
 root=$(home "$1")
 base=$root/bundles/$2
-held=$(readlink "$root/lock" 2>/dev/null) && ! abandoned "$held" && fail locked "$held"
+if [ -d "$root" ]; then
+    [ -w "$root" ] || fail unwritable "$root it is read-only"
+    take_lock "$3" "$4"
+fi
 if [ ! -d "$base" ]; then
     for bundle in "$root"/bundles/*/current; do
         bundle=${bundle%/current}

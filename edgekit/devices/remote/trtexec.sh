@@ -28,6 +28,7 @@ batch() {
 batch bench.raw "$best_size" 0
 engine=$root/engines/$key.engine
 trap restore_clocks EXIT
+[ -z "$clocks" ] || check_clocks
 
 killed() { dmesg 2>/dev/null | grep -i 'killed process.*trtexec' | tail -n 1; }
 

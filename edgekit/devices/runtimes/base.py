@@ -48,14 +48,15 @@ class Proof:
     were computed with. ``latency`` is in milliseconds for one ``batch``: end to end on a CPU, the
     GPU alone with trtexec. ``end_to_end`` includes the copies. ``engine_mb`` is the size of an
     engine in 10⁶ bytes, ``pixels`` the check of the resize rule, ``built`` the seconds of
-    each build; ``reused`` is True if the engine existed already.
+    each build; ``reused`` is True if the engine existed already. ``settled`` is whether the latency
+    was steady; None if there were too few runs to know.
     """
 
     scores: Mapping[int, NDArray[np.float32]]
     batch: int
     latency: Summary
     end_to_end: Summary | None
-    settled: bool
+    settled: bool | None
     detail: str
     pixels: PixelCheck
     engine_mb: float | None = None
@@ -63,6 +64,15 @@ class Proof:
     reused: bool = False
     audit: Audit | None = None
     advice: tuple[Advice, ...] = ()
+
+
+def unsettled(settled: bool | None) -> Advice | None:
+    """Warns if a latency had not settled."""
+    if settled is not False:
+        return None
+    return Advice(
+        "the latency had not settled when it was measured", "measure longer with `seconds`"
+    )
 
 
 class DeviceRuntime(Protocol):

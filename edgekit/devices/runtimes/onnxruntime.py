@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from edgekit.bundle import GOLDEN, LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import KILLED, LATE, Program, script
-from edgekit.devices.runtimes.base import OnProgress, Proof, Release
+from edgekit.devices.runtimes.base import OnProgress, Proof, Release, unsettled
 from edgekit.devices.runtimes.options import Options
 from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.site import Site, check
@@ -155,16 +154,10 @@ class OnnxRuntimeDevice:
             pixels=read_pixels(reply),
             settled=bool(result["settled"]),
             detail=f"{threads} CPU thread{'s' if threads != 1 else ''}{exact}",
-            advice=tuple(filter(None, (unstable({site.device.name: latency}), _unsettled(result)))),
+            advice=tuple(
+                filter(None, (unstable({site.device.name: latency}), unsettled(result["settled"])))
+            ),
         )
-
-
-def _unsettled(result: dict[str, Any]) -> Advice | None:
-    if result["settled"]:
-        return None
-    return Advice(
-        "the latency had not settled when it was measured", "measure longer with `seconds`"
-    )
 
 
 def _last_line(log: bytes) -> str:

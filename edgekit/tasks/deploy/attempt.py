@@ -13,6 +13,7 @@ from edgekit.advice import Advice
 from edgekit.bundle import Bundle
 from edgekit.devices.book import Device, book_path
 from edgekit.errors import EdgekitError
+from edgekit.files import replacing
 from edgekit.reports.deployment import STATUS_OF, Deployment
 
 DEPLOYMENTS = "deployments"
@@ -58,7 +59,7 @@ class Attempt:
             release="",
             path="",
             exit_code=error.exit_code,
-            message=error.message,
+            message=error.message.removeprefix(f"{self.row.device}: "),
             hint=error.hint,
         )
 
@@ -95,6 +96,5 @@ def save(row: Deployment, log: bytes) -> Deployment:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

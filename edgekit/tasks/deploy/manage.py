@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgekit.devices import book
@@ -10,7 +11,7 @@ from edgekit.devices.book import RUNTIMES, Device, RuntimeName
 from edgekit.devices.facts import DeviceFacts, facts_program, now, read_facts
 from edgekit.devices.program import Program, Reply
 from edgekit.devices.site import check as check_reply
-from edgekit.devices.site import release_of
+from edgekit.devices.site import locking, release_of
 from edgekit.devices.ssh import Connection, check_destination
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.reports.plain import plain
@@ -45,7 +46,8 @@ def add(
 
     Raises:
         InputError: the name, the destination or the runtime is invalid.
-        EnvironmentLacks: there is no connection, or the device has neither runtime.
+        EnvironmentLacks: there is no connection, or the device has neither runtime, or not the
+            given one.
     """
     chosen = next((known for known in RUNTIMES if known == runtime), None)
     if runtime is not None and chosen is None:
@@ -61,7 +63,7 @@ def add(
     )
     found = _ask(device)
     update = {
-        "runtime": chosen or _default_runtime(found.facts),
+        "runtime": _runtime(found.facts, chosen),
         "description": describe(found.facts),
     }
     device = device.model_copy(update=update)
@@ -88,11 +90,22 @@ def rollback(name: str, bundle: str) -> Released:
 
     Raises:
         InputError: the device or the bundle is unknown, or there is no previous release.
-        EnvironmentLacks: there is no connection, or the release is damaged.
+        EnvironmentLacks: there is no connection, a deployment is running there, or the release is
+            damaged.
     """
     device = book.find(name)
+    if "/" in bundle or bundle in ("", ".", ".."):
+        raise InputError(
+            f"{bundle!r} is not the name of a bundle on a device",
+            hint=f"give the name of its folder alone: {Path(bundle).resolve().name}",
+        )
     with Connection(device.destination) as connection:
-        reply = connection.run(Program("rollback", (device.root, bundle), ("lock",)))
+
+        def run(owner: str, stale: str) -> Reply:
+            arguments = (device.root, bundle, owner, stale)
+            return connection.run(Program("rollback", arguments, ("lock",)))
+
+        reply = locking(run)
     kind = reply.problem[0] if reply.problem is not None else ""
     if kind == "none":
         there = ", ".join(reply.all("bundle")) or "none"
@@ -144,13 +157,26 @@ def _bundles(reply: Reply) -> tuple[Released, ...]:
     )
 
 
-def _default_runtime(facts: DeviceFacts) -> RuntimeName:
-    if facts.trtexec is not None:
-        return "trtexec"
-    if facts.python is not None and facts.python.onnxruntime is not None:
-        return "onnxruntime"
+def _runtime(facts: DeviceFacts, chosen: RuntimeName | None) -> RuntimeName:
+    """The chosen runtime; without a choice trtexec if the device has it."""
+    python = facts.python
+    there: dict[RuntimeName, bool] = {
+        "trtexec": facts.trtexec is not None,
+        "onnxruntime": python is not None and python.onnxruntime is not None,
+    }
+    usable = [name for name in RUNTIMES if there[name] and chosen in (None, name)]
+    if usable:
+        return usable[0]
+    lacks = {
+        None: "has neither trtexec nor python3 with onnxruntime",
+        "trtexec": "has no trtexec on its PATH or in /usr/src/tensorrt/bin",
+        "onnxruntime": "has no python3 with onnxruntime",
+    }[chosen]
+    ways = [
+        "install JetPack's tensorrt package on the device (apt install tensorrt)",
+        "pip install onnxruntime there; `python` selects the environment that has it",
+    ]
     raise EnvironmentLacks(
-        "the device has neither trtexec nor python3 with onnxruntime",
-        hint="install JetPack's tensorrt package on the device (apt install tensorrt), or pip "
-        "install onnxruntime; `python` selects the environment that has it",
+        f"the device {lacks}",
+        hint={"trtexec": ways[0], "onnxruntime": ways[1]}.get(chosen or "", ", or ".join(ways)),
     )

@@ -22,7 +22,7 @@ from edgekit.devices.site import Site, check, push, release_of, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, EdgekitError, GateFailed, lacking
 from edgekit.machine.environment import X86
-from edgekit.reports.deployment import Deployment, Proven
+from edgekit.reports.deployment import Deployment, Proven, show_bytes
 from edgekit.tasks.deploy.attempt import Attempt, OnStep, name_of, save
 
 LONGEST_NAME = 200  # bytes; the file systems of devices allow 255
@@ -161,4 +161,4 @@ def _cautions(facts: DeviceFacts) -> tuple[Advice, ...]:
 
 
 def _sending(done: int, total: int) -> str:
-    return f"sends {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+    return f"sends {show_bytes(total)} ({done / total:.0%})"

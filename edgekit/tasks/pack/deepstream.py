@@ -32,6 +32,9 @@ from edgekit.tasks.sessions import CPU, require
 CONFIG, MODEL, LABELS = "config_infer.txt", "model.onnx", "labels.txt"
 MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 RGB, GREY = 0, 2
+# Without a calibration file, nvdsinfer_model_builder.cpp builds in FP16. TensorRT does not read it,
+# because the graph has quantizers with scales.
+TABLE, NO_SCALES = "int8.table", "TRT-8600-EntropyCalibration2\n"
 THRESHOLD = 0.0  # every frame gets its most likely class
 
 
@@ -60,6 +63,8 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     batch = fixed if isinstance(fixed, int) else most or 1
     text = config(bundle, batch, factor, offsets, tuple(int(side) for side in shape[1:]))
     (folder / CONFIG).write_text(text, encoding="utf-8")
+    if bundle.manifest.precision == "int8":
+        (folder / TABLE).write_text(NO_SCALES, encoding="utf-8")
     return (
         f"Gst-nvinfer scales a frame or object to {given.height} × {given.width}; it does not "
         "crop the centre as the manifest describes, so its results can differ from those of the "
@@ -112,6 +117,8 @@ def config(
         "maintain-aspect-ratio": 0,
         "classifier-threshold": THRESHOLD,
     }
+    if m.precision == "int8":
+        properties["int8-calib-file"] = TABLE
     if any(offsets):
         properties["offsets"] = ";".join(f"{x:.9g}" for x in offsets)
     lines = [f"{key}={value}" for key, value in properties.items()]

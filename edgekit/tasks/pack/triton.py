@@ -1,12 +1,16 @@
 """Writes a model repository of Triton Inference Server: ``NAME/config.pbtxt``, ``NAME/labels.txt``
 and ``NAME/1/`` with the model. The fields are those of model_config.proto
 (triton-inference-server/common). Their rules are in Triton's guide on model configuration.
+
+The backend onnxruntime gets an INT8 bundle's form for CPUs, and runs it there: the CUDA provider of
+ONNX Runtime has no INT8 convolutions. An engine is the INT8 form for GPUs.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.artifact import Artifact, TensorSpec
@@ -20,6 +24,15 @@ TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8", 
 FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 LABELS = "labels.txt"
 QUEUE_MICROSECONDS = 100
+# Triton's onnxruntime.cc passes only one of ONNX Runtime's session entries, and it is not
+# session.x64quantprecision.
+INT8_NOTES = (
+    "the INT8 model runs on the server's CPU; for a GPU, build an engine and use `backend` "
+    "tensorrt",
+    "an x86 server needs VNNI (AVX-512 VNNI, AVX-VNNI or AMX): without it, INT8 products saturate "
+    "and the scores are wrong, and Triton cannot select exact products; pack an FP16 bundle for "
+    "such a server",
+)
 
 
 def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
@@ -29,8 +42,9 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     """
     backend, name = request.backend or "onnxruntime", name_of(bundle)
     most = request.most_batch(bundle)
-    model: Artifact = bundle.artifact
+    model: Artifact = bundle.cpu_artifact
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     if backend == "tensorrt":
         engine = _engine(bundle)
         engine.check()
@@ -40,18 +54,31 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
             f"the engine runs only on {record.gpu or record.sm} with {record.runtime} "
             f"{record.version}: Triton must have this version of TensorRT",
         )
+        if len(record.profiles) > 1:
+            listed = ", ".join(json.dumps(str(i)) for i in range(len(record.profiles)))
+            groups = ("kind: KIND_GPU", f"profile: [ {listed} ]")
+    elif model.precision == "int8":
+        groups, notes = ("kind: KIND_CPU",), INT8_NOTES
     version = folder / name / "1"
     version.mkdir(parents=True)
     shutil.copyfile(model.path, version / FILES[backend])
     (folder / name / LABELS).write_text("\n".join(labels_of(bundle)) + "\n", encoding="utf-8")
-    text = config(name, backend, model, most, bundle.manifest.input.layout)
+    text = config(name, backend, model, most, bundle.manifest.input.layout, groups)
     (folder / name / "config.pbtxt").write_text(text, encoding="utf-8")
     return notes
 
 
-def config(name: str, backend: str, model: Artifact, most: int | None, layout: str) -> str:
+def config(
+    name: str,
+    backend: str,
+    model: Artifact,
+    most: int | None,
+    layout: str,
+    groups: Sequence[str] = (),
+) -> str:
     """The text of ``config.pbtxt``. ``most`` is the largest size of a dynamic batch; None if the
-    batch is fixed and part of each shape.
+    batch is fixed and part of each shape. ``groups`` are the lines of ``instance_group``; Triton
+    chooses if there are none.
     """
     (given,), (scores,) = model.inputs, model.outputs
     form = () if most is None else (f"format: FORMAT_{layout}",)
@@ -63,6 +90,8 @@ def config(name: str, backend: str, model: Artifact, most: int | None, layout: s
         *_tensor("input", given, most is not None, *form),
         *_tensor("output", scores, most is not None, f"label_filename: {json.dumps(LABELS)}"),
     ]
+    if groups:
+        lines += ["instance_group {", *(f"  {line}" for line in groups), "}"]
     if most is not None and most > 1:
         lines += [
             "dynamic_batching {",

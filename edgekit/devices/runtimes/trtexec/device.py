@@ -17,7 +17,7 @@ from edgekit.bundle import LABELS, MANIFEST, Bundle
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import Program, Reply
-from edgekit.devices.runtimes.base import OnProgress, Proof, Release
+from edgekit.devices.runtimes.base import OnProgress, Proof, Release, unsettled
 from edgekit.devices.runtimes.options import Options
 from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.runtimes.trtexec import files, flags
@@ -140,6 +140,7 @@ class TrtExecDevice:
         m, options = release.bundle.manifest, release.options
         times = files.read_times(_text(reply, "times"))
         compute, latency = summarize(times.compute), summarize(times.latency)
+        settled = files.settled(times.compute)
         found = audit_layers(_text(reply, "layers"), graph.path.name, m, asked, version)
         advice = [
             unstable({"the engine": compute}),
@@ -147,6 +148,7 @@ class TrtExecDevice:
             copy_bound(
                 summarize(times.copy_in).median, summarize(times.copy_out).median, compute.median
             ),
+            unsettled(settled),
             _unaudited(found is None),
         ]
         if found is not None and version < AUDITED and found.failures:
@@ -160,7 +162,7 @@ class TrtExecDevice:
             batch=options.batches(release.bundle)[1],
             latency=compute,
             end_to_end=latency,
-            settled=True,
+            settled=settled,
             detail=", ".join(filter(None, ("trtexec, CUDA graph", sampled))),
             engine_mb=int(reply.first("engine") or 0) / 1e6,
             built=tuple(float(seconds) for seconds in reply.all("built")),

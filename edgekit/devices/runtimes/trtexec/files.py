@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import EnvironmentLacks
 
+WINDOW, SETTLED = 50, 0.01
 _NUMBER = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?:\([^)]*\))?(?![\w\"])")
 _POWER = re.compile(r"(?:VDD_IN|POM_5V_IN|VIN_SYS_5V0) (\d+)(?:mW)?/")
 _WARMTH = re.compile(r"(?:GPU|gpu)@(-?\d+(?:\.\d+)?)C")
@@ -66,6 +68,16 @@ def read_times(text: str) -> Times:
         )
     except KeyError as error:
         raise EnvironmentLacks(f"trtexec's times lack {error}") from error
+
+
+def settled(times: Sequence[float]) -> bool | None:
+    """Whether the median of 50 runs moved by less than 1 % between the beginning and the end of a
+    measurement; None if there are too few runs to know.
+    """
+    if len(times) < 2 * WINDOW:
+        return None
+    first, last = float(np.median(times[:WINDOW])), float(np.median(times[-WINDOW:]))
+    return abs(last - first) < SETTLED * first
 
 
 def _load(text: str, what: str) -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ from edgekit.devices.runtimes.trtexec.flags import (
     FIRST_WITH_LEVELS,
     is_strong,
 )
-from edgekit.devices.runtimes.trtexec.layers import kept_in_fp32
+from edgekit.devices.runtimes.trtexec.layers import kept_in_fp32, read_graph
 from edgekit.errors import EnvironmentLacks, InputError
-from edgekit.targets import chip_of, line_of, parse_version, show_version, traps_for
+from edgekit.targets import chip_of, line_of, parse_version, show_version, traps_for, unread
 from edgekit.targets.table import Version
 
 OLDEST = (8, 2)  # the first trtexec that reports the layers of an engine
@@ -108,6 +108,7 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
             hint="export the network with `input` float32, or update JetPack to 5.1 or later if "
             "there is one for this board",
         )
+    _check_operators(bundle, version)
     if {",", "'"} & set(manifest.input.name):
         raise InputError(
             f"trtexec cannot read the name of the input {manifest.input.name!r}",
@@ -120,6 +121,25 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
         if key == "tensorrt-not-of-jetpack"
     ]
     return (*advice, *_cautions(facts, bundle, options, version))
+
+
+def _check_operators(bundle: Bundle, version: Version) -> None:
+    graph = bundle.strong_artifact if is_strong(version) else bundle.artifact
+    missing = unread(read_graph(graph.path).operators, version)
+    if not missing:
+        return
+    firsts = [first for first in missing.values() if first is not None]
+    enough = show_version(max(firsts)) if len(firsts) == len(missing) else None
+    raise InputError(
+        f"the graph has {', '.join(missing)}: TensorRT {show_version(version[:2])} on the device "
+        + (f"cannot read that, only {enough} and later can" if enough else "cannot read that"),
+        hint=(
+            f"update JetPack to one with TensorRT {enough}, if there is one for this board; or "
+            if enough
+            else "change the network; or "
+        )
+        + "add the device again with `runtime` onnxruntime",
+    )
 
 
 def _check_options(facts: DeviceFacts, bundle: Bundle, options: Options, version: Version) -> None:

@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     import onnx
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_ONNX = {"", "ai.onnx"}  # the names of its domain
 _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Nodes of a graph: all convolutions and products, and the quantized ones. ``known`` is False
-    if onnx is not installed, which is needed to read the graph.
+    """Nodes of a graph: all convolutions and products, and the quantized ones. ``operators`` are
+    the kinds of all its nodes; those outside of ONNX begin with their domain. ``known`` is False if
+    onnx is not installed, which is needed to read the graph.
     """
 
     products: tuple[str, ...]
     quantized: tuple[str, ...]
     known: bool
+    operators: frozenset[str] = frozenset()
 
 
 def read_graph(path: Path) -> Asked:
@@ -49,7 +52,10 @@ def read_graph(path: Path) -> Asked:
         for node in products
         if all(_is_dequantized(name, makers) for name in node.input[:2])
     ]
-    return Asked(tuple(node.name for node in products), tuple(quantized), True)
+    operators = frozenset(
+        node.op_type if node.domain in _ONNX else f"{node.domain}.{node.op_type}" for node in nodes
+    )
+    return Asked(tuple(node.name for node in products), tuple(quantized), True, operators)
 
 
 def _is_dequantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
