@@ -51,7 +51,7 @@ SHARING = (
         "tests/cli/engines/test_on_gpu.py",
     },
     {"tests/layerwise/test_blame.py", "tests/layerwise/test_blame_precisions.py"},
-    {"tests/zoo/test_int8.py", "tests/zoo/test_int8_outputs.py"},
+    {"tests/zoo/test_export.py", "tests/zoo/test_int8.py", "tests/zoo/test_int8_outputs.py"},
 )
 
 
@@ -120,6 +120,7 @@ def note_engine() -> NoteEngine:
         size: int = 1000,
         golden: GoldenCheck | None = None,
         graph: str = names.STRONG_MODEL,
+        profiles: tuple[tuple[int, int, int], ...] = ((1, 1, 1),),
     ) -> Path:
         """
         Args:
@@ -140,7 +141,7 @@ def note_engine() -> NoteEngine:
             graph=graph,
             graph_sha256=manifest["files"][graph]["sha256"],
             options=Options(),
-            profiles=((1, 1, 1),),
+            profiles=profiles,
             sha256=hashlib.sha256(content).hexdigest(),
             bytes=size,
             layers_of="engine",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.artifact import Artifact
 from edgekit.calib import photos
 from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin
@@ -94,6 +97,41 @@ def untrained(images: Callable[..., NDArray[np.float32]]) -> Callable[[Variant],
     return build
 
 
+@dataclass(frozen=True)
+class Graphs:
+    """An untrained variant and its FP32 graphs, with a dynamic batch. ``notes`` are those of the
+    simplification.
+    """
+
+    network: nn.Module
+    traced: Artifact
+    simplified: Artifact
+    notes: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def graphs(
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Callable[..., NDArray[np.float32]],
+    untrained: Callable[[Variant], nn.Module],
+) -> Iterator[Callable[[Variant], Graphs]]:
+    """Traces a variant once for all tests. AlexNet's and VGG's dense layers are narrowed."""
+    folder = tmp_path_factory.mktemp("graphs")
+
+    @cache
+    def build(name: str) -> Graphs:
+        variant = variants()[name]
+        photos = images(variant, PHOTOS, SMALL if is_dense(variant) else None)
+        network = narrowed(variant, photos) if is_dense(variant) else untrained(variant)
+        path, config = folder / f"{name}.traced.onnx", TraceConfig(photos.shape[1:], batch=None)
+        traced = trace(network, path, config)
+        simplified, notes = simplify(traced, folder / f"{name}.onnx", SimplifyConfig(), photos[:1])
+        return Graphs(network, traced, simplified, tuple(notes))
+
+    yield lambda variant: build(variant.name)
+    shutil.rmtree(folder)
+
+
 CONFIG = QuantizeConfig("max", "nearest", equalize=False, fallback=False, sensitivity=False)
 
 
@@ -102,15 +140,13 @@ def quantized(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     images: Callable[..., NDArray[np.float32]],
-    untrained: Callable[[Variant], nn.Module],
+    graphs: Callable[[Variant], Graphs],
 ) -> Iterator[Quantized]:
     variant = variants()[request.param]
     folder = tmp_path_factory.mktemp(variant.name)
     photos = images(variant, PHOTOS, SMALL if is_dense(variant) else None)
-    network = narrowed(variant, photos) if is_dense(variant) else untrained(variant)
-    traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
-    simplified, _ = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
-    int8 = quantize(simplified, folder / "int8.onnx", CONFIG, photos, photos[:1]).artifact
+    float32 = graphs(variant)
+    int8 = quantize(float32.simplified, folder / "int8.onnx", CONFIG, photos, photos[:1]).artifact
     strong = to_strongly_typed(
         int8, folder / "strong.onnx", Fp16Config(), observe(int8, photos)
     ).artifact
@@ -118,10 +154,10 @@ def quantized(
     cpu = to_cpu_int8(int8, folder / "int8.cpu.onnx")
     yield Quantized(
         variant,
-        network,
+        float32.network,
         photos,
         photos[:RUN],
-        simplified,
+        float32.simplified,
         int8,
         cpu,
         strong,

@@ -27,14 +27,12 @@ from edgekit.artifact import Artifact
 from edgekit.comparison import DEFAULT_GATES, compare
 from edgekit.graph.forms.fp16 import Fp16Config, rounding_twin, to_fp16
 from edgekit.graph.observe import observe
-from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
-from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models import Variant, variants
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.runtimes.tensorrt import TENSORRT_RTX, BuildConfig
 from tests.zoo import recorded
-from tests.zoo.conftest import SMALL, is_dense, narrowed
+from tests.zoo.conftest import SMALL, Graphs, is_dense
 
 FAST = [
     *(
@@ -85,11 +83,9 @@ class Exported:
     images: NDArray[np.float32]
     expected: NDArray[np.float32]
     torch_fp16: NDArray[np.float32]
-    traced: Artifact
-    simplified: Artifact
+    float32: Graphs
     half: Artifact
     twin: Artifact
-    notes: tuple[str, ...]
 
     def run(self, artifact: Artifact, batch: int) -> NDArray[np.float32]:
         with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
@@ -128,30 +124,25 @@ def exported(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     images: Callable[..., NDArray[np.float32]],
-    untrained: Callable[[Variant], nn.Module],
+    graphs: Callable[[Variant], Graphs],
 ) -> Iterator[Exported]:
     variant = variants()[request.param]
     folder = tmp_path_factory.mktemp(variant.name)
     photos = images(variant, IMAGES, SMALL if is_dense(variant) else None)
-    network = narrowed(variant, photos) if is_dense(variant) else untrained(variant)
+    float32 = graphs(variant)
     with torch.inference_mode():
-        expected = network(torch.from_numpy(photos)).numpy()
-        torch_fp16 = in_half(network, photos)
-    traced = trace(network, folder / "traced.onnx", TraceConfig(photos.shape[1:], batch=None))
-    simplified, notes = simplify(traced, folder / "simplified.onnx", SimplifyConfig(), photos[:1])
-    half = to_fp16(
-        simplified, folder / "half.onnx", Fp16Config(), observe(simplified, photos)
-    ).artifact
+        expected = float32.network(torch.from_numpy(photos)).numpy()
+        torch_fp16 = in_half(float32.network, photos)
+    ranges = observe(float32.simplified, photos)
+    half = to_fp16(float32.simplified, folder / "half.onnx", Fp16Config(), ranges).artifact
     twin = rounding_twin(half, folder / "twin.onnx")
-    yield Exported(
-        variant, photos, expected, torch_fp16, traced, simplified, half, twin, tuple(notes)
-    )
+    yield Exported(variant, photos, expected, torch_fp16, float32, half, twin)
     shutil.rmtree(folder)
 
 
 def test_the_graph_is_simplified_and_typed(exported: Exported) -> None:
-    assert exported.notes == ()
-    fp32, fp16 = onnx.load(exported.simplified.path), onnx.load(exported.half.path)
+    assert exported.float32.notes == ()
+    fp32, fp16 = onnx.load(exported.float32.simplified.path), onnx.load(exported.half.path)
     assert {"BatchNormalization", "Identity", "Dropout", "Constant"}.isdisjoint(
         node.op_type for node in fp32.graph.node
     )
@@ -161,7 +152,7 @@ def test_the_graph_is_simplified_and_typed(exported: Exported) -> None:
         if len(t.dims) > 1 and t.data_type == onnx.TensorProto.FLOAT
     ]
     assert weights == []
-    assert exported.half.megabytes < 0.55 * exported.simplified.megabytes + 0.05
+    assert exported.half.megabytes < 0.55 * exported.float32.simplified.megabytes + 0.05
 
 
 def test_the_recorded_row_is_of_this_code(exported: Exported) -> None:
@@ -170,19 +161,28 @@ def test_the_recorded_row_is_of_this_code(exported: Exported) -> None:
     """
     row = recorded.EXPORTS[exported.variant.name]
     assert row["nodes"] == len(
-        onnx.load(exported.simplified.path, load_external_data=False).graph.node
+        onnx.load(exported.float32.simplified.path, load_external_data=False).graph.node
     )
     for form, artifact in (
         ()
         if is_dense(exported.variant)
-        else (("fp32", exported.simplified), ("fp16", exported.half))
+        else (("fp32", exported.float32.simplified), ("fp16", exported.half))
     ):
         assert artifact.megabytes == pytest.approx(row["megabytes"][form], rel=0.01, abs=0.01), form
 
 
+def test_every_shape_but_the_batch_is_constant(exported: Exported) -> None:
+    """No shape is computed while the graph runs, which TensorRT would do on the CPU."""
+    traced = onnx.load(exported.float32.traced.path, load_external_data=False).graph
+    assert {"Shape", "Gather", "Expand", "BatchNormalization"}.isdisjoint(
+        node.op_type for node in traced.node
+    )
+    assert traced.input[0].type.tensor_type.shape.dim[0].dim_param
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fp32_agrees_with_torch_at_any_batch(exported: Exported, batch: int) -> None:
-    for artifact in (exported.traced, exported.simplified):
+    for artifact in (exported.float32.traced, exported.float32.simplified):
         assert (
             DEFAULT_GATES["fp32"].failures(
                 compare(exported.expected, exported.run(artifact, batch))
