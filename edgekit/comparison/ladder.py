@@ -55,15 +55,17 @@ class Gate:
         return tuple(misses)
 
     def caveat(self, parity: Parity) -> str | None:
-        """If the agreement is met by count, but its 95 % interval starts below it: a sentence that
-        says by how much.
+        """If the agreement is met, but its 95 % interval starts below it: a sentence that says by
+        how much, and whether the count meets it only because the allowed flips are rounded up.
         """
         low, _ = parity.interval
         if self.agreement is None or low >= self.agreement or self.failures(parity):
             return None
+        flips = "1 flip is" if parity.flips == 1 else f"{parity.flips} flips are"
+        rounded_up = parity.flips > round(parity.images * (1 - self.agreement), 9)
+        how = f"because {flips} allowed, rounded up" if rounded_up else "by count"
         return (
-            f"agreement {self.agreement:.1%} is met by count ({parity.agreeing} of "
-            f"{parity.images}); "
+            f"agreement {self.agreement:.1%} is met {how} ({parity.agreeing} of {parity.images}); "
             f"the lower bound of its 95 % interval is {low:.1%}, "
             f"{100 * (self.agreement - low):.1f} points below"
         )

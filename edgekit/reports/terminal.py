@@ -72,8 +72,10 @@ def _latency(report: Report) -> Table:
 
 
 def grid(titles: tuple[str, ...], left: tuple[int, ...]) -> Table:
-    """An empty table. The columns of ``left`` are left-aligned texts, the others numbers."""
+    """An empty table. The columns of ``left`` are left-aligned texts, the others numbers. Texts are
+    broken into lines if the terminal is too narrow, numbers never.
+    """
     columns = Table(box=None, pad_edge=False, header_style="bold")
     for i, title in enumerate(titles):
-        columns.add_column(title, justify="left" if i in left else "right", no_wrap=True)
+        columns.add_column(title, justify="left" if i in left else "right", no_wrap=i not in left)
     return columns

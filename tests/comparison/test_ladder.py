@@ -156,6 +156,20 @@ def test_a_gate_met_only_by_count_has_a_caveat():
     ]
 
 
+@pytest.mark.parametrize(
+    ("flips", "images", "how"),
+    [
+        (1, 27, "is met by count (26 of 27)"),
+        (2, 27, "is met because 2 flips are allowed, rounded up (25 of 27)"),
+        (1, 19, "is met because 1 flip is allowed, rounded up (18 of 19)"),
+        (1, 20, "is met by count (19 of 20)"),
+    ],
+)
+def test_a_share_under_the_gate_is_not_said_to_meet_it_by_count(flips, images, how):
+    caveat = Gate(agreement=0.95).caveat(with_flips(flips, images=images))
+    assert caveat is not None and caveat.startswith(f"agreement 95.0% {how}; the lower bound")
+
+
 def test_too_few_test_photos_can_fail_but_not_pass():
     few = Rung("int8", "onnxruntime", 1.0, 7.0, with_flips(0, images=6), judged=False)
     assert (
