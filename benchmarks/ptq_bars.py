@@ -21,6 +21,7 @@ GOALS = {
     "efficientnet_lite1": (0.94, 21.0),
     "efficientnet_lite2": (0.94, 21.0),
 }
+RECOVERED = {"mobilenetv2": (0.95, 24.0), "efficientnet_lite0": (0.97, 25.0)}
 FALLBACK = {
     "mobilenetv2": (0.91, 0.95),
     "efficientnet_lite0": (0.95, 0.97),
@@ -46,6 +47,9 @@ def judge(name: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
         ]
     if name in OVER_PEERS and int8 is not None:
         bars += _all_int8(name, int8, rows)
+    recovered = rows.get("edgekit-recover")
+    if name in RECOVERED and recovered is not None:
+        bars += _goals("recovered", RECOVERED[name], recovered)
     if name in FALLBACK and fallback is not None:
         must, goal = FALLBACK[name]
         within = fallback["macs_kept"] <= MACS_LIMIT
@@ -72,7 +76,6 @@ SHIPPED = ("edgekit-int8", "edgekit-fallback")
 
 
 def _all_int8(name: str, int8: Row, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
-    agreement, sqnr = GOALS[name]
     peers = {label: rows[label]["agreement"] for label in SYMMETRIC_PEERS if label in rows}
     bars = []
     if peers:
@@ -82,9 +85,15 @@ def _all_int8(name: str, int8: Row, rows: Mapping[str, Row]) -> list[dict[str, A
             _at_least("agreement, all int8, must", asked, int8["agreement"], "share")
             | {"best_symmetric_peer": best}
         )
-    bars.append(_at_least("agreement, all int8, goal", agreement, int8["agreement"], "share"))
-    bars.append(_at_least("SQNR, all int8, goal", sqnr, int8["sqnr_db"], "dB"))
-    return bars
+    return bars + _goals("all int8", GOALS[name], int8)
+
+
+def _goals(what: str, goals: tuple[float, float], row: Row) -> list[dict[str, Any]]:
+    agreement, sqnr = goals
+    return [
+        _at_least(f"agreement, {what}, goal", agreement, row["agreement"], "share"),
+        _at_least(f"SQNR, {what}, goal", sqnr, row["sqnr_db"], "dB"),
+    ]
 
 
 def _at_least(

@@ -31,8 +31,8 @@ def graph_path(work: Path, name: str, tool: str, variant: str) -> Path:
 
 
 def edgekit(work: Path, name: str, variant: str) -> Path:
-    """``variant``: int8 (every layer), fallback (layers return to float until a gate of 0.97 is
-    met), or int8 without one part.
+    """``variant``: int8 (every layer), recover (int8 with 20 minutes of recovery), fallback (layers
+    return to float until a gate of 0.97 is met), or int8 without one part.
     """
     from edgekit.artifact import Artifact, TensorSpec, sha256_of
     from edgekit.graph.io import load
@@ -48,6 +48,7 @@ def edgekit(work: Path, name: str, variant: str) -> Path:
         "no-spare": {"spare": False},
         "no-learning": {"passes": 0},
         "mse": {"calibrator": "mse"},
+        "recover": {"recover": 1200.0},
         "fallback": {"fallback": True, "gate": Requirement(agreement=0.97)},
     }[variant]
     path = work / f"{name}.onnx"

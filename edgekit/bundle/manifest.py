@@ -171,8 +171,9 @@ class ImagesEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """How INT8 was made. ``calibrator`` chose the ranges, ``rounding`` the weights; ``random`` is
-    True if noise was used instead of photos.
+    """How INT8 was made. ``calibrator`` chose the ranges, ``rounding`` the weights; ``recovery``
+    is for how many minutes it learned from the FP32 network. ``random`` is True if noise was used
+    instead of photos.
 
     Each photo has one role. ``images`` gave ranges and rounding. ``choosing`` are the selection
     photos: they chose the calibrator, the equalization and the layers that stay float; ``sqnr``
@@ -182,6 +183,7 @@ class CalibrationEntry(_Entry):
 
     calibrator: str
     rounding: str
+    recovery: Finite | None = None
     images: ImagesEntry
     random: bool
     choosing: ImagesEntry

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
+from edgekit.errors import InputError
 from edgekit.pipeline.calibration import Calibration, open_calibration
 from edgekit.pipeline.input_form import InputForm, open_input_form
 from edgekit.pipeline.photos import ParityImages
 from edgekit.pipeline.precision import Int8, Precision, Uint8
+from edgekit.progress import Progress, Quiet
 from edgekit.runtimes.base import Array
 from edgekit.sources import Network
 
@@ -33,6 +35,7 @@ class Context:
 
     ``images`` ``(N, …)`` are prepared photos for the network. ``folder`` is for the files of the
     steps. ``calibration`` is only for INT8. ``input`` is the input of the shipped graphs.
+    ``progress`` shows the steps that take minutes.
     """
 
     network: Network
@@ -40,6 +43,7 @@ class Context:
     folder: Path
     calibration: Calibration | None = None
     input: InputForm | None = None
+    progress: Progress = field(default_factory=Quiet)
 
     @property
     def probe(self) -> NDArray[np.float32]:
@@ -71,16 +75,23 @@ def open_context(
     precision: Precision,
     pixels: Uint8 | None,
     folder: Path,
+    progress: Progress,
 ) -> Context:
     """The shared values of the steps to a precision.
 
     Raises:
         BadImage: the calibration folder is missing, or has no image.
-        InputError: there are too few calibration photos, or they are too similar.
+        InputError: there are too few calibration photos, or they are too similar; or ``recover`` is
+            given for a network that was trained in INT8.
     """
     form = open_input_form(pixels, network, photos, folder)
     calibration = None
     if isinstance(precision, Int8):
+        if network.trained is not None and precision.recover is not None:
+            raise InputError(
+                "the INT8 network of this run was trained with labels; there is nothing to recover",
+                hint="remove `recover`",
+            )
         calibration = open_calibration(
             precision.calibration,
             network.input,
@@ -88,7 +99,7 @@ def open_context(
             precision.images,
             own=network.photos,
         )
-    return Context(network, photos.pixels, folder, calibration, form)
+    return Context(network, photos.pixels, folder, calibration, form, progress)
 
 
 @dataclass(frozen=True)

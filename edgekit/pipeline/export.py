@@ -85,7 +85,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         with step("images"):
             photos = load_images(request.images, network)
             context = open_context(
-                network, photos, request.precision, request.input, staging.scratch
+                network, photos, request.precision, request.input, staging.scratch, step.progress
             )
             unseen = photos.unseen(context.calibration)
         with step("reference"):

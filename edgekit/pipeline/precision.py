@@ -11,6 +11,7 @@ from edgekit.errors import InputError
 from edgekit.images import InputSpec
 
 DEFAULT_IMAGES = 512
+LONGEST_RECOVERY = 10080.0  # minutes: a week
 Calibrator = Literal[
     "auto",
     "max",
@@ -63,6 +64,11 @@ class Int8:
         calibrator: the method to compute ranges; ``auto`` tries all and keeps the best.
         rounding: of the weights: ``nearest`` (seconds), or ``adaptive`` (minutes, more accurate).
         images: the most photos of the folder to read.
+        recover: how many minutes the INT8 network then learns from the FP32 network, on the
+            calibration photos, to lose less accuracy. It needs no labels. None for not at all.
+
+    Raises:
+        InputError: ``recover`` is not above 0 minutes and at most a week.
     """
 
     name: ClassVar[PrecisionName] = "int8"
@@ -70,6 +76,15 @@ class Int8:
     calibrator: Calibrator = "auto"
     rounding: Rounding = "adaptive"
     images: int = DEFAULT_IMAGES
+    recover: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.recover is not None and not 0 < self.recover <= LONGEST_RECOVERY:
+            raise InputError(
+                f"invalid value for `recover`: {self.recover:g}, it must be above 0 and at most "
+                f"{LONGEST_RECOVERY:g} minutes",
+                hint="give a number of minutes, for example 20",
+            )
 
 
 Precision = Fp32 | Fp16 | Int8

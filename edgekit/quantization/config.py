@@ -58,12 +58,13 @@ class QuantizeConfig:
 
     ``calibrator`` is ``auto`` or a name of ``ranges.CALIBRATORS``. ``rounding`` of the weights is
     ``nearest`` (seconds) or ``adaptive`` (minutes); ``adaptive`` also learns steps and biases from
-    up to ``passes`` crops. ``equalize`` gives channels similar ranges, ``spare`` puts copies into
+    up to ``passes`` views. ``equalize`` gives channels similar ranges, ``spare`` puts copies into
     dead channels, ``centre`` uses all 256 levels after a ReLU. ``gate`` is the requirement on the
     held-out images. With ``fallback``, layers stay in float to meet it, up to ``macs_limit`` and
     ``weights_limit`` (shares of the network's MACs and weights, 0 to 1). ``sensitivity`` measures
-    every layer even if the gate is met. ``cache`` is a folder for the statistics. ``tune`` trains
-    what the search found; ``trained`` takes its place.
+    every layer even if the gate is met. ``cache`` is a folder for the statistics. ``recover`` is
+    for how many seconds the int8 network learns from the float one, with all its weights. ``tune``
+    trains what the search found; ``trained`` takes its place.
     """
 
     calibrator: str = "auto"
@@ -79,6 +80,7 @@ class QuantizeConfig:
     weights_limit: float = 0.04
     sensitivity: bool = True
     cache: Path | None = None
+    recover: float | None = None
     tune: Tuner | None = None
     trained: Trained | None = None
 

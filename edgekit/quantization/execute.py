@@ -40,6 +40,11 @@ class Step:
     attributes: Mapping[str, Any]
     operator: Operator
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients pass through it."""
+        return self.operator is OPERATORS.get(self.op_type)
+
 
 class TorchGraph:
     """The nodes of a graph as PyTorch calls.
@@ -59,7 +64,7 @@ class TorchGraph:
             if value.const_value is not None
         }
         self.steps = tuple(_step(node, model) for node in graph)
-        self.differentiable = all(step.op_type in OPERATORS for step in self.steps)
+        self.differentiable = all(step.differentiable for step in self.steps)
         self._last_use: dict[str, int] = {}
         for i, step in enumerate(self.steps):
             self._last_use.update(dict.fromkeys(step.inputs, i))

@@ -1,11 +1,14 @@
-"""Learns the steps and biases of the whole int8 network together, by gradient descent.
+"""Learns the numbers of the whole int8 network together, by gradient descent, without labels.
 
 The search chooses each range and rounds each layer separately. But rounding errors interact: after
 a ReLU noise has a nonzero mean, and the means of many channels add up. Gradient descent brings the
-logits of the int8 network close to those of the float network. It changes the step of every
-activation grid, the step of every weight channel and every bias; the int8 codes of the weights
-stay. These are few parameters, so a few dozen photos with random crops do not cause overfitting.
-The best state on held-out photos is kept, which may be the initial one.
+logits of the int8 network close to those of the float network.
+
+It changes the step of every activation grid, the step of every weight channel and every bias. These
+are few parameters, so a few dozen photos, shifted at random, do not cause overfitting. With
+``codes`` it also changes the int8 codes of the weights, as quantization-aware training does. These
+are many parameters, so the outputs of the residual blocks have to be close as well, not only the
+logits. The best state on held-out photos is kept, which may be the initial one.
 
 The learned parameter is the logarithm of a step. Gradients use the straight-through estimator.
 Momentum is divided by the root mean square of the tensor's gradient, so that one learning rate
@@ -13,16 +16,19 @@ works for all networks.
 
 Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv:1902.08153 (the gradient
 of a step); Li et al., "BRECQ", ICLR 2021, arXiv:2102.05426, and Wei et al., "QDrop", ICLR 2022,
-arXiv:2203.05740 (activation steps learned on a few photos against the float network; they also
-learn the codes, block by block); Finkelstein et al., "Fighting Quantization Bias With Bias",
-arXiv:1906.03193 (biases alone).
+arXiv:2203.05740 (activation steps and codes learned on a few photos against the float network,
+block by block); Finkelstein et al., "Fighting Quantization Bias With Bias", arXiv:1906.03193
+(biases alone).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from math import cos, pi
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,8 +36,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.progress import Progress
 from edgekit.quantization.execute import TorchGraph
-from edgekit.quantization.fake import FakeQuantized
+from edgekit.quantization.fake import RATES, FakeQuantized
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
 from edgekit.quantization.weights import Weights
@@ -40,11 +47,42 @@ PASSES = 960  # images with a forward and a backward pass
 MOST_MACS = 10**12  # of all passes together; networks larger than a MobileNet get fewer passes
 FEWEST_PASSES = 160  # with fewer passes learning is skipped
 BATCH = 8
+TOGETHER = 4  # images in one pass; more do not fit into the caches
 CHECKS = 6  # number of evaluations on the held-out photos
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
-SMALLEST_CROP = 0.5  # part of the image's area
+SHIFT = 0.25  # of the image's side, at most
 SEED = 0
+GENTLE = {**RATES, "code": 5e-4}  # codes that adaptive rounding chose are a good start
+
+
+class Budget(Protocol):
+    """How long to learn."""
+
+    def spent(self, images: int) -> float:
+        """The share that is spent after this number of images, 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """A budget of images; every run gives the same result."""
+
+    count: int
+
+    def spent(self, images: int) -> float:
+        return min(1.0, images / self.count)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A budget of time, from now on."""
+
+    total: float
+    started: float = field(default_factory=time.monotonic)
+
+    def spent(self, images: int) -> float:
+        return min(1.0, (time.monotonic() - self.started) / self.total)
 
 
 @dataclass(frozen=True)
@@ -78,39 +116,70 @@ def learn(
     images: Sequence[NDArray[np.float32]],
     held_out: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
+    budget: Budget,
     *,
-    passes: int,
+    codes: bool = False,
+    progress: Progress | None = None,
 ) -> Learnt:
-    """Learns steps and biases. The result is deterministic on one machine.
+    """Learns steps and biases, and with ``codes`` the codes of the weights.
 
     Args:
         network: the float network; must be differentiable. placement: the quantized values. grids:
-        the initial grids of these values. weights: the rounded weights. Their codes do not change.
-        widest: the largest allowed step of each value's grid. images: the images to learn from.
-        held_out: other images, which decide the best state. reference: the float network's logits
-        on ``held_out``. passes: the number of images to learn from, a multiple of ``BATCH``.
+        the initial grids of these values. weights: the rounded weights. widest: the largest allowed
+        step of each value's grid. images: the images to learn from. held_out: other images, which
+        decide the best state. reference: the float network's logits on ``held_out``. budget: how
+        long to learn. progress: shows the share of the budget that is spent.
     """
-    state = FakeQuantized(network, placement, grids, weights, widest, images[0])
-    descent = Descent(state.parameters)
-    views = _views(images, np.random.default_rng(SEED))
+    state = FakeQuantized(network, placement, grids, weights, widest, images[0], with_codes=codes)
+    descent = Descent(state.parameters(GENTLE if codes else RATES))
+    compared = (*(blocks(network) if codes else ()), network.output)
+    batches = _batches(images, np.random.default_rng(SEED))
     best = start = _look(state, held_out, reference)
     kept = grids, weights
-    batches = passes // BATCH
-    looks = {batches * (i + 1) // CHECKS for i in range(CHECKS)}
-    for batch in range(1, batches + 1):
-        for _ in range(BATCH):
-            view = next(views)
-            with torch.no_grad():
-                wanted = network.run(view)[network.output]
-            error = (state.logits(view) - wanted).square().sum() / wanted.square().sum().clamp_min(
-                1e-12
-            )
+    passes = looks = 0
+    while budget.spent(passes) < 1:
+        for part in torch.split(next(batches), TOGETHER):
+            error = _error(network, state, part, compared) / BATCH
             error.backward()  # type: ignore[no-untyped-call]
-        descent.move(min(1.0, batch / WARM_UP) * (1 + cos(pi * batch / batches)) / 2)
+        passes += BATCH
+        share = budget.spent(passes)
+        descent.move(min(1.0, passes / (WARM_UP * BATCH)) * (1 + cos(pi * share)) / 2)
         state.bound()
-        if batch in looks and (found := _look(state, held_out, reference)).sqnr > best.sqnr:
-            best, kept = found, state.taken()
+        if int(share * CHECKS) > looks:
+            looks = int(share * CHECKS)
+            found = _look(state, held_out, reference)
+            if found.sqnr > best.sqnr:
+                best, kept = found, state.taken()
+        if progress is not None:
+            progress.advance(round(100 * share), 100, f"{best.sqnr:.1f} dB")
     return Learnt(*kept, passes, start, best)
+
+
+def blocks(network: TorchGraph) -> tuple[str, ...]:
+    """The outputs of the residual blocks: the sums of two computed values."""
+    return tuple(
+        step.outputs[0]
+        for step in network.steps
+        if step.op_type == "Add" and not any(name in network.constants for name in step.inputs)
+    )
+
+
+def _error(
+    network: TorchGraph, state: FakeQuantized, images: Tensor, compared: Sequence[str]
+) -> Tensor:
+    """The noise-to-signal ratio of the logits plus the mean one of the other values, summed over
+    the images ``(N, C, H, W)``.
+    """
+    with torch.no_grad():
+        wanted = network.run_batch(images, keep=compared)
+    found = state.run(images, compared)
+    *inner, last = (_ratio(found[name], wanted[name]) for name in compared)
+    return last if not inner else last + torch.stack(inner).mean()
+
+
+def _ratio(found: Tensor, wanted: Tensor) -> Tensor:
+    noise = (found - wanted).flatten(1).square().sum(1)
+    return (noise / wanted.flatten(1).square().sum(1).clamp_min(1e-12)).sum()
 
 
 class Descent:
@@ -144,19 +213,26 @@ def _look(
     state: FakeQuantized, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]
 ) -> Fidelity:
     with torch.no_grad():
-        return fidelity(
-            reference,
-            np.stack(
-                [state.logits(torch.from_numpy(image)).reshape(-1).numpy() for image in images]
-            ),
-        )
+        parts = torch.split(torch.from_numpy(np.stack(images)), TOGETHER)
+        logits = [state.logits(part).flatten(1).numpy() for part in parts]
+    return fidelity(reference, np.concatenate(logits))
 
 
-def _views(
+def _batches(
     images: Sequence[NDArray[np.float32]], generator: np.random.Generator
 ) -> Iterator[Tensor]:
-    """Yields the images forever in random order, each randomly cropped, resized to its full size,
-    and flipped left to right with probability 1/2.
+    """Yields batches ``(BATCH, C, H, W)`` of views forever."""
+    several = views(images, generator)
+    while True:
+        yield torch.stack(list(islice(several, BATCH)))
+
+
+def views(
+    images: Sequence[NDArray[np.float32]], generator: np.random.Generator
+) -> Iterator[Tensor]:
+    """Yields views of the images ``(C, H, W)`` in random order, forever: each is shifted at random,
+    with its edges reflected, and flipped left to right with probability 1/2. The views are not
+    resized: a view that is less sharp than a photo has less noise to learn from.
     """
     while True:
         for i in generator.permutation(len(images)):
@@ -167,9 +243,9 @@ def _view(image: NDArray[np.float32], generator: np.random.Generator) -> Tensor:
     if image.ndim != 3:
         return torch.from_numpy(image)
     height, width = image.shape[1:]
-    side = generator.uniform(SMALLEST_CROP, 1.0) ** 0.5
-    rows, columns = max(1, int(height * side)), max(1, int(width * side))
-    top, left = generator.integers(0, height - rows + 1), generator.integers(0, width - columns + 1)
-    part = torch.from_numpy(np.ascontiguousarray(image[:, top : top + rows, left : left + columns]))
-    whole = F.interpolate(part[None], (height, width), mode="bilinear", align_corners=False)[0]
-    return whole.flip(-1) if generator.random() < 0.5 else whole
+    down, right = int(SHIFT * height), int(SHIFT * width)
+    edges = (right, right, down, down)
+    padded = F.pad(torch.from_numpy(image)[None], edges, mode="reflect")[0]
+    top, left = generator.integers(0, 2 * down + 1), generator.integers(0, 2 * right + 1)
+    moved = padded[:, top : top + height, left : left + width]
+    return (moved.flip(-1) if generator.random() < 0.5 else moved).contiguous()

@@ -14,6 +14,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load, save
 from edgekit.graph.values import open_values
+from edgekit.progress import Progress
 from edgekit.quantization import mixed, sensitivity
 from edgekit.quantization.alternatives import (
     Alternative,
@@ -27,13 +28,13 @@ from edgekit.quantization.config import GateNotMet, QuantizeConfig, QuantizeRepo
 from edgekit.quantization.execute import TorchGraph, threads
 from edgekit.quantization.images import quarters, split
 from edgekit.quantization.layers import Shapes
-from edgekit.quantization.learn import learn, passes_for
 from edgekit.quantization.mixed import Fallback, Limits, Requirement
 from edgekit.quantization.placement import Placement, place
-from edgekit.quantization.qdq import centrable, widest_step, write_graph
+from edgekit.quantization.qdq import centrable, write_graph
+from edgekit.quantization.refine import Refined, check_recoverable, refine
 from edgekit.quantization.sensitivity import Sensitivity
 from edgekit.quantization.twin import Fidelity, Grid, fidelity, logits_of
-from edgekit.quantization.weights import Weights, round_weights, rounded_constants
+from edgekit.quantization.weights import Weights, rounded_constants
 from edgekit.runtimes.base import Array, SessionOptions, run_batches
 
 
@@ -46,6 +47,7 @@ def quantize(
     held_out: NDArray[np.float32] | None = None,
     *,
     key: str = "",
+    progress: Progress | None = None,
 ) -> QuantizeResult:
     """Quantizes a simplified FP32 graph to int8.
 
@@ -55,10 +57,10 @@ def quantize(
         or any object that can be iterated more than once. held_out: other images ``(N, C, H, W)``
         that decide between alternatives. If None, every third calibration image is used. The result
         on them proves nothing; a proof needs images that made no decision. key: a hash of the image
-        list and its preprocessing, which identifies the cache.
+        list and its preprocessing, which identifies the cache. progress: shows a recovery.
 
     Raises:
-        InputError: the graph or the images cannot be quantized.
+        InputError: the graph or the images cannot be quantized, or its accuracy not be recovered.
         GateNotMet: with ``fallback``, the gate is not met. The graph is written, and the error
             holds the result.
     """
@@ -66,6 +68,8 @@ def quantize(
     separate_constants(model)
     samples = split(images, held_out)
     network = TorchGraph(model)
+    if config.recover is not None:
+        check_recoverable(network)
     shapes = network.shapes(samples.search[0])
     placement = place(model, shapes)
     if not placement.quantized:
@@ -74,8 +78,8 @@ def quantize(
     reference = logits_of(network, samples.held_out)
     task = Task(artifact, placement, samples, reference, config, key)
     plain = Alternative(model, network, task.statistics(artifact))
-    found = _from_training(task, plain) if config.trained else _from_search(task, plain)
-    best, grids, weights = found.best, found.grids, found.weights
+    found = _from_training(task, plain) if config.trained else _from_search(task, plain, progress)
+    best, grids, weights = found.best, found.refined.grids, found.refined.weights
     trial = _Trial(task, best, shapes, grids, weights, *_views(task, best), path)
     all_int8 = trial.evaluate(frozenset())
     costs = _costs(task, best, grids, weights, all_int8)
@@ -97,7 +101,7 @@ def quantize(
         fallback,
         {layer.name: layer.reason for layer in placement.layers if layer.reason is not None},
         placement.unknown,
-        (*samples.notes, *found.notes, *_notes_on_training(twin)),
+        (*samples.notes, *found.refined.notes, *_notes_on_training(twin)),
         twin,
     )
     result = QuantizeResult(written, report)
@@ -111,28 +115,19 @@ class _Found:
     """The graph to write, and what it is written with."""
 
     best: Alternative
-    grids: Mapping[str, Grid]
-    weights: Weights
+    refined: Refined
     calibrator: str
     tried: Mapping[str, Fidelity]
-    notes: tuple[str, ...]
 
 
-def _from_search(task: Task, plain: Alternative) -> _Found:
+def _from_search(task: Task, plain: Alternative, progress: Progress | None) -> _Found:
     config = task.config
     best, left_out = best_alternative(task, plain)
     search = grids_of(task, best, chosen_calibrators(config))
-    rounded = round_weights(
-        best.network,
-        task.placement,
-        search.grids,
-        task.samples.search,
-        mode=config.rounding,
-        correct_bias=config.correct_bias,
-    )
-    grids, weights, learnt = _learnt(task, best, search.grids, rounded)
-    notes = (*left_out, *_notes_on(config, best, rounded), *learnt)
-    return _Found(best, grids, weights, search.calibrator, search.tried, notes)
+    refined = refine(task, best, search.grids, progress)
+    notes = (*left_out, *_notes_on(best), *refined.notes)
+    refined = replace(refined, notes=notes)
+    return _Found(best, refined, search.calibrator, search.tried)
 
 
 def _from_training(task: Task, plain: Alternative) -> _Found:
@@ -155,7 +150,7 @@ def _from_training(task: Task, plain: Alternative) -> _Found:
             f"the quantization-aware training was of another graph: {what} differs",
             hint="train again with this version of edgekit",
         )
-    return _Found(plain, trained.grids, trained.weights, "training", {}, ())
+    return _Found(plain, Refined(trained.grids, trained.weights), "training", {})
 
 
 @dataclass(frozen=True)
@@ -235,62 +230,11 @@ def _costs(
     )
 
 
-def _learnt(
-    task: Task, best: Alternative, grids: Mapping[str, Grid], weights: Weights
-) -> tuple[Mapping[str, Grid], Weights, list[str]]:
-    """Grids and weights after learning, and notes for the report."""
-    if task.config.tune is not None:
-        trained = task.config.tune(
-            best.network,
-            task.placement,
-            grids,
-            weights,
-            {value: widest_step(best.model, value, grid) for value, grid in grids.items()},
-            task.samples.held_out,
-            task.reference,
-        )
-        return trained.grids, trained.weights, []
-    if task.config.rounding == "nearest" or task.config.passes == 0:
-        return grids, weights, []
-    as_searched = "steps and biases were not learned: "
-    if not best.network.differentiable:
-        why = "an operator of the network has no gradient"
-        return grids, weights, [as_searched + why]
-    passes = passes_for(task.placement, task.config.passes)
-    if passes == 0:
-        why = "the network is too large to learn them in reasonable time"
-        return grids, weights, [as_searched + why]
-    done = learn(
-        best.network,
-        task.placement,
-        grids,
-        weights,
-        {value: widest_step(best.model, value, grid) for value, grid in grids.items()},
-        task.samples.search,
-        task.samples.held_out,
-        task.reference,
-        passes=passes,
-    )
-    what = f"steps and biases learned from {passes} crops"
-    before, after = done.before.sqnr, done.after.sqnr
-    if after <= before:
-        note = f"{what} were not better on the held-out photos and were discarded"
-        return grids, weights, [note]
-    note = f"{what}: {before:.1f} dB became {after:.1f} dB on the held-out photos"
-    return done.grids, done.weights, [note]
-
-
-def _notes_on(config: QuantizeConfig, best: Alternative, weights: Weights) -> list[str]:
-    notes = [
+def _notes_on(best: Alternative) -> list[str]:
+    return [
         f"{each.value}: {len(each.sources)} spare channels carry copies of others"
         for each in best.shared
     ]
-    if config.rounding == "adaptive":
-        notes += [
-            f"{layer} has too many inputs for adaptive rounding: its weights are rounded to nearest"
-            for layer in weights.plain
-        ]
-    return notes
 
 
 def _notes_on_training(twin: Fidelity | None) -> list[str]:

@@ -86,10 +86,12 @@ def calibration_lines(calibration: CalibrationEntry, kept: Sequence[KeptEntry]) 
         "images of random noise" if calibration.random else f"photos ({calibration.images.source})"
     )
     choosing, judging = calibration.choosing, calibration.judging
+    minutes = calibration.recovery
+    recovered = "" if minutes is None else f", recovery {minutes:g} min"
     few = "" if calibration.judged else ", too few to pass the gate"
     lines = [
         f"calibration: {calibration.images.count} {photos}; ranges {calibration.calibrator}, "
-        f"rounding {calibration.rounding}",
+        f"rounding {calibration.rounding}{recovered}",
         f"selection: {choosing.count} photos ({choosing.source}); on them SQNR "
         f"{calibration.sqnr:.1f} dB, top-1 agreement {calibration.agreement:.1%}",
         f"test: {judging.count} photos ({judging.source}), used for nothing else{few}",

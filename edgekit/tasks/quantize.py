@@ -76,7 +76,7 @@ def quantize_file(
         )
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         probe = calibration.choosing_images[:PROBE_IMAGES]
-        context = Context(network, probe, Path(folder), calibration)
+        context = Context(network, probe, Path(folder), calibration, progress=progress)
         with step("simplify"):
             traced = fp32.trace(None, 1, context)
             simplified = fp32.simplify(traced, SimplifyConfig(), context)

@@ -167,7 +167,7 @@ class _Tuner:
         student = FakeQuantized(
             network, placement, grids, weights, widest, held_out[0], with_codes=True
         )
-        descent = Descent([(p, rate * self.learning_rate) for p, rate in student.parameters])
+        descent = Descent([(p, rate * self.learning_rate) for p, rate in student.parameters()])
         self.float_top1 = self._top1(self.teacher)
         self.epochs.append(QatEpoch(0, None, self._top1(student.logits), 0.0))
         self.best, self.trained = self.epochs[0], Trained(grids, weights)

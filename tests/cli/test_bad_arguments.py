@@ -47,6 +47,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
         ("export", NET, "--rounding", "adaptive", "--precision", "fp16"),
         "--rounding is for INT8 only; this export is FP16",
     ),
+    (("export", NET, "--recover", "20"), "--recover is for INT8 only; this export is FP32"),
     (
         ("export", NET, "--compute-capability", "sm86"),
         "--compute-capability has no effect without --runtime",
@@ -107,6 +108,10 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("export", NET, "--int8", "--calib-images", "7"), "invalid value for '--calib-images'"),
     (("export", NET, "--int8", "--calibrator", "magic"), "invalid value for --calibrator: magic"),
     (("export", NET, "--int8", "--rounding", "up"), "invalid value for --rounding: up"),
+    *[
+        (("export", NET, "--int8", "--recover", minutes), "invalid value for --recover")
+        for minutes in ("0", "-3", "nan", "inf", "10081")
+    ],
     # names
     (("export", LONG), "unknown network"),
     (("export", f"{LONG}.onnx"), "File name too long"),

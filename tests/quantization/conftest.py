@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,29 @@ from edgekit.graph.io import load, save
 from edgekit.graph.simplification.simplify import SimplifyConfig, simplify
 from edgekit.graph.trace import TraceConfig, trace
 from edgekit.models.mobilenetv2 import ConvBNReLU6, InvertedResidual
+from edgekit.quantization import QuantizeConfig
 from edgekit.quantization.equalize import find_groups, scale_group
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.placement import Placement, place
+from edgekit.quantization.qdq import centrable
+from edgekit.quantization.twin import Grid
+from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+PLAIN = QuantizeConfig(
+    "max",
+    "nearest",
+    equalize=False,
+    centre=False,
+    correct_bias=False,
+    fallback=False,
+    sensitivity=False,
+)
+
+
+def logits(artifact: Artifact, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
+        return run_batches(session, images)
 
 
 class TinyMobileNet(nn.Module):
@@ -111,6 +132,30 @@ def placed(model: ir.Model, kept: frozenset[str] = frozenset()) -> Placement:
     return place(
         model, {name: tuple(t.shape) for name, t in values.items()} | {network.input: shape}, kept
     )
+
+
+def widest_grids(
+    model: ir.Model,
+    network: TorchGraph,
+    placement: Placement,
+    images: Sequence[NDArray[np.float32]],
+) -> dict[str, Grid]:
+    """The grid of every value that ends at its largest magnitude on the images."""
+    largest = dict.fromkeys(placement.values, 0.0)
+    with torch.inference_mode():
+        for image in images:
+            seen = network.run(
+                image, keep=[value for value in placement.values if value != network.input]
+            )
+            seen[network.input] = torch.from_numpy(image)
+            largest = {
+                value: max(most, float(seen[value].abs().max())) for value, most in largest.items()
+            }
+    centred = {value: centrable(model, placement, value) for value in largest}
+    return {
+        value: Grid(most / (255 if centred[value] else 127), centred[value])
+        for value, most in largest.items()
+    }
 
 
 def graph(text: str) -> ir.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
+from edgekit.progress import Progress, Quiet
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.fake import Round
 from edgekit.quantization.learn import (
@@ -20,17 +22,23 @@ from edgekit.quantization.learn import (
     FEWEST_PASSES,
     MOST_MACS,
     PASSES,
+    Budget,
+    Images,
     Learnt,
+    Seconds,
+    blocks,
     learn,
     passes_for,
+    views,
 )
 from edgekit.quantization.placement import Placement
-from edgekit.quantization.qdq import centrable, widest_step
+from edgekit.quantization.qdq import widest_step
 from edgekit.quantization.twin import Grid, fidelity, logits_of
 from edgekit.quantization.weights import Weights, round_weights, rounded_constants
+from tests.quantization.conftest import widest_grids
 from tests.quantization.test_placement import placed
 
-PASSED = 24 * BATCH
+BUDGET = Images(24 * BATCH)
 
 
 class Start(NamedTuple):
@@ -41,7 +49,14 @@ class Start(NamedTuple):
     widest: Mapping[str, float]
     images: list[NDArray[np.float32]]
 
-    def learn(self, photos: NDArray[np.float32]) -> Learnt:
+    def learn(
+        self,
+        photos: NDArray[np.float32],
+        budget: Budget = BUDGET,
+        *,
+        codes: bool = False,
+        progress: Progress | None = None,
+    ) -> Learnt:
         held_out = list(photos[24:40])
         reference = logits_of(self.network, held_out)
         return learn(
@@ -53,8 +68,21 @@ class Start(NamedTuple):
             self.images,
             held_out,
             reference,
-            passes=PASSED,
+            budget,
+            codes=codes,
+            progress=progress,
         )
+
+    def reached(
+        self, grids: Mapping[str, Grid], weights: Weights, photos: NDArray[np.float32]
+    ) -> float:
+        """The SQNR on photos that neither taught nor chose."""
+        unseen = photos[40:]
+        network = self.network.with_constants(
+            rounded_constants(self.network, self.placement, weights)
+        )
+        logits = logits_of(network, unseen, self.placement.edges, grids)
+        return fidelity(logits_of(self.network, unseen), logits).sqnr
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +92,7 @@ def start(mobilenet: Artifact, photos: NDArray[np.float32]) -> Start:
     """
     model = load(mobilenet.path)
     network, placement, images = TorchGraph(model), placed(model), list(photos[:24])
-    largest = dict.fromkeys(placement.values, 0.0)
-    with torch.inference_mode():
-        for image in images:
-            seen = network.run(
-                image, keep=[value for value in placement.values if value != network.input]
-            )
-            seen[network.input] = torch.from_numpy(image)
-            largest = {
-                value: max(most, float(seen[value].abs().max())) for value, most in largest.items()
-            }
-    grids = {
-        value: Grid(
-            most / (255 if centrable(model, placement, value) else 127),
-            centrable(model, placement, value),
-        )
-        for value, most in largest.items()
-    }
+    grids = widest_grids(model, network, placement, images)
     weights = _disturbed(
         round_weights(network, placement, grids, images, mode="nearest", correct_bias=True)
     )
@@ -113,15 +125,8 @@ def learnt(start: Start, photos: NDArray[np.float32]) -> Learnt:
 def test_it_is_closer_on_other_photos(
     start: Start, learnt: Learnt, photos: NDArray[np.float32]
 ) -> None:
-    unseen = photos[40:]
-    reference = logits_of(start.network, unseen)
-
-    def reached(grids: Mapping[str, Grid], weights: Weights) -> float:
-        constants = rounded_constants(start.network, start.placement, weights)
-        network = start.network.with_constants(constants)
-        return fidelity(reference, logits_of(network, unseen, start.placement.edges, grids)).sqnr
-
-    before, after = reached(start.grids, start.weights), reached(learnt.grids, learnt.weights)
+    before = start.reached(start.grids, start.weights, photos)
+    after = start.reached(learnt.grids, learnt.weights, photos)
     assert after > before + 3.0  # dB
     assert learnt.after.sqnr > learnt.before.sqnr
 
@@ -166,6 +171,81 @@ def test_the_same_is_learnt_again(
     assert start.network.constants.keys() == before.keys() and all(
         start.network.constants[name] is before[name] for name in before
     )
+
+
+class Watched(Quiet):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int | None, str]] = []
+
+    def advance(self, done: int, total: int | None, what: str = "") -> None:
+        self.told.append((done, total, what))
+
+
+def test_codes_are_learnt_as_well(start: Start, photos: NDArray[np.float32]) -> None:
+    """The codes are off by up to 6: steps and biases alone cannot mend that."""
+    generator = np.random.default_rng(1)
+    worse = start._replace(
+        weights=replace(
+            start.weights,
+            rounded={
+                name: replace(
+                    weight,
+                    values=np.clip(
+                        weight.values + generator.integers(-6, 7, weight.values.shape), -127, 127
+                    ).astype(np.int8),
+                )
+                for name, weight in start.weights.rounded.items()
+            },
+        )
+    )
+    watched = Watched()
+    budget = Images(40 * BATCH)
+    done = worse.learn(photos, budget, codes=True, progress=watched)
+    before = start.reached(worse.grids, worse.weights, photos)
+    assert start.reached(done.grids, done.weights, photos) > before + 3.0  # dB
+    assert done.passes == budget.count
+    moved = [
+        (weight.values, done.weights.rounded[name].values)
+        for name, weight in worse.weights.rounded.items()
+    ]
+    assert all(after.dtype == np.int8 and abs(after).max() <= 127 for _, after in moved)
+    assert sum(int((before != after).sum()) for before, after in moved) > 100
+    assert [told[0] for told in watched.told] == [round(100 * (i / 40)) for i in range(1, 41)]
+    assert watched.told[-1] == (100, 100, f"{done.after.sqnr:.1f} dB")
+
+
+def test_time_ends_the_learning(
+    start: Start, photos: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    budget = Seconds(10.0, started=now[0])
+
+    class Clock(Quiet):
+        def advance(self, done: int, total: int | None, what: str = "") -> None:
+            now[0] += 4.0  # the time of one batch
+
+    done = start.learn(photos, budget, progress=Clock())
+    assert done.passes == 3 * BATCH and budget.spent(0) == 1.0
+
+
+def test_views_are_as_sharp_as_photos(photos: NDArray[np.float32]) -> None:
+    """They are shifted and flipped, never resized: all their pixels are pixels of the photo."""
+    photo = photos[0] + np.random.default_rng(0).normal(0, 1, photos[0].shape).astype(np.float32)
+    several = [view.numpy() for view in islice(views([photo], np.random.default_rng(0)), 20)]
+    assert all(view.shape == photo.shape for view in several)
+    assert all(set(view.flat) <= set(photo.flat) for view in several)
+    assert len({view.tobytes() for view in several}) > 10
+    again = next(views([photo], np.random.default_rng(0)))
+    assert np.array_equal(again.numpy(), several[0])
+
+
+def test_the_blocks_are_the_residual_ones(start: Start) -> None:
+    found = blocks(start.network)
+    adds = [step for step in start.network.steps if step.op_type == "Add"]
+    assert len(found) == 3 and set(found) <= {step.outputs[0] for step in adds}
 
 
 @pytest.mark.parametrize("centred", [False, True])

@@ -17,16 +17,9 @@ from edgekit.graph.forms.cpu_int8 import to_cpu_int8
 from edgekit.graph.io import load, save
 from edgekit.quantization import GateNotMet, QuantizeConfig, QuantizeResult, Requirement, quantize
 from edgekit.quantization.twin import fidelity
-from edgekit.runtimes.base import SessionOptions, run_batches
-from edgekit.runtimes.onnxruntime import OnnxRuntime
-from tests.quantization.conftest import artifact_of, graph, with_weights
+from tests.quantization.conftest import PLAIN, artifact_of, graph, logits, with_weights
 
 ALL_INT8 = QuantizeConfig(fallback=False, sensitivity=False)
-
-
-def logits(artifact: Artifact, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    with OnnxRuntime().load(artifact, SessionOptions(threads=1)) as session:
-        return run_batches(session, images)
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +40,7 @@ def test_it_is_close_to_the_float_network_on_other_photos(
 def test_every_choice_helps_where_channels_differ(
     skewed: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    plain = QuantizeConfig(
-        "max",
-        "nearest",
-        equalize=False,
-        centre=False,
-        correct_bias=False,
-        fallback=False,
-        sensitivity=False,
-    )
-    steps = (plain, replace(plain, equalize=True), ALL_INT8)
+    steps = (PLAIN, replace(PLAIN, equalize=True), ALL_INT8)
     naive, equalized, best = (
         quantize(skewed, tmp_path / f"{i}.onnx", config, photos[:48]).report.reached.sqnr
         for i, config in enumerate(steps)

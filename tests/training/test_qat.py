@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from safetensors import safe_open
+from torch import Tensor
 
 import edgekit
+from edgekit.errors import InputError
 from edgekit.sources import NetworkRequest, open_network
 from edgekit.sources.run import QAT
+from edgekit.training.qat import _Tuner
 from edgekit.training.records import Qat
 
 NETWORK = "shufflenetv2_x0_5"  # its shuffles reshape batches
@@ -96,17 +101,37 @@ def test_the_export_takes_what_was_trained(run: Path, bundles: dict[str, Path]) 
     )
 
 
-def test_the_weights_moved(run: Path, tuned: Qat, tmp_path: Path) -> None:
-    """Codes are learned, and not steps and biases alone."""
-    still = Path(shutil.copytree(run, tmp_path / "still"))
-    with safe_open(run / QAT, "numpy") as file:
-        after = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    again = edgekit.train_int8(still, epochs=1, batch=16, learning_rate=1e-9)
-    assert again.before == tuned.before
-    with safe_open(still / QAT, "numpy") as file:
-        before = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    codes = [name for name in after if name.startswith("codes/")]
-    assert sum(int((after[name] != before[name]).sum()) for name in codes) > 100
+def test_the_weights_moved(
+    run: Path, tuned: Qat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes are learned, and not steps and biases alone. Each epoch counts as the best so far."""
+    measured: list[float] = []
+    top1 = _Tuner._top1
+
+    def rising(self: _Tuner, network: Callable[[Tensor], Tensor]) -> float:
+        measured.append(top1(self, network))
+        return len(measured) / 100
+
+    monkeypatch.setattr(_Tuner, "_top1", rising)
+
+    def codes(name: str, rate: float) -> dict[str, NDArray[np.int8]]:
+        folder = Path(shutil.copytree(run, tmp_path / name))
+        edgekit.train_int8(folder, epochs=1, batch=16, learning_rate=rate)
+        with safe_open(folder / QAT, "numpy") as file:
+            names = [name for name in file.keys() if name.startswith("codes/")]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}
+
+    after, before = codes("moved", 1.0), codes("still", 1e-9)
+    (exact, start, _), again = measured[:3], measured[3:]  # the float network, epoch 0, epoch 1
+    assert len(again) == 3 and again[:2] == [exact, start] and start == tuned.before
+    assert sum(int((after[name] != before[name]).sum()) for name in after) > 100
+
+
+def test_a_trained_network_is_not_recovered(run: Path, tuned: Qat, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is nothing to recover") as caught:
+        edgekit.export(run, precision=edgekit.Int8(recover=1.0), out=tmp_path / "x", bench=False)
+    assert caught.value.trail is not None and "step images failed" in caught.value.trail
+    assert not (tmp_path / "x").exists()
 
 
 def test_other_weights_are_noticed(run: Path, tuned: Qat, tmp_path: Path) -> None:

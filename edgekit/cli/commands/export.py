@@ -76,17 +76,17 @@ def command(
         metavar="SIZE",
         panel=INPUT,
     ),
-    batch: str = typer.Option(
-        "1",
+    batch: str = option(
+        default="1",
         help="Static batch, or `dynamic`.",
         metavar="N",
-        rich_help_panel=INPUT,
+        panel=INPUT,
     ),
-    opset: int = typer.Option(
-        17,
+    opset: int = option(
+        default=17,
         help="ONNX opset, 13 to 22; TensorRT 8.6 reads up to 17, 10 up to 20, 11 up to 22.",
         metavar="N",
-        rich_help_panel=PRECISION,
+        panel=PRECISION,
     ),
     images: Path | None = option(
         help="Folder of photos for parity; the bundled ones by default.", metavar="DIR", panel=INPUT
@@ -111,12 +111,11 @@ def command(
         metavar="DIR",
         panel=OUTPUT,
     ),
-    gate: str = typer.Option(
-        "",
+    gate: str = option(
+        default="",
         help="Gate for the result: agreement=0.99,sqnr=40,relative=1e-4; or none.",
-        show_default=False,
         metavar="GATE",
-        rich_help_panel=PRECISION,
+        panel=PRECISION,
     ),
     half_io: bool = flag(
         "--half-io", help="Make the inputs and outputs FP16 too.", panel=PRECISION
@@ -141,6 +140,12 @@ def command(
     rounding: str | None = option(
         help="For INT8: rounding of the weights, adaptive (default) or nearest.",
         metavar="NAME",
+        panel=CALIBRATION,
+    ),
+    recover: float | None = option(
+        help="For INT8: minutes to learn from the FP32 network on the photos, without labels, to "
+        "lose less accuracy.",
+        metavar="MINUTES",
         panel=CALIBRATION,
     ),
     runtime: str | None = option(
@@ -175,6 +180,7 @@ def command(
             "--calib-images": calib_images,
             "--calibrator": calibrator,
             "--rounding": rounding,
+            "--recover": recover,
         },
     )
     asked: dict[str, Any] = {
@@ -198,6 +204,7 @@ def command(
             check_calibrator(calibrator or "auto"),
             check_rounding(rounding or "adaptive"),
             calib_images or edgekit.Int8.images,
+            recover,
         ),
     }
     show_progress = LiveProgress(quiet=json)

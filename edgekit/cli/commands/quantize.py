@@ -21,37 +21,42 @@ from edgekit.errors import InputError
 
 def command(
     model: Path = typer.Argument(help="An FP32 .onnx file.", show_default=False),
-    out_file: Path = typer.Option(
-        ...,
+    out_file: Path = option(
         "--out",
+        default=...,
         help="The INT8 .onnx to write.",
-        show_default=False,
         metavar="FILE",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
     calib: str | None = option(
         help="Folder of photos, or random[:seed]; the bundled photos by default.",
         metavar="DIR",
         panel=CALIBRATION,
     ),
-    calib_images: int = typer.Option(
-        512,
+    calib_images: int = option(
+        default=512,
         min=8,
         help="The most calibration photos to use.",
         metavar="N",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
-    calibrator: str = typer.Option(
-        "auto",
+    calibrator: str = option(
+        default="auto",
         help="auto, max, mse, entropy, or a percentile: 99.9, 99.99, 99.999, 99.9999.",
         metavar="NAME",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
     ),
-    rounding: str = typer.Option(
-        "adaptive",
+    rounding: str = option(
+        default="adaptive",
         help="Rounding of the weights, adaptive or nearest.",
         metavar="NAME",
-        rich_help_panel=CALIBRATION,
+        panel=CALIBRATION,
+    ),
+    recover: float | None = option(
+        help="Minutes to learn from the FP32 network on the photos, without labels, to lose less "
+        "accuracy.",
+        metavar="MINUTES",
+        panel=CALIBRATION,
     ),
     size: str | None = option(
         help="Input size in pixels, if the graph does not fix it.", metavar="SIZE", panel=INPUT
@@ -64,11 +69,11 @@ def command(
     std: str | None = option(
         help="Preprocessing standard deviation, in the same form.", metavar="NUMBERS", panel=INPUT
     ),
-    gate: str = typer.Option(
-        "",
+    gate: str = option(
+        default="",
         help="Gate for the result: agreement=0.95,sqnr=20.",
         metavar="GATE",
-        rich_help_panel=PRECISION,
+        panel=PRECISION,
     ),
     force: bool = flag("--force", help="Replace an existing file.", panel=OUTPUT),
     json: bool = json_flag("The result"),
@@ -92,6 +97,7 @@ def command(
             check_calibrator(calibrator),
             check_rounding(rounding),
             calib_images,
+            recover,
         ),
         gate=parse_gate(gate),
         size=parse_size(size),

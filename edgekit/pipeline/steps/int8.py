@@ -42,6 +42,7 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
             images,
             images.choosing_images,
             key=images.key,
+            progress=context.progress,
         )
     except GateNotMet as error:
         result = error.result
@@ -54,6 +55,7 @@ def quantize(given: Converted, config: QuantizeConfig, context: Context) -> Conv
     entry = CalibrationEntry(
         calibrator=report.calibrator,
         rounding="training" if config.trained else config.rounding,
+        recovery=None if config.recover is None else config.recover / 60,
         images=images.entry,
         random=images.random,
         choosing=images.choosing,
@@ -149,6 +151,7 @@ def quantize_config(precision: Int8, gate: Gate) -> QuantizeConfig:
     return QuantizeConfig(
         calibrator=precision.calibrator,
         rounding=precision.rounding,
+        recover=None if precision.recover is None else 60 * precision.recover,
         gate=required,
         cache=cache_folder().parent / "calibration",
     )

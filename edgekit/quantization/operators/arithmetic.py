@@ -34,10 +34,11 @@ def _gemm(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _clip(a: Attributes, i: Inputs) -> Tensor:
-    low, high = optional(i, 1), optional(i, 2)
-    return torch.clamp(
-        one(i), None if low is None else low.item(), None if high is None else high.item()
-    )
+    x, bounds = one(i), (optional(i, 1), optional(i, 2))
+    low, high = (None if bound is None else bound.item() for bound in bounds)
+    if low is not None and high is not None and low < high and x.is_floating_point():
+        return F.hardtanh(x, low, high)  # its gradient is one pass, that of clamp is four
+    return torch.clamp(x, low, high)
 
 
 def _reduction(
@@ -73,7 +74,7 @@ OPERATORS: dict[str, Operator] = {
     "Min": lambda a, i: reduce(torch.minimum, given(i)),
     "Max": lambda a, i: reduce(torch.maximum, given(i)),
     "Sigmoid": _each(torch.sigmoid),
-    "HardSigmoid": lambda a, i: torch.clamp(
+    "HardSigmoid": lambda a, i: F.hardtanh(
         a.get("alpha", 0.2) * one(i) + a.get("beta", 0.5), 0.0, 1.0
     ),
     "HardSwish": _each(F.hardswish),
