@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.graph.io import constant
 from edgekit.graph.names import unique
 
+LOWEST = float(np.finfo(np.float32).min)
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
@@ -40,15 +42,25 @@ def zeros_around(pad: ir.Node) -> list[int] | None:
     """The zeros that a Pad adds: first at the start of each axis, then at the end. None if it does
     anything else.
     """
+    return _around(pad, lambda fill: fill == 0.0)
+
+
+def lowest_around(pad: ir.Node) -> list[int] | None:
+    """The same for a Pad that adds minus infinity, or the lowest finite number."""
+    return _around(pad, lambda fill: fill <= LOWEST)
+
+
+def _around(pad: ir.Node, fits: Callable[[float], bool]) -> list[int] | None:
     if pad.op_type != "Pad" or (
         "mode" in pad.attributes and pad.attributes["mode"].as_string() != "constant"
     ):
         return None
     amounts = constant(pad.inputs[1]) if len(pad.inputs) > 1 else None
-    fill = pad.inputs[2] if len(pad.inputs) > 2 else None
+    fill = scalar(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] is not None else 0.0
     if (
         amounts is None
-        or (fill is not None and scalar(fill) != 0.0)
+        or fill is None
+        or not fits(fill)
         or any(axes is not None for axes in pad.inputs[3:])
     ):
         return None

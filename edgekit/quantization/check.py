@@ -20,7 +20,7 @@ def check_graph(model: ir.Model) -> ir.Model:
     Raises:
         BadNetwork: the graph is already quantized, has more than one input or output, a dynamic
             spatial size, an old opset or FP16 weights.
-        BadWeights: a weight is NaN or infinite.
+        BadWeights: a constant is NaN, or a weight infinite.
     """
     graph = model.graph
     for node in graph:
@@ -57,8 +57,15 @@ def check_graph(model: ir.Model) -> ir.Model:
         if tensor.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
             raise BadNetwork(f"{value.name} is {tensor.dtype}; quantization needs the FP32 graph")
         array = tensor.numpy()
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise BadWeights(f"{value.name} holds NaN or infinite numbers")
+        if array.dtype.kind != "f":
+            continue
+        # An infinite bound of a Clip, or the fill of a Pad, is no mistake.
+        is_weight = any(use.node.op_type in WEIGHTED for use in value.uses())
+        if np.isnan(array).any() or (is_weight and np.isinf(array).any()):
+            raise BadWeights(
+                f"{value.name} holds NaN or infinite numbers",
+                hint="the training diverged, or the file is damaged: use another checkpoint",
+            )
     return model
 
 

@@ -310,7 +310,8 @@ def _is_homogeneous(node: ir.Node) -> bool:
         return low is not None and float(low.numpy()) == 0.0
     if node.op_type == "Add":
         values = [value for value in node.inputs if value is not None]
-        return all(constant(value) is None for value in values)
+        channels = {value.shape[1] for value in values if value.shape and len(value.shape) > 1}
+        return all(constant(value) is None for value in values) and len(channels) <= 1
     if node.op_type == "Flatten":
         value = node.inputs[0]
         return (

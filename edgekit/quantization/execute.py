@@ -197,9 +197,9 @@ def _step(node: ir.Node, model: ir.Model) -> Step:
 
 
 def _static_batch(model: ir.Model) -> int:
-    """The static batch of the graph, 1 if it is dynamic. This twin runs any number of images."""
+    """The static batch of the graph, 0 if it is dynamic. This twin runs any number of images."""
     shape = model.graph.inputs[0].shape
-    return shape[0] if shape is not None and isinstance(shape[0], int) else 1
+    return shape[0] if shape is not None and isinstance(shape[0], int) else 0
 
 
 def _plain(value: Any) -> Any:

@@ -30,8 +30,8 @@ class Layer:
     """A convolution or matrix product with a constant weight.
 
     ``channel_axis`` is the weight's axis of output channels. ``macs`` are multiply-accumulates for
-    one image. ``padded`` is whether the input has zero padding. ``reason`` says why the layer stays
-    float; None if it is int8.
+    one image. ``padded`` is whether some outputs do not see all taps of the kernel: at zero
+    padding, or in a ConvTranspose. ``reason`` says why the layer stays float; None if it is int8.
     """
 
     name: str
@@ -86,7 +86,7 @@ def find_layer(
         reason = KEPT
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else ()
     mode = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
-    padded = any(pads) or mode.startswith("SAME")
+    padded = any(pads) or mode.startswith("SAME") or node.op_type == "ConvTranspose"
     return Layer(
         str(node.name),
         node.op_type,

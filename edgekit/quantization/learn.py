@@ -48,6 +48,7 @@ MOST_MACS = 10**12  # of all passes together; networks larger than a MobileNet g
 FEWEST_PASSES = 160  # with fewer passes learning is skipped
 BATCH = 8
 TOGETHER = 4  # images in one pass; more do not fit into the caches
+SAME = 1e-3  # largest relative difference of logits that only the order of additions explains
 CHECKS = 6  # number of evaluations on the held-out photos
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
@@ -133,12 +134,13 @@ def learn(
     state = FakeQuantized(network, placement, grids, weights, widest, images[0], with_codes=codes)
     descent = Descent(state.parameters(GENTLE if codes else RATES))
     compared = (*(blocks(network) if codes else ()), network.output)
+    together = images_together(network, [*images[:1], *held_out[:1]])
     batches = _batches(images, np.random.default_rng(SEED))
-    best = start = _look(state, held_out, reference)
+    best = start = _look(state, held_out, reference, together)
     kept = grids, weights
     passes = looks = 0
     while budget.spent(passes) < 1:
-        for part in torch.split(next(batches), TOGETHER):
+        for part in torch.split(next(batches), together):
             error = _error(network, state, part, compared) / BATCH
             error.backward()  # type: ignore[no-untyped-call]
         passes += BATCH
@@ -147,7 +149,7 @@ def learn(
         state.bound()
         if int(share * CHECKS) > looks:
             looks = int(share * CHECKS)
-            found = _look(state, held_out, reference)
+            found = _look(state, held_out, reference, together)
             if found.sqnr > best.sqnr:
                 best, kept = found, state.taken()
         if progress is not None:
@@ -209,11 +211,29 @@ class Descent:
                     tensor -= share * rate / (1 - MOMENTUM**self._moves) / size * self._means[i]
 
 
+def images_together(network: TorchGraph, images: Sequence[NDArray[np.float32]]) -> int:
+    """How many images run in one pass: 1 if the graph works with single images only, for example
+    because it joins a constant class token to one image.
+    """
+    batch = torch.from_numpy(np.stack(images))
+    with torch.no_grad():
+        single = torch.cat([network.run_batch(image[None])[network.output] for image in batch])
+        try:
+            joint = network.run_batch(batch)[network.output]
+        except (RuntimeError, IndexError):
+            return 1
+    same = joint.shape == single.shape and (joint - single).norm() <= SAME * single.norm()
+    return TOGETHER if same else 1
+
+
 def _look(
-    state: FakeQuantized, images: Sequence[NDArray[np.float32]], reference: NDArray[np.float32]
+    state: FakeQuantized,
+    images: Sequence[NDArray[np.float32]],
+    reference: NDArray[np.float32],
+    together: int,
 ) -> Fidelity:
     with torch.no_grad():
-        parts = torch.split(torch.from_numpy(np.stack(images)), TOGETHER)
+        parts = torch.split(torch.from_numpy(np.stack(images)), together)
         logits = [state.logits(part).flatten(1).numpy() for part in parts]
     return fidelity(reference, np.concatenate(logits))
 

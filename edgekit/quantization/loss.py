@@ -128,15 +128,19 @@ def _backward(
     logits: Tensor, tensors: Sequence[Tensor], generator: torch.Generator
 ) -> list[list[Tensor]]:
     rows = []
+    computed = [tensor for tensor in tensors if tensor.requires_grad]  # from the image
     for probe in range(PROBES):
         direction = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
-        gradients = torch.autograd.grad(
-            logits, tensors, direction, retain_graph=probe < PROBES - 1, allow_unused=True
+        gradients = iter(
+            torch.autograd.grad(
+                logits, computed, direction, retain_graph=probe < PROBES - 1, allow_unused=True
+            )
         )
+        found = [next(gradients) if tensor.requires_grad else None for tensor in tensors]
         rows.append(
             [
-                torch.zeros_like(t) if g is None else g
-                for t, g in zip(tensors, gradients, strict=True)
+                torch.zeros_like(t) if gradient is None else gradient
+                for t, gradient in zip(tensors, found, strict=True)
             ]
         )
     return rows

@@ -26,8 +26,10 @@ SEED = 0
 
 def fits(layer: Layer, network: TorchGraph) -> bool:
     """Whether the covariance of a layer's inputs fits in memory. It does not for a linear layer on
-    a whole feature map, as in AlexNet and VGG.
+    a whole feature map, as in AlexNet and VGG. Convolutions of volumes are not supported.
     """
+    if network.constants[layer.weight].ndim > 4:
+        return False
     return _covariance_bytes(layer, network) <= BYTES_AT_ONCE
 
 
@@ -100,8 +102,12 @@ def sample_patches(
         return tensor.reshape(-1, tensor.shape[-1]).T.unsqueeze(0)
     kernel = shape[2:]
     attributes = step.attributes
-    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    ones = [1] * len(kernel)
+    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
     padded = pad(attributes, tensor, kernel, 0.0)[0]
+    if len(kernel) == 1:  # as an image of one row
+        padded, kernel = padded.unsqueeze(2), (1, *kernel)
+        strides, dilations = (1, *strides), (1, *dilations)
     height, width = padded.shape[-2:]
     rows = (height - dilations[0] * (kernel[0] - 1) - 1) // strides[0] + 1
     columns = (width - dilations[1] * (kernel[1] - 1) - 1) // strides[1] + 1

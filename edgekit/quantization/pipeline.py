@@ -231,10 +231,16 @@ def _costs(
 
 
 def _notes_on(best: Alternative) -> list[str]:
-    return [
+    spare = [
         f"{each.value}: {len(each.sources)} spare channels carry copies of others"
         for each in best.shared
     ]
+    constant = [
+        f"{name} is {seen.lowest:g} on all calibration images"
+        for name, seen in best.seen.values.items()
+        if seen.is_constant
+    ]
+    return spare + constant
 
 
 def _notes_on_training(twin: Fidelity | None) -> list[str]:

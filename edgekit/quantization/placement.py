@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgekit.graph.edit import scalar
 from edgekit.graph.io import constant
 from edgekit.quantization.layers import Layer, Shapes, find_layer
 
@@ -165,6 +166,8 @@ def _carry(node: ir.Node, wanted: _Wanted) -> None:
     data = [
         i for i, value in enumerate(node.inputs) if value is not None and constant(value) is None
     ]
+    if node.op_type == "MaxPool" and _is_filled(node.inputs[0]):
+        return
     positions = data if node.op_type == "Concat" else data[:1]
     read = [value for value in node.outputs if wanted.is_read(value)]
     if (
@@ -178,6 +181,15 @@ def _carry(node: ir.Node, wanted: _Wanted) -> None:
         wanted.tie(str(node.inputs[position].name), str(read[0].name))  # type: ignore[union-attr]
     for value in read[1:]:
         wanted.tie(str(value.name), str(read[0].name))
+
+
+def _is_filled(value: ir.Value | None) -> bool:
+    """Whether a Pad with a number other than 0 produces a value. That number, often the lowest one,
+    would set the scale.
+    """
+    pad = None if value is None else value.producer()
+    fill = scalar(pad.inputs[2]) if pad and pad.op_type == "Pad" and len(pad.inputs) > 2 else None
+    return fill is not None and fill != 0.0
 
 
 def _gate(node: ir.Node, wanted: _Wanted) -> None:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.graph.alignment import record
-from edgekit.graph.edit import drop_unused, initializer
+from edgekit.graph.edit import drop_unused, float_attribute, initializer
 from edgekit.graph.forms.float_weights import CODES
 from edgekit.graph.io import constant
 from edgekit.quantization.layers import Layer
@@ -48,7 +48,11 @@ def write_graph(
     graph = model.graph
     nodes = {str(node.name): node for node in graph}
     layers = {layer.name: layer for layer in placement.layers}
-    bias = {name: _bias(graph, layer) for name, layer in layers.items()}
+    bias = {
+        name: _bias(graph, layer)
+        for name, layer in layers.items()
+        if layer.bias is None or layer.bias in graph.initializers
+    }
     bias |= {
         layer.name: biases[layer.name].astype(np.float64)
         for layer in placement.quantized
@@ -75,8 +79,8 @@ def write_graph(
             nodes[node_name].replace_input_with(position, pair)
     for layer in placement.quantized:
         _store_weight(graph, nodes[layer.name], layer, weights[layer.name])
-    for layer in placement.layers:
-        _store_bias(graph, nodes[layer.name], layer, bias[layer.name])
+    for name in bias:
+        _store_bias(graph, nodes[name], layers[name], bias[name])
     drop_unused(graph)
     graph.sort()
     return model
@@ -98,6 +102,7 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
     if (
         made_by is None
         or made_by.name not in layers
+        or not _takes_a_bias(made_by)
         or len(inner.uses()) != 1
         or inner.is_graph_output()
     ):
@@ -112,6 +117,13 @@ def centrable(model: ir.Model, placement: Placement, value: str) -> bool:
         ):
             return False
     return True
+
+
+def _takes_a_bias(node: ir.Node) -> bool:
+    """Whether a constant can be added to the bias of a layer, and so to its output."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    is_constant = bias is None or constant(bias) is not None
+    return is_constant and float_attribute(node, "beta", 1.0) == 1.0
 
 
 def widest_step(model: ir.Model, value: str, grid: Grid) -> float:

@@ -49,7 +49,7 @@ def calibrated_grids(
     range.
     """
     limits = {
-        value: CALIBRATORS[calibrator](statistics[value], _levels(value in centred))
+        value: _limit(statistics[value], calibrator, _levels(value in centred))
         for value in placement.values
     }
     return {
@@ -58,9 +58,13 @@ def calibrated_grids(
     }
 
 
+def _limit(value: ValueStatistics, calibrator: str, levels: int) -> float:
+    return CALIBRATORS[calibrator](value, levels) if value.largest else 0.0
+
+
 def grid_for(limit: float, centred: bool) -> Grid:
-    """The grid whose largest number is ``limit``."""
-    return Grid(float(np.float32(limit / _levels(centred))), centred)
+    """The grid whose largest number is ``limit``; a limit of 0 means that every grid is right."""
+    return Grid(float(np.float32((limit or 1.0) / _levels(centred))), centred)
 
 
 def search_grids(

@@ -23,11 +23,12 @@ from edgekit.errors import InputError
 from edgekit.files import replacing
 from edgekit.graph.io import load
 from edgekit.graph.values import read_values
-from edgekit.runtimes.base import Array
+from edgekit.runtimes.base import Array, batch_of
+from edgekit.runtimes.onnxruntime import tensor_spec
 
 BINS = 4096
 CHECKPOINT_EVERY = 64  # images between checkpoints
-SCHEMA = 2  # version of the cached statistics
+SCHEMA = 3  # version of the cached statistics
 ONE_IN = 1000  # a channel exceeds its reach on one of so many images
 _FIRST_WIDTH = 2.0**-20
 _EULER = 0.5772156649
@@ -59,6 +60,10 @@ class ValueStatistics:
         return max(abs(self.lowest), abs(self.highest))
 
     @property
+    def is_constant(self) -> bool:
+        return self.lowest == self.highest
+
+    @property
     def channel_square(self) -> NDArray[np.float64]:
         """The mean square of each channel."""
         return self.channel_squares / max(1, self.elements)
@@ -81,7 +86,7 @@ class ValueStatistics:
         )
 
     def add(self, tensor: NDArray[np.float32]) -> None:
-        """Adds the activation ``(N, C, …)`` of one image."""
+        """Adds the activation ``(rows, C, …)`` of one image."""
         finite = np.isfinite(tensor)
         if not finite.all():
             self.broken += int(tensor.size - finite.sum())
@@ -134,7 +139,7 @@ def collect_statistics(
         is cached.
 
     Raises:
-        InputError: a value is infinite or NaN on an image, or is constant.
+        InputError: a value is infinite or NaN on an image, or all values are constant.
     """
     names = tuple(values)
     checkpoint = None
@@ -146,12 +151,15 @@ def collect_statistics(
         checkpoint = cache / f"observations-{identity[:32]}.npz"
     statistics, seen = _restore(checkpoint)
     saved = total = seen
-    for tensors, count in read_values(load(artifact.path), names, islice(images, seen, None)):
+    model = load(artifact.path)
+    batch = batch_of(tensor_spec(model.graph.inputs[0]))
+    for tensors, count in read_values(model, names, islice(images, seen, None)):
         for name, tensor in tensors.items():
             if name not in statistics:
                 statistics[name] = _empty(tensor.shape[1])
-            for row in range(count):
-                statistics[name].add(tensor[row : row + 1])
+            rows = max(1, len(tensor) // batch)  # of one image: windows, or words
+            for start in range(0, min(count * rows, len(tensor)), rows):
+                statistics[name].add(tensor[start : start + rows])
         total += count
         if checkpoint is not None and total - saved >= CHECKPOINT_EVERY:
             _save(checkpoint, statistics, total)
@@ -183,12 +191,12 @@ def _check(statistics: Mapping[str, ValueStatistics]) -> None:
                 f"{name} is infinite or NaN on the calibration images ({value.broken} numbers)",
                 hint="edgekit blame finds the first layer with such numbers",
             )
-        if value.lowest == value.highest:
-            raise InputError(
-                f"{name} is {value.lowest:g} everywhere on all calibration images, so it has no "
-                f"scale",
-                hint="check the weights and the preprocessing, or give images that differ",
-            )
+    if statistics and all(value.is_constant for value in statistics.values()):
+        name, value = next(iter(statistics.items()))
+        raise InputError(
+            f"{name} is {value.lowest:g} everywhere on all calibration images, so it has no scale",
+            hint="check the weights and the preprocessing, or give images that differ",
+        )
 
 
 def _save(path: Path, statistics: Mapping[str, ValueStatistics], images: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.quantization.execute import TorchGraph
+from tests.quantization.conftest import graph
 
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
@@ -137,6 +138,27 @@ def test_a_reshape_that_holds_the_batch_is_that_of_one_image() -> None:
         17,
         4,
     )
+
+
+def test_zero_in_a_reshape_copies_the_number_of_images() -> None:
+    model = _one("Reshape", "x s", {"s": np.array([0, 192], np.int64)}, {}, (1, 4, 8, 6))
+    network = TorchGraph(ir.from_proto(model))
+    assert network.run_batch(torch.zeros(3, 4, 8, 6))["y"].shape == (3, 192)
+
+
+def test_a_reshape_computed_from_the_shape_holds_the_images_already() -> None:
+    text = (
+        "(float[N,4,8,6] x) => (float[N,192] y) <int64[1] rest = {-1}, int64[1] first = {0}> "
+        "{ s = Shape(x) n = Gather(s, first) t = Concat<axis = 0>(n, rest) y = Reshape(x, t) }"
+    )
+    network = TorchGraph(graph(text))
+    assert network.run_batch(torch.zeros(3, 4, 8, 6))["y"].shape == (3, 192)
+
+
+def test_one_size_of_a_shape_is_a_scalar() -> None:
+    text = "(float[1,4,8,6] x) => (int64 y) <int64 i = {2}> { s = Shape(x) y = Gather(s, i) }"
+    found = TorchGraph(graph(text)).run(torch.zeros(4, 8, 6))["y"]
+    assert found.shape == () and int(found) == 8
 
 
 def _one(

@@ -17,6 +17,7 @@ from edgekit.graph.edit import (
     initializer,
     int_attribute,
     ints_attribute,
+    lowest_around,
     replace,
     sibling,
     takes_floats,
@@ -119,13 +120,14 @@ def fold_batch_norm(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
-    """Moves zero padding before a convolution into the convolution. A separate Pad is an extra
-    layer and prevents INT8 fusion.
+    """Moves zero padding before a convolution into the convolution, and padding with the lowest
+    number before a MaxPool into the MaxPool. A separate Pad is an extra layer and prevents INT8
+    fusion.
     """
-    if node.op_type != "Conv" or node.inputs[0] is None:
+    if node.op_type not in ("Conv", "MaxPool") or node.inputs[0] is None:
         return False
     pad = node.inputs[0].producer()
-    amounts = None if pad is None else zeros_around(pad)
+    amounts = None if pad is None else _FUSED[node.op_type](pad)
     auto = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
     if (
         pad is None
@@ -133,15 +135,72 @@ def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
         or len(amounts) != 8
         or any(amounts[:2] + amounts[4:6])
         or auto not in ("NOTSET", "VALID")
+        or int_attribute(node, "ceil_mode", 0)
     ):
         return False
     extra = amounts[2:4] + amounts[6:8]
     own = ints_attribute(node, "pads", (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
+    pads = [a + b for a, b in zip(own, extra, strict=True)]
+    if node.op_type == "MaxPool":
+        kernel = ints_attribute(node, "kernel_shape", ())
+        if any(amount >= size for amount, size in zip(pads, [*kernel, *kernel], strict=True)):
+            return False  # runtimes want a number of the image in every window
     node.attributes.pop("auto_pad", None)
-    node.attributes["pads"] = ir.AttrInt64s(
-        "pads", [a + b for a, b in zip(own, extra, strict=True)]
-    )
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
     node.replace_input_with(0, pad.inputs[0])
+    return True
+
+
+_FUSED = {"Conv": zeros_around, "MaxPool": lowest_around}
+
+
+def plain_gemm(graph: ir.Graph, node: ir.Node) -> bool:
+    """Moves the factors alpha and beta of a Gemm into its constants, and gives its bias one number
+    per column. INT8 kernels compute only this form.
+    """
+    if node.op_type != "Gemm" or (weight := constant(node.inputs[1])) is None:
+        return False
+    matrix = weight.numpy()
+    changed = False
+    alpha, beta = float_attribute(node, "alpha", 1.0), float_attribute(node, "beta", 1.0)
+    if alpha != 1.0:
+        scaled = (matrix.astype(np.float64) * alpha).astype(matrix.dtype)
+        node.replace_input_with(1, initializer(graph, f"{weight.name}.scaled", scaled))
+        del node.attributes["alpha"]
+        changed = True
+    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if bias is None:
+        return changed
+    columns = matrix.shape[0 if int_attribute(node, "transB", 0) else 1]
+    added = bias.numpy()
+    is_row = added.size in (1, columns) and (added.ndim < 2 or added.shape[0] == 1)
+    if beta == 1.0 and (added.shape == (columns,) or not is_row):
+        return changed
+    added = (added.astype(np.float64) * beta).astype(added.dtype)
+    if is_row:
+        added = np.broadcast_to(added.ravel(), (columns,)).copy()
+    node.replace_input_with(2, initializer(graph, f"{bias.name}.row", added))
+    node.attributes.pop("beta", None)
+    return True
+
+
+def sum_to_add(graph: ir.Graph, node: ir.Node) -> bool:
+    """Replaces a Sum by Adds. Residual connections are recognized as Adds."""
+    if node.op_type != "Sum":
+        return False
+    if len(node.inputs) == 1:
+        return bypass(graph, node)
+    first, second = node.inputs[:2]
+    add = ir.node("Add", [first, second], name=sibling(graph, node, "Add"))
+    if len(node.inputs) == 2:
+        replace(graph, node, [add])
+        return True
+    if first is None or second is None or first.shape is None or first.shape != second.shape:
+        return False
+    partial = add.outputs[0]
+    partial.name, partial.type, partial.shape = add.name, first.type, first.shape
+    rest = ir.node("Sum", [partial, *node.inputs[2:]], name=node.name)
+    replace(graph, node, [add, rest])
     return True
 
 
@@ -220,6 +279,8 @@ RULES: tuple[Rule, ...] = (
     drop_inference_noops,
     fold_batch_norm,
     fuse_pad,
+    plain_gemm,
+    sum_to_add,
     mean_to_global_pool,
     drop_expand,
     patterns.linear,

@@ -38,7 +38,18 @@ def _clip(a: Attributes, i: Inputs) -> Tensor:
     low, high = (None if bound is None else bound.item() for bound in bounds)
     if low is not None and high is not None and low < high and x.is_floating_point():
         return F.hardtanh(x, low, high)  # its gradient is one pass, that of clamp is four
-    return torch.clamp(x, low, high)
+    return x if low is None and high is None else torch.clamp(x, low, high)
+
+
+def _div(a: Attributes, i: Inputs) -> Tensor:
+    x, divisor = two(i)
+    return torch.div(x, divisor, rounding_mode=None if x.is_floating_point() else "trunc")
+
+
+def _selu(a: Attributes, i: Inputs) -> Tensor:
+    if "alpha" not in a and "gamma" not in a:
+        return F.selu(one(i))
+    return a.get("gamma", 1.0507010221481323) * F.elu(one(i), a.get("alpha", 1.6732631921768188))
 
 
 def _reduction(
@@ -68,7 +79,7 @@ OPERATORS: dict[str, Operator] = {
     "Add": _each(torch.add),
     "Sub": _each(torch.sub),
     "Mul": _each(torch.mul),
-    "Div": _each(torch.div),
+    "Div": _div,
     "Relu": _each(torch.relu),
     "Clip": _clip,
     "Min": lambda a, i: reduce(torch.minimum, given(i)),
@@ -90,7 +101,7 @@ OPERATORS: dict[str, Operator] = {
     ),
     "PRelu": _prelu,
     "Elu": lambda a, i: F.elu(one(i), a.get("alpha", 1.0)),
-    "Selu": _each(F.selu),
+    "Selu": _selu,
     "Celu": lambda a, i: F.celu(one(i), a.get("alpha", 1.0)),
     "Softplus": _each(F.softplus),
     "Softsign": _each(F.softsign),
@@ -104,7 +115,7 @@ OPERATORS: dict[str, Operator] = {
     "Reciprocal": _each(torch.reciprocal),
     "Neg": _each(torch.neg),
     "Abs": _each(torch.abs),
-    "Pow": _each(torch.pow),
+    "Pow": lambda a, i: torch.pow(*two(i)).to(one(i).dtype),
     "Sum": lambda a, i: reduce(torch.add, given(i)),
     "Where": _each(torch.where),
     "Equal": _each(torch.eq),

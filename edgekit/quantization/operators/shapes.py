@@ -21,7 +21,34 @@ from edgekit.quantization.operators.arguments import (
 )
 
 # ONNX's numeric codes of tensor types.
-_TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+_TYPES = {
+    1: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float16,
+    11: torch.float64,
+}
+_PADDING = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+def _concat(a: Attributes, i: Inputs) -> Tensor:
+    """Joins values. A constant that repeats something for the graph's static batch, such as a class
+    token, is repeated for the number of images instead.
+    """
+    parts, axis = given(i), a["axis"]
+    counts = {len(part) for part in parts} - {a["_batch"]}
+    if axis % parts[0].ndim != 0 and len(counts) == 1:
+        (count,) = counts
+        parts = [part if len(part) == count else _repeated(part, count) for part in parts]
+    return torch.cat(parts, axis)
+
+
+def _repeated(x: Tensor, count: int) -> Tensor:
+    return x[:1].expand(count, *x.shape[1:]) if bool((x == x[:1]).all()) else x
 
 
 def _reshape(a: Attributes, i: Inputs) -> Tensor:
@@ -30,8 +57,9 @@ def _reshape(a: Attributes, i: Inputs) -> Tensor:
         x.shape[d] if size == 0 and not a.get("allowzero") else int(size)
         for d, size in enumerate(shape.tolist())
     ]
-    if wanted and wanted[0] > 0 and wanted[0] % a["_batch"] == 0:  # images, or windows of images
-        wanted[0] = wanted[0] // a["_batch"] * a["_images"]
+    batch, first = a["_batch"], int(shape[0]) if len(shape) else 0
+    if batch and first > 0 and first % batch == 0:  # images, or windows of images
+        wanted[0] = first // batch * a["_images"]
     return x.reshape(wanted)
 
 
@@ -71,18 +99,21 @@ def _slice(a: Attributes, i: Inputs) -> Tensor:
         chosen = range(size)[
             start if start > -(2**31) else None : end if end < 2**31 - 1 else None : step
         ]
-        x = x.index_select(axis, torch.tensor(list(chosen)))
+        x = x.index_select(axis, torch.tensor(list(chosen), dtype=torch.int64))
     return x
 
 
 def _pad_node(a: Attributes, i: Inputs) -> Tensor:
     x, amounts = two(i)
-    rank, sizes = x.ndim, [int(n) for n in amounts.tolist()]
-    fill = optional(i, 2)
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[
-        a.get("mode", "constant")
-    ]
-    pairs = [p for d in reversed(range(rank)) for p in (sizes[d], sizes[rank + d])]
+    fill, axes = optional(i, 2), optional(i, 3)
+    padded = list(range(x.ndim)) if axes is None else [int(d) % x.ndim for d in axes.tolist()]
+    begin, end = [0] * x.ndim, [0] * x.ndim
+    for d, before, after in zip(
+        padded, amounts[: len(padded)].tolist(), amounts[len(padded) :].tolist(), strict=True
+    ):
+        begin[d], end[d] = int(before), int(after)
+    pairs = [p for d in reversed(range(x.ndim)) for p in (begin[d], end[d])]
+    mode = _PADDING[a.get("mode", "constant")]
     if mode != "constant":
         return F.pad(x, pairs[:-4], mode=mode)
     return F.pad(x, pairs, value=0.0 if fill is None else float(fill))
@@ -92,7 +123,7 @@ def _gather(a: Attributes, i: Inputs) -> Tensor:
     x, indices = two(i)
     axis = a.get("axis", 0) % x.ndim
     picked = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _depth_to_space(a: Attributes, i: Inputs) -> Tensor:
@@ -104,7 +135,8 @@ def _depth_to_space(a: Attributes, i: Inputs) -> Tensor:
 
 def _space_to_depth(a: Attributes, i: Inputs) -> Tensor:
     x, block = one(i), a["blocksize"]
-    return _transposed(F.pixel_unshuffle(x, block), x.shape[1])
+    unshuffled = F.pixel_unshuffle(x, block)
+    return unshuffled if a.get("mode") == "CRD" else _transposed(unshuffled, x.shape[1])
 
 
 def _transposed(x: Tensor, rows: int) -> Tensor:
@@ -115,7 +147,10 @@ def _transposed(x: Tensor, rows: int) -> Tensor:
 
 def _expand(a: Attributes, i: Inputs) -> Tensor:
     x, shape = given(i)
-    return x.expand(np.broadcast_shapes(x.shape, tuple(shape.tolist())))
+    wanted, batch = shape.tolist(), a["_batch"]
+    if batch > 1 and wanted[:1] == [batch] and (len(wanted) > x.ndim or len(x) == 1):
+        wanted[0] = a["_images"]
+    return x.expand(np.broadcast_shapes(x.shape, tuple(wanted)))
 
 
 def _cast(a: Attributes, i: Inputs) -> Tensor:
@@ -123,7 +158,7 @@ def _cast(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _shape(a: Attributes, i: Inputs) -> Tensor:
-    return torch.tensor(one(i).shape[a.get("start", 0) : a.get("end")])
+    return torch.tensor(one(i).shape[a.get("start", 0) : a.get("end")], dtype=torch.int64)
 
 
 def _constant_of_shape(a: Attributes, i: Inputs) -> Tensor:
@@ -132,10 +167,10 @@ def _constant_of_shape(a: Attributes, i: Inputs) -> Tensor:
 
 
 OPERATORS: dict[str, Operator] = {
-    "Concat": lambda a, i: torch.cat(given(i), a["axis"]),
+    "Concat": _concat,
     "Flatten": _flatten,
     "Reshape": _reshape,
-    "Transpose": lambda a, i: one(i).permute(a["perm"]),
+    "Transpose": lambda a, i: one(i).permute(a.get("perm", tuple(range(one(i).ndim))[::-1])),
     "Squeeze": lambda a, i: one(i).squeeze(axes_of(a, i) or list(range(one(i).ndim))),
     "Unsqueeze": _unsqueeze,
     "Split": _split,

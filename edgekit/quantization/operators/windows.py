@@ -79,11 +79,11 @@ def _conv_transpose(a: Attributes, i: Inputs) -> Tensor:
     """Computes without padding, then crops the result, because padding may differ between sides."""
     x, weight = given(i)[:2]
     dims = weight.ndim - 2
-    strides, dilations, more = (
-        a.get("strides", [1] * dims),
-        a.get("dilations", [1] * dims),
-        a.get("output_padding", [0] * dims),
-    )
+    strides, dilations = a.get("strides", [1] * dims), a.get("dilations", [1] * dims)
+    more = list(a.get("output_padding", [0] * dims))
+    for d, wanted in enumerate(a.get("output_shape", ())):
+        size = (x.shape[2 + d] - 1) * strides[d] + (weight.shape[2 + d] - 1) * dilations[d] + 1
+        more[d] = max(more[d], wanted - size)
     convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dims - 1]
     whole: Tensor = convolve(
         x, weight, optional(i, 2), strides, 0, more, a.get("group", 1), dilations
@@ -111,30 +111,65 @@ def _cut_off(
 
 
 def _max_pool(a: Attributes, i: Inputs) -> Tensor:
-    x, _ = pad(a, one(i), a["kernel_shape"], float("-inf"))
-    return F.max_pool2d(
-        x,
-        a["kernel_shape"],
-        a.get("strides", [1, 1]),
-        0,
-        a.get("dilations", [1, 1]),
-        bool(a.get("ceil_mode", 0)),
-    )
+    x, kernel = one(i), a["kernel_shape"]
+    strides, dilations = _steps(a)
+    pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
+    padded, _ = pad(a, x, kernel, float("-inf"))
+    return _started(a, x, pool(padded, kernel, strides, 0, dilations, bool(a.get("ceil_mode", 0))))
 
 
 def _average_pool(a: Attributes, i: Inputs) -> Tensor:
-    x, kernel, strides, ceil = (
-        one(i),
-        a["kernel_shape"],
-        a.get("strides", [1, 1]),
-        bool(a.get("ceil_mode", 0)),
-    )
+    x, kernel = one(i), a["kernel_shape"]
+    strides, dilations = _steps(a)
+    if any(step != 1 for step in dilations):
+        return _dilated_average(a, x, strides, dilations)
+    ceil = bool(a.get("ceil_mode", 0))
+    pool: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
     padded, _ = pad(a, x, kernel, 0.0)
-    mean = F.avg_pool2d(padded, kernel, strides, 0, ceil)
+    mean = _started(a, x, pool(padded, kernel, strides, 0, ceil))
     if padded is x or a.get("count_include_pad", 0):
         return mean
     counted, _ = pad(a, torch.ones_like(x[:, :1]), kernel, 0.0)
-    return mean / F.avg_pool2d(counted, kernel, strides, 0, ceil)
+    return mean / _started(a, x, pool(counted, kernel, strides, 0, ceil))
+
+
+def _steps(a: Attributes) -> tuple[Sequence[int], Sequence[int]]:
+    """The strides and dilations of a pooling."""
+    ones = [1] * len(a["kernel_shape"])
+    return a.get("strides", ones), a.get("dilations", ones)
+
+
+def _started(a: Attributes, x: Tensor, pooled: Tensor) -> Tensor:
+    """The pooled ``x`` without the windows that start in the padding at the end."""
+    strides, dims = _steps(a)[0], x.ndim - 2
+    begin = a.get("pads", [0] * dims)
+    for d in range(dims) if a.get("auto_pad", "NOTSET") == "NOTSET" else ():
+        starts = -(-(x.shape[2 + d] + begin[d]) // strides[d])
+        pooled = pooled.narrow(2 + d, 0, min(starts, pooled.shape[2 + d]))
+    return pooled
+
+
+def _dilated_average(
+    a: Attributes, x: Tensor, strides: Sequence[int], dilations: Sequence[int]
+) -> Tensor:
+    """The sum of each window, divided by the number of its elements."""
+    kernel, channels = a["kernel_shape"], x.shape[1]
+    convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
+
+    def added(values: Tensor, fill: float) -> Tensor:
+        padded, _ = pad(a, values, kernel, fill)
+        rest = [
+            -(padded.shape[2 + d] - (kernel[d] - 1) * dilations[d] - 1) % strides[d]
+            for d in range(len(kernel))
+        ]
+        if a.get("ceil_mode", 0):
+            padded = F.pad(padded, [p for more in reversed(rest) for p in (0, more)])
+        total: Tensor = convolve(
+            padded, torch.ones(channels, 1, *kernel), None, strides, 0, dilations, channels
+        )
+        return _started(a, x, total)
+
+    return added(x, 0.0) / added(torch.ones_like(x), float(a.get("count_include_pad", 0)))
 
 
 def _lrn(a: Attributes, i: Inputs) -> Tensor:
@@ -185,7 +220,7 @@ OPERATORS: dict[str, Operator] = {
     "ConvTranspose": _conv_transpose,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "GlobalAveragePool": lambda a, i: one(i).mean((2, 3), keepdim=True),
+    "GlobalAveragePool": lambda a, i: one(i).mean(tuple(range(2, one(i).ndim)), keepdim=True),
     "GlobalMaxPool": lambda a, i: one(i).amax(tuple(range(2, one(i).ndim)), keepdim=True),
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
