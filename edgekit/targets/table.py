@@ -11,6 +11,13 @@ from typing import Literal
 Version = tuple[int, ...]
 Dialect = Literal["weak", "strong"]
 
+# Before 11, engines for a DLA are built in the weak dialect. There trtexec sets FP16 and
+# PREFER_PRECISION_CONSTRAINTS in every build for a DLA (NVIDIA/TensorRT,
+# samples/common/sampleEngines.cpp, 8.6 to 10.16), its README uses --fp16 for a DLA, and a strongly
+# typed build with the flag FP16 fails (NVIDIA/TensorRT issues 4228 and 4253). NVIDIA documents
+# strongly typed networks for a DLA for 11.4.1.
+FIRST_STRONG_ON_DLA: Version = (11,)
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -118,8 +125,9 @@ JETPACKS = (
     JetPack("5.1.3", (35, 5), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
     JetPack("5.1.4", (35, 6), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
     JetPack("5.1.5", (35, 6, 1), (8, 5, 2), (11, 4), (3, 8), _XAVIER_ORIN, _ARCHIVE),
+    JetPack("6.0 DP", (36, 2), (8, 6, 2), (12, 2), (3, 10), (TEGRA234,), _L4T),
     JetPack(
-        "6.0", (36, 2), (8, 6, 2), (12, 2), (3, 10), (TEGRA234,), "pytorch/TensorRT issue 3049"
+        "6.0", (36, 3), (8, 6, 2), (12, 2), (3, 10), (TEGRA234,), "pytorch/TensorRT issue 3049"
     ),
     JetPack(
         "6.1",
@@ -194,8 +202,8 @@ class TensorRTLine:
 # 10.9 and later read more than opset 20, and 11 more than 22; edgekit writes at most 22. The
 # support of 8.4 beyond 8.2 could not be verified.
 TENSORRT_LINES = (
-    TensorRTLine((8, 0), "weak", 13, "onnx/onnx-tensorrt, docs/operators.md of 8.0, 8.2"),
+    TensorRTLine((8,), "weak", 13, "onnx/onnx-tensorrt, docs/operators.md of 8.0, 8.2"),
     TensorRTLine((8, 5), "weak", 17, "onnx/onnx-tensorrt, docs/operators.md of 8.5"),
-    TensorRTLine((10, 0), "strong", 20, "onnx/onnx-tensorrt, docs/operators.md of 10.0"),
-    TensorRTLine((11, 0), "strong", 22, "docs.nvidia.com/deeplearning/tensorrt, ONNX Opset Guide"),
+    TensorRTLine((10,), "strong", 20, "onnx/onnx-tensorrt, docs/operators.md of 10.0"),
+    TensorRTLine((11,), "strong", 22, "docs.nvidia.com/deeplearning/tensorrt, ONNX Opset Guide"),
 )

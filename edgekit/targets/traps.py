@@ -12,6 +12,9 @@ OLDEST_BUILT = (8, 6)  # the oldest TensorRT that edgekit builds engines with
 DEFAULT_OPSET = 17
 PYTHON = (3, 10)
 FIRST_ON_JETPACK_7 = (11, 4, 1)
+# TensorRT 11.4.1 needs JetPack 7.2.2, whose release of Jetson Linux is not known here. That of 7.2
+# is 39.2, so only a later one can have it.
+JETPACK_7_2 = (39, 2)
 LAST_LINKED_TO_DLA, DLA_AGAIN = (10, 7), (11, 4, 1)
 
 _MIGRATION = (
@@ -124,13 +127,16 @@ def _not_of_this_jetpack(target: Target, version: Version) -> Trap | None:
     jetpack = target.jetpack
     if jetpack is None or not version or version[:2] == jetpack.tensorrt[:2]:
         return None
-    if version >= FIRST_ON_JETPACK_7 and jetpack.l4t >= (39, 2):
-        if target.board is not None and (
-            "thor" in target.board.words or "agx" in target.board.words
-        ):
+    if version >= FIRST_ON_JETPACK_7 and parse_version(target.l4t) > JETPACK_7_2:
+        if _is_agx(target):
             return None
         message = (
             f"TensorRT {show_version(version)} supports only AGX Orin and Thor among the Jetsons"
+        )
+    elif version >= FIRST_ON_JETPACK_7 and jetpack.l4t >= JETPACK_7_2:
+        message = (
+            f"TensorRT {show_version(version)} needs JetPack 7.2.2 or later; this is "
+            f"{jetpack.version}"
         )
     elif version >= (11,):
         message = f"TensorRT {show_version(version)} does not support JetPack {jetpack.version}"
@@ -147,18 +153,24 @@ def _not_of_this_jetpack(target: Target, version: Version) -> Trap | None:
     )
 
 
+def _is_agx(target: Target) -> bool:
+    """Whether the module is one that TensorRT 11.4.1 supports: AGX Orin or Thor."""
+    return target.board is not None and bool({"thor", "agx"} & set(target.board.words))
+
+
 def _no_dla(target: Target, version: Version) -> Trap | None:
     if (
         target.board is None
         or not target.board.dla_cores
         or version[:2] <= LAST_LINKED_TO_DLA
-        or version >= DLA_AGAIN
+        or (version >= DLA_AGAIN and _is_agx(target) and parse_version(target.l4t) > JETPACK_7_2)
     ):
         return None
     return Trap(
         "no-dla",
-        f"TensorRT {show_version(version)} cannot use the DLA cores of {target.board.name}: 10.7 "
-        f"was the last to, until {show_version(DLA_AGAIN)}",
+        f"TensorRT {show_version(version)} cannot use the DLA cores of {target.board.name} with "
+        f"Jetson Linux {target.l4t}: 10.7 was the last to, until {show_version(DLA_AGAIN)} on AGX "
+        "Orin with JetPack 7.2.2",
         "build for the GPU; for DLA use JetPack 6 (TensorRT 10.3), or TensorRT 11.4.1 on AGX Orin "
         "with JetPack 7.2.2",
         _MIGRATION,

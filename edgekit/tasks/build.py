@@ -4,7 +4,7 @@ this machine, and written completely or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from edgekit.bundle.engines import (
     open_engine,
     record_path,
 )
+from edgekit.bundle.kept import allowed_in_fp32, kept_in_fp32
 from edgekit.bundle.manifest import FileEntry, Manifest
-from edgekit.bundle.names import NORMALIZATION
 from edgekit.bundle.proof import golden_failures
 from edgekit.bundle.staging import Sibling, locked
 from edgekit.comparison import compare
@@ -75,7 +75,7 @@ def build(
         EdgekitError: as :meth:`edgekit.runtimes.tensorrt.Builder.plan`.
     """
     bundle.check_whole()
-    library = builder.library()
+    library = builder.library().building(config.dla_core)
     target = library.target(config.capability)
     graph = bundle.strong_artifact if library.dialect == "strong" else bundle.artifact
     options = Options(
@@ -89,7 +89,7 @@ def build(
     final = bundle.path / ENGINES / name
     if not force and f"{ENGINES}/{name}" in bundle.manifest.files:
         return _reuse(bundle, builder, open_engine(final), target)
-    plan = builder.plan(graph, config.keeping(_kept_in_fp32(bundle.manifest)), on_phase)
+    plan = builder.plan(graph, config.keeping(kept_in_fp32(bundle.manifest)), on_phase)
     with Sibling(_place(bundle)) as workshop:
         path = workshop.path / name
         path.write_bytes(plan.data)
@@ -129,13 +129,17 @@ def _place(bundle: Bundle) -> Path:
 
 def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
     """
-    Raises: GateFailed: layers do not have the precision of the bundle.
+    Raises:
+        GateFailed: layers do not have the precision of the bundle, or the engine does not use its
+            DLA core.
     """
     result = audit_of(record, manifest)
     if result.failures:
+        search = "; `opt_level` 5 searches longer for kernels"
+        on_gpu = record.options.dla_core is None
         raise GateFailed(
             f"{name}: {'; '.join(result.failures)}",
-            hint="it was not added to the bundle; `opt_level` 5 searches longer for kernels",
+            hint=f"it was not added to the bundle{search if on_gpu else ''}",
         )
     return result
 
@@ -149,32 +153,16 @@ def audit_of(
         excuse = "by the builder's choice"
     elif record.precision == "int8" and record.graph == MODEL:
         excuse = "because the bundle has no strongly typed graph: export it again to get one"
-    kept: Collection[str] = ()
-    if manifest is not None:
-        kept = (
-            [*_kept_in_fp32(manifest), *_normalizing(manifest)]
-            if record.dialect == "strong" and excuse is None
-            else [kept.name for kept in manifest.kept]
-        )
     return audit(
         record.layers,
         record.precision,
-        kept,
+        allowed_in_fp32(manifest, excuse) if manifest is not None else (),
         record.quantized,
         of=record.layers_of,
         excuse=excuse,
         times=times,
+        dla_core=record.options.dla_core,
     )
-
-
-def _kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
-    """The nodes that must stay FP32. An INT8 bundle also lists those that only stay float."""
-    return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
-
-
-def _normalizing(manifest: Manifest) -> tuple[str, ...]:
-    """Nodes that normalize pixels: FP32 in typed graphs, and the builder's choice elsewhere."""
-    return tuple(kept.name for kept in manifest.kept if kept.name.startswith(NORMALIZATION))
 
 
 def _record(

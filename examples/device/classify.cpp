@@ -2,8 +2,23 @@
 // (8.6 or newer) and the CUDA runtime, both part of JetPack.
 //
 //     g++ -std=c++17 -O2 classify.cpp -I/usr/local/cuda/include -L/usr/local/cuda/lib64 -lnvinfer -lcudart -o classify
-//     trtexec --onnx=bundle/model.onnx --saveEngine=model.engine
 //     ./classify . model.engine
+//
+// It needs an engine that was built on the device:
+//
+//     trtexec --onnx=bundle/GRAPH --saveEngine=model.engine OPTIONS
+//
+// GRAPH is model.onnx; for TensorRT 10 and 11 it is model.strong.onnx if the bundle has that file.
+// OPTIONS depend on the version of TensorRT and on the precision of the bundle:
+//
+//     version   FP32                        FP16              INT8
+//     8.6       --noTF32                    --fp16            --int8 --fp16
+//     10        --noTF32 --stronglyTyped    --stronglyTyped   --stronglyTyped
+//     11        --noTF32                    none              none
+//
+// A dynamic batch also needs --minShapes, --optShapes and --maxShapes, each with the name and the
+// shape of the input in manifest.json: --minShapes=input:1x3x224x224. In 8.6 the nodes that the
+// manifest keeps in FP32 need --layerPrecisions, which `edgekit deploy` writes.
 //
 // The first argument is a folder that was unpacked from `edgekit pack BUNDLE --as tar`. The program
 // runs the golden images, prints the five likeliest classes of each, and ends with 1 where more of

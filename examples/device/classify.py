@@ -3,8 +3,23 @@ cuda-python and NumPy, without edgekit.
 
 On the device, in a folder that was unpacked from `edgekit pack BUNDLE --as tar`:
 
-    trtexec --onnx=bundle/model.onnx --saveEngine=model.engine
     python3 classify.py . model.engine
+
+It needs an engine that was built on the device:
+
+    trtexec --onnx=bundle/GRAPH --saveEngine=model.engine OPTIONS
+
+GRAPH is model.onnx; for TensorRT 10 and 11 it is model.strong.onnx if the bundle has that file.
+OPTIONS depend on the version of TensorRT and on the precision of the bundle:
+
+    version   FP32                        FP16              INT8
+    8.6       --noTF32                    --fp16            --int8 --fp16
+    10        --noTF32 --stronglyTyped    --stronglyTyped   --stronglyTyped
+    11        --noTF32                    none              none
+
+A dynamic batch also needs --minShapes, --optShapes and --maxShapes, each with the name and the
+shape of the input in manifest.json: --minShapes=input:1x3x224x224. In 8.6 the nodes that the
+manifest keeps in FP32 need --layerPrecisions, which `edgekit deploy` writes.
 
 It runs the golden images, prints the five likeliest classes of each, and ends with 1 where more of
 their first classes differ from the reference's than did when the bundle was exported.

@@ -26,6 +26,7 @@ import numpy as np
 import onnxruntime
 
 MAGIC = b"double of an engine\n"
+WARMING = 20  # milliseconds of a run during the warm-up
 VERSION = int(os.environ.get("DOUBLE_VERSION", "100300"))
 FAULT = os.environ.get("DOUBLE_FAULT", "")
 MAJOR, MINOR = (
@@ -85,13 +86,20 @@ def build(options: dict[str, str]) -> bytes:
             "[TRT] 2: [virtualMemoryBuffer.cpp::resizePhysical::160] Error Code 2: OutOfMemory "
             "(no further information)"
         )
+    if "--useDLACore" in options and "--stronglyTyped" in options and MAJOR < 11:
+        # sampleEngines.cpp sets kFP16 for a DLA, and a typed network refuses it: issue 4253
+        fail(
+            "[TRT] IBuilder::buildSerializedNetwork: Error Code 3: API Usage Error (Parameter check "
+            "failed, condition: !config.getFlag(BuilderFlag::kFP16). )"
+        )
     model = Path(options["--onnx"]).read_bytes()
     try:
         session(model)
     except Exception as error:  # noqa: BLE001 - the parser's words, whatever they are
         fail(f"[TRT] ModelImporter.cpp: {str(error).splitlines()[0]}", "Failed to parse onnx file")
     least, most = (sizes(options.get(key)) for key in ("--minShapes", "--maxShapes"))
-    built = f"built as {options['--saveEngine']} for {least} {most}\n"
+    where = "DLA" if "--useDLACore" in options and FAULT != "off-dla" else "GPU"
+    built = f"built as {options['--saveEngine']} {where} for {least} {most}\n"
     return MAGIC + built.encode() + model
 
 
@@ -100,7 +108,9 @@ def sizes(shapes: str | None) -> int:
     return int(shapes.rpartition(":")[2].partition("x")[0]) if shapes else 0
 
 
-def run(options: dict[str, str], model: bytes, slowness: float, profile: tuple[int, int]) -> None:
+def run(
+    options: dict[str, str], model: bytes, slowness: float, profile: tuple[int, int], on_dla: bool
+) -> None:
     if FAULT == "crash-run" and "--exportTimes" in options:
         os.kill(os.getpid(), signal.SIGSEGV)
     graph = session(model)
@@ -135,17 +145,28 @@ def run(options: dict[str, str], model: bytes, slowness: float, profile: tuple[i
         )
     if "--exportTimes" in options:
         write_times(
-            Path(options["--exportTimes"]), slowness, int(options.get("--iterations", "10"))
+            Path(options["--exportTimes"]),
+            slowness,
+            int(options.get("--iterations", "10")),
+            int(options.get("--warmUp", "200")),
         )
     if "--exportLayerInfo" in options:
-        write_layers(Path(options["--exportLayerInfo"]), model)
+        path = Path(options["--exportLayerInfo"])
+        if on_dla:
+            write_dla_layers(path)
+        else:
+            write_layers(path, model)
 
 
-def write_times(path: Path, took: float, count: int) -> None:
-    lines = []
+def write_times(path: Path, took: float, count: int, warm_up: int) -> None:
+    """Runs one after the other; before 8.5, those of the warm-up too, which are slow here."""
+    warming = range(0, warm_up, WARMING) if (MAJOR, MINOR) < (8, 5) else ()
+    runs = [(float(start), float(WARMING)) for start in warming]
     for i in range(count):
         drift = 1.5 if FAULT == "drift" and i < count // 2 else 1.0
-        start, each = i * took, took * drift * (1 + 0.001 * (i % 5))
+        runs.append((warm_up + i * took, took * drift * (1 + 0.001 * (i % 5))))
+    lines = []
+    for start, each in runs:
         moments = {
             "startEnqMs": start,
             "endEnqMs": start + 0.01 * each,
@@ -202,6 +223,23 @@ def write_layers(path: Path, model: bytes) -> None:
     path.write_text(json.dumps({"Layers": layers, "Bindings": []}))
 
 
+def write_dla_layers(path: Path) -> None:
+    """The nodes on the DLA as one layer, and one in FP32 that went back to the GPU."""
+    layers = [
+        {
+            "Name": name,
+            "LayerType": kind,
+            "Inputs": [{"Name": "x", "Dimensions": [1], "Format/Datatype": described}],
+            "Outputs": [{"Name": "y", "Dimensions": [1], "Format/Datatype": described}],
+        }
+        for name, kind, described in (
+            ("{ForeignNode[first...last]}", "DLA", "DLA linear FP16 format"),
+            ("Softmax", "SoftMax", "Row major linear FP32"),
+        )
+    ]
+    path.write_text(json.dumps({"Layers": layers, "Bindings": []}))
+
+
 def main() -> None:
     if log := os.environ.get("DOUBLE_LOG"):
         with Path(log).open("a") as file:
@@ -223,7 +261,7 @@ def main() -> None:
         how, _, model = data[len(MAGIC) :].partition(b"\n")
         slow = any(name.encode() in how for name in os.environ.get("DOUBLE_SLOW", "").split())
         least, most = map(int, how.split()[-2:])
-        run(options, model, 10.0 if slow else 1.0, (least, most))
+        run(options, model, 10.0 if slow else 1.0, (least, most), b" DLA " in how)
     else:
         Path(options["--saveEngine"]).write_bytes(build(options))
         if not {"--skipInference", "--buildOnly"} & options.keys():

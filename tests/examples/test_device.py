@@ -5,6 +5,7 @@ compiled against TensorRT's published headers and linked with a stub.
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ import onnxruntime as ort
 import pytest
 
 from edgekit.bundle import Bundle
+from edgekit.devices.runtimes import Options
+from edgekit.devices.runtimes.trtexec import flags
+from edgekit.targets import parse_version
 from edgekit.tasks.pack import PackRequest, pack
 from tests.runtimes.tensorrt.cuda_double import CudaDouble
 from tests.runtimes.tensorrt.doubles import STRONG_10, WEAK, Scenario, install
@@ -25,6 +29,23 @@ from tests.runtimes.tensorrt.parser86 import PARSE
 HERE = Path(__file__).parent
 DEVICE = HERE.parents[1] / "examples" / "device"
 HEADERS = Path(os.environ.get("TENSORRT_HEADERS", PARSE.parent / "include"))
+
+
+ROW = re.compile(r"^(?://)? +(8\.6|10|11) {2,}(--.*)$", re.MULTILINE)
+UNTYPED = ("--onnx", "--profilingVerbosity", "--skipInference")  # not about the precision
+
+
+@pytest.mark.parametrize("name", ["classify.py", "classify.cpp"])
+def test_the_options_of_trtexec_are_those_of_deploy(name: str) -> None:
+    rows = dict(ROW.findall((DEVICE / name).read_text()))
+    assert rows.keys() == {"8.6", "10", "11"}
+    for version, options in rows.items():
+        cells = re.split(" {2,}", options)
+        for precision, told in zip(("fp32", "fp16", "int8"), cells, strict=True):
+            network = flags.Network(precision, "input", (3, 8, 8), None, (), ())  # type: ignore[arg-type]
+            wanted = flags.build_flags(parse_version(version), network, Options())
+            wanted = tuple(option for option in wanted if not option.startswith(UNTYPED))
+            assert (told.split() if told != "none" else []) == list(wanted)
 
 
 @pytest.fixture(scope="module")

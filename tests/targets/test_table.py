@@ -28,6 +28,7 @@ from edgekit.targets import (
         ("35.1.0", "5.0.2", "8.4.1", "11.4"),
         ("35.2.1", "5.1", "8.5.2", "11.4"),
         ("35.4.1", "5.1.2", "8.5.2", "11.4"),
+        ("36.2.0", "6.0 DP", "8.6.2", "12.2"),
         ("36.3.0", "6.0", "8.6.2", "12.2"),
         ("36.4.0", "6.1", "10.3", "12.6"),
         ("36.4", "6.1", "10.3", "12.6"),
@@ -44,7 +45,7 @@ def test_a_release_of_jetson_linux_tells_the_jetpack(
 ) -> None:
     row = jetpack_of(l4t)
     assert row is not None
-    assert row.version == jetpack
+    assert (row.version, row.l4t) == (jetpack, parse_version(l4t)), "the release is not listed"
     assert row.tensorrt == parse_version(tensorrt)
     assert parse_version(show_version(row.cuda)) == parse_version(cuda)
 
@@ -108,8 +109,10 @@ def test_other_machines_are_no_board() -> None:
         ("8.2.1", "weak", 13),
         ("8.5.2", "weak", 17),
         ("8.6.2", "weak", 17),
+        ("10.0.0", "strong", 20),
         ("10.3", "strong", 20),
         ("10.16.2", "strong", 20),
+        ("11.0.0", "strong", 22),
         ("11.4.1", "strong", 22),
     ],
 )
@@ -126,10 +129,11 @@ def test_a_tensorrt_before_the_table() -> None:
 def test_rows_are_in_order_and_unique() -> None:
     for earlier, later in itertools.pairwise(JETPACKS):
         assert earlier.l4t < later.l4t
-        assert parse_version(earlier.version) < parse_version(later.version)
+        assert parse_version(earlier.version) <= parse_version(later.version)
         assert earlier.tensorrt <= later.tensorrt
         assert earlier.cuda <= later.cuda
         assert earlier.python <= later.python
+    assert len({row.version for row in JETPACKS}) == len(JETPACKS)
     for earlier_line, later_line in itertools.pairwise(TENSORRT_LINES):
         assert earlier_line.first < later_line.first
         assert earlier_line.highest_opset <= later_line.highest_opset
@@ -143,6 +147,10 @@ def test_rows_fit_together() -> None:
         assert row.source
         assert row.l4t == parse_version(show_version(row.l4t)), (
             "a zero at the end would never be equal"
+        )
+    for line in TENSORRT_LINES:
+        assert line.first == parse_version(show_version(line.first)), (
+            "10.0.0 would be before a first of 10.0"
         )
     for chip in CHIPS:
         assert chip_of(chip.sm) is chip

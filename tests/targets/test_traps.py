@@ -11,6 +11,7 @@ from edgekit.targets import Target, board_of, jetpack_of, missing_dla_compiler, 
 from tests.machine.nvml_double import no_driver
 
 ORIN, ORIN_NANO = "NVIDIA Jetson AGX Orin Developer Kit", "NVIDIA Jetson Orin Nano Developer Kit"
+ORIN_NX = "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
 NANO, XAVIER, THOR = (
     "NVIDIA Jetson Nano Developer Kit",
     "NVIDIA Jetson Xavier NX Developer Kit",
@@ -32,10 +33,15 @@ def target(model: str, l4t: str) -> Target:
         (ORIN_NANO, "39.2", "10.13.3.9+cuda13.0", ["no-sm87-kernels", "tensorrt-not-of-jetpack"]),
         (ORIN, "39.2", "10.16.2.10", ["no-dla"]),
         (ORIN_NANO, "39.2", "10.16.2.10", []),
-        (ORIN, "39.2", "11.4.1", []),
+        (ORIN, "39.2", "11.4.1", ["tensorrt-not-of-jetpack", "no-dla"]),
+        (THOR, "39.2", "11.4.1", ["tensorrt-not-of-jetpack"]),
+        (ORIN, "39.2.2", "11.4.1", []),
+        (THOR, "39.2.2", "11.4.1", []),
+        (ORIN_NX, "39.2.2", "11.4.1", ["tensorrt-not-of-jetpack", "no-dla"]),
+        (ORIN_NANO, "39.2.2", "11.4.1", ["tensorrt-not-of-jetpack"]),
         (ORIN, "39.2", "11.3.0", ["tensorrt-not-of-jetpack", "no-dla"]),
         (ORIN_NANO, "39.2", "11.4.1", ["tensorrt-not-of-jetpack"]),
-        (ORIN, "36.4.3", "11.4.1", ["tensorrt-not-of-jetpack"]),
+        (ORIN, "36.4.3", "11.4.1", ["tensorrt-not-of-jetpack", "no-dla"]),
         (ORIN, "36.3", "8.6.2", ["opset"]),
         (ORIN, "36.3", "10.3", ["tensorrt-not-of-jetpack"]),
         (XAVIER, "35.4.1", "8.5.2", ["opset", "tensorrt-too-old", "python-too-old"]),
@@ -56,6 +62,9 @@ def test_traps_say_what_helps() -> None:
     assert fixes["opset"] == "export the network with `opset` 13"
     assert "17, the default" in traps_for(target(ORIN, "36.3"))[0].fix
     assert "10.3 on 6.1 and 6.2, 10.16 on 7.2" in traps_for(target(ORIN, "39.2"), "10.13")[0].fix
+    early, no_dla = traps_for(target(ORIN, "39.2"), "11.4.1")
+    assert early.message == "TensorRT 11.4.1 needs JetPack 7.2.2 or later; this is 7.2"
+    assert "with Jetson Linux 39.2: 10.7 was the last to, until 11.4.1" in no_dla.message
 
 
 @pytest.mark.parametrize(

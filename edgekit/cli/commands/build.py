@@ -110,10 +110,11 @@ def show(built: Built) -> None:
     for line in describe_audit(built.audit):
         out.print(escape(line))
     if record.dla:
-        on = [placed.layer for placed in record.dla if placed.on_dla]
+        able = sum(placed.on_dla for placed in record.dla)
+        used = sum(layer.on_dla for layer in record.layers)
         out.print(
-            f"DLA core {record.options.dla_core}: {len(on)} of {len(record.dla)} layers, the rest "
-            f"on the GPU"
+            f"DLA core {record.options.dla_core}: {able} of {len(record.dla)} layers of the "
+            f"network can run there, the rest on the GPU; the engine has {used} fused DLA layers"
         )
         for placed in record.dla:
             out.print(f"  {'DLA' if placed.on_dla else 'GPU'}  {escape(placed.layer)}")

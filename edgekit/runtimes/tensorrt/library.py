@@ -3,7 +3,8 @@
 The dialect is detected from the flags of the module, because the version strings of JetPack, pip
 and containers differ:
 
-- weak (8.6): builder flags allow precisions, and the types in the graph are hints;
+- weak (8.6, and 10 for a DLA): builder flags allow precisions, and the types in the graph are
+hints;
 - strong (10, 11, RTX): the types in the graph are binding. 11 has only this dialect, 10 needs a
 flag.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,15 +23,16 @@ import numpy as np
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.machine.driver import CudaDevice, driver, no_gpu
 from edgekit.runtimes.tensorrt.api import Module
-from edgekit.targets.table import Dialect
+from edgekit.targets.table import FIRST_STRONG_ON_DLA, Dialect
 from edgekit.targets.traps import OLDEST_BUILT
 from edgekit.version import installed_version
 
 # The targets of TensorRT-RTX 1.x; sm90 and sm100 are not supported.
 RTX_CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-NUMPY_1_UP_TO = (
-    8,
-)  # TensorRT 8's bindings were compiled for NumPy 1; with NumPy 2 they return wrong values silently
+# The bindings of these versions were compiled for NumPy 1 (the wheels from 8.6.1 to 10.13.3 name
+# numpy.core.multiarray): arrays that they return would be read wrongly with NumPy 2, without an
+# error. From 10 on edgekit reads none of them, see ``building/boundary.py``.
+NUMPY_1_UP_TO = (8,)
 NUMPY_VERSION = np.__version__
 NUMPY_1 = "pip install 'numpy<2'"
 MAPS = Path("/proc/self/maps")
@@ -38,11 +40,18 @@ MAPS = Path("/proc/self/maps")
 
 @dataclass(frozen=True)
 class Library:
-    """An imported package. ``trt`` is its module."""
+    """An imported package. ``trt`` is its module. ``for_dla``: it builds for a Deep Learning
+    Accelerator.
+    """
 
     name: str
     trt: Module
     version: str
+    for_dla: bool = False
+
+    def building(self, dla_core: int | None) -> Library:
+        """This package for a build with this DLA core, or for the GPU if it is None."""
+        return replace(self, for_dla=dla_core is not None)
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -51,6 +60,11 @@ class Library:
 
     @property
     def dialect(self) -> Dialect:
+        """The dialect of a build; for a DLA see
+        :data:`edgekit.targets.table.FIRST_STRONG_ON_DLA`.
+        """
+        if self.for_dla and not self.ahead_of_time and self.release < FIRST_STRONG_ON_DLA:
+            return "weak"
         strong = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(
             self.trt.BuilderFlag, "FP16"
         )
@@ -68,14 +82,12 @@ class Library:
 
     @property
     def network_flags(self) -> int:
-        """The flags to create a network: strong typing if the library has it, else the explicit
+        """The flags to create a network: strong typing in the strong dialect, else the explicit
         batch that 8.x needs to parse ONNX.
         """
         flags = self.trt.NetworkDefinitionCreationFlag
-        for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH"):
-            if hasattr(flags, name):
-                return 1 << int(getattr(flags, name))
-        return 0
+        name = "STRONGLY_TYPED" if self.dialect == "strong" else "EXPLICIT_BATCH"
+        return 1 << int(getattr(flags, name)) if hasattr(flags, name) else 0
 
     def target(self, capability: str | None) -> BuildTarget:
         """The GPU to build for: the requested one, or the one of this machine.
@@ -213,7 +225,7 @@ def _two_versions(library: Library, distribution: str | None) -> str | None:
             f"two versions of {library.name} are on the path: the module that Python imports is "
             f"{library.version}, the installed package {distribution}"
         )
-    loaded = _loaded_libraries()
+    loaded = _loaded_libraries("libtensorrt_rtx" if library.ahead_of_time else "libnvinfer")
     if len(loaded) > 1:
         return f"two versions of {library.name} are loaded: {' and '.join(loaded)}"
     for path in loaded:
@@ -225,9 +237,10 @@ def _two_versions(library: Library, distribution: str | None) -> str | None:
     return None
 
 
-def _loaded_libraries() -> list[str]:
-    """The paths of TensorRT's loaded core library, one per major version; empty if the system does
-    not report them.
+def _loaded_libraries(core: str) -> list[str]:
+    """The paths of the loaded core library, one per major version; empty if the system does not
+    report them. TensorRT and TensorRT-RTX may be loaded together: their libraries have different
+    names.
     """
     try:
         lines = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -236,18 +249,20 @@ def _loaded_libraries() -> list[str]:
     by_major = {
         match[1]: match[0]
         for line in lines
-        if (match := re.search(r"/\S*/libnvinfer\.so\.(\d+)[\d.]*", line))
+        if (match := re.search(rf"/\S*/{core}\.so\.(\d+)[\d.]*", line))
     }
     return [by_major[major] for major in sorted(by_major, key=int)]
 
 
 def _library_version(path: str) -> tuple[int, ...] | None:
-    """The version that the loaded library reports: 8601 is 8.6.1, 101303 is 10.13.3."""
+    """The version that the loaded library reports: 8601 is 8.6.1, 101303 is 10.13.3. TensorRT-RTX
+    counts as TensorRT 10 does: 10701 is 1.7.1.
+    """
     try:
         number = int(ctypes.CDLL(path).getInferLibVersion())
     except (OSError, AttributeError):
         return None
-    major = 10_000 if number >= 100_000 else 1_000
+    major = 10_000 if number >= 10_000 else 1_000
     return number // major, number % major // 100, number % 100
 
 

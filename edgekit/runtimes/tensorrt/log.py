@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from edgekit.runtimes.tensorrt.api import Module
+
+# 35 is cudaErrorInsufficientDriver. The message of 8.6 is "CUDA initialization failure with error:
+# 35"; other messages have CUDA's own words. A 35 elsewhere can be the line of a source file.
+_OLD_DRIVER = re.compile(
+    r"CUDA initialization failure with error:? 35\b|cudaErrorInsufficientDriver"
+    r"|CUDA driver version is insufficient",
+    re.I,
+)
 
 
 class Log(Protocol):
@@ -42,7 +51,7 @@ def last_words(log: Log) -> str:
 
 
 def driver_hint(log: Log) -> str:
-    """The hint if the library cannot start CUDA. 35 is cudaErrorInsufficientDriver."""
-    if "35" in last_words(log):
+    """The hint if the library cannot start CUDA."""
+    if _OLD_DRIVER.search(last_words(log)):
         return "update the NVIDIA driver: it is too old for the CUDA version of this library"
     return "run `edgekit doctor`"

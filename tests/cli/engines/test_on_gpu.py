@@ -195,13 +195,25 @@ def test_dla_placement_is_printed_layer_by_layer(edgekit, bundle, on_gpu):
         dla_cores=1,
         dla=frozenset({"features.0/Conv"}),
         network=(LayerSpec("features.0/Conv"), LayerSpec("head/Gemm", "MATRIX_MULTIPLY")),
+        layers=[{**HALF_LAYERS[0], "Name": "{ForeignNode[features.0/Conv]}", "LayerType": "DLA"}],
     )
     result = edgekit("build", bundle, "--dla-core", 0)
     assert result.code == 0, result.err
     assert (
-        "DLA core 0: 1 of 2 layers, the rest on the GPU\n  DLA  features.0/Conv\n  GPU  head/Gemm\n"
-        in result.out
+        "DLA core 0: 1 of 2 layers of the network can run there, the rest on the GPU; the engine "
+        "has 1 fused DLA layers\n  DLA  features.0/Conv\n  GPU  head/Gemm\n" in result.out
     )
+    (engine,) = (bundle / "engines").glob("*.engine")
+    assert open_engine(engine).record.dialect == "weak"
+
+
+def test_an_engine_for_a_dla_that_runs_on_the_gpu_is_not_kept(edgekit, bundle, on_gpu):
+    on_gpu(bundle, dla_cores=1, network=(LayerSpec("features.0/Conv"),))
+    result = edgekit("build", bundle, "--dla-core", 0)
+    assert result.code == 1
+    assert "no layer runs on DLA core 0, all run on the GPU: remove --dla-core" in result.err
+    assert "hint: it was not added to the bundle\n" in result.err
+    assert not (bundle / "engines").exists()
 
 
 def test_an_engine_from_another_machine_is_checked_on_its_gpu(edgekit, bundle, on_gpu):

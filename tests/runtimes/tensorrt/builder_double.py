@@ -29,6 +29,8 @@ class Builder(Surface):
     def create_network(self, flags: int) -> Any:
         self._double.calls.append(("create_network", flags))
         network = Network(self._double)
+        known = self._double.NetworkDefinitionCreationFlag.__members__
+        object.__setattr__(network, "_is_strong", flags >> known.get("STRONGLY_TYPED", 31) & 1)
         self._double.networks.append(network)
         return network
 
@@ -41,6 +43,13 @@ class Builder(Surface):
     def build_serialized_network(self, network: Any, config: Any) -> Any:
         double = self._double
         double.calls.append(("build_serialized_network", config._limit))
+        if network._is_strong and "FP16" in config._flags:  # NVIDIA/TensorRT issue 4253
+            self._log.log(
+                double.ILogger.Severity.ERROR,
+                "IBuilder::buildSerializedNetwork: Error Code 3: API Usage Error (Parameter check "
+                "failed, condition: !config.getFlag(BuilderFlag::kFP16). )",
+            )
+            return None
         monitor = (
             getattr(config, "progress_monitor", None)
             if "progress_monitor" in config._members
@@ -220,10 +229,12 @@ class Config(Surface):
         super().__init__(double)
         object.__setattr__(self, "_log", log)
         object.__setattr__(self, "_limit", 8 << 30)
+        object.__setattr__(self, "_flags", set())
         if "builder_optimization_level" in self._members:
             object.__setattr__(self, "builder_optimization_level", 3)
 
     def set_flag(self, flag: Any) -> None:
+        self._flags.add(flag.name)
         self._double.calls.append(("set_flag", flag.name))
 
     def clear_flag(self, flag: Any) -> None:

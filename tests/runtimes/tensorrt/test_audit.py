@@ -19,9 +19,18 @@ from tests.runtimes.tensorrt.inspector_documents import (
 # ---- audits
 
 
-def judged(document, precision, kept=(), quantized=(), excuse=None, times=None) -> Audit:
+def judged(
+    document, precision, kept=(), quantized=(), excuse=None, times=None, dla_core=None
+) -> Audit:
     return audit(
-        read(document), precision, kept, quantized, of="engine", excuse=excuse, times=times
+        read(document),
+        precision,
+        kept,
+        quantized,
+        of="engine",
+        excuse=excuse,
+        times=times,
+        dla_core=dla_core,
     )
 
 
@@ -153,3 +162,30 @@ def test_8_6_separates_nodes_by_a_control_character():
     )
     (layer,) = read_inspector(told)
     assert layer.onnx_layers == ("a", "b")
+
+
+def test_an_engine_for_a_dla_uses_it():
+    on_dla = layer("{ForeignNode[0/Conv...head/Gemm]}", "DLA", [HALF], [HALF])
+    assert judged({"Layers": [on_dla]}, "fp16", dla_core=1).failures == ()
+    assert judged(fp16(), "fp16", dla_core=1).failures == (
+        "no layer runs on DLA core 1, all run on the GPU: remove `dla_core` to build for the GPU",
+    )
+    before = audit(read(fp16()), "fp16", (), (), of="network", excuse=None, dla_core=1)
+    assert before.failures == (), "a network does not report where its layers will run"
+
+
+def test_layers_that_share_a_name_share_its_time():
+    """The profiler adds their times up."""
+    convolutions = [
+        layer("0/Conv", "CaskConvolution", [form], [form], Weights={"Type": kind})
+        for form, kind in ((HALF, "Half"), (HALF, "Half"), (IMAGE, "Float"))
+    ]
+    copy = layer("copy", "Reformat", [IMAGE], [HALF])
+    found = judged(
+        {"Layers": [*convolutions, copy]}, "fp16", ("0/Conv",), times={"0/Conv": 0.6, "copy": 0.4}
+    )
+    assert [(share.precision, share.time) for share in found.shares] == [
+        ("fp16", pytest.approx(0.4)),
+        ("fp32", pytest.approx(0.2)),
+    ]
+    assert found.reformat_time == pytest.approx(0.4)

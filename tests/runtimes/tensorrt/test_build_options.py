@@ -116,7 +116,15 @@ def test_a_dla_takes_what_it_can(double, model, version):
     plan = TENSORRT.plan(model(), BuildConfig(dla_core=1))
     assert [device.name for device in trt.called("IBuilderConfig.default_device_type")] == ["DLA"]
     assert trt.called("IBuilderConfig.DLA_core") == [1]
-    assert "GPU_FALLBACK" in trt.called("set_flag")
+    flags = trt.NetworkDefinitionCreationFlag
+    if version == STRONG_11:
+        assert trt.called("create_network") == [1 << flags.STRONGLY_TYPED]
+        assert trt.called("set_flag") == ["GPU_FALLBACK"]
+    else:  # as trtexec before 11 builds for a DLA
+        assert trt.called("create_network") == [1 << flags.EXPLICIT_BATCH]
+        assert trt.called("set_flag") == ["FP16", "GPU_FALLBACK", "PREFER_PRECISION_CONSTRAINTS"]
+    assert bool(trt.called("set_preview_feature")) == (version == WEAK)
+    assert TENSORRT.library().building(1).dialect == ("strong" if version == STRONG_11 else "weak")
     assert [(placed.layer, placed.on_dla) for placed in plan.dla] == [
         (spec.name, spec.name in trt.scenario.dla) for spec in LAYERS
     ]

@@ -19,6 +19,7 @@ from tests.runtimes.tensorrt.inspector_documents import (
     EIGHT,
     IMAGE,
     TEN,
+    layer,
     read,
 )
 
@@ -121,6 +122,29 @@ def test_without_detailed_profiling_there_are_only_names():
         "other",
         ("0/Conv", "0/Relu"),
     )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tactic", "precision"),
+    [
+        (["Half", "Int8"], "sm80_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize64x64x64", "fp16"),
+        (["Half", "Int8"], "", "fp16"),
+        (["Int8", "Float"], "", "fp32"),
+        (["Int8", "Int8", "Half"], "sm80_xmma_gemm_f16f16_f16f16_f16", "fp16"),
+        (["Int8", "Int8", "Half"], "", "int8"),
+        (["Int8", "Half"], "sm80_xmma_gemm_i8i8_i8i32_f32_tn_n", "int8"),
+        (["Float", "Half"], "", "fp16"),
+        (["Half", "Half"], "sm80_xmma_gemm_tf32tf32_tf32f32_f32_tn_n", "fp32"),
+        (["Int8"], "", "int8"),
+        (["Int8", "Int32"], "", "int8"),
+        (["BFloat16", "BFloat16"], "", "other"),
+        ([], "", "other"),
+    ],
+)
+def test_a_product_without_weights_is_int8_only_if_both_operands_are(inputs, tactic, precision):
+    told = layer("head_myl0_3", "gemm", inputs, ["Half"], TacticName=tactic)
+    (found,) = read({"Layers": [told]})
+    assert (found.matrix, found.precision) == (True, precision)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from edgekit.machine.driver import CudaDevice, CudaDriver
 from edgekit.runtimes.base import Runtime, SessionOptions
 from edgekit.runtimes.tensorrt import RTX_CAPABILITIES, TENSORRT, TENSORRT_RTX, BuildConfig, library
 from edgekit.runtimes.tensorrt.building import builder
+from edgekit.runtimes.tensorrt.log import driver_hint
 
-from .doubles import LAST_10, STRONG_10, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu
+from .doubles import LAST_10, RTX, STRONG_10, STRONG_11, VERSIONS, WEAK, Scenario, install, plug_gpu
 
 
 @pytest.fixture
@@ -278,6 +279,40 @@ def test_a_library_of_another_version_than_the_module(monkeypatch, loaded, numbe
             + r"\.".join(map(str, version)),
         ):
             TENSORRT.library()
+
+
+@pytest.mark.parametrize(("number", "other"), [(10701, None), (10600, r"1\.6\.0")])
+def test_tensorrt_rtx_with_tensorrt_in_the_same_process(monkeypatch, loaded, number, other):
+    install(monkeypatch, RTX)
+    loaded("/usr/lib/libnvinfer.so.10", "/opt/libtensorrt_rtx.so.1")
+    numbers = {"/usr/lib/libnvinfer.so.10": 101303, "/opt/libtensorrt_rtx.so.1": number}
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda path: types.SimpleNamespace(getInferLibVersion=lambda: numbers[path])
+    )
+    if other is None:
+        assert TENSORRT_RTX.library().version == RTX
+        return
+    with pytest.raises(EnvironmentLacks, match=rf"libtensorrt_rtx\.so\.1 is {other}"):
+        TENSORRT_RTX.library()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_old"),
+    [
+        ("CUDA initialization failure with error: 35. Please check your CUDA installation", True),
+        ("CUDA initialization failure with error 35", True),
+        ("Error Code 1: Cuda Runtime (CUDA driver version is insufficient for CUDA runtime)", True),
+        ("cudaErrorInsufficientDriver", True),
+        ("CUDA initialization failure with error: 352", False),
+        (
+            "[checkMacros.cpp::catchCudaError::353] Error Code 1: Cuda Runtime (out of memory)",
+            False,
+        ),
+    ],
+)
+def test_an_old_driver_is_told_by_its_error(said, is_old):
+    hint = driver_hint(types.SimpleNamespace(errors=[said], warnings=[]))
+    assert hint.startswith("update the NVIDIA driver" if is_old else "run `edgekit doctor`")
 
 
 def test_cuda_that_does_not_start(monkeypatch, nothing):

@@ -124,6 +124,7 @@ class TrtExecDevice:
                 str(batch[1]),
                 graph.path.name,
                 facts.python.path if facts.python is not None else "",
+                str(files.warm_up_in_times(version)),
                 *release.arguments(site.root),
             ),
             ("assemble", "clocks", "pixels"),
@@ -138,10 +139,12 @@ class TrtExecDevice:
         self, reply: Reply, release: Release, graph: Artifact, asked: Asked, version: Version
     ) -> Proof:
         m, options = release.bundle.manifest, release.options
-        times = files.read_times(_text(reply, "times"))
+        times = files.read_times(_text(reply, "times"), files.warm_up_in_times(version))
         compute, latency = summarize(times.compute), summarize(times.latency)
         settled = files.settled(times.compute)
-        found = audit_layers(_text(reply, "layers"), graph.path.name, m, asked, version)
+        found = audit_layers(
+            _text(reply, "layers"), graph.path.name, m, asked, version, options.dla_core
+        )
         advice = [
             unstable({"the engine": compute}),
             enqueue_bound(summarize(times.enqueue).median, compute.median),

@@ -15,7 +15,7 @@ from edgekit.artifact import PrecisionName
 from edgekit.devices.runtimes.options import Options
 from edgekit.runtimes.tensorrt.building.config import Profile
 from edgekit.targets import line_of
-from edgekit.targets.table import Version
+from edgekit.targets.table import FIRST_STRONG_ON_DLA, Version
 
 FIRST_WITH_POOLS = FIRST_WITH_LAYER_PRECISIONS = (8, 4)
 FIRST_WITH_SKIP = FIRST_WITH_LEVELS = (8, 6)
@@ -45,16 +45,24 @@ def is_strong(version: Version) -> bool:
     return line is not None and line.dialect == "strong"
 
 
+def is_built_strong(version: Version, on_dla: bool) -> bool:
+    """Whether an engine is built in the strong dialect. Before 11, one for a DLA is not: see
+    :data:`edgekit.targets.table.FIRST_STRONG_ON_DLA`.
+    """
+    return is_strong(version) and not (on_dla and version < FIRST_STRONG_ON_DLA)
+
+
 def build_flags(version: Version, network: Network, options: Options) -> tuple[str, ...]:
     """Options to build an engine from :data:`MODEL`; the file to write is appended to them."""
     flags = [f"--onnx={MODEL}", "--profilingVerbosity=detailed"]
     flags.append("--skipInference" if version >= FIRST_WITH_SKIP else "--buildOnly")
     if network.precision == "fp32":
         flags.append("--noTF32")
-    if is_strong(version):
+    on_dla = options.dla_core is not None
+    if is_built_strong(version, on_dla):
         flags += ["--stronglyTyped"] if version < FIRST_STRONG_ALONE else []
     else:
-        flags += _weak(version, network)
+        flags += _weak(version, network, on_dla)
     if network.dynamic is not None:
         flags += [
             f"--{which}Shapes={_shape(network, size)}"
@@ -113,9 +121,10 @@ def _running(version: Version, options: Options) -> tuple[str, ...]:
     return (*dla_flags(options), *transfers)
 
 
-def _weak(version: Version, network: Network) -> list[str]:
-    """Builder flags of 8.x, where the builder chooses types. A layer that FP16 would harm must stay
-    FP32 (obey). Without such layers, FP16 is preferred for the products of an FP16 graph (prefer).
+def _weak(version: Version, network: Network, on_dla: bool) -> list[str]:
+    """Builder flags of the weak dialect, where the builder chooses types. A layer that FP16 would
+    harm must stay FP32 (obey). Without such layers, FP16 is preferred for the products of an FP16
+    graph (prefer). For a DLA trtexec itself sets prefer, and only one of the two is allowed.
     """
     flags = {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[network.precision]
     if version < FIRST_WITH_LAYER_PRECISIONS:
@@ -128,7 +137,7 @@ def _weak(version: Version, network: Network) -> list[str]:
         return flags
     flags = [
         *flags,
-        f"--precisionConstraints={'obey' if held else 'prefer'}",
+        f"--precisionConstraints={'obey' if held and not on_dla else 'prefer'}",
         f"--layerPrecisions={','.join(wanted)}",
     ]
     if held:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bundle import MODEL
+from edgekit.bundle.kept import allowed_in_fp32, kept_in_fp32
 from edgekit.bundle.manifest import Manifest
-from edgekit.devices.runtimes.trtexec.flags import is_strong
+from edgekit.devices.runtimes.trtexec.flags import is_built_strong
 from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
 from edgekit.runtimes.tensorrt.inspection.inspector import read_inspector
 from edgekit.targets.table import Version
 
 if TYPE_CHECKING:
     import onnx
+
+__all__ = ["Asked", "audit_layers", "kept_in_fp32", "read_graph"]
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX = {"", "ai.onnx"}  # the names of its domain
@@ -65,20 +68,21 @@ def _is_dequantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
     return maker is not None and maker.op_type == "DequantizeLinear"
 
 
-def kept_in_fp32(manifest: Manifest) -> tuple[str, ...]:
-    """The nodes that FP16 would harm."""
-    return tuple(kept.name for kept in manifest.kept if kept.precision == "fp32")
-
-
 def audit_layers(
-    text: str, graph: str, manifest: Manifest, asked: Asked, version: Version
+    text: str,
+    graph: str,
+    manifest: Manifest,
+    asked: Asked,
+    version: Version,
+    dla_core: int | None,
 ) -> Audit | None:
-    """Checks that the layers of an engine have the precision of the bundle. None if the INT8 graph
-    could not be read.
+    """Checks that the layers of an engine have the precision of the bundle, and that an engine for
+    a DLA uses it. None if the INT8 graph could not be read.
 
     Args:
         text: the output of ``--exportLayerInfo``. graph: the file that the engine was built from.
             manifest: of the bundle. asked: the nodes of the graph. version: of TensorRT.
+            dla_core: the DLA core that the engine was built for; None for the GPU.
 
     Raises:
         BadNetwork: the text is not the output of the engine inspector.
@@ -87,11 +91,16 @@ def audit_layers(
     if manifest.precision == "int8" and not asked.known:
         return None
     excuse = None
-    if not is_strong(version):
+    if not is_built_strong(version, any(layer.on_dla for layer in layers)):
         excuse = "by the builder's choice"
     elif manifest.precision == "int8" and graph == MODEL:
         excuse = "as in the graph, which has no strongly typed form: export it again to get one"
-    kept = [entry.name for entry in manifest.kept]
-    if excuse is None:
-        kept = list(kept_in_fp32(manifest))
-    return audit(layers, manifest.precision, kept, asked.quantized, of="engine", excuse=excuse)
+    return audit(
+        layers,
+        manifest.precision,
+        allowed_in_fp32(manifest, excuse),
+        asked.quantized,
+        of="engine",
+        excuse=excuse,
+        dla_core=dla_core,
+    )

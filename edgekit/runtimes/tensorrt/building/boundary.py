@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.artifact import TensorSpec
 from edgekit.errors import InputError
@@ -139,10 +140,17 @@ def _step(library: Library, network: tensorrt.INetworkDefinition, readers: Reade
     for layer in _layers(network):
         if layer.type == kinds.CONSTANT and layer.get_output(0).name == scale:
             layer.__class__ = library.trt.IConstantLayer
-            return float(np.asarray(layer.weights, np.float32).reshape(-1)[0])  # type: ignore[attr-defined]
+            return _first(np.asarray(layer.weights))  # type: ignore[attr-defined]
     raise InputError(
         f"the step of the graph's INT8 input, {scale}, is not a constant", hint="use `io` fp16"
     )
+
+
+def _first(weights: NDArray[np.generic]) -> float:
+    """The first element. Bindings that were compiled for NumPy 1 give their arrays wrong strides
+    under NumPy 2, and only this element is at the same place with any strides.
+    """
+    return float(weights[(0,) * weights.ndim])
 
 
 def _readers(network: tensorrt.INetworkDefinition, tensor: tensorrt.ITensor) -> Readers:

@@ -148,7 +148,7 @@ class Builder:
                 does not know an option.
             BadNetwork: the parser or the builder rejects the graph; the message quotes its log.
         """
-        library = self.library()
+        library = self.library().building(config.dla_core)
         target = library.target(config.capability)
         log = make_log(library.trt)
         builder = _create(library, log)

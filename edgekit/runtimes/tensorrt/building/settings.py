@@ -16,6 +16,7 @@ from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 if TYPE_CHECKING:
     import tensorrt
 
+FIRST_WITH_SHARED_PROFILES = (10,)
 FIRST_WITH_QDQ_ON_DLA = (11,)  # NVIDIA/TensorRT issue 2222; Model-Optimizer pull request 1661
 _WEAK_FLAGS: dict[PrecisionName, tuple[str, ...]] = {
     "fp32": (),
@@ -67,7 +68,7 @@ def configure(
     # Before TensorRT 10 a profile can be used by one context at a time; several streams need
     # several contexts.
     sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
-    if library.dialect == "weak" and sharing is not None:
+    if library.release < FIRST_WITH_SHARED_PROFILES and sharing is not None:
         settings.set_preview_feature(sharing, True)
 
 

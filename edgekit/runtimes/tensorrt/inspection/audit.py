@@ -4,6 +4,7 @@ of the bundle.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -53,9 +54,10 @@ def audit(
     of: Literal["engine", "network"],
     excuse: str | None,
     times: Mapping[str, float] | None = None,
+    dla_core: int | None = None,
 ) -> Audit:
     """Audits the layers of an engine or a network. Every convolution and matrix product must
-    compute in INT8 if the graph quantizes it, else in FP16.
+    compute in INT8 if the graph quantizes it, else in FP16. An engine for a DLA must use it.
 
     Args:
         layers: from the inspector or the network. precision: the precision of the bundle. kept: the
@@ -64,25 +66,30 @@ def audit(
             :func:`edgekit.runtimes.tensorrt.building.typed.quantized`.
         of: where the layers come from. excuse: why layers other than convolutions and matrix
         products may be FP32; they then give a note, not a failure. None if they must not. times:
-        milliseconds by layer; None if not measured.
+        milliseconds by layer; None if not measured. dla_core: the DLA core that the engine was
+        built for; None for the GPU.
     """
     computing = [layer for layer in layers if layer.role == "compute"]
     reformats = [layer for layer in layers if layer.role == "reformat"]
     failures, notes = _judge(layers, computing, precision, kept, quantized, excuse)
-    total = sum(times.values()) if times else 0.0
-    if unknown := sorted(set(times or ()) - {layer.name for layer in layers}):
+    if dla_core is not None and of == "engine":
+        failures += _not_on_dla(layers, dla_core)
+    named, total = Counter(layer.name for layer in layers), sum((times or {}).values())
+    # The time of a name is that of all layers with this name.
+    each = {name: time / max(1, named[name]) for name, time in (times or {}).items()}
+    if unknown := sorted(each.keys() - named.keys()):
         notes.append(
             f"{len(unknown)} timed layers are not in the inspector's list: {_listed(unknown)}"
         )
     return Audit(
         of,
         tuple(
-            _share(name, computing, times, total)
+            _share(name, computing, each, total)
             for name in PRECISIONS
             if any(layer.precision == name for layer in computing)
         ),
         len(reformats),
-        _time(reformats, times, total),
+        _time(reformats, each, total),
         tuple(failures),
         tuple(notes),
     )
@@ -151,6 +158,15 @@ def _not_int8(computing: Sequence[EngineLayer], quantized: Collection[str]) -> I
         )
 
 
+def _not_on_dla(layers: Sequence[EngineLayer], core: int) -> Iterator[str]:
+    """TensorRT moves layers that the DLA cannot run to the GPU without an error, all if need be."""
+    if not any(layer.on_dla for layer in layers):
+        yield (
+            f"no layer runs on DLA core {core}, all run on the GPU: remove `dla_core` to build for "
+            "the GPU"
+        )
+
+
 def _has(layer: EngineLayer, nodes: Collection[str]) -> bool:
     """Whether a layer computes one of these nodes, alone or fused."""
     return any(name in nodes for name in (layer.name, *layer.onnx_layers))
@@ -159,16 +175,14 @@ def _has(layer: EngineLayer, nodes: Collection[str]) -> bool:
 def _share(
     name: LayerPrecision,
     computing: Sequence[EngineLayer],
-    times: Mapping[str, float] | None,
+    times: Mapping[str, float],
     total: float,
 ) -> Share:
     mine = [layer for layer in computing if layer.precision == name]
     return Share(name, len(mine), len(mine) / len(computing), _time(mine, times, total))
 
 
-def _time(
-    layers: Sequence[EngineLayer], times: Mapping[str, float] | None, total: float
-) -> float | None:
+def _time(layers: Sequence[EngineLayer], times: Mapping[str, float], total: float) -> float | None:
     """The part of the total layer time that these layers take, 0 to 1. Layer times do not add up to
     a latency, so only the part is given.
     """

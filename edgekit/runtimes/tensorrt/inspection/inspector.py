@@ -9,6 +9,7 @@ detailed profiling each layer is only its name, a string.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,14 @@ _OTHER = {
     "signal",
     "wait",
     "shape_call",
+}
+# The types of the two operands in the name of a kernel: "sm80_xmma_gemm_f16f16_f16f32_f32".
+_OPERANDS = re.compile(r"_(i8i8|f16f16|f32f32|tf32tf32)_")
+_KERNELS: dict[str, LayerPrecision] = {
+    "i8i8": "int8",
+    "f16f16": "fp16",
+    "f32f32": "fp32",
+    "tf32tf32": "fp32",
 }
 _MATRIX = ("conv", "gemm", "matrixmultiply", "matmul", "fullyconnected", "correlation")
 
@@ -130,13 +139,14 @@ def _precision(
 ) -> LayerPrecision:
     """The precision in which a layer computes.
 
-    A convolution or matrix product: the type of its weights, or of its narrowest input. Any other
+    A convolution or matrix product: the type of its weights, else that of its operands. Any other
     layer: the type that it reads and writes. If these two differ, it is the narrower of two floats,
     or the float if the other one is INT8.
     """
     if matrix:
         weights = precision_of(str((entry.get("Weights") or {}).get("Type", "")))
-        return weights if weights != "other" else narrowest(inputs)
+        tactic = str(entry.get("TacticName", ""))
+        return weights if weights != "other" else _operands(tactic, inputs)
     reads, writes = widest(inputs), widest(outputs)
     if "other" in (reads, writes):
         return writes if reads == "other" else reads
@@ -144,3 +154,15 @@ def _precision(
         return reads
     floats: list[LayerPrecision] = [side for side in (reads, writes) if side != "int8"]
     return "fp16" if "fp16" in floats else "fp32"
+
+
+def _operands(tactic: str, inputs: tuple[EngineTensor, ...]) -> LayerPrecision:
+    """The type of the operands of a product: from the name of its kernel, else from its first two
+    inputs, the data and the weights. A product with one operand in INT8 and one in a float computes
+    in the float; further inputs, such as the bias, do not count.
+    """
+    if (found := _OPERANDS.search(tactic)) is not None:
+        return _KERNELS[found[1]]
+    operands = inputs[:2]
+    floats = [tensor for tensor in operands if tensor.precision in ("fp16", "fp32")]
+    return narrowest(floats or operands)

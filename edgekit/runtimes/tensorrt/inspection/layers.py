@@ -69,6 +69,13 @@ class EngineLayer:
     role: LayerRole = "compute"
     matrix: bool = False
 
+    @property
+    def on_dla(self) -> bool:
+        """Whether a Deep Learning Accelerator runs this layer of an engine. The inspector reports
+        the nodes that run there together as one layer of the type DLA.
+        """
+        return self.kind == "DLA"
+
 
 def precision_of(description: str) -> LayerPrecision:
     """The type that a format description names."""
