@@ -6,7 +6,8 @@ import getpass
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgekit.devices.book import Device
@@ -17,6 +18,9 @@ from edgekit.devices.ssh import Connection
 from edgekit.errors import EdgekitError, EnvironmentLacks
 
 RESERVE = 16 << 20  # bytes that must stay free
+# The random words of this process's locks whose connection is open. After a loss of the network,
+# the device may keep the lock of a connection that has ended here.
+_OPEN: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,20 @@ class Site:
     current: str
 
 
-def settle(connection: Connection, device: Device, bundle: str, items: Iterable[Item]) -> Site:
-    """Connects, locks the device until the connection ends, and reads its facts and its files.
+def settle(
+    connection: Connection, device: Device, bundle: str, items: Iterable[Item], owner: str
+) -> Site:
+    """Connects, locks the device until the connection ends, and reads its facts and its files. The
+    owner of the lock is from :func:`lock_owner`.
 
     Raises:
         Unreachable: there is no connection.
-        EnvironmentLacks: another deployment is running there, or its folder cannot be written.
+        EnvironmentLacks: another deployment is running there, its folder cannot be written, or it
+            does not have the device's ``python``.
     """
     hashes = sorted({item.sha256 for item in items})
 
-    def begin(owner: str, stale: str) -> Reply:
+    def begin(stale: str) -> Reply:
         arguments = (device.root, bundle, owner, stale, device.python, *hashes)
         return connection.begin(Program("begin", arguments, ("facts", "lock")))
 
@@ -69,18 +77,29 @@ def settle(connection: Connection, device: Device, bundle: str, items: Iterable[
     )
 
 
-def locking(run: Callable[[str, str], Reply]) -> Reply:
-    """Runs a program that locks a device. A lock whose process on this machine has ended is
+@contextmanager
+def lock_owner() -> Iterator[str]:
+    """A new owner for a lock of this process: the user, the process and a random word. Its
+    connection must be closed within the context.
+    """
+    word = secrets.token_hex(4)
+    _OPEN.add(word)
+    try:
+        yield f"{person()} {os.getpid()} {word}"
+    finally:
+        _OPEN.discard(word)
+
+
+def locking(run: Callable[[str], Reply]) -> Reply:
+    """Runs a program that locks a device. A lock of this machine whose connection has ended is
     replaced.
 
     Args:
-        run: runs the program with the owner of the new lock, and the lock that it may replace;
-            empty for none.
+        run: runs the program with the lock that it may replace; empty for none.
     """
-    owner = f"{person()} {os.getpid()} {secrets.token_hex(4)}"
-    reply = run(owner, "")
+    reply = run("")
     kind, lock = reply.problem or ("", "")
-    return run(owner, lock) if kind == "locked" and _ours_and_gone(lock) else reply
+    return run(lock) if kind == "locked" and _ours_and_gone(lock) else reply
 
 
 def person() -> str:
@@ -93,14 +112,17 @@ def person() -> str:
 
 
 def _ours_and_gone(lock: str) -> bool:
-    """Whether a lock is from a process of this machine that has ended. A lock is the process on the
-    device, its boot, the user, the process here, and a random word.
+    """Whether a lock is from this machine, and its process or its connection has ended. A lock is
+    the process on the device, its boot, the user, the process here, and a random word.
     """
     parts = lock.split(" ")
     if len(parts) != 5 or parts[2] != person() or not parts[3].isdecimal():
         return False
+    process, word = int(parts[3]), parts[4]
+    if process == os.getpid():
+        return word not in _OPEN
     try:
-        os.kill(int(parts[3]), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
     except OSError:
@@ -124,6 +146,11 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
         return EnvironmentLacks(
             f"{name} is in use by {who}",
             hint="wait until that deployment or rollback has ended",
+        )
+    if kind == "python":
+        return EnvironmentLacks(
+            f"{name} has no Python interpreter {detail}",
+            hint="add the device again with another `python`",
         )
     if kind == "unwritable":
         return EnvironmentLacks(

@@ -15,6 +15,9 @@ from edgekit.machine.system import Ask, first_line, number
 # Names of the integrated GPU among the kernel's devfreq devices: 57000000.gpu (Nano),
 # 17000000.gv11b (Xavier), 17000000.gpu (Orin), …
 _GPU = re.compile(r"\.(gpu|gm20b|gp10b|gv11b|ga10b)$|^gpu-gpc-\d+$")
+# Rails of the whole module; that of Thor, VIN, also has the carrier board. VIN_SYS_5V0, VDD_GPU_SOC
+# and the like are parts. AGX Orin and AGX Xavier have no rail of the whole module.
+MODULE_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 _RELEASE = re.compile(r"R(?P<major>\d+).*?REVISION:\s*(?P<minor>[\d.]+)")
 
 
@@ -76,12 +79,13 @@ def jetson_state(root: Path) -> JetsonState | None:
 
 
 def module_watts(root: Path) -> float | None:
-    """The power of the whole module, from the INA3221 monitor that tegrastats reads; None if there
-    is no such rail. NVIDIA's Jetson Linux Developer Guide, "Software-Based Power Consumption
-    Modeling": in volts × amperes of the rail VDD_IN, VDD_CPU_GPU_CV and the like are parts of it.
+    """The power of the whole module in watts, from the monitor that tegrastats reads; None if it
+    has none of :data:`MODULE_RAILS`.
+
+    Source: NVIDIA, Jetson Linux Developer Guide, "Software-Based Power Consumption Modeling".
     """
     for label in sorted((root / "sys/class/hwmon").glob("hwmon*/in[0-9]*_label")):
-        if (first_line(label) or "") in ("VDD_IN", "POM_5V_IN"):
+        if (first_line(label) or "") in MODULE_RAILS:
             place = label.name.removeprefix("in").removesuffix("_label")
             volts = number(first_line(label.with_name(f"in{place}_input")))
             amperes = number(first_line(label.with_name(f"curr{place}_input")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +16,7 @@ from edgekit.artifact import sha256_of
 from edgekit.bundle import LABELS, MANIFEST, MODEL, Bundle
 from edgekit.bundle.manifest import FileEntry
 from edgekit.cli.app import execute
+from edgekit.devices.program import Reader, command_for
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Uint8
 from edgekit.sources import NetworkRequest
@@ -33,6 +35,25 @@ EdgekitCall = Callable[..., Result]
 
 class AddHost(Protocol):
     def __call__(self, alias: str = ..., *, known: bool = ..., **environment: str) -> Host: ...
+
+
+def answer(
+    shell: str, text: bytes, nonce: str, payload: bytes = b"", tools: Path | None = None
+) -> Reader:
+    """Runs a program as a device with this login shell would, with a folder of programs in front of
+    all others.
+    """
+    path = os.pathsep.join(filter(None, (tools and str(tools), os.environ["PATH"])))
+    done = subprocess.run(
+        [shell, "-c", command_for(text)],
+        input=text + payload,
+        capture_output=True,
+        env={**os.environ, "PATH": path},
+    )
+    reader = Reader(nonce)
+    reader.feed(done.stdout)
+    assert reader.ended, done.stderr
+    return reader
 
 
 def refused(result: object, code: int, *words: str) -> None:
@@ -97,10 +118,17 @@ ExportLenet = Callable[..., Path]
 def export_lenet(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> ExportLenet:
     """Exports LeNet-5 with its weights in FP16, and gives the bundle's folder."""
 
-    def call(name: str, *, batch: int | None, input: Uint8 | None = None) -> Path:
+    def call(name: str, *, batch: int | None, input: Uint8 | None = None, opset: int = 17) -> Path:
         folder = tmp_path_factory.mktemp("exported") / name
         request = ExportRequest(
-            NetworkRequest("lenet5"), Fp16(), folder, batch, images=photos, bench=False, input=input
+            NetworkRequest("lenet5"),
+            Fp16(),
+            folder,
+            batch,
+            opset,
+            images=photos,
+            bench=False,
+            input=input,
         )
         assert export(request).failures == ()
         return folder

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,43 @@ def test_a_runtime_that_a_device_lacks(
     given = ["--runtime", runtime] if runtime else []
     refused(edgekit("device", "add", "orin", "orin", *given), 3, *words)
     assert "no device yet" in edgekit("device", "list").out
+
+
+@pytest.mark.parametrize("verb", ["add", "check"])
+def test_a_python_that_is_not_there_is_not_replaced_by_another_one(
+    host: AddHost, edgekit: EdgekitCall, verb: str
+) -> None:
+    device, python = host(), "/no/such/environment/bin/python"
+    if verb == "check":
+        python = str(device.tools / "python3.9")
+        (device.tools / "python3.9").symlink_to("python3")
+        assert edgekit("device", "add", "orin", "orin", "--python", python).code == 0
+        (device.tools / "python3.9").unlink()
+        result = edgekit("device", "check", "orin")
+    else:
+        result = edgekit("device", "add", "orin", "orin", "--python", python)
+        assert "no device yet" in edgekit("device", "list").out
+    refused(result, 3, f"orin has no Python interpreter {python}", "with another --python")
+
+
+def test_a_python_that_crashes_while_it_imports_numpy(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path
+) -> None:
+    """As on a Jetson Nano, where some builds of NumPy have instructions that it lacks."""
+    device = host()
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    modules = device.place / "modules"
+    modules.mkdir()
+    (modules / "numpy.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n", encoding="utf-8"
+    )
+    device.tool("python3", f'PYTHONPATH={modules} exec {sys.executable} "$@"')
+    result = edgekit(*quick(bundle, "orin"))
+    refused(
+        result,
+        3,
+        "python3 on the device cannot import numpy: Python crashed with 132, an illegal instruction",
+    )
 
 
 def test_a_hint_names_the_options_of_device_add(

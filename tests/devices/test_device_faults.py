@@ -183,6 +183,24 @@ def test_a_lock_of_a_deploy_that_was_killed_here(
     assert not lock.is_symlink()
 
 
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_a_lock_of_a_connection_that_this_process_lost(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, verb: str
+) -> None:
+    """The device may not notice for hours that the network is gone. This process runs on."""
+    _two_releases(orin)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    lock = orin.root / "lock"
+    with site.lock_owner() as owner:
+        lock.symlink_to(f"1 {boot} {owner}")
+        refused(edgekit(*quick(bundle, "orin")), 3, f"orin is in use by {site.person()}")
+        refused(edgekit("device", "rollback", "orin", "lenet"), 3, "orin is in use by")
+    command = quick(bundle, "orin") if verb == "deploy" else ("device", "rollback", "orin", "lenet")
+    result = edgekit(*command)
+    assert result.code == 0, result.err
+    assert not lock.is_symlink()
+
+
 def test_a_deploy_that_is_killed_leaves_no_lock_and_nothing_that_runs(
     orin: Host, edgekit: EdgekitCall, bundle: Path
 ) -> None:

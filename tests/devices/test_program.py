@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from edgekit.devices.program import Program, Reader, command_for
 
+from .conftest import answer
+
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "fish", "tcsh") if shutil.which(shell)]
 NASTY = (
     "",
@@ -31,17 +33,6 @@ NASTY = (
     "é",
     "!1",
 )
-
-
-def answer(shell: str, text: bytes, nonce: str, payload: bytes = b"") -> Reader:
-    """Runs a program as a device with this login shell would."""
-    done = subprocess.run(
-        [shell, "-c", command_for(text)], input=text + payload, capture_output=True
-    )
-    reader = Reader(nonce)
-    reader.feed(done.stdout)
-    assert reader.ended, done.stderr
-    return reader
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import Bundle
+from edgekit.devices.runtimes.trtexec.flags import LEAST_RUNS
 
-from .conftest import AddHost, EdgekitCall, quick, refused, with_operator
+from .conftest import AddHost, EdgekitCall, ExportLenet, quick, refused, with_operator
 from .loopback import Host, Network
+
+UPGRADE = "DOUBLE_VERSION=100300; export DOUBLE_VERSION\n"
 
 
 def jetson(host: AddHost, tmp_path: Path, version: str = "100300", **environment: str) -> Host:
@@ -180,6 +183,49 @@ def test_the_fastest_of_several_builds_is_kept(
     assert b"2.engine" in (release / "model.engine").read_bytes()
 
 
+def test_the_warm_up_that_trtexec_writes_before_8_5_is_left_out(
+    host: AddHost, edgekit: EdgekitCall, export_lenet: ExportLenet, tmp_path: Path
+) -> None:
+    """The runs of the warm-up are slow and many: with them, all builds would look the same."""
+    device = jetson(host, tmp_path, "8201", DOUBLE_SLOW="1.engine 3.engine")
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    bundle = export_lenet("lenet5-old", batch=16, opset=13)
+    result = edgekit(*quick(bundle, "orin"), "--builds", "3", "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["rows"]
+    assert row["proven"]["latency"]["count"] == LEAST_RUNS
+    assert row["proven"]["latency"]["median"] == pytest.approx(1.002)
+    release = device.current(bundle.name)
+    assert release is not None
+    assert b"2.engine" in (release / "model.engine").read_bytes()
+    assert (release / ".edgekit" / "tensorrt").read_text() == "8201\n"
+
+
+def test_a_release_of_another_tensorrt_is_not_rolled_back_to(
+    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
+) -> None:
+    device = jetson(host, tmp_path, "8602")
+    assert edgekit("device", "add", "orin", "orin").code == 0
+    assert edgekit(*quick(bundle, "orin")).code == 0
+    first = device.current(bundle.name)
+    (device.tools / "trtexec").write_text(
+        (device.tools / "trtexec").read_text().replace("#!/bin/sh\n", "#!/bin/sh\n" + UPGRADE)
+    )
+    assert edgekit(*quick(bundle, "orin")).code == 0
+    second = device.current(bundle.name)
+    assert second != first
+    result = edgekit("device", "rollback", "orin", bundle.name)
+    refused(
+        result,
+        3,
+        "the engine of the previous release is from TensorRT 8.6.2, and the device has TensorRT "
+        "10.3.0 now",
+        "the active release stays; deploy the older bundle again",
+    )
+    assert device.current(bundle.name) == second
+    assert not (device.root / "lock").is_symlink()
+
+
 FAULTS = {
     "killed": (3, ("the build was killed on the device because memory ran out", "add swap", "--workspace")),
     "memory": (3, ("the build ran out of memory", "OutOfMemory", "add swap")),
@@ -278,49 +324,3 @@ def test_a_trtexec_of_another_version_than_its_library(
     result = edgekit(*quick(bundle, "orin"))
     assert result.code == 3
     assert "is from TensorRT 10.3.0, but libnvinfer is 8.6.2" in result.err
-
-
-@pytest.mark.parametrize("fault", ["", "wrong", "crash-run"])
-def test_clocks_are_restored_whatever_happens(
-    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path, fault: str
-) -> None:
-    device = jetson(host, tmp_path)
-    assert edgekit("device", "add", "orin", "orin").code == 0
-    device.tool("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/sudo; exec "$@"')
-    device.tool("jetson_clocks", 'case "$1" in --store) echo clocks >"$2";; esac')
-    with device.trtexec_that(fault):
-        result = edgekit(*quick(bundle, "orin"), "--max-clocks")
-    assert (result.code == 0) is (fault == ""), result.err
-    asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
-    verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
-    assert verbs == ["--show", "--store", "raise", "--restore"]
-    assert not (device.root / "clocks").exists()
-
-
-def test_clocks_that_a_loss_of_power_left_raised(
-    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
-) -> None:
-    device = jetson(host, tmp_path)
-    assert edgekit("device", "add", "orin", "orin").code == 0
-    device.tool("sudo", f'[ "$1" = -n ] && shift; echo "$@" >>{tmp_path}/sudo; exec "$@"')
-    device.tool("jetson_clocks", 'case "$1" in --store) echo clocks >"$2";; esac')
-    device.root.mkdir(exist_ok=True)
-    (device.root / "clocks").write_text("as they were\n")
-    assert edgekit(*quick(bundle, "orin"), "--max-clocks").code == 0
-    asked = [line.split()[1:] for line in (tmp_path / "sudo").read_text().splitlines()]
-    verbs = [words[0] if words else "raise" for words in asked if words[:1] != ["-f"]]
-    assert verbs == ["--show", "--restore", "--store", "raise", "--restore"]
-
-
-def test_clocks_that_need_a_password(
-    host: AddHost, edgekit: EdgekitCall, bundle: Path, tmp_path: Path
-) -> None:
-    device = jetson(host, tmp_path)
-    assert edgekit("device", "add", "orin", "orin").code == 0
-    device.tool("sudo", "echo sudo: a password is required >&2; exit 1")
-    device.tool("jetson_clocks", "exit 0")
-    result = edgekit(*quick(bundle, "orin"), "--max-clocks")
-    assert result.code == 3
-    assert "the clocks cannot be set on the device: sudo: a password is required" in result.err
-    assert not any("--saveEngine" in " ".join(call) for call in calls(tmp_path)), "it built first"
-    assert device.current(bundle.name) is None

@@ -14,6 +14,7 @@ from edgekit.devices.runtimes import Options
 from edgekit.devices.runtimes.trtexec import files, flags
 from edgekit.devices.runtimes.trtexec.layers import read_graph
 from edgekit.errors import EnvironmentLacks
+from edgekit.machine.jetson import module_watts
 from edgekit.targets import parse_version
 
 OPTIONS: dict[str, list[str]] = json.loads(
@@ -57,6 +58,16 @@ def test_the_options_of_dialects() -> None:
     assert "--workspace=489" in flags.build_flags((8, 2), network, Options(workspace=512))
     half = flags.Network("fp16", "input", (3, 8, 8), None, (), ("a", "b,c"))
     assert "--layerPrecisions=a:fp16" in flags.build_flags((8, 6), half, Options())
+    dla = flags.build_flags((10, 3), half, Options(dla_core=0))
+    assert {"--fp16", "--useDLACore=0", "--allowGPUFallback"} <= set(dla)
+    assert "--stronglyTyped" not in dla
+    typed = flags.build_flags((11, 4, 1), half, Options(dla_core=0))
+    assert not {"--fp16", "--stronglyTyped"} & set(typed)
+    held = flags.Network("fp16", "input", (3, 8, 8), None, ("a",), ("a", "b"))
+    for version in ((8, 6), (10, 3)):  # trtexec itself sets prefer for a DLA
+        given = flags.build_flags(version, held, Options(dla_core=0))
+        assert "--precisionConstraints=prefer" in given
+        assert "--layerPrecisions=a:fp32,b:fp16" in given
     assert "--includeDataTransfers" in flags.bench_flags((11, 1), half, Options())
     assert "--useCudaGraph" in flags.bench_flags((10, 3), half, Options())
 
@@ -94,6 +105,14 @@ def test_times_without_runs_or_cut_off() -> None:
         files.read_times("[\n]\n")
     with pytest.raises(EnvironmentLacks, match="lack"):
         files.read_times('[ { "computeMs" : 1 } ]')
+    with pytest.raises(EnvironmentLacks, match="lack 'startComputeMs'"):
+        files.read_times('[ { "computeMs" : 1 } ]', warm_up=500)
+    with pytest.raises(EnvironmentLacks, match="measured no run"):
+        files.read_times('[ { "startComputeMs" : 499 } ]', warm_up=500)
+
+
+def test_which_releases_write_the_warm_up() -> None:
+    assert [files.warm_up_in_times(version) for version in ((8, 4, 1), (8, 5, 2))] == [500, 0]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +137,20 @@ def test_tegrastats_of_both_kinds() -> None:
     assert files.read_tegrastats(orin) == "4.9 W, 44 °C"
     assert files.read_tegrastats(nano) == "2.0 W, 31 °C"
     assert files.read_tegrastats("") == ""
+
+
+def test_the_power_of_a_part_is_not_that_of_the_module(tmp_path: Path) -> None:
+    parts = "VDD_GPU_SOC 21400mW/21400mW VDD_CPU_CV 2400mW/2400mW VIN_SYS_5V0 3631mW/3631mW"
+    assert files.read_tegrastats(f"gpu@50C {parts}") == "50 °C"
+    assert files.read_tegrastats(f"gpu@44.1C {parts} VIN 62000mW/62000mW") == "62.0 W, 44 °C"
+    assert files.read_tegrastats("POM_VIN 1000mW/1000mW") == ""
+    monitor = tmp_path / "sys/class/hwmon/hwmon1"
+    monitor.mkdir(parents=True)
+    for place, rail in enumerate(("VDD_GPU_SOC", "VIN_SYS_5V0", "VIN"), 1):
+        assert module_watts(tmp_path) is None
+        for name, text in (("in{}_label", rail), ("in{}_input", "5000"), ("curr{}_input", "400")):
+            (monitor / name.format(place)).write_text(f"{text}\n")
+    assert module_watts(tmp_path) == 2.0
 
 
 def test_the_quantized_layers_of_every_form(lenet: Path) -> None:

@@ -22,19 +22,16 @@ import onnxruntime as ort
 import pytest
 
 from edgekit.artifact import Artifact, TensorSpec
-from edgekit.bundle import CPU_MODEL, MANIFEST, Bundle
-from edgekit.bundle.manifest import InputEntry
+from edgekit.bundle import CPU_MODEL, MANIFEST, MODEL, Bundle
 from edgekit.bundle.proof import golden_failures
 from edgekit.comparison import compare
 from edgekit.errors import BadBundle, EdgekitError, InputError
-from edgekit.images import InputSpec
 from edgekit.pipeline.export import ExportRequest, export
 from edgekit.pipeline.precision import Fp16, Uint8
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest
 from edgekit.tasks.pack import PackRequest, pack
-from edgekit.tasks.pack.deepstream import scaling
 from edgekit.tasks.pack.triton import config
 from edgekit.tasks.verify import verify
 
@@ -152,6 +149,39 @@ def test_triton_gets_the_engine_of_an_int8_bundle(
     assert [list(group.profile) for group in read.instance_group] == [["0", "1"]] * several
 
 
+@pytest.mark.parametrize(
+    ("profiles", "batch", "said"),
+    [
+        (((4, 8, 16),), None, "takes no batch of 1, but Triton needs every size from 1 to 16"),
+        (((1, 1, 2), (4, 8, 16)), 8, "takes no batch of 3"),
+        (((4, 4, 4),), 8, "takes at most 4 images, not 8"),
+        (((1, 1, 2), (4, 8, 16)), 2, ""),
+        (((2, 8, 16), (1, 1, 1)), None, ""),
+        (((1, 4, 8), (4, 4, 4)), None, ""),
+    ],
+)
+def test_triton_needs_an_engine_for_every_batch(
+    pixels: Path,
+    tmp_path: Path,
+    model_config: Callable[[str], Any],
+    note_engine: NoteEngine,
+    profiles: tuple[tuple[int, int, int], ...],
+    batch: int | None,
+    said: str,
+) -> None:
+    mine = Path(shutil.copytree(pixels, tmp_path / "lenet5"))
+    note_engine(mine, {"conv1": "fp16"}, graph=MODEL, profiles=profiles)
+    request = PackRequest(mine, "triton", tmp_path / "out", "tensorrt", batch)
+    if said:
+        with pytest.raises(InputError, match=said) as caught:
+            pack(request)
+        assert "build an engine" in str(caught.value.hint) and not request.out.exists()
+        return
+    pack(request)
+    read = model_config((request.out / "lenet5" / "config.pbtxt").read_text())
+    assert read.max_batch_size == (batch or max(most for _, _, most in profiles))
+
+
 def kinds_of(config: Any) -> list[str]:
     """The kinds of the instance groups, by the names of Triton's schema."""
     return [
@@ -209,24 +239,6 @@ def test_deepstream_builds_in_int8_only_with_a_table(lenet: Path, tmp_path: Path
     assert table.startswith("TRT-") and "Calibration" in table
     graph = onnx.load(tmp_path / "out" / told["onnx-file"]).graph
     assert any(node.op_type == "QuantizeLinear" for node in graph.node)
-
-
-def entry(spec: InputSpec, dtype: str = "float32") -> InputEntry:
-    return InputEntry.of(TensorSpec("x", spec.shape(1), dtype), spec)
-
-
-def test_one_scale_is_given_where_one_is_enough() -> None:
-    spec = InputSpec(mean=(0.5, 0.25, 0.5), std=(0.5, 0.5, 0.5))
-    factor, offsets = scaling(entry(spec))
-    pixels = np.arange(256)[:, None]
-    expected = (pixels / 255 - np.array(spec.mean)) / np.array(spec.std)
-    np.testing.assert_allclose(factor * (pixels - np.array(offsets)), expected, atol=1e-9)
-
-
-def test_several_scales_are_refused() -> None:
-    with pytest.raises(InputError, match="one scale for all channels") as caught:
-        scaling(entry(InputSpec()))
-    assert "`input` uint8" in str(caught.value.hint)
 
 
 def test_a_tar_depends_on_the_bundle_alone(lenet: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 # activate ROOT NAME ID SIZE: reads the report from the input, renames the release, and changes the link
-# `current` to it. `previous` links to the old release.
+# `current` to it. `previous` links to the old release. If this release is active already, its changed
+# files are replaced one by one, and their hashes last: an interrupted repair can be run again.
 root=$1 base=$1/bundles/$2 id=$3 wanted=$4
 work=$base/releases/.$id.partial
 final=$base/releases/$id
@@ -8,13 +9,22 @@ said=$(cat 2>&1 >"$work/report.json") || fail write "$said"
 [ "$(size "$work/report.json")" = "$wanted" ] || fail short "$work/report.json"
 was=$(readlink "$base/current" 2>/dev/null)
 sync
-if [ "$was" = "releases/$id" ]; then
+
+# replace PATH: moves a file of the new folder into the active release.
+replace() {
+    said=$(mkdir -p "$final/${1%/*}" 2>&1 && mv -f "$work/$1" "$final/$1" 2>&1) || fail write "$said"
+}
+
+if [ "$was" = "releases/$id" ] && [ -d "$final" ]; then
     while read -r sha path; do
-        [ "$(digest "$final/$path" 2>/dev/null)" = "$sha" ] || mv -f "$work/$path" "$final/$path" || fail write "$final"
+        [ "$(digest "$final/$path" 2>/dev/null)" = "$sha" ] || replace "./$path"
     done <"$work/.edgekit/files"
-    mv -f "$work/report.json" "$final/report.json" || fail write "$final"
+    [ ! -e "$work/.edgekit/tensorrt" ] || replace .edgekit/tensorrt
+    replace .edgekit/files
+    replace ./report.json
     rm -rf "$work"
 else
+    [ -n "$was" ] && [ -d "$base/$was" ] || was=
     rm -rf "$final"
     mv "$work" "$final" || fail write "$final"
     if [ -n "$was" ]; then point "$base/previous" "$was" || fail write "$base/previous"; fi

@@ -22,5 +22,7 @@ raise_clocks() {
 restore_clocks() {
     [ -n "$raised" ] || return 0
     raised=
-    sudo -n jetson_clocks --restore "$root/clocks" >/dev/null 2>&1 </dev/null && sudo -n rm -f "$root/clocks" </dev/null
+    sudo -n jetson_clocks --restore "$root/clocks" >/dev/null 2>&1 </dev/null || return
+    # root wrote the file, but the folder is the user's, whose sudo may allow jetson_clocks only
+    rm -f "$root/clocks" 2>/dev/null || sudo -n rm -f "$root/clocks" </dev/null
 }

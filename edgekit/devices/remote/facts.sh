@@ -51,21 +51,45 @@ engine_tools() {
     done
 }
 
+# interpreter PYTHON: the versions of Python and its packages; of python3 if PYTHON is empty. The
+# name of a package is printed before its import, because the import may crash.
 interpreter() {
-    for python in "$1" python3; do
-        [ -n "$python" ] && has "$python" && break
-        python=
-    done
-    [ -n "$python" ] || return
+    python=${1:-python3}
+    if ! has "$python"; then
+        [ -n "$1" ] || return
+        rm -f "$heard"
+        fail python "$1"
+    fi
     put python "$(command -v "$python")"
     limited 60 "$python" -c '
 import importlib, sys
 print("python", "%d.%d.%d" % sys.version_info[:3])
 for name in ("numpy", "onnxruntime"):
+    print("importing", name, flush=True)
     try:
         print(name, importlib.import_module(name).__version__)
     except Exception as error:
         print(name + "-problem", type(error).__name__, str(error).split("\n")[0])
 ' >"$heard" 2>/dev/null
-    while read -r key value; do put "version-$key" "$value"; done <"$heard"
+    code=$?
+    importing=
+    while read -r key value; do
+        case $key in
+            importing) importing=$value ;;
+            *)
+                importing=
+                put "version-$key" "$value"
+                ;;
+        esac
+    done <"$heard"
+    [ -z "$importing" ] || put "version-$importing-problem" "$(ending "$code")"
+}
+
+# ending CODE: how a program that did not finish ended.
+ending() {
+    case $1 in
+        124) echo "it did not end within 60 s" ;;
+        132) echo "Python crashed with 132, an illegal instruction" ;;
+        *) echo "Python ended with $1" ;;
+    esac
 }

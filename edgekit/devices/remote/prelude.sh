@@ -34,6 +34,9 @@ digest() {
     fi
 }
 
+# tensorrt_of FILE: the NV_TENSORRT_VERSION in the first line that trtexec prints.
+tensorrt_of() { sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' "$1" | head -n 1; }
+
 # free FOLDER: the free kilobytes of a folder.
 free() { df -Pk "$1" 2>/dev/null | awk '{for (i = 2; i <= NF; i++) if ($i ~ /%$/) kb = $(i - 1)} END {print kb}'; }
 

@@ -1,5 +1,5 @@
 # rollback ROOT NAME OWNER STALE: locks the device, and exchanges `current` and `previous`, after
-# every file of the older release was hashed.
+# every file of the older release was hashed. TensorRT loads no engine of another version.
 root=$(home "$1")
 base=$root/bundles/$2
 if [ -d "$root" ]; then
@@ -19,6 +19,14 @@ before=$(readlink "$base/previous" 2>/dev/null)
 while read -r sha path; do
     [ "$(digest "$base/$before/$path" 2>/dev/null)" = "$sha" ] || fail damaged "$path"
 done <"$base/$before/.edgekit/files"
+built=$(cat "$base/$before/.edgekit/tensorrt" 2>/dev/null)
+if [ -n "$built" ]; then
+    heard=$(mktemp) || fail unwritable "${TMPDIR:-/tmp}"
+    engine_tools
+    present=$(tensorrt_of "$heard")
+    rm -f "$heard"
+    [ -z "$present" ] || [ "$present" = "$built" ] || fail outdated "$built $present"
+fi
 point "$base/current" "$before" || fail write "$base/current"
 point "$base/previous" "$now" || fail write "$base/previous"
 sync

@@ -1,13 +1,13 @@
 # trtexec BUILD_LIMIT RUN_LIMIT BUILDS KEY CLOCKS INPUT SIDES IMAGES BYTES SIZES BEST MODEL PYTHON
-#         ROOT NAME ID N PATH SHA256 …
+#         WARM_UP ROOT NAME ID N PATH SHA256 …
 # Builds an engine if there is none with this key, runs the golden images in batches of each of
 # SIZES, and measures with batches of BEST. SIDES are those of an image of a dynamic batch; empty if
-# the batch is fixed. The functions build_engine, run_engine and bench_engine call trtexec with its
-# options.
+# the batch is fixed. A file of times begins with WARM_UP milliseconds of warm-up. The functions
+# build_engine, run_engine and bench_engine call trtexec with its options.
 build_limit=$1 run_limit=$2 builds=$3 key=$4 clocks=$5 input=$6 sides=$7 images=$8 bytes=$9
 shift 9
-sizes=$1 best_size=$2 model=$3 python=$4
-shift 4
+sizes=$1 best_size=$2 model=$3 python=$4 warm_up=$5
+shift 5
 assemble "$@"
 check_pixels "$python"
 cd "$scratch" || fail write "$scratch"
@@ -41,9 +41,12 @@ give_up() {
     fail "$1" "$2"
 }
 
-# median FILE: the median of the GPU's milliseconds in a file of times.
+# median FILE: the median of the GPU's milliseconds in a file of times, after the warm-up.
 median() {
-    tr ',' '\n' <"$1" | sed -n 's/.*"computeMs" : *//p' | sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'
+    tr ',' '\n' <"$1" | awk -v warm_up="$warm_up" '
+        /"startComputeMs" :/ {start = $NF}
+        /"computeMs" :/ && start + 0 >= warm_up + 0 {print $NF}
+    ' | sort -n | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'
 }
 
 killed_before=$(killed)
@@ -112,6 +115,7 @@ code=$?
 [ -n "$watch" ] && kill "$watch" 2>/dev/null
 restore_clocks
 [ "$code" = 0 ] && [ -s times ] || give_up run "$code" bench.log
+tensorrt_of bench.log >"$work/.edgekit/tensorrt"
 : >>build.log
 tail -c 20000 build.log >log.end
 tail -c 20000 bench.log >>log.end

@@ -8,13 +8,15 @@ from typing import Any
 
 from edgekit.devices import book
 from edgekit.devices.book import RUNTIMES, Device, RuntimeName
-from edgekit.devices.facts import DeviceFacts, facts_program, now, read_facts
+from edgekit.devices.facts import DeviceFacts, banner_version, facts_program, now, read_facts
 from edgekit.devices.program import Program, Reply
 from edgekit.devices.site import check as check_reply
-from edgekit.devices.site import locking, release_of
+from edgekit.devices.site import lock_owner, locking, release_of
 from edgekit.devices.ssh import Connection, check_destination
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.reports.plain import plain
+
+_STAYS = "the active release stays; deploy the older bundle again"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def rollback(name: str, bundle: str) -> Released:
     Raises:
         InputError: the device or the bundle is unknown, or there is no previous release.
         EnvironmentLacks: there is no connection, a deployment is running there, or the release is
-            damaged.
+            damaged or from another version of TensorRT.
     """
     device = book.find(name)
     if "/" in bundle or bundle in ("", ".", ".."):
@@ -99,14 +101,24 @@ def rollback(name: str, bundle: str) -> Released:
             f"{bundle!r} is not the name of a bundle on a device",
             hint=f"give the name of its folder alone: {Path(bundle).resolve().name}",
         )
-    with Connection(device.destination) as connection:
+    with lock_owner() as owner, Connection(device.destination) as connection:
 
-        def run(owner: str, stale: str) -> Reply:
+        def run(stale: str) -> Reply:
             arguments = (device.root, bundle, owner, stale)
-            return connection.run(Program("rollback", arguments, ("lock",)))
+            return connection.run(Program("rollback", arguments, ("facts", "lock")))
 
         reply = locking(run)
-    kind = reply.problem[0] if reply.problem is not None else ""
+    _check_rollback(reply, device, bundle)
+    return Released(bundle, release_of(reply.first("current")), release_of(reply.first("previous")))
+
+
+def _check_rollback(reply: Reply, device: Device, bundle: str) -> None:
+    """
+    Raises:
+        InputError: the bundle is unknown, or there is no previous release.
+        EnvironmentLacks: the rollback failed on the device; the active release stays.
+    """
+    name, (kind, detail) = device.name, reply.problem or ("", "")
     if kind == "none":
         there = ", ".join(reply.all("bundle")) or "none"
         raise InputError(f"{name} has no bundle {bundle!r}", hint=f"bundles there: {there}")
@@ -116,14 +128,18 @@ def rollback(name: str, bundle: str) -> Released:
             hint="a deployment keeps the release that it replaces",
         )
     if kind == "damaged":
-        assert reply.problem is not None
         raise EnvironmentLacks(
-            f"{name}: the previous release is damaged: {reply.problem[1]} has changed since its "
-            "deployment",
-            hint="the active release stays; deploy the older bundle again",
+            f"{name}: the previous release is damaged: {detail} has changed since its deployment",
+            hint=_STAYS,
+        )
+    if kind == "outdated":
+        built, present = (banner_version(int(number)) for number in detail.split())
+        raise EnvironmentLacks(
+            f"{name}: the engine of the previous release is from TensorRT {built}, and the device "
+            f"has TensorRT {present} now",
+            hint=_STAYS,
         )
     check_reply(reply, device)
-    return Released(bundle, release_of(reply.first("current")), release_of(reply.first("previous")))
 
 
 def describe(facts: DeviceFacts) -> str:

@@ -18,7 +18,7 @@ from edgekit.devices.facts import SKEW_SECONDS, DeviceFacts
 from edgekit.devices.items import release_id
 from edgekit.devices.program import Program
 from edgekit.devices.runtimes import DeviceRuntime, Options, Proof, Release, find
-from edgekit.devices.site import Site, check, push, release_of, settle, there
+from edgekit.devices.site import Site, check, lock_owner, push, release_of, settle, there
 from edgekit.devices.ssh import Connection
 from edgekit.errors import BadBundle, EdgekitError, GateFailed, lacking
 from edgekit.machine.environment import X86
@@ -51,8 +51,8 @@ def deploy_one(
     begun = time.perf_counter()
     attempt = Attempt(bundle, device, on_step)
     try:
-        with connection:
-            _deploy(attempt, bundle, device, connection, options)
+        with lock_owner() as owner, connection:
+            _deploy(attempt, bundle, device, connection, options, owner)
     except (EdgekitError, OSError) as error:
         told = error if isinstance(error, EdgekitError) else lacking(error)
         if told is None:
@@ -63,7 +63,12 @@ def deploy_one(
 
 
 def _deploy(
-    attempt: Attempt, bundle: Bundle, device: Device, connection: Connection, options: Options
+    attempt: Attempt,
+    bundle: Bundle,
+    device: Device,
+    connection: Connection,
+    options: Options,
+    owner: str,
 ) -> None:
     """
     Raises:
@@ -74,7 +79,7 @@ def _deploy(
     runtime, name = find(device.runtime), name_of(bundle)
     attempt.step("connects")
     candidates = runtime.candidates(bundle)
-    site = settle(connection, device, name, candidates)
+    site = settle(connection, device, name, candidates, owner)
     attempt.learn(facts=site.facts)
     advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))
     attempt.learn(runtime=f"{runtime.name} {runtime.version(site.facts)}", advice=advice)

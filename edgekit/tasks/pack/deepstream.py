@@ -100,6 +100,8 @@ def config(
     """The text of the configuration; ``dims`` is the shape of the input without its batch."""
     m = bundle.manifest
     channels_last = dims[-1] == m.input.channels and dims[0] != m.input.channels
+    # nvdsinfer_model_builder.cpp reads infer-dims as C;H;W in both orders
+    planes = (dims[-1], *dims[:-1]) if channels_last else dims
     properties: dict[str, object] = {
         "gpu-id": 0,
         "gie-unique-id": 1,
@@ -110,7 +112,7 @@ def config(
         "model-engine-file": f"{MODEL}_b{batch}_gpu0_{m.precision}.engine",
         "labelfile-path": LABELS,
         "batch-size": batch,
-        "infer-dims": ";".join(map(str, dims)),
+        "infer-dims": ";".join(map(str, planes)),
         "network-input-order": int(channels_last),
         "model-color-format": GREY if m.input.channels == 1 else RGB,
         "net-scale-factor": f"{factor:.17g}",

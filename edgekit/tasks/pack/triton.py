@@ -38,7 +38,8 @@ INT8_NOTES = (
 def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]:
     """
     Raises:
-        InputError: the backend is tensorrt, and the bundle does not have exactly one engine.
+        InputError: the backend is tensorrt, and the bundle does not have exactly one engine, or its
+            engine does not take every batch from 1 to the largest.
     """
     backend, name = request.backend or "onnxruntime", name_of(bundle)
     most = request.most_batch(bundle)
@@ -134,11 +135,31 @@ def _most_of(engine: Engine, asked: int | None) -> int | None:
     """The largest batch of an engine; None if its batch is fixed."""
     profiles = engine.record.profiles
     least, most = min(p[0] for p in profiles), max(p[2] for p in profiles)
-    if least == most:
-        return None
     if asked is not None and asked > most:
         raise InputError(
             f"{engine.path.name} takes at most {most} images, not {asked}",
             hint="give a smaller `batch`, or build an engine for a larger batch",
         )
+    if least == most:
+        return None
+    _check_gaps(engine, asked or most)
     return asked or most
+
+
+def _check_gaps(engine: Engine, most: int) -> None:
+    """Triton gives an engine batches of every size from 1 to ``most``.
+
+    Raises:
+        InputError: the engine does not take one of them.
+    """
+    reach = 0
+    for least, _, largest in sorted(engine.record.profiles):
+        if reach >= most or least > reach + 1:
+            break
+        reach = max(reach, largest)
+    if reach < most:
+        raise InputError(
+            f"{engine.path.name} takes no batch of {reach + 1}, but Triton needs every size from 1 "
+            f"to {most}",
+            hint=f"build an engine with `batch` 1:{most}:{most}",
+        )

@@ -1,7 +1,8 @@
 """Reads the files that trtexec writes.
 
-Source: NVIDIA/TensorRT, samples/common/sampleReporting.cpp, exportJSONOutput and exportJSONTrace:
-the same in 8.2 to 11.1. Numbers are in the format of C++ streams: six digits, ``nan`` and ``inf``.
+Source: NVIDIA/TensorRT, samples/common/sampleReporting.cpp, exportJSONOutput and exportJSONTrace,
+8.2 to 11.1. Before 8.5, exportJSONTrace writes the runs of the warm-up too. Numbers are in the
+format of C++ streams: six digits, ``nan`` and ``inf``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.devices.runtimes.trtexec.flags import WARM_UP
 from edgekit.errors import EnvironmentLacks
+from edgekit.machine.jetson import MODULE_RAILS
+from edgekit.targets.table import Version
 
 WINDOW, SETTLED = 50, 0.01
+FIRST_WITHOUT_WARM_UP: Version = (8, 5)
 _NUMBER = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?:\([^)]*\))?(?![\w\"])")
-_POWER = re.compile(r"(?:VDD_IN|POM_5V_IN|VIN_SYS_5V0) (\d+)(?:mW)?/")
+_POWER = re.compile(rf"\b(?:{'|'.join(MODULE_RAILS)}) (\d+)(?:mW)?/")
 _WARMTH = re.compile(r"(?:GPU|gpu)@(-?\d+(?:\.\d+)?)C")
 
 
@@ -49,16 +54,23 @@ def read_output(text: str, name: str) -> NDArray[np.float32]:
     return np.array(found["values"], np.float32)
 
 
-def read_times(text: str) -> Times:
-    """The runs of ``--exportTimes``.
+def warm_up_in_times(version: Version) -> int:
+    """The milliseconds of warm-up at the beginning of ``--exportTimes``."""
+    return WARM_UP if version < FIRST_WITHOUT_WARM_UP else 0
+
+
+def read_times(text: str, warm_up: float = 0.0) -> Times:
+    """The runs of ``--exportTimes`` that began after the first ``warm_up`` milliseconds.
 
     Raises:
-        EnvironmentLacks: there are no runs, or the file is cut off.
+        EnvironmentLacks: there are no such runs, or the file is cut off.
     """
     runs = _load(text, "the times")
-    if not runs:
-        raise EnvironmentLacks("trtexec measured no run")
     try:
+        if warm_up:
+            runs = [run for run in runs if run["startComputeMs"] >= warm_up]
+        if not runs:
+            raise EnvironmentLacks("trtexec measured no run")
         return Times(
             tuple(run["endEnqMs"] - run["startEnqMs"] for run in runs),
             *(
@@ -92,11 +104,11 @@ def _load(text: str, what: str) -> list[dict[str, Any]]:
 
 
 def read_tegrastats(text: str) -> str:
-    """The mean power and the highest temperature from tegrastats, as text; empty if it printed
-    neither.
+    """The mean power of the whole module and the highest temperature from tegrastats, as text;
+    empty if it printed neither. AGX Orin and AGX Xavier print only parts of the power.
 
-    Source: NVIDIA, Jetson Linux Developer Guide, tegrastats: ``VDD_IN 4940mW/4940mW`` (Orin),
-    ``POM_5V_IN 1957/1957`` (Nano, Xavier), ``gpu@45.5C``.
+    Source: NVIDIA, Jetson Linux Developer Guide, tegrastats: ``VDD_IN 4940mW/4940mW`` (Orin Nano),
+    ``POM_5V_IN 1957/1957`` (Nano), ``VIN 62000mW/62000mW`` (Thor), ``gpu@45.5C``.
     """
     power = [float(value) for value in _POWER.findall(text)]
     warmth = [float(value) for value in _WARMTH.findall(text)]
