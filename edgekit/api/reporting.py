@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgekit.api.bundles import Bundle
 from edgekit.reports.summary import SummaryReport
-from edgekit.tasks.report import check_targets, read_reports
+from edgekit.tasks.outputs import check_outputs
+from edgekit.tasks.report import read_reports
 
 
 def report(
@@ -36,7 +37,7 @@ def report(
     """
     given = {"html": html, "markdown": markdown, "json": json}
     targets = {name: Path(path) for name, path in given.items() if path is not None}
-    check_targets(targets)
+    check_outputs(targets)
     summary = read_reports([p.path if isinstance(p, Bundle) else Path(p) for p in paths])
     texts: dict[str, str] = {}
     if "html" in targets:

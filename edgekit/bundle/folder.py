@@ -176,17 +176,17 @@ class Bundle:
         next build removes them.
         """
         found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
+        return found + [f"{name} is not in the manifest" for name in self.unlisted()]
+
+    def unlisted(self) -> list[str]:
+        """The files that the manifest does not list, without engines and their descriptions."""
         listed = {MANIFEST, *self.manifest.files}
         there = sorted(
             p.relative_to(self.path).as_posix()
             for p in self.path.rglob("*")
             if p.is_symlink() or not p.is_dir()
         )
-        return found + [
-            f"{name} is not in the manifest"
-            for name in there
-            if name not in listed and not is_engine_file(name)
-        ]
+        return [name for name in there if name not in listed and not is_engine_file(name)]
 
     def leftovers(self) -> list[Path]:
         """The files in ``engines/`` that have the name of an engine or its json, and are not in the
@@ -205,8 +205,11 @@ class Bundle:
         Raises:
             BadBundle: a file differs from the export.
         """
-        if damage := self.damage():
-            raise self._damaged(damage[0])
+        self._check(self.manifest.files)
+        if unlisted := self.unlisted():
+            raise self._damaged(
+                f"{unlisted[0]} is not in the manifest", hint=f"remove {self.path / unlisted[0]}"
+            )
 
     def check_exported(self) -> None:
         """As :meth:`check_whole`, but without engines, which are checked separately, and without
@@ -250,8 +253,8 @@ class Bundle:
             if damage := self._damage_of(name):
                 raise self._damaged(damage)
 
-    def _damaged(self, how: str) -> BadBundle:
-        return BadBundle(f"{self.path} is damaged: {how}", hint="copy or export it again")
+    def _damaged(self, how: str, hint: str = "copy or export it again") -> BadBundle:
+        return BadBundle(f"{self.path} is damaged: {how}", hint=hint)
 
     def _damage_of(self, name: str) -> str | None:
         file, entry = self.path / name, self.manifest.files.get(name)

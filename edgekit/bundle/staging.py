@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from edgekit.bundle.exchange import exchange
 from edgekit.bundle.names import MANIFEST, is_engine_file
@@ -37,21 +37,33 @@ class Staging:
     Args:
         final: the folder to make.
         force: replace an existing bundle, which stays unchanged until the new one is complete.
+        kind: what the folder is called in messages.
+        existing: the hint if the folder exists and ``force`` is not given.
 
     Raises:
         BadBundle: ``final`` exists and ``force`` is not given, or it is not a bundle, or holds
             files that edgekit did not write.
-        InputError: the folder cannot be written, or its name is not UTF-8.
+        InputError: the folder cannot be written, is inside a bundle, or its name is not UTF-8.
         EnvironmentLacks: the disk is full.
     """
 
-    def __init__(self, final: Path, *, force: bool = False) -> None:
+    def __init__(
+        self,
+        final: Path,
+        *,
+        force: bool = False,
+        kind: str = "bundle",
+        existing: str = "`force` replaces it",
+    ) -> None:
         self.final = Path(os.path.realpath(final))
         self.force = force
+        self._kind = kind
+        self._existing = existing
         self._sibling = Sibling(self.final)
         self.path = self._sibling.path / "bundle"
         self.scratch = self._sibling.path / "scratch"
         check_utf8(self.final)
+        check_outside("out", self.final)
         try:
             self._check_final()
         except OSError as error:
@@ -65,14 +77,15 @@ class Staging:
             )
         if not self.final.exists() or (self.final.is_dir() and not any(self.final.iterdir())):
             return
-        written = _written_by_edgekit(self.final)
-        if written is None:
+        manifest = _manifest_of(self.final)
+        if manifest is None:
             raise BadBundle(
-                f"{self.final} exists and is not a bundle; it will not be replaced",
+                f"{self.final} exists and is not a {self._kind}; it will not be replaced",
                 hint="choose another `out`",
             )
         if not self.force:
-            raise BadBundle(f"{self.final} exists", hint="`force` replaces it")
+            raise BadBundle(f"{self.final} exists", hint=self._existing)
+        written = {MANIFEST, *manifest["files"]}
         others = sorted(
             p.relative_to(self.final).as_posix()
             for p in self.final.rglob("*")
@@ -111,7 +124,7 @@ class Staging:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise BadBundle(
                     f"{self.final} appeared in the meantime: another export wrote it",
-                    hint="`force` replaces it",
+                    hint=self._existing,
                 ) from error
             raise _explain(error, self.final) from error
         return self.final
@@ -198,9 +211,27 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _written_by_edgekit(folder: Path) -> set[str] | None:
-    """The files that a bundle's manifest lists; None if the folder is not a bundle. Other programs
-    also write files named ``manifest.json``.
+def check_outside(option: str, path: Path) -> None:
+    """Checks that a path is not inside a bundle. A bundle with another file is damaged.
+
+    Raises:
+        InputError: it is inside a bundle.
+    """
+    if any(map(is_bundle, Path(os.path.realpath(path)).parents)):
+        raise InputError(
+            f"`{option}` {path} is inside a bundle, and would damage it",
+            hint="choose another place",
+        )
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, and not another folder with a manifest. Nothing is checked."""
+    return "schema_version" in (_manifest_of(folder) or {})
+
+
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a bundle, or of another folder that edgekit wrote; None for any other folder.
+    Other programs also write files named ``manifest.json``. Only bundles have a schema version.
     """
     if no_file(folder / MANIFEST):
         return None
@@ -214,7 +245,7 @@ def _written_by_edgekit(folder: Path) -> set[str] | None:
         or not isinstance(manifest.get("files"), dict)
     ):
         return None
-    return {MANIFEST, *manifest["files"]}
+    return manifest
 
 
 def _explain(error: OSError, where: Path) -> EdgekitError:

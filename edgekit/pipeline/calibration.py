@@ -13,7 +13,8 @@ from PIL import Image
 
 from edgekit.advice import Advice
 from edgekit.bundle.manifest import ImagesEntry
-from edgekit.errors import InputError
+from edgekit.errors import BadImage, InputError
+from edgekit.files import text_of
 from edgekit.images import ImageFolder, InputSpec, PreparedImages, preprocess
 from edgekit.images.roles import SHARES, Photo, Role, near_groups, read_photos, split, unlike
 from edgekit.pipeline.precision import DEFAULT_IMAGES, RandomImages
@@ -77,7 +78,7 @@ def open_calibration(
             split before the training, so only images with the same content are separated.
 
     Raises:
-        BadImage: the folder is missing or has no images.
+        BadImage: the folder is missing, has no images, or none can be read.
         InputError: there are too few distinct photos for the roles.
     """
     if source is None and own is not None:
@@ -87,7 +88,7 @@ def open_calibration(
     if isinstance(source, RandomImages):
         return _random(source, spec, split(judging, FOR_NOISE), name)
     folder = ImageFolder.open(source) if source else ImageFolder.bundled()
-    given, skipped = read_photos(folder.spread(count).paths)
+    given, skipped = _readable(folder.spread(count).paths)
     together = folder.root.resolve() == parity.root.resolve()
     if together:
         known = {photo.sha256 for photo in given}
@@ -96,7 +97,7 @@ def open_calibration(
         roles["judge"] = [photo for photo in judging if photo.sha256 in judging_images]
     else:
         roles = split(given, APART) | {"judge": unlike(judging, given)}
-    _check(given, roles, together=together)
+    _check(given, roles, None if together else _overlap(source, parity))
     advice = []
     if source is None:
         advice.append(
@@ -130,7 +131,7 @@ def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -
     """Of the images that a network was trained on, some give ranges and some choose; those of the
     parity folder that are not among them judge.
     """
-    given, skipped = read_photos(own.train.spread(count).paths)
+    given, skipped = _readable(own.train.spread(count).paths)
     seen = {photo.sha256 for photo in given}
     judging = [photo for photo in read_photos(parity.paths)[0] if photo.sha256 not in seen]
     step = round(1 / APART["choose"])
@@ -139,7 +140,11 @@ def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -
         "choose": list(given[::step]),
         "judge": judging,
     }
-    _check(given, roles, together=False)
+    overlap = InputError(
+        "every test photo is also a training image of the run, so no test photos are left",
+        hint="give `images` photos that the run was not trained on",
+    )
+    _check(given, roles, overlap)
     name = "the run's training images"
     entry = _entry(name, roles["calibrate"])
     return _assigned(
@@ -170,8 +175,49 @@ def _on_skipped(skipped: Mapping[Path, str]) -> tuple[Advice, ...]:
     )
 
 
-def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: bool) -> None:
+def _readable(paths: Sequence[Path]) -> tuple[tuple[Photo, ...], dict[Path, str]]:
+    """The photos that can be decoded, and the reasons for the others.
+
+    Raises:
+        BadImage: no photo can be decoded.
+    """
+    photos, skipped = read_photos(paths)
+    if not photos:
+        first = text_of(next(iter(skipped.values())))
+        raise BadImage(f"none of {len(paths)} images can be read: {first}")
+    return photos, skipped
+
+
+def _overlap(source: Path | None, parity: ImageFolder) -> InputError:
+    """The error for two folders with the same photos. One of the two may be the bundled photos."""
+    if parity.root == ImageFolder.bundled().root:
+        return InputError(
+            "the photos in `calib` include the bundled ones, which also serve as test photos, "
+            "so no test photos are left",
+            hint="give `calib` other photos, or remove it: the bundled photos are then divided",
+        )
+    if source is None:
+        return InputError(
+            "the photos in `images` are bundled ones, which also serve for calibration, "
+            "so no test photos are left",
+            hint="give `images` other photos, or remove it: the bundled photos are then divided",
+        )
+    return InputError(
+        "every photo in `images`, or a near-duplicate, is also in `calib`, "
+        "so no test photos are left",
+        hint="remove `images`, or give it photos that are not in `calib`",
+    )
+
+
+def _check(
+    given: Sequence[Photo], roles: dict[Role, list[Photo]], overlap: InputError | None = None
+) -> None:
     """Checks that every role has photos.
+
+    Args:
+        given: the photos for calibration and selection.
+        roles: the photos of each role.
+        overlap: the error if only test photos are missing, because they come from another folder.
 
     Raises:
         InputError: a role has no photo.
@@ -186,12 +232,8 @@ def _check(given: Sequence[Photo], roles: dict[Role, list[Photo]], *, together: 
             f"all {len(given)} calibration photos are near-duplicates",
             hint=f"give {ADVISED} or more different photos",
         )
-    if lacking == ["judge"] and not together:
-        raise InputError(
-            "every photo in `images`, or a near-duplicate, is also in `calib`, "
-            "so no test photos are left",
-            hint="remove `images`, or give it photos that are not in `calib`",
-        )
+    if lacking == ["judge"] and overlap is not None:
+        raise overlap
     serve = {"calibrate": "calibration", "choose": "selection", "judge": "test"}
     raise InputError(
         f"{what} are too few: no {serve[lacking[0]]} photos are left",
@@ -205,7 +247,7 @@ def _random(
     """Noise, to try an export without photos. Its ranges do not fit photos; the bundle records that
     it was used.
     """
-    _check([photo for photos in roles.values() for photo in photos], roles, together=True)
+    _check([photo for photos in roles.values() for photo in photos], roles)
 
     def make() -> Iterator[NDArray[np.float32]]:
         generator = np.random.default_rng(source.seed)

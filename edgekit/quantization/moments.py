@@ -100,7 +100,7 @@ def sample_patches(
     """
     if layer.op_type in ("Gemm", "MatMul"):
         return tensor.reshape(-1, tensor.shape[-1]).T.unsqueeze(0)
-    kernel = shape[2:]
+    kernel = tuple(shape[2:])
     attributes = step.attributes
     ones = [1] * len(kernel)
     strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)

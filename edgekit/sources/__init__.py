@@ -19,6 +19,7 @@ __all__ = [
     "Photos",
     "imagenet_labels",
     "input_of_graph",
+    "is_own",
     "open_network",
     "read_labels",
     "unknown_network",
@@ -34,6 +35,12 @@ class Source(Protocol):
 
 # The first source that takes a request builds its network.
 SOURCES: tuple[Source, ...] = (module, run, hub, onnx, factory, zoo)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of the user's own factory or graph. Their preprocessing is unknown."""
+    request = NetworkRequest(name)
+    return next(source for source in SOURCES if source.takes(request)) in (onnx, factory)
 
 
 def open_network(request: NetworkRequest, progress: FetchProgress | None = None) -> Network:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
-from edgekit.errors import BadWeights, UnknownNetwork, WeightsUnavailable
+from edgekit.bundle.names import MODEL
+from edgekit.bundle.staging import is_bundle
+from edgekit.errors import BadWeights, InputError, UnknownNetwork, WeightsUnavailable
 from edgekit.sources.labels import imagenet_labels
 from edgekit.sources.modules import check_forward, input_spec, load_file, seed_of, seeded
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
@@ -14,9 +18,10 @@ from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgekit.models import Variant
+    from edgekit.models import Transform, Variant
 
 CHECKPOINTS = {".pth", ".pt", ".bin", ".safetensors"}
+SAME = 1e-6  # the largest difference of two means that are the same
 
 
 def takes(request: NetworkRequest) -> bool:
@@ -33,6 +38,14 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     published = WEIGHTS.get(variant.name)
     choice = request.weights or "pretrained"
     seed = seed_of(choice)
+    transform = (
+        published.transform
+        if published is not None and choice == "pretrained"
+        else variant.transform
+    )
+    spec = input_spec(request, transform, variant.in_channels)
+    if choice == "pretrained":
+        check_published(request, transform)
     module, entry = seeded(lambda: create_model(variant.name), seed or 0), None
     if seed is not None:
         entry = WeightsEntry(source="random", trained=False, seed=seed)
@@ -40,12 +53,6 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         entry = load_published(module, variant, request.offline, progress)
     else:
         entry = load_file(module, Path(choice))
-    transform = (
-        published.transform
-        if published is not None and choice == "pretrained"
-        else variant.transform
-    )
-    spec = input_spec(request, transform, variant.in_channels)
     if request.size:
         check_forward(module, spec, variant.name)
     own = published.labels if published is not None and choice == "pretrained" else ()
@@ -56,10 +63,37 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     return Network(origin, entry, spec, names, module)
 
 
+def check_published(request: NetworkRequest, transform: Transform) -> None:
+    """Checks that the normalization is that of the published weights.
+
+    Raises:
+        InputError: another one is given.
+    """
+    for name in ("mean", "std"):
+        given, own = getattr(request, name), getattr(transform, name)
+        if given is not None and not np.allclose(given, own, rtol=0, atol=SAME):
+            raise InputError(
+                f"`{name}` does not apply to pretrained weights, which need their own "
+                f"({', '.join(map(str, own))})",
+                hint=f"remove `{name}`, or give `weights` a file that was trained with it",
+            )
+
+
 def unknown_network(name: str) -> UnknownNetwork:
     """The error for a name that the zoo does not have; the hint has similar names."""
     from edgekit.models import near_matches
 
+    path = Path(name)
+    if is_bundle(path):
+        return UnknownNetwork(
+            f"{name} is a bundle, not a network",
+            hint=f"give its network, or {path / MODEL} if the bundle is FP32",
+        )
+    if _is_folder(path):
+        return UnknownNetwork(
+            f"{name} is a folder, not a network",
+            hint="give the name of a network, a Python file and function, or an .onnx file",
+        )
     if Path(name).suffix in CHECKPOINTS:
         return UnknownNetwork(
             f"{name} is a checkpoint: it holds weights, but no network",
@@ -68,6 +102,13 @@ def unknown_network(name: str) -> UnknownNetwork:
     close = near_matches(name)
     meant = f"did you mean {', '.join(close)}? " if close else ""
     return UnknownNetwork(f"unknown network {name!r}", hint=meant + "`edgekit zoo` lists them all")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def load_published(

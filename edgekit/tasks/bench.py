@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgekit.advice import Advice
+from edgekit.bundle.staging import check_outside
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import clock, phases
 from edgekit.latency.cautions import exact_int8, of_measurement
@@ -81,6 +82,8 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
         EnvironmentLacks: a runtime cannot run here.
         BadNetwork: a runtime rejects a graph.
     """
+    if request.history is not None:
+        check_outside("history", request.history)
     with ExitStack() as stack:
         history = stack.enter_context(History(request.history)) if request.history else None
         report = _bench(request, history, progress or Quiet())

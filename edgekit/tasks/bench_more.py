@@ -64,7 +64,7 @@ def check_more(more: More, bundles: Sequence[Bundle]) -> None:
         EnvironmentLacks: LoadGen is not installed.
     """
     for batch in more.batches:
-        common_batch(bundles, batch)
+        common_batch(bundles, batch, several=True)
     if more.sustained is not None:
         check_sustained(more.sustained)
     if more.scenario is not None:

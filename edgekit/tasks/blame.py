@@ -16,9 +16,9 @@ from edgekit.pipeline.steps import fp32
 from edgekit.progress import Progress, Steps
 from edgekit.runtimes import builders, find
 from edgekit.runtimes.base import Array
-from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
+from edgekit.sources import Network, NetworkRequest, input_of_graph
 from edgekit.tasks.sessions import CPU, graph_for, require
-from edgekit.tasks.sides import check_network_name, stamped_input
+from edgekit.tasks.sides import check_network_name, open_compared, stamped_input
 
 MAX_IMAGES = 16
 
@@ -91,7 +91,7 @@ def _open_both(request: BlameRequest, step: Steps) -> list[_Side]:
 
 
 def _open_network(name: str, size: tuple[int, int] | None, step: Steps) -> _Side:
-    network = open_network(NetworkRequest(name, size=size), step.fetched)
+    network = open_compared(NetworkRequest(name, size=size), step.fetched)
     return _Side(network.input, network=network)
 
 

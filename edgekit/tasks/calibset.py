@@ -64,7 +64,7 @@ def gather(folder: Path, out: Path, count: int, *, force: bool = False) -> Calib
             f"{next(iter(corrupt.values()))}"
         )
     chosen = ImageFolder(folder, tuple(first.values())).spread(count)
-    with Staging(out, force=force) as staging:
+    with Staging(out, force=force, kind="calibration set") as staging:
         for path in chosen.paths:
             target = staging.path / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,9 @@ def open_bundles(paths: Sequence[Path]) -> list[Bundle]:
     return bundles
 
 
-def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
-    """The batch for all bundles: the requested one, else their static one, else 1.
+def common_batch(bundles: Sequence[Bundle], asked: int | None, *, several: bool = False) -> int:
+    """The batch for all bundles: the requested one, else their static one, else 1. With
+    ``several``, it is one of the batches of ``batch_sweep``.
 
     Raises:
         InputError: a graph has another static batch.
@@ -83,10 +84,13 @@ def common_batch(bundles: Sequence[Bundle], asked: int | None) -> int:
     batch = asked or next(iter(static.values()), 1)
     for path, size in static.items():
         if size != batch:
-            why = "which `batch` requires" if asked else "which the others have"
+            why = "which the others have"
+            if asked:
+                why = f"which `{'batch_sweep' if several else 'batch'}` requires"
+            static_too = "" if several else f"`batch` {batch}, or with "
             raise InputError(
                 f"{path} has a static batch of {size} and cannot run {batch} images at once, {why}",
-                hint=f"export it with `batch` {batch}, or with `batch` dynamic",
+                hint=f"export it with {static_too}`batch` dynamic",
             )
     return batch
 

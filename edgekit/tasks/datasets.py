@@ -66,7 +66,7 @@ def write_dataset(
     if name not in SOURCES:
         raise InputError(f"there is no data set {name!r}", hint=f"one of {', '.join(SOURCES)}")
     shown = progress or Quiet()
-    with Staging(out) as staging:
+    with Staging(out, kind="data set", existing="remove it, or choose another `out`") as staging:
         with shown.step("read"):
             classes, parts, source = SOURCES[name](offline, shown)
         with shown.step("write"):

@@ -22,11 +22,12 @@ from edgekit.comparison.labelled import (
     compare_labelled,
 )
 from edgekit.errors import BadImage, InputError
-from edgekit.files import check_writable, text_of
+from edgekit.files import text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Array, Session, batch_of, run_batches
+from edgekit.tasks.outputs import check_outputs
 from edgekit.tasks.sessions import CPU
 from edgekit.tasks.sides import Side, open_side
 from edgekit.version import __version__
@@ -84,17 +85,17 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
     Raises:
         BadBundle: the bundle is damaged.
         InputError: the data is missing, has a class that the bundle does not have, or the file of
-            answers belongs to another run.
+            answers belongs to another run, cannot be written or is inside a bundle.
         EnvironmentLacks: the runtime cannot run here.
     """
     step = Steps(progress or Quiet())
+    if request.answers is not None:
+        check_outputs({"answers": request.answers})
     bundle = Bundle.open(request.bundle)
     bundle.check_exported()
     labels = bundle.labels()
     images = open_labelled(request.data, labels, bundle.manifest.output.classes)
     names, chosen = images.names(), _spread(images, request.count)
-    if request.answers is not None:
-        check_writable("`answers`", request.answers)
     with _Answers(request.answers, _key(request, bundle)) as answers, ExitStack() as stack:
         done = answers.read()
         waiting = [i for i in chosen if names[i] not in done]

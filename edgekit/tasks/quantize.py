@@ -10,7 +10,6 @@ from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges, Parity
 from edgekit.errors import GateFailed, InputError
-from edgekit.files import check_writable
 from edgekit.pipeline.calibration import open_calibration
 from edgekit.pipeline.converted import PROBE_IMAGES, Context
 from edgekit.pipeline.ladder import Ladder
@@ -22,6 +21,7 @@ from edgekit.progress import Progress, Steps
 from edgekit.runtimes.base import SessionOptions
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest, open_network
+from edgekit.tasks.outputs import check_distinct, check_outputs
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,14 @@ def quantize_file(
     """Prepares, simplifies and quantizes a graph. The file appears when it is complete.
 
     Raises:
-        InputError: ``out`` exists and ``force`` is not given, or the graph or the photos cannot be
-            used.
+        InputError: ``out`` exists and ``force`` is not given, it is the graph itself or inside a
+            bundle, or the graph or the photos cannot be used.
         GateFailed: the gate was not met on the test photos; no file is written.
     """
     from edgekit.graph.simplification.simplify import SimplifyConfig
 
-    check_writable("`out`", out)
+    check_outputs({"out": out})
+    check_distinct({"model": Path(request.name), "out": out})
     if out.exists() and not force:
         raise InputError(f"{out} exists", hint="`force` replaces it")
     step = Steps(progress)

@@ -14,7 +14,7 @@ from edgekit.bundle import MANIFEST, SENSITIVITY, Bundle
 from edgekit.bundle.engines import open_engine
 from edgekit.bundle.names import ENGINE, RECORD
 from edgekit.errors import InputError
-from edgekit.files import check_readable, check_writable
+from edgekit.files import check_readable
 from edgekit.reports.bench import BenchReport
 from edgekit.reports.document import shown
 from edgekit.reports.found import Benched, Exported
@@ -208,26 +208,3 @@ def _without_copies(exports: Sequence[Exported]) -> list[Exported]:
         if export.bundle is not None or not any(same):
             kept.append(export)
     return kept
-
-
-def check_targets(targets: Mapping[str, Path]) -> None:
-    """Checks that the files can be written, before anything is read.
-
-    Raises:
-        InputError: a file cannot be written, two are the same, or one would be inside a bundle.
-    """
-    taken: dict[Path, str] = {}
-    for name, path in targets.items():
-        check_writable(f"`{name}`", path)
-        real = path.resolve()
-        if real in taken:
-            raise InputError(
-                f"`{taken[real]}` and `{name}` are one file: {path}", hint="name two files"
-            )
-        taken[real] = name
-        inside = next((p for p in real.parents if (p / MANIFEST).is_file()), None)
-        if inside is not None:
-            raise InputError(
-                f"`{name}` {path} is inside a bundle, and would damage it",
-                hint="choose another place",
-            )

@@ -15,12 +15,12 @@ from edgekit.bundle.engines import open_engine
 from edgekit.bundle.folder import EXPORT_AGAIN, first_fault
 from edgekit.bundle.manifest import InputEntry
 from edgekit.bundle.names import ENGINE
-from edgekit.errors import BadBundle, BadNetwork, InputError
+from edgekit.errors import BadBundle, BadNetwork, InputError, WeightsUnavailable
 from edgekit.images import InputSpec, open_image, preprocess
 from edgekit.pipeline.reference import open_reference
 from edgekit.runtimes import builders, find
 from edgekit.runtimes.base import Array, Session, SessionOptions
-from edgekit.sources import Network, NetworkRequest, input_of_graph, open_network
+from edgekit.sources import Network, NetworkRequest, input_of_graph, is_own, open_network
 from edgekit.sources.modules import assumed
 from edgekit.sources.request import FetchProgress
 from edgekit.tasks.sessions import CPU, open_session, require
@@ -134,8 +134,27 @@ def open_side(
         found = Side(name, stamped_input(path), graph=path)
         return found if mean is None and std is None else _assuming(found, mean, std)
     check_network_name(name, "a bundle's folder, an engine, an .onnx file")
-    network = open_network(NetworkRequest(name, size=size, mean=mean, std=std), progress)
+    asked = NetworkRequest(name, size=size)
+    if is_own(name):
+        asked = replace(asked, mean=mean, std=std)
+    network = open_compared(asked, progress)
     return Side(name, network.input, network.labels, network=network, notes=network.notes)
+
+
+def open_compared(request: NetworkRequest, progress: FetchProgress | None) -> Network:
+    """Opens a network with its default weights. A comparison has no choice of weights.
+
+    Raises:
+        WeightsUnavailable: its weights are not here and cannot be downloaded.
+        EdgekitError: as for :func:`~edgekit.sources.open_network`.
+    """
+    try:
+        return open_network(request, progress)
+    except WeightsUnavailable as error:
+        raise WeightsUnavailable(
+            error.message,
+            hint="go online, or export it with weights of your own and give that bundle",
+        ) from error
 
 
 def with_inputs(sides: tuple[Side, Side]) -> tuple[Side, Side]:

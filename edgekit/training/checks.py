@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgekit.bundle.staging import check_outside
 from edgekit.errors import InputError
 from edgekit.images import InputSpec
 from edgekit.sources import Network, NetworkRequest
@@ -28,8 +29,9 @@ def check_preprocessing(network: NetworkRequest) -> None:
 def check_free(out: Path) -> None:
     """
     Raises:
-        InputError: the place is taken, or a run cannot be written there.
+        InputError: the place is taken or inside a bundle, or a run cannot be written there.
     """
+    check_outside("out", out)
     if is_run(out):
         raise InputError(f"{out} already has a run", hint="`resume` continues it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

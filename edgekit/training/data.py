@@ -74,7 +74,7 @@ def open_data(
     train = open_labelled(root, names, len(names))
     _check_filled(root, names, train.labels)
     if validation is None:
-        return TrainingData(names, *_split(train, share, seed))
+        return TrainingData(names, *_split(train, share, seed, root))
     theirs = class_names(validation)
     if labels is None and set(theirs) != set(names):
         only = [*_only("training", names, theirs), *_only("validation", theirs, names)]
@@ -147,9 +147,11 @@ def _check_filled(root: Path, names: Sequence[str], labels: Sequence[int]) -> No
         )
 
 
-def _split(images: LabelledImages, share: float, seed: int) -> tuple[Examples, Examples]:
+def _split(
+    images: LabelledImages, share: float, seed: int, data: Path
+) -> tuple[Examples, Examples]:
     """In each class, the images with the lowest hashes of their names are for validation: at least
-    one, but never the only one.
+    one, but never the only one. ``data`` is the folder or CSV file, for messages.
     """
     names = images.names()
     order = sorted(
@@ -169,7 +171,7 @@ def _split(images: LabelledImages, share: float, seed: int) -> tuple[Examples, E
             chosen.add(i)
     if not chosen:
         raise InputError(
-            f"{images.root}: every class has one image, so there are no images for validation",
+            f"{data}: every class has one image, so there are no images for validation",
             hint="give more images, or validation images",
         )
     both = [[i for i in range(len(names)) if (i in chosen) == held_out] for held_out in (0, 1)]

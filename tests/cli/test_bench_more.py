@@ -31,7 +31,7 @@ def test_everything_at_once(
     monkeypatch.chdir(tmp_path)
     arguments = (
         *("bench", exported, *QUICK, "--thread-sweep", "1,2", "--cold-start"),
-        *("--sustained", "0.05", "--scenario", "single-stream", "--scenario-seconds", "0.2"),
+        *("--sustained", "0.07", "--scenario", "single-stream", "--scenario-seconds", "0.2"),
     )
     result = edgekit(*arguments, "--out", tmp_path / "more.json")
     assert result.code == 0, result.err

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgekit.calib import photos as bundled_photos
-from edgekit.errors import InputError
+from edgekit.errors import BadImage, InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration, open_calibration
 from edgekit.pipeline.precision import RandomImages
@@ -123,6 +123,27 @@ def test_without_test_photos_it_is_refused(tmp_path: Path) -> None:
             SPEC,
             ImageFolder.open(tmp_path / "two"),
         )
+
+
+def test_copies_of_the_bundled_photos_are_named_as_such(tmp_path: Path) -> None:
+    copied = folder_of(tmp_path / "copied", bundled_photos())
+    with pytest.raises(InputError, match="also serve as test photos") as caught:
+        open_calibration(copied, SPEC, ImageFolder.bundled())
+    assert "`images`" not in caught.value.message
+    assert (caught.value.hint or "").startswith("give `calib` other photos")
+    with pytest.raises(InputError, match="also serve for calibration") as caught:
+        open_calibration(None, SPEC, ImageFolder.open(copied))
+    assert "`calib`" not in caught.value.message
+    assert (caught.value.hint or "").startswith("give `images` other photos")
+
+
+def test_calibration_photos_that_cannot_be_read(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for i in range(3):
+        (bad / f"{i}.jpg").write_bytes(b"damaged")
+    with pytest.raises(BadImage, match=r"^none of 3 images can be read: 0\.jpg: "):
+        open_calibration(bad, SPEC, ImageFolder.bundled())
 
 
 def test_the_key_tells_lists_and_preprocessings_apart(tmp_path: Path) -> None:

@@ -232,3 +232,10 @@ def test_a_damaged_run(train: Trained, data: Path, tmp_path: Path, name: str) ->
     (tmp_path / "run" / name).write_bytes(b"\x80damaged\n\x00")
     with pytest.raises(edgekit.InputError, match="damaged"):
         edgekit.resume(tmp_path / "run")
+
+
+def test_a_csv_file_is_named_itself(train: Trained, data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "l.csv"
+    rows = [f"{path},{i}" for i, path in enumerate(sorted(data.rglob("*.png"))[:2])]
+    table.write_text("file,label\n" + "\n".join(rows))
+    refused(train(table), f"{table}: every class has one image")

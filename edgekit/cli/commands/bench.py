@@ -22,7 +22,6 @@ from edgekit.cli.console import (
 from edgekit.cli.help import COMPARISON, DEBUG, MEASUREMENT, OUTPUT, flag, json_flag, option
 from edgekit.cli.options import parse_counts
 from edgekit.errors import InputError
-from edgekit.files import check_writable
 
 if TYPE_CHECKING:
     from edgekit.latency.loadgen import Scenario
@@ -87,7 +86,7 @@ def command(
         help="Also run each candidate this long without a pause: latency, clocks, temperature.",
         metavar="MINUTES",
         panel=MEASUREMENT,
-        min=0.05,
+        min=0.07,
         max=1440,
     ),
     scenario: str | None = option(
@@ -121,11 +120,11 @@ def command(
         metavar="LAST|NUMBER|FILE",
         panel=COMPARISON,
     ),
-    tolerance: float = option(
-        default=TOLERANCE,
+    tolerance: float | None = option(
         min=0,
         max=100,
-        help="How much slower than the earlier bench is not yet a regression; 0.05 is 5 %.",
+        help=f"How much slower than the earlier bench is not yet a regression; {TOLERANCE:g}, "
+        f"which is {TOLERANCE:.0%}, by default.",
         metavar="SHARE",
         panel=COMPARISON,
     ),
@@ -157,8 +156,8 @@ def command(
         parse_counts(option, text)
         for option, text in (("--batch-sweep", batch_sweep), ("--thread-sweep", thread_sweep))
     )
-    if out_file is not None:
-        check_writable("--out", out_file)
+    _check_comparison(compare, tolerance, other_machine)
+    _check_files(out_file, history)
     kept = _history(history, no_history)
     report = edgekit.bench(
         *bundles,
@@ -174,7 +173,7 @@ def command(
         scenario=load,
         history=kept,
         compare=compare,
-        tolerance=tolerance,
+        tolerance=TOLERANCE if tolerance is None else tolerance,
         other_machine=other_machine,
         progress=LiveProgress(quiet=json),
     )
@@ -198,6 +197,34 @@ def command(
         err.print(f"[red]regression[/]: {escape(regression)}")
     if report.failures or report.regressions:
         raise typer.Exit(1)
+
+
+def _check_comparison(compare: str | None, tolerance: float | None, other_machine: bool) -> None:
+    """
+    Raises:
+        InputError: an option for comparisons is given without one.
+    """
+    for name, given in (("--tolerance", tolerance is not None), ("--other-machine", other_machine)):
+        if given and compare is None:
+            raise InputError(
+                f"{name} has no effect without --compare",
+                hint=f"add --compare LAST, or remove {name}",
+            )
+
+
+def _check_files(out_file: Path | None, history: Path | None) -> None:
+    """
+    Raises:
+        InputError: the json cannot be written, would be inside a bundle, or would replace the
+            history.
+    """
+    from edgekit.tasks.outputs import check_distinct, check_outputs
+
+    if out_file is None:
+        return
+    check_outputs({"out": out_file})
+    if history is not None:
+        check_distinct({"out": out_file, "history": history})
 
 
 def _history(given: Path | None, none: bool) -> Path | None:

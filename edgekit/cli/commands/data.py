@@ -39,7 +39,9 @@ def command(
     parts = ", ".join(f"{count} in {part}" for part, count in found.images.items())
     out.print(f"{escape(str(found.path))}  {len(found.classes)} classes, {parts}")
     out.print(f"source: {escape(found.source)}", style="dim")
+    mirrored = " --no-flip" if name == "digits" else ""
     err.print(
-        f"next: edgekit train mobilenetv2 --data {escape(str(out_folder))} --out runs/first",
+        f"next: edgekit train lenet5 --weights none --data {escape(str(out_folder))}{mirrored} "
+        f"--epochs 5 --out runs/{name}",
         style="dim",
     )

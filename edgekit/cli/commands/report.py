@@ -8,7 +8,6 @@ import typer
 
 from edgekit.cli.console import err, escape, out, print_json
 from edgekit.cli.help import DEBUG, OUTPUT, json_flag, option
-from edgekit.files import check_writable
 
 
 def command(
@@ -29,10 +28,6 @@ def command(
     """
     import edgekit
 
-    given = {"--html": html, "--markdown": markdown}
-    for name, path in given.items():
-        if path is not None:
-            check_writable(name, path)
     report = edgekit.report(*paths, html=html, markdown=markdown)
 
     if json:
@@ -41,5 +36,5 @@ def command(
         from edgekit.reports.summary_text import render
 
         out.print(render(report))
-    for path in filter(None, given.values()):
+    for path in filter(None, (html, markdown)):
         err.print(f"wrote {escape(str(path))}")

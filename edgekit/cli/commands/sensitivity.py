@@ -8,8 +8,7 @@ import typer
 
 from edgekit.cli.console import escape, out, print_json
 from edgekit.cli.help import DEBUG, OUTPUT, json_flag, option
-from edgekit.errors import BadBundle
-from edgekit.files import check_writable
+from edgekit.errors import BadBundle, InputError
 
 
 def command(
@@ -31,7 +30,7 @@ def command(
     from edgekit.bundle import Bundle
 
     if picture is not None:
-        check_writable("--picture", picture)
+        _check_picture(picture)
     opened = Bundle.open(bundle)
     table = opened.sensitivity()
     if table is None:
@@ -62,4 +61,18 @@ def command(
         out.print(
             f"{escape(row.layer):<40}{gain:>+12.2f} dB{row.alone_int8.sqnr:>13.1f} "
             f"dB{row.macs_share:>10.1%}"
+        )
+
+
+def _check_picture(path: Path) -> None:
+    """
+    Raises:
+        InputError: the file is not an SVG, cannot be written, or would be inside a bundle.
+    """
+    from edgekit.tasks.outputs import check_outputs
+
+    check_outputs({"picture": path})
+    if path.suffix.lower() != ".svg":
+        raise InputError(
+            f"--picture {path} is not an .svg file", hint=f"--picture {path.with_suffix('.svg')}"
         )

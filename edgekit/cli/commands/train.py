@@ -231,6 +231,7 @@ def command(
                 hint="edgekit train mobilenetv2 --data photos/ --out runs/mine, or "
                 "edgekit train --resume runs/mine",
             )
+        _check_effect(given)
         config = edgekit.TrainConfig(**given)
         with shown:
             found = edgekit.train(
@@ -256,6 +257,28 @@ def command(
         print_json(plain(found))
     else:
         tell(found)
+
+
+def _check_effect(given: dict[str, Any]) -> None:
+    """
+    Raises:
+        InputError: an option is given that has no effect with or without another one.
+    """
+    for name in ("magnitude", "dropout"):
+        if name in given and "progressive" in given:
+            raise InputError(
+                f"--{name} has no effect with --progressive, which has its own for each stage",
+                hint=f"remove --{name}, or --progressive",
+            )
+    for name, other, wanted in (
+        ("unfreeze", "transfer", "last"),
+        ("magnitude", "augment", "standard"),
+    ):
+        if name in given and given.get(other) != wanted:
+            raise InputError(
+                f"--{name} has no effect without --{other} {wanted}",
+                hint=f"add --{other} {wanted}, or remove --{name}",
+            )
 
 
 def _sizes(text: str | None) -> tuple[int, int] | None:

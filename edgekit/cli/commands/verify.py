@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgekit.cli.console import err, escape, out, print_json
+from edgekit.cli.console import err, escape, out, print_json, show_hint
 from edgekit.cli.help import DEBUG, RUNTIME, json_flag
 
 
@@ -20,7 +20,8 @@ def command(
     from edgekit import Bundle
     from edgekit.reports.plain import plain
 
-    result = Bundle.open(bundle).verify(runtime)
+    opened = Bundle.open(bundle)
+    result = opened.verify(runtime)
     if json:
         print_json(plain(result))
     else:
@@ -40,5 +41,10 @@ def command(
         for failure in result.failures:
             err.print(f"[red]gate failed[/]: {escape(failure)}")
         if result.damage:
-            err.print("\n[cyan]hint[/]: copy the bundle again, or export it again")
+            unlisted = opened.unlisted()
+            only_more = len(unlisted) == len(result.damage)
+            names = ", ".join(str(bundle / name) for name in unlisted)
+            show_hint(
+                f"remove {names}" if only_more else "copy the bundle again, or export it again"
+            )
         raise typer.Exit(1)

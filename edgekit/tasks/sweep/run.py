@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from edgekit.bundle.staging import check_outside
 from edgekit.errors import InputError
 from edgekit.tasks.sweep.cells import Cell, SweepReport
 from edgekit.tasks.sweep.job import Job, Outcome, Settings, rooted
@@ -203,17 +204,46 @@ def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
             "`rounding` is for INT8, but this sweep has no INT8 export",
             hint="add int8 to `precisions`, or remove `rounding`",
         )
+    _check_input(request, cells)
     images = request.settings.images
     if images is not None and not Path(images).is_dir():
         raise InputError(f"{images} is not a folder")
     checked_workers(request.workers)
+    _check_out(request.out)
+
+
+def _check_input(request: SweepRequest, cells: Sequence[Cell]) -> None:
+    """
+    Raises:
+        InputError: 8-bit pixels are asked for, but the normalization of a network is unknown.
+    """
+    from edgekit.sources import is_own
+
+    own = [cell.network for cell in cells if is_own(cell.network)]
+    if request.settings.uint8 is not None and own:
+        raise InputError(
+            f"the preprocessing of {own[0]} is unknown, so a sweep cannot put it into the graph",
+            hint="remove `input`, or export this network alone with its mean and std",
+        )
+
+
+def _check_out(out: Path) -> None:
+    """
+    Raises:
+        InputError: the folder has files of others, or is inside a bundle.
+    """
+    check_outside("out", out)
+    written = any((out / name).exists() for name in (TABLE, LOCK))
+    if out.is_dir() and not written and any(out.iterdir()):
+        raise InputError(f"{out} exists and is not a sweep", hint="choose another `out`")
 
 
 def _make_folders(out: Path) -> None:
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCK).touch()  # first, because it marks the folder as a sweep
         for name in (BUNDLES, REPORTS, LOGS):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        (out / LOCK).touch()
+            (out / name).mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{out} cannot be written: {error.strerror or error}", hint="choose another folder"
