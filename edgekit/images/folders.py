@@ -40,7 +40,7 @@ class ImageFolder:
             what = "is not a folder" if root.exists() else "does not exist"
             raise BadImage(f"{root} {what}", hint="give a folder of photos")
         try:
-            files = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+            files = sorted(p for p in root.rglob("*") if p.is_file() and not _is_hidden(p, root))
             next(root.iterdir(), None)
         except OSError as error:
             raise BadImage(f"{root} cannot be read: {error.strerror}") from error
@@ -113,3 +113,8 @@ class PreparedImages:
             first = next(iter(self.skipped.values()), "the list is empty")
             raise BadImage(f"none of {len(self.paths)} images can be read: {first}")
         return np.stack(images)
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    """Whether a name below ``root`` begins with a dot, such as ``.ipynb_checkpoints``."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

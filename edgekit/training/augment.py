@@ -19,6 +19,7 @@ SMALL = 64  # pixels; smaller images are shifted, larger ones cropped
 SHIFT = 8  # a small image is shifted by at most this part of its side
 CROP_AREA, CROP_ASPECT = (0.25, 1.0), (3 / 4, 4 / 3)
 GROUP = 8  # images with the same operations of RandAugment: kornia draws them once per call
+STRONGEST = 29  # magnitude that kornia knows
 OPERATIONS = 2  # of RandAugment
 
 
@@ -55,10 +56,11 @@ class Augmentation:
         flips = config.augment != "none" and config.flip
         self._flip: Any = kornia.RandomHorizontalFlip(p=0.5) if flips else None
         self._operations: Any = None
-        if config.augment != "none" and stage.magnitude is not None:
+        if config.augment != "none" and stage.magnitude is not None and round(stage.magnitude) > 0:
             from kornia.augmentation.auto import RandAugment
 
-            self._operations = RandAugment(n=OPERATIONS, m=round(stage.magnitude))
+            magnitude = min(round(stage.magnitude), STRONGEST)
+            self._operations = RandAugment(n=OPERATIONS, m=magnitude)
         self._mixes: list[Any] = []
         if stage.mixup > 0:
             alpha = torch.tensor(stage.mixup)

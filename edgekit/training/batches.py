@@ -224,7 +224,7 @@ def stream(
 @dataclass
 class Skipped:
     """The unreadable files, with a limit of their number. If several processes have a share of the
-    images (``shared``), someone else adds up their counts and checks the limit.
+    images (``shared``), someone else joins their lists and checks the limit.
     """
 
     root: Path
@@ -240,22 +240,19 @@ class Skipped:
         """
         self.files.update(skipped)
         if not self.shared:
-            self.check(len(self.files))
+            self.check()
 
-    def check(self, count: int) -> None:
+    def check(self) -> None:
         """
-        Args:
-            count: of the unreadable files of all processes.
-
         Raises:
             InputError: there are too many of them, or the folder is missing.
         """
-        if count <= self.limit * self.total:
+        if len(self.files) <= self.limit * self.total:
             return
         _check_present(self.root)
-        first = "; ".join(list(self.files.values())[:LISTED] or ["in another process"])
+        first = "; ".join(list(self.files.values())[:LISTED])
         raise InputError(
-            f"{count} of {self.total} images cannot be read, more than the limit of "
+            f"{len(self.files)} of {self.total} images cannot be read, more than the limit of "
             f"{self.limit:.1%}: {first}",
             hint="remove them, or raise `corrupt`",
         )

@@ -92,13 +92,21 @@ def _check_apart(train: LabelledImages, held_out: LabelledImages) -> None:
     Raises:
         InputError: an image is in both parts, so its top-1 would say nothing about new images.
     """
-    ours = {path.absolute() for path in train.paths}
-    both = [str(path) for path in held_out.paths if path.absolute() in ours]
+    ours = set(_real(train.paths))
+    both = [str(path) for path in _real(held_out.paths) if path in ours]
     if both:
         raise InputError(
             f"{len(both)} of the images are for training and for validation: {_listed(both)}",
             hint="give other images for validation, or a share",
         )
+
+
+def _real(paths: Sequence[Path]) -> list[Path]:
+    """The paths without symbolic links and ``..``. Each folder is resolved only once."""
+    folders = {folder: folder.resolve() for folder in {path.parent for path in paths}}
+    return [
+        path.resolve() if path.is_symlink() else folders[path.parent] / path.name for path in paths
+    ]
 
 
 def data_of_run(folder: Path, classes: tuple[str, ...], root: Path) -> TrainingData:
@@ -115,13 +123,28 @@ def data_of_run(folder: Path, classes: tuple[str, ...], root: Path) -> TrainingD
 
 
 def _given_split(data: Path) -> tuple[Path, Path | None]:
-    """The folders of training and validation images, if there are both."""
+    """The folders of training and validation images, if there are both. Hidden folders do not
+    count.
+
+    Raises:
+        InputError: there are other folders beside them.
+    """
     if not data.is_dir():
         return data, None
-    names = {path.name.casefold(): path for path in data.iterdir() if path.is_dir()}
+    names = {
+        path.name.casefold(): path
+        for path in data.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    }
     train = next((names[name] for name in TRAIN if name in names), None)
     held_out = next((names[name] for name in VALIDATION if name in names), None)
-    if train is None or len(names) < 2 or set(names) - {*TRAIN, *VALIDATION, TEST}:
+    others = sorted(set(names) - {*TRAIN, *VALIDATION, TEST})
+    if train is not None and held_out is not None and others:
+        raise InputError(
+            f"{data} has training and validation images, but also {_listed(others)}",
+            hint=f"move the other folders away, or give {train} and {held_out} separately",
+        )
+    if train is None or len(names) < 2 or others:
         return data, None
     return train, held_out
 

@@ -35,7 +35,8 @@ from edgekit.training.transfer import Frozen, set_dropout
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-EMA_EVERY = 8  # steps
+EMA_EVERY = 8  # steps; fewer if the run has less than EMA_UPDATES times as many
+EMA_UPDATES = 100
 EMA_SHARE = 0.1  # share of the run that the average covers
 LOG_EVERY = 20  # steps between two reads of the losses, which wait for the GPU
 
@@ -80,6 +81,7 @@ class Loop:
         self.batches = batches_of(len(data.train), config.batch)
         self.steps_per_epoch = -(-self.batches // config.accumulate)
         self.total = self.steps_per_epoch * config.epochs
+        self._ema_every = max(1, min(EMA_EVERY, self.total // EMA_UPDATES))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share)
         self.ema = self._averaged()
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
@@ -105,12 +107,13 @@ class Loop:
     @property
     def kept(self) -> nn.Module:
         """The network with the weights for validation and export."""
-        return self.module if self.ema is None else self.ema.module
+        is_averaged = self.ema is not None and int(self.ema.n_averaged) > 0
+        return self.ema.module if is_averaged else self.module  # type: ignore[union-attr]
 
     def _averaged(self) -> AveragedModel | None:
         if not self.config.ema:
             return None
-        updates = self.total / EMA_EVERY
+        updates = self.total / self._ema_every
         decay = min(0.9995, max(0.5, 1 - 1 / max(2.0, EMA_SHARE * updates)))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         return AveragedModel(self.module, multi_avg_fn=average, use_buffers=True)
@@ -207,7 +210,7 @@ class Loop:
         self.optimizer.zero_grad()
         self.schedule.step()
         self.step += 1
-        if self.ema is not None and self.step % EMA_EVERY == 0:
+        if self.ema is not None and self.step % self._ema_every == 0:
             self.ema.update_parameters(self.module)
 
     def _look(self) -> list[dict[str, Any]]:
@@ -239,11 +242,15 @@ class Loop:
         return lines
 
     def _check_skipped(self) -> None:
-        """Checks the limit of all processes together, in all of them at the same step."""
+        """Checks the limit of all processes together, in all of them at the same step. Each epoch
+        shares the images anew, so several processes may meet the same file.
+        """
         if self.fabric.world_size > 1:
-            count = torch.tensor(float(len(self.skipped.files)))
-            found = cast(Tensor, self.fabric.all_reduce(count, reduce_op="sum"))
-            self.skipped.check(int(found))
+            found: list[Any] = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(found, self.skipped.files)
+            for files in found:
+                self.skipped.files.update(files)
+            self.skipped.check()
 
     def validate(self) -> Epoch:
         """Ends the epoch: runs the network with the weights for export on the validation images."""

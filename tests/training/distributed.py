@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,8 +17,10 @@ CONFIG = edgekit.TrainConfig(
 )
 
 
-def main(data: Path, damaged: Path, out: Path) -> None:
+def main(data: Path, damaged: Path, almost: Path, out: Path) -> None:
     torch.set_num_threads(1)
+    long = replace(CONFIG, epochs=6, corrupt=0.15)
+    edgekit.train("lenet5", data=almost, out=out / "long", config=long, weights="none")
     edgekit.train("lenet5", data=data, out=out / "run", config=CONFIG, weights="none")
     told = out / f"process {os.environ['RANK']}.txt"
     with told.open("w") as sys.stderr:

@@ -22,6 +22,18 @@ class Small(nn.Module):
         return self.fc(features.mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class Auxiliary(Small):
+    """Its layer has the name of an auxiliary classifier, but it computes the scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auxiliary = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = torch.relu(self.norm(self.conv(x)))
+        return self.fc(self.auxiliary(features.mean((2, 3))))  # type: ignore[no-any-return]
+
+
 class Poisoned(Small):
     """NaN in its second epoch."""
 
@@ -39,6 +51,10 @@ class Hungry(Small):
 
 def small() -> nn.Module:
     return Small()
+
+
+def auxiliary() -> nn.Module:
+    return Auxiliary()
 
 
 def poisoned() -> nn.Module:

@@ -10,13 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import edgekit
+from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.images import InputSpec
 from edgekit.models import create_model
 from edgekit.sources import NetworkRequest, open_network
+from edgekit.sources.run import RunDescription
 from edgekit.training.augment import Augmentation
 from edgekit.training.batches import Decoder, TrainingBatches, ValidationBatches
+from edgekit.training.checkpoint import save_best
 from edgekit.training.config import TrainConfig, Transfer
 from edgekit.training.data import data_of_run
-from edgekit.training.transfer import Frozen, parts
+from edgekit.training.transfer import Frozen, parts, set_dropout
+
+from . import networks
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,45 @@ def test_the_parts_are_the_whole_network(name: str) -> None:
     module = create_model(name, num_classes=4)
     found = {id(p) for _, part in parts(module) for p in part.parameters()}
     assert found == {id(p) for p in module.parameters()}
+
+
+def test_a_layer_called_aux_of_an_own_network(digits: Path, tmp_path: Path) -> None:
+    """It is saved and exported, frozen with the others, and its dropout is set."""
+    run, name = tmp_path / "run", f"{networks.__file__}:auxiliary"
+    config = TrainConfig(epochs=1, batch=16)
+    edgekit.train(name, data=digits, out=run, config=config, size=16)
+    assert "auxiliary.0.weight" in load_file(run / "best.safetensors")
+    assert edgekit.export(run, out=tmp_path / "bundle", bench=False).bundle
+    module = networks.Auxiliary()
+    set_dropout(module, 0.1)
+    Frozen(module, TrainConfig(transfer="head"))
+    assert module.get_submodule("auxiliary.1").p == 0.1
+    assert not any(p.requires_grad for p in module.auxiliary.parameters())
+
+
+def test_auxiliary_classifiers_of_the_zoo(tmp_path: Path) -> None:
+    """They train with every transfer and keep their dropout; the saved weights lack them."""
+    module = create_model("googlenet", num_classes=3, aux=True)
+    set_dropout(module, 0.1)
+    Frozen(module, TrainConfig(transfer="head"))
+    assert module.get_submodule("aux1.dropout").p == 0.7
+    assert all(p.requires_grad for p in module.get_submodule("aux2").parameters())
+    entry = NetworkEntry(name="googlenet", origin="zoo")
+    spec = InputSpec(3, 32, 32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    weights = WeightsEntry(source="random", trained=False, seed=0)
+    described = RunDescription(
+        edgekit="0",
+        builder="googlenet",
+        network=entry,
+        start=weights,
+        input=spec,
+        classes=("a", "b", "c"),
+        data="d",
+        config={},
+    )
+    save_best(tmp_path, module, described)
+    saved = load_file(tmp_path / "best.safetensors")
+    assert saved.keys() == create_model("googlenet", num_classes=3).state_dict().keys()
 
 
 def test_the_stride_of_the_stem(digits: Path, tmp_path: Path) -> None:
