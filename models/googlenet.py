@@ -189,6 +189,7 @@ class GoogLeNet(nn.Module):
     """
 
     classifier_key = "fc"
+    auxiliary_keys = tuple(AUXILIARIES.values())
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> Labe
     """Lists labelled images.
 
     A class is given by its number, by its name in ``classes``, or, for networks of ImageNet's 1,000
-    classes, by its WordNet id (n01440764).
+    classes, by its WordNet id (n01440764). If names in ``classes`` are numbers, a number is a name.
 
     Args:
         data: a folder with one subfolder per class, or a CSV file of two columns: the file
@@ -59,8 +59,8 @@ def open_labelled(data: Path, classes: Sequence[str] | None, count: int) -> Labe
         raise InputError(
             f"{data}: the network has no class {unknown[0]!r}"
             + (f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""),
-            hint="name classes by number, by their names in the bundle's labels.txt, or by "
-            "WordNet id",
+            hint="name classes by their names in the bundle's labels.txt, by WordNet id, or by "
+            "number if no name is a number",
         )
     return LabelledImages(
         root,
@@ -90,8 +90,11 @@ def _number_first(name: str) -> tuple[bool, int, str]:
 
 
 def _class_numbers(classes: Sequence[str] | None, count: int) -> Mapping[str, int]:
-    """All names of all classes, in lower case. A name that two classes share is left out."""
-    known = {str(i): i for i in range(count)}
+    """All names of all classes, in lower case. A name that two classes share is left out. If names
+    are numbers, the position of a class could be taken for the name of another one.
+    """
+    numbered = any(name.isdecimal() for name in classes or ())
+    known = {} if numbered else {str(i): i for i in range(count)}
     if count == 1000:
         known |= {wnid: i for i, wnid in enumerate(imagenet_wnids())}
     names = [name.casefold() for name in classes or ()]

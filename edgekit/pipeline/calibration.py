@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.advice import Advice
+from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import ImagesEntry
 from edgekit.errors import BadImage, InputError
 from edgekit.files import text_of
@@ -129,11 +131,10 @@ def open_calibration(
 
 def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -> Calibration:
     """Of the images that a network was trained on, some give ranges and some choose; those of the
-    parity folder that are not among them judge.
+    parity folder that it was not trained on judge.
     """
     given, skipped = _readable(own.train.spread(count).paths)
-    seen = {photo.sha256 for photo in given}
-    judging = [photo for photo in read_photos(parity.paths)[0] if photo.sha256 not in seen]
+    judging = _not_in(own.train, read_photos(parity.paths)[0])
     step = round(1 / APART["choose"])
     roles: dict[Role, list[Photo]] = {
         "calibrate": [photo for i, photo in enumerate(given) if i % step],
@@ -157,6 +158,16 @@ def _of_the_run(own: Photos, spec: InputSpec, parity: ImageFolder, count: int) -
         random=False,
         advice=_on_skipped(skipped),
     )
+
+
+def _not_in(trained: ImageFolder, photos: Sequence[Photo]) -> list[Photo]:
+    """The photos that have the content of no training image. Only files of the same size can have
+    it, so no others are read.
+    """
+    sizes = {photo.path.stat().st_size for photo in photos}
+    alike = [path for path in trained.paths if path.stat().st_size in sizes]
+    seen = {sha256_of(path) for path in alike if os.access(path, os.R_OK)}
+    return [photo for photo in photos if photo.sha256 not in seen]
 
 
 def _decoding(

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from edgekit.artifact import sha256_of
 from edgekit.bundle import Bundle
 from edgekit.comparison.labelled import (
     Accuracy,
@@ -22,7 +23,7 @@ from edgekit.comparison.labelled import (
     compare_labelled,
 )
 from edgekit.errors import BadImage, InputError
-from edgekit.files import text_of
+from edgekit.files import no_file, text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.plain import plain
@@ -174,8 +175,6 @@ def _padded(rows: list[list[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
     """Identifies the run that answers belong to."""
-    name = request.reference
-    other = Bundle.open(name) if name is not None and Path(name).is_dir() else None
     return {
         "edgekit": __version__,
         "schema_version": SCHEMA,
@@ -183,8 +182,20 @@ def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
         "runtime": request.runtime,
         "data": str(request.data),
         "reference": request.reference,
-        "reference_graph": None if other is None else other.artifact.sha256,
+        "reference_graph": _hash_of(request.reference),
     }
+
+
+def _hash_of(reference: str | None) -> str | None:
+    """The hash of a reference that is a bundle, a graph, an engine or a Python file; None for a
+    network that is known by its name.
+    """
+    if reference is None:
+        return None
+    if Path(reference).is_dir():
+        return Bundle.open(reference).artifact.sha256
+    file = Path(reference.rpartition(":")[0] if ".py:" in reference else reference)
+    return None if no_file(file) else sha256_of(file)
 
 
 class _Answers:

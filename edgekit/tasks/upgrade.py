@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from edgekit.bundle.engines import Engine, open_engine
+from edgekit.bundle.engines import Engine, GoldenCheck, open_engine
 from edgekit.bundle.names import ENGINE
 from edgekit.errors import InputError
 from edgekit.latency.compare import Sample, compare
@@ -34,6 +34,16 @@ from edgekit.tasks.upgrade_figures import (
     sqnr_change,
     step_figures,
 )
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An engine in a bundle. ``images`` is the hash of the images that parity and golden images of
+    the bundle are taken from.
+    """
+
+    engine: Engine
+    images: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def check_upgrade(old: Path, new: Path, tolerances: Tolerances | None = None) ->
         _versions(before, now),
         machine,
         tuple(figures),
-        tuple(chain.from_iterable(_layers(*pair) for pair in engines)),
+        tuple(chain.from_iterable(_layers(of, b.engine, n.engine) for of, b, n in engines)),
         latencies,
         left_out,
     )
@@ -188,7 +198,7 @@ def _sizes(before: _Side, now: _Side, allowed: Tolerances) -> Iterator[Figure]:
 
 def _engines(
     before: _Side, now: _Side, left_out: dict[str, str]
-) -> Iterator[tuple[str, Engine, Engine]]:
+) -> Iterator[tuple[str, _Built, _Built]]:
     """The pairs of engines with the same network, precision, library and kind of GPU, each with a
     name.
     """
@@ -198,30 +208,42 @@ def _engines(
         yield ", ".join(key), b, n
 
 
-def _built(export: Exported) -> list[tuple[Key, Engine]]:
+def _built(export: Exported) -> list[tuple[Key, _Built]]:
     bundle = export.bundle
     if bundle is None:
         return []
     names = sorted(name for name in bundle.manifest.files if name.endswith(ENGINE))
     engines = [open_engine(bundle.path / name) for name in names]
-    network = bundle.manifest.network.name
+    network, images = bundle.manifest.network.name, bundle.manifest.parity_images.sha256
     return [
-        ((f"{network} {e.record.precision}", e.record.runtime, e.record.sm), e) for e in engines
+        ((f"{network} {e.record.precision}", e.record.runtime, e.record.sm), _Built(e, images))
+        for e in engines
     ]
 
 
-def _engine_figures(of: str, old: Engine, new: Engine, allowed: Tolerances) -> list[Figure]:
-    figures = [size_figure(of, "size of the engine", old.megabytes, new.megabytes, allowed)]
-    b, n = old.record.golden, new.record.golden
-    if b is not None and n is not None:
-        what = "agreement on the golden images"
-        old_right, new_right = ((g.images - g.flips, g.images) for g in (b, n))
-        figures.append(agreement_figure(of, what, old_right, new_right, allowed))
-        before, now = (float("inf") if g.sqnr is None else g.sqnr for g in (b, n))
-        change, outcome, why = sqnr_change(before, now, allowed)
-        what = "SQNR on the golden images"
-        figures.append(Figure(of, what, "dB", before, now, change, None, outcome, why))
-    return figures
+def _engine_figures(of: str, old: _Built, new: _Built, allowed: Tolerances) -> list[Figure]:
+    sizes = old.engine.megabytes, new.engine.megabytes
+    figures = [size_figure(of, "size of the engine", *sizes, allowed)]
+    b, n = old.engine.record.golden, new.engine.record.golden
+    if b is None or n is None:
+        return figures
+    checked = _golden_figures(of, b, n, allowed)
+    if old.images != new.images or b.images != n.images:
+        why = "the images differ"
+        checked = [replace(each, outcome="not compared", why=why) for each in checked]
+    return [*figures, *checked]
+
+
+def _golden_figures(
+    of: str, old: GoldenCheck, new: GoldenCheck, allowed: Tolerances
+) -> list[Figure]:
+    what = "agreement on the golden images"
+    old_right, new_right = ((g.images - g.flips, g.images) for g in (old, new))
+    agreement = agreement_figure(of, what, old_right, new_right, allowed)
+    before, now = (float("inf") if g.sqnr is None else g.sqnr for g in (old, new))
+    change, outcome, why = sqnr_change(before, now, allowed)
+    what = "SQNR on the golden images"
+    return [agreement, Figure(of, what, "dB", before, now, change, None, outcome, why)]
 
 
 def _layers(of: str, old: Engine, new: Engine) -> Iterator[LayerChange]:

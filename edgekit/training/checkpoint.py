@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from edgekit.errors import InputError
 from edgekit.files import replacing
 from edgekit.sources.learning import LOG
 from edgekit.sources.run import BEST, DESCRIPTION, EXAMPLES, LAST, RunDescription, read_learning
 from edgekit.training.data import Examples, TrainingData
+from edgekit.training.transfer import is_auxiliary
 
 CURVES = "curves.html"
 
@@ -47,14 +48,16 @@ def write_description(folder: Path, description: RunDescription, data: TrainingD
     write(folder / DESCRIPTION, text.encode(errors="surrogateescape"))
 
 
-def save_best(folder: Path, state: Mapping[str, Tensor], description: RunDescription) -> None:
-    """Saves the weights for the export, with classes and preprocessing in the metadata."""
+def save_best(folder: Path, module: nn.Module, description: RunDescription) -> None:
+    """Saves the weights for the export, which has no auxiliary classifiers. Classes and
+    preprocessing are in the metadata.
+    """
     from safetensors.torch import save
 
     tensors = {
         key: value.detach().cpu().contiguous().clone()
-        for key, value in state.items()
-        if not key.startswith("aux")
+        for key, value in module.state_dict().items()
+        if not is_auxiliary(module, key)
     }
     metadata = {
         "edgekit": description.edgekit,

@@ -249,7 +249,7 @@ def _run(
             best = asdict(epoch) if better else best
             if log is not None and board is not None:
                 if better:
-                    save_best(folder, loop.kept.state_dict(), description)
+                    save_best(folder, loop.kept, description)
                 log.add(asdict(epoch))
                 board.epoch(epoch)
                 save_last(folder, {**loop.state(), "best": best})

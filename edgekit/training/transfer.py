@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 from torch import nn
@@ -9,27 +10,37 @@ from torch import nn
 from edgekit.training.config import TrainConfig
 
 
+def auxiliaries(module: nn.Module) -> tuple[str, ...]:
+    """The names of the auxiliary classifiers, which only networks of the zoo have."""
+    return tuple(getattr(module, "auxiliary_keys", ()))
+
+
+def is_auxiliary(module: nn.Module, name: str) -> bool:
+    """Whether a layer or tensor of a network belongs to an auxiliary classifier."""
+    return name.partition(".")[0] in auxiliaries(module)
+
+
 def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """The parts of a network from its stem to its head: the stages of a network of the zoo and the
     modules after them, or the children of another network.
     """
-    trunk = getattr(module, "trunk", None)
-    if callable(trunk):
-        stages = list(trunk().items())
+    stages = _stages(module)
+    if stages:
         inside = {id(inner) for _, stage in stages for inner in stage.modules()}
         behind = [
             (name, child)
             for name, child in module.named_children()
             if not any(id(inner) in inside for inner in child.modules())
-            and not name.startswith("aux")
+            and not is_auxiliary(module, name)
         ]
         return [item for item in (*stages, *behind) if _has_parameters(item[1])]
     return [item for item in module.named_children() if _has_parameters(item[1])]
 
 
-def _trunk(module: nn.Module) -> list[nn.Module]:
+def _stages(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The stages of a network of the zoo. A layer of another network may also be called trunk."""
     trunk = getattr(module, "trunk", None)
-    return list(trunk().values()) if callable(trunk) else []
+    return list(trunk().items()) if inspect.ismethod(trunk) else []
 
 
 def classifier(module: nn.Module) -> nn.Module:
@@ -60,15 +71,15 @@ class Frozen:
             behind = [stage for _, stage in parts(module) if head in list(stage.modules())]
             for stage in (*stages[-config.unfreeze :], *behind):
                 trained |= {id(layer) for layer in stage.modules()}
-        inside = {id(layer) for stage in _trunk(module) for layer in stage.modules()}
+        inside = {id(layer) for _, stage in _stages(module) for layer in stage.modules()}
         trained |= {
             id(layer)
             for layer in module.modules()
             if isinstance(layer, nn.Dropout) and id(layer) not in inside
         }
-        auxiliary = [child for name, child in module.named_children() if name.startswith("aux")]
-        for child in auxiliary:
-            trained |= {id(layer) for layer in child.modules()}
+        trained |= {
+            id(layer) for name, layer in module.named_modules() if is_auxiliary(module, name)
+        }
         self._leaves = [
             layer
             for layer in module.modules()
@@ -96,7 +107,7 @@ class Frozen:
 def set_dropout(module: nn.Module, probability: float) -> None:
     """Sets the dropout of all dropout layers outside auxiliary classifiers."""
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Dropout) and not name.startswith("aux"):
+        if isinstance(layer, nn.Dropout) and not is_auxiliary(module, name):
             layer.p = probability
 
 

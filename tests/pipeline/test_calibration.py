@@ -15,6 +15,7 @@ from edgekit.errors import BadImage, InputError
 from edgekit.images import ImageFolder, InputSpec, PreparedImages
 from edgekit.pipeline.calibration import ENOUGH_JUDGES, Calibration, open_calibration
 from edgekit.pipeline.precision import RandomImages
+from edgekit.sources import Photos
 
 SPEC = InputSpec(3, 32, 32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -144,6 +145,17 @@ def test_calibration_photos_that_cannot_be_read(tmp_path: Path) -> None:
         (bad / f"{i}.jpg").write_bytes(b"damaged")
     with pytest.raises(BadImage, match=r"^none of 3 images can be read: 0\.jpg: "):
         open_calibration(bad, SPEC, ImageFolder.bundled())
+
+
+def test_no_training_image_of_a_run_judges(tmp_path: Path) -> None:
+    """Also those that are not drawn for calibration."""
+    train = ImageFolder.open(folder_of(tmp_path / "train", bundled_photos()[:40]))
+    own = Photos(train, ImageFolder.open(folder_of(tmp_path / "val", bundled_photos()[40:60])))
+    both = ImageFolder.open(folder_of(tmp_path / "both", bundled_photos()[20:60]))
+    ranged, chose, judged = roles_of(open_calibration(None, SPEC, both, 10, own=own))
+    assert len(ranged | chose) == 10 and judged == tensors(bundled_photos()[40:60])
+    with pytest.raises(InputError, match="every test photo is also a training image"):
+        open_calibration(None, SPEC, train, 10, own=own)
 
 
 def test_the_key_tells_lists_and_preprocessings_apart(tmp_path: Path) -> None:

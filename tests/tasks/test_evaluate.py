@@ -17,6 +17,14 @@ from edgekit.runtimes.onnxruntime import OnnxRuntimeSession
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, COLUMNS = 28, 16
+FACTORY = """
+from torch import nn
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
+"""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +86,27 @@ def test_answers_of_another_run_are_refused(lenet: Path, garments: Path, tmp_pat
     assert json.loads(answers.read_text()) == {"some": "thing"}
 
 
+@pytest.mark.parametrize("kind", ["graph", "factory"])
+def test_answers_of_a_changed_reference_are_refused(
+    lenet: Path, garments: Path, tmp_path: Path, kind: str
+) -> None:
+    answers, file = tmp_path / "answers.jsonl", tmp_path / "ref.py"
+    data, reference = by_number(garments, tmp_path / "l.csv"), f"{file}:build"
+    if kind == "graph":
+        reference = shutil.copy(lenet / "model.onnx", file := tmp_path / "ref.onnx")
+    else:
+        file.write_text(FACTORY)
+
+    def run() -> edgekit.Evaluation:
+        return edgekit.evaluate(lenet, data, reference=str(reference), answers=answers, images=4)
+
+    assert (run().resumed, run().resumed) == (0, 4)
+    with file.open("ab") as changed:
+        changed.write(b"\n")
+    with pytest.raises(edgekit.InputError, match="another run"):
+        run()
+
+
 def test_a_file_that_holds_no_answers_is_left_alone(
     lenet: Path, garments: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +146,17 @@ def test_classes_by_name_and_by_wordnet_id(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1000)]
     names[285] = "Egyptian cat"
     assert set(open_labelled(tmp_path, names, 1000).labels) == {285}
+
+
+def test_numbers_that_are_names_are_no_positions(tmp_path: Path) -> None:
+    names = [str(i) for i in range(1, 11)]
+    (tmp_path / "1").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "1" / "x.png")
+    assert open_labelled(tmp_path, names, 10).labels == (0,)
+    (tmp_path / "1").rename(tmp_path / "0")
+    for told in (names, [*names[:9], "other"]):
+        with pytest.raises(edgekit.InputError, match="no class '0'"):
+            open_labelled(tmp_path, told, 10)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,27 @@ def test_engines_of_two_versions(
     assert back.ok and [layer.wider for layer in back.layers] == [False]
 
 
+def test_engines_that_were_checked_on_other_images(
+    lenet: Path, tmp_path: Path, note_engine: Callable[..., Path]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, sqnr in ((old, 34.0), (new, 20.0)):
+        shutil.copytree(lenet, folder)
+        proof = GoldenCheck(images=16, flips=0 if folder == old else 12, sqnr=sqnr, max_abs=0.1)
+        note_engine(folder, {"conv1": "int8"}, golden=proof)
+    assert len(edgekit.upgrade_check(old, new).worse) == 2
+
+    def elsewhere(document: dict[str, Any]) -> None:
+        document["parity_images"]["sha256"] = "0" * 64
+
+    changed(new / "manifest.json", new / "manifest.json", elsewhere)
+    report = edgekit.upgrade_check(old, new)
+    assert report.ok
+    for what in ("SQNR", "agreement"):
+        found = figure(report, f"{what} on the golden images")
+        assert (found.outcome, found.why) == ("not compared", "the images differ")
+
+
 def test_two_that_have_nothing_in_common(lenet: Path, bench: Path, tmp_path: Path) -> None:
     def other(document: dict[str, Any]) -> None:
         for proof in document["proofs"]:

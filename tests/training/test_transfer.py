@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import edgekit
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
@@ -100,9 +102,12 @@ def test_a_layer_called_aux_of_an_own_network(digits: Path, tmp_path: Path) -> N
     assert edgekit.export(run, out=tmp_path / "bundle", bench=False).bundle
     module = networks.Auxiliary()
     set_dropout(module, 0.1)
-    Frozen(module, TrainConfig(transfer="head"))
     assert module.get_submodule("auxiliary.1").p == 0.1
-    assert not any(p.requires_grad for p in module.auxiliary.parameters())
+    layers = nn.Sequential(OrderedDict(trunk=nn.Linear(8, 8), fc=nn.Linear(8, 3)))
+    assert [name for name, _ in parts(layers)] == ["trunk", "fc"]
+    layers = nn.Sequential(OrderedDict(auxiliary=nn.Linear(8, 8), fc=nn.Linear(8, 3)))
+    Frozen(layers, TrainConfig(transfer="head"))
+    assert [p.requires_grad for p in layers.parameters()] == [False, False, True, True]
 
 
 def test_auxiliary_classifiers_of_the_zoo(tmp_path: Path) -> None:
