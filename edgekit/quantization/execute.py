@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.errors import BadNetwork, out_of_memory, said
 from edgekit.quantization.operators import OPERATORS, Attributes, Operator
 
 Hook = Callable[["Step", int, Tensor], Tensor]
@@ -137,7 +138,11 @@ class TorchGraph:
     def apply(
         self, i: int, values: Mapping[str, Tensor], hook: Hook | None = None, *, images: int = 1
     ) -> dict[str, Tensor]:
-        """Runs only node ``i`` and returns its outputs, by name."""
+        """Runs only node ``i`` and returns its outputs, by name.
+
+        Raises:
+            BadNetwork: this twin cannot compute the node.
+        """
         step = self.steps[i]
         inputs: list[Tensor | None] = []
         for position, name in enumerate(step.inputs):
@@ -145,7 +150,15 @@ class TorchGraph:
                 inputs.append(self._constants.get(name))
             else:
                 inputs.append(values[name] if hook is None else hook(step, position, values[name]))
-        result = step.operator({**step.attributes, "_images": images}, inputs)
+        try:
+            result = step.operator({**step.attributes, "_images": images}, inputs)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) or out_of_memory(error):
+                raise
+            raise BadNetwork(
+                f"INT8 cannot be simulated: {step.name} ({step.op_type}): {said(error)}",
+                hint="use FP16, and report this graph",
+            ) from error
         return dict(
             zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=False)
         )

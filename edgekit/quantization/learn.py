@@ -36,6 +36,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.errors import BadNetwork
 from edgekit.progress import Progress
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.fake import RATES, FakeQuantized
@@ -220,7 +221,7 @@ def images_together(network: TorchGraph, images: Sequence[NDArray[np.float32]]) 
         single = torch.cat([network.run_batch(image[None])[network.output] for image in batch])
         try:
             joint = network.run_batch(batch)[network.output]
-        except (RuntimeError, IndexError):
+        except BadNetwork:
             return 1
     same = joint.shape == single.shape and (joint - single).norm() <= SAME * single.norm()
     return TOGETHER if same else 1

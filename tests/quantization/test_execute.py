@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from edgekit.errors import BadNetwork
 from edgekit.quantization import sensitivity
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.placement import Placement
@@ -29,6 +30,15 @@ def images() -> list[NDArray[np.float32]]:
 def built() -> tuple[TorchGraph, Placement]:
     model = with_weights(graph(TEXT), v=(16, 16), w=(16, 16))
     return TorchGraph(model), placed(model)
+
+
+def test_what_cannot_be_simulated_is_named() -> None:
+    text = (
+        "(float[1,4,8,8] x) => (float[1,6,8,8] y) <int64[8] p = {0, 1, 0, 0, 0, 1, 0, 0}> "
+        '{ y = Pad <mode = "reflect"> (x, p) }'
+    )
+    with pytest.raises(BadNetwork, match=r"y \(Pad\): .*reflect padding of channels"):
+        TorchGraph(graph(text)).run(torch.zeros(4, 8, 8))
 
 
 def test_other_weights_make_another_network(

@@ -115,6 +115,8 @@ def _pad_node(a: Attributes, i: Inputs) -> Tensor:
     pairs = [p for d in reversed(range(x.ndim)) for p in (begin[d], end[d])]
     mode = _PADDING[a.get("mode", "constant")]
     if mode != "constant":
+        if any(pairs[-4:]):
+            raise NotImplementedError(f"{mode} padding of channels")
         return F.pad(x, pairs[:-4], mode=mode)
     return F.pad(x, pairs, value=0.0 if fill is None else float(fill))
 
