@@ -61,6 +61,13 @@ def test_lowest_padding_becomes_the_poolings(make, op, check, fill):
     assert check(make(pad, pool, constants=constants)) == ["MaxPool"]
 
 
+def test_padding_stays_where_indices_of_the_pooling_are_read(make, op, check):
+    pool = op("MaxPool", "h", "m i", kernel_shape=[2, 2], strides=[2, 2])
+    nodes = (op("Pad", "x p f", "h"), pool, op("Cast", "i", "c", to=1), op("Add", "m c", "y"))
+    constants = {"p": pads(0, 0, 0, 0, 0, 0, 1, 1), "f": LOWEST}
+    assert check(make(*nodes, constants=constants)) == ["Pad", "MaxPool", "Cast", "Add"]
+
+
 @pytest.mark.parametrize(
     ("amounts", "attributes"),
     [

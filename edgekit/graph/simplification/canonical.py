@@ -136,6 +136,7 @@ def fuse_pad(graph: ir.Graph, node: ir.Node) -> bool:
         or any(amounts[:2] + amounts[4:6])
         or auto not in ("NOTSET", "VALID")
         or int_attribute(node, "ceil_mode", 0)
+        or len(node.outputs) > 1  # indices into the padded image
     ):
         return False
     extra = amounts[2:4] + amounts[6:8]
