@@ -115,7 +115,8 @@ def _probe(
         if value is None:
             return tensor
         if value not in leaves:
-            leaves[value] = tensor.view_as(tensor)
+            # A value that is not computed from the image has a gradient too.
+            leaves[value] = tensor.view_as(tensor).requires_grad_()
         return leaves[value]
 
     logits = network.run(torch.as_tensor(image).clone().requires_grad_(), hook)[network.output]

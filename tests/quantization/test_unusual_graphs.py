@@ -10,7 +10,9 @@ import pytest
 
 from edgekit.graph.simplification.canonical import canonicalize
 from edgekit.quantization import QuantizeConfig, QuantizeResult, quantize
-from edgekit.quantization.twin import fidelity
+from edgekit.quantization.execute import TorchGraph
+from edgekit.quantization.loss import price_grids
+from edgekit.quantization.twin import Grid, fidelity
 from tests.quantization.conftest import artifact_of, graph, logits, placed, with_weights
 
 STEM = "a = Conv <kernel_shape = [3, 3], strides = [2, 2]> (x, stem) b = Relu(a)"
@@ -88,6 +90,15 @@ def _quantized(
             {"w": (32, 32, 1, 1), "v": (32, 32, 1, 1)},
             id="a branch that is always zero",
         ),
+        pytest.param(
+            "r = Reshape(b, row) t = Transpose <perm = [0, 2, 1]> (r) e = Expand(token, one) "
+            "c = Concat <axis = 1> (e, t) m = MatMul(c, w) n = Relu(m) "
+            "f = Transpose <perm = [0, 2, 1]> (n)",
+            ", float[1,1,32] token, float[32,32] w",
+            "int64[3] row = {0, 32, -1}, int64[3] one = {1, 1, 32}",
+            {"token": (1, 1, 32), "w": (32, 32)},
+            id="a class token that is not computed from the image",
+        ),
     ],
 )
 def test_it_is_close_to_the_float_network(
@@ -107,6 +118,22 @@ def test_a_constant_value_is_noted(tmp_path: Path) -> None:
     model = _network(body, ", float[32,32,1,1] w", "float much = {1000.0}", w=(32, 32, 1, 1))
     _, result = _quantized(model, tmp_path)
     assert "d is 0 on all calibration images" in result.report.notes
+
+
+def test_a_value_that_is_not_computed_from_the_image_has_a_price() -> None:
+    """Rounding it changes the logits too; at a price of 0 every grid would look right."""
+    body = "e = Expand(t, map) c = Conv(e, w) s = Conv(b, v) f = Add(c, s)"
+    weights = {"t": (1, 32, 1, 1), "w": (32, 32, 1, 1), "v": (32, 32, 1, 1)}
+    model = _network(
+        body,
+        ", float[1,32,1,1] t, float[32,32,1,1] w, float[32,32,1,1] v",
+        "int64[4] map = {1, 32, 8, 8}",
+        **weights,
+    )
+    placement = placed(model)
+    choices = {value: [Grid(0.001), Grid(0.1)] for value in placement.values}
+    prices = price_grids(TorchGraph(model), placement, IMAGES[:2], choices)
+    assert (prices["e"] > 0).all()
 
 
 def _windows() -> ir.Model:
