@@ -50,13 +50,19 @@ def lowest_around(pad: ir.Node) -> list[int] | None:
     return _around(pad, lambda fill: fill <= LOWEST)
 
 
+def fill_of(pad: ir.Node) -> float | None:
+    """The number that a Pad adds; None if it is computed."""
+    fill = pad.inputs[2] if len(pad.inputs) > 2 else None
+    return 0.0 if fill is None else scalar(fill)
+
+
 def _around(pad: ir.Node, fits: Callable[[float], bool]) -> list[int] | None:
     if pad.op_type != "Pad" or (
         "mode" in pad.attributes and pad.attributes["mode"].as_string() != "constant"
     ):
         return None
     amounts = constant(pad.inputs[1]) if len(pad.inputs) > 1 else None
-    fill = scalar(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] is not None else 0.0
+    fill = fill_of(pad)
     if (
         amounts is None
         or fill is None

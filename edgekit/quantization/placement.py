@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from edgekit.graph.edit import scalar
+from edgekit.graph.edit import fill_of
 from edgekit.graph.io import constant
 from edgekit.quantization.layers import Layer, Shapes, find_layer
 
@@ -188,8 +188,7 @@ def _is_filled(value: ir.Value | None) -> bool:
     would set the scale.
     """
     pad = None if value is None else value.producer()
-    fill = scalar(pad.inputs[2]) if pad and pad.op_type == "Pad" and len(pad.inputs) > 2 else None
-    return fill is not None and fill != 0.0
+    return pad is not None and pad.op_type == "Pad" and fill_of(pad) not in (0.0, None)
 
 
 def _gate(node: ir.Node, wanted: _Wanted) -> None:

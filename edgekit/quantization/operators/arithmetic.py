@@ -47,8 +47,6 @@ def _div(a: Attributes, i: Inputs) -> Tensor:
 
 
 def _selu(a: Attributes, i: Inputs) -> Tensor:
-    if "alpha" not in a and "gamma" not in a:
-        return F.selu(one(i))
     gamma, alpha = a.get("gamma", 1.0507010221481323), a.get("alpha", 1.6732631921768188)
     return F.elu(one(i), alpha) * float(gamma)
 

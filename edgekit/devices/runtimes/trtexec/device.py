@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgekit.advice import Advice
 from edgekit.artifact import Artifact
 from edgekit.bundle import LABELS, MANIFEST, Bundle
+from edgekit.bundle.kept import kept_in_fp32
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.items import Item
 from edgekit.devices.program import Program, Reply
@@ -22,13 +23,8 @@ from edgekit.devices.runtimes.options import Options
 from edgekit.devices.runtimes.pixels import pixel_items, read_pixels
 from edgekit.devices.runtimes.trtexec import files, flags
 from edgekit.devices.runtimes.trtexec.failures import explain
-from edgekit.devices.runtimes.trtexec.fitness import check_fit, tensorrt_of
-from edgekit.devices.runtimes.trtexec.layers import (
-    Asked,
-    audit_layers,
-    kept_in_fp32,
-    read_graph,
-)
+from edgekit.devices.runtimes.trtexec.fitness import check_fit, graph_for, tensorrt_of
+from edgekit.devices.runtimes.trtexec.layers import Asked, audit_layers, read_graph
 from edgekit.devices.site import Site, check
 from edgekit.errors import EnvironmentLacks, GateFailed
 from edgekit.latency.cautions import copy_bound, enqueue_bound, unstable
@@ -56,7 +52,7 @@ class TrtExecDevice:
     def needed(
         self, facts: DeviceFacts, bundle: Bundle, candidates: Sequence[Item]
     ) -> Sequence[Item]:
-        others = _graphs(bundle) - {self._graph(facts, bundle).path.name}
+        others = _graphs(bundle) - {graph_for(bundle, tensorrt_of(facts)).path.name}
         return tuple(item for item in candidates if item.path not in others)
 
     def version(self, facts: DeviceFacts) -> str:
@@ -71,7 +67,8 @@ class TrtExecDevice:
 
     def prove(self, site: Site, release: Release, on_progress: OnProgress) -> Proof:
         bundle, options = release.bundle, release.options
-        version, graph = tensorrt_of(site.facts), self._graph(site.facts, bundle)
+        version = tensorrt_of(site.facts)
+        graph = graph_for(bundle, version)
         asked = read_graph(graph.path)
         program = self._program(site, release, asked)
 
@@ -91,7 +88,11 @@ class TrtExecDevice:
     def _program(self, site: Site, release: Release, asked: Asked) -> Program:
         facts, bundle, options = site.facts, release.bundle, release.options
         assert facts.trtexec is not None
-        version, graph, m = tensorrt_of(facts), self._graph(facts, bundle), bundle.manifest
+        version, graph, m = (
+            tensorrt_of(facts),
+            graph_for(bundle, tensorrt_of(facts)),
+            bundle.manifest,
+        )
         batch, image = options.batches(bundle), tuple(int(side) for side in m.input.shape[1:])
         dynamic = not isinstance(m.input.shape[0], int)
         network = flags.Network(
@@ -174,10 +175,6 @@ class TrtExecDevice:
             audit=found,
             advice=tuple(item for item in advice if item is not None),
         )
-
-    def _graph(self, facts: DeviceFacts, bundle: Bundle) -> Artifact:
-        strong = flags.is_strong(tensorrt_of(facts))
-        return bundle.strong_artifact if strong else bundle.artifact
 
 
 def _graphs(bundle: Bundle) -> set[str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgekit.advice import Advice
+from edgekit.artifact import Artifact
 from edgekit.bundle import STRONG_MODEL, Bundle
+from edgekit.bundle.kept import kept_in_fp32
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.program import LATE
 from edgekit.devices.runtimes.options import Options
@@ -16,7 +18,7 @@ from edgekit.devices.runtimes.trtexec.flags import (
     FIRST_WITH_LEVELS,
     is_strong,
 )
-from edgekit.devices.runtimes.trtexec.layers import kept_in_fp32, read_graph
+from edgekit.devices.runtimes.trtexec.layers import read_graph
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.targets import chip_of, line_of, parse_version, show_version, traps_for, unread
 from edgekit.targets.table import Version
@@ -123,9 +125,13 @@ def check_fit(facts: DeviceFacts, bundle: Bundle, options: Options) -> tuple[Adv
     return (*advice, *_cautions(facts, bundle, options, version))
 
 
+def graph_for(bundle: Bundle, version: Version) -> Artifact:
+    """The graph that trtexec of this version builds."""
+    return bundle.strong_artifact if is_strong(version) else bundle.artifact
+
+
 def _check_operators(bundle: Bundle, version: Version) -> None:
-    graph = bundle.strong_artifact if is_strong(version) else bundle.artifact
-    missing = unread(read_graph(graph.path).operators, version)
+    missing = unread(read_graph(graph_for(bundle, version).path).operators, version)
     if not missing:
         return
     firsts = [first for first in missing.values() if first is not None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bundle import MODEL
-from edgekit.bundle.kept import allowed_in_fp32, kept_in_fp32
+from edgekit.bundle.kept import allowed_in_fp32
 from edgekit.bundle.manifest import Manifest
 from edgekit.devices.runtimes.trtexec.flags import is_built_strong
 from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
@@ -18,8 +18,6 @@ from edgekit.targets.table import Version
 
 if TYPE_CHECKING:
     import onnx
-
-__all__ = ["Asked", "audit_layers", "kept_in_fp32", "read_graph"]
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX = {"", "ai.onnx"}  # the names of its domain
@@ -91,7 +89,7 @@ def audit_layers(
     if manifest.precision == "int8" and not asked.known:
         return None
     excuse = None
-    if not is_built_strong(version, any(layer.on_dla for layer in layers)):
+    if not is_built_strong(version, dla_core is not None):
         excuse = "by the builder's choice"
     elif manifest.precision == "int8" and graph == MODEL:
         excuse = "as in the graph, which has no strongly typed form: export it again to get one"
