@@ -10,7 +10,7 @@ from typing import Literal
 from edgekit.latency.statistics import Ratio, ratio_of_runs
 
 TOLERANCE = 0.05
-Verdict = Literal["regression", "slower", "no difference shown", "faster"]
+Verdict = Literal["regression", "no difference shown", "faster"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,15 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; a regression only if the whole interval is beyond the tolerance."""
+        """Slower (a regression) or faster only if the whole interval is beyond the tolerance.
+
+        An interval without 1 is not enough: it does not contain the differences between two
+        processes, and most pairs of benches of the same graph have such an interval.
+        """
         if self.ratio.low > 1 + self.tolerance:
             return "regression"
-        if self.ratio.slower:
-            return "slower"
-        return "faster" if self.ratio.faster else "no difference shown"
+        faster = self.ratio.high * (1 + self.tolerance) < 1
+        return "faster" if faster else "no difference shown"
 
 
 def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change:

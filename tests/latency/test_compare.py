@@ -21,8 +21,9 @@ def at(factor: float, seed: int = 0, spread: float = 0.01) -> Sample:
     ("factor", "verdict"),
     [
         (1.2, "regression"),
-        (1.04, "slower"),
+        (1.02, "no difference shown"),
         (1.0, "no difference shown"),
+        (0.97, "no difference shown"),
         (0.9, "faster"),
     ],
 )
@@ -44,6 +45,18 @@ def test_a_regression_needs_the_whole_interval_beyond_the_tolerance() -> None:
     steady = compare(THEN, replace(THEN, blocks=(1.2,) * 10), tolerance=0.2)
     assert steady.ratio.low == pytest.approx(1.2)
     assert compare(THEN, replace(THEN, blocks=(1.21,) * 10), tolerance=0.2).verdict == "regression"
+
+
+def test_small_differences_between_two_processes_are_no_verdict() -> None:
+    """Each process is faster or slower than the others by about 1 %, and steady in itself."""
+    places = np.random.default_rng(0).normal(0, 0.01, 20)
+    benches = [at(float(np.exp(place)), seed, 0.002) for seed, place in enumerate(places)]
+    changes = [compare(a, b) for a in benches for b in benches if a is not b]
+    claims = sum(change.ratio.slower or change.ratio.faster for change in changes)
+    assert claims > len(changes) / 2
+    assert {change.verdict for change in changes} == {"no difference shown"}
+    doubled = compare(at(2.0), at(1.0)), compare(at(1.0), at(2.0))
+    assert [change.verdict for change in doubled] == ["faster", "regression"]
 
 
 @pytest.mark.parametrize(
