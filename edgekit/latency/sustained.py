@@ -14,6 +14,7 @@ from edgekit.machine.environment import Snapshot, snapshot
 WINDOWS, SHORTEST = 60, 1.0  # seconds of a measurement
 MIN_RUNS = 5
 PARTS = 4
+LEAST = 4 * PARTS  # with fewer windows in a part, no interval of the rank-sum test has 95 %
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,22 @@ def sustain(
     look: Callable[[], Snapshot] = snapshot,
 ) -> Sustained:
     """Runs a candidate without a pause, except to read the state of the machine after each window.
-    There is no warm-up, because the warming is part of the measurement.
+    There is no warm-up, because the warming is part of the measurement. The windows last a second
+    or more; below 16 seconds they are shorter.
 
     Args:
         name: of the candidate. run: the candidate. seconds: the duration. on_window: called with
             (done, total), in seconds. clock: in nanoseconds. look: reads the machine's state.
 
     Raises:
-        ValueError: the duration is too short for four windows of a second.
+        ValueError: the duration is shorter than four seconds.
     """
     if seconds < PARTS * SHORTEST:
         raise ValueError(f"need {PARTS * SHORTEST:g} seconds or more, got {seconds:g}")
-    length = max(SHORTEST, seconds / WINDOWS)
+    length = seconds / min(WINDOWS, max(LEAST, seconds // SHORTEST))
     windows: list[Window] = []
     began, counted, before = clock(), 0, look()
-    while (start := (clock() - began) / 1e9) < seconds or len(windows) < 2 * PARTS:
+    while (start := (clock() - began) / 1e9) < seconds or len(windows) < LEAST:
         taken: list[float] = []
         while len(taken) < MIN_RUNS or (clock() - began) / 1e9 < start + length:
             taken.append(milliseconds(run, counted + len(taken), clock))
@@ -95,7 +97,7 @@ def sustain(
         windows.append(_window(start, taken, before, now))
         before = now
         on_window(round(min(start + length, seconds)), round(seconds))
-    quarter = max(2, len(windows) // PARTS)
+    quarter = len(windows) // PARTS
     first, last = ([w.median for w in part] for part in (windows[:quarter], windows[-quarter:]))
     return Sustained(
         name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgekit.latency.sustained import sustain
@@ -106,8 +107,25 @@ def test_a_very_slow_network_still_gets_its_windows() -> None:
         machine.now += 3_000_000_000
 
     curve = sustain("a", run, 4, clock=machine.clock, look=machine.look)
-    assert len(curve.windows) == 8
+    assert len(curve.windows) == 16
     assert all(w.runs == 5 for w in curve.windows)
+
+
+def test_a_short_load_has_enough_windows_for_its_interval() -> None:
+    """With two windows in a quarter, chance alone would separate one load in three."""
+    changed = 0
+    for seed in range(100):
+        noise = np.random.default_rng(seed)
+        now = 0
+
+        def run(i: int, noise: np.random.Generator = noise) -> None:
+            nonlocal now
+            now += int(10_000_000 * noise.lognormal(0, 0.05))
+
+        curve = sustain("a", run, 4, clock=lambda: now, look=lambda: BLIND)
+        assert len(curve.windows) >= 16 and curve.seconds < 6
+        changed += curve.change.slower or curve.change.faster
+    assert changed < 10
 
 
 def test_too_short() -> None:
