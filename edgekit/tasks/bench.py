@@ -87,9 +87,7 @@ def bench(request: BenchRequest, progress: Progress | None = None) -> BenchRepor
     with ExitStack() as stack:
         history = stack.enter_context(History(request.history)) if request.history else None
         report = _bench(request, history, progress or Quiet())
-        if history is None:
-            return report
-        return replace(report, history=str(history.path), number=history.append(report))
+        return report if history is None else history.save(report)
 
 
 def _bench(request: BenchRequest, history: History | None, show: Progress) -> BenchReport:

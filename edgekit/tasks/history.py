@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
+from edgekit.advice import Advice
 from edgekit.errors import EdgekitError, EnvironmentLacks, InputError
 from edgekit.files import no_file
 from edgekit.reports.bench import BenchReport
@@ -67,6 +69,18 @@ class History(SqliteFile):
             ) from error
         super().__init__(path)
 
+    def save(self, report: BenchReport) -> BenchReport:
+        """Adds a bench; returns it with its number. If the file cannot be used any more, a warning
+        says so, because a result that took hours must not be lost.
+        """
+        try:
+            number = self.append(report)
+        except EdgekitError as error:
+            why = f"this bench is not saved: {error.message}"
+            unsaved = Advice(why, "its json can be compared with later benches too")
+            return replace(report, advice=(*report.advice, unsaved))
+        return replace(report, history=str(self.path), number=number)
+
     def append(self, report: BenchReport) -> int:
         """Adds a bench; returns its number."""
         row = (report.created, json.dumps(report.to_json()))
@@ -81,7 +95,7 @@ class History(SqliteFile):
         """The JSON of a bench.
 
         Raises:
-            InputError: there is no bench with this number.
+            InputError: there is no bench with this number, or it is damaged.
         """
         with self._explained():
             row = self._connection.execute(
@@ -93,15 +107,28 @@ class History(SqliteFile):
             raise InputError(
                 f"there is no bench {number} in {self.path}", hint=f"its numbers: {known}"
             )
-        return json.loads(row[0])
+        return self._read(number, row[0])
 
     def newest_first(self) -> Iterator[tuple[int, Any]]:
-        """Number and JSON of every bench, the newest first."""
+        """Number and JSON of every bench, the newest first.
+
+        Raises:
+            InputError: one is damaged.
+        """
         with self._explained():
             for number, text in self._connection.execute(
                 "SELECT id, report FROM runs ORDER BY id DESC"
             ):
-                yield number, json.loads(text)
+                yield number, self._read(number, text)
+
+    def _read(self, number: int, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise InputError(
+                f"bench {number} in {self.path} is damaged: {error}",
+                hint="give the number of another bench, or its json file",
+            ) from error
 
     def _numbers(self) -> tuple[int, int] | None:
         with self._explained():

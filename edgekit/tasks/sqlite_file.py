@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
@@ -74,7 +75,8 @@ class SqliteFile:
             yield
         except sqlite3.OperationalError as error:
             raise EnvironmentLacks(
-                f"{self.label}{self.path} cannot be used: {error}", hint=self.usable
+                f"{self.label}{self.path} cannot be used: {shorten(str(error), 200)}",
+                hint=self.usable,
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(

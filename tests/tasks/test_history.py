@@ -8,13 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from edgekit.advice import Advice
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.tasks import bench
 from edgekit.tasks.history import History
 
 WRITER = """
@@ -121,3 +124,54 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentLacks, match="cannot be used: File exists"):
         History(tmp_path / "file" / "h")
+
+
+def test_a_damaged_bench_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    with History(path) as history:
+        history.append(report(n=1))
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO runs (created, report) VALUES ('now', '{')")
+    connection.commit()
+    connection.close()
+    with History(path) as history:
+        assert history.find(1) == {"n": 1}
+        with pytest.raises(InputError, match=r"bench 2 in .* is damaged: "):
+            history.find(2)
+        with pytest.raises(InputError, match=r"bench 2 in .* is damaged: "):
+            list(history.newest_first())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the command reads of a report before it is saved."""
+
+    created: str = "now"
+    advice: tuple[Advice, ...] = ()
+    history: str | None = None
+    number: int | None = None
+
+    def to_json(self) -> dict[str, str]:
+        return {"created": self.created}
+
+
+def test_a_history_that_fails_at_the_end_loses_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "h"
+    request = bench.BenchRequest((tmp_path,), history=path)
+    monkeypatch.setattr(bench, "_bench", lambda *given: Measured())
+    assert bench.bench(request).number == 1
+    other = sqlite3.connect(path, isolation_level=None)
+    monkeypatch.setattr(History, "wait", 0.0)
+
+    def measure(*given: object) -> Measured:
+        other.execute("BEGIN EXCLUSIVE")
+        return Measured()
+
+    monkeypatch.setattr(bench, "_bench", measure)
+    unsaved = bench.bench(request)
+    other.close()
+    assert (unsaved.number, unsaved.history) == (None, None)
+    (advice,) = unsaved.advice
+    assert "this bench is not saved" in advice.message and "database is locked" in advice.message
