@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.bundle.folder import Bundle
+from edgekit.comparison import Gate, GateChanges
+from edgekit.errors import InputError
+from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
 
 
 def path_of(given: Path | str | None) -> Path | None:
@@ -16,6 +20,54 @@ def numbers_of(given: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if given is None else tuple(given)
 
 
+def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def name_of(given: Bundle | Path | str) -> str:
-    """The name of a bundle, a path or a network, as on the command line."""
+    """The name of a bundle, a path or a network, as on the command line.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if not isinstance(given, Bundle | Path | str):
+        raise InputError(
+            f"a {type(given).__name__} is neither a bundle, a path nor a name",
+            hint="export a network in memory first, and give its bundle",
+        )
     return str(given.path if isinstance(given, Bundle) else given)
+
+
+def precision_of(given: Precision | None, default: Precision) -> Precision:
+    """The precision, with the folder of photos as a path.
+
+    Raises:
+        InputError: it is no precision.
+    """
+    if given is None:
+        return default
+    if not isinstance(given, Fp32 | Fp16 | Int8):
+        raise InputError(
+            f"invalid value for `precision`: {given!r}",
+            hint="edgekit.Fp32(), edgekit.Fp16() or edgekit.Int8()",
+        )
+    if isinstance(given, Int8) and isinstance(given.calibration, str):
+        return replace(given, calibration=Path(given.calibration))
+    return given
+
+
+def gate_of(given: Gate | GateChanges | None) -> Gate | GateChanges:
+    """The gate; without one, the default gate does not change.
+
+    Raises:
+        InputError: it is no gate.
+    """
+    if given is None:
+        return GateChanges()
+    if not isinstance(given, Gate | GateChanges):
+        raise InputError(
+            f"invalid value for `gate`: {given!r}",
+            hint="for example edgekit.Gate(agreement=0.97)",
+        )
+    return given

@@ -120,7 +120,7 @@ class Bundle(folder.Bundle):
         Raises:
             BadImage: a photo cannot be read; then nothing is classified.
             BadBundle: a file differs from the export.
-            InputError: no such runtime.
+            InputError: no such runtime, or ``top`` is below 1.
             EnvironmentLacks: that runtime cannot run here.
         """
         from edgekit.tasks.classify import classify

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import name_of, numbers_of, path_of
+from edgekit.api.arguments import gate_of, name_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
 from edgekit.comparison import Gate, GateChanges
 from edgekit.progress import Progress
@@ -33,8 +33,8 @@ def parity(
     """Runs two sides on the same photos, each with its own preprocessing, and compares the outputs.
 
     Args:
-        reference: the correct side: a bundle, an engine in a bundle, an ``.onnx`` file, or a
-            network as for :func:`edgekit.export`.
+        reference: the correct side: a bundle, an engine in a bundle, an ``.onnx`` file, or the
+            name of a network as for :func:`edgekit.export`.
         candidate: the side to check: the same kinds.
         images: a folder of photos; the bundled photos by default.
         labels: labelled photos instead: a folder per class, or a CSV file.
@@ -60,7 +60,7 @@ def parity(
         path_of(images),
         path_of(labels),
         count,
-        gate or GateChanges(),
+        gate_of(gate),
         numbers_of(mean),
         numbers_of(std),
         runtime,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.api.arguments import numbers_of, path_of
+from edgekit.api.arguments import gate_of, numbers_of, path_of, precision_of
 from edgekit.api.bundles import Bundle
 from edgekit.comparison import Gate, GateChanges, Parity
 from edgekit.errors import GateFailed
@@ -48,6 +48,10 @@ class ExportFailed(GateFailed):
             "agreement=0.95,sqnr=30",
         )
         self.report = report
+
+    def __reduce__(self) -> tuple[type[ExportFailed], tuple[Report]]:
+        """Pickles it by its report, so that a process pool can hand it on."""
+        return type(self), (self.report,)
 
 
 def export(
@@ -104,12 +108,12 @@ def export(
     """
     request = ExportRequest(
         requested(network, weights, size, mean, std, labels, offline=offline, name=name),
-        precision or Fp32(),
+        precision_of(precision, Fp32()),
         path_of(out),
         batch,
         opset,
         path_of(images),
-        gate or GateChanges(),
+        gate_of(gate),
         bench,
         force,
         input,

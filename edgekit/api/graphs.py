@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.api.arguments import gate_of, precision_of
 from edgekit.api.exporting import requested
 from edgekit.comparison import Gate, GateChanges
 from edgekit.pipeline.precision import Int8
@@ -45,8 +46,8 @@ def quantize(
     return quantize_file(
         request,
         Path(out),
-        precision or Int8(),
-        gate=gate or GateChanges(),
+        precision_of(precision, Int8()),
+        gate=gate_of(gate),
         force=force,
         progress=progress or Quiet(),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import name_of, numbers_of, path_of
+from edgekit.api.arguments import name_of, names_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
+from edgekit.errors import InputError
 from edgekit.latency.compare import TOLERANCE
 from edgekit.latency.loadgen import Scenario
 from edgekit.layerwise.blame import BOUND, Blame
@@ -20,7 +21,7 @@ from edgekit.tasks.blame import BlameRequest, find_blame
 
 def bench(
     *bundles: Bundle | Path | str,
-    runtimes: Sequence[str] = (),
+    runtimes: str | Sequence[str] = (),
     batch: int | None = None,
     threads: int | None = None,
     seconds: float = 3.0,
@@ -68,9 +69,11 @@ def bench(
         BadNetwork: a runtime rejects a graph.
     """
     paths = tuple(Path(name_of(bundle)) for bundle in bundles)
+    if not paths:
+        raise InputError("there is no bundle to measure", hint="give one or more bundles")
     request = BenchRequest(
         paths,
-        tuple(runtimes),
+        names_of(runtimes),
         batch,
         threads,
         seconds,
@@ -99,7 +102,7 @@ def blame(
     that overflows.
 
     Args:
-        reference: the correct network: a bundle, an ``.onnx`` file, or a network as for
+        reference: the correct network: a bundle, an ``.onnx`` file, or the name of a network as for
             :func:`edgekit.export`.
         candidate: the network to check: the same kinds.
         images: a folder of photos; a bundle's golden images by default, or the bundled photos.

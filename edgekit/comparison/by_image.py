@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.comparison.labelled import best_classes
+from edgekit.comparison.labelled import best_classes, class_names
 from edgekit.comparison.metrics import sqnr
 
 BIN = 5.0  # dB
@@ -18,7 +18,8 @@ HIGHEST = 120.0  # dB: what is beyond, exact outputs included, is in the last bi
 @dataclass(frozen=True)
 class ImageParity:
     """One image. ``sqnr`` is in dB over its outputs; ``margin`` is the difference between the
-    reference's two best logits. The classes are numbers, -1 if no output is finite.
+    reference's two best logits. The classes are numbers, -1 if no output is finite; ``names`` are
+    those of the two, None if the classes have no names.
     """
 
     image: str
@@ -27,6 +28,7 @@ class ImageParity:
     reference: int
     candidate: int
     margin: float
+    names: tuple[str, ...] | None = None
 
     @property
     def flipped(self) -> bool:
@@ -44,10 +46,13 @@ class Histogram:
 
 
 def by_image(
-    names: Sequence[str], reference: NDArray[np.float32], candidate: NDArray[np.float32]
+    names: Sequence[str],
+    reference: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+    classes: Sequence[str] | None = None,
 ) -> tuple[ImageParity, ...]:
     """Compares the logits ``(N, classes)`` of the images with these names. The worst come first:
-    images with outputs that are not finite, then by SQNR.
+    images with outputs that are not finite, then by SQNR. ``classes`` are the names of the classes.
     """
     found = []
     for name, a, b in zip(
@@ -56,14 +61,15 @@ def by_image(
         finite = bool(np.isfinite(b).all())
         error = np.abs(a - b)
         order = np.sort(a)
+        first = int(a.argmax()), int(best_classes(b[None], 1)[0, 0])
         found.append(
             ImageParity(
                 name,
                 sqnr(float((a**2).sum()), float((error**2).sum())) if finite else float("-inf"),
                 float(error.max()) if finite else float("inf"),
-                int(a.argmax()),
-                int(best_classes(b[None], 1)[0, 0]),
+                *first,
                 float(order[-1] - order[-2]) if len(order) > 1 else 0.0,
+                class_names(classes, first),
             )
         )
     return tuple(sorted(found, key=lambda each: each.sqnr))

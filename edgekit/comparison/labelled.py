@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,10 @@ class McNemar:
     @property
     def p(self) -> float:
         n, least = self.discordant, min(self.only_reference, self.only_candidate)
-        tail = sum(comb(n, k) for k in range(least + 1))
+        tail = ways = 1  # of n over 0
+        for k in range(1, least + 1):
+            ways = ways * (n - k + 1) // k
+            tail += ways
         return float(min(1.0, 2 * tail / 2**n))
 
     @property
@@ -69,13 +71,15 @@ class McNemar:
 @dataclass(frozen=True)
 class Confusion:
     """``images`` of class ``label`` that the reference classifies as ``reference`` and the
-    candidate as ``candidate``; all three are class numbers.
+    candidate as ``candidate``; all three are class numbers. ``names`` are those of the three, None
+    if the classes have no names.
     """
 
     label: int
     reference: int
     candidate: int
     images: int
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
     return np.where(np.isfinite(np.take_along_axis(finite, best, axis=1)), best, -1)
 
 
+def class_names(classes: Sequence[str] | None, numbers: Iterable[int]) -> tuple[str, ...] | None:
+    """The names of class numbers; ``none`` for -1, which is no class. None without names."""
+    if classes is None:
+        return None
+    return tuple("none" if number < 0 else classes[number] for number in numbers)
+
+
 def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:
     """Counts the correct images.
 
@@ -119,10 +130,13 @@ def accuracy(best: Classes, labels: Sequence[int] | Classes) -> Accuracy:
 
 
 def compare_labelled(
-    reference: Classes, candidate: Classes, labels: Sequence[int] | Classes
+    reference: Classes,
+    candidate: Classes,
+    labels: Sequence[int] | Classes,
+    names: Sequence[str] | None = None,
 ) -> Labelled:
     """Compares two networks' best classes ``(N, 5)`` of the same images with the true classes
-    ``(N,)``.
+    ``(N,)``. ``names`` are those of all classes, in the order of their numbers.
     """
     truth = np.asarray(labels)
     a, b = reference[:, 0], candidate[:, 0]
@@ -137,5 +151,7 @@ def compare_labelled(
         accuracy(reference, truth),
         accuracy(candidate, truth),
         test,
-        tuple(Confusion(*classes, images) for classes, images in listed),
+        tuple(
+            Confusion(*classes, images, class_names(names, classes)) for classes, images in listed
+        ),
     )

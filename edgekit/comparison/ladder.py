@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from edgekit.artifact import PrecisionName
 from edgekit.comparison.metrics import Parity
+from edgekit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,21 @@ class Gate:
     lowest SQNR in dB. ``agreement``: the lowest share of images with the same first class. The
     allowed number of flips, N · (1 − agreement), is rounded up: 0.99 on 78 images allows one, 1.0
     none.
+
+    Raises:
+        InputError: ``agreement`` is not between 0 and 1.
     """
 
     relative: float | None = None
     sqnr: float | None = None
     agreement: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.agreement is not None and not 0 <= self.agreement <= 1:
+            raise InputError(
+                f"`gate`: agreement {self.agreement:g} is not between 0 and 1",
+                hint="write 0.97 for 97 %",
+            )
 
     def over(self, default: Gate) -> Gate:
         """This gate; the default does not matter."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+
 from rich.console import Group
 from rich.text import Text
 
+from edgekit.comparison.by_image import BIN, HIGHEST
 from edgekit.comparison.labelled import Accuracy, Labelled, Share
 from edgekit.reports.parity import ParityReport
 from edgekit.reports.table import parity_cells
@@ -15,19 +19,24 @@ BAR = 30  # characters
 def render(report: ParityReport) -> Group:
     """Input, outputs, the images that differ most, the distribution, and what breaks parity."""
     sqnr, max_abs, agreement = parity_cells(report.outputs)
+    exact = report.outputs.sqnr == inf
+    difference = "the same" if exact else f"SQNR {sqnr} dB, max-abs {max_abs}"
     lines = [
         Text(f"{report.candidate} against {report.reference}, {report.images} images", "bold"),
         Text(f"  input    {_input(report)}"),
-        Text(f"  outputs  SQNR {sqnr} dB, max-abs {max_abs}, top-1 agreement {agreement}"),
+        Text(f"  outputs  {difference}, top-1 agreement {agreement}"),
         Text(),
-        Text("images by SQNR", "bold"),
-        *_histogram(report),
-        Text(),
-        Text("images that differ most", "bold"),
     ]
-    for image in report.worst:
-        change = f"class {image.reference} → {image.candidate}" if image.flipped else ""
-        lines.append(Text(f"  {image.sqnr:7.1f} dB  {image.image}  {change}"))
+    differing = [image for image in report.worst if image.sqnr != inf]
+    if differing:
+        lines += [Text("images by SQNR", "bold"), *_histogram(report), Text()]
+    none = "" if differing else ": none"
+    lines.append(Text(f"images that differ most{none}", "bold"))
+    for image in differing:
+        first = _classes((image.reference, image.candidate), image.names)
+        change = f"  class {first[0]} → {first[1]}" if image.flipped else ""
+        sqnr = "not finite" if image.sqnr == -inf else f"{image.sqnr:7.1f} dB"
+        lines.append(Text(f"  {sqnr}  {image.image}{change}"))
     if report.labelled is not None:
         lines += [Text(), *map(Text, labelled_lines(report.labelled))]
     if report.broken_by is not None:
@@ -43,14 +52,25 @@ def labelled_lines(labelled: Labelled) -> list[str]:
     lines = [
         f"reference  {accuracy_line(labelled.reference)}",
         f"candidate  {accuracy_line(labelled.candidate)}",
-        f"points of top-1 lost: {labelled.lost:+.2f}; McNemar's test: {test.only_reference} images "
-        f"right in the reference alone, {test.only_candidate} in the candidate alone, "
-        f"p = {test.p:.3g}",
+        f"points of top-1 lost: {labelled.lost:+.2f}; McNemar's test: "
+        f"{_images(test.only_reference)} right in the reference alone, "
+        f"{test.only_candidate} in the candidate alone, p = {test.p:.3g}",
     ]
     for each in labelled.confusions[:5]:
-        change = f"{each.reference} became {each.candidate}"
-        lines.append(f"  class {each.label}: {change} on {each.images} images")
+        label, before, after = _classes((each.label, each.reference, each.candidate), each.names)
+        lines.append(f"  class {label}: {before} became {after} on {_images(each.images)}")
     return lines
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _classes(numbers: Sequence[int], names: Sequence[str] | None) -> list[str]:
+    """Class numbers with the names of the classes, if they have any."""
+    if names is None:
+        return [str(number) for number in numbers]
+    return [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
 
 
 def accuracy_line(accuracy: Accuracy) -> str:
@@ -74,6 +94,13 @@ def _histogram(report: ParityReport) -> list[Text]:
     counts, edges = report.histogram.counts, report.histogram.edges
     most = max(counts)
     return [
-        Text(f"  {edges[i]:5.0f} dB  {'█' * round(BAR * count / most):<{BAR}}  {count}")
+        Text(f"  {_bin(edges[i])} dB  {'█' * round(BAR * count / most):<{BAR}}  {count}")
         for i, count in enumerate(counts)
     ]
+
+
+def _bin(edge: float) -> str:
+    """The first bin also has the images below it, the last one those above it."""
+    if edge == 0:
+        return f"< {BIN:g}".rjust(5)
+    return f"≥ {edge:g}".rjust(5) if edge + BIN == HIGHEST else f"{edge:5.0f}"

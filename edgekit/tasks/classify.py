@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle import Bundle
+from edgekit.errors import InputError
 from edgekit.images import open_image, preprocess
 from edgekit.runtimes.base import SessionOptions
 from edgekit.tasks.sessions import CPU, open_session, scores
@@ -36,10 +37,14 @@ def classify(
     Raises:
         BadImage: a photo cannot be read; then nothing is classified.
         BadBundle: a file differs from the export, or the labels do not fit the graph.
-        InputError: the runtime is unknown.
+        InputError: the runtime is unknown, or ``top`` is below 1.
         EnvironmentLacks: the runtime cannot run here.
     """
+    if top < 1:
+        raise InputError(f"invalid value for `top`: {top}", hint="give 1 or more")
     bundle.check_exported()
+    if not photos:
+        return []
     spec, labels = bundle.manifest.input.spec(), bundle.labels()
     pixels = np.stack(
         [preprocess(open_image(photo, channels=spec.channels), spec) for photo in photos]

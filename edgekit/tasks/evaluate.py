@@ -28,7 +28,7 @@ from edgekit.images.labelled import LabelledImages, open_labelled
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.plain import plain
 from edgekit.runtimes.base import Array, Session, batch_of, run_batches
-from edgekit.tasks.outputs import check_outputs
+from edgekit.tasks.outputs import check_count, check_outputs
 from edgekit.tasks.sessions import CPU
 from edgekit.tasks.sides import Side, open_side
 from edgekit.version import __version__
@@ -86,10 +86,13 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
     Raises:
         BadBundle: the bundle is damaged.
         InputError: the data is missing, has a class that the bundle does not have, or the file of
-            answers belongs to another run, cannot be written or is inside a bundle.
+            answers belongs to another run, cannot be written or is inside a bundle; or no image is
+            to be used.
         EnvironmentLacks: the runtime cannot run here.
     """
     step = Steps(progress or Quiet())
+    if request.count is not None:
+        check_count("images", request.count)
     if request.answers is not None:
         check_outputs({"answers": request.answers})
     bundle = Bundle.open(request.bundle)
@@ -129,7 +132,7 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
         len(answered),
         accuracy(table[0], truth),
         request.reference,
-        compare_labelled(table[1], table[0], truth) if len(table) == 2 else None,
+        compare_labelled(table[1], table[0], truth, labels) if len(table) == 2 else None,
         len(chosen) - len(waiting),
         skipped,
     )

@@ -1,4 +1,4 @@
-"""Checks the files that a command writes, before its work begins."""
+"""Checks what a command is given, before its work begins."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def check_distinct(files: Mapping[str, Path]) -> None:
                 f"`{taken[real]}` and `{name}` are one file: {path}", hint="name two files"
             )
         taken[real] = name
+
+
+def check_count(name: str, count: int) -> None:
+    """
+    Raises:
+        InputError: a number of images is below 1.
+    """
+    if count < 1:
+        raise InputError(f"invalid value for `{name}`: {count}", hint="give 1 or more")

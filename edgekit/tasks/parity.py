@@ -25,6 +25,7 @@ from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports.parity import InputParity, ParityReport
 from edgekit.runtimes.base import Array, run_batches
 from edgekit.tasks.blame import BlameRequest, find_blame
+from edgekit.tasks.outputs import check_count
 from edgekit.tasks.sessions import CPU
 from edgekit.tasks.sides import Side, open_side, with_inputs
 
@@ -73,6 +74,7 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
             same classes.
         EnvironmentLacks: a runtime cannot run here.
     """
+    check_count("count", request.count)
     step = Steps(progress or Quiet())
     with step("open"):
         sides = _open(request, step)
@@ -96,13 +98,16 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
     if failures:
         broken_by = "input" if prepared.failures else "outputs"
     advice = [Advice(note) for side in sides for note in side.notes]
+    caveat = gate.caveat(outputs)
+    advice += [] if caveat is None else [Advice(caveat)]
     advice += [Advice(f"image skipped: {reason}") for reason in skipped]
     if broken_by == "outputs" and request.explain:
         with step("layers"):
             layer, why = _layer(request)
         broken_by = f"outputs, at {layer}" if layer else broken_by
         advice += [Advice(f"the layer was not looked for: {why}")] if why else []
-    images = by_image(photos.names, expected, reached)
+    classes = reference.labels or candidate.labels
+    images = by_image(photos.names, expected, reached, classes)
     return ParityReport(
         reference=request.reference,
         candidate=request.candidate,
@@ -113,7 +118,7 @@ def find_parity(request: ParityRequest, progress: Progress | None = None) -> Par
         outputs=outputs,
         worst=images[:WORST],
         histogram=histogram(images),
-        labelled=_labelled(expected, reached, photos.labels),
+        labelled=_labelled(expected, reached, photos.labels, classes),
         failures=failures,
         broken_by=broken_by,
         advice=tuple(advice),
@@ -234,11 +239,14 @@ def _words(spec: InputSpec) -> str:
 
 
 def _labelled(
-    expected: NDArray[np.float32], reached: NDArray[np.float32], labels: Sequence[int] | None
+    expected: NDArray[np.float32],
+    reached: NDArray[np.float32],
+    labels: Sequence[int] | None,
+    classes: Sequence[str] | None,
 ) -> Labelled | None:
     if labels is None:
         return None
-    return compare_labelled(best_classes(expected), best_classes(reached), labels)
+    return compare_labelled(best_classes(expected), best_classes(reached), labels, classes)
 
 
 def _layer(request: ParityRequest) -> tuple[str | None, str | None]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import doctest
 import inspect
 import json
+import multiprocessing
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,6 +19,7 @@ import pytest
 from torch import nn
 
 import edgekit
+from edgekit.api.arguments import precision_of
 from edgekit.sources import NetworkRequest, open_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +117,49 @@ def test_a_failed_gate_raises_with_the_report(tmp_path: Path, photos: Path) -> N
     assert isinstance(caught.value, edgekit.GateFailed)
     assert caught.value.report.ladder[-1].name == "fp16"
     assert list(tmp_path.glob("b*")) == []
+
+
+def test_a_failed_gate_comes_back_from_another_process(tmp_path: Path) -> None:
+    gate = edgekit.Gate(sqnr=200)
+    failing = partial(edgekit.export, "lenet5", gate=gate, out=tmp_path / "b", bench=False)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        error = pool.submit(failing).exception()
+    assert isinstance(error, edgekit.ExportFailed), error
+    assert "SQNR" in error.message and error.report.failures
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: edgekit.export("lenet5", precision="fp16"), "`precision`: 'fp16'"),
+        (lambda: edgekit.export("lenet5", gate={"sqnr": 40}), "`gate`"),
+        (lambda: edgekit.Gate(agreement=97), "agreement 97 is not between 0 and 1"),
+        (lambda: edgekit.Gate(agreement=float("nan")), "agreement nan"),
+        (lambda: edgekit.bench(), "no bundle to measure"),
+        (lambda: edgekit.parity("lenet5", small()), "Sequential is neither a bundle"),
+        (lambda: edgekit.parity("lenet5", "lenet5", count=0), "`count`: 0"),
+        (lambda: edgekit.evaluate("build/nothing", "photos", images=0), "`images`: 0"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(edgekit.InputError, match=message) as caught:
+        call()
+    assert caught.value.hint
+
+
+def test_names_and_folders_may_be_strings(lenet: Path, photos: Path) -> None:
+    assert precision_of(edgekit.Int8(calibration=str(photos)), edgekit.Fp32()) == edgekit.Int8(
+        calibration=photos
+    )
+    report = edgekit.bench(lenet, runtimes="onnxruntime", seconds=0.1)
+    assert [proof.runtime for proof in report.proofs] == ["onnxruntime"]
+
+
+def test_no_photos_and_no_classes(lenet: Path, photos: Path) -> None:
+    bundle = edgekit.Bundle.open(lenet)
+    assert bundle.classify_all([]) == []
+    with pytest.raises(edgekit.InputError, match="`top`: 0"):
+        bundle.classify(next(photos.iterdir()), top=0)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_confusions_are_the_changes_of_class() -> None:
     assert found.lost == pytest.approx(60)
     most = found.confusions[0]
     assert (most.label, most.reference, most.candidate, most.images) == (2, 2, 1, 2)
+    assert most.names is None
+    b[1] = -1
+    named = compare_labelled(a, b, [0, 0, 1, 2, 2], ["cat", "dog", "fox"])
+    assert [each.names for each in named.confusions] == [
+        ("fox", "fox", "dog"),
+        ("cat", "cat", "none"),
+    ]
 
 
 def test_images_are_listed_worst_first() -> None:

@@ -89,6 +89,12 @@ def test_a_bundle_agrees_with_itself(fp32: Path) -> None:
     assert len(report.worst) == 4 and sum(report.histogram.counts) == 4
 
 
+def test_an_agreement_that_the_images_cannot_prove_is_a_warning(fp32: Path, fp16: Path) -> None:
+    report = edgekit.parity(fp32, fp16, count=4, gate=edgekit.Gate(agreement=0.99))
+    assert report.ok
+    assert any("the lower bound of its 95 % interval" in a.message for a in report.advice)
+
+
 @pytest.mark.parametrize("fault", [swap_channels, drop_fold])
 def test_a_fault_in_a_layer_is_named(fp32: Path, tmp_path: Path, fault) -> None:
     graph, layer = broken(fp32, tmp_path / "broken.onnx", fault)
