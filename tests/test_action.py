@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 def build():
+    print("::error::of the network")
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
 """
@@ -61,6 +62,7 @@ class Runner:
     pull: str = "7"
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
     said: str = ""
+    printed: str = ""
 
     def __post_init__(self) -> None:
         self.inputs = {
@@ -118,6 +120,7 @@ class Runner:
                 check=False,
             )
             self.said += done.stdout + done.stderr
+            self.printed += done.stdout
             lines = output.read_text().splitlines()
             self.outputs[step.get("id", str(number))] = {
                 line.partition("=")[0]: line.partition("=")[2] for line in lines
@@ -187,6 +190,15 @@ def test_what_a_job_leaves(passed: Runner) -> None:
     assert written["body"] == summary and written["token"] == "secret"
     assert read["mark"] == "<!-- edgekit: edgekit -->"
     assert "::stop-commands::" in passed.said
+
+
+def test_what_a_network_prints_is_no_command(passed: Runner) -> None:
+    """All in one stream, because the runner does not read two in their order."""
+    token, _, rest = passed.printed.partition("::stop-commands::")[2].partition("\n")
+    held, ended, _ = rest.partition(f"::{token}::\n")
+    assert len(token) == 32 and ended
+    assert "::error::of the network" in held
+    assert passed.said.count("::error::of the network") == held.count("::error::of the network")
 
 
 def again(passed: Runner, folder: Path, **inputs: str) -> Runner:
