@@ -35,6 +35,7 @@ def main(out: Path) -> None:
         precision=edgekit.Fp16(),
         gate=edgekit.Gate(sqnr=40),
         out=out,
+        force=True,
         bench=False,
     )
     print(f"FP16 keeps {export.ladder['fp16'].sqnr:.1f} dB of the network's outputs")

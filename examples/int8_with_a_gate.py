@@ -18,6 +18,7 @@ def main(out: Path) -> None:
             precision=edgekit.Int8(rounding="nearest"),
             gate=edgekit.Gate(agreement=0.9, sqnr=20),
             out=out,
+            force=True,
             bench=False,
         )
     except edgekit.ExportFailed as failed:
