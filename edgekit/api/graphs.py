@@ -8,6 +8,7 @@ from pathlib import Path
 from edgekit.api.arguments import gate_of, precision_of
 from edgekit.api.exporting import requested
 from edgekit.comparison import Gate, GateChanges
+from edgekit.errors import InputError
 from edgekit.pipeline.precision import Int8
 from edgekit.progress import Progress, Quiet
 from edgekit.tasks.quantize import QuantizedFile, quantize_file
@@ -42,11 +43,14 @@ def quantize(
         GateFailed: the gate was not met; no file is written.
         InputError: ``out`` exists, or the graph or the photos cannot be used.
     """
+    chosen = precision_of(precision, Int8())
+    if not isinstance(chosen, Int8):
+        raise InputError(f"`quantize` makes INT8, not {chosen.name}", hint="give edgekit.Int8()")
     request = requested(Path(model), None, size, mean, std)
     return quantize_file(
         request,
         Path(out),
-        precision_of(precision, Int8()),
+        chosen,
         gate=gate_of(gate),
         force=force,
         progress=progress or Quiet(),

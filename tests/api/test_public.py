@@ -133,6 +133,7 @@ def test_a_failed_gate_comes_back_from_another_process(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: edgekit.export("lenet5", precision="fp16"), "`precision`: 'fp16'"),
+        (lambda: edgekit.quantize("m.onnx", "o.onnx", precision=edgekit.Fp16()), "INT8, not fp16"),
         (lambda: edgekit.export("lenet5", gate={"sqnr": 40}), "`gate`"),
         (lambda: edgekit.Gate(agreement=97), "agreement 97 is not between 0 and 1"),
         (lambda: edgekit.Gate(agreement=float("nan")), "agreement nan"),
