@@ -9,10 +9,12 @@ one. Unknown facts are None or empty, never guessed. No package is imported to g
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit.machine.cores import quota
 from edgekit.machine.jetson import Jetson, JetsonState, describe_jetson, jetson_state
 from edgekit.machine.nvidia import Gpu, GpuState, Nvml, gpu_states, gpus, system_nvml
 from edgekit.machine.system import ROOT, Ask, ask_system, cpu_list, fields, first_line, number, read
@@ -66,7 +68,7 @@ ARM_PARTS: Mapping[tuple[int, int], str] = {
 @dataclass(frozen=True)
 class Cpu:
     """``cores`` is the number of online cores, ``affinity`` the number that this process may use.
-    ``quota`` is a container's limit in cores.
+    ``quota`` is the limit of a container or service in cores.
 
     ``clocks_locked`` is whether the lowest and the highest allowed frequency are equal.
     """
@@ -162,20 +164,32 @@ def saturates_u8s8(root: Path = ROOT, architecture: str | None = None) -> bool:
 
 def snapshot(root: Path = ROOT, nvml: Nvml = None) -> Snapshot:
     """Reads the facts that change during a measurement."""
-    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
-    temperatures = {
-        first_line(zone / "type") or zone.name: number(first_line(zone / "temp")) for zone in zones
-    }
     return Snapshot(
         cpu_mhz=_cpu_mhz(root),
         load=number((first_line(root / "proc/loadavg") or "").split(" ")[0]),
-        temperatures={
-            name: value / 1e3 for name, value in temperatures.items() if value is not None
-        },
+        temperatures=_temperatures(root),
         gpus=gpu_states(nvml or system_nvml()),
         jetson=jetson_state(root),
         cpu_throttles=_cpu_throttles(root),
     )
+
+
+def _temperatures(root: Path) -> dict[str, float]:
+    """°C by the type of the sensor; several of one type, such as those of two CPU sockets, are
+    numbered.
+    """
+    found: dict[str, float] = {}
+    kinds: Counter[str] = Counter()
+    for zone in sorted(
+        (root / "sys/class/thermal").glob("thermal_zone[0-9]*"),
+        key=lambda zone: int(zone.name.removeprefix("thermal_zone")),
+    ):
+        if (value := number(first_line(zone / "temp"))) is None:
+            continue
+        kind = first_line(zone / "type") or zone.name
+        kinds[kind] += 1
+        found[kind if kinds[kind] == 1 else f"{kind} {kinds[kind]}"] = value / 1e3
+    return found
 
 
 def _machine(root: Path) -> str | None:
@@ -210,7 +224,7 @@ def _cpu(root: Path, cpuinfo: str) -> Cpu:
         ),
         cores=cores,
         affinity=allowed or tuple(range(cores)),
-        quota=_quota(root),
+        quota=quota(root),
         governors=tuple(
             sorted(
                 {
@@ -251,18 +265,6 @@ def _cpu_throttles(root: Path) -> int | None:
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     counts = [count for file in files if (count := number(first_line(file))) is not None]
     return round(sum(counts)) if counts else None
-
-
-def _quota(root: Path) -> float | None:
-    """The CPU limit of the control group in cores, version 2 first; None if there is no limit."""
-    if limit := first_line(root / "sys/fs/cgroup/cpu.max"):
-        granted, period = map(number, limit.split())
-    else:
-        granted, period = (
-            number(first_line(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us"))
-            for name in ("quota", "period")
-        )
-    return granted / period if granted and period and granted > 0 else None
 
 
 def _container(root: Path) -> str | None:

@@ -118,7 +118,7 @@ def opened(nvml: Nvml) -> Iterator[list[Any]]:
         found = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
         yield [handle for handle in found if handle is not None]
     finally:
-        nvml.nvmlShutdown()
+        ask(nvml, nvml.nvmlShutdown)  # a GPU may have been lost in the meantime
 
 
 def _gpu(nvml: Nvml, handle: Any, driver: str) -> Gpu:

@@ -76,15 +76,27 @@ def _cores(environment: Environment) -> Iterator[Advice]:
     cpu, load = environment.cpu, environment.before.load
     if cpu.quota is not None and cpu.quota < len(cpu.affinity):
         yield Advice(
-            f"the container allows {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be "
+            f"a CPU limit allows {cpu.quota:g} of {len(cpu.affinity)} cores: latencies will be "
             f"uneven",
-            "raise its CPU limit to measure",
+            "raise the CPU limit of the container or service to measure",
         )
-    if load is not None and load > len(cpu.affinity):
+    # The load is that of the whole machine, also where this process may use few of its cores.
+    if load is not None and load > (cpu.cores or len(cpu.affinity)):
         yield Advice(
-            f"load average {load:g} on {len(cpu.affinity)} cores: latencies measured now are too "
-            f"high",
+            f"load average {load:g} on {cpu.cores or len(cpu.affinity)} cores: latencies measured "
+            f"now are too high",
             "wait until the machine is idle",
+        )
+
+
+def _jetson_release(environment: Environment) -> Iterator[Advice]:
+    board = environment.machine or ""
+    if environment.jetson is None and "Jetson" in board:
+        yield Advice(
+            f"the board is {board}, but /etc/nv_tegra_release is not found: its release, power mode "
+            f"and known problems cannot be read",
+            "in a container, start it with --runtime nvidia and "
+            "-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro",
         )
 
 
@@ -198,7 +210,12 @@ def _unlisted(target: Target) -> Advice:
     )
 
 
-_MACHINE: tuple[Callable[[Environment], Iterator[Advice]], ...] = (_int8, _cores, _jetson_clocks)
+_MACHINE: tuple[Callable[[Environment], Iterator[Advice]], ...] = (
+    _int8,
+    _cores,
+    _jetson_release,
+    _jetson_clocks,
+)
 _SOFTWARE: tuple[Callable[[Environment, Accelerators], Iterator[Advice]], ...] = (
     _driver,
     _cuda,

@@ -5,6 +5,7 @@ Jetson.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from edgekit.machine.environment import Cpu, describe
+from edgekit.machine.cores import usable_cores
+from edgekit.machine.environment import Cpu, describe, snapshot
 from edgekit.machine.jetson import Jetson, JetsonState
 from edgekit.machine.nvidia import Gpu, GpuState, reasons
 from edgekit.machine.system import ask_system, cpu_list
@@ -184,6 +186,16 @@ def test_a_machine_without_information(tmp_path):
     assert (environment.before.cpu_mhz, environment.before.load) == ((), None)
 
 
+def test_a_gpu_that_is_lost_before_nvml_closes(tmp_path, monkeypatch):
+    nvml = NvmlDouble(Card())
+
+    def lost() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(nvml, "nvmlShutdown", lost)
+    assert len(snapshot(tmp_path, nvml).gpus) == 1
+
+
 @pytest.mark.parametrize(
     ("files", "kind"),
     [
@@ -215,10 +227,65 @@ def test_containers(tmp_path, files, kind):
             },
             None,
         ),
+        # systemd-run -p CPUQuota=150% in a slice of 100 %: the lowest limit holds
+        (
+            {
+                "proc/self/cgroup": "0::/edge.slice/run.service\n",
+                "sys/fs/cgroup/edge.slice/cpu.max": "100000 100000\n",
+                "sys/fs/cgroup/edge.slice/run.service/cpu.max": "150000 100000\n",
+            },
+            1.0,
+        ),
+        (
+            {
+                "proc/self/cgroup": "9:name=systemd:/\n4:cpu,cpuacct:/job\n3:cpuset:/other\n",
+                "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "50000\n",
+                "sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/other/cpu.cfs_quota_us": "10000\n",
+                "sys/fs/cgroup/cpu/other/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
+        # a container of version 1 that sees the path of its host
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/abc\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            2.0,
+        ),
+        ({"proc/self/cgroup": "odd\n", "sys/fs/cgroup/cpu.max": "\n"}, None),
     ],
 )
 def test_quota(tmp_path, files, quota):
     assert describe(plant(tmp_path, files), silent, no_driver()).cpu.quota == quota
+
+
+def test_usable_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert usable_cores(tmp_path) == 8
+    for limit, cores in (("250000", 2), ("50000", 1), ("max", 8), ("9900000", 8)):
+        plant(tmp_path, {"sys/fs/cgroup/cpu.max": f"{limit} 100000\n"})
+        assert usable_cores(tmp_path) == cores
+
+
+def test_sensors_of_one_type_are_all_read(tmp_path):
+    zones = {
+        0: ("x86_pkg_temp", 50),
+        1: ("acpitz", 30),
+        2: ("x86_pkg_temp", 91),
+        10: ("acpitz", 20),
+    }
+    for zone, (kind, degrees) in zones.items():
+        folder = f"sys/class/thermal/thermal_zone{zone}"
+        plant(tmp_path, {f"{folder}/type": f"{kind}\n", f"{folder}/temp": f"{degrees}000\n"})
+    assert snapshot(tmp_path, no_driver()).temperatures == {
+        "x86_pkg_temp": 50.0,
+        "acpitz": 30.0,
+        "x86_pkg_temp 2": 91.0,
+        "acpitz 2": 20.0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -216,10 +216,26 @@ def test_a_busy_machine_and_a_small_container(machine: Machine) -> None:
     }
     told = _messages(judge(machine(files), RUNTIMES, dataclasses.replace(NOTHING, driver=RTX3060)))
     assert "load average 4 on 1 cores" in told
-    assert "the container allows 0.5 of 1 cores" in told
+    assert "a CPU limit allows 0.5 of 1 cores" in told
+
+
+def test_the_load_is_that_of_all_cores(machine: Machine) -> None:
+    cores = {"proc/cpuinfo": PC_FILES["proc/cpuinfo"] + "processor\t: 1\n"}
+    own = {"proc/self/status": "Cpus_allowed_list:\t1\n", "proc/loadavg": "1.50 1 1 1/1 1\n"}
+    environment = machine({**PC_FILES, **cores, **own})
+    assert environment.cpu.affinity == (1,)
+    assert list(doctor._cores(environment)) == []
 
 
 # ---- Jetsons
+
+
+def test_a_container_on_a_jetson_without_its_release(machine: Machine) -> None:
+    files = {name: text for name, text in ORIN_FILES.items() if "release" not in name}
+    told = _messages(judge(machine(files), RUNTIMES, ORIN))
+    assert "the board is NVIDIA Jetson Orin Nano Developer Kit" in told
+    assert "/etc/nv_tegra_release is not found" in told
+    assert "nv_tegra_release" not in _messages(judge(machine(ORIN_FILES), RUNTIMES, ORIN))
 
 
 def test_an_orin_nano_with_its_own_tensorrt(machine: Machine) -> None:

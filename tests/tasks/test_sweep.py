@@ -19,7 +19,7 @@ import pytest
 from filelock import FileLock
 
 from edgekit.errors import EnvironmentLacks, InputError, UnknownNetwork
-from edgekit.tasks.sweep import Cell, Job, Settings, SweepReport, SweepRequest, sweep
+from edgekit.tasks.sweep import Cell, Job, Settings, SweepReport, SweepRequest, places, sweep
 from edgekit.tasks.sweep.matrix import expand, matrix
 from edgekit.tasks.sweep.processes import Limits, resident_megabytes
 from edgekit.tasks.sweep.state import State
@@ -304,3 +304,10 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is not positive"):
             Limits(**limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_follow_the_cores_that_the_sweep_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "usable_cores", lambda: 6)
+    assert places.Here(None, Limits(), "module:function").workers == 3
+    monkeypatch.setattr(places, "usable_cores", lambda: 1)
+    assert places.Here(None, Limits(), "module:function").workers == 1

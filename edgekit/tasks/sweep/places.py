@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from edgekit.bundle.staging import recover
 from edgekit.errors import EnvironmentLacks, InputError
+from edgekit.machine.cores import usable_cores
 from edgekit.tasks.sweep.job import Job, Outcome
 from edgekit.tasks.sweep.processes import JobProcess, Limits, resident_megabytes
 
@@ -46,7 +46,7 @@ class Here:
     """Runs jobs as processes of this machine.
 
     Args:
-        workers: jobs at once; by default one per two cores.
+        workers: jobs at once; by default one per two cores that this process may use.
         limits: the limits of one job.
         function: the function that does one job, as ``module:function``.
         threads: CPU threads per job; by default the cores are divided evenly.
@@ -67,7 +67,7 @@ class Here:
         threads: int | None = None,
         folder: Path | None = None,
     ) -> None:
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         self.workers = checked_workers(workers) or max(1, cores // 2)
         self._threads = threads or max(1, cores // self.workers)
         self._folder = folder
