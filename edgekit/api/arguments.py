@@ -13,11 +13,42 @@ from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
 
 
 def path_of(given: Path | str | None) -> Path | None:
-    return None if given is None else Path(given)
+    """
+    Raises:
+        InputError: it is no path.
+    """
+    try:
+        return None if given is None else Path(given)
+    except TypeError as error:
+        raise InputError(f"{given!r} is not a path", hint="name a file or a folder") from error
 
 
 def numbers_of(given: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if given is None else tuple(given)
+    """
+    Raises:
+        InputError: it is a single number.
+    """
+    try:
+        return None if given is None else tuple(given)
+    except TypeError as error:
+        raise InputError(
+            f"`mean` and `std` are one number per channel, not {given!r}",
+            hint="for example (0.5,) for one channel",
+        ) from error
+
+
+def size_of(given: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """The height and width of images; one number is for both.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if given is None:
+        return None
+    sides = given if isinstance(given, list | tuple) else (given, given)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise InputError(f"invalid value for `size`: {given!r}", hint="pixels, or (height, width)")
+    return sides[0], sides[1]
 
 
 def names_of(given: str | Sequence[str]) -> tuple[str, ...]:

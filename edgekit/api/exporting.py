@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.api.arguments import gate_of, numbers_of, path_of, precision_of
+from edgekit.api.arguments import gate_of, numbers_of, path_of, precision_of, size_of
 from edgekit.api.bundles import Bundle
 from edgekit.comparison import Gate, GateChanges, Parity
-from edgekit.errors import GateFailed
+from edgekit.errors import GateFailed, InputError
 from edgekit.pipeline.export import ExportRequest
 from edgekit.pipeline.export import export as run
 from edgekit.pipeline.precision import Fp32, Precision, Uint8
@@ -106,6 +106,10 @@ def export(
         InputError: the network, the photos or an argument cannot be used.
         EnvironmentLacks: this machine lacks something.
     """
+    if batch is not None and batch < 1:
+        raise InputError(
+            f"invalid value for `batch`: {batch}", hint="1 or more, or None for a dynamic batch"
+        )
     request = ExportRequest(
         requested(network, weights, size, mean, std, labels, offline=offline, name=name),
         precision_of(precision, Fp32()),
@@ -135,12 +139,22 @@ def requested(
     offline: bool = False,
     name: str | None = None,
 ) -> NetworkRequest:
-    """The arguments as a request to the sources."""
+    """The arguments as a request to the sources.
+
+    Raises:
+        InputError: ``network`` is neither a name, a path nor a module.
+    """
     named = isinstance(network, str | Path)
+    if not named and (isinstance(network, type) or not hasattr(network, "state_dict")):
+        what = network.__name__ if isinstance(network, type) else type(network).__name__
+        raise InputError(
+            f"{what} is not a network",
+            hint="give a torch.nn.Module (an object, not its class), a name or a path",
+        )
     return NetworkRequest(
         str(network) if named else name or type(network).__name__.lower(),
         None if weights is None else str(weights),
-        (size, size) if isinstance(size, int) else size,
+        size_of(size),
         numbers_of(mean),
         numbers_of(std),
         path_of(labels),

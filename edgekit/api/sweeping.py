@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.api.arguments import size_of
 from edgekit.artifact import PrecisionName
 from edgekit.pipeline.precision import Rounding, Uint8
 from edgekit.tasks.sweep import Settings, SweepReport, SweepRequest, Watcher
@@ -65,7 +66,7 @@ def sweep(
     """
     settings = Settings(
         None if weights is None else str(weights),
-        (size, size) if isinstance(size, int) else size,
+        size_of(size),
         None if images is None else str(Path(images).absolute()),
         rounding,
         bench,

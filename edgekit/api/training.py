@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import numbers_of, path_of
+from edgekit.api.arguments import numbers_of, path_of, size_of
 from edgekit.progress import Progress, Quiet
 from edgekit.sources import NetworkRequest
 from edgekit.training.config import TrainConfig
@@ -62,7 +62,7 @@ def train(
     asked = NetworkRequest(
         str(network),
         None if weights is None else str(weights),
-        (size, size) if isinstance(size, int) else size,
+        size_of(size),
         numbers_of(mean),
         numbers_of(std),
         None,
