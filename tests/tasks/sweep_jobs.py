@@ -24,6 +24,7 @@ def quick(job: Job) -> Outcome:
         os.abort()
     if job.precision == "int8":
         return Outcome("gate failed", 1, "int8: SQNR 3.0 dB is under 40 dB", 90.0, sqnr=3.0)
+    Path(job.out).mkdir(parents=True, exist_ok=True)
     figure = float(sum(job.network.encode()))
     return Outcome("passed", 0, "", 100.0, figure, 1.0, figure / 10, 2.5, 0.5)
 
@@ -37,6 +38,7 @@ def second_time_lucky(job: Job) -> Outcome:
     if not seen.exists():
         seen.touch()
         return Outcome("failed", 3, "nothing answers")
+    Path(job.out).mkdir(parents=True)
     return Outcome("passed", 0)
 
 

@@ -311,3 +311,15 @@ def test_workers_follow_the_cores_that_the_sweep_may_use(monkeypatch: pytest.Mon
     assert places.Here(None, Limits(), "module:function").workers == 3
     monkeypatch.setattr(places, "usable_cores", lambda: 1)
     assert places.Here(None, Limits(), "module:function").workers == 1
+
+
+def test_a_bundle_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    first = sweep(request(tmp_path, "quick", "resnet18", "vgg11"))
+    assert [cell.status for cell in first.cells] == ["passed", "passed"]
+    gone, kept = (first.bundle(cell) for cell in first.cells)
+    assert gone is not None and kept is not None
+    gone.rmdir()
+    again = sweep(request(tmp_path, "quick", "resnet18", "vgg11"))
+    assert gone.is_dir() and kept.is_dir()
+    assert again.cells[0].started != first.cells[0].started
+    assert again.cells[1] == first.cells[1]

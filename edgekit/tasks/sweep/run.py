@@ -72,7 +72,7 @@ class SweepRequest:
 
 
 def sweep(request: SweepRequest, watcher: Watcher | None = None) -> SweepReport:
-    """Runs all cells that have no result in the folder yet.
+    """Runs all cells that have no result in the folder yet, or whose bundle is gone.
 
     Raises:
         InputError: a network, precision or option is wrong, or the folder cannot be used, has a
@@ -106,7 +106,7 @@ def _locked(
     }
     with State(request.out / TABLE) as state:
         state.begin(options, cells)
-        todo = [cell for cell in state.cells() if _due(cell, request.retry_failed)]
+        todo = [cell for cell in state.cells() if _due(request, cell)]
         waiting = [Cell(cell.network, cell.precision, cell.name) for cell in todo]
         if not waiting:
             watcher.begin(state.cells())
@@ -147,8 +147,10 @@ def _job(request: SweepRequest, cell: Cell) -> Job:
     )
 
 
-def _due(cell: Cell, retry_failed: bool) -> bool:
-    return not cell.finished or (retry_failed and cell.status != "passed")
+def _due(request: SweepRequest, cell: Cell) -> bool:
+    if cell.status == "passed":  # its bundle may have been moved or deleted since
+        return not (request.out / BUNDLES / cell.name).is_dir()
+    return not cell.finished or request.retry_failed
 
 
 class _Jobs:
