@@ -25,6 +25,7 @@ def quick(job: Job) -> Outcome:
     if job.precision == "int8":
         return Outcome("gate failed", 1, "int8: SQNR 3.0 dB is under 40 dB", 90.0, sqnr=3.0)
     Path(job.out).mkdir(parents=True, exist_ok=True)
+    (Path(job.out) / "model.onnx").touch()
     figure = float(sum(job.network.encode()))
     return Outcome("passed", 0, "", 100.0, figure, 1.0, figure / 10, 2.5, 0.5)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -318,7 +319,7 @@ def test_a_bundle_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert [cell.status for cell in first.cells] == ["passed", "passed"]
     gone, kept = (first.bundle(cell) for cell in first.cells)
     assert gone is not None and kept is not None
-    gone.rmdir()
+    shutil.rmtree(gone)
     again = sweep(request(tmp_path, "quick", "resnet18", "vgg11"))
     assert gone.is_dir() and kept.is_dir()
     assert again.cells[0].started != first.cells[0].started
