@@ -91,7 +91,7 @@ def unsettled(measurement: Measurement) -> Advice | None:
         return None
     return Advice(
         f"not settled by the warm-up: {', '.join(moving)}",
-        "allow a longer warm-up, or measure on a quieter machine",
+        "measure on a quieter machine, or a smaller batch if few runs fit into that time",
     )
 
 

@@ -22,7 +22,7 @@ from edgekit.latency.statistics import Ratio, Summary, block_medians, ratio_of_t
 
 BLOCKS = 10
 WARM_UP_MS = 200.0
-WINDOW = 50
+WINDOW, LEAST_WINDOW = 50, 5  # runs
 STEADY_WITHIN = 0.01
 
 Run = Callable[[int], object]
@@ -153,7 +153,8 @@ def measure(
 
 def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter_ns) -> WarmUp:
     """Runs for at least 200 ms, until the median of 50 runs is within 1 % of the median of the
-    previous 50 runs, or ``max_seconds`` have passed.
+    previous 50 runs, or ``max_seconds`` have passed. A network too slow for 100 runs in that time
+    is judged by the halves of its runs.
     """
     began = clock()
     taken: list[float] = []
@@ -163,13 +164,15 @@ def warm_up(run: Candidate, max_seconds: float, clock: Clock = time.perf_counter
         if elapsed >= WARM_UP_MS and len(taken) % WINDOW == 0 and _steady(taken):
             return WarmUp(len(taken), elapsed / 1e3, settled=True)
         if elapsed >= max_seconds * 1e3:
-            return WarmUp(len(taken), elapsed / 1e3, settled=False)
+            window = min(WINDOW, len(taken) // 2)
+            settled = window >= LEAST_WINDOW and _steady(taken, window)
+            return WarmUp(len(taken), elapsed / 1e3, settled)
 
 
-def _steady(taken: list[float]) -> bool:
-    if len(taken) < 2 * WINDOW:
+def _steady(taken: list[float], window: int = WINDOW) -> bool:
+    if len(taken) < 2 * window:
         return False
-    before, now = median(taken[-2 * WINDOW : -WINDOW]), median(taken[-WINDOW:])
+    before, now = median(taken[-2 * window : -window]), median(taken[-window:])
     return abs(now - before) < STEADY_WITHIN * before
 
 

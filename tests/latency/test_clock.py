@@ -73,6 +73,14 @@ def test_warm_up_of_a_very_slow_network_is_cut_short_and_says_so():
     assert (done.runs, done.settled) == (5, False)
 
 
+def test_warm_up_of_a_slow_network_is_judged_by_its_halves():
+    machine = Machine()
+    done = warm_up(machine.candidate("a", steady(100)), 5, machine.clock)
+    assert (done.runs, done.settled) == (50, True)
+    falling = warm_up(machine.candidate("a", lambda run: 300 - run), 5, machine.clock)
+    assert falling.runs < 50 and not falling.settled
+
+
 def test_candidates_take_turns_there_and_back():
     machine = Machine()
     candidates = {
