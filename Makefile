@@ -7,7 +7,9 @@
 # make zoo      write the tables of the zoo in README.md and docs/zoo.md
 # make parser86 build the ONNX parser of TensorRT 8.6 as a program, for tests; HEADERS=… is the folder include/ of NVIDIA/TensorRT, release/8.6
 
-PYTHON ?= python3
+# The first that is new enough: some systems have an old python3, or none, beside a python3.11.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break; done; echo $$python)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo
