@@ -118,16 +118,18 @@ def throttled(now: Snapshot) -> Iterator[Advice]:
             )
 
 
+def steadiness(measurement: Measurement) -> Iterator[Advice]:
+    """The warnings about latencies that vary, whatever the cause."""
+    summaries = {name: timing.summary for name, timing in measurement.timings.items()}
+    yield from filter(None, (unsettled(measurement), unstable(summaries), biased(measurement)))
+
+
 def of_measurement(measurement: Measurement, environment: Environment) -> tuple[Advice, ...]:
     """All warnings about a measurement. The load in ``environment`` must be from before the
     measurement.
     """
     before, after = environment.before, environment.after
-    found = [
-        unsettled(measurement),
-        unstable({name: timing.summary for name, timing in measurement.timings.items()}),
-        biased(measurement),
-    ]
+    found: list[Advice | None] = [*steadiness(measurement)]
     if before.load is not None and environment.cpu.cores:
         found.append(busy(before.load, environment.cpu.cores))
     if after is not None:

@@ -14,7 +14,7 @@ from edgekit.advice import Advice
 from edgekit.bundle.staging import check_outside
 from edgekit.errors import BadWeights, EnvironmentLacks, InputError, WeightsUnavailable
 from edgekit.latency import clock, phases
-from edgekit.latency.cautions import exact_int8, of_measurement
+from edgekit.latency.cautions import exact_int8, of_measurement, steadiness
 from edgekit.latency.compare import TOLERANCE, Sample
 from edgekit.latency.verdict import Contender, verdict
 from edgekit.machine.environment import Environment, describe
@@ -130,8 +130,8 @@ def _bench(request: BenchRequest, history: History | None, show: Progress) -> Be
             request.more, sound, batch, options.cpu_threads, request.seconds, means, show
         )
     throughput = (
-        measure_throughput(candidates, request.streams, request.seconds, batch, options, show)
-        if request.streams > 1
+        measure_throughput(sound, request.streams, request.seconds, batch, options, show)
+        if request.streams > 1 and sound
         else {}
     )
     failed = {c.subject.name for c in candidates if c.failures}
@@ -255,7 +255,7 @@ def _measure_engines(
             seconds,
             progress,
         )
-    found = []
+    found = [Advice(f"engine only: {a.message}", a.fix) for a in steadiness(measurement)]
     for name, c in on_gpu.items():
         compute, end_to_end = (m.timings[name].summary.median for m in (measurement, whole))
         found += list(phases.cautions(name, c.session, feeds[name], compute, end_to_end))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -21,6 +23,8 @@ from edgekit.runtimes.onnxruntime import OnnxRuntime, OnnxRuntimeSession
 from edgekit.runtimes.onnxruntime_gpu import OnnxRuntimeGpu, OnnxRuntimeGpuSession
 from edgekit.runtimes.tensorrt import BuildConfig
 from edgekit.sources import NetworkRequest
+from edgekit.tasks import bench
+from edgekit.tasks.candidates import Candidate, Subject
 from tests.cli.bench.calls import QUICK
 from tests.cli.conftest import FACTORIES, EdgekitCall
 
@@ -168,7 +172,27 @@ def test_engines_are_timed_by_the_device_each_with_its_own_clock(
     assert shipped["verdict"]["ship"] == ship
     assert why in shipped["verdict"]["why"]
     assert {"message": "tensorrt fp16: no CUDA graph was captured", "fix": None} in report["advice"]
+    assert any(a["message"].startswith("engine only: latencies vary") for a in report["advice"])
     assert (report["throughput"], builder.streams) == ({}, [])
+
+
+def test_an_engine_that_fails_parity_has_no_throughput(
+    edgekit: EdgekitCall,
+    lenet: dict[str, Path],
+    builder: BuilderDouble,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = bench.open_candidate
+
+    def open_wrong(subject: Subject, *rest: Any) -> Candidate:
+        wrong = ("wrong",) if subject.precision == "fp16" else ()
+        return replace(opened(subject, *rest), failures=wrong)
+
+    monkeypatch.setattr(bench, "open_candidate", open_wrong)
+    both = (lenet["fp16"], lenet["int8"])
+    result = edgekit("bench", *both, "--runtime", "tensorrt", "--streams", 2, *QUICK, "--json")
+    assert result.code == 1
+    assert list(json.loads(result.out)["throughput"]) == ["tensorrt int8"]
 
 
 def test_a_dynamic_graph_is_built_for_the_batch_measured(
