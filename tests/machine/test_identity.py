@@ -48,3 +48,23 @@ def test_fewer_cores_or_another_cpu_are_another_machine(machine: Environment) ->
         "cores 1 of 1 then, 2 of 1 now",
         "CPU limit unknown then, 0.5 now",
     )
+
+
+def test_other_clocks_are_told(machine: Environment) -> None:
+    def with_clocks(governor: str, watts: float | None, locked: bool | None) -> Environment:
+        return replace(
+            machine,
+            cpu=replace(machine.cpu, governors=(governor,)),
+            gpus=(Gpu("T4", "550", "7.5", 16000, 1590, watts),),
+            jetson=Jetson("36.4", "15W", locked),
+        )
+
+    unknown = with_clocks("", None, None)
+    before = with_clocks("performance", 70.0, True)
+    assert differences(unknown, before) == differences(before, unknown) == ()
+    assert differences(with_clocks("performance", 70.0, True), before) == ()
+    assert differences(with_clocks("powersave", 60.0, False), before) == (
+        "CPU governor performance then, powersave now",
+        "GPU power limit 70 W then, 60 W now",
+        "Jetson's GPU clock locked True then, False now",
+    )
