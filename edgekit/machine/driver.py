@@ -7,6 +7,7 @@ cuDeviceGetName, cuDeviceGetAttribute.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib.metadata import distributions
 from typing import Any
 
 LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
+STUB = 34  # CUDA_ERROR_STUB_LIBRARY, of every function of the stub in CUDA's toolkit
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _RUNTIME = re.compile(r"^nvidia-cuda-runtime(-cu\d+)?$")
 
@@ -52,7 +54,7 @@ def driver(load: Load = ctypes.CDLL) -> CudaDriver | None:
     library.cuDriverGetVersion(ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
     if code := library.cuInit(0):
-        return CudaDriver(version, (), _error(library, code))
+        return CudaDriver(version, (), _error(library, code) + _hidden())
     count = ctypes.c_int(0)
     if code := library.cuDeviceGetCount(ctypes.byref(count)):
         return CudaDriver(version, (), _error(library, code))
@@ -103,7 +105,15 @@ def _device(library: Any, index: int) -> CudaDevice:
     return CudaDevice(name.value.decode(errors="replace"), f"{parts[0]}.{parts[1]}")
 
 
+def _hidden() -> str:
+    """The variable that hides GPUs, if it is set."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f", with CUDA_VISIBLE_DEVICES={visible!r}"
+
+
 def _error(library: Any, code: int) -> str:
+    if code == STUB:
+        return f"its libcuda.so.1 is a stub for linking, not the driver ({code})"
     text = ctypes.c_char_p()
     library.cuGetErrorName(code, ctypes.byref(text))
     return f"{text.value.decode() if text.value else 'CUDA error'} ({code})"

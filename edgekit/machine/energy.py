@@ -45,7 +45,9 @@ def energy_counters(root: Path = ROOT, nvml: Nvml = None) -> Iterator[tuple[Coun
 def _packages(root: Path) -> Iterator[Counter]:
     for zone in sorted((root / "sys/class/powercap").glob("intel-rapl:[0-9]")):
         if number(first_line(zone / "energy_uj")) is not None:
-            yield Counter(f"CPU {first_line(zone / 'name') or zone.name}", _rapl(zone))
+            name = first_line(zone / "name") or zone.name
+            # psys counts the whole board, not only the CPU
+            yield Counter("platform" if name == "psys" else f"CPU {name}", _rapl(zone))
 
 
 def _rapl(zone: Path) -> Callable[[], float]:
@@ -56,7 +58,8 @@ def _rapl(zone: Path) -> Callable[[], float]:
 
     def joules() -> float:
         nonlocal last, total
-        now = number(first_line(zone / "energy_uj")) or last
+        found = number(first_line(zone / "energy_uj"))
+        now = last if found is None else found
         total += now - last + (span if now < last else 0.0)
         last = now
         return total / 1e6

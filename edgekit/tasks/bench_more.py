@@ -30,6 +30,7 @@ from edgekit.tasks.sessions import open_session
 
 MINUTE = 60.0
 LEAST_ENERGY_SECONDS = 2.0  # NVML updates its counter every 20 to 100 ms
+ENERGY_LOOKS = 20.0  # seconds between two; RAPL's counter overflows after a minute or more
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,20 @@ def measure_energy(
 def _burn(
     run: Callable[[int], object], batch: int, seconds: float, meters: Sequence[Counter]
 ) -> Iterator[tuple[str, float, int, float]]:
+    """Counters that stood still are left out: they did not measure 0 J."""
     before, began, runs = [meter.joules() for meter in meters], time.perf_counter(), 0
-    while time.perf_counter() - began < max(seconds, LEAST_ENERGY_SECONDS):
+    looked = began
+    while (now := time.perf_counter()) - began < max(seconds, LEAST_ENERGY_SECONDS):
         run(runs)
         runs += 1
+        if now - looked > ENERGY_LOOKS:
+            looked = now
+            for meter in meters:
+                meter.joules()
     took = time.perf_counter() - began
     for meter, then in zip(meters, before, strict=True):
-        yield meter.name, meter.joules() - then, runs * batch, took
+        if (joules := meter.joules() - then) > 0:
+            yield meter.name, joules, runs * batch, took
 
 
 def measure_settings(

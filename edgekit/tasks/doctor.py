@@ -93,8 +93,8 @@ def _jetson_release(environment: Environment) -> Iterator[Advice]:
     board = environment.machine or ""
     if environment.jetson is None and "Jetson" in board:
         yield Advice(
-            f"the board is {board}, but /etc/nv_tegra_release is not found: its release, power mode "
-            f"and known problems cannot be read",
+            f"the board is {board}, but /etc/nv_tegra_release is not found: its release, power "
+            f"mode and known problems cannot be read",
             "in a container, start it with --runtime nvidia and "
             "-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro",
         )
@@ -129,8 +129,8 @@ def _driver(environment: Environment, found: Accelerators) -> Iterator[Advice]:
 
 def _cuda(environment: Environment, found: Accelerators) -> Iterator[Advice]:
     """A driver supports CUDA up to its own major version."""
-    if found.driver is None:
-        return
+    if found.driver is None or parse_version(found.driver.version)[:1] == (0,):
+        return  # none, or a stub of it
     for package, version in found.cuda_packages.items():
         if parse_version(version)[:1] > parse_version(found.driver.version)[:1]:
             yield Advice(

@@ -66,6 +66,11 @@ class Libcuda:
 ORIN = ("Orin", 8, 7)
 
 
+@pytest.fixture(autouse=True)
+def _all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 @pytest.mark.parametrize(
     ("number", "told"), [(12040, "12.4"), (11040, "11.4"), (13000, "13.0"), (10020, "10.2")]
 )
@@ -121,3 +126,14 @@ def test_cuda_packages_are_told_by_their_names(monkeypatch: pytest.MonkeyPatch) 
         "nvidia-cuda-runtime-cu12": "12.8.90",
         "nvidia_cuda_runtime": "13.0.96",
     }
+
+
+def test_the_stub_of_the_toolkit_is_no_driver() -> None:
+    problem = "its libcuda.so.1 is a stub for linking, not the driver (34)"
+    assert driver(Libcuda(0, initialised=34)) == CudaDriver("0.0", (), problem)
+
+
+def test_a_variable_that_hides_the_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    told = no_gpu(Libcuda(12040, (), initialised=100))
+    assert told is not None and told.endswith("(100), with CUDA_VISIBLE_DEVICES=''")
