@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from pathlib import PurePath
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = NO_SPACE | {
@@ -33,6 +34,7 @@ _REFUSED = NO_SPACE | {
 }
 # The user gave a name that is not a file or folder, or that no file can have.
 _MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
+_NO_MEMORY = ("can't allocate memory", "failed to map segment from shared object")
 _EXTRAS = {
     **dict.fromkeys(
         ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "ml_dtypes", "safetensors"), "export"
@@ -107,9 +109,9 @@ def lacking(error: BaseException) -> EnvironmentLacks | None:
     """The error to raise if ``error`` of Python or the operating system means that this machine
     lacks something; else None.
     """
-    if isinstance(error, ImportError):
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+    if isinstance(error, ImportError) and not out_of_memory(error):
+        package = _package_of(error)
+        if package is None:
             return None
         what = (
             "is not installed"
@@ -125,10 +127,28 @@ def lacking(error: BaseException) -> EnvironmentLacks | None:
         )
     if isinstance(error, OSError) and error.errno in _REFUSED:
         where = f"{error.filename}: " if error.filename is not None else ""
-        return EnvironmentLacks(
-            f"{where}{error.strerror}", hint="free some space" if error.errno in NO_SPACE else None
-        )
+        return EnvironmentLacks(f"{where}{error.strerror}", hint=_remedy(error))
     return None
+
+
+def _package_of(error: ImportError) -> str | None:
+    """The package of an extra that an import failed of. A library of a package, such as ``torch/
+    _C.so``, is named alone, so that its package is in its path.
+    """
+    path = PurePath(error.path or "")
+    names = path.parts if path.suffix in (".so", ".pyd") else ()
+    own = (error.name or "").partition(".")[0]
+    return next((name for name in (own, *reversed(names)) if name in _EXTRAS), None)
+
+
+def _remedy(error: OSError) -> str | None:
+    if error.errno in NO_SPACE:
+        return "free some space"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "allow more open files, for example with ulimit -n 1024"
+    if error.errno == errno.EIO:
+        return "check the disk"
+    return "choose another place" if error.filename is not None else None
 
 
 def mistaken(error: BaseException) -> InputError | None:
@@ -141,8 +161,8 @@ def mistaken(error: BaseException) -> InputError | None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, as reported by Python or by torch."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in said(error)
+    """Whether memory ran out, as reported by Python, by torch or by the loader of libraries."""
+    return isinstance(error, MemoryError) or any(text in said(error) for text in _NO_MEMORY)
 
 
 def said(error: BaseException) -> str:

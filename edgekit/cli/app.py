@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -95,8 +95,12 @@ add(app, "zoo", zoo.command)
 add(app, "doctor", doctor.command)
 
 
+# The received signals. Libraries may swallow the exception of one and fail because of it later.
+_signals: list[int] = []
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: ends like Ctrl-C, so that temporary folders are removed."""
+    """SIGINT, SIGTERM or SIGHUP: all end like Ctrl-C, so that temporary folders are removed."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -105,9 +109,12 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> NoReturn:
     """The console script."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is not signal.SIG_IGN:  # with nohup, SIGHUP stays ignored
             signal.signal(number, _terminate)
+    _open_closed_streams()
+    if "--debug" not in sys.argv:
+        sys.unraisablehook = lambda _: None  # tracebacks of destructors after a reported error
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(
@@ -129,11 +136,18 @@ def execute(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything ends here, in words
-        if "--debug" in arguments:
-            traceback.print_exception(error)
-        with contextlib.suppress(BrokenPipeError):
-            return _tell(error)
-        return BROKEN_PIPE
+        if isinstance(error, OSError) and error.filename is None:
+            _abandon(sys.stdout)  # perhaps this stream cannot be written
+        known = Terminated(_signals[0]) if _signals else _known(error)
+        try:
+            if "--debug" in arguments:
+                traceback.print_exception(error)
+            _tell(known)
+        except BrokenPipeError:
+            return BROKEN_PIPE
+        except OSError:
+            _abandon(sys.stderr)
+        return _code_of(known)
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -166,34 +180,42 @@ def _check_given(arguments: Sequence[str]) -> None:
             )
 
 
-def _tell(error: BaseException) -> int:
-    """Prints the error that ended the command; returns its exit code."""
-    if isinstance(error, BrokenPipeError):
-        _abandon_stdout()
-        return BROKEN_PIPE
-    if isinstance(error, KeyboardInterrupt):
-        err.print("interrupted; no partial output was left behind", style="yellow")
-        return 128 + error.number if isinstance(error, Terminated) else INTERRUPTED
+def _known(error: BaseException) -> BaseException:
+    """The error that ended the command; if what Python, the system or the parser of the command
+    line raised is an expected failure, that failure.
+    """
     if isinstance(error, _UsageError):
         message, path = (
             error.format_message().strip().rstrip("."),
             error.ctx.command_path if error.ctx else "edgekit",
         )
-        error = EdgekitError(message[:1].lower() + message[1:], hint=f"{path} --help")
-        error.exit_code = 2
-    elif not isinstance(error, EdgekitError) and (lack := lacking(error)):
-        if isinstance(error, OSError) and error.filename is None:
-            _abandon_stdout()  # perhaps this stream cannot be written
-        error = lack
-    error = mistaken(error) or error
+        return InputError(message[:1].lower() + message[1:], hint=f"{path} --help")
+    if isinstance(error, EdgekitError | BrokenPipeError):
+        return error
+    return lacking(error) or mistaken(error) or error
+
+
+def _code_of(error: BaseException) -> int:
     if isinstance(error, EdgekitError):
-        show(error)
         return error.exit_code
-    err.print(f"[red]bug[/]: {escape(said(error))}")
-    err.print(
-        "\n[cyan]hint[/]: this is a bug in edgekit; run again with --debug and report the output"
-    )
-    return BUG
+    if isinstance(error, Terminated):
+        return 128 + error.number
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return BROKEN_PIPE if isinstance(error, BrokenPipeError) else BUG
+
+
+def _tell(error: BaseException) -> None:
+    """Prints the error that ended the command."""
+    if isinstance(error, BrokenPipeError):
+        return
+    if isinstance(error, KeyboardInterrupt):
+        err.print("interrupted; no partial output was left behind", style="yellow")
+    elif isinstance(error, EdgekitError):
+        show(error)
+    else:
+        err.print(f"[red]bug[/]: {escape(said(error))}")
+        show_hint("this is a bug in edgekit; run again with --debug and report the output")
 
 
 def show(error: EdgekitError) -> None:
@@ -204,12 +226,26 @@ def show(error: EdgekitError) -> None:
     show_hint(error.hint)
 
 
-def _abandon_stdout() -> None:
-    """Discards the buffer of a closed stream: Python would fail again when it flushes it at the
-    end.
+def _open_closed_streams() -> None:
+    """Opens the null device for each closed standard stream. The next file that is opened would
+    else take its place, and libraries would print into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _abandon(stream: TextIO) -> None:
+    """Discards the buffer of a stream that cannot be written: Python would fail again when it
+    flushes it at the end.
     """
     with contextlib.suppress(io.UnsupportedOperation):  # a stream in memory
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_warning(
@@ -225,4 +261,5 @@ def _show_warning(
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    _signals.append(number)
     raise Terminated(number)

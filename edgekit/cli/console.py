@@ -31,7 +31,7 @@ __all__ = [
     "with_flags",
 ]
 
-_WIDTH = None if sys.stdout.isatty() else 120
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
 
 
 class _Console(Console):

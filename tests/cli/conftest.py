@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +27,18 @@ class Result(NamedTuple):
 
 
 EdgekitCall = Callable[..., Result]
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script of bash, in which ``edgekit`` is the command line of this Python."""
+    script = script.replace("edgekit", f"{sys.executable} -m edgekit")
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 @pytest.fixture

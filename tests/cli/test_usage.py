@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from edgekit.cli import app, help
 from edgekit.cli.commands import zoo
 from edgekit.errors import InputError
 
-from .conftest import FACTORIES, EdgekitCall
+from .conftest import FACTORIES, EdgekitCall, shell
 
 PANELS = [
     "Arguments",
@@ -78,7 +77,7 @@ def test_the_shell_completes_verbs_flags_and_names_of_the_zoo() -> None:
             "COMP_WORDS": line,
             "COMP_CWORD": str(line.count(" ")),
         }
-        done = _shell("edgekit", **asked)
+        done = shell("edgekit", **asked)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split()
 
@@ -86,7 +85,7 @@ def test_the_shell_completes_verbs_flags_and_names_of_the_zoo() -> None:
     assert complete("edgekit export --calibr") == ["--calibrator"]
     assert complete("edgekit export lenet") == ["lenet5", "lenet5_1998"]
     assert complete("edgekit zoo show vgg11") == ["vgg11", "vgg11_bn"]
-    script = _shell("edgekit --show-completion && exit")  # bash is its parent, which it looks for
+    script = shell("edgekit --show-completion && exit")  # bash is its parent, which it looks for
     assert script.returncode == 0, script.stderr
 
 
@@ -250,6 +249,20 @@ def test_debug_shows_where_the_users_error_was_found(edgekit: EdgekitCall) -> No
             "this needs torch, which cannot be imported: libcudart.so.12",
         ),
         (
+            ImportError(
+                "libgomp.so.1: cannot open", name="_C", path="/lib/ray/torch/_C.cpython.so"
+            ),
+            3,
+            "this needs torch, which cannot be imported: libgomp.so.1",
+        ),
+        (
+            ImportError("a.so: failed to map segment from shared object", name="_C"),
+            3,
+            "there is not enough memory",
+        ),
+        (ImportError("no such name", name="mine", path="/lib/torch/mine.py"), 70, "bug"),
+        (OSError(24, "Too many open files"), 3, "hint: allow more open files"),
+        (
             ModuleNotFoundError("No module named 'edgekit.ghost'", name="edgekit.ghost"),
             70,
             "bug: ModuleNotFoundError",
@@ -302,46 +315,6 @@ def test_json_is_json_whatever_a_factory_prints(
     assert [rung["name"] for rung in report["ladder"]] == ["torch", "onnx", "simplified"]
     assert Path(report["path"]).resolve() == out
     assert result.err == "building the network\n"
-
-
-def _shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    script = script.replace("edgekit", f"{sys.executable} -m edgekit")
-    return subprocess.run(
-        ["bash", "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-
-
-def test_a_closed_pipe_is_not_an_error() -> None:
-    done = _shell("edgekit zoo | head -n 1; echo ${PIPESTATUS[0]}")
-    assert done.stdout.splitlines()[0].startswith("network")
-    assert done.stdout.splitlines()[1] in ("0", "141")
-    assert done.stderr == ""
-
-
-@pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="only Linux has a device that is always full"
-)
-def test_stdout_on_a_full_disk() -> None:
-    done = _shell("edgekit zoo --json > /dev/full")
-    assert done.returncode == 3
-    assert done.stderr == "error: No space left on device\n\nhint: free some space\n"
-
-
-def test_a_console_with_only_ascii() -> None:
-    done = _shell("edgekit zoo; edgekit export ünknown", PYTHONIOENCODING="ascii")
-    assert done.returncode == 2
-    assert "\\u2013" in done.stdout
-    assert "unknown network '\\xfcnknown'" in done.stderr
-
-
-def test_colour_only_on_request() -> None:
-    forced = {"FORCE_COLOR": "1", "TERM": "xterm"}
-    assert "\x1b[31merror" in _shell("edgekit verify nowhere", **forced, NO_COLOR="").stderr
-    assert "\x1b[31m" not in _shell("edgekit verify nowhere", **forced, NO_COLOR="1").stderr
 
 
 def test_an_error_carries_its_exit_code() -> None:
