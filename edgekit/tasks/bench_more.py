@@ -88,15 +88,16 @@ def measure_more(
     found: dict[str, Any] = {"energy": measure_energy(candidates, batch, seconds, show)}
     if wanted.cold_start:
         found["starts"] = measure_starts(subjects, batch, threads, show)
-    if (wanted.batches or wanted.threads) and subjects:
-        found["settings"] = measure_settings(
-            subjects, wanted.batches or (batch,), wanted.threads or (threads,), seconds, show
-        )
     if wanted.sustained is not None:
         found["sustained"] = measure_sustained(candidates, batch, wanted.sustained, show)
     if wanted.scenario is not None:
         expected = [means[subject.name] for subject in subjects]
         found["scenarios"] = run_scenarios(candidates, wanted.scenario, batch, expected, show)
+    # Last: PyTorch has one number of threads for the whole process.
+    if (wanted.batches or wanted.threads) and subjects:
+        found["settings"] = measure_settings(
+            subjects, wanted.batches or (batch,), wanted.threads or (threads,), seconds, show
+        )
     return found
 
 

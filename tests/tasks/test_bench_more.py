@@ -1,14 +1,21 @@
-"""The energy of a candidate, on a machine whose time and counters are ours."""
+"""The further measurements of a bench: their order, and the energy on a machine whose time and
+counters are ours.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 
+from edgekit.latency.loadgen import Scenario
 from edgekit.machine.energy import energy_counters
+from edgekit.progress import Quiet
 from edgekit.tasks import bench_more
+from edgekit.tasks.bench_more import More, measure_more
 from tests.machine.nvml_double import no_driver
 
 
@@ -34,3 +41,29 @@ def test_a_counter_that_overflows_often_and_one_that_stands_still(
         assert [counter.name for counter in counters] == ["CPU package-0", "platform"]
         (measured,) = bench_more._burn(run, 4, 600, counters)
     assert measured == ("CPU package-0", pytest.approx(6000), 2400, pytest.approx(600))
+
+
+def test_a_thread_sweep_changes_no_other_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves PyTorch with the last number of threads."""
+    before, seen = torch.get_num_threads(), []
+
+    def sweep(*given: object) -> tuple[()]:
+        torch.set_num_threads(before + 1)
+        return ()
+
+    def measure(*given: object) -> tuple[()]:
+        seen.append(torch.get_num_threads())
+        return ()
+
+    monkeypatch.setattr(bench_more, "measure_settings", sweep)
+    for name in ("measure_energy", "measure_starts", "measure_sustained", "run_scenarios"):
+        monkeypatch.setattr(bench_more, name, measure)
+    wanted = More(
+        threads=(before + 1,), cold_start=True, sustained=1.0, scenario=Scenario("offline")
+    )
+    candidate = cast("Any", SimpleNamespace(subject=SimpleNamespace(name="torch")))
+    try:
+        found = measure_more(wanted, [candidate], 1, before, 0.1, {"torch": 1.0}, Quiet())
+    finally:
+        torch.set_num_threads(before)
+    assert found["settings"] == () and seen == [before] * 4
