@@ -150,6 +150,7 @@ def _bench(request: BenchRequest, history: History | None, show: Progress) -> Be
             *_int8_here(candidates, environment),
             *of_measurement(whole, environment),
             *cautions,
+            *more.pop("advice", ()),
         ),
         environment=environment,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.advice import Advice
 from edgekit.bundle import Bundle
 from edgekit.errors import EnvironmentLacks, InputError
 from edgekit.latency import clock
@@ -81,8 +82,8 @@ def measure_more(
     means: Mapping[str, float],
     show: Progress,
 ) -> dict[str, Any]:
-    """Runs the optional measurements; returns fields of the report. ``means`` are the latencies by
-    candidate.
+    """Runs the optional measurements; returns fields of the report, and ``advice`` to add to it.
+    ``means`` are the latencies by candidate.
     """
     subjects = [c.subject for c in candidates]
     found: dict[str, Any] = {"energy": measure_energy(candidates, batch, seconds, show)}
@@ -95,7 +96,7 @@ def measure_more(
         found["scenarios"] = run_scenarios(candidates, wanted.scenario, batch, expected, show)
     # Last: PyTorch has one number of threads for the whole process.
     if (wanted.batches or wanted.threads) and subjects:
-        found["settings"] = measure_settings(
+        found["settings"], found["advice"] = measure_settings(
             subjects, wanted.batches or (batch,), wanted.threads or (threads,), seconds, show
         )
     return found
@@ -187,9 +188,11 @@ def measure_settings(
     threads: Sequence[int],
     seconds: float,
     show: Progress,
-) -> tuple[Setting, ...]:
-    """Measures every batch with every number of threads."""
-    found = []
+) -> tuple[tuple[Setting, ...], tuple[Advice, ...]]:
+    """Measures every batch with every number of threads; a candidate that fails parity in one of
+    them gets a warning instead.
+    """
+    found, failed = [], []
     for batch in batches:
         for count in threads:
             what = f"batch {batch}, {count} thread{'s' if count > 1 else ''}"
@@ -198,16 +201,28 @@ def measure_settings(
                     open_candidate(subject, batch, SessionOptions(count), stack)
                     for subject in subjects
                 ]
+                failed += [
+                    Advice(f"{c.subject.name}, {what}: not measured, because {c.failures[0]}")
+                    for c in opened
+                    if c.failures
+                ]
+                runs = {
+                    c.subject.name: synchronous(c.session, c.images, batch)
+                    for c in opened
+                    if not c.failures
+                }
+                if not runs:
+                    continue
                 measured = clock.measure(
-                    {c.subject.name: synchronous(c.session, c.images, batch) for c in opened},
-                    reference=opened[0].subject.name,
+                    runs,
+                    reference=next(iter(runs)),
                     seconds=seconds,
                     on_block=lambda done, total: show.advance(done, total),
                 )
             for name, timing in measured.timings.items():
                 rate = batch * 1e3 / timing.summary.mean
                 found.append(Setting(name, batch, count, timing.summary, rate))
-    return tuple(found)
+    return tuple(found), tuple(failed)
 
 
 def measure_throughput(

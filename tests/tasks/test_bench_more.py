@@ -47,9 +47,9 @@ def test_a_thread_sweep_changes_no_other_measurement(monkeypatch: pytest.MonkeyP
     """It leaves PyTorch with the last number of threads."""
     before, seen = torch.get_num_threads(), []
 
-    def sweep(*given: object) -> tuple[()]:
+    def sweep(*given: object) -> tuple[tuple[()], tuple[()]]:
         torch.set_num_threads(before + 1)
-        return ()
+        return (), ()
 
     def measure(*given: object) -> tuple[()]:
         seen.append(torch.get_num_threads())
@@ -67,3 +67,18 @@ def test_a_thread_sweep_changes_no_other_measurement(monkeypatch: pytest.MonkeyP
     finally:
         torch.set_num_threads(before)
     assert found["settings"] == () and seen == [before] * 4
+
+
+def test_a_setting_that_fails_parity_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(subject: Any, batch: int, *rest: object) -> Any:
+        failures = ("SQNR 3.0 dB is under 40 dB",) if (subject.name, batch) == ("b", 4) else ()
+        return SimpleNamespace(subject=subject, session=None, images=None, failures=failures)
+
+    monkeypatch.setattr(bench_more, "open_candidate", opened)
+    monkeypatch.setattr(bench_more, "synchronous", lambda *given: lambda i: None)
+    subjects = cast("Any", [SimpleNamespace(name=name) for name in "ab"])
+    settings, advice = bench_more.measure_settings(subjects, (1, 4), (2,), 0.01, Quiet())
+    assert [(s.name, s.batch) for s in settings] == [("a", 1), ("b", 1), ("a", 4)]
+    assert [a.message for a in advice] == [
+        "b, batch 4, 2 threads: not measured, because SQNR 3.0 dB is under 40 dB"
+    ]
