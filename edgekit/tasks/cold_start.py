@@ -95,7 +95,13 @@ def _in_a_process(subject: Subject, batch: int, threads: int) -> dict[str, Any]:
     text = json.dumps({**work, "began": time.monotonic_ns()}) + "\n"
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=PATIENCE, check=True
+            command,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # what libraries print on stderr may be in any encoding
+            timeout=PATIENCE,
+            check=True,
         )
         return dict(json.loads(done.stdout))
     except subprocess.TimeoutExpired as error:
