@@ -64,7 +64,8 @@ class Watch:
     """Calls ``stop`` once if the body of a ``with`` takes longer than the limit. ``late`` is then
     True.
 
-    One thread checks all bodies, so entering and leaving a body costs next to nothing.
+    One thread checks all bodies, so entering and leaving a body costs next to nothing. Several
+    threads may be in bodies at once; the limit then begins when the last of the others has left.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -72,20 +73,23 @@ class Watch:
         self.late = False
         self._stop = stop
         self._runs = 0
-        self._running = False
+        self._running = 0
+        self._count = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Watch:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._wait, daemon=True)
-            self._thread.start()
-        self._runs += 1
-        self._running = True
+        with self._count:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._wait, daemon=True)
+                self._thread.start()
+            self._runs += 1
+            self._running += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._running = False
+        with self._count:
+            self._running -= 1
 
     def close(self) -> None:
         """Ends the thread."""

@@ -59,6 +59,27 @@ def test_a_watch_stops_one_body_and_no_other(monkeypatch: pytest.MonkeyPatch) ->
     short.close()
 
 
+def test_a_watch_stops_a_body_beside_which_others_begin_and_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEKIT_TIME_LIMIT", "0.02")
+    stopped = threading.Event()
+    watch = Watch(stopped.set)
+
+    def long() -> None:
+        with watch:
+            assert stopped.wait(30)
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    for _ in range(3):
+        with watch:
+            pass
+    thread.join(30)
+    assert watch.late and stopped.is_set()
+    watch.close()
+
+
 def test_a_closed_watch_has_no_thread() -> None:
     watch = Watch(lambda: None)
     with watch:

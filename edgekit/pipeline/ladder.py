@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact
 from edgekit.comparison import Gate, Rung, compare
 from edgekit.limits import timed
+from edgekit.machine.cores import usable_cores
 from edgekit.pipeline.calibration import ENOUGH_JUDGES
 from edgekit.runtimes.base import Array, Session, SessionOptions, run_batches
 from edgekit.runtimes.onnxruntime import OnnxRuntime
+
+MOST_AT_ONCE = 4  # batches; each has activations of its own in memory
 
 
 @dataclass
@@ -65,8 +68,9 @@ class Ladder:
         only = self.unseen if unseen else None
         given = self.images if images is None else images
         chosen = list(range(len(self.images)) if only is None else only)
-        with OnnxRuntime().load(twin or artifact, SessionOptions()) as session:
-            parity = compare(self.expected[chosen], run_batches(session, given[chosen]))
+        with OnnxRuntime().load(twin or artifact, SessionOptions(threads=1)) as session:
+            outputs = run_batches(session, given[chosen], at_once=min(MOST_AT_ONCE, usable_cores()))
+        parity = compare(self.expected[chosen], outputs)
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
         judged = only is None or len(only) >= ENOUGH_JUDGES
         caveat = gate.caveat(parity) if judged else None

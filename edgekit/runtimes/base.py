@@ -4,8 +4,8 @@ line to ``runtimes/__init__.py``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.errors import BadNetwork
 from edgekit.limits import LOGITS_ALONE
+from edgekit.machine.cores import usable_cores
 
 Array = NDArray[Any]
 
@@ -48,10 +49,7 @@ def default_threads() -> int:
     Two logical cores usually share one physical core. If another process also needs a core, threads
     that wait for each other in every layer make inference much slower.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, cores // 2)
+    return max(1, usable_cores() // 2)
 
 
 class Session(Protocol):
@@ -130,19 +128,32 @@ def in_batches(images: Iterable[Array], size: int) -> Iterator[tuple[Array, int]
         yield np.stack([*chunk, *chunk[-1:] * (size - len(chunk))]), len(chunk)
 
 
-def run_batches(session: Session, images: Iterable[Array]) -> NDArray[np.float32]:
+def run_batches(
+    session: Session, images: Iterable[Array], *, at_once: int = 1
+) -> NDArray[np.float32]:
     """Runs a session with one input on at least one image, each without a batch axis, and returns
     its first output as float32. Scores of shape ``(N, classes, 1, 1)`` are returned as
     ``(N, classes)``.
+
+    ``at_once`` batches are run at a time, each in a thread of its own. More than one is only for
+    sessions that several threads may run.
 
     Raises:
         BadNetwork: the session does not return numbers, or not one row per image.
     """
     spec, output = session.inputs[0], session.outputs[0].name
-    rows = [
-        rows_of(session.run({spec.name: batch})[output], count)
-        for batch, count in batches(spec, images)
-    ]
+
+    def run(given: tuple[Array, int]) -> Array:
+        batch, count = given
+        return rows_of(session.run({spec.name: batch})[output], count)
+
+    if at_once == 1:
+        rows = [run(given) for given in batches(spec, images)]
+    else:
+        rows, waiting = [], batches(spec, images)
+        with ThreadPoolExecutor(at_once) as threads:
+            while some := list(islice(waiting, 4 * at_once)):  # not all in memory at a time
+                rows += threads.map(run, some)
     if len({row.shape[1:] for row in rows}) > 1:
         raise BadNetwork(
             "the network returns different shapes for different images", hint=LOGITS_ALONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from importlib.metadata import version
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import nn
 
 from edgekit.artifact import Artifact, TensorSpec
 from edgekit.errors import BadNetwork, EnvironmentLacks
+from edgekit.machine.cores import usable_cores
 from edgekit.runtimes import availability, onnxruntime
 from edgekit.runtimes import torch as torch_runtime
 from edgekit.runtimes.base import Runtime, Session, SessionOptions, batches, run_batches
@@ -164,7 +164,7 @@ def test_the_number_of_threads_is_obeyed(tmp_path):
 def test_by_default_half_of_the_cores_are_used(tmp_path):
     with OnnxRuntime().load(linear(tmp_path / "linear.onnx"), SessionOptions()) as session:
         assert session._session.get_session_options().intra_op_num_threads == max(
-            1, len(os.sched_getaffinity(0)) // 2
+            1, usable_cores() // 2
         )
 
 
@@ -198,15 +198,32 @@ def test_a_dynamic_batch_takes_images_one_by_one():
     ] * 3
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("batch", ["n", 1, 2, 4])
-def test_all_images_are_run_whatever_the_batch(tmp_path, batch):
-    images = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+def test_all_images_are_run_in_order_whatever_the_batch(tmp_path, batch, at_once):
+    images = np.random.default_rng(0).normal(size=(31, 3)).astype(np.float32)
     with OnnxRuntime().load(
         linear(tmp_path / "linear.onnx", batch), SessionOptions(threads=1)
     ) as session:
         np.testing.assert_allclose(
-            run_batches(session, images), images @ WEIGHT.T, rtol=1e-5, atol=1e-5
+            run_batches(session, images, at_once=at_once), images @ WEIGHT.T, rtol=1e-5, atol=1e-5
         )
+
+
+def test_images_are_read_as_they_are_run_and_an_error_ends_the_work(tmp_path):
+    read = []
+
+    def images():
+        for number in range(1000):
+            read.append(number)
+            yield np.zeros(2, np.float32)  # the graph takes three numbers
+
+    with (
+        OnnxRuntime().load(linear(tmp_path / "linear.onnx"), SessionOptions(threads=1)) as session,
+        pytest.raises(BadNetwork, match="stopped while running"),
+    ):
+        run_batches(session, images(), at_once=3)
+    assert len(read) < 100
 
 
 # ---- what is there
