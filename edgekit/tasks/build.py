@@ -33,6 +33,8 @@ from edgekit.runtimes.tensorrt.building.typed import quantized
 from edgekit.runtimes.tensorrt.inspection.audit import Audit, audit
 from edgekit.runtimes.tensorrt.library import BuildTarget, Library
 
+REUSED = "it was built before and is still in the bundle; `force` replaces it"
+
 
 @dataclass(frozen=True)
 class Built:
@@ -109,7 +111,7 @@ def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: BuildTarget)
     """
     record = found.record
     if target.is_here and record.golden is None:
-        record = _proven(bundle, builder, found)
+        record = _proven(bundle, builder, found, hint=REUSED)
         with Sibling(_place(bundle)) as workshop:
             file = workshop.path / record_path(found.path).name
             file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -118,7 +120,7 @@ def _reuse(bundle: Bundle, builder: Builder, found: Engine, target: BuildTarget)
     return Built(
         engine,
         engine.artifact(bundle),
-        _audited(record, bundle.manifest, found.path.name),
+        _audited(record, bundle.manifest, found.path.name, hint=REUSED),
         reused=True,
     )
 
@@ -127,7 +129,12 @@ def _place(bundle: Bundle) -> Path:
     return bundle.path.resolve()
 
 
-def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
+def _audited(
+    record: EngineRecord,
+    manifest: Manifest,
+    name: str,
+    hint: str = "it was not added to the bundle",
+) -> Audit:
     """
     Raises:
         GateFailed: layers do not have the precision of the bundle, or the engine does not use its
@@ -139,7 +146,7 @@ def _audited(record: EngineRecord, manifest: Manifest, name: str) -> Audit:
         on_gpu = record.options.dla_core is None
         raise GateFailed(
             f"{name}: {'; '.join(result.failures)}",
-            hint=f"it was not added to the bundle{search if on_gpu else ''}",
+            hint=f"{hint}{search if on_gpu else ''}",
         )
     return result
 
@@ -190,8 +197,10 @@ def _record(
     )
 
 
-def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
-    """Runs a new engine on the golden images and inspects its layers.
+def _proven(
+    bundle: Bundle, builder: Builder, engine: Engine, hint: str = "the engine was not kept"
+) -> EngineRecord:
+    """Runs an engine on the golden images and inspects its layers.
 
     Raises:
         GateFailed: it misses the bundle's gate.
@@ -203,7 +212,7 @@ def _proven(bundle: Bundle, builder: Builder, engine: Engine) -> EngineRecord:
     if failures := golden_failures(parity, bundle.manifest, elsewhere=True):
         raise GateFailed(
             f"{engine.path.name} on the golden images: {'; '.join(failures)}",
-            hint="the engine was not kept",
+            hint=hint,
         )
     check = GoldenCheck(
         images=parity.images,

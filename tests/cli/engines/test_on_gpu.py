@@ -245,6 +245,7 @@ def test_an_engine_from_another_machine_that_misses_its_gate_stays_unchecked(
     result = edgekit("build", bundle)
     assert result.code == 1
     assert "on the golden images: SQNR" in result.err
+    assert "is still in the bundle; --force replaces it" in result.err
     assert open_engine(engine).record.golden is None
 
 
