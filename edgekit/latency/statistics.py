@@ -69,8 +69,8 @@ def percentile(samples: Sequence[float], percent: int) -> float:
     """
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be within 0 … 100, not {percent}")
-    ordered = sorted(samples)
-    if not ordered:
+    ordered = np.sort(np.asarray(samples))
+    if not len(ordered):
         raise ValueError("no samples")
     excluded = (100 - percent) * len(ordered) // 100
     return float(ordered[max(len(ordered) - 1 - excluded, 0)])

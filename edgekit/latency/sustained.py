@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+
+import numpy as np
 
 from edgekit.latency.clock import Candidate, Clock, milliseconds
 from edgekit.latency.statistics import Ratio, percentile, ratio_of_runs
@@ -89,7 +92,7 @@ def sustain(
     windows: list[Window] = []
     began, counted, before = clock(), 0, look()
     while (start := (clock() - began) / 1e9) < seconds or len(windows) < LEAST:
-        taken: list[float] = []
+        taken = array("d")  # a window may have millions of runs
         while len(taken) < MIN_RUNS or (clock() - began) / 1e9 < start + length:
             taken.append(milliseconds(run, counted + len(taken), clock))
         counted += len(taken)
@@ -108,7 +111,7 @@ def sustain(
     )
 
 
-def _window(start: float, taken: list[float], before: Snapshot, now: Snapshot) -> Window:
+def _window(start: float, taken: array[float], before: Snapshot, now: Snapshot) -> Window:
     gpus = [gpu.sm_mhz for gpu in now.gpus if gpu.sm_mhz is not None]
     if not gpus and now.jetson is not None and now.jetson.gpu_mhz is not None:
         gpus = [now.jetson.gpu_mhz]
@@ -119,7 +122,7 @@ def _window(start: float, taken: list[float], before: Snapshot, now: Snapshot) -
     return Window(
         start=start,
         runs=len(taken),
-        median=median(taken),
+        median=float(np.median(taken)),
         p99=percentile(taken, 99),
         cpu_mhz=round(median(now.cpu_mhz)) if now.cpu_mhz else None,
         gpu_mhz=gpus[0] if gpus else None,
