@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import InputError
+
 LOG = "log.jsonl"
 POINTS = 400  # of the curve of the loss; more cannot be seen
 
@@ -60,23 +62,34 @@ class Learning:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The complete lines of a run's log."""
+    """The complete lines of a run's log.
+
+    Raises:
+        InputError: a line is something else than one of a log.
+    """
     path = folder / LOG
     found: list[dict[str, Any]] = []
     if path.is_file():
         for line in path.read_bytes().splitlines():
             try:
-                found.append(json.loads(line))
+                entry = json.loads(line)
+            except RecursionError:
+                entry = None
             except ValueError:
                 continue
+            if not isinstance(entry, dict):
+                raise InputError(
+                    f"{path} is damaged: {line[:40]!r} is not a line of a log", hint="train again"
+                )
+            found.append(entry)
     return found
 
 
 def epochs_of(log: Sequence[Mapping[str, Any]]) -> tuple[LearntEpoch, ...]:
     """The finished epochs of a log."""
-    names = [each.name for each in fields(LearntEpoch)]
+    kinds = {each.name: int if each.type == "int" else float for each in fields(LearntEpoch)}
     return tuple(
-        LearntEpoch(**{name: line[name] for name in names})
+        LearntEpoch(**{name: kind(line[name]) for name, kind in kinds.items()})
         for line in log
         if "validation_top1" in line
     )

@@ -56,7 +56,7 @@ def load_file(
     try:
         loaded = load_checkpoint(module, path, other_classes=other_classes)
     except CheckpointError as error:
-        raise BadWeights(str(error), hint=error.hint) from error
+        raise BadWeights(str(error), hint=error.hint or hint) from error
     return WeightsEntry(source="file", trained=True, file=loaded.file, sha256=loaded.sha256)
 
 

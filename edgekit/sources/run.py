@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
 QAT = "qat.safetensors"  # the result of quantization-aware training
 SCHEMA = 1
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 
 
 class RunDescription(BaseModel):
@@ -127,7 +128,11 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
     module = build_classifier(described.builder, len(described.classes))
     stride = described.config.get("stem_stride")
     if stride is not None:
-        set_stem_stride(module, int(stride), described.builder)
+        if not isinstance(stride, int) or stride < 1:
+            raise InputError(
+                f"{folder / DESCRIPTION} is damaged: stem_stride {stride!r}", hint="train again"
+            )
+        set_stem_stride(module, stride, described.builder)
     try:
         loaded = load_checkpoint(module, best)
     except CheckpointError as error:
@@ -177,7 +182,7 @@ def read_learning(folder: Path) -> Learning:
             losses_of(log),
             epochs_of(log),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{folder / LOG} is damaged: {error!r}", hint="train again") from error
 
 
@@ -237,6 +242,7 @@ def _trained(folder: Path, of: str) -> Trained | None:
     try:
         with safe_open(path, "numpy") as file:
             facts = json.loads((file.metadata() or {})["edgekit"])
+            trained_from = facts["of"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         rounded = {
             name: QuantizedWeight(tensors[f"codes/{name}"], tensors[f"scales/{name}"], axis)
@@ -248,9 +254,9 @@ def _trained(folder: Path, of: str) -> Trained | None:
             if name.startswith("bias/")
         }
         grids = {name: Grid(float(scale), bool(c)) for name, (scale, c) in facts["grids"].items()}
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, *_DAMAGE, OSError) as error:
         raise InputError(f"{path} is damaged", hint="train it again, or remove it") from error
-    if facts["of"] != of:
+    if trained_from != of:
         raise InputError(
             f"{path} was trained from other weights than {BEST}",
             hint="run quantization-aware training again, or remove the file",

@@ -245,6 +245,7 @@ def test_bytes_that_are_not_a_checkpoint(
     result = refused("lenet", "--weights", tmp_path / name)
     assert result.code == 2, result.err
     assert message in result.err
+    assert "hint: " in result.err
 
 
 @pytest.mark.parametrize("kind", [*SPECIAL, "missing"])
