@@ -35,6 +35,8 @@ def open_image(path: Path, *, channels: int = 3) -> Image.Image:
                 "ignore"
             )  # Pillow warns about broken EXIF and large images; real failures are raised
             with Image.open(path) as image:
+                if image.format == "EPS":
+                    raise BadImage(f"{path.name}: PostScript, a program, not a photo")
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise BadImage(

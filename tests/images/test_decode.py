@@ -247,3 +247,11 @@ def _encoded(image: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    """Pillow would give it to Ghostscript, whatever its suffix."""
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n"
+    (tmp_path / "photo.jpg").write_bytes(head + b"{} loop\n")
+    with pytest.raises(BadImage, match="PostScript, a program"):
+        open_image(tmp_path / "photo.jpg")
