@@ -174,9 +174,15 @@ class Bundle:
 
         The leftovers of a killed build in ``engines/`` do not count: they are never read, and the
         next build removes them.
+
+        Raises:
+            BadBundle: another process replaced the bundle since it was opened.
         """
         found = [damage for name in self.manifest.files if (damage := self._damage_of(name))]
-        return found + [f"{name} is not in the manifest" for name in self.unlisted()]
+        found += [f"{name} is not in the manifest" for name in self.unlisted()]
+        if found and self._is_replaced():
+            raise self._damaged(found[0])
+        return found
 
     def unlisted(self) -> list[str]:
         """The files that the manifest does not list, without engines and their descriptions."""
@@ -254,7 +260,19 @@ class Bundle:
                 raise self._damaged(damage)
 
     def _damaged(self, how: str, hint: str = "copy or export it again") -> BadBundle:
+        if self._is_replaced():
+            return BadBundle(
+                f"{self.path} was replaced while it was read", hint="run the command again"
+            )
         return BadBundle(f"{self.path} is damaged: {how}", hint=hint)
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder has another manifest than when it was opened."""
+        try:
+            now = Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
+        except (OSError, ValidationError):
+            return False
+        return now.model_dump_json() != self.manifest.model_dump_json()
 
     def _damage_of(self, name: str) -> str | None:
         file, entry = self.path / name, self.manifest.files.get(name)

@@ -164,3 +164,14 @@ def test_a_file_is_not_a_bundle(bundle: Path) -> None:
         Bundle.open(bundle / MODEL)
     with pytest.raises(BadBundle, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(bundle.parent)
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_not_called_damaged(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    (bundle / MODEL).write_bytes(b"a newer graph")
+    relist(bundle)
+    for ask in (opened.damage, opened.check_whole, lambda: opened.check(MODEL)):
+        with pytest.raises(BadBundle, match="was replaced while it was read") as refused:
+            ask()
+        assert refused.value.hint == "run the command again"
+    assert Bundle.open(bundle).damage() == []
