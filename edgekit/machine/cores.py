@@ -49,8 +49,10 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _limit(group: Path) -> float | None:
     """The limit of one group: version 2, else version 1."""
-    texts: list[str | None] = (first_line(group / "cpu.max") or "").split()
-    if not texts:
-        texts = [first_line(group / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-    granted, period = (*map(number, texts), None, None)[:2]
-    return granted / period if granted and period and granted > 0 else None
+    granted, _, period = (first_line(group / "cpu.max") or "").partition(" ")
+    if not granted:
+        granted, period = (
+            first_line(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")
+        )
+    quota_us, period_us = number(granted), number(period)
+    return quota_us / period_us if quota_us and period_us and quota_us > 0 else None
