@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.bundle.manifest import NetworkEntry, Text, WeightsEntry
@@ -22,6 +24,8 @@ from edgekit.sources.request import FetchProgress, Network, NetworkRequest, Phot
 
 if TYPE_CHECKING:
     from edgekit.quantization.config import Trained
+    from edgekit.quantization.rounding import QuantizedWeight
+    from edgekit.quantization.twin import Grid
 
 DESCRIPTION, EXAMPLES, BEST, LAST = "run.json", "examples.csv", "best.safetensors", "last.pt"
 QAT = "qat.safetensors"  # the result of quantization-aware training
@@ -254,6 +258,7 @@ def _trained(folder: Path, of: str) -> Trained | None:
             if name.startswith("bias/")
         }
         grids = {name: Grid(float(scale), bool(c)) for name, (scale, c) in facts["grids"].items()}
+        _check_trained(grids.values(), rounded.values(), biases.values())
     except (SafetensorError, *_DAMAGE, OSError) as error:
         raise InputError(f"{path} is damaged", hint="train it again, or remove it") from error
     if trained_from != of:
@@ -262,3 +267,27 @@ def _trained(folder: Path, of: str) -> Trained | None:
             hint="run quantization-aware training again, or remove the file",
         )
     return Trained(grids, Weights(rounded, biases))
+
+
+def _check_trained(
+    grids: Iterable[Grid], weights: Iterable[QuantizedWeight], biases: Iterable[NDArray[Any]]
+) -> None:
+    """
+    Raises:
+        ValueError: a scale is not positive and finite, or an array has another type or shape.
+    """
+    scales = [np.array([grid.scale]) for grid in grids]
+    for weight in weights:
+        sides = weight.values.shape
+        if (
+            type(weight.axis) is not int
+            or not 0 <= weight.axis < len(sides)
+            or weight.scales.shape != (sides[weight.axis],)
+            or weight.values.dtype != np.int8
+        ):
+            raise ValueError("a weight does not fit its scales")
+        scales.append(weight.scales)
+    if not all(np.isfinite(each).all() and (each > 0).all() for each in scales):
+        raise ValueError("a scale is not positive and finite")
+    if not all(bias.ndim == 1 and np.isfinite(bias).all() for bias in biases):
+        raise ValueError("a bias is not a list of finite numbers")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from edgekit.artifact import sha256_of
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import InputError
 from edgekit.images.preprocess import InputSpec
@@ -59,7 +60,12 @@ def write_run(folder: Path, **config: object) -> Path:
 
 def test_a_sound_run_is_read(run: Path) -> None:
     assert read_learning(run).epochs[0].validation_top1 == 0.5
-    assert open_network(NetworkRequest(str(run))).labels == ("a", "b")
+    arrays = {"codes/w": np.ones((2, 3), np.int8), "scales/w": np.ones(2, np.float32)}
+    facts = {"of": sha256_of(run / BEST), "axes": {"w": 0}, "grids": {"x": [1.0, False]}}
+    save_file(arrays, run / QAT, {"edgekit": json.dumps(facts)})
+    network = open_network(NetworkRequest(str(run)))
+    assert network.labels == ("a", "b")
+    assert network.trained is not None and network.trained.weights.rounded["w"].axis == 0
 
 
 @pytest.mark.parametrize(
@@ -98,5 +104,33 @@ def test_a_stride_that_is_none(tmp_path: Path, stride: object) -> None:
 )
 def test_an_int8_network_with_other_facts(run: Path, facts: str) -> None:
     save_file({"bias/a": np.zeros(1, np.float32)}, run / QAT, {"edgekit": facts})
+    with pytest.raises(InputError, match=r"qat\.safetensors is damaged"):
+        open_network(NetworkRequest(str(run)))
+
+
+@pytest.mark.parametrize(
+    ("axis", "scales", "grid", "bias"),
+    [
+        (2, [1.0, 1.0], 1.0, 0.0),
+        (-1, [1.0, 1.0], 1.0, 0.0),
+        (0.0, [1.0, 1.0], 1.0, 0.0),
+        (0, [1.0], 1.0, 0.0),
+        (0, [1.0, float("nan")], 1.0, 0.0),
+        (0, [1.0, 0.0], 1.0, 0.0),
+        (0, [1.0, 1.0], float("inf"), 0.0),
+        (0, [1.0, 1.0], -1.0, 0.0),
+        (0, [1.0, 1.0], 1.0, float("nan")),
+    ],
+)
+def test_an_int8_network_with_impossible_numbers(
+    run: Path, axis: float, scales: list[float], grid: float, bias: float
+) -> None:
+    arrays = {
+        "codes/w": np.ones((2, 3), np.int8),
+        "scales/w": np.array(scales, np.float32),
+        "bias/w": np.array([bias], np.float32),
+    }
+    facts = {"of": sha256_of(run / BEST), "axes": {"w": axis}, "grids": {"x": [grid, False]}}
+    save_file(arrays, run / QAT, {"edgekit": json.dumps(facts)})
     with pytest.raises(InputError, match=r"qat\.safetensors is damaged"):
         open_network(NetworkRequest(str(run)))
