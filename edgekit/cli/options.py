@@ -221,4 +221,9 @@ def _gate_number(key: str, text: str) -> float:
         raise InputError(
             f"--gate: agreement {text} is not between 0 and 1", hint="write 0.97 for 97 %"
         )
+    if key == "relative" and number < 0:
+        raise InputError(
+            f"--gate: relative {text} is negative",
+            hint="write 1e-3 for a thousandth of the reference's range",
+        )
     return number

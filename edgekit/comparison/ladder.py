@@ -23,7 +23,7 @@ class Gate:
     none.
 
     Raises:
-        InputError: ``agreement`` is not between 0 and 1.
+        InputError: ``agreement`` is not between 0 and 1, or ``relative`` is negative.
     """
 
     relative: float | None = None
@@ -35,6 +35,11 @@ class Gate:
             raise InputError(
                 f"`gate`: agreement {self.agreement:g} is not between 0 and 1",
                 hint="write 0.97 for 97 %",
+            )
+        if self.relative is not None and not self.relative >= 0:
+            raise InputError(
+                f"`gate`: relative {self.relative:g} is not a number from 0 on",
+                hint="write 1e-3 for a thousandth of the reference's range",
             )
 
     def over(self, default: Gate) -> Gate:

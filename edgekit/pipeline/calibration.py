@@ -295,7 +295,7 @@ def _assigned(
             Advice(
                 f"INT8 is inconclusive: {len(judging_images)} test photos are left, "
                 f"{ENOUGH_JUDGES} are needed",
-                "give more photos in `images`",
+                "give more photos",
             ),
         )
     key = hashlib.sha256(f"{entry.sha256} {spec}".encode()).hexdigest()

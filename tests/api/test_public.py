@@ -144,6 +144,7 @@ def test_a_failed_gate_comes_back_from_another_process(tmp_path: Path) -> None:
         (lambda: edgekit.export(3), "int is not a network"),
         (lambda: edgekit.export("lenet5", gate={"sqnr": 40}), "`gate`"),
         (lambda: edgekit.Gate(agreement=97), "agreement 97 is not between 0 and 1"),
+        (lambda: edgekit.Gate(relative=-1), "relative -1 is not a number from 0 on"),
         (lambda: edgekit.Gate(agreement=float("nan")), "agreement nan"),
         (lambda: edgekit.bench(), "no bundle to measure"),
         (lambda: edgekit.parity("lenet5", small()), "Sequential is neither a bundle"),

@@ -30,6 +30,7 @@ def test_a_gate_changes_the_default():
         ("sqnr=high", "'high' is not a number"),
         ("agreement=97", "agreement 97 is not between 0 and 1"),
         ("agreement=-0.1", "is not between 0 and 1"),
+        ("relative=-1", "relative -1 is negative"),
         ("agreement=nan", "'nan' is not a number"),
         ("sqnr=nan", "'nan' is not a number"),
     ],
