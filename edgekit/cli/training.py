@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ LISTED = 5
 
 
 class Shown:
-    """Shows each finished epoch on stderr, and on a terminal a bar for the running one."""
+    """Shows each finished epoch on stderr, and on a terminal a bar for the running one. If the
+    training is interrupted, it shows how the ``run`` is continued.
+    """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, run: Path | None, *, quiet: bool) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -27,6 +30,7 @@ class Shown:
             TimeRemainingColumn,
         )
 
+        self._run = run
         self._quiet = quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -45,6 +49,11 @@ class Shown:
 
     def __exit__(self, *error: Any) -> None:
         self._bar.__exit__(*error)
+        from edgekit.sources.run import is_run
+
+        if self._run is not None and isinstance(error[1], KeyboardInterrupt) and is_run(self._run):
+            run = escape(shlex.quote(str(self._run)))
+            err.print(f"to continue: edgekit train --resume {run}", style="dim")
 
     def stepped(self, epoch: int, done: int, total: int, loss: float) -> None:
         """Moves the bar."""

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli.training import Shown
+from edgekit.sources.run import DESCRIPTION
+
 from .conftest import FACTORIES, EdgekitCall
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -146,3 +149,20 @@ def test_a_factory_that_kills_its_process_leaves_nothing(start: Start, out: Path
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not out.parent.exists()
+
+
+def test_an_interrupted_training_says_how_it_is_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "my run"
+    with pytest.raises(KeyboardInterrupt), Shown(run, quiet=True):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""  # nothing was written yet
+    run.mkdir()
+    (run / DESCRIPTION).write_text("{}")
+    with pytest.raises(KeyboardInterrupt), Shown(run, quiet=True):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == f"to continue: edgekit train --resume '{run}'\n"
+    with Shown(run, quiet=True):
+        pass
+    assert capsys.readouterr().err == ""

@@ -208,7 +208,7 @@ def command(
     import edgekit
     from edgekit.reports.plain import plain
 
-    shown = Shown(quiet=json)
+    shown = Shown(resume or out_folder, quiet=json)
     if qat is not None:
         own = {name: given.pop(name) for name in QAT_CHOICES if name in given}
         _check_alone("--qat", network, {**named, "--resume": resume}, given)
