@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from edgekit.advice import Advice
 from edgekit.latency.clock import Measurement
-from edgekit.latency.statistics import Summary
+from edgekit.latency.statistics import SESSIONS, Summary
 from edgekit.machine.environment import VNNI, X86, Environment, Snapshot
 
 UNSTABLE_CV = 0.025
@@ -108,6 +108,23 @@ def biased(measurement: Measurement) -> Advice | None:
     )
 
 
+def slight(measurement: Measurement) -> Advice | None:
+    """Warns about differences that two sessions of one graph may have."""
+    ratios = {name: measurement.ratio(name) for name in measurement.timings}
+    near = [
+        f"{name} {ratio.value:.3f}"
+        for name, ratio in ratios.items()
+        if (ratio.faster or ratio.slower) and not ratio.beyond(SESSIONS)
+    ]
+    if not near:
+        return None
+    return Advice(
+        f"small differences from {measurement.reference}: {', '.join(near)}; two sessions of the "
+        f"same graph also differ by up to about {SESSIONS:.0%}",
+        "measure again: a difference between the graphs is the same in every process",
+    )
+
+
 def throttled(now: Snapshot) -> Iterator[Advice]:
     """Warns about GPUs that reduced their clocks because of heat or power."""
     for index, gpu in enumerate(now.gpus):
@@ -119,9 +136,10 @@ def throttled(now: Snapshot) -> Iterator[Advice]:
 
 
 def steadiness(measurement: Measurement) -> Iterator[Advice]:
-    """The warnings about latencies that vary, whatever the cause."""
+    """The warnings about latencies that vary, and about differences that may come from that."""
     summaries = {name: timing.summary for name, timing in measurement.timings.items()}
-    yield from filter(None, (unsettled(measurement), unstable(summaries), biased(measurement)))
+    found = (unsettled(measurement), unstable(summaries), biased(measurement), slight(measurement))
+    yield from filter(None, found)
 
 
 def of_measurement(measurement: Measurement, environment: Environment) -> tuple[Advice, ...]:

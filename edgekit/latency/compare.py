@@ -64,10 +64,9 @@ class Change:
         An interval without 1 is not enough: it does not contain the differences between two
         processes, and most pairs of benches of the same graph have such an interval.
         """
-        if self.ratio.low > 1 + self.tolerance:
-            return "regression"
-        faster = self.ratio.high * (1 + self.tolerance) < 1
-        return "faster" if faster else "no difference shown"
+        if not self.ratio.beyond(self.tolerance):
+            return "no difference shown"
+        return "regression" if self.ratio.slower else "faster"
 
 
 def compare(before: Sample, now: Sample, tolerance: float = TOLERANCE) -> Change:

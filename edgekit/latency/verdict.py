@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekit.latency.statistics import Ratio, ratio_of_turns
+from edgekit.latency.statistics import SESSIONS, Ratio, ratio_of_turns
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Verdict:
 
 
 def verdict(fp16: Contender, int8: Contender) -> Verdict:
-    """Ships the faster engine that meets its gate. Without a measured difference it ships FP16,
-    which is closer to the reference.
+    """Ships the faster engine that meets its gate. Without a measured difference of more than two
+    sessions of one engine have, it ships FP16, which is closer to the reference.
 
     Raises:
         ValueError: the two were not measured in the same turns.
@@ -51,14 +51,14 @@ def verdict(fp16: Contender, int8: Contender) -> Verdict:
         return Verdict("fp16", f"INT8 misses its gate: {int8.failures[0]}", ratio)
     if fp16.failures:
         return Verdict("int8", f"FP16 misses its gate: {fp16.failures[0]}", ratio)
-    if ratio.faster:
+    if ratio.faster and ratio.beyond(SESSIONS):
         return Verdict(
             "int8",
             f"INT8 takes {1 - ratio.value:.1%} less time than FP16 here {_interval(ratio)}, and "
             f"meets its gate",
             ratio,
         )
-    if ratio.slower:
+    if ratio.slower and ratio.beyond(SESSIONS):
         return Verdict(
             "fp16",
             f"INT8 is {ratio.value - 1:.1%} slower here {_interval(ratio)}{_cause(fp16, int8)}",
@@ -66,7 +66,8 @@ def verdict(fp16: Contender, int8: Contender) -> Verdict:
         )
     return Verdict(
         "fp16",
-        f"no difference was measured here {_interval(ratio)}, and FP16 is closer to the reference",
+        f"no difference was measured here beyond {SESSIONS:.0%} {_interval(ratio)}, and FP16 is "
+        f"closer to the reference",
         ratio,
     )
 

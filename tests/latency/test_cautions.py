@@ -89,6 +89,15 @@ def test_a_reference_that_differs_from_itself(tmp_path):
     assert caution.message == "torch against itself gives 1.100 (1.100 to 1.100), not 1"
 
 
+@pytest.mark.parametrize(("factor", "warned"), [(0.985, True), (1.015, True), (0.9, False)])
+def test_differences_that_two_sessions_of_one_graph_have(tmp_path, factor, warned):
+    blocks = [factor * block for block in QUIET.timings["torch"].medians]
+    near = replace(QUIET, timings={**QUIET.timings, "onnx": timing(*blocks)})
+    found = [caution.message for caution in cautions.of_measurement(near, calm(tmp_path))]
+    assert any(f"torch: onnx {factor:.3f}; two sessions" in message for message in found) == warned
+    assert len(found) == warned
+
+
 def test_everything_wrong_at_once(tmp_path):
     moving = timing(5, 6, 7, 8, 9, warm=WarmUp(40, 5.0, settled=False))
     environment = calm(tmp_path, load=7.0)

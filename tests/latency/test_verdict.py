@@ -49,7 +49,17 @@ def test_reformats_are_no_cause_where_int8_has_no_more_of_them(reformats):
 def test_no_difference_ships_fp16():
     found = verdict(FP16, measured(1.0, 1))
     assert found.ratio.low <= 1 <= found.ratio.high
-    assert found.ship == "fp16" and found.why.startswith("no difference was measured here (ratio")
+    none = "no difference was measured here beyond 2% (ratio"
+    assert found.ship == "fp16" and found.why.startswith(none)
+
+
+@pytest.mark.parametrize("factor", [0.985, 1.015])
+def test_a_difference_that_two_sessions_of_one_engine_have_decides_nothing(factor):
+    found = verdict(FP16, measured(factor, 1, reformats=12))
+    assert found.ratio.faster or found.ratio.slower
+    assert found.ship == "fp16" and found.why.startswith(
+        "no difference was measured here beyond 2%"
+    )
 
 
 def test_a_faster_engine_that_misses_its_gate_is_not_shipped():
