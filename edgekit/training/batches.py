@@ -5,6 +5,7 @@ run gets the same batches with any number of processes.
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.errors import BadImage, InputError
+from edgekit.errors import BadImage, EnvironmentLacks, InputError
 from edgekit.images import InputSpec, open_image, preprocess
 from edgekit.images.preprocess import resized_to_cover
 
@@ -31,6 +32,10 @@ MOST_WORKERS = 8
 SMALL = 64  # pixels; up to this size, decoding is faster than sending between processes
 LISTED = 3
 FEWEST = 2  # images per batch and process; batch norm needs two
+SHARED = Path("/dev/shm")  # on Linux
+IN_ADVANCE, IN_USE = 2, 2  # batches: those of each process, and those of the training itself
+MARGIN = 1 << 20  # bytes per batch, for its labels and for rounding
+MORE_SHARED = "give a container more shared memory, for example --shm-size=8g"
 
 
 @dataclass(frozen=True)
@@ -207,18 +212,64 @@ def seed_of(*numbers: int) -> int:
 
 
 def stream(
-    batches: torch.utils.data.Dataset[Batch], workers: int | None, spec: InputSpec
+    batches: TrainingBatches | ValidationBatches, workers: int | None, spec: InputSpec
 ) -> Iterator[Batch]:
-    """The batches in order, decoded in advance by ``workers`` processes."""
-    if workers is None:
-        small = max(spec.height, spec.width) <= SMALL
-        workers = 0 if small else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    """The batches in order, decoded in advance by ``workers`` processes.
+
+    Raises:
+        EnvironmentLacks: the shared memory is too small for so many processes, or one of them was
+            killed.
+    """
+    count = _processes(workers, batches, spec)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*worker processes.*")
         loader: Any = torch.utils.data.DataLoader(
-            batches, batch_size=None, shuffle=False, num_workers=workers
+            batches, batch_size=None, shuffle=False, num_workers=count
         )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise EnvironmentLacks(
+            "a process that decodes images was killed, probably because memory ran out",
+            hint="give fewer `workers`, or close other programs",
+        ) from error
+
+
+def _processes(
+    workers: int | None, batches: TrainingBatches | ValidationBatches, spec: InputSpec
+) -> int:
+    """The number of processes that decode images. They give their batches to this process in shared
+    memory, of which a container has only 64 MB by default. Without space, torch's processes wait
+    for ever.
+    """
+    small = max(spec.height, spec.width) <= SMALL
+    wanted = 0 if small else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    count = wanted if workers is None else workers
+    free = free_to_share()
+    if not count or free is None:
+        return count
+    pixels = spec.channels * spec.height * spec.width * 4
+    each = -(-batches.size // batches.world) * pixels + MARGIN
+    fitting = max(0, free // each - IN_USE) // IN_ADVANCE
+    if count <= fitting:
+        return count
+    lack = (
+        f"{SHARED} has {free / 1e6:.0f} MB free, too little for {count} processes that decode "
+        f"batches of {each / 1e6:.0f} MB"
+    )
+    if workers is not None:
+        raise EnvironmentLacks(f"{lack}; {fitting} fit", hint=MORE_SHARED)
+    warnings.warn(f"{lack}; {fitting or 'none'} of them are started: {MORE_SHARED}", stacklevel=2)
+    return fitting
+
+
+def free_to_share() -> int | None:
+    """The bytes of shared memory for this process; None if the system has no limit of its own."""
+    if not SHARED.is_dir():
+        return None
+    return shutil.disk_usage(SHARED).free // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 @dataclass
