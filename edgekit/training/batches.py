@@ -256,12 +256,12 @@ def _processes(
     if count <= fitting:
         return count
     lack = (
-        f"{SHARED} has {free / 1e6:.0f} MB free, too little for {count} processes that decode "
+        f"{SHARED} has {free / 1e6:.0f} MB free, so {fitting} of {count} processes fit that decode "
         f"batches of {each / 1e6:.0f} MB"
     )
     if workers is not None:
-        raise EnvironmentLacks(f"{lack}; {fitting} fit", hint=MORE_SHARED)
-    warnings.warn(f"{lack}; {fitting or 'none'} of them are started: {MORE_SHARED}", stacklevel=2)
+        raise EnvironmentLacks(lack, hint=MORE_SHARED)
+    warnings.warn(f"{lack}: {MORE_SHARED}", stacklevel=2)
     return fitting
 
 
