@@ -62,6 +62,18 @@ class Releases:
         tool.write_text(f"#!/bin/sh\n{f'echo {first!r}' if version else 'exit 127'}\n")
         tool.chmod(0o755)
 
+    def cannot_remove(self, name: str) -> None:
+        """As if another user had written into this release: it can be renamed, but not removed."""
+        tool, real = self.tools / "rm", shutil.which("rm")
+        (self.base / "releases" / name / "theirs").touch()
+        lines = (
+            "for path do",
+            f"[ ! -e $path/theirs ] || exec {real} -f $path/manifest.json",
+            "done",
+        )
+        tool.write_text("\n".join(("#!/bin/sh", *lines, f'exec {real} "$@"\n')))
+        tool.chmod(0o755)
+
     def _run(self, program: Program, payload: bytes = b"") -> Reply:
         return answer("sh", program.text(), program.nonce, payload, self.tools).reply()
 
@@ -109,6 +121,19 @@ def test_a_lost_release_does_not_become_the_previous_one(releases: Releases) -> 
     shutil.rmtree(releases.base / "releases" / "bbb")
     releases.deploy("ccc", "engine 3")
     assert releases.links() == ("ccc", "aaa")
+
+
+def test_a_release_that_cannot_be_removed_is_replaced(releases: Releases) -> None:
+    """A container wrote into it as root."""
+    releases.deploy("aaa", "engine 1")
+    releases.deploy("bbb", "engine 2")
+    releases.cannot_remove("aaa")
+    releases.deploy("aaa", "engine 3")
+    active = releases.base / "current"
+    assert releases.links() == ("aaa", "bbb")
+    assert (active / "model.engine").read_text() == "engine 3"
+    assert (active / "manifest.json").is_file()
+    assert not list(active.glob(".*.partial"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ if [ "$was" = "releases/$id" ] && [ -d "$final" ]; then
     rm -rf "$work"
 else
     [ -n "$was" ] && [ -d "$base/$was" ] || was=
-    rm -rf "$final"
+    # Another user's files in it, such as those of a container, could not be removed.
+    [ ! -e "$final" ] || mv "$final" "$base/releases/.$$.partial" || fail write "$final"
     mv "$work" "$final" || fail write "$final"
     if [ -n "$was" ]; then point "$base/previous" "$was" || fail write "$base/previous"; fi
     point "$base/current" "releases/$id" || fail write "$base/current"
@@ -36,7 +37,7 @@ before=$(readlink "$base/previous" 2>/dev/null)
 for release in "$base"/releases/* "$base"/releases/.*.partial; do
     case "releases/${release##*/}" in
         "$now" | "$before") ;;
-        *) rm -rf "$release" ;;
+        *) rm -rf "$release" 2>/dev/null ;;
     esac
 done
 if [ ! -e "$root/copies" ]; then

@@ -7,7 +7,7 @@ assemble() {
     scratch=$root/scratch
     pairs=$4
     shift 4
-    rm -rf "$work" "$scratch"
+    said=$(rm -rf "$work" "$scratch" 2>&1) || fail write "$said"
     said=$(mkdir -p "$work/.edgekit" "$scratch" 2>&1) || fail write "$said"
     lease=$(readlink "$root/lock") || fail changed "$root/lock"
     while [ "$pairs" -gt 0 ]; do
