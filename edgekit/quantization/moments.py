@@ -58,11 +58,13 @@ def covariances(
     layer name.
 
     G is the number of groups, K the number of inputs per group times the kernel size. The mean is
-    subtracted, because bias correction handles it.
+    subtracted, because bias correction handles it. The inputs are counted from their mean on the
+    first image: else a mean far larger than the spread would use up the digits of float32.
     """
     wanted = {layer.name: layer for layer in layers}
     squares: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
+    origins: dict[str, Tensor] = {}
     counts = dict.fromkeys(wanted, 0)
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
@@ -76,6 +78,8 @@ def covariances(
                     patches = sample_patches(
                         step, layer, tensor, network.constants[layer.weight].shape, generator
                     )
+                    origin = origins.setdefault(layer.name, patches.mean(-1, keepdim=True))
+                    patches = patches - origin
                     square, total = patches @ patches.mT, patches.sum(-1)
                     squares[layer.name] = (
                         squares[layer.name].add_(square) if layer.name in squares else square

@@ -99,6 +99,14 @@ def _quantized(
             {"token": (1, 1, 32), "w": (32, 32)},
             id="a class token that is not computed from the image",
         ),
+        pytest.param(
+            "s = Add(b, much) p = GlobalAveragePool(s) q = Conv(p, w) r = Relu(q) e = Conv(r, v) "
+            "g = Sigmoid(e) m = Mul(b, g) f = Conv(m, u)",
+            ", float[32,32,1,1] w, float[32,32,1,1] v, float[32,32,1,1] u",
+            "float much = {30.0}",
+            {"w": (32, 32, 1, 1), "v": (32, 32, 1, 1), "u": (32, 32, 1, 1)},
+            id="a gate of numbers that hardly differ between images",
+        ),
     ],
 )
 def test_it_is_close_to_the_float_network(
