@@ -87,7 +87,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def epochs_of(log: Sequence[Mapping[str, Any]]) -> tuple[LearntEpoch, ...]:
     """The finished epochs of a log."""
-    kinds = {each.name: int if each.type == "int" else float for each in fields(LearntEpoch)}
+    kinds: dict[str, Any] = {
+        each.name: int if each.type == "int" else float for each in fields(LearntEpoch)
+    }
     return tuple(
         LearntEpoch(**{name: kind(line[name]) for name, kind in kinds.items()})
         for line in log
