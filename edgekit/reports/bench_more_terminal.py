@@ -153,12 +153,12 @@ def _comparison(comparison: Comparison | None) -> list[Part]:
     rows = grid(CHANGE, left=(0, 3))
     for c in comparison.changes:
         versions = "" if c.versions[0] == c.versions[1] else f", {c.versions[0]} → {c.versions[1]}"
-        word = c.verdict if c.verdict == "regression" else ""
+        style = "bold red" if c.verdict == "regression" else ""
         rows.add_row(
             f"{c.name}, {c.what.partition(':')[0]}{versions}",
             table.milliseconds(c.before),
             table.milliseconds(c.now),
-            Text.assemble(f"{table.ratio(c.ratio)} ", (word, "bold red")),
+            Text.assemble(f"{table.interval(c.ratio)} ", (c.verdict, style)),
         )
     lines = [
         f"{comparison.source}, {comparison.created or 'time unknown'}; a regression is slower by "

@@ -58,7 +58,11 @@ def milliseconds(value: float) -> str:
 
 def ratio(value: Ratio) -> str:
     verdict = "faster" if value.faster else "slower" if value.slower else "no difference shown"
-    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}] {verdict}"
+    return f"{interval(value)} {verdict}"
+
+
+def interval(value: Ratio) -> str:
+    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
 def latency_caption(latency: Latency) -> str:

@@ -55,7 +55,7 @@ def taking_pixels(module: nn.Module, spec: InputSpec) -> nn.Module:
 
 class TorchSession:
     """An ``nn.Module`` with one image input and one output of logits, run in evaluation mode under
-    ``inference_mode``.
+    ``inference_mode``. The number of threads is that of the whole process, until the session ends.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class TorchSession:
     ) -> None:
         import torch
 
+        self._threads_before = torch.get_num_threads()
         torch.set_num_threads(options.cpu_threads)
 
         self._torch = torch
@@ -95,4 +96,4 @@ class TorchSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Does nothing: there is nothing to release."""
+        self._torch.set_num_threads(self._threads_before)

@@ -90,11 +90,12 @@ def epochs_of(log: Sequence[Mapping[str, Any]]) -> tuple[LearntEpoch, ...]:
     kinds: dict[str, Any] = {
         each.name: int if each.type == "int" else float for each in fields(LearntEpoch)
     }
-    return tuple(
-        LearntEpoch(**{name: kind(line[name]) for name, kind in kinds.items()})
+    finished: list[dict[str, Any]] = [
+        {name: kind(line[name]) for name, kind in kinds.items()}
         for line in log
         if "validation_top1" in line
-    )
+    ]
+    return tuple(LearntEpoch(**values) for values in finished)
 
 
 def losses_of(log: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, float], ...]:

@@ -78,7 +78,7 @@ def test_a_regression_is_told_and_fails(
     assert result.code == 1
     assert "regression: onnxruntime fp16: " in result.err
     assert "beyond the tolerance of 1.05 (end to end)" in result.err
-    assert "slower regression" in result.out
+    assert "] regression" in result.out
     report = json.loads(bench("--compare", earlier, "--json").out)
     assert report["comparison"]["changes"][0]["verdict"] == "regression"
     assert len(report["regressions"]) == 1 and report["failures"] == []

@@ -168,6 +168,15 @@ def test_by_default_half_of_the_cores_are_used(tmp_path):
         )
 
 
+def test_the_threads_of_torch_are_as_before_when_its_session_ends():
+    before = torch.get_num_threads()
+    x, y = (TensorSpec(name, ("n", 3), "float32") for name in "xy")
+    with TorchSession(nn.Identity(), x, y, SessionOptions(threads=before + 1)) as session:
+        assert torch.get_num_threads() == before + 1
+        session.run({"x": X})
+    assert torch.get_num_threads() == before
+
+
 def test_half_inputs_are_told_by_name(tmp_path):
     with OnnxRuntime().load(
         linear(tmp_path / "half.onnx", dtype=TensorProto.FLOAT16), SessionOptions()
