@@ -54,6 +54,7 @@ CHECKS = 6  # number of evaluations on the held-out photos
 MOMENTUM, SQUARES = 0.9, 0.95
 WARM_UP = 5  # batches
 SHIFT = 0.25  # of the image's side, at most
+MEASURED = 16  # images for the mean power of the compared values
 SEED = 0
 GENTLE = {**RATES, "code": 5e-4}  # codes that adaptive rounding chose are a good start
 
@@ -135,6 +136,7 @@ def learn(
     state = FakeQuantized(network, placement, grids, weights, widest, images[0], with_codes=codes)
     descent = Descent(state.parameters(GENTLE if codes else RATES))
     compared = (*(blocks(network) if codes else ()), network.output)
+    power = _power(network, images[:: -(-len(images) // MEASURED)], compared)
     together = images_together(network, [*images[:1], *held_out[:1]])
     batches = _batches(images, np.random.default_rng(SEED))
     best = start = _look(state, held_out, reference, together)
@@ -142,7 +144,7 @@ def learn(
     passes = looks = 0
     while budget.spent(passes) < 1:
         for part in torch.split(next(batches), together):
-            error = _error(network, state, part, compared) / BATCH
+            error = _error(network, state, part, power) / BATCH
             error.backward()  # type: ignore[no-untyped-call]
         passes += BATCH
         share = budget.spent(passes)
@@ -167,22 +169,33 @@ def blocks(network: TorchGraph) -> tuple[str, ...]:
     )
 
 
+def _power(
+    network: TorchGraph, images: Sequence[NDArray[np.float32]], names: Sequence[str]
+) -> dict[str, float]:
+    """The mean square norm of each value over the images, in the order of ``names``."""
+    sums = dict.fromkeys(names, 0.0)
+    with torch.no_grad():
+        for image in images:
+            values = network.run(image, keep=names)
+            sums = {name: sums[name] + float(values[name].square().sum()) for name in names}
+    return {name: max(total / len(images), 1e-12) for name, total in sums.items()}
+
+
 def _error(
-    network: TorchGraph, state: FakeQuantized, images: Tensor, compared: Sequence[str]
+    network: TorchGraph, state: FakeQuantized, images: Tensor, power: Mapping[str, float]
 ) -> Tensor:
     """The noise-to-signal ratio of the logits plus the mean one of the other values, summed over
     the images ``(N, C, H, W)``.
+
+    ``power`` is the mean signal of each value, the logits last. The signal of a single image would
+    give all weight to images with logits near zero, of which a network with two classes has many.
     """
     with torch.no_grad():
-        wanted = network.run_batch(images, keep=compared)
-    found = state.run(images, compared)
-    *inner, last = (_ratio(found[name], wanted[name]) for name in compared)
+        wanted = network.run_batch(images, keep=tuple(power))
+    found = state.run(images, tuple(power))
+    ratios = [(found[name] - wanted[name]).square().sum() / power[name] for name in power]
+    *inner, last = ratios
     return last if not inner else last + torch.stack(inner).mean()
-
-
-def _ratio(found: Tensor, wanted: Tensor) -> Tensor:
-    noise = (found - wanted).flatten(1).square().sum(1)
-    return (noise / wanted.flatten(1).square().sum(1).clamp_min(1e-12)).sum()
 
 
 class Descent:

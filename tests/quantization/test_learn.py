@@ -93,7 +93,10 @@ def start(mobilenet: Artifact, photos: NDArray[np.float32]) -> Start:
     """Every step of the weights is off by some per cent, and every bias by a part of what its layer
     gives: something is left to learn.
     """
-    model = load(mobilenet.path)
+    return _start(load(mobilenet.path), photos)
+
+
+def _start(model: ir.Model, photos: NDArray[np.float32]) -> Start:
     network, placement, images = TorchGraph(model), placed(model), list(photos[:24])
     grids = widest_grids(model, network, placement, images)
     weights = _disturbed(
@@ -132,6 +135,31 @@ def test_it_is_closer_on_other_photos(
     after = start.reached(learnt.grids, learnt.weights, photos)
     assert after > before + 3.0  # dB
     assert learnt.after.sqnr > learnt.before.sqnr
+
+
+def test_an_image_with_logits_near_zero_does_not_outweigh_the_others() -> None:
+    """Such images lie between the two classes of a network. Here they have one color, so that no
+    shift changes their logits.
+    """
+    model = with_weights(
+        graph(
+            "(float[1,3,8,8] x, float[32,3,3,3] w, float[32] c, float[32,2] v, float[2] d) => "
+            "(float[1,2] y) { a = Conv(x, w, c) b = Relu(a) p = GlobalAveragePool(b) "
+            "f = Flatten(p) y = Gemm(f, v, d) }"
+        ),
+        w=(32, 3, 3, 3),
+        c=(32,),
+        v=(32, 2),
+        d=(2,),
+    )
+    colors = np.random.default_rng(0).standard_normal((56, 3, 1, 1)).astype(np.float32)
+    images = np.tile(colors, (8, 8))
+    bias = model.graph.initializers["d"]
+    assert bias.const_value is not None
+    logits = logits_of(TorchGraph(model), images[:1])[0]
+    bias.const_value = ir.tensor(bias.const_value.numpy() - logits, name="d")
+    learnt = _start(model, images).learn(images)
+    assert learnt.after.sqnr > learnt.before.sqnr + 1.0  # dB
 
 
 def test_only_steps_and_biases_move(start: Start, learnt: Learnt) -> None:
