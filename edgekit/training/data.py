@@ -174,24 +174,29 @@ def _split(
     images: LabelledImages, share: float, seed: int, data: Path
 ) -> tuple[Examples, Examples]:
     """In each class, the images with the lowest hashes of their names are for validation: at least
-    one, but never the only one. ``data`` is the folder or CSV file, for messages.
+    one, but never the only one. A file that is listed several times is one image; if it has several
+    classes, it is for training. ``data`` is the folder or CSV file, for messages.
     """
     names = images.names()
+    same: dict[Path, list[int]] = {}
+    for i, path in enumerate(_real(images.paths)):
+        same.setdefault(path, []).append(i)
     order = sorted(
-        range(len(names)),
-        key=lambda i: hashlib.sha256(
-            f"{seed} {names[i]}".encode(errors="surrogateescape")
+        same.values(),
+        key=lambda places: hashlib.sha256(
+            f"{seed} {names[places[0]]}".encode(errors="surrogateescape")
         ).digest(),
     )
     left = {
         label: min(max(1, round(share * count)), count - 1)
-        for label, count in Counter(images.labels).items()
+        for label, count in Counter(images.labels[places[0]] for places in order).items()
     }
     chosen: set[int] = set()
-    for i in order:
-        if left[images.labels[i]] > 0:
-            left[images.labels[i]] -= 1
-            chosen.add(i)
+    for places in order:
+        label = images.labels[places[0]]
+        if left[label] > 0 and len({images.labels[i] for i in places}) == 1:
+            left[label] -= 1
+            chosen.update(places)
     if not chosen:
         raise InputError(
             f"{data}: every class has one image, so there are no images for validation",

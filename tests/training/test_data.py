@@ -42,3 +42,21 @@ def test_the_same_images_by_another_path_are_found(split: Path) -> None:
     (linked / "val").symlink_to(split / "train")
     with pytest.raises(InputError, match="60 of the images are for training and for validation"):
         open_data(linked)
+
+
+def test_a_file_that_a_table_repeats_is_in_one_part(tmp_path: Path) -> None:
+    """Rare classes are often listed several times."""
+    folder = write_digits(tmp_path / "digits")
+    files = sorted(folder.rglob("*.png"))
+    rows = [f"{file},{file.parent.name}" for file in files]
+    again = [f"digits/../digits/{file.relative_to(folder)},{file.parent.name}" for file in files]
+    table = tmp_path / "data.csv"
+    table.write_text("\n".join([*rows, *again[:EACH], *rows[:EACH], f"{files[0]},digit 1"]))
+    data = open_data(table)
+    train, validation = (
+        [path.resolve() for path in part.paths] for part in (data.train, data.validation)
+    )
+    assert not set(train) & set(validation)
+    assert len(train) + len(validation) == 5 * EACH + 1
+    assert files[0] in train
+    assert len(set(validation)) == CLASSES * 3
