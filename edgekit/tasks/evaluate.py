@@ -101,7 +101,7 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
     images = open_labelled(request.data, labels, bundle.manifest.output.classes)
     names, chosen = images.names(), _spread(images, request.count)
     with _Answers(request.answers, _key(request, bundle)) as answers, ExitStack() as stack:
-        done = answers.read()
+        done = answers.read(_sides(request), bundle.manifest.output.classes)
         waiting = [i for i in chosen if names[i] not in done]
         with step("evaluate"):
             sides = [open_side(str(request.bundle))] if waiting else []
@@ -183,7 +183,7 @@ def _key(request: EvaluationRequest, bundle: Bundle) -> dict[str, Any]:
         "schema_version": SCHEMA,
         "graph": bundle.cpu_artifact.sha256 if request.runtime == CPU else bundle.artifact.sha256,
         "runtime": request.runtime,
-        "data": str(request.data),
+        "data": str(request.data.absolute()),
         "reference": request.reference,
         "reference_graph": _hash_of(request.reference),
     }
@@ -215,11 +215,12 @@ class _Answers:
         if self._file is not None:
             self._file.close()
 
-    def read(self) -> dict[str, list[list[int]]]:
-        """Reads the existing answers, and opens the file for more.
+    def read(self, sides: int, classes: int) -> dict[str, list[list[int]]]:
+        """Reads the existing answers of ``sides`` networks, and opens the file for more.
 
         Raises:
-            InputError: the file belongs to another run, or is something else; it does not change.
+            InputError: the file belongs to another run, is damaged, or is something else; it does
+                not change.
         """
         if self._path is None:
             return {}
@@ -233,6 +234,9 @@ class _Answers:
                 f"{self._path} holds answers of another run, or something else",
                 hint="name another file, or remove it",
             )
+        for number, line in enumerate(lines[1:], 2):
+            if not _is_answer(line, sides, classes):
+                raise _damaged(self._path, number)
         self._file = self._path.open("r+b")
         self._file.truncate(end)
         self._file.seek(end)
@@ -248,15 +252,43 @@ class _Answers:
 
 
 def _whole_lines(path: Path) -> tuple[list[Any], int]:
-    """The complete lines, and their end in bytes. A killed run may leave an incomplete line."""
-    lines, end = [], 0
+    """The complete lines, and their end in bytes. A killed run may leave an incomplete last line.
+
+    Raises:
+        InputError: another line is not JSON.
+    """
+    lines: list[Any] = []
+    end = 0
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 break
             try:
                 lines.append(json.loads(line))
-            except ValueError:
-                break
+            except (ValueError, RecursionError) as error:
+                if not lines:
+                    break
+                raise _damaged(path, len(lines) + 1) from error
             end += len(line)
     return lines, end
+
+
+def _is_answer(line: object, sides: int, classes: int) -> bool:
+    """Whether a line has an image and its best one to five classes by each side."""
+    if not isinstance(line, dict) or not isinstance(line.get("image"), str):
+        return False
+    best = line.get("best")
+    return (
+        isinstance(best, list)
+        and len(best) == sides
+        and all(
+            isinstance(row, list)
+            and 1 <= len(row) <= 5
+            and all(type(i) is int and 0 <= i < classes for i in row)
+            for row in best
+        )
+    )
+
+
+def _damaged(path: Path, line: int) -> InputError:
+    return InputError(f"line {line} of {path} is damaged", hint="name another file, or remove it")

@@ -78,6 +78,43 @@ def test_a_stopped_run_continues(lenet: Path, garments: Path, tmp_path: Path) ->
     assert answers.read_text().splitlines() == lines
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"image": "a", "best"',
+        "[" * 5000,
+        "[]",
+        '{"image": "a"}',
+        '{"image": 1, "best": [[1]]}',
+        '{"image": "a", "best": [[]]}',
+        '{"image": "a", "best": [[10]]}',
+        '{"image": "a", "best": [[true]]}',
+        '{"image": "a", "best": [[1], [1]]}',
+    ],
+)
+def test_a_damaged_answer_is_named_and_no_answer_is_lost(
+    lenet: Path, garments: Path, tmp_path: Path, line: str
+) -> None:
+    data, answers = by_number(garments, tmp_path / "l.csv"), tmp_path / "answers.jsonl"
+    edgekit.evaluate(lenet, data, answers=answers, images=4)
+    lines = answers.read_text().splitlines()
+    damaged = "\n".join([*lines[:2], line, *lines[3:], ""])
+    answers.write_text(damaged)
+    with pytest.raises(edgekit.InputError, match=r"line 3 of .* is damaged"):
+        edgekit.evaluate(lenet, data, answers=answers, images=4)
+    assert answers.read_text() == damaged
+
+
+def test_answers_belong_to_the_same_data_in_every_folder(
+    lenet: Path, garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, answers = by_number(garments, tmp_path / "l.csv"), tmp_path / "answers.jsonl"
+    edgekit.evaluate(lenet, data, answers=answers, images=4)
+    monkeypatch.chdir(tmp_path)
+    again = edgekit.evaluate(lenet.absolute(), "l.csv", answers=answers, images=4)
+    assert again.resumed == 4
+
+
 def test_answers_of_another_run_are_refused(lenet: Path, garments: Path, tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"some": "thing"}) + "\n")
