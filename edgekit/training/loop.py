@@ -63,13 +63,8 @@ class Loop:
         *,
         pretrained: bool,
     ) -> None:
-        self.fabric, self.module, self.spec, self.data, self.config = (
-            fabric,
-            module,
-            spec,
-            data,
-            config,
-        )
+        self.fabric, self.module, self.spec = fabric, module, spec
+        self.data, self.config = data, config
         self.frozen = Frozen(module, config)
         self._rate = config.rate(pretrained)
         optimizer = torch.optim.AdamW(
@@ -187,9 +182,14 @@ class Loop:
             with SmallDepthwise():
                 outputs = self.model(batch.images)
             loss = self._loss(outputs, batch.targets)
-            self.fabric.backward(loss / self.config.accumulate)
+            self.fabric.backward(loss / self._accumulated())
         self._losses.append((self.step + 1, loss.detach()))
         self._images += len(batch.images)
+
+    def _accumulated(self) -> int:
+        """The batches of the current step: fewer in the last step of an epoch."""
+        most = self.config.accumulate
+        return min(most, self.batches - (self.batch - 1) // most * most)
 
     def _loss(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """The loss of the classifier, plus a share of the loss of each auxiliary classifier."""
