@@ -48,7 +48,23 @@ def classifier(module: nn.Module) -> nn.Module:
     key = getattr(module, "classifier_key", None)
     if key is not None:
         return module.get_submodule(str(key))
-    return [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1]
+    return _layers(module)[-1]
+
+
+def classifiers(module: nn.Module) -> list[nn.Module]:
+    """The classifier, and its twins in networks that average several scores, such as ``head`` and
+    ``head_dist`` of distilled transformers.
+    """
+    own = classifier(module)
+    kind = next((type(child) for child in module.children() if own in child.modules()), None)
+    last = [_layers(child)[-1:] for child in module.children() if type(child) is kind]
+    twins = [layer for layers in last for layer in layers if layer is not own]
+    return [own, *(layer for layer in twins if str(layer) == str(own))]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """The convolutions and linear layers."""
+    return [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
 
 
 class Frozen:
@@ -62,13 +78,15 @@ class Frozen:
 
     def __init__(self, module: nn.Module, config: TrainConfig) -> None:
         self._module = module
-        head = classifier(module)
-        trained = {id(layer) for layer in head.modules()}
+        heads = classifiers(module)
+        trained = {id(layer) for head in heads for layer in head.modules()}
         if config.transfer == "all":
             trained = {id(layer) for layer in module.modules()}
         elif config.transfer == "last":
-            stages = [stage for _, stage in parts(module) if head not in list(stage.modules())]
-            behind = [stage for _, stage in parts(module) if head in list(stage.modules())]
+            stages, behind = [], []
+            for _, stage in parts(module):
+                has_head = any(head in stage.modules() for head in heads)
+                (behind if has_head else stages).append(stage)
             for stage in (*stages[-config.unfreeze :], *behind):
                 trained |= {id(layer) for layer in stage.modules()}
         inside = {id(layer) for _, stage in _stages(module) for layer in stage.modules()}

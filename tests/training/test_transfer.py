@@ -86,6 +86,17 @@ def test_a_frozen_batch_norm_uses_its_own_statistics() -> None:
     assert module.training and module.classifier[0].training
 
 
+@pytest.mark.parametrize(
+    ("transfer", "stays"), [("head", {"conv", "norm"}), ("last", {"conv"}), ("all", set())]
+)
+def test_two_classifiers_are_trained_together(transfer: Transfer, stays: set[str]) -> None:
+    """Both are new, so none of them may keep its random weights."""
+    module = networks.Distilled()
+    Frozen(module, TrainConfig(transfer=transfer, unfreeze=1))
+    frozen = {name for name, tensor in module.named_parameters() if not tensor.requires_grad}
+    assert {name.partition(".")[0] for name in frozen} == stays
+
+
 @pytest.mark.parametrize("name", ["lenet5", "resnet18", "googlenet", "shufflenetv2_x0_5"])
 def test_the_parts_are_the_whole_network(name: str) -> None:
     module = create_model(name, num_classes=4)
