@@ -35,7 +35,7 @@ FEWEST = 2  # images per batch and process; batch norm needs two
 SHARED = Path("/dev/shm")  # on Linux
 IN_ADVANCE, IN_USE = 2, 2  # batches: those of each process, and those of the training itself
 MARGIN = 1 << 20  # bytes per batch, for its labels and for rounding
-MORE_SHARED = "give a container more shared memory, for example --shm-size=8g"
+MORE_SHARED = "give a container more shared memory, for example 8 GB"
 
 
 @dataclass(frozen=True)

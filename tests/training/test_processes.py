@@ -42,12 +42,12 @@ def test_they_fit_into_the_shared_memory(
     """A container has little of it by default, and torch's processes would wait for ever."""
     monkeypatch.setattr(os, "cpu_count", lambda: 9)
     monkeypatch.setattr(batches, "free_to_share", lambda: 1 << 20)
-    with pytest.warns(UserWarning, match="1 MB free, so 0 of 8 processes fit.*--shm-size"):
+    with pytest.warns(UserWarning, match="1 MB free, so 0 of 8 processes fit.*more shared memory"):
         assert decoded(examples, None)
     assert decoded(examples, 0)
     with pytest.raises(EnvironmentLacks, match="0 of 2 processes") as refused:
         decoded(examples, 2)
-    assert "--shm-size" in str(refused.value.hint)
+    assert "more shared memory" in str(refused.value.hint)
 
 
 def test_a_given_number_that_fits(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
