@@ -15,7 +15,7 @@ from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import EnvironmentLacks, InputError
-from edgekit.files import replacing
+from edgekit.files import check_readable, replacing
 
 SCHEMA_VERSION = 1
 RuntimeName = Literal["trtexec", "onnxruntime"]
@@ -132,6 +132,8 @@ def _changing() -> Iterator[_Book]:
 
 
 def _read(path: Path) -> _Book:
+    if os.path.lexists(path):
+        check_readable(path, InputError, hint="move it away, and add the devices again")
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -145,7 +147,7 @@ def _read(path: Path) -> _Book:
                 hint="use the version of edgekit that wrote it, or move the file away",
             )
         return _Book.model_validate_json(text)
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise InputError(
             f"{path} is not a list of devices", hint="move it away, and add the devices again"
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit.bundle.staging import check_outside
 from edgekit.errors import InputError
+from edgekit.files import check_utf8
 from edgekit.images import InputSpec
 from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.run import is_run
@@ -31,6 +32,7 @@ def check_free(out: Path) -> None:
     Raises:
         InputError: the place is taken or inside a bundle, or a run cannot be written there.
     """
+    check_utf8(out)
     check_outside("out", out)
     if is_run(out):
         raise InputError(f"{out} already has a run", hint="`resume` continues it")

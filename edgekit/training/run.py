@@ -15,7 +15,7 @@ from edgekit.sources import Network, NetworkRequest
 from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.learning import read_log
 from edgekit.sources.request import FetchProgress
-from edgekit.sources.run import LAST, RunDescription, read_description
+from edgekit.sources.run import LAST, RunDescription, read_description, read_learning
 from edgekit.training.checks import check_free, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE, data_of_run, open_data
@@ -143,7 +143,10 @@ def resume(
         raise InputError(
             f"the images of {folder} are missing: there is no {root}", hint="restore them"
         )
+    read_learning(folder)  # refuses a damaged log before it is continued
     data = data_of_run(folder, description.classes, root)
+    if not any((root / path).exists() for path in data.train.paths):
+        raise InputError(f"the images of {folder} are missing", hint="restore them")
     state = load_last(folder)
     if is_main():
         remove_partials(folder)

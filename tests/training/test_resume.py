@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,3 +166,22 @@ def test_the_export_has_what_the_run_has(whole: Path, tmp_path: Path) -> None:
     assert (manifest.input.height, manifest.input.mean) == (28, (0.286,))
     assert manifest.weights.source == "run"
     assert manifest.parity_images.source == "the run's validation images"
+
+
+@pytest.mark.parametrize("line", ['{"step": "one"}', "[1]", "[" * 5000])
+def test_a_damaged_log_is_refused_before_it_is_continued(
+    whole: Path, tmp_path: Path, line: str
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / "log.jsonl").write_text(line + "\n")
+    with pytest.raises(edgekit.InputError, match=r"log\.jsonl"):
+        edgekit.resume(run)
+    assert (run / "log.jsonl").read_text() == line + "\n"
+
+
+def test_a_run_without_images_is_refused(whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    table = run / "examples.csv"
+    table.write_text(table.read_text().replace(".png", ".gone"))
+    with pytest.raises(edgekit.InputError, match=r"the images of .* are missing"):
+        edgekit.resume(run)

@@ -209,7 +209,7 @@ def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
     _check_input(request, cells)
     images = request.settings.images
     if images is not None and not Path(images).is_dir():
-        raise InputError(f"{images} is not a folder")
+        raise InputError(f"{images} is not a folder", hint="give a folder of photos")
     checked_workers(request.workers)
     _check_out(request.out)
 
