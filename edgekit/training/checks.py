@@ -62,3 +62,22 @@ def check_sizes(network: Network, config: TrainConfig) -> None:
                 if config.stem_stride is None
                 else "choose other sizes, or another `stem_stride`",
             ) from error
+
+
+def check_layers(network: Network, config: TrainConfig) -> None:
+    """
+    Raises:
+        InputError: a probability is given, but the network has no layers for it.
+    """
+    from edgekit.training.transfer import dropouts, droppable
+
+    assert network.module is not None
+    for option, layers, what in (
+        ("dropout", dropouts(network.module), "dropout layer"),
+        ("stochastic_depth", droppable(network.module), "layer that drops residual branches"),
+    ):
+        if getattr(config, option) and not layers:
+            raise InputError(
+                f"`{option}` has no effect: {network.entry.name} has no {what}",
+                hint=f"remove `{option}`",
+            )

@@ -16,7 +16,7 @@ from edgekit.sources.classifier import check_trainable, open_classifier
 from edgekit.sources.learning import read_log
 from edgekit.sources.request import FetchProgress
 from edgekit.sources.run import LAST, RunDescription, read_description, read_learning
-from edgekit.training.checks import check_free, check_preprocessing, check_sizes
+from edgekit.training.checks import check_free, check_layers, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE, data_of_run, open_data
 from edgekit.training.prepare import at_full_size, make_folder, make_loop, seen_whole, set_stem
@@ -113,6 +113,7 @@ def start(
     )
     set_stem(network, request.config)
     check_sizes(network, request.config)
+    check_layers(network, request.config)
     loop = make_loop(network, data, request.config)
     if loop.fabric.is_global_zero:
         from edgekit.training.checkpoint import save_last, write_description

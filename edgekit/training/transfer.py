@@ -122,20 +122,35 @@ class Frozen:
             layer.eval()
 
 
+def dropouts(module: nn.Module) -> list[nn.Dropout]:
+    """All dropout layers outside auxiliary classifiers."""
+    return [
+        layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Dropout) and not is_auxiliary(module, name)
+    ]
+
+
+def droppable(module: nn.Module) -> list[nn.Module]:
+    """The layers of the zoo, torchvision and timm that drop residual branches, in their order."""
+    names = ("StochasticDepth", "DropPath")
+    return [layer for layer in module.modules() if type(layer).__name__ in names]
+
+
 def set_dropout(module: nn.Module, probability: float) -> None:
-    """Sets the dropout of all dropout layers outside auxiliary classifiers."""
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Dropout) and not is_auxiliary(module, name):
-            layer.p = probability
+    """Sets the dropout of all :func:`dropouts`."""
+    for layer in dropouts(module):
+        layer.p = probability
 
 
 def set_stochastic_depth(module: nn.Module, probability: float) -> None:
     """Sets the drop probability of residual branches, rising linearly to ``probability`` at the
     last.
     """
-    layers = [layer for layer in module.modules() if type(layer).__name__ == "StochasticDepth"]
+    layers = droppable(module)
     for i, layer in enumerate(layers, 1):
-        layer.probability = probability * i / len(layers)  # type: ignore[assignment]
+        known = [name for name in ("probability", "p", "drop_prob") if hasattr(layer, name)]
+        setattr(layer, known[0], probability * i / len(layers))
 
 
 def _has_parameters(module: nn.Module) -> bool:

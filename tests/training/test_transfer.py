@@ -13,6 +13,7 @@ from torch import nn
 
 import edgekit
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
+from edgekit.errors import InputError
 from edgekit.images import InputSpec
 from edgekit.models import create_model
 from edgekit.sources import NetworkRequest, open_network
@@ -22,7 +23,7 @@ from edgekit.training.batches import Decoder, TrainingBatches, ValidationBatches
 from edgekit.training.checkpoint import save_best
 from edgekit.training.config import TrainConfig, Transfer
 from edgekit.training.data import data_of_run
-from edgekit.training.transfer import Frozen, parts, set_dropout
+from edgekit.training.transfer import Frozen, parts, set_dropout, set_stochastic_depth
 
 from . import networks
 
@@ -191,3 +192,31 @@ def test_training_and_validation_see_the_same_part(
     assert torch.equal(batch.targets, wanted.targets[torch.from_numpy(order)])
     difference = (batch.images - wanted.images[torch.from_numpy(order)]).abs()
     assert float(difference.mean()) < 0.02  # 8-bit values are rounded in another place
+
+
+@pytest.mark.parametrize(
+    ("network", "option"), [("shufflenetv2_x0_5", "dropout"), ("lenet5", "stochastic_depth")]
+)
+def test_a_probability_without_a_layer_is_refused(
+    digits: Path, tmp_path: Path, network: str, option: str
+) -> None:
+    config = TrainConfig(epochs=1, **{option: 0.2})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"`{option}` has no effect"):
+        edgekit.train(
+            network, data=digits, out=tmp_path / "run", config=config, weights="none", size=28
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_residual_branches_of_other_libraries_are_dropped() -> None:
+    """Their layers have other names for the probability."""
+
+    class StochasticDepth(nn.Module):
+        p = 0.1
+
+    class DropPath(nn.Module):
+        drop_prob = 0.1
+
+    module = nn.Sequential(StochasticDepth(), DropPath())
+    set_stochastic_depth(module, 0.4)
+    assert (module[0].p, module[1].drop_prob) == (0.2, 0.4)
