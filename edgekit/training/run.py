@@ -287,5 +287,6 @@ def _run(
 
 
 def _is_done(epoch: int, best: Mapping[str, Any] | None, config: TrainConfig) -> bool:
-    """Whether there was no improvement for ``patience`` epochs."""
-    return bool(config.patience and best and epoch - 1 - best["epoch"] >= config.patience)
+    """Whether there was no improvement for ``patience`` epochs, and more of them are left."""
+    waited = epoch - 1 - best["epoch"] if best else 0
+    return epoch < config.epochs and 0 < config.patience <= waited

@@ -45,3 +45,16 @@ def test_the_last_step_of_an_epoch_averages_its_own_batches(digits: Path, tmp_pa
         assert state is not None and state["place"]["step"] == 1
         moments.append(state["optimizer"]["state"][0]["exp_avg"])
     torch.testing.assert_close(*moments)
+
+
+@pytest.mark.parametrize(("epochs", "early"), [(3, True), (2, False)])
+def test_a_run_ends_early_only_if_epochs_are_left(
+    epochs: int, early: bool, digits: Path, tmp_path: Path
+) -> None:
+    config = edgekit.TrainConfig(
+        epochs=epochs, batch=16, learning_rate=1e-8, augment="none", patience=1
+    )
+    run = tmp_path / "run"
+    done = edgekit.train("lenet5", data=digits, out=run, config=config, weights="none")
+    assert (len(done.epochs), done.early) == (2, early)
+    assert edgekit.resume(run).early == early
