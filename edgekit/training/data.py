@@ -70,7 +70,7 @@ def open_data(
     root, given = _given_split(data)
     validation = validation or given
     names = read_labels(labels) if labels is not None else class_names(root)
-    _check_classes(root, names)
+    check_classes(root, names)
     train = open_labelled(root, names, len(names))
     _check_filled(root, names, train.labels)
     if validation is None:
@@ -149,10 +149,17 @@ def _given_split(data: Path) -> tuple[Path, Path | None]:
     return train, held_out
 
 
-def _check_classes(root: Path, names: Sequence[str]) -> None:
+def check_classes(root: Path, names: Sequence[str]) -> None:
     if len(names) < 2:
         what = f"only the class {names[0]!r}" if names else "no class"
         raise InputError(f"{root} has {what}; a classifier needs two or more", hint=HINT)
+    lines = (name.encode(errors="ignore").decode().splitlines() for name in names)
+    odd = next((name for name, line in zip(names, lines, strict=True) if line != [name]), None)
+    if odd is not None:
+        raise InputError(
+            f"{root}: {odd!r} cannot be the name of a class",
+            hint="give each image a class whose name is one line of UTF-8",
+        )
     repeated = [name for name, count in Counter(map(str.casefold, names)).items() if count > 1]
     if repeated:
         raise InputError(

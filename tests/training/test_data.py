@@ -8,7 +8,7 @@ from shutil import copytree
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.training.data import open_data
+from edgekit.training.data import check_classes, open_data
 
 from .conftest import CLASSES, EACH, write_digits
 
@@ -60,3 +60,10 @@ def test_a_file_that_a_table_repeats_is_in_one_part(tmp_path: Path) -> None:
     assert len(train) + len(validation) == 5 * EACH + 1
     assert files[0] in train
     assert len(set(validation)) == CLASSES * 3
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "two\u2028lines", "\udcff"])
+def test_a_name_that_is_not_one_line_is_refused(tmp_path: Path, name: str) -> None:
+    """A bundle has one line for each class. A row of a table may lack its label."""
+    with pytest.raises(InputError, match="cannot be the name of a class"):
+        check_classes(tmp_path, ("cat", name))
