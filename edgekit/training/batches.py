@@ -229,7 +229,7 @@ def stream(
     try:
         yield from loader
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise EnvironmentLacks(
             "a process that decodes images was killed, probably because memory ran out",

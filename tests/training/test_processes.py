@@ -24,6 +24,11 @@ class Killed(ValidationBatches):
         raise AssertionError
 
 
+class Wrong(ValidationBatches):
+    def __getitem__(self, place: int) -> Batch:
+        raise RuntimeError("a mistake")
+
+
 @pytest.fixture
 def examples(digits: Path) -> Examples:
     return open_data(digits).train
@@ -61,3 +66,9 @@ def test_one_that_is_killed(examples: Examples, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(batches, "free_to_share", lambda: PLENTY)
     with pytest.raises(EnvironmentLacks, match="was killed"):
         list(stream(Killed(examples, SPEC, size=16), 1, SPEC))
+
+
+def test_its_mistake_stays_one(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "free_to_share", lambda: PLENTY)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        list(stream(Wrong(examples, SPEC, size=16), 1, SPEC))
