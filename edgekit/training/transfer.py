@@ -83,7 +83,7 @@ class Frozen:
         if config.transfer == "all":
             trained = {id(layer) for layer in module.modules()}
         elif config.transfer == "last":
-            stages, behind = [], []
+            stages, behind = list[nn.Module](), list[nn.Module]()
             for _, stage in parts(module):
                 has_head = any(head in stage.modules() for head in heads)
                 (behind if has_head else stages).append(stage)
