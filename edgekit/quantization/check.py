@@ -70,15 +70,18 @@ def check_graph(model: ir.Model) -> ir.Model:
 
 
 def separate_constants(model: ir.Model) -> None:
-    """Copies shared weights and biases in place, so that each layer can round its own."""
+    """Copies shared weights and biases in place, so that each layer can change its own, and nothing
+    else changes with it: exporters also share equal constants with a batch norm.
+    """
     for value in list(model.graph.initializers.values()):
-        for use in list(value.uses())[1:]:
-            if use.node.op_type in WEIGHTED and use.idx in (1, 2):
-                tensor = constant(value)
-                assert tensor is not None
-                use.node.replace_input_with(
-                    use.idx, initializer(model.graph, str(value.name), tensor.numpy())
-                )
+        uses = list(value.uses())
+        by_layers = [use for use in uses if use.node.op_type in WEIGHTED and use.idx in (1, 2)]
+        for use in by_layers[len(by_layers) == len(uses) :]:  # one may keep it if no other reads it
+            tensor = constant(value)
+            assert tensor is not None
+            use.node.replace_input_with(
+                use.idx, initializer(model.graph, str(value.name), tensor.numpy())
+            )
 
 
 def _what_is_wrong(node: ir.Node) -> str:

@@ -107,6 +107,14 @@ def _quantized(
             {"w": (32, 32, 1, 1), "v": (32, 32, 1, 1), "u": (32, 32, 1, 1)},
             id="a gate of numbers that hardly differ between images",
         ),
+        pytest.param(
+            "c = Conv(b, w, zero) r = Relu(c) f = BatchNormalization(r, one, zero, zero, one)",
+            ", float[32,32,1,1] w",
+            f"float[32] zero = {{{', '.join(['0.0'] * 32)}}}, "
+            f"float[32] one = {{{', '.join(['1.0'] * 32)}}}",
+            {"w": (32, 32, 1, 1)},
+            id="a bias that a batch norm shares",
+        ),
     ],
 )
 def test_it_is_close_to_the_float_network(
