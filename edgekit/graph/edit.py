@@ -74,9 +74,13 @@ def _around(pad: ir.Node, fits: Callable[[float], bool]) -> list[int] | None:
     return numbers if all(n >= 0 for n in numbers) else None
 
 
-def initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """Adds a constant to the graph. If ``name`` is taken, a number is appended."""
-    name = unique(name, names_in(graph))
+def initializer(
+    graph: ir.Graph, name: str, array: NDArray[Any], taken: set[str] | None = None
+) -> ir.Value:
+    """Adds a constant to the graph. If ``name`` is taken, a number is appended. To add many
+    constants, give the names in the graph as ``taken``; the new name is added to it.
+    """
+    name = unique(name, names_in(graph) if taken is None else taken)
     value = ir.Value(
         name=name,
         shape=ir.Shape(array.shape),

@@ -12,14 +12,15 @@ starts at 0 and ends before 6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgekit.graph.alignment import record
-from edgekit.graph.edit import drop_unused, float_attribute, initializer
+from edgekit.graph.edit import drop_unused, float_attribute, initializer, names_in
 from edgekit.graph.forms.float_weights import CODES
 from edgekit.graph.io import constant
 from edgekit.quantization.layers import Layer
@@ -72,15 +73,16 @@ def write_graph(
             record(model, (name, str(sources[name].name)), shift=-QMIN * grids[name].scale)
         else:
             sources[name] = _plain_relu(graph, sources[name], grids[name], len(readers[name]))
-    zero = initializer(graph, ZERO_POINT, np.zeros((), np.int8))
+    constants = _Constants(graph, names_in(graph))
+    zero = constants.add(ZERO_POINT, np.zeros((), np.int8))
     for name in placement.values:
-        pair = _pair(graph, name, sources[name], grids[name], zero)
+        pair = _pair(constants, name, sources[name], grids[name], zero)
         for node_name, position in readers[name]:
             nodes[node_name].replace_input_with(position, pair)
     for layer in placement.quantized:
-        _store_weight(graph, nodes[layer.name], layer, weights[layer.name])
+        _store_weight(constants, nodes[layer.name], layer, weights[layer.name])
     for name in bias:
-        _store_bias(graph, nodes[name], layers[name], bias[name])
+        _store_bias(constants, nodes[name], layers[name], bias[name])
     drop_unused(graph)
     graph.sort()
     return model
@@ -241,8 +243,21 @@ def _plain_relu(graph: ir.Graph, value: ir.Value, grid: Grid, readers: int) -> i
     return relu.outputs[0]
 
 
-def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Value) -> ir.Value:
-    scale = initializer(graph, f"{name}/scale", np.array(grid.scale, np.float32))
+@dataclass(frozen=True)
+class _Constants:
+    """Adds constants to a graph. The names are collected once, because there are many."""
+
+    graph: ir.Graph
+    taken: set[str]
+
+    def add(self, name: str, array: NDArray[Any]) -> ir.Value:
+        return initializer(self.graph, name, array, self.taken)
+
+
+def _pair(
+    constants: _Constants, name: str, source: ir.Value, grid: Grid, zero: ir.Value
+) -> ir.Value:
+    scale = constants.add(f"{name}/scale", np.array(grid.scale, np.float32))
     quantize = ir.node("QuantizeLinear", [source, scale, zero], name=f"{name}/QuantizeLinear")
     dequantize = ir.node(
         "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}/DequantizeLinear"
@@ -253,14 +268,16 @@ def _pair(graph: ir.Graph, name: str, source: ir.Value, grid: Grid, zero: ir.Val
             source.shape,
             ir.TensorType(dtype),
         )
-    graph.extend([quantize, dequantize])
+    constants.graph.extend([quantize, dequantize])
     return dequantize.outputs[0]
 
 
-def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: QuantizedWeight) -> None:
-    stored = initializer(graph, f"{layer.weight}{CODES}", weight.values)
-    scales = initializer(graph, f"{layer.weight}/scale", weight.scales)
-    zeros = initializer(graph, f"{layer.weight}/zero_point", np.zeros(weight.scales.shape, np.int8))
+def _store_weight(
+    constants: _Constants, node: ir.Node, layer: Layer, weight: QuantizedWeight
+) -> None:
+    stored = constants.add(f"{layer.weight}{CODES}", weight.values)
+    scales = constants.add(f"{layer.weight}/scale", weight.scales)
+    zeros = constants.add(f"{layer.weight}/zero_point", np.zeros(weight.scales.shape, np.int8))
     dequantize = ir.node(
         "DequantizeLinear",
         [stored, scales, zeros],
@@ -273,7 +290,7 @@ def _store_weight(graph: ir.Graph, node: ir.Node, layer: Layer, weight: Quantize
         ir.Shape(weight.values.shape),
         ir.TensorType(ir.DataType.FLOAT),
     )
-    graph.append(dequantize)
+    constants.graph.append(dequantize)
     node.replace_input_with(1, value)
     if layer.op_type in (
         "Conv",
@@ -293,24 +310,26 @@ def _bias(graph: ir.Graph, layer: Layer) -> NDArray[np.float64]:
     return np.zeros(int(tensor.shape[layer.channel_axis]) * groups)  # type: ignore[arg-type]
 
 
-def _store_bias(graph: ir.Graph, node: ir.Node, layer: Layer, bias: NDArray[np.float64]) -> None:
+def _store_bias(
+    constants: _Constants, node: ir.Node, layer: Layer, bias: NDArray[np.float64]
+) -> None:
     if layer.bias is None and not bias.any():
         return
     if layer.op_type == "MatMul":
-        _add_behind(graph, node, bias)
+        _add_behind(constants, node, bias)
         return
-    stored = initializer(graph, f"{layer.name}/bias", bias.astype(np.float32))
+    stored = constants.add(f"{layer.name}/bias", bias.astype(np.float32))
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, stored)
 
 
-def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> None:
+def _add_behind(constants: _Constants, node: ir.Node, bias: NDArray[np.float64]) -> None:
     """Appends the bias of a MatMul as an Add, which every runtime fuses."""
     old = node.outputs[0]
     add = ir.node(
         "Add",
-        [None, initializer(graph, f"{node.name}/bias", bias.astype(np.float32))],
+        [None, constants.add(f"{node.name}/bias", bias.astype(np.float32))],
         name=f"{node.name}/Add",
     )
     new = add.outputs[0]
@@ -318,4 +337,4 @@ def _add_behind(graph: ir.Graph, node: ir.Node, bias: NDArray[np.float64]) -> No
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     old.name = f"{node.name}/product"
     add.replace_input_with(0, old)
-    graph.insert_after(node, add)
+    constants.graph.insert_after(node, add)

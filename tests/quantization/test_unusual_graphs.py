@@ -8,11 +8,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.graph import edit
+from edgekit.graph.edit import names_in
 from edgekit.graph.simplification.canonical import canonicalize
-from edgekit.quantization import QuantizeConfig, QuantizeResult, quantize
+from edgekit.quantization import QuantizeConfig, QuantizeResult, qdq, quantize
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.loss import price_grids
 from edgekit.quantization.twin import Grid, fidelity
+from edgekit.quantization.weights import round_weights
 from tests.quantization.conftest import artifact_of, graph, logits, placed, with_weights
 
 STEM = "a = Conv <kernel_shape = [3, 3], strides = [2, 2]> (x, stem) b = Relu(a)"
@@ -177,3 +180,25 @@ def test_a_sum_is_a_residual_like_an_add(tmp_path: Path) -> None:
     model = _network(body, ", float[32,32,1,1] w, float[32,32,1,1] v", **weights)
     canonicalize(model)
     assert ("b" in placed(model).values) and any(node.op_type == "Add" for node in model.graph)
+
+
+def test_writing_a_deep_graph_collects_its_names_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each constant would take seconds in a network of 200 layers, and the fallback
+    writes the graph again for every layer that it tries.
+    """
+    model = _network("f = Conv(b, w)", ", float[32,32,1,1] w", w=(32, 32, 1, 1))
+    network, placement = TorchGraph(model), placed(model)
+    grids = {value: Grid(0.1) for value in placement.values}
+    weights = round_weights(
+        network, placement, grids, IMAGES[:1], mode="nearest", correct_bias=False
+    )
+    collected = []
+
+    def counted(graph: ir.Graph) -> set[str]:
+        collected.append(graph)
+        return names_in(graph)
+
+    monkeypatch.setattr(edit, "names_in", counted)
+    monkeypatch.setattr(qdq, "names_in", counted, raising=False)
+    qdq.write_graph(model, placement, grids, weights.rounded, weights.biases)
+    assert len(collected) == 1
