@@ -95,7 +95,7 @@ def tell(found: Training) -> None:
     if found.early:
         err.print("[yellow]![/] stopped early: no improvement for `patience` epochs")
     _tell_skipped(found.skipped)
-    err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
+    err.print(f"next: edgekit export {escape(shlex.quote(str(found.path)))} --int8", style="dim")
 
 
 def tell_int8(found: Qat) -> None:
@@ -118,7 +118,7 @@ def tell_int8(found: Qat) -> None:
             "result is kept"
         )
     _tell_skipped(found.skipped)
-    err.print(f"next: edgekit export {escape(str(found.path))} --int8", style="dim")
+    err.print(f"next: edgekit export {escape(shlex.quote(str(found.path)))} --int8", style="dim")
 
 
 def _tell_skipped(skipped: Mapping[str, str]) -> None:

@@ -155,13 +155,16 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         origin=described.builder,
         licence=described.start.licence,
     )
+    photos = _photos(folder)
+    missing = f"the images of {folder} are missing: parity and calibration use other photos"
     return Network(
         entry,
         weights,
         described.input,
         described.classes,
         module.eval(),
-        photos=_photos(folder),
+        notes=() if photos else (missing,),
+        photos=photos,
         trained=_trained(folder, loaded.sha256),
         learning=read_learning(folder),
     )

@@ -23,13 +23,11 @@ from edgekit.quantization.learn import (
     FEWEST_PASSES,
     MOST_MACS,
     PASSES,
-    TOGETHER,
     Budget,
     Images,
     Learnt,
     Seconds,
     blocks,
-    images_together,
     learn,
     passes_for,
     views,
@@ -312,49 +310,3 @@ def test_large_networks_learn_from_fewer_images_or_not_at_all(start: Start) -> N
     assert passes_for(start.placement, PASSES) == PASSES and passes_for(start.placement, 20) == 16
     assert passes_for(of(MOST_MACS // 400), PASSES) == 400
     assert passes_for(of(MOST_MACS // (FEWEST_PASSES - 1)), PASSES) == 0
-
-
-def _with_token(batch: int) -> ir.Model:
-    """Attention-like: a class token, repeated for ``batch`` images, is joined to the features."""
-    model = with_weights(
-        graph(
-            f"""
-            (float[{batch},3,16,16] image, float[32,3,4,4] w, float[{batch},1,32] token,
-             float[32,16] v) => (float[{batch},16] logits) <int64[3] rows = {{0, 32, -1}},
-             int64 first = {{0}}> {{
-                patches = Conv <kernel_shape = [4, 4], strides = [4, 4]> (image, w)
-                flat = Reshape (patches, rows)
-                words = Transpose <perm = [0, 2, 1]> (flat)
-                all = Concat <axis = 1> (token, words)
-                mixed = Softmax <axis = 1> (all)
-                one = Gather <axis = 1> (mixed, first)
-                logits = MatMul (one, v)
-            }}"""
-        ),
-        w=(32, 3, 4, 4),
-        token=(1, 1, 32),
-        v=(32, 16),
-    )
-    token = model.graph.initializers["token"]
-    assert token.const_value is not None
-    token.const_value = ir.tensor(np.repeat(token.const_value.numpy(), batch, 0), name="token")
-    return model
-
-
-def test_a_class_token_is_repeated_for_each_image() -> None:
-    images = list(np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32))
-    single, four = TorchGraph(_with_token(1)), TorchGraph(_with_token(4))
-    assert images_together(single, images) == images_together(four, images) == TOGETHER
-    assert torch.equal(single.run(images[0])["logits"], four.run(images[0])["logits"])
-
-
-def test_graphs_that_mix_images_learn_image_by_image() -> None:
-    images = list(np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32))
-    text = "(float[1,3,4,4] x) => (float[1,48] y) { m = ReduceMean<axes = [0]>(x) y = Flatten(m) }"
-    assert images_together(TorchGraph(graph(text)), images) == 1
-
-
-def test_other_graphs_learn_from_several_images_at_once(
-    start: Start, photos: NDArray[np.float32]
-) -> None:
-    assert images_together(start.network, list(photos[:2])) == TOGETHER

@@ -134,3 +134,11 @@ def test_an_int8_network_with_impossible_numbers(
     save_file(arrays, run / QAT, {"edgekit": json.dumps(facts)})
     with pytest.raises(InputError, match=r"qat\.safetensors is damaged"):
         open_network(NetworkRequest(str(run)))
+
+
+def test_a_run_whose_images_are_gone_says_so(run: Path) -> None:
+    network = open_network(NetworkRequest(str(run)))
+    assert network.photos is None
+    assert network.notes == (
+        f"the images of {run} are missing: parity and calibration use other photos",
+    )
