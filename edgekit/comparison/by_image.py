@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.comparison.labelled import best_classes, class_names
-from edgekit.comparison.metrics import sqnr
+from edgekit.comparison.metrics import of_two_classes, sqnr
 
 BIN = 5.0  # dB
 HIGHEST = 120.0  # dB: what is beyond, exact outputs included, is in the last bin
@@ -52,24 +52,25 @@ def by_image(
     classes: Sequence[str] | None = None,
 ) -> tuple[ImageParity, ...]:
     """Compares the logits ``(N, classes)`` of the images with these names. The worst come first:
-    images with outputs that are not finite, then by SQNR. ``classes`` are the names of the classes.
+    images with outputs that are not finite, then by SQNR. ``classes`` are the names of the classes;
+    the two classes of a single output have none.
     """
     found = []
-    for name, a, b in zip(
-        names, reference.astype(np.float64), candidate.astype(np.float64), strict=True
-    ):
+    logits = reference.astype(np.float64), candidate.astype(np.float64)
+    named = classes if reference.shape[1] > 1 else None
+    for name, a, b, wanted, reached in zip(names, *logits, *of_two_classes(*logits), strict=True):
         finite = bool(np.isfinite(b).all())
         error = np.abs(a - b)
-        order = np.sort(a)
-        first = int(a.argmax()), int(best_classes(b[None], 1)[0, 0])
+        order = np.sort(wanted)
+        first = int(wanted.argmax()), int(best_classes(reached[None], 1)[0, 0])
         found.append(
             ImageParity(
                 name,
                 sqnr(float((a**2).sum()), float((error**2).sum())) if finite else float("-inf"),
                 float(error.max()) if finite else float("inf"),
                 *first,
-                float(order[-1] - order[-2]) if len(order) > 1 else 0.0,
-                class_names(classes, first),
+                float(order[-1] - order[-2]),
+                class_names(named, first),
             )
         )
     return tuple(sorted(found, key=lambda each: each.sqnr))

@@ -24,7 +24,7 @@ class Parity:
     images whose first class changed between two classes that the reference cannot distinguish in
     FP16: its two logits are closer than the spacing of FP16 numbers there. ``nonfinite`` is the
     number of NaN and infinite outputs. If there are any, the other numbers are NaN, and those
-    images do not agree.
+    images do not agree. The first class of a single output is that of :func:`of_two_classes`.
     """
 
     images: int
@@ -92,10 +92,11 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
     finite = np.isfinite(b)
     nonfinite = int(b.size - finite.sum())
     finite_rows = finite.all(axis=1)
-    first = a.argmax(axis=1)
-    best = np.argsort(-np.where(finite, b, -np.inf), axis=1, kind="stable")[:, :5]
+    wanted, found = of_two_classes(a, np.where(finite, b, -np.inf))
+    first = wanted.argmax(axis=1)
+    best = np.argsort(-found, axis=1, kind="stable")[:, :5]
     top1 = float((finite_rows & (best[:, 0] == first)).mean())
-    ties = int((finite_rows & (best[:, 0] != first) & _indistinct(a, first, best[:, 0])).sum())
+    ties = int((finite_rows & (best[:, 0] != first) & _indistinct(wanted, first, best[:, 0])).sum())
     top5 = float((finite_rows & (best == first[:, None]).any(axis=1)).mean())
     if nonfinite:
         nan = float("nan")
@@ -114,6 +115,23 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
         nonfinite=0,
         ties=ties,
     )
+
+
+def of_two_classes(
+    reference: NDArray[np.float64], candidate: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Outputs ``(N, 1)`` of both as those of two classes, ``(N, 2)``: the threshold, then the
+    output. Other outputs ``(N, classes)`` stay as they are.
+
+    A single output above the threshold means the second class. The threshold is 0.5 if the outputs
+    of the reference are probabilities, all within 0 … 1, else 0, as for logits.
+    """
+    if reference.shape[1] != 1:
+        return reference, candidate
+    probabilities = bool(((reference >= 0) & (reference <= 1)).all())
+    threshold = np.full_like(reference, 0.5 if probabilities else 0.0)
+    beside = np.where(np.isfinite(candidate), threshold, candidate)
+    return np.hstack([threshold, reference]), np.hstack([beside, candidate])
 
 
 def _indistinct(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.comparison.metrics import sqnr
+from edgekit.comparison.metrics import of_two_classes, sqnr
 from edgekit.quantization.execute import Hook, Step, TorchGraph
 
 QMIN, QMAX = -128, 127
@@ -100,8 +100,9 @@ def fidelity(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Fid
     wide = reference.astype(np.float64)
     errors = logits - wide
     reached = sqnr(float(np.square(wide).sum()), float(np.square(errors).sum()))
-    keeps = _chance_to_keep(wide, errors)
-    agreement = float((reference.argmax(1) == logits.argmax(1)).mean())
+    wanted, found = of_two_classes(wide, logits.astype(np.float64))
+    keeps = _chance_to_keep(wanted, found - wanted)
+    agreement = float((wanted.argmax(1) == found.argmax(1)).mean())
     return Fidelity(
         reached, agreement, float(keeps.mean()), float(keeps.std() / np.sqrt(len(keeps)))
     )

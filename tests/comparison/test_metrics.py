@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import top_k_accuracy_score
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from edgekit.comparison import Parity, compare
+from edgekit.comparison.by_image import by_image
 from edgekit.comparison.metrics import wilson
+from edgekit.quantization.twin import fidelity
 
 
 def normal(*shape, seed=0):
@@ -53,6 +55,35 @@ def test_fewer_than_five_classes():
         np.array([[1.0, 0.0, -1.0]], np.float32), np.array([[-1.0, 0.0, 1.0]], np.float32)
     )
     assert (parity.top1, parity.top5) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_a_single_output_decides_by_its_threshold(probabilities):
+    logits = normal(200, 1)
+    noisy = logits + normal(200, 1, seed=1)
+    threshold = 0.5 if probabilities else 0.0
+    a, b = (1 / (1 + np.exp(-x)) if probabilities else x for x in (logits, noisy))
+    expected = accuracy_score(a[:, 0] > threshold, b[:, 0] > threshold)
+    parity = compare(a, b)
+    assert 0.6 < expected < 0.9
+    assert parity.top1 == fidelity(a, b).agreement == pytest.approx(expected)
+    assert parity.top5 == 1.0
+    assert parity.sqnr == pytest.approx(
+        10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()), rel=1e-4
+    )
+    images = by_image([str(i) for i in range(200)], a, b, ["one name"])
+    assert sum(image.flipped for image in images) == round(200 * (1 - expected))
+    assert {image.reference for image in images} == {0, 1}
+    assert images[0].margin == pytest.approx(abs(a[int(images[0].image), 0] - threshold), abs=1e-6)
+
+
+def test_a_single_output_that_is_not_finite_never_agrees():
+    reference, candidate = (
+        np.array([[1.0], [-1.0]], np.float32),
+        np.full((2, 1), np.nan, np.float32),
+    )
+    assert compare(reference, candidate).top1 == 0.0
+    assert {image.candidate for image in by_image(["a", "b"], reference, candidate)} == {-1}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
