@@ -28,6 +28,7 @@ from edgekit.quantization.operators import OPERATORS, Attributes, Operator
 Hook = Callable[["Step", int, Tensor], Tensor]
 
 _RESHAPING = frozenset(("Flatten", "Identity", "Reshape", "Squeeze"))
+_PROBABILITIES = frozenset(("LogSoftmax", "Sigmoid", "Softmax"))
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class TorchGraph:
     """The nodes of a graph as PyTorch calls.
 
     It does not change; :meth:`with_constants` is the same network with other weights. ``input`` and
-    ``output`` name the image and the logits. If the graph ends in a Softmax, the logits are its
-    input: differences of probabilities do not show how safe the first class is.
+    ``output`` name the image and the logits. If the graph ends in a Softmax or Sigmoid, the
+    logits are its input: differences of probabilities do not show how safe the first class is.
     """
 
     def __init__(self, model: ir.Model) -> None:
@@ -175,9 +176,7 @@ def _logits(output: ir.Value) -> ir.Value:
     node = output.producer()
     while node is not None and node.op_type in _RESHAPING and node.inputs[0] is not None:
         node = node.inputs[0].producer()
-    scores = (
-        node.inputs[0] if node is not None and node.op_type in ("Softmax", "LogSoftmax") else None
-    )
+    scores = node.inputs[0] if node is not None and node.op_type in _PROBABILITIES else None
     return output if scores is None else scores
 
 

@@ -110,17 +110,19 @@ def test_the_cpu_dialect_computes_the_same_in_integers(
 
 
 @pytest.mark.parametrize(
-    ("last", "then"), [("Softmax", None), ("LogSoftmax", None), ("Softmax", "Flatten")]
+    ("last", "then"),
+    [("Softmax", None), ("LogSoftmax", None), ("Softmax", "Flatten"), ("Sigmoid", None)],
 )
 def test_agreement_is_that_of_the_logits(
     last: str, then: str | None, mobilenet: Artifact, photos: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    """Errors of shares say nothing of margins: with a Softmax behind it, the same network is
-    quantized as without.
+    """Errors of shares say nothing of margins: with a Softmax or Sigmoid behind it, the same
+    network is quantized as without.
     """
     model = load(mobilenet.path)
     for op_type in filter(None, (last, then)):
-        node = ir.node(op_type, [model.graph.outputs[0]], {"axis": 1}, name=f"scores/{op_type}")
+        axis = {} if op_type == "Sigmoid" else {"axis": 1}
+        node = ir.node(op_type, [model.graph.outputs[0]], axis, name=f"scores/{op_type}")
         scores, read = node.outputs[0], model.graph.outputs[0]
         scores.name, scores.type, scores.shape = node.name, read.type, read.shape
         model.graph.append(node)
