@@ -5,6 +5,7 @@ Only regular files are opened, because a FIFO, a device or a socket may never en
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -22,6 +23,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _TOKEN_BYTES = 8
+_NO_SPACE = frozenset((errno.ENOSPC, errno.EFBIG))
 
 
 def no_file(path: Path) -> str | None:
@@ -90,6 +92,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in _NO_SPACE:  # raised by a write, which does not know the file
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,17 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         partial.write_text("new")
         assert path.read_text() == "old" and partial.parent == tmp_path
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lack_of_space_names_the_file(tmp_path: Path) -> None:
+    path, (soft, hard) = tmp_path / "last.pt", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as caught, replacing(path) as partial:
+            partial.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path) and not list(tmp_path.iterdir())
 
 
 def test_an_error_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
