@@ -17,6 +17,7 @@ from edgekit.tasks.bench import BenchRequest
 from edgekit.tasks.bench import bench as measure
 from edgekit.tasks.bench_more import More
 from edgekit.tasks.blame import BlameRequest, find_blame
+from edgekit.tasks.outputs import check_count
 
 
 def bench(
@@ -64,13 +65,19 @@ def bench(
         and ``regressions`` the candidates that are slower than in the earlier bench.
 
     Raises:
-        InputError: a bundle or runtime cannot be used, or a graph does not allow the batch.
+        InputError: a bundle or runtime cannot be used, a graph does not allow the batch, or a
+            number is out of its range.
         EnvironmentLacks: a runtime cannot run here.
         BadNetwork: a runtime rejects a graph.
     """
     paths = tuple(Path(name_of(bundle)) for bundle in bundles)
     if not paths:
         raise InputError("there is no bundle to measure", hint="give one or more bundles")
+    for name, count in (("batch", batch), ("threads", threads), ("streams", streams)):
+        if count is not None:
+            check_count(name, count)
+    if not 0.1 <= seconds < float("inf"):
+        raise InputError(f"invalid value for `seconds`: {seconds:g}", hint="give 0.1 or more")
     request = BenchRequest(
         paths,
         names_of(runtimes),

@@ -40,7 +40,7 @@ def check_distinct(files: Mapping[str, Path]) -> None:
 def check_count(name: str, count: int) -> None:
     """
     Raises:
-        InputError: a number of images is below 1.
+        InputError: a number is below 1.
     """
     if count < 1:
         raise InputError(f"invalid value for `{name}`: {count}", hint="give 1 or more")
