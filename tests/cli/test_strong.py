@@ -5,6 +5,7 @@ bundle.
 from __future__ import annotations
 
 import json
+from math import log10
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,7 @@ from edgekit.calib import photos as bundled_photos
 from .conftest import FACTORIES, EdgekitCall
 
 RUNG = "int8 for strong typing"
+FP16_DB = 55.0  # a rounding has 71 dB, ten of them 61 dB
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def test_it_is_checked_shipped_and_listed(
     assert (
         rungs[RUNG].passed and rungs[RUNG].checked_with == "onnxruntime, every FP16 tensor rounded"
     )
-    assert rungs[RUNG].sqnr == pytest.approx(rungs["int8"].sqnr, abs=1.5)
+    # FP16 adds its own noise, about 61 dB here, to that of INT8
+    noise = 10 ** (-rungs["int8"].sqnr / 10) + 10 ** (-FP16_DB / 10)
+    assert -10 * log10(noise) < rungs[RUNG].sqnr < rungs["int8"].sqnr + 1.5
     graph = bundle.strong_artifact
     assert (
         graph.path == out / STRONG_MODEL
