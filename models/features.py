@@ -117,16 +117,6 @@ def stage_table(model: nn.Module, size: int) -> list[StageRow]:
     return rows
 
 
-def count_macs(model: nn.Module, size: int) -> int:
-    """Multiply-accumulates of the convolutions and linear layers for one image of ``size`` ×
-    ``size`` pixels, in evaluation mode.
-    """
-    shadow = _on_meta(model)
-    with _counting(shadow) as counts:
-        shadow(torch.empty(1, _in_channels({"": shadow}), size, size, device="meta"))
-    return sum(count.macs for count in counts)
-
-
 @dataclass(frozen=True)
 class _Count:
     module: nn.Module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path("/")
+from edgekit.machine.system import ROOT
 
 
 def peak_megabytes(root: Path = ROOT) -> float:

@@ -44,7 +44,7 @@ class Augmentation:
         if config.augment != "none":
             height, width = stage.size
             small = max(stage.size) <= SMALL
-            shift = (height // SHIFT, width // SHIFT)
+            shift = (width // SHIFT, height // SHIFT)
             self._crop = (
                 kornia.RandomCrop(stage.size, padding=shift)
                 if small

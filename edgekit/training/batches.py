@@ -4,21 +4,19 @@ run gets the same batches with any number of processes.
 
 from __future__ import annotations
 
-import os
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgekit.errors import BadImage, EnvironmentLacks, InputError
+from edgekit.errors import BadImage, InputError
 from edgekit.images import InputSpec, open_image, preprocess
 from edgekit.images.preprocess import resized_to_cover
 
@@ -28,14 +26,8 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 512 * 10**6  # of decoded images, in one process
 OVERSAMPLED = 2  # decoded images are kept at this multiple of the crop, so that crops stay sharp
-MOST_WORKERS = 8
-SMALL = 64  # pixels; up to this size, decoding is faster than sending between processes
 LISTED = 3
 FEWEST = 2  # images per batch and process; batch norm needs two
-SHARED = Path("/dev/shm")  # on Linux
-IN_ADVANCE, IN_USE = 2, 2  # batches: those of each process, and those of the training itself
-MARGIN = 1 << 20  # bytes per batch, for its labels and for rounding
-MORE_SHARED = "give a container more shared memory, for example 8 GB"
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, place: int) -> Batch:
         place += self.first
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))
+        order = shuffled(len(self.examples), self.seed, self.epoch)
         size = min(self.size, len(self.examples))
         chosen = order[place * size : (place + 1) * size][self.rank :: self.world]
         decoded, labels, skipped = [], [], []
@@ -193,6 +185,12 @@ def _keeps_caches() -> bool:
     return torch.utils.data.get_worker_info() is None
 
 
+@lru_cache(maxsize=1)
+def shuffled(examples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the examples in an epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(examples)
+
+
 def batches_of(examples: int, size: int) -> int:
     """The number of batches in an epoch."""
     return max(1, examples // size)
@@ -209,67 +207,6 @@ def seeded(*numbers: int) -> Iterator[None]:
 def seed_of(*numbers: int) -> int:
     """One seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def stream(
-    batches: TrainingBatches | ValidationBatches, workers: int | None, spec: InputSpec
-) -> Iterator[Batch]:
-    """The batches in order, decoded in advance by ``workers`` processes.
-
-    Raises:
-        EnvironmentLacks: the shared memory is too small for so many processes, or one of them was
-            killed.
-    """
-    count = _processes(workers, batches, spec)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*worker processes.*")
-        loader: Any = torch.utils.data.DataLoader(
-            batches, batch_size=None, shuffle=False, num_workers=count
-        )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
-            raise
-        raise EnvironmentLacks(
-            "a process that decodes images was killed, probably because memory ran out",
-            hint="give fewer `workers`, or close other programs",
-        ) from error
-
-
-def _processes(
-    workers: int | None, batches: TrainingBatches | ValidationBatches, spec: InputSpec
-) -> int:
-    """The number of processes that decode images. They give their batches to this process in shared
-    memory, of which a container has only 64 MB by default. Without space, torch's processes wait
-    for ever.
-    """
-    small = max(spec.height, spec.width) <= SMALL
-    wanted = 0 if small else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
-    count = wanted if workers is None else workers
-    free = free_to_share()
-    if not count or free is None:
-        return count
-    pixels = spec.channels * spec.height * spec.width * 4
-    each = -(-batches.size // batches.world) * pixels + MARGIN
-    fitting = max(0, free // each - IN_USE) // IN_ADVANCE
-    if count <= fitting:
-        return count
-    lack = (
-        f"{SHARED} has {free / 1e6:.0f} MB free, so {fitting} of {count} processes fit that decode "
-        f"batches of {each / 1e6:.0f} MB"
-    )
-    if workers is not None:
-        raise EnvironmentLacks(lack, hint=MORE_SHARED)
-    warnings.warn(f"{lack}: {MORE_SHARED}", stacklevel=2)
-    return fitting
-
-
-def free_to_share() -> int | None:
-    """The bytes of shared memory for this process; None if the system has no limit of its own."""
-    if not SHARED.is_dir():
-        return None
-    return shutil.disk_usage(SHARED).free // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 @dataclass

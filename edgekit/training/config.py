@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from edgekit.errors import InputError
@@ -13,10 +13,13 @@ Numbers = Literal["auto", "fp32", "bf16"]
 
 TRANSFERS: tuple[Transfer, ...] = ("all", "last", "head")
 AUGMENTATIONS: tuple[Augment, ...] = ("none", "light", "standard")
+# The highest learning rates for batches of 64: from random weights, and from trained ones.
+RATE = 2e-3
+TRANSFER_RATES: dict[Transfer, float] = {"all": 5e-4, "last": 1e-3, "head": 3e-3}
 STAGES = 4  # of progressive learning; Section 4.2 of the EfficientNetV2 paper
 # Table 6 of the EfficientNetV2 paper, from its smallest to its largest network.
 MAGNITUDES, DROPOUTS = (5.0, 15.0), (0.1, 0.3)
-SIZE_STEP = 8  # the sizes of stages are multiples of it
+SIZE_STEP = 8  # the sizes between the first and the last stage are multiples of it
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,16 @@ class TrainConfig:
         ema: whether the average of the weights is validated and saved, instead of the last weights.
         clip: the largest norm of the gradient; 0 for no limit.
         auxiliary: the weight of each auxiliary classifier's loss (GoogLeNet paper, Section 5).
-        dropout: of the classifier; None: that of the network.
+        dropout: of every dropout layer, except in auxiliary classifiers; None: those of the
+            network.
         stochastic_depth: of the last residual block; None: that of the network.
         stem_stride: of the first convolution; None: that of the network. With 1 instead of 2, all
             feature maps have twice the height and width, for small images.
         patience: the training stops after this number of epochs without an improvement; 0 for
             never.
-        progressive: the smallest and the largest image size of progressive learning, or None.
+        progressive: the smallest and the largest image size of progressive learning, or None. The
+            magnitude of RandAugment and dropout grow with it, instead of ``magnitude`` and
+            ``dropout``.
         numbers: ``fp32``, ``bf16`` (automatic mixed precision), or ``auto``: bf16 on GPUs that
             support it.
         seed: of the split, the new layers, the order and the augmentation.
@@ -102,7 +108,7 @@ class TrainConfig:
     seed: int = 0
     workers: int | None = None
     corrupt: float = 0.01
-    checkpoint_seconds: float = field(default=300.0)
+    checkpoint_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -125,6 +131,8 @@ class TrainConfig:
             ("seed", 0, 2**31),
             ("workers", 0, 256),
             ("corrupt", 0.0, 1.0),
+            ("auxiliary", 0.0, 10.0),
+            ("checkpoint_seconds", 0.0, 1e6),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -162,9 +170,8 @@ class TrainConfig:
         """
         if self.learning_rate is not None:
             return self.learning_rate
-        fresh = {"all": 5e-4, "last": 1e-3, "head": 3e-3} if pretrained else {}
-        base = fresh.get(self.transfer, 2e-3)
-        return float(base * (self.batch * self.accumulate / 64) ** 0.5)
+        rate = TRANSFER_RATES[self.transfer] if pretrained else RATE
+        return float(rate * (self.batch * self.accumulate / 64) ** 0.5)
 
     def stages(self, size: tuple[int, int]) -> tuple[Stage, ...]:
         """The stages of the training; one, unless ``progressive`` is set.
@@ -180,7 +187,8 @@ class TrainConfig:
         for i in range(STAGES):
             share = i / (STAGES - 1)
             side = small + (large - small) * share
-            side = large if i == STAGES - 1 else round(side / SIZE_STEP) * SIZE_STEP
+            if 0 < i < STAGES - 1:
+                side = min(max(small, round(side / SIZE_STEP) * SIZE_STEP), large)
             stages.append(
                 Stage(
                     self.epochs * i // STAGES,

@@ -3,7 +3,8 @@
 For maps of 1 × 1 to 4 × 4 pixels, the gradient of oneDNN's depthwise convolution takes 1.4 to
 40 times as long as the same products in a batched matrix multiplication
 (``python benchmarks/train.py depthwise``). Networks that halve the image five times have such maps
-when they are trained on images of 32 to 64 pixels.
+when they are trained on images of 32 to 64 pixels. In channels-last layout oneDNN is fast, except
+for maps of 1 × 1 pixel, which are in both layouts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _Pair = tuple[int, int]
 
 
 class SmallDepthwise(TorchFunctionMode):
-    """Within this context, ``conv2d`` computes depthwise convolutions of small maps on a CPU as
-    matrix products. The results differ only by rounding.
+    """Within this context, ``conv2d`` computes depthwise convolutions of small maps in the default
+    layout on a CPU as matrix products. The results differ only by rounding.
     """
 
     def __torch_function__(

@@ -24,11 +24,12 @@ from edgekit.training.batches import (
     batches_of,
     counted,
     seed_of,
-    stream,
 )
 from edgekit.training.config import Stage, TrainConfig
 from edgekit.training.data import TrainingData
 from edgekit.training.depthwise import SmallDepthwise
+from edgekit.training.optimizer import make_optimizer, restore_optimizer
+from edgekit.training.processes import stream
 from edgekit.training.records import Epoch, Watcher
 from edgekit.training.transfer import Frozen, set_dropout
 
@@ -67,11 +68,11 @@ class Loop:
         self.data, self.config = data, config
         self.frozen = Frozen(module, config)
         self._rate = config.rate(pretrained)
-        optimizer = torch.optim.AdamW(
-            _groups(module, config.weight_decay), lr=self._rate, betas=(0.9, 0.99), fused=True
-        )
         model: Any
-        model, optimizer = fabric.setup(module, optimizer)
+        optimizer: Any
+        model, optimizer = fabric.setup(
+            module, make_optimizer(module, self._rate, config.weight_decay)
+        )
         self.model, self.optimizer = model, optimizer
         self.batches = batches_of(len(data.train), config.batch)
         self.steps_per_epoch = -(-self.batches // config.accumulate)
@@ -318,7 +319,7 @@ class Loop:
         self.module.load_state_dict(state["module"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer.optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.batch, self.step = (
             state["place"][name] for name in ("epoch", "batch", "step")
@@ -336,15 +337,3 @@ class Loop:
             hint=f"`batch` {max(2, batch // 2)} with `accumulate` {accumulate * 2} trains the "
             "same with half of it",
         )
-
-
-def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weights of convolutions and linear layers decay; biases and batch norms do not."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]

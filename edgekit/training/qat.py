@@ -44,12 +44,13 @@ from edgekit.training.batches import (
     ValidationBatches,
     batches_of,
     counted,
-    stream,
 )
 from edgekit.training.checkpoint import write
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import TrainingData, data_of_run
 from edgekit.training.depthwise import SmallDepthwise
+from edgekit.training.memory import freed_memory_kept
+from edgekit.training.processes import stream
 from edgekit.training.records import Qat, QatEpoch, Watcher
 from edgekit.training.run import config_of
 
@@ -91,7 +92,7 @@ def train_quantized(
     tuner = _Tuner(network, data, config, learning_rate, watcher)
     images = load_images(None, network)
     calibration = open_calibration(None, network.input, images.folder, own=network.photos)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+    with freed_memory_kept(), tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         context = Context(network, images.pixels, Path(scratch), calibration)
         setting = QuantizeConfig(
             calibrator="mse",

@@ -19,6 +19,7 @@ from edgekit.sources.run import LAST, RunDescription, read_description, read_lea
 from edgekit.training.checks import check_free, check_layers, check_preprocessing, check_sizes
 from edgekit.training.config import TrainConfig
 from edgekit.training.data import SHARE, data_of_run, open_data
+from edgekit.training.memory import freed_memory_kept
 from edgekit.training.prepare import at_full_size, make_folder, make_loop, seen_whole, set_stem
 from edgekit.version import __version__
 
@@ -121,7 +122,8 @@ def start(
         make_folder(request.out)
         write_description(request.out, description, data)
         save_last(request.out, {**loop.state(), "best": None})
-    return _run(request.out, description, loop, watcher)
+    with freed_memory_kept():
+        return _run(request.out, description, loop, watcher)
 
 
 def resume(
@@ -170,7 +172,8 @@ def resume(
     if state is not None:
         loop.restore(state)
         best = state["best"]
-    return _run(folder, description, loop, watcher, best)
+    with freed_memory_kept():
+        return _run(folder, description, loop, watcher, best)
 
 
 def config_of(description: RunDescription) -> TrainConfig:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgekit.models import Variant, create_model, variants
-from edgekit.models.features import FeatureExtractor, count_macs, stage_table
+from edgekit.models.features import FeatureExtractor, stage_table
 
 EVERY = pytest.mark.parametrize("variant", variants().values(), ids=lambda variant: variant.name)
 SMALLEST = {
@@ -34,7 +34,6 @@ def params(module: nn.Module) -> int:
 def test_catalogue_states_parameters_and_macs(variant: Variant) -> None:
     model = shape_only(variant)
     assert params(model) == variant.params
-    assert count_macs(model, variant.transform.size) == variant.macs
     with FlopCounterMode(display=False) as counter:
         model(
             torch.empty(
@@ -148,7 +147,6 @@ def test_measuring_changes_nothing() -> None:
     model = create_model("mobilenetv2_035").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     stage_table(model, 96)
-    count_macs(model, 96)
     FeatureExtractor(model)
     assert model.training
     for key, value in model.state_dict().items():

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
@@ -218,6 +219,12 @@ def test_wrong_arguments(
     train: Trained, data: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     refused(train(data, *arguments), message)
+
+
+@pytest.mark.parametrize("setting", [{"auxiliary": -1.0}, {"checkpoint_seconds": -1.0}])
+def test_settings_of_python(setting: dict[str, Any]) -> None:
+    with pytest.raises(edgekit.InputError, match="is outside 0"):
+        edgekit.TrainConfig(**setting)
 
 
 @pytest.mark.parametrize("flag", ["--no-flip", "--no-ema", "--label-smoothing=0.2", "--offline"])

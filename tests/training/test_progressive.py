@@ -23,6 +23,11 @@ def test_the_stages_are_those_of_the_paper() -> None:
     )
 
 
+def test_the_first_and_the_last_size_are_the_given_ones() -> None:
+    stages = TrainConfig(epochs=8, progressive=(20, 30)).stages((30, 30))
+    assert [stage.size[0] for stage in stages] == [20, 24, 24, 30]
+
+
 def test_one_stage_without_it() -> None:
     (stage,) = TrainConfig(augment="standard", magnitude=7, mixup=0.2).stages((224, 160))
     assert (stage.size, stage.magnitude, stage.mixup) == ((224, 160), 7, 0.2)
