@@ -70,6 +70,21 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_root(root: str) -> str:
+    """
+    Raises:
+        InputError: the text is not a folder on a device.
+    """
+    if not root.isprintable():
+        raise InputError(f"{root!r} cannot be the `root` on a device", hint="use a plain path")
+    if root.startswith("~") and root != "~" and not root.startswith("~/"):
+        raise InputError(
+            f"`root` {root}: only ~/ is known, the home of the user who logs in",
+            hint="give the whole path",
+        )
+    return root
+
+
 def devices() -> tuple[Device, ...]:
     """All devices, by name.
 

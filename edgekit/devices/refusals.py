@@ -71,10 +71,13 @@ def explain(
     """The error for a run of ssh that did not end normally.
 
     Args:
-        destination: the name from the user. code: the exit code of ssh, 255 if ssh itself failed.
-            stderr: the messages of ssh and the device. noise: what a login shell printed before the
-            program. begun: whether the program began. overdue: whether it was ended because of its
-            time limit. step: the name of the program.
+        destination: the name from the user.
+        code: the exit code of ssh, 255 if ssh itself failed.
+        stderr: the messages of ssh and the device.
+        noise: what a login shell printed before the program.
+        begun: whether the program began.
+        overdue: whether it was ended because of its time limit.
+        step: the name of the program.
     """
     said = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = said[-1] if said else ""

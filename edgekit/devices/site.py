@@ -155,7 +155,12 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
     if kind == "unwritable":
         return EnvironmentLacks(
             f"{name}: the folder for bundles cannot be written: {detail}",
-            hint="add the device again with another `root`",
+            hint="give it to the user of the device, or add the device again with another `root`",
+        )
+    if kind == "temporary":
+        return EnvironmentLacks(
+            f"{name}: its folder for temporary files cannot be written: {detail}",
+            hint="make it writable, and free some space there",
         )
     if kind == "write":
         full = "No space left" in detail or "quota" in detail.lower()
@@ -166,7 +171,16 @@ def _refusal(kind: str, detail: str, device: Device) -> EdgekitError:
             if full
             else None,
         )
-    if kind in ("short", "corrupt", "changed"):
+    if kind == "tool":
+        return EnvironmentLacks(
+            f"{name} has no {detail} that works", hint="install coreutils on the device"
+        )
+    if kind == "changed":
+        return EnvironmentLacks(
+            f"{name}: another program changed {detail} during the deployment",
+            hint="run the same command again",
+        )
+    if kind in ("short", "corrupt"):
         return EnvironmentLacks(
             f"{name}: a file arrived {'incomplete' if kind == 'short' else 'altered'}: {detail}",
             hint="run the same command again",

@@ -59,6 +59,72 @@ def test_a_home_that_cannot_be_written(host: AddHost, edgekit: EdgekitCall, bund
     assert result.err.count("mkdir") == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "target", "words"),
+    [
+        ("bundles/lenet5-fp16/releases", "/proc/sys", "releases belongs to root or is read-only"),
+        ("bundles/lenet5-fp16", "/etc/passwd", "lenet5-fp16 is not a folder"),
+        ("bundles/lenet5-fp16/current/old", None, "current is not a link"),
+        ("lock/old", None, "lock is not a link"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_sent(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, path: str, target: str | None, words: str
+) -> None:
+    place = orin.root / path
+    place.parent.mkdir(parents=True)
+    if target is None:
+        place.touch()
+    else:
+        place.symlink_to(target)
+    result = edgekit(*quick(bundle, "orin"))
+    refused(result, 3, "orin: the folder for bundles cannot be written: ", words, "another --root")
+    assert not (orin.root / "store").exists()
+
+
+def test_a_full_folder_for_temporary_files_is_not_taken_for_a_device_without_runtimes(
+    host: AddHost, edgekit: EdgekitCall
+) -> None:
+    device = host()
+    device.tool("mktemp", 'ln -s /dev/full "$HOME/heard" && echo "$HOME/heard"')
+    result = edgekit("device", "add", "orin", "orin")
+    refused(
+        result, 3, f"orin: its folder for temporary files cannot be written: {device.home}/heard"
+    )
+
+
+def test_a_device_that_cannot_hash(orin: Host, edgekit: EdgekitCall, bundle: Path) -> None:
+    orin.tool("sha256sum", "exit 127")
+    refused(edgekit(*quick(bundle, "orin")), 3, "orin has no sha256sum that works", "coreutils")
+
+
+@pytest.mark.parametrize("lost", ["", "lock"])
+def test_a_deploy_whose_folder_or_lock_is_removed(
+    orin: Host, edgekit: EdgekitCall, bundle: Path, lost: str
+) -> None:
+    probe = (orin.tools / "python3").read_text().splitlines()[1]
+    orin.tool("python3", f"{probe}\nrm -rf {orin.root / lost}; exec sleep 60")
+    result = edgekit(*quick(bundle, "orin"))
+    refused(result, 3, "orin: another program changed", "edgekit/lock during the deployment")
+    orin.has_python()
+    assert edgekit(*quick(bundle, "orin")).code == 0
+
+
+@pytest.mark.parametrize("root", ["~eve/edgekit", "/srv/two\nlines"])
+def test_a_root_that_means_something_else(host: AddHost, edgekit: EdgekitCall, root: str) -> None:
+    host()
+    refused(edgekit("device", "add", "orin", "orin", "--root", root), 2, "--root")
+
+
+def test_a_python_below_the_home(host: AddHost, edgekit: EdgekitCall, bundle: Path) -> None:
+    device = host()
+    (device.home / "venv").symlink_to(device.tools)
+    added = edgekit("device", "add", "orin", "orin", "--python", "~/venv/python3")
+    assert added.code == 0, added.err
+    assert f"{device.home}/venv/python3" in added.out
+    assert edgekit(*quick(bundle, "orin")).code == 0
+
+
 def test_a_reboot_between_push_and_build(
     orin: Host, network: Network, edgekit: EdgekitCall, bundle: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import edgekit as api
 from edgekit.devices import book
 from edgekit.errors import InputError
 
@@ -122,3 +123,13 @@ def test_devices_are_kept_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [device.name for device in book.devices()] == ["a", "b"]
     assert book.forget("a").destination == "user@a"
     assert [device.name for device in book.devices()] == ["b"]
+
+
+def test_a_deployment_without_devices_or_bundles_says_what_to_give() -> None:
+    for bundles, devices, hint in (
+        (("nowhere",), (), "edgekit device add"),
+        ((), ("orin",), "edgekit export"),
+    ):
+        with pytest.raises(InputError, match="is given") as refusal:
+            api.deploy(*bundles, devices=devices)
+        assert hint in (refusal.value.hint or "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.devices.facts import facts_program
 from edgekit.devices.program import Program, Reply
 
 from .conftest import answer
@@ -113,6 +114,25 @@ def test_an_active_release_that_lost_files_is_repaired(releases: Releases, lost:
     assert (releases.base / "current" / "golden" / "inputs.raw").read_text() == "raw"
     assert releases.rollback().problem is None
     assert releases.rollback().problem is None, "the repaired release is damaged"
+
+
+def test_a_release_that_cannot_be_checked_is_not_rolled_back_to(releases: Releases) -> None:
+    releases.deploy("aaa", "engine 1")
+    releases.deploy("bbb", "engine 2")
+    (releases.base / "releases" / "aaa" / ".edgekit" / "files").unlink()
+    assert releases.rollback().problem == ("damaged", ".edgekit/files")
+    assert releases.links() == ("bbb", "aaa")
+
+
+def test_a_lost_release_is_not_listed(releases: Releases) -> None:
+    for name in ("aaa", "bbb"):
+        releases.deploy(name, f"engine of {name}")
+    program = facts_program(str(releases.root), "")
+    reply = answer("sh", program.text(), program.nonce, tools=releases.tools).reply()
+    assert reply.all("bundle") == [f"releases/bbb releases/aaa {NAME}"]
+    shutil.rmtree(releases.base / "releases" / "bbb")
+    reply = answer("sh", program.text(), program.nonce, tools=releases.tools).reply()
+    assert not reply.all("bundle")
 
 
 def test_a_lost_release_does_not_become_the_previous_one(releases: Releases) -> None:

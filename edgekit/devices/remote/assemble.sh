@@ -1,3 +1,6 @@
+# held: whether this deployment still has its lock.
+held() { [ "$(readlink "$root/lock")" = "$lease" ]; }
+
 # assemble ROOT NAME ID N PATH SHA256 … (N pairs): makes a release from the files of the
 # store, next to the existing releases. Sets root, base, work and scratch.
 assemble() {

@@ -3,8 +3,10 @@
 root=$(home "$1") bundle=$2 owner=$3 stale=$4 python=$5
 shift 5
 facts "$root" "$python"
+check_writable "$bundle"
+[ -n "$(digest /dev/null 2>/dev/null)" ] || fail tool sha256sum
+has readlink || fail tool readlink
 said=$(mkdir -p "$root" 2>&1 && mkdir -p "$root/store" "$root/engines" "$root/bundles" 2>&1) || fail unwritable "$said"
-[ -w "$root/store" ] || fail unwritable "$root it is read-only"
 put root "$root"
 
 take_lock "$owner" "$stale"

@@ -24,7 +24,7 @@ facts() {
     put flags "$(sed -n 's/^flags[^:]*: //p' "$below/proc/cpuinfo" 2>/dev/null | head -n 1)"
     has nvpmodel && put nvpmodel "$(nvpmodel -q 2>/dev/null </dev/null | flat)"
     has nvidia-smi && put gpu "$(nvidia-smi --query-gpu=compute_cap,name --format=csv,noheader 2>/dev/null </dev/null | head -n 1)"
-    heard=$(mktemp) || fail unwritable "${TMPDIR:-/tmp}"
+    hear
     engine_tools
     interpreter "$2"
     rm -f "$heard"
@@ -54,7 +54,10 @@ engine_tools() {
 # interpreter PYTHON: the versions of Python and its packages; of python3 if PYTHON is empty. The
 # name of a package is printed before its import, because the import may crash.
 interpreter() {
-    python=${1:-python3}
+    case $1 in
+        '~/'*) python=$HOME/${1#??} ;;
+        *) python=${1:-python3} ;;
+    esac
     if ! has "$python"; then
         [ -n "$1" ] || return
         rm -f "$heard"

@@ -6,6 +6,22 @@ abandoned() {
     [ "${rest%% *}" != "$boot" ] || [ ! -d "/proc/${1%% *}" ]
 }
 
+# check_writable BUNDLE: fails if this user cannot write a folder that a release of a bundle needs, or
+# if something else has the name of a link.
+check_writable() {
+    for folder in "$root" "$root/store" "$root/engines" "$root/bundles" "$root/bundles/$1" \
+        "$root/bundles/$1/releases"; do
+        [ -e "$folder" ] || continue
+        [ -d "$folder" ] || fail unwritable "$folder is not a folder"
+        [ -w "$folder" ] && [ -x "$folder" ] || fail unwritable "$folder belongs to $(owner_of "$folder") or is read-only"
+    done
+    for link in "$root/lock" "$root/bundles/$1/current" "$root/bundles/$1/previous"; do
+        [ -L "$link" ] || [ ! -e "$link" ] || fail unwritable "$link is not a link"
+    done
+}
+
+owner_of() { ls -ld "$1" 2>/dev/null | awk '{print $3}'; }
+
 # take_lock OWNER STALE: locks $root until this program ends. STALE is a lock whose owner is known to
 # be gone; empty if there is none.
 take_lock() {

@@ -7,6 +7,7 @@ assemble "$@"
 limited "$limit" "$python" "$work/.edgekit/runner.py" "$work/$model" "$work/golden.npz" \
     "$scratch" "$precision" "$seconds" "$sizes" "$best" >"$scratch/log" 2>&1
 code=$?
+held || fail changed "$root/lock"
 tail -c 20000 "$scratch/log" >"$scratch/log.end"
 send log "$scratch/log.end"
 if [ "$code" != 0 ] || [ ! -f "$scratch/result.json" ]; then

@@ -9,6 +9,7 @@ put() { printf '%s %s %s\n' "$nonce" "$1" "$2"; }
 
 # send KEY FILE: the bytes of a file.
 send() {
+    [ -r "$2" ] || fail changed "$2"
     printf '%s file %s %s\n' "$nonce" "$1" "$(size "$2")"
     cat "$2"
     echo
@@ -36,6 +37,14 @@ digest() {
 
 # tensorrt_of FILE: the NV_TENSORRT_VERSION in the first line that trtexec prints.
 tensorrt_of() { sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' "$1" | head -n 1; }
+
+# hear: sets heard to a new temporary file.
+hear() {
+    heard=$(mktemp 2>&1) || fail temporary "$heard"
+    said=$(echo 2>&1 >"$heard") && return
+    rm -f "$heard"
+    fail temporary "$heard: $said"
+}
 
 # free FOLDER: the free kilobytes of a folder.
 free() { df -Pk "$1" 2>/dev/null | awk '{for (i = 2; i <= NF; i++) if ($i ~ /%$/) kb = $(i - 1)} END {print kb}'; }

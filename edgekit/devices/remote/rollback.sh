@@ -3,7 +3,7 @@
 root=$(home "$1")
 base=$root/bundles/$2
 if [ -d "$root" ]; then
-    [ -w "$root" ] || fail unwritable "$root it is read-only"
+    check_writable "$2"
     take_lock "$3" "$4"
 fi
 if [ ! -d "$base" ]; then
@@ -16,12 +16,13 @@ fi
 now=$(readlink "$base/current" 2>/dev/null)
 before=$(readlink "$base/previous" 2>/dev/null)
 [ -n "$before" ] && [ -d "$base/$before" ] && [ "$before" != "$now" ] || fail single "$now"
+[ -f "$base/$before/.edgekit/files" ] || fail damaged .edgekit/files
 while read -r sha path; do
     [ "$(digest "$base/$before/$path" 2>/dev/null)" = "$sha" ] || fail damaged "$path"
 done <"$base/$before/.edgekit/files"
 built=$(cat "$base/$before/.edgekit/tensorrt" 2>/dev/null)
 if [ -n "$built" ]; then
-    heard=$(mktemp) || fail unwritable "${TMPDIR:-/tmp}"
+    hear
     engine_tools
     present=$(tensorrt_of "$heard")
     rm -f "$heard"

@@ -37,10 +37,7 @@ def saturates() -> bool:
     """Whether fast INT8 products can saturate: x86 without VNNI adds pairs of them in 16 bits."""
     if platform.machine() not in ("x86_64", "AMD64", "i386", "i686"):
         return False
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    lines = text(Path("/proc/cpuinfo")).splitlines()
     flags = next((line for line in lines if line.startswith("flags")), "").split()
     return not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags)
 
@@ -104,14 +101,51 @@ def measure(run: Callable[[], object], seconds: float) -> tuple[list[list[float]
     return blocks, settled
 
 
+def usable_cores(root: Path = Path("/")) -> int:
+    """The number of cores that this process may keep busy: those of its affinity, at most as many
+    as the limit of its control groups, as in ``edgekit/machine/cores.py``.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return max(1, min([cores, *(int(limit) for group in groups(root) for limit in limits(group))]))
+
+
+def groups(root: Path) -> Iterator[Path]:
+    """The folders of this process's control groups, and those above them."""
+    top = root / "sys" / "fs" / "cgroup"
+    yield from (top, top / "cpu")
+    for line in text(root / "proc" / "self" / "cgroup").splitlines():
+        _, _, named = line.partition(":")
+        controllers, _, path = named.partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            folder = top / "cpu" if controllers else top
+            for part in Path(path.lstrip("/")).parts:
+                folder /= part
+                yield folder
+
+
+def limits(group: Path) -> Iterator[float]:
+    """The CPU limit of one group in cores, if it has one: version 2, else version 1."""
+    given = text(group / "cpu.max").split()
+    given = given or [text(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    if len(given) == 2 and all(number.isdigit() and int(number) for number in given):
+        yield int(given[0]) / int(given[1])
+
+
+def text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def main(
     model: str, golden: str, folder: str, precision: str, seconds: str, sizes: str, best: str
 ) -> None:
     images = np.load(golden, allow_pickle=False)["inputs"]
-    try:
-        threads = max(1, len(os.sched_getaffinity(0)) // 2)
-    except AttributeError:
-        threads = max(1, (os.cpu_count() or 1) // 2)
+    threads = max(1, usable_cores() // 2)
     session, exact = open_session(model, precision, threads)
     (node,) = session.get_inputs()
     output = session.get_outputs()[0].name

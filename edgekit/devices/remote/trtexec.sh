@@ -34,6 +34,7 @@ killed() { dmesg 2>/dev/null | grep -i 'killed process.*trtexec' | tail -n 1; }
 
 # give_up KIND CODE LOG
 give_up() {
+    held || fail changed "$root/lock"
     tail -c 20000 "$3" >log.end
     now_killed=$(killed)
     [ "$now_killed" = "$killed_before" ] || put killed "$(printf '%s' "$now_killed" | flat)"

@@ -58,6 +58,10 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
         BadBundle: a bundle must not go to devices; nothing is sent.
         InputError: a device is unknown, or an option is wrong; nothing is sent.
     """
+    if not request.devices:
+        raise InputError("no device is given", hint="name devices that `edgekit device add` added")
+    if not request.bundles:
+        raise InputError("no bundle is given", hint="name folders that `edgekit export` wrote")
     devices = tuple(find(name) for name in _unique("device", request.devices))
     bundles = tuple(open_deployable(path) for path in request.bundles)
     _unique("bundle", [name_of(bundle) for bundle in bundles])
@@ -75,8 +79,6 @@ def deploy(request: DeployRequest, watcher: Watcher | None = None) -> DeployRepo
 
 
 def _unique(what: str, names: Sequence[str]) -> Sequence[str]:
-    if not names:
-        raise InputError(f"no {what} is given")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"the {what} {twice} is given twice", hint="give each one once")
     return names

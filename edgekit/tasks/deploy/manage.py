@@ -47,7 +47,7 @@ def add(
     """Connects to a device, reads its facts, and adds it to the list.
 
     Raises:
-        InputError: the name, the destination or the runtime is invalid.
+        InputError: the name, the destination, the runtime or the folder is invalid.
         EnvironmentLacks: there is no connection, or the device has neither runtime, or not the
             given one.
     """
@@ -60,7 +60,7 @@ def add(
         name=book.check_name(name),
         destination=check_destination(destination),
         runtime="onnxruntime",
-        root=root,
+        root=book.check_root(root),
         python=python,
     )
     found = _ask(device)

@@ -72,6 +72,7 @@ def _deploy(
 ) -> None:
     """
     Raises:
+        BadBundle: another process replaced the bundle.
         InputError: the bundle does not fit this device.
         EnvironmentLacks: there is no connection, or the device lacks something or failed.
         GateFailed: the results on the device miss the gate.
@@ -79,6 +80,7 @@ def _deploy(
     runtime, name = find(device.runtime), name_of(bundle)
     attempt.step("connects")
     candidates = runtime.candidates(bundle)
+    bundle.check_current()
     site = settle(connection, device, name, candidates, owner)
     attempt.learn(facts=site.facts)
     advice = (*_cautions(site.facts), *runtime.check(site.facts, bundle, options))

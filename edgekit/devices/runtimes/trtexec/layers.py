@@ -78,9 +78,12 @@ def audit_layers(
     a DLA uses it. None if the INT8 graph could not be read.
 
     Args:
-        text: the output of ``--exportLayerInfo``. graph: the file that the engine was built from.
-            manifest: of the bundle. asked: the nodes of the graph. version: of TensorRT.
-            dla_core: the DLA core that the engine was built for; None for the GPU.
+        text: the output of ``--exportLayerInfo``.
+        graph: the file that the engine was built from.
+        manifest: of the bundle.
+        asked: the nodes of the graph.
+        version: of TensorRT.
+        dla_core: the DLA core that the engine was built for; None for the GPU.
 
     Raises:
         BadNetwork: the text is not the output of the engine inspector.
