@@ -15,6 +15,7 @@ from edgekit.artifact import Artifact
 from edgekit.graph.edit import int_attribute
 from edgekit.graph.io import constant, load
 from edgekit.graph.values import read_values, values_by_name
+from edgekit.runtimes.base import several
 
 LAYERS = ("Conv", "Gemm")
 
@@ -65,8 +66,9 @@ def observe(artifact: Artifact, images: NDArray[np.float32]) -> Observation:
     wanted += [_append(graph, value, "mean", "ReduceMean", axes) for value, axes in read.items()]
     extremes: dict[str, Extremes] = {}
     sums: dict[str, NDArray[np.float64]] = {}
+    names = [str(value.name) for value in wanted]
     turns = 0
-    for numbers, _ in read_values(model, [str(value.name) for value in wanted], images):
+    for numbers, _ in read_values(model, names, images, at_once=several()):
         turns += 1
         for name in (str(value.name) for value in watched):
             total = float(numbers.get(f"{name}|l1|max", np.zeros(())))
@@ -95,7 +97,7 @@ def _read_by_layers(graph: ir.Graph) -> dict[ir.Value, list[int]]:
 def _append(
     graph: ir.Graph, value: ir.Value, suffix: str, op_type: str, axes: list[int] | None
 ) -> ir.Value:
-    """Adds a reduction of ``value`` to the graph, named ``value|suffix``."""
+    """Adds a reduction of ``value`` to the graph, next to it, named ``value|suffix``."""
     attributes: dict[str, int | list[int]] = {"keepdims": 0}
     inputs: list[ir.Value | None] = [value]
     if axes is not None and graph.opset_imports[""] < 18:
@@ -109,7 +111,11 @@ def _append(
     node = ir.node(op_type, inputs, attributes, name=f"{value.name}|{suffix}")
     output = node.outputs[0]
     output.name, output.type = f"{value.name}|{suffix}", ir.TensorType(ir.DataType.FLOAT)
-    graph.append(node)
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
     return output
 
 

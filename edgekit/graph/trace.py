@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import warnings
@@ -49,7 +50,11 @@ def trace(module: nn.Module, path: Path, config: TraceConfig) -> Artifact:
 
     example = torch.zeros((config.batch or 2, *config.shape))
     dynamic = None if config.batch else ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    with _silence(), timed(f"{type(module).__name__}, while it was traced,"):
+    with (
+        _silence(),
+        _without_collection(),
+        timed(f"{type(module).__name__}, while it was traced,"),
+    ):
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -92,6 +97,20 @@ def _check_interface(model: ir.Model, batch: int | None) -> None:
             "the network's forward() fixes the batch",
             hint="try `batch` 1, or take the batch from the input's shape",
         )
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Switches the search for cycles of objects off. During a trace, which makes many objects and
+    keeps them, it takes a tenth of the time and finds next to nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

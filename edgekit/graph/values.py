@@ -14,7 +14,7 @@ import onnx_ir as ir
 from edgekit.artifact import PrecisionName
 from edgekit.graph.edit import drop_unused
 from edgekit.graph.io import save, tensor_spec
-from edgekit.runtimes.base import Array, Runtime, Session, SessionOptions, batches
+from edgekit.runtimes.base import Array, Runtime, Session, SessionOptions, batches, in_threads
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 
@@ -30,12 +30,16 @@ def open_values(
     *,
     precision: PrecisionName = "fp32",
     runtime: Runtime | None = None,
+    threads: int | None = None,
 ) -> Session:
     """Opens a session whose outputs are the computed values ``names``, in this order.
 
     Args:
-        model: the graph. It is cut down in place to what the values need. names: the values.
-        precision: of the graph. runtime: computes the values; ONNX Runtime if None.
+        model: the graph. It is cut down in place to what the values need.
+        names: the values.
+        precision: of the graph.
+        runtime: computes the values; ONNX Runtime if None.
+        threads: of the session, see :class:`~edgekit.runtimes.SessionOptions`.
 
     Raises:
         BadNetwork: the runtime refuses the graph.
@@ -50,22 +54,30 @@ def open_values(
         graph.inputs.remove(unused)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         artifact = save(model, Path(folder) / "values.onnx", precision)
-        return (runtime or OnnxRuntime()).load(artifact, SessionOptions())
+        return (runtime or OnnxRuntime(in_order=True)).load(artifact, SessionOptions(threads))
 
 
 def read_values(
-    model: ir.Model, names: Collection[str], images: Iterable[Array]
+    model: ir.Model, names: Collection[str], images: Iterable[Array], *, at_once: int = 1
 ) -> Iterator[tuple[Mapping[str, Array], int]]:
     """Yields the values ``names`` of each batch of images, by name, with the count of real images:
     the last batch of a static size is filled by repeating its last image.
 
     Args:
-        model: an FP32 graph with one input. It is changed, as by :func:`open_values`. names: values
-        of the graph; the image itself may be one. images: each without a batch axis.
+        model: an FP32 graph with one input. It is changed, as by :func:`open_values`.
+        names: values of the graph; the image itself may be one.
+        images: each without a batch axis.
+        at_once: the number of batches to run at a time, each in a thread; their values are in
+            memory together.
     """
     spec = tensor_spec(model.graph.inputs[0])
     computed = [name for name in names if name != spec.name]
-    with open_values(model, computed) if computed else nullcontext() as session:
-        for batch, count in batches(spec, images):
+    threads = None if at_once == 1 else 1
+    with open_values(model, computed, threads=threads) if computed else nullcontext() as session:
+
+        def run(given: tuple[Array, int]) -> tuple[Mapping[str, Array], int]:
+            batch, count = given
             known = {} if session is None else session.run({spec.name: batch})
-            yield {name: batch if name == spec.name else known[name] for name in names}, count
+            return {name: batch if name == spec.name else known[name] for name in names}, count
+
+        yield from in_threads(run, batches(spec, images), at_once)

@@ -4,12 +4,13 @@ line to ``runtimes/__init__.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from edgekit.limits import LOGITS_ALONE
 from edgekit.machine.cores import usable_cores
 
 Array = NDArray[Any]
+T = TypeVar("T")
+R = TypeVar("R")
+MOST_AT_ONCE = 4  # inferences; each has activations of its own in memory
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class SessionOptions:
     @property
     def cpu_threads(self) -> int:
         return self.threads or default_threads()
+
+
+ONE_THREAD = SessionOptions(threads=1)
 
 
 def default_threads() -> int:
@@ -147,19 +154,38 @@ def run_batches(
         batch, count = given
         return rows_of(session.run({spec.name: batch})[output], count)
 
-    if at_once == 1:
-        rows = [run(given) for given in batches(spec, images)]
-    else:
-        rows, waiting = [], batches(spec, images)
-        with ThreadPoolExecutor(at_once) as threads:
-            while some := list(islice(waiting, 4 * at_once)):  # not all in memory at a time
-                rows += threads.map(run, some)
+    rows = list(in_threads(run, batches(spec, images), at_once))
     if len({row.shape[1:] for row in rows}) > 1:
         raise BadNetwork(
             "the network returns different shapes for different images", hint=LOGITS_ALONE
         )
     whole = np.concatenate(rows).astype(np.float32)
     return whole[:, :, 0, 0] if whole.ndim == 4 and whole.shape[2:] == (1, 1) else whole
+
+
+def run_all(session: Session, images: Iterable[Array]) -> NDArray[np.float32]:
+    """:func:`run_batches` for a session of one thread: on several cores, several at a time."""
+    return run_batches(session, images, at_once=several())
+
+
+def several() -> int:
+    """The number of inferences of one thread to run at a time."""
+    return min(MOST_AT_ONCE, usable_cores())
+
+
+def in_threads(call: Callable[[T], R], given: Iterable[T], at_once: int) -> Iterator[R]:
+    """Yields the results of ``call`` in the order of ``given``, which is read as it is needed."""
+    if at_once == 1:
+        yield from map(call, given)
+        return
+    with ThreadPoolExecutor(at_once) as threads:
+        waiting: deque[Future[R]] = deque()
+        for item in given:
+            waiting.append(threads.submit(call, item))
+            if len(waiting) == 2 * at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def rows_of(output: object, count: int) -> Array:

@@ -34,13 +34,15 @@ _DTYPES = {
 
 class OnnxRuntime:
     """``as_written`` turns all graph optimizations off. It is slower, but the results stay the same
-    if more tensors are read as outputs.
+    if more tensors are read as outputs. ``in_order`` runs the nodes in the order of the file, so
+    that a reduction runs before the memory of the next layers is needed.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, *, as_written: bool = False) -> None:
+    def __init__(self, *, as_written: bool = False, in_order: bool = False) -> None:
         self._as_written = as_written
+        self._in_order = in_order
 
     def available(self) -> Availability:
         if find_spec("onnxruntime") is None:
@@ -70,6 +72,8 @@ class OnnxRuntime:
             settings.add_session_config_entry(EXACT_INT8, "1")
         if self._as_written:
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if self._in_order:
+            settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         try:
             # The optimizer WeightBiasQuantization folds FP16 Q/DQ biases into scales that
             # underflow. Without it the CPU provider computes the graph as written.

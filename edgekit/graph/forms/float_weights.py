@@ -28,8 +28,8 @@ def write_float_weights(artifact: Artifact, path: Path) -> Artifact:
     """Writes the same INT8 graph with each weight as FP32 → QuantizeLinear → DequantizeLinear.
 
     Args:
-        artifact: an INT8 graph from ``edgekit.quantization``, with int8 weights. path: where to
-            write the result, which is four times as large.
+        artifact: an INT8 graph from ``edgekit.quantization``, with int8 weights.
+        path: where to write the result, which is four times as large.
 
     Raises:
         BadNetwork: the file cannot be read, or the result is larger than 2 GB.

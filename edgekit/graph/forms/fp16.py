@@ -49,9 +49,11 @@ def to_fp16(artifact: Artifact, path: Path, config: Fp16Config, seen: Observatio
     """Writes the FP16 graph.
 
     Args:
-        artifact: an FP32 graph. path: where to write the result. config: the nodes that stay FP32
-        by choice. seen: the statistics of the graph on real images, from
-        :func:`edgekit.graph.observe.observe`.
+        artifact: an FP32 graph.
+        path: where to write the result.
+        config: the nodes that stay FP32 by choice.
+        seen: the statistics of the graph on real images, from
+            :func:`edgekit.graph.observe.observe`.
 
     Raises:
         BadNetwork: the graph has a value without a type, or no node has a name in ``config.keep``.

@@ -52,9 +52,11 @@ def to_strongly_typed(
     """Writes the strongly typed form of an INT8 graph, at opset 19 or newer.
 
     Args:
-        artifact: an INT8 graph from ``edgekit.quantization``. path: where to write the result.
-        config: the nodes that stay FP32 by choice. seen: the statistics of the INT8 graph on real
-        images, from :func:`edgekit.graph.observe.observe`.
+        artifact: an INT8 graph from ``edgekit.quantization``.
+        path: where to write the result.
+        config: the nodes that stay FP32 by choice.
+        seen: the statistics of the INT8 graph on real images, from
+            :func:`edgekit.graph.observe.observe`.
 
     Returns:
         The graph, and the nodes outside Q/DQ that stay FP32.

@@ -34,8 +34,10 @@ def simplify(
     """Simplifies a graph. Returns the result and notes on skipped steps.
 
     Args:
-        artifact: an FP32 graph. path: where to write the result. config: the opset. probe: a few
-        real, preprocessed images ``(N, …)``; the outputs on them must not change.
+        artifact: an FP32 graph.
+        path: where to write the result.
+        config: the opset.
+        probe: a few real, preprocessed images ``(N, …)``; the outputs on them must not change.
 
     Raises:
         BadNetwork: the graph cannot be converted to the opset, or the conversion changes its

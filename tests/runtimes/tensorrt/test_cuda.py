@@ -69,10 +69,19 @@ def test_cuda_python_that_finds_no_driver_library(monkeypatch):
         Cuda.open()
 
 
-def test_without_cuda_python(monkeypatch):
+@pytest.mark.parametrize(
+    ("driver", "package"),
+    [
+        (None, "cuda-python"),
+        (CudaDriver("12.6", ()), "'cuda-python<13'"),
+        (CudaDriver("13.0", ()), "'cuda-python<14'"),
+    ],
+)
+def test_without_cuda_python(monkeypatch, driver, package):
+    monkeypatch.setattr(cuda_module, "driver", lambda: driver)
     monkeypatch.setattr(cuda_module.importlib, "import_module", missing)
     with pytest.raises(
         EnvironmentLacks, match="running an engine needs cuda-python, which is not installed"
     ) as caught:
         Cuda.open()
-    assert caught.value.hint == "pip install cuda-python"
+    assert caught.value.hint == f"pip install {package}"

@@ -60,14 +60,16 @@ def audit(
     compute in INT8 if the graph quantizes it, else in FP16. An engine for a DLA must use it.
 
     Args:
-        layers: from the inspector or the network. precision: the precision of the bundle. kept: the
-        nodes that the manifest lists as FP32 or float. quantized: the nodes of the quantized
-        convolutions and matrix products; see
+        layers: from the inspector or the network.
+        precision: the precision of the bundle.
+        kept: the nodes that the manifest lists as FP32 or float.
+        quantized: the nodes of the quantized convolutions and matrix products; see
             :func:`edgekit.runtimes.tensorrt.building.typed.quantized`.
-        of: where the layers come from. excuse: why layers other than convolutions and matrix
-        products may be FP32; they then give a note, not a failure. None if they must not. times:
-        milliseconds by layer; None if not measured. dla_core: the DLA core that the engine was
-        built for; None for the GPU.
+        of: where the layers come from.
+        excuse: why layers other than convolutions and matrix products may be FP32; they then give a
+            note, not a failure. None if they must not.
+        times: milliseconds by layer; None if not measured.
+        dla_core: the DLA core that the engine was built for; None for the GPU.
     """
     computing = [layer for layer in layers if layer.role == "compute"]
     reformats = [layer for layer in layers if layer.role == "reformat"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import EnvironmentLacks
-from edgekit.machine.driver import driver
+from edgekit.machine.driver import CudaDriver, driver
 from edgekit.runtimes.base import Array
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
@@ -111,10 +111,16 @@ def _import() -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             continue
+    found = driver()
     raise EnvironmentLacks(
         "running an engine needs cuda-python, which is not installed",
-        hint="pip install cuda-python",
+        hint=f"pip install {'cuda-python' if found is None else _fitting(found)}",
     )
+
+
+def _fitting(found: CudaDriver) -> str:
+    """The package for a driver: a newer major version would not start."""
+    return f"'cuda-python<{int(found.version.partition('.')[0]) + 1}'"
 
 
 def _explain(error: CudaError) -> EnvironmentLacks:
@@ -124,8 +130,7 @@ def _explain(error: CudaError) -> EnvironmentLacks:
     if error.code == INSUFFICIENT_DRIVER:
         return EnvironmentLacks(
             f"the NVIDIA driver supports CUDA {found.version}, which is too old for cuda-python",
-            hint=f"update the driver, or pip install "
-            f"'cuda-python<{int(found.version.partition('.')[0]) + 1}'",
+            hint=f"update the driver, or pip install {_fitting(found)}",
         )
     return EnvironmentLacks(f"CUDA cannot start: {error}", hint="run `edgekit doctor`")
 
