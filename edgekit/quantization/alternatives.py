@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import save
+from edgekit.progress import Progress
 from edgekit.quantization.config import QuantizeConfig
 from edgekit.quantization.equalize import ChannelStatistics, Equalized, equalize
 from edgekit.quantization.execute import TorchGraph
@@ -37,7 +38,7 @@ class Task:
     """The inputs that all alternatives share: the graph, the images and the reference.
 
     ``reference`` are the float logits ``(held-out images, classes)``. ``key`` identifies the list
-    of images in the cache.
+    of images in the cache. ``progress`` shows the phases that take long.
     """
 
     artifact: Artifact
@@ -46,6 +47,7 @@ class Task:
     reference: NDArray[np.float32]
     config: QuantizeConfig
     key: str
+    progress: Progress
 
     def statistics(self, artifact: Artifact) -> Statistics:
         """Statistics of the quantized values of a graph on the calibration images."""

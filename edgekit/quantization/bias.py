@@ -35,9 +35,11 @@ def weight_shifts(
     """The mean output error of every int8 layer, by its name: one number per output channel.
 
     Args:
-        network: the network with float weights. placement: the quantized values. grids: the grids
-        of the activations. errors: rounded weight minus float weight, by layer name. images: a few
-        dozen calibration images.
+        network: the network with float weights.
+        placement: the quantized values.
+        grids: the grids of the activations.
+        errors: rounded weight minus float weight, by layer name.
+        images: a few dozen calibration images.
     """
     layers = {layer.name: layer for layer in placement.quantized}
     sums = {name: torch.zeros((), dtype=torch.float64) for name in layers}

@@ -144,11 +144,13 @@ def equalize(
     """Returns an equalized graph that computes the same function, and the change of each group.
 
     Args:
-        model: the float graph. placement: the layers and quantized values of the graph. statistics:
-        statistics of every quantized value over the calibration images. For the outputs of int8
-        layers only the gradient is used. price: returns the squared error of the logits for each
-        candidate grid of each value. It must use other images than the statistics: there a channel
-        that is scaled too far is clipped.
+        model: the float graph.
+        placement: the layers and quantized values of the graph.
+        statistics: statistics of every quantized value over the calibration images. For the outputs
+            of int8 layers only the gradient is used.
+        price: returns the squared error of the logits for each candidate grid of each value. It
+            must use other images than the statistics: there a channel that is scaled too far is
+            clipped.
     """
     model = ir.from_proto(ir.to_proto(model))
     groups = find_groups(model, placement)

@@ -72,7 +72,7 @@ def split(images: Iterable[Array], held_out: NDArray[np.float32] | None) -> Samp
     if len(hashes) == 1:
         raise InputError(
             f"all {count} calibration images are identical",
-            hint="give `calib` a folder of different photos",
+            hint="give `calibration` a folder of different photos",
         )
     notes = (
         []

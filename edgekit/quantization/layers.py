@@ -47,9 +47,7 @@ class Layer:
     reason: str | None = None
 
 
-def find_layer(
-    node: ir.Node, graph: ir.Graph, shapes: Shapes, kept: frozenset[str]
-) -> Layer | None:
+def find_layer(node: ir.Node, shapes: Shapes, kept: frozenset[str]) -> Layer | None:
     """The layer of a node, or None if the node is no convolution or product with a constant weight.
     Layers named in ``kept`` stay float.
     """
@@ -78,10 +76,12 @@ def find_layer(
         )
         outputs, inputs, kernel = shape[axis], shape[1 - axis] if len(shape) == 2 else 0, ()
         macs = prod(shape) * prod(out_shape[1:-1])
-    first = _is_the_image(node.inputs[0], graph)
+    first = _is_first(node.inputs[0])
     reason = _why_float(node, groups, inputs, outputs, kernel, first=first)
     if bias is not None and constant(bias) is None:
         reason = "its bias is computed"
+    if len(shapes[str(node.inputs[0].name)]) < 2:
+        reason = "its input has no axis of channels"
     if node.name in kept:
         reason = KEPT
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else ()
@@ -130,14 +130,21 @@ def _why_float(
     return None
 
 
-def _is_the_image(value: ir.Value | None, graph: ir.Graph) -> bool:
-    """Whether a value is the graph's input, directly or through a Transpose."""
-    producer = value.producer() if value is not None else None
-    return value in graph.inputs or (
-        producer is not None
-        and producer.op_type == "Transpose"
-        and producer.inputs[0] in graph.inputs
-    )
+def _is_first(value: ir.Value | None) -> bool:
+    """Whether no layer with weights lies between the image and a value: only a normalization, a
+    padding, another order of its axes or channels.
+    """
+    waiting, seen = [value], set()
+    while waiting:
+        current = waiting.pop()
+        producer = current.producer() if current is not None else None
+        if producer is None or producer in seen:
+            continue
+        if producer.op_type in WEIGHTED:
+            return False
+        seen.add(producer)
+        waiting += producer.inputs
+    return True
 
 
 def array_of(model: ir.Model, name: str) -> Array:

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.errors import BadNetwork
-from edgekit.progress import Progress
+from edgekit.progress import QUIET, Progress
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.fake import RATES, FakeQuantized
 from edgekit.quantization.placement import Placement
@@ -122,16 +122,21 @@ def learn(
     budget: Budget,
     *,
     codes: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = QUIET,
 ) -> Learnt:
     """Learns steps and biases, and with ``codes`` the codes of the weights.
 
     Args:
-        network: the float network; must be differentiable. placement: the quantized values. grids:
-        the initial grids of these values. weights: the rounded weights. widest: the largest allowed
-        step of each value's grid. images: the images to learn from. held_out: other images, which
-        decide the best state. reference: the float network's logits on ``held_out``. budget: how
-        long to learn. progress: shows the share of the budget that is spent.
+        network: the float network; must be differentiable.
+        placement: the quantized values.
+        grids: the initial grids of these values.
+        weights: the rounded weights.
+        widest: the largest allowed step of each value's grid.
+        images: the images to learn from.
+        held_out: other images, which decide the best state.
+        reference: the float network's logits on ``held_out``.
+        budget: how long to learn.
+        progress: shows the share of the budget that is spent.
     """
     state = FakeQuantized(network, placement, grids, weights, widest, images[0], with_codes=codes)
     descent = Descent(state.parameters(GENTLE if codes else RATES))
@@ -155,8 +160,7 @@ def learn(
             found = _look(state, held_out, reference, together)
             if found.sqnr > best.sqnr:
                 best, kept = found, state.taken()
-        if progress is not None:
-            progress.advance(round(100 * share), 100, f"{best.sqnr:.1f} dB")
+        progress.advance(round(100 * share), 100, f"learned, {best.sqnr:.1f} dB")
     return Learnt(*kept, passes, start, best)
 
 

@@ -48,12 +48,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer that stays float: its ``gain`` in dB over the previous step, its share of the MACs,
-    and the fidelity with it.
+    """A layer that stays float: its ``gain`` in dB and its ``rise`` of the expected agreement, 0 to
+    1, over the previous step; its share of the MACs, and the fidelity with it.
     """
 
     layer: str
     gain: float
+    rise: float
     macs_share: float
     reached: Fidelity
 
@@ -82,9 +83,11 @@ def choose(
     layer within the limits is tried.
 
     Args:
-        sensitivity: the sensitivity of every int8 layer; it may use fewer images. all_int8: the
-        fidelity without float layers. evaluate: returns the fidelity with a set of layers in float.
-        gate: the requirement. limits: how much may be float at most.
+        sensitivity: the sensitivity of every int8 layer; it may use fewer images.
+        all_int8: the fidelity without float layers.
+        evaluate: returns the fidelity with a set of layers in float.
+        gate: the requirement.
+        limits: how much may be float at most.
     """
     reached = all_int8
     error = 10 ** (-sensitivity.all_int8.sqnr / 10)
@@ -110,7 +113,8 @@ def choose(
         if not _worth(reached, after, gate):
             fruitless += 1
             continue
-        kept.append(KeptLayer(row.layer, after.sqnr - reached.sqnr, row.macs_share, after))
+        gain, rise = after.sqnr - reached.sqnr, after.expected - reached.expected
+        kept.append(KeptLayer(row.layer, gain, rise, row.macs_share, after))
         reached, macs, weights = after, macs + row.macs_share, weights + row.weights_share
     return Fallback(tuple(kept), reached, gate.met_by(reached))
 

@@ -14,7 +14,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import InputError
 from edgekit.graph.io import load, save
 from edgekit.graph.values import open_values
-from edgekit.progress import Progress
+from edgekit.progress import QUIET, Progress
 from edgekit.quantization import mixed, sensitivity
 from edgekit.quantization.alternatives import (
     Alternative,
@@ -35,7 +35,7 @@ from edgekit.quantization.refine import Refined, check_recoverable, refine
 from edgekit.quantization.sensitivity import Sensitivity
 from edgekit.quantization.twin import Fidelity, Grid, fidelity, logits_of
 from edgekit.quantization.weights import Weights, rounded_constants
-from edgekit.runtimes.base import Array, SessionOptions, run_batches
+from edgekit.runtimes.base import Array, SessionOptions, run_all
 
 
 @threads(SessionOptions().cpu_threads)
@@ -47,17 +47,21 @@ def quantize(
     held_out: NDArray[np.float32] | None = None,
     *,
     key: str = "",
-    progress: Progress | None = None,
+    progress: Progress = QUIET,
 ) -> QuantizeResult:
     """Quantizes a simplified FP32 graph to int8.
 
     Args:
-        artifact: the FP32 graph. path: where to write the int8 graph. config: the configuration.
+        artifact: the FP32 graph.
+        path: where to write the int8 graph.
+        config: the configuration.
         images: preprocessed calibration images, each ``(C, H, W)`` without a batch axis: an array,
-        or any object that can be iterated more than once. held_out: other images ``(N, C, H, W)``
-        that decide between alternatives. If None, every third calibration image is used. The result
-        on them proves nothing; a proof needs images that made no decision. key: a hash of the image
-        list and its preprocessing, which identifies the cache. progress: shows a recovery.
+            or any object that can be iterated more than once.
+        held_out: other images ``(N, C, H, W)`` that decide between alternatives. If None, every
+            third calibration image is used. The result on them proves nothing; a proof needs images
+            that made no decision.
+        key: a hash of the image list and its preprocessing, which identifies the cache.
+        progress: shows the phases that take long.
 
     Raises:
         InputError: the graph or the images cannot be quantized, or its accuracy not be recovered.
@@ -76,9 +80,9 @@ def quantize(
         why = next((f"; {layer.name}: {layer.reason}" for layer in placement.layers), "")
         raise InputError(f"no layer can be INT8 under TensorRT's rules{why}", hint="use FP16")
     reference = logits_of(network, samples.held_out)
-    task = Task(artifact, placement, samples, reference, config, key)
+    task = Task(artifact, placement, samples, reference, config, key, progress)
     plain = Alternative(model, network, task.statistics(artifact))
-    found = _from_training(task, plain) if config.trained else _from_search(task, plain, progress)
+    found = _from_training(task, plain) if config.trained else _from_search(task, plain)
     best, grids, weights = found.best, found.refined.grids, found.refined.weights
     trial = _Trial(task, best, shapes, grids, weights, *_views(task, best), path)
     all_int8 = trial.evaluate(frozenset())
@@ -120,11 +124,11 @@ class _Found:
     tried: Mapping[str, Fidelity]
 
 
-def _from_search(task: Task, plain: Alternative, progress: Progress | None) -> _Found:
+def _from_search(task: Task, plain: Alternative) -> _Found:
     config = task.config
     best, left_out = best_alternative(task, plain)
     search = grids_of(task, best, chosen_calibrators(config))
-    refined = refine(task, best, search.grids, progress)
+    refined = refine(task, best, search.grids)
     notes = (*left_out, *_notes_on(best), *refined.notes)
     refined = replace(refined, notes=notes)
     return _Found(best, refined, search.calibrator, search.tried)
@@ -184,14 +188,15 @@ class _Trial:
         network = self.best.network.with_constants(rounded)
         simulated = logits_of(network, images, placement.edges, self.grids)
         written = load(self.write(frozenset()).path)
-        with open_values(written, [network.output], precision="int8") as session:
-            return fidelity(simulated, run_batches(session, images))
+        with open_values(written, [network.output], precision="int8", threads=1) as session:
+            return fidelity(simulated, run_all(session, images))
 
     def evaluate(self, kept: frozenset[str]) -> Fidelity:
         """Measures on the images; the expected agreement also uses their quarters."""
         written = load(self.write(kept).path)
-        with open_values(written, [self.best.network.output], precision="int8") as session:
-            logits = run_batches(session, self.views)
+        output = self.best.network.output
+        with open_values(written, [output], precision="int8", threads=1) as session:
+            logits = run_all(session, self.views)
         count = len(self.task.reference)
         counted = fidelity(self.expected[:count], logits[:count])
         wide = fidelity(self.expected, logits)
@@ -227,6 +232,7 @@ def _costs(
         weights,
         samples.held_out[:count],
         task.reference[:count],
+        task.progress,
     )
 
 

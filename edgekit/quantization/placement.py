@@ -84,14 +84,15 @@ def place(model: ir.Model, shapes: Shapes, kept: frozenset[str] = frozenset()) -
     """Applies the rules to a simplified graph.
 
     Args:
-        model: the graph, with named nodes and folded batch norms. shapes: the shape of every
-        computed value for a batch of one. kept: layers that stay float for accuracy.
+        model: the graph, with named nodes and folded batch norms.
+        shapes: the shape of every computed value for a batch of one.
+        kept: layers that stay float for accuracy.
     """
     nodes = list(model.graph)
     layers = {
         str(node.name): layer
         for node in nodes
-        if (layer := find_layer(node, model.graph, shapes, kept)) is not None
+        if (layer := find_layer(node, shapes, kept)) is not None
     }
     wanted = _Wanted(shapes, layers, _depths(nodes))
     for node in reversed(nodes):
@@ -174,6 +175,7 @@ def _carry(node: ir.Node, wanted: _Wanted) -> None:
         not read
         or 0 not in positions
         or (node.op_type == "Concat" and len(positions) != len(node.inputs))
+        or len(wanted.shapes[str(node.inputs[0].name)]) < 2  # type: ignore[union-attr]
     ):
         return
     for position in positions:

@@ -41,9 +41,11 @@ def write_graph(
     """Returns a new int8 graph; ``model`` does not change.
 
     Args:
-        model: the float graph of ``placement``. placement: the quantized values and layers. grids:
-        the grid of every value in ``placement.edges``. weights: the quantized weight of every int8
-        layer, by layer name. biases: the corrected biases, by layer name.
+        model: the float graph of ``placement``.
+        placement: the quantized values and layers.
+        grids: the grid of every value in ``placement.edges``.
+        weights: the quantized weight of every int8 layer, by layer name.
+        biases: the corrected biases, by layer name.
     """
     model = ir.from_proto(ir.to_proto(model))
     graph = model.graph

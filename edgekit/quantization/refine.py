@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from edgekit.errors import InputError
-from edgekit.progress import Progress
 from edgekit.quantization.alternatives import Alternative, Task
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.learn import Budget, Images, Learnt, Seconds, learn, passes_for
@@ -31,16 +30,14 @@ class Refined:
         return replace(self, notes=(*self.notes, note))
 
 
-def refine(
-    task: Task, best: Alternative, grids: Mapping[str, Grid], progress: Progress | None = None
-) -> Refined:
+def refine(task: Task, best: Alternative, grids: Mapping[str, Grid]) -> Refined:
     """Rounds the weights, then does what the configuration asks for: ``tune``, ``recover``, or with
     adaptive rounding to learn steps and biases. Only ``tune`` can make the held-out photos worse.
     """
     config = task.config
     found = _rounded(task, best.network, grids)
     if config.recover is not None:
-        return _recovered(task, best, found, Seconds(config.recover), progress)
+        return _recovered(task, best, found, Seconds(config.recover))
     if config.tune is not None:
         start = (best.network, task.placement, grids, found.weights, _widest(best, grids))
         trained = config.tune(*start, task.samples.held_out, task.reference)
@@ -72,6 +69,7 @@ def _rounded(task: Task, network: TorchGraph, grids: Mapping[str, Grid]) -> Refi
         task.samples.search,
         mode=config.rounding,
         correct_bias=config.correct_bias,
+        progress=task.progress,
     )
     plain = weights.plain if config.rounding == "adaptive" else ()
     return Refined(
@@ -99,11 +97,9 @@ def _learned(task: Task, best: Alternative, found: Refined) -> Refined:
     return _better(done, found, f"steps and biases learned from {passes} views")
 
 
-def _recovered(
-    task: Task, best: Alternative, found: Refined, budget: Budget, progress: Progress | None
-) -> Refined:
+def _recovered(task: Task, best: Alternative, found: Refined, budget: Budget) -> Refined:
     """Learns codes, steps and biases, from all calibration photos."""
-    done = _learn(task, best, found, _photos(task), budget, codes=True, progress=progress)
+    done = _learn(task, best, found, _photos(task), budget, codes=True)
     return _better(done, found, f"codes, steps and biases learned from {done.passes} views")
 
 
@@ -115,7 +111,6 @@ def _learn(
     budget: Budget,
     *,
     codes: bool = False,
-    progress: Progress | None = None,
 ) -> Learnt:
     return learn(
         best.network,
@@ -128,7 +123,7 @@ def _learn(
         task.reference,
         budget,
         codes=codes,
-        progress=progress,
+        progress=task.progress,
     )
 
 

@@ -83,10 +83,14 @@ def search_grids(
     by value. Returns the best on the held-out images.
 
     Args:
-        network: the float network. placement: the quantized values. statistics: the statistics of
-        every quantized value. centred: the values with a centred grid. images: images to predict
-        the error of single grids. held_out: images to compare the candidates. reference: the float
-        logits ``(N, classes)`` on ``held_out``. calibrators: names of ``ranges.CALIBRATORS``.
+        network: the float network.
+        placement: the quantized values.
+        statistics: the statistics of every quantized value.
+        centred: the values with a centred grid.
+        images: images to predict the error of single grids.
+        held_out: images to compare the candidates.
+        reference: the float logits ``(N, classes)`` on ``held_out``.
+        calibrators: names of ``ranges.CALIBRATORS``.
         by_value: whether single values may get another grid than the network's calibrator.
     """
     candidates = {

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.progress import QUIET, Progress
 from edgekit.quantization.execute import Hook, Step, TorchGraph
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.twin import Fidelity, Grid, fidelity
@@ -58,6 +59,7 @@ def measure(
     weights: Weights,
     images: Sequence[NDArray[np.float32]],
     reference: NDArray[np.float32],
+    progress: Progress = QUIET,
 ) -> Sensitivity:
     """Runs every layer alone in float and alone in int8 on held-out images. Only the nodes after
     the layer are computed again.
@@ -70,7 +72,8 @@ def measure(
     alone: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
     everything = []
     with torch.inference_mode():
-        for image in images:
+        for done, image in enumerate(images):
+            progress.advance(done, len(images), "photos, with each layer alone in float")
             everything.append(_swap_each(placement, grids, image, in_int8, in_float, without))
             _swap_each(placement, grids, image, in_float, in_int8, alone)
     macs = sum(layer.macs for layer in placement.layers)

@@ -95,9 +95,10 @@ def share_spare_channels(
     of each chain.
 
     Args:
-        model: the float graph. placement: the layers and quantized values of the graph. grids: the
-        grids of the quantized values. Copies are shifted by a fraction of the step. images: images
-        to predict the error of each channel.
+        model: the float graph.
+        placement: the layers and quantized values of the graph.
+        grids: the grids of the quantized values. Copies are shifted by a fraction of the step.
+        images: images to predict the error of each channel.
     """
     model = ir.from_proto(ir.to_proto(model))
     chains = [

@@ -132,11 +132,12 @@ def collect_statistics(
     """Runs the images ``(C, H, W)`` and returns the statistics of ``values``.
 
     Args:
-        artifact: the float graph. values: names of computed values. images: an iterable that is
-        read once; may be a generator. cache: a folder for checkpoints. After an interruption, the
-        next run of the same graph and ``key`` continues from the last checkpoint and skips the
-        processed images. key: a hash of the image list and its preprocessing. Without a key nothing
-        is cached.
+        artifact: the float graph.
+        values: names of computed values.
+        images: an iterable that is read once; may be a generator.
+        cache: a folder for checkpoints. After an interruption, the next run of the same graph and
+            ``key`` continues from the last checkpoint and skips the processed images.
+        key: a hash of the image list and its preprocessing. Without a key nothing is cached.
 
     Raises:
         InputError: a value is infinite or NaN on an image, or all values are constant.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekit.progress import QUIET, Progress
 from edgekit.quantization import bias, moments, rounding
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.layers import Layer
@@ -37,6 +38,7 @@ def round_weights(
     *,
     mode: Rounding,
     correct_bias: bool,
+    progress: Progress = QUIET,
 ) -> Weights:
     """Rounds the weights of every int8 layer. ``network`` keeps its float weights.
 
@@ -52,10 +54,10 @@ def round_weights(
     rounded = {layer.name: _round(layer, network.constants[layer.weight], None) for layer in plain}
     for part in moments.batches(adaptive, network):
         covariances = moments.covariances(network, placement, grids, part, images)
-        rounded |= {
-            layer.name: _round(layer, network.constants[layer.weight], covariances[layer.name])
-            for layer in part
-        }
+        for layer in part:
+            weight = network.constants[layer.weight]
+            rounded[layer.name] = _round(layer, weight, covariances[layer.name])
+            progress.advance(len(rounded), len(placement.quantized), "layers rounded")
     names = tuple(layer.name for layer in plain)
     if not correct_bias:
         return Weights(rounded, {}, names)

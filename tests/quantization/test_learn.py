@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.graph.io import load
-from edgekit.progress import Progress, Quiet
+from edgekit.progress import QUIET, Progress, Quiet
 from edgekit.quantization.execute import TorchGraph
 from edgekit.quantization.fake import Round
 from edgekit.quantization.learn import (
@@ -56,7 +56,7 @@ class Start(NamedTuple):
         budget: Budget = BUDGET,
         *,
         codes: bool = False,
-        progress: Progress | None = None,
+        progress: Progress = QUIET,
     ) -> Learnt:
         held_out = list(photos[24:40])
         reference = logits_of(self.network, held_out)
@@ -242,7 +242,7 @@ def test_codes_are_learnt_as_well(start: Start, photos: NDArray[np.float32]) -> 
     assert all(after.dtype == np.int8 and abs(after).max() <= 127 for _, after in moved)
     assert sum(int((before != after).sum()) for before, after in moved) > 100
     assert [told[0] for told in watched.told] == [round(100 * (i / 40)) for i in range(1, 41)]
-    assert watched.told[-1] == (100, 100, f"{done.after.sqnr:.1f} dB")
+    assert watched.told[-1] == (100, 100, f"learned, {done.after.sqnr:.1f} dB")
 
 
 def test_time_ends_the_learning(

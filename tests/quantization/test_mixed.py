@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import pytest
+
 from edgekit.quantization.mixed import (
     LEAST_RISE,
     MOST_FRUITLESS,
@@ -105,6 +107,7 @@ def test_the_expectation_adds_layers_if_the_count_is_met() -> None:
     gate = Requirement(agreement=0.95)
     fallback = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + kept / 100))
     assert len(fallback.kept) == 3 and fallback.met
+    assert [k.rise for k in fallback.kept] == pytest.approx([0.01] * 3)
     short = kept_until(gate, counting(1.0, 0.93), lambda kept: counting(1.0, 0.93 + 0.0025 * kept))
     assert len(short.kept) == 10 and short.met, "the count meets the gate, though not safely"
     dull = kept_until(

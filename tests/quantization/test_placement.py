@@ -192,10 +192,30 @@ def test_a_kept_layer_reads_float_and_so_does_what_served_it_alone() -> None:
     assert not reads(placed(with_weights(model, w=(32, 16)), frozenset({"y"})))
 
 
-def test_the_first_convolution_may_read_a_transposed_image() -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        "a = Transpose<perm=[0,3,1,2]>(x)",
+        "b = Sub(x, mean) c = Mul(b, scale) a = Transpose<perm=[0,3,1,2]>(c)",
+        "b = Transpose<perm=[0,3,1,2]>(x) c = Gather<axis=1>(b, bgr) a = Pad(c, pads)",
+        "b = Transpose<perm=[0,3,1,2]>(x) r, g, s = Split<axis=1>(b, ones) "
+        "a = Concat<axis=1>(s, g, r)",
+    ],
+)
+def test_the_first_convolution_may_read_an_image_that_the_graph_prepares(before: str) -> None:
     model = graph(
-        "(float[1,8,8,3] x, float[16,3,3,3] w) => (float[1,16,6,6] y) { a = "
-        "Transpose<perm=[0,3,1,2]>(x) y = Conv(a, w) }"
+        "(float[1,8,8,3] x, float[16,3,3,3] w, float[3] mean, float[3] scale) => "
+        "(float[1,16,h,v] y) <int64[3] bgr = {2,1,0}, int64[3] ones = {1,1,1}, "
+        "int64[8] pads = {0,0,1,1,0,0,1,1}> { " + before + " y = Conv(a, w) }"
     )
-    (layer,) = placed(with_weights(model, w=(16, 3, 3, 3))).layers
+    (layer,) = placed(with_weights(model, w=(16, 3, 3, 3), mean=(3,), scale=(3,))).layers
     assert layer.reason is None
+
+
+def test_a_convolution_of_few_channels_behind_another_stays_float() -> None:
+    model = graph(
+        "(float[1,3,8,8] x, float[3,3,1,1] v, float[16,3,3,3] w) => (float[1,16,6,6] y) { "
+        "a = Conv(x, v) b = Relu(a) y = Conv(b, w) }"
+    )
+    first, second = placed(with_weights(model, v=(3, 3, 1, 1), w=(16, 3, 3, 3))).layers
+    assert first.reason is not None and second.reason is not None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError
+from edgekit.progress import Quiet
 from edgekit.quantization import QuantizeResult, quantize
 from edgekit.quantization.twin import fidelity
 from tests.quantization.conftest import PLAIN, artifact_of, graph, logits, with_weights
@@ -54,6 +55,32 @@ def test_recovery_changes_numbers_only(both: tuple[QuantizeResult, QuantizeResul
         ours.SerializeToString() != theirs.SerializeToString()
         for ours, theirs in zip(recovered.initializer, plain.initializer, strict=True)
     )
+
+
+class Watched(Quiet):
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int | None, str]] = []
+
+    def advance(self, done: int, total: int | None, what: str = "") -> None:
+        self.seen.append((done, total, what))
+
+
+def test_the_long_phases_show_how_far_they_are(
+    skewed: Artifact, photos: NDArray[np.float32], tmp_path: Path
+) -> None:
+    watched = Watched()
+    config = replace(PLAIN, rounding="adaptive", passes=48, sensitivity=True)
+    done = quantize(skewed, tmp_path / "x.onnx", config, photos[:36], progress=watched).report
+    assert done.sensitivity is not None
+    phases = {
+        word: [(n, total) for n, total, what in watched.seen if word in what]
+        for word in ("rounded", "learned", "alone in float")
+    }
+    layers = len(done.sensitivity.layers)
+    assert phases["rounded"] == [(n, layers) for n in range(1, layers + 1)]
+    assert phases["learned"][-1] == (100, 100)
+    photos_seen = done.sensitivity.images
+    assert phases["alone in float"] == [(n, photos_seen) for n in range(photos_seen)]
 
 
 def test_nothing_is_recovered_through_an_operator_without_gradient(

@@ -94,6 +94,16 @@ def _quantized(
             id="a branch that is always zero",
         ),
         pytest.param(
+            "p = GlobalAveragePool(b) r = Reshape(p, row) m = MatMul(r, w) n = Relu(m) "
+            "g = Gather(n, rows) u = Reshape(g, map) f = Add(u, b)",
+            ", float[32,32] w",
+            "int64[1] row = {32}, int64[1,32] rows = {"
+            + ", ".join(map(str, range(32)))
+            + "}, int64[4] map = {1, 32, 1, 1}",
+            {"w": (32, 32)},
+            id="a vector without an axis of images",
+        ),
+        pytest.param(
             "r = Reshape(b, row) t = Transpose <perm = [0, 2, 1]> (r) e = Expand(token, one) "
             "c = Concat <axis = 1> (e, t) m = MatMul(c, w) n = Relu(m) "
             "f = Transpose <perm = [0, 2, 1]> (n)",
