@@ -254,6 +254,17 @@ class Bundle:
         """
         self._check([name])
 
+    def check_current(self) -> None:
+        """Checks that the folder is still the export that was opened, after its files were read:
+        another process may have replaced it between two of them. Other engines do not count.
+
+        Raises:
+            BadBundle: another process replaced the bundle since it was opened.
+        """
+        now = self._present()
+        if now is not None and _without_engines(now) != _without_engines(self.manifest):
+            raise self._replaced()
+
     def _check(self, names: Iterable[str]) -> None:
         for name in names:
             if damage := self._damage_of(name):
@@ -261,18 +272,25 @@ class Bundle:
 
     def _damaged(self, how: str, hint: str = "copy or export it again") -> BadBundle:
         if self._is_replaced():
-            return BadBundle(
-                f"{self.path} was replaced while it was read", hint="run the command again"
-            )
+            return self._replaced()
         return BadBundle(f"{self.path} is damaged: {how}", hint=hint)
+
+    def _replaced(self) -> BadBundle:
+        return BadBundle(
+            f"{self.path} was replaced while it was read", hint="run the command again"
+        )
 
     def _is_replaced(self) -> bool:
         """Whether the folder has another manifest than when it was opened."""
+        now = self._present()
+        return now is not None and now.model_dump_json() != self.manifest.model_dump_json()
+
+    def _present(self) -> Manifest | None:
+        """The manifest that the folder has now; None if it cannot be read."""
         try:
-            now = Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
+            return Manifest.model_validate_json((self.path / MANIFEST).read_bytes())
         except (OSError, ValidationError):
-            return False
-        return now.model_dump_json() != self.manifest.model_dump_json()
+            return None
 
     def _damage_of(self, name: str) -> str | None:
         file, entry = self.path / name, self.manifest.files.get(name)
@@ -285,6 +303,11 @@ class Bundle:
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
         return None if same else f"{name} is not the file that was exported"
+
+
+def _without_engines(manifest: Manifest) -> str:
+    exported = {n: f for n, f in manifest.files.items() if not n.startswith(f"{ENGINES}/")}
+    return manifest.model_copy(update={"files": exported}).model_dump_json()
 
 
 class _Version(BaseModel):

@@ -44,8 +44,8 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class WeightsEntry(_Entry):
-    """``source`` is pretrained, file, random, factory or graph. ``trained`` is False only if
-    edgekit itself made random weights.
+    """``source`` is pretrained, file, random, factory, module or graph. ``trained`` is False only
+    if edgekit itself made random weights.
     """
 
     source: str

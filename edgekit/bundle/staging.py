@@ -143,9 +143,10 @@ class Staging:
 
 
 class Sibling:
-    """Context manager: a hidden folder next to a bundle, on the same disk. It is always removed.
+    """Context manager: a hidden folder next to a bundle or a file, on the same disk. It is always
+    removed.
 
-    It is locked while its process runs. So the next process that works on the same bundle
+    It is locked while its process runs. So the next process that works on the same output
     recognizes the leftovers of a killed process, and removes them.
     """
 

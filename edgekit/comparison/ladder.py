@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from edgekit.artifact import PrecisionName
 from edgekit.comparison.metrics import Parity
@@ -23,7 +23,8 @@ class Gate:
     none.
 
     Raises:
-        InputError: ``agreement`` is not between 0 and 1, or ``relative`` is negative.
+        InputError: ``agreement`` is not between 0 and 1, ``relative`` is negative, or ``sqnr`` is
+            not a number.
     """
 
     relative: float | None = None
@@ -36,6 +37,8 @@ class Gate:
                 f"`gate`: agreement {self.agreement:g} is not between 0 and 1",
                 hint="write 0.97 for 97 %",
             )
+        if self.sqnr is not None and math.isnan(self.sqnr):
+            raise InputError("`gate`: sqnr nan is not a number", hint="write 20 for 20 dB")
         if self.relative is not None and not self.relative >= 0:
             raise InputError(
                 f"`gate`: relative {self.relative:g} is not a number from 0 on",
@@ -87,11 +90,27 @@ class Gate:
         )
 
 
+REQUIREMENTS = tuple(requirement.name for requirement in fields(Gate))
+
+
 @dataclass(frozen=True)
 class GateChanges:
-    """Changes of a default gate, by the field names of :class:`Gate`."""
+    """Changes of a precision's default gate, by the field names of :class:`Gate`; None removes a
+    requirement. The others stay.
+
+    Raises:
+        InputError: a name is unknown, or a value is outside its range.
+    """
 
     values: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.values:
+            if name not in REQUIREMENTS:
+                raise InputError(
+                    f"`gate`: unknown key {name!r}", hint=f"keys are {', '.join(REQUIREMENTS)}"
+                )
+        Gate(**self.values)  # checks the values
 
     def over(self, default: Gate) -> Gate:
         """The default with these changes."""

@@ -112,12 +112,15 @@ def measure(
     """Measures the candidates in turns.
 
     Args:
-        candidates: the candidates by name. reference: the candidate that the others are compared
-        with. blocks: the number of blocks; in each, a candidate has two turns. seconds: the
-        measuring time of each candidate over all blocks. A slow one takes longer, because it has
-        at least ``blocks · min_runs`` runs. min_runs: the least number of runs per block.
-        max_warm_up: the longest warm-up of a candidate, in seconds. on_block: called with (done,
-        total) after the warm-up and after each block. clock: a monotonic clock in nanoseconds.
+        candidates: the candidates by name.
+        reference: the candidate that the others are compared with.
+        blocks: the number of blocks; in each, a candidate has two turns.
+        seconds: the measuring time of each candidate over all blocks. A slow one takes longer,
+            because it has at least ``blocks · min_runs`` runs.
+        min_runs: the least number of runs per block.
+        max_warm_up: the longest warm-up of a candidate, in seconds.
+        on_block: called with (done, total) after the warm-up and after each block.
+        clock: a monotonic clock in nanoseconds.
 
     Raises:
         ValueError: if the reference is not a candidate, there are fewer than five blocks, or less

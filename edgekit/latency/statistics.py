@@ -121,15 +121,6 @@ def summarize(samples: Sequence[float]) -> Summary:
     return Summary(float(np.median(samples)), p90, p99, mean, cv, len(samples), *bounds)
 
 
-def ratio_by_block(a_blocks: Sequence[Block], b_blocks: Sequence[Block]) -> Ratio:
-    """:func:`ratio_of_turns` for the samples of blocks, with the median of each block.
-
-    Raises:
-        ValueError: if there are fewer than two blocks, their numbers differ, or one is empty.
-    """
-    return ratio_of_turns(block_medians(a_blocks), block_medians(b_blocks))
-
-
 def ratio_of_turns(a: Sequence[float], b: Sequence[float]) -> Ratio:
     """Compares ``a`` with ``b``, measured in turns. ``a[i]`` and ``b[i]`` are the typical latencies
     of block i.

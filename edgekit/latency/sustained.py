@@ -80,8 +80,12 @@ def sustain(
     or more; below 16 seconds they are shorter.
 
     Args:
-        name: of the candidate. run: the candidate. seconds: the duration. on_window: called with
-            (done, total), in seconds. clock: in nanoseconds. look: reads the machine's state.
+        name: of the candidate.
+        run: the candidate.
+        seconds: the duration.
+        on_window: called with (done, total), in seconds.
+        clock: in nanoseconds.
+        look: reads the machine's state.
 
     Raises:
         ValueError: the duration is shorter than four seconds.

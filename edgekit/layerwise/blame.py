@@ -112,10 +112,13 @@ def blame(
     """Compares all values that two networks have in common.
 
     Args:
-        reference: the correct network. candidate: the network to check. images: preprocessed images
-        ``(N, …)``. candidate_images: the same ones as the candidate takes them, if it takes others.
-        bound: in dB; the first value below it is reported. chunk_bytes: the largest
-        size of values in memory at once, in bytes. A larger value is processed alone.
+        reference: the correct network.
+        candidate: the network to check.
+        images: preprocessed images ``(N, …)``.
+        candidate_images: the same ones as the candidate takes them, if it takes others.
+        bound: in dB; the first value below it is reported.
+        chunk_bytes: the largest size of values in memory at once, in bytes. A larger value is
+            processed alone.
 
     Raises:
         InputError: the networks have no value in common, their static batches differ, or the

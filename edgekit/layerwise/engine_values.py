@@ -110,9 +110,11 @@ def engine_taps(
     and why.
 
     Args:
-        graph: the graph; it reads values by marking them as outputs. builder: builds the engine.
-        folder: a folder for the engine; must exist while values are read. reference: the network to
-        compare with. images: ``(N, …)``; the first one is used to find the readable values.
+        graph: the graph; it reads values by marking them as outputs.
+        builder: builds the engine.
+        folder: a folder for the engine; must exist while values are read.
+        reference: the network to compare with.
+        images: ``(N, …)``; the first one is used to find the readable values.
         reference_images: the same ones as the reference takes them, if it takes others.
 
     Raises:

@@ -35,10 +35,12 @@ class GraphTaps:
     """A graph whose values a runtime computes; implements :class:`edgekit.layerwise.taps.Taps`.
 
     Args:
-        artifact: an ONNX graph with one input. folder: a folder for the twin and the whole graph.
+        artifact: an ONNX graph with one input.
+        folder: a folder for the twin and the whole graph.
         runtime: computes the values. A CPU does not round FP16 as a GPU does, so with ``on_cpu`` an
-        FP16 graph is simulated by its rounding twin. local: whether single layers can be computed
-        from given inputs, see :meth:`alone`. caution: a note about the runtime for the user.
+            FP16 graph is simulated by its rounding twin.
+        local: whether single layers can be computed from given inputs, see :meth:`alone`.
+        caution: a note about the runtime for the user.
 
     Raises:
         BadNetwork: the file is not a valid ONNX graph.

@@ -35,7 +35,7 @@ from edgekit.pipeline.ladder import Ladder
 from edgekit.pipeline.photos import ParityImages
 from edgekit.reports import Report, plain
 from edgekit.reports.markdown import markdown
-from edgekit.runtimes.base import SessionOptions, run_batches
+from edgekit.runtimes.base import ONE_THREAD, run_all
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.version import __version__
 
@@ -117,8 +117,8 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
     """The results of the shipped graph on the golden images on this machine. A device must reach
     them too.
     """
-    with OnnxRuntime().load(shipped, SessionOptions()) as session:
-        parity = compare(golden.outputs, run_batches(session, golden.inputs))
+    with OnnxRuntime().load(shipped, ONE_THREAD) as session:
+        parity = compare(golden.outputs, run_all(session, golden.inputs))
     return GoldenEntry(
         images=parity.images,
         flips=parity.flips,

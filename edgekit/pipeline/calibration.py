@@ -105,7 +105,7 @@ def open_calibration(
         advice.append(
             Advice(
                 "calibrated on bundled photos",
-                "give `calib` a folder of photos like those the network will see",
+                "give `calibration` a folder of photos like those the network will see",
             )
         )
     elif parity.root == ImageFolder.bundled().root:
@@ -203,9 +203,10 @@ def _overlap(source: Path | None, parity: ImageFolder) -> InputError:
     """The error for two folders with the same photos. One of the two may be the bundled photos."""
     if parity.root == ImageFolder.bundled().root:
         return InputError(
-            "the photos in `calib` include the bundled ones, which also serve as test photos, "
-            "so no test photos are left",
-            hint="give `calib` other photos, or remove it: the bundled photos are then divided",
+            "the photos in `calibration` include the bundled ones, which also serve as test "
+            "photos, so no test photos are left",
+            hint="give `calibration` other photos, or remove it: then the bundled photos are "
+            "divided",
         )
     if source is None:
         return InputError(
@@ -214,9 +215,9 @@ def _overlap(source: Path | None, parity: ImageFolder) -> InputError:
             hint="give `images` other photos, or remove it: the bundled photos are then divided",
         )
     return InputError(
-        "every photo in `images`, or a near-duplicate, is also in `calib`, "
+        "every photo in `images`, or a near-duplicate, is also in `calibration`, "
         "so no test photos are left",
-        hint="remove `images`, or give it photos that are not in `calib`",
+        hint="remove `images`, or give it photos that are not in `calibration`",
     )
 
 
@@ -269,7 +270,7 @@ def _random(
     digest = hashlib.sha256(f"random {source.seed} {RANDOM_IMAGES}".encode()).hexdigest()
     advice = Advice(
         "calibrated on random noise, so the ranges do not fit photos",
-        "give `calib` a folder of photos",
+        "give `calibration` a folder of photos",
     )
     entry = ImagesEntry(source=str(source), count=RANDOM_IMAGES, sha256=digest)
     return _assigned(make, entry, roles, spec, name, name, random=True, advice=(advice,))

@@ -93,7 +93,7 @@ def open_context(
                 hint="remove `recover`",
             )
         calibration = open_calibration(
-            precision.calibration,
+            precision.source,
             network.input,
             photos.folder,
             precision.images,

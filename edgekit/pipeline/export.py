@@ -5,7 +5,6 @@ of the parity ladder behind every graph.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from edgekit.pipeline.latency import graphs_to_measure, measure
 from edgekit.pipeline.photos import load_images
 from edgekit.pipeline.plan import plan
 from edgekit.pipeline.precision import Fp32, Precision, Uint8
-from edgekit.pipeline.reference import check_reference, open_reference
+from edgekit.pipeline.reference import check_reference, expected_outputs, open_reference
 from edgekit.pipeline.reporting import report_on
 from edgekit.progress import Progress, Quiet, Steps
 from edgekit.reports import Report
@@ -79,7 +78,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
     with step("network"):
         network = open_network(request.network, step.fetched)
     gate = request.gate_for(network)
-    with request.staging(network) as staging, ExitStack() as sessions:
+    with request.staging(network) as staging:
         if request.input is not None:
             check_normalization(network)
         with step("images"):
@@ -89,9 +88,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
             )
             unseen = photos.unseen(context.calibration)
         with step("reference"):
-            reference = sessions.enter_context(open_reference(network))
-            ladder = Ladder.over(reference, photos.pixels, unseen)
-            check_reference(ladder.expected, network.labels)
+            expected = expected_outputs(network, photos.pixels)
+            check_reference(expected, network.labels)
+            ladder = Ladder(photos.pixels, expected, unseen)
         ladder.add_reference(network.reference, step.seconds)
         stages = plan(
             request.precision,
@@ -103,7 +102,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Report:
         converted = convert(stages, context, ladder, step)
         measured = None
         if request.bench and ladder.passed:
-            with step("latency"):
+            with step("latency"), open_reference(network) as reference:
                 graphs = graphs_to_measure(converted, context, request.precision.name)
                 batch = request.batch or 1
                 measured = measure(reference, graphs, context, batch, step.progress)

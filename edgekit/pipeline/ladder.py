@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact
 from edgekit.comparison import Gate, Rung, compare
-from edgekit.limits import timed
-from edgekit.machine.cores import usable_cores
 from edgekit.pipeline.calibration import ENOUGH_JUDGES
-from edgekit.runtimes.base import Array, Session, SessionOptions, run_batches
+from edgekit.runtimes.base import ONE_THREAD, Array, run_all
 from edgekit.runtimes.onnxruntime import OnnxRuntime
-
-MOST_AT_ONCE = 4  # batches; each has activations of its own in memory
 
 
 @dataclass
@@ -31,16 +27,6 @@ class Ladder:
     expected: NDArray[np.float32]
     unseen: Sequence[int] | None = None
     rungs: list[Rung] = field(default_factory=list)
-
-    @classmethod
-    def over(
-        cls,
-        reference: Session,
-        images: NDArray[np.float32],
-        unseen: Sequence[int] | None = None,
-    ) -> Ladder:
-        with timed("the network, on all images,"):
-            return cls(images, run_batches(reference, images), unseen)
 
     def add_reference(self, name: str, seconds: float) -> None:
         self.rungs.append(
@@ -68,8 +54,8 @@ class Ladder:
         only = self.unseen if unseen else None
         given = self.images if images is None else images
         chosen = list(range(len(self.images)) if only is None else only)
-        with OnnxRuntime().load(twin or artifact, SessionOptions(threads=1)) as session:
-            outputs = run_batches(session, given[chosen], at_once=min(MOST_AT_ONCE, usable_cores()))
+        with OnnxRuntime().load(twin or artifact, ONE_THREAD) as session:
+            outputs = run_all(session, given[chosen])
         parity = compare(self.expected[chosen], outputs)
         checked = "onnxruntime, every FP16 tensor rounded" if twin else "onnxruntime"
         judged = only is None or len(only) >= ENOUGH_JUDGES

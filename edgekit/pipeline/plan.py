@@ -37,8 +37,11 @@ def plan(
     it passed.
 
     Args:
-        precision: of the graphs. gate: their requirements. batch: the static batch, or None for a
-            dynamic one. opset: of the graphs. pixels: whether they take 8-bit pixels.
+        precision: of the graphs.
+        gate: their requirements.
+        batch: the static batch, or None for a dynamic one.
+        opset: of the graphs.
+        pixels: whether they take 8-bit pixels.
     """
     from edgekit.graph.simplification.simplify import SimplifyConfig
 

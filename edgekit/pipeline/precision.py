@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from edgekit.artifact import PrecisionName
 from edgekit.errors import InputError
 from edgekit.images import InputSpec
 
-DEFAULT_IMAGES = 512
+DEFAULT_IMAGES, LEAST_IMAGES = 512, 8
 LONGEST_RECOVERY = 10080.0  # minutes: a week
 Calibrator = Literal[
     "auto",
@@ -23,6 +23,8 @@ Calibrator = Literal[
     "percentile-99.9999",
 ]
 Rounding = Literal["nearest", "adaptive"]
+Layout = Literal["nhwc", "nchw"]
+ChannelOrder = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
@@ -63,28 +65,44 @@ class Int8:
         calibration: a folder of photos, :class:`RandomImages`, or None for the bundled photos.
         calibrator: the method to compute ranges; ``auto`` tries all and keeps the best.
         rounding: of the weights: ``nearest`` (seconds), or ``adaptive`` (minutes, more accurate).
-        images: the most photos of the folder to read.
+        images: the most photos of the folder to read, at least 8.
         recover: how many minutes the INT8 network then learns from the FP32 network, on the
             calibration photos, to lose less accuracy. It needs no labels. None for not at all.
 
     Raises:
-        InputError: ``recover`` is not above 0 minutes and at most a week.
+        InputError: a value is unknown or outside its range; ``recover`` is at most a week.
     """
 
     name: ClassVar[PrecisionName] = "int8"
-    calibration: Path | RandomImages | None = None
+    calibration: Path | str | RandomImages | None = None
     calibrator: Calibrator = "auto"
     rounding: Rounding = "adaptive"
     images: int = DEFAULT_IMAGES
     recover: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.calibration, Path | str | RandomImages | None):
+            raise InputError(
+                f"invalid value for `calibration`: {self.calibration!r}",
+                hint="a folder of photos, edgekit.RandomImages(), or None for the bundled photos",
+            )
+        _check_known("calibrator", self.calibrator, Calibrator)
+        _check_known("rounding", self.rounding, Rounding)
+        if self.images < LEAST_IMAGES:
+            raise InputError(
+                f"invalid value for `images`: {self.images}", hint=f"give {LEAST_IMAGES} or more"
+            )
         if self.recover is not None and not 0 < self.recover <= LONGEST_RECOVERY:
             raise InputError(
                 f"invalid value for `recover`: {self.recover:g}, it must be above 0 and at most "
                 f"{LONGEST_RECOVERY:g} minutes",
                 hint="give a number of minutes, for example 20",
             )
+
+    @property
+    def source(self) -> Path | RandomImages | None:
+        """``calibration``, with the folder as a path."""
+        return Path(self.calibration) if isinstance(self.calibration, str) else self.calibration
 
 
 Precision = Fp32 | Fp16 | Int8
@@ -100,16 +118,12 @@ class Uint8:
         channel_order: ``rgb`` or ``bgr``.
     """
 
-    layout: Literal["nhwc", "nchw"] = "nhwc"
-    channel_order: Literal["rgb", "bgr"] = "rgb"
+    layout: Layout = "nhwc"
+    channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
-        if self.layout not in ("nhwc", "nchw"):
-            raise InputError(f"invalid value for `layout`: {self.layout}", hint="nhwc or nchw")
-        if self.channel_order not in ("rgb", "bgr"):
-            raise InputError(
-                f"invalid value for `channel_order`: {self.channel_order}", hint="rgb or bgr"
-            )
+        _check_known("layout", self.layout, Layout)
+        _check_known("channel_order", self.channel_order, ChannelOrder)
 
     def spec(self, spec: InputSpec) -> InputSpec:
         """The preprocessing before such an input, from that before a normalized one.
@@ -128,3 +142,13 @@ class Uint8:
             layout=self.layout.upper(),
             channel_order=self.channel_order.upper(),
         )
+
+
+def _check_known(name: str, value: str, kind: object) -> None:
+    """
+    Raises:
+        InputError: the value is not one of the Literal ``kind``.
+    """
+    known = get_args(kind)
+    if value not in known:
+        raise InputError(f"invalid value for `{name}`: {value}", hint=f"one of {', '.join(known)}")

@@ -9,14 +9,22 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import TensorSpec
 from edgekit.errors import BadNetwork
-from edgekit.limits import LOGITS_ALONE
-from edgekit.runtimes.base import Session, SessionOptions
+from edgekit.limits import LOGITS_ALONE, timed
+from edgekit.runtimes.base import (
+    ONE_THREAD,
+    Array,
+    Session,
+    SessionOptions,
+    run_all,
+    run_batches,
+)
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import Network
 
 
-def open_reference(network: Network) -> Session:
+def open_reference(network: Network, options: SessionOptions | None = None) -> Session:
     """The reference of the ladder: the module in torch, or the graph of an ``.onnx`` file."""
+    options = options or SessionOptions()
     if network.module is not None:
         from edgekit.runtimes.torch import TorchSession
 
@@ -25,12 +33,25 @@ def open_reference(network: Network) -> Session:
             network.module,
             TensorSpec("input", shape, "float32"),
             TensorSpec("logits", ("batch", "classes"), "float32"),
-            SessionOptions(),
+            options,
         )
     assert network.graph is not None
     from edgekit.graph.io import existing
 
-    return OnnxRuntime().load(existing(network.graph), SessionOptions())
+    return OnnxRuntime().load(existing(network.graph), options)
+
+
+def expected_outputs(network: Network, images: Array) -> NDArray[np.float32]:
+    """The logits ``(N, classes)`` of the reference on all images.
+
+    Several images at a time, one thread each, where that is known to be safe: for graphs and for
+    networks of the zoo. The ``forward()`` of another module may keep values of its last image.
+    """
+    if network.module is None or network.entry.origin == "zoo":
+        with open_reference(network, ONE_THREAD) as session:
+            return run_all(session, images)
+    with open_reference(network) as session, timed("the network, on all images,"):
+        return run_batches(session, images)
 
 
 def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) -> None:

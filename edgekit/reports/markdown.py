@@ -78,12 +78,10 @@ def _images(report: Report) -> str:
 
 def _facts(report: Report) -> list[str]:
     w = report.weights
-    source = {
-        "random": f"random, seed {w.seed}",
-        "factory": "as the factory built them",
-        "graph": f"the graph's own ({w.file})",
-    }.get(w.source, f"{w.file}")
-    facts = [f"- Network: {report.network.name} ({report.network.origin})", f"- Weights: {source}"]
+    facts = [
+        f"- Network: {report.network.name} ({report.network.origin})",
+        f"- Weights: {table.weights_text(w)}",
+    ]
     if w.sha256:
         facts.append(f"- Weights' sha256: `{w.sha256}`")
     return [*facts, f"- Input: `{report.input}`"]

@@ -110,7 +110,7 @@ def _entry(export: Exported) -> Entry:
         origin=network.origin,
         precision=precision,
         input=given,
-        weights=_weights(weights),
+        weights=table.weights_text(weights),
         path=shown(export.source),
         megabytes=_megabytes(export),
         published=_published(network.name, network.origin, weights, given),
@@ -142,14 +142,6 @@ def _listed_step(rung: RungEntry) -> Step:
         verdict,  # type: ignore[arg-type]
         (),
         rung.caveat,
-    )
-
-
-def _weights(weights: WeightsEntry) -> str:
-    if not weights.trained:
-        return f"random, seed {weights.seed}"
-    return weights.file or {"factory": "as the factory built them", "graph": "the graph's own"}.get(
-        weights.source, weights.source
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
+from edgekit.bundle.manifest import CalibrationEntry, KeptEntry, WeightsEntry
 from edgekit.comparison import Parity, Rung
 from edgekit.latency.statistics import Ratio
 from edgekit.machine.environment import Environment, Snapshot
@@ -16,6 +16,14 @@ LATENCY = ("latency", "median ms", "p90", "p99", "CV", "times as long as referen
 
 
 PROOF = ("parity with the golden images", "SQNR dB", "max-abs", "top-1 agreement [95 %]", "")
+
+
+def weights_text(weights: WeightsEntry) -> str:
+    """The file of the weights, else where they come from."""
+    if not weights.trained:
+        return f"random, seed {weights.seed}"
+    own = {"factory": "as the factory built them", "module": "those of the module"}
+    return weights.file or own.get(weights.source, weights.source)
 
 
 def ladder_row(rung: Rung) -> tuple[str, ...]:

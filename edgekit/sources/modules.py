@@ -62,7 +62,8 @@ def load_file(
 
 def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> InputSpec:
     height, width = request.size or (transform.size, transform.size)
-    mean, std = request.mean or transform.mean, request.std or transform.std
+    mean = transform.mean if request.mean is None else request.mean
+    std = transform.std if request.std is None else request.std
     try:
         return InputSpec(
             channels,
@@ -78,6 +79,13 @@ def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> 
             str(error),
             hint=f"`mean` and `std` take one number per channel, here {channels}",
         ) from error
+
+
+def usual(channels: int) -> Transform:
+    """The assumed preprocessing of a user's network: ImageNet's, or that of grey images."""
+    from edgekit.models import Transform
+
+    return Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
 
 
 def image_channels(module: nn.Module) -> int:
@@ -156,13 +164,10 @@ def examine(
         BadNetwork: it is not a classifier of images.
         InputError: a size, mean or std does not fit.
     """
-    from edgekit.models import Transform
-
     channels = image_channels(module)
-    transform = Transform() if channels == 3 else Transform(mean=(0.5,), std=(0.5,))
-    spec = input_spec(request, transform, channels)
+    spec = input_spec(request, usual(channels), channels)
     labels = check_forward(module, spec, request.name)
-    return spec, labels, () if request.mean else (assumed(noted, spec),)
+    return spec, labels, () if request.normalizes else (assumed(noted, spec),)
 
 
 def assumed(name: str, spec: InputSpec) -> str:

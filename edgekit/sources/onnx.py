@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.artifact import sha256_of
@@ -9,7 +10,7 @@ from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import BadNetwork, InputError
 from edgekit.images.preprocess import InputSpec
 from edgekit.sources.labels import imagenet_labels
-from edgekit.sources.modules import assumed
+from edgekit.sources.modules import assumed, input_spec, usual
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 
@@ -71,19 +72,11 @@ def input_of_graph(
                 hint="give it, for example `size` 224",
             )
         height, width = request.size
-    mean = request.mean or ((0.485, 0.456, 0.406) if found.channels == 3 else (0.5,))
-    std = request.std or ((0.229, 0.224, 0.225) if found.channels == 3 else (0.5,))
-    try:
-        spec = InputSpec(
-            found.channels, height, width, 256 / 224, "bilinear", mean, std, found.layout
-        )
-    except ValueError as error:
-        raise InputError(
-            str(error),
-            hint=f"`mean` and `std` take one number per channel, here {found.channels}",
-        ) from error
+    sized = replace(request, size=(height, width))
+    spec = input_spec(sized, usual(found.channels), found.channels)
+    spec = replace(spec, layout=found.layout)
     notes = []
-    if request.mean is None or request.std is None:
+    if not request.normalizes:
         notes.append(assumed(path.name, spec))
     if found.scaled_by and request.mean is None:
         zeros, ones, last = (

@@ -34,13 +34,7 @@ class Trap:
 
 def traps_for(target: Target, tensorrt_version: str | None = None) -> tuple[Trap, ...]:
     """The known problems of a Jetson with a TensorRT version; the default is JetPack's version."""
-    version = (
-        parse_version(tensorrt_version)
-        if tensorrt_version
-        else target.jetpack.tensorrt
-        if target.jetpack
-        else ()
-    )
+    version = _version(target, tensorrt_version)
     return tuple(trap for rule in _RULES if (trap := rule(target, version)))
 
 
@@ -48,13 +42,7 @@ def missing_dla_compiler(target: Target, tensorrt_version: str | None) -> Trap |
     """The problem of a missing or empty ``libnvdla_compiler.so``. TensorRT up to 10.7 for chips
     with DLA is linked against it.
     """
-    version = (
-        parse_version(tensorrt_version)
-        if tensorrt_version
-        else target.jetpack.tensorrt
-        if target.jetpack
-        else ()
-    )
+    version = _version(target, tensorrt_version)
     has_dla = target.chip is None or target.chip.int8
     if not has_dla or not version or version[:2] > LAST_LINKED_TO_DLA:
         return None
@@ -67,6 +55,13 @@ def missing_dla_compiler(target: Target, tensorrt_version: str | None) -> Trap |
         "the host of JetPack 7.2 ships none, there use an image with TensorRT 10.16",
         "dusty-nv/jetson-inference issue 1920; blakeblackshear/frigate pull request 23582",
     )
+
+
+def _version(target: Target, given: str | None) -> Version:
+    """The given version, else that of JetPack; empty if neither is known."""
+    if given:
+        return parse_version(given)
+    return target.jetpack.tensorrt if target.jetpack else ()
 
 
 def _no_sm87_kernels(target: Target, version: Version) -> Trap | None:

@@ -175,3 +175,15 @@ def test_a_bundle_that_is_replaced_while_it_is_read_is_not_called_damaged(bundle
             ask()
         assert refused.value.hint == "run the command again"
     assert Bundle.open(bundle).damage() == []
+
+
+def test_another_export_in_its_place_is_found_and_other_engines_are_not(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    (bundle / "engines").mkdir()
+    (bundle / "engines" / "a.engine").write_bytes(b"12345")
+    relist(bundle)
+    opened.check_current()
+    (bundle / MODEL).write_bytes(b"a newer graph")
+    relist(bundle)
+    with pytest.raises(BadBundle, match="was replaced while it was read"):
+        opened.check_current()

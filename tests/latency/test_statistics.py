@@ -10,9 +10,9 @@ import scipy.stats
 
 from edgekit.latency.statistics import (
     Ratio,
+    block_medians,
     percentile,
     percentile_bound,
-    ratio_by_block,
     ratio_of_runs,
     ratio_of_turns,
     summarize,
@@ -69,8 +69,7 @@ def test_summary_of_nothing():
 
 
 def test_ratio_with_five_blocks_spans_all_of_them():
-    a, b = [[2.0], [2.2], [1.9], [2.1], [2.0]], [[4.0]] * 5
-    ratio = ratio_by_block(a, b)
+    ratio = ratio_of_turns([2.0, 2.2, 1.9, 2.1, 2.0], [4.0] * 5)
     # The median of the 15 means of pairs of log ratios is that of 0.475 and 0.55.
     assert ratio == Ratio(
         pytest.approx((0.475 * 0.55) ** 0.5, abs=0.006), pytest.approx(0.475), pytest.approx(0.55)
@@ -79,14 +78,14 @@ def test_ratio_with_five_blocks_spans_all_of_them():
     assert not ratio.slower
 
 
-def test_ratio_takes_each_block_by_its_median():
-    a, b = [[1, 1, 1, 500], [2, 2, 2, 2], [1, 1, 1, 1]], [[2, 2], [4, 4], [2, 2]]
-    assert ratio_by_block(a, b) == Ratio(0.5, 0.5, 0.5)
+def test_each_block_counts_by_its_median():
+    assert block_medians([[1, 1, 1, 500], [2, 2, 4, 4], [1]]) == (1, 3, 1)
+    with pytest.raises(ValueError, match="empty block"):
+        block_medians([[1.0], []])
 
 
 def test_one_block_of_five_against_it_is_not_faster():
-    a = [[0.9], [0.9], [0.9], [0.9], [1.1]]
-    ratio = ratio_by_block(a, [[1.0]] * 5)
+    ratio = ratio_of_turns([0.9, 0.9, 0.9, 0.9, 1.1], [1.0] * 5)
     assert ratio.value == pytest.approx(0.9)
     assert not ratio.faster
     assert not ratio.slower
@@ -94,8 +93,7 @@ def test_one_block_of_five_against_it_is_not_faster():
 
 def test_ratio_cancels_what_slows_both():
     load = [1, 3, 1, 5, 2, 1]
-    a, b = [[2.0 * slow] for slow in load], [[1.0 * slow] for slow in load]
-    ratio = ratio_by_block(a, b)
+    ratio = ratio_of_turns([2.0 * slow for slow in load], load)
     assert ratio == Ratio(*[pytest.approx(2)] * 3)
     assert ratio.slower
 
@@ -106,18 +104,16 @@ def test_ratio_interval_covers_the_truth_and_is_repeatable():
     for _ in range(60):
         truth = 0.8
         blocks = truth * np.exp(rng.standard_t(4, size=10) * 0.02)
-        ratio = ratio_by_block(blocks[:, None].tolist(), [[1.0]] * 10)
+        ratio = ratio_of_turns(blocks.tolist(), [1.0] * 10)
         covered += ratio.low <= truth <= ratio.high
     assert covered >= 52  # 95 % is expected
-    assert ratio_by_block(blocks[:, None].tolist(), [[1.0]] * 10) == ratio
+    assert ratio_of_turns(blocks.tolist(), [1.0] * 10) == ratio
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [([[1.0]], [[1.0]]), ([[1.0]] * 2, [[1.0]] * 3), ([[1.0], []], [[1.0]] * 2)]
-)
+@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0]), ([1.0] * 2, [1.0] * 3)])
 def test_ratio_refuses_what_it_cannot_pair(a, b):
     with pytest.raises(ValueError, match="block"):
-        ratio_by_block(a, b)
+        ratio_of_turns(a, b)
 
 
 def test_a_mean_of_zero_has_no_cv():

@@ -131,10 +131,10 @@ def test_copies_of_the_bundled_photos_are_named_as_such(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="also serve as test photos") as caught:
         open_calibration(copied, SPEC, ImageFolder.bundled())
     assert "`images`" not in caught.value.message
-    assert (caught.value.hint or "").startswith("give `calib` other photos")
+    assert (caught.value.hint or "").startswith("give `calibration` other photos")
     with pytest.raises(InputError, match="also serve for calibration") as caught:
         open_calibration(None, SPEC, ImageFolder.open(copied))
-    assert "`calib`" not in caught.value.message
+    assert "`calibration`" not in caught.value.message
     assert (caught.value.hint or "").startswith("give `images` other photos")
 
 

@@ -113,6 +113,22 @@ def test_a_factory(write: Write) -> None:
     assert network.notes[0].startswith("the preprocessing of mynet.py:build is unknown")
 
 
+@pytest.mark.parametrize("given", [{"mean": (0.1,) * 3}, {"std": (0.2,) * 3}])
+def test_half_of_a_normalization_is_completed_with_a_warning(
+    write: Write, given: dict[str, tuple[float, ...]]
+) -> None:
+    network = open_network(NetworkRequest(f"{write(WORKS)}:build", size=(32, 48), **given))
+    assert (
+        "assuming mean" in network.notes[0]
+        and str(next(iter(given.values()))) in (network.notes[0])
+    )
+
+
+def test_no_numbers_are_not_the_default(write: Write) -> None:
+    with pytest.raises(InputError, match="mean"):
+        open_network(NetworkRequest(f"{write(WORKS)}:build", size=(32, 48), mean=(), std=()))
+
+
 def test_a_factory_may_import_what_lies_beside_it_when_it_likes(write: Write) -> None:
     write("classes = 5", "beside_it.py")
     late = WORKS.replace(

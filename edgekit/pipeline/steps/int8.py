@@ -134,7 +134,8 @@ def _kept(report: QuantizeReport) -> tuple[KeptEntry, ...]:
             name=k.layer,
             op_type="",
             precision="float",
-            reason=f"kept for accuracy: {k.gain:+.1f} dB for {k.macs_share:.1%} of the MACs",
+            reason=f"kept for accuracy: {k.gain:+.1f} dB, expected agreement {100 * k.rise:+.1f} "
+            f"points, for {k.macs_share:.1%} of the MACs",
         )
         for k in report.fallback.kept
     ]
