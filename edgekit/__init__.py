@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgekit.api.sweeping import sweep
     from edgekit.api.training import resume, train, train_int8
     from edgekit.api.upgrading import upgrade_check
-    from edgekit.comparison import Gate, Parity
+    from edgekit.comparison import Gate, GateChanges, Parity
     from edgekit.devices.book import Device
     from edgekit.errors import (
         BadBundle,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
+    from edgekit.tasks.deploy.manage import Checked, Released
     from edgekit.tasks.evaluate import Evaluation
     from edgekit.tasks.pack import Packed
     from edgekit.tasks.quantize import QuantizedFile
@@ -85,7 +86,7 @@ _HOMES = {
     "edgekit.api.reporting": ("report",),
     "edgekit.api.upgrading": ("upgrade_check",),
     "edgekit.api.training": ("resume", "train", "train_int8"),
-    "edgekit.comparison": ("Gate", "Parity"),
+    "edgekit.comparison": ("Gate", "GateChanges", "Parity"),
     "edgekit.devices.book": ("Device",),
     "edgekit.errors": (
         *("BadBundle", "BadImage", "BadNetwork", "BadWeights", "EdgekitError", "EnvironmentLacks"),
@@ -97,13 +98,14 @@ _HOMES = {
     "edgekit.progress": ("Progress",),
     "edgekit.reports": ("Report",),
     "edgekit.reports.bench": ("BenchReport",),
+    "edgekit.reports.deployment": ("DeployReport", "Deployment"),
     "edgekit.reports.parity": ("ParityReport",),
     "edgekit.reports.summary": ("SummaryReport",),
     "edgekit.reports.upgrade": ("UpgradeReport",),
     "edgekit.runtimes.tensorrt": ("BuildConfig",),
     "edgekit.tasks.build": ("Built",),
     "edgekit.tasks.classify": ("Classified", "Guess"),
-    "edgekit.reports.deployment": ("DeployReport", "Deployment"),
+    "edgekit.tasks.deploy.manage": ("Checked", "Released"),
     "edgekit.tasks.evaluate": ("Evaluation",),
     "edgekit.tasks.pack": ("Packed",),
     "edgekit.tasks.quantize": ("QuantizedFile",),
@@ -126,6 +128,7 @@ __all__ = [
     "BuildConfig",
     "Built",
     "Bundle",
+    "Checked",
     "Classified",
     "DeployReport",
     "Deployment",
@@ -138,6 +141,7 @@ __all__ = [
     "Fp16",
     "Fp32",
     "Gate",
+    "GateChanges",
     "GateFailed",
     "Guess",
     "InputError",
@@ -149,6 +153,7 @@ __all__ = [
     "Qat",
     "QuantizedFile",
     "RandomImages",
+    "Released",
     "Report",
     "Scenario",
     "SummaryReport",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from edgekit.bundle.folder import Bundle
 from edgekit.comparison import Gate, GateChanges
 from edgekit.errors import InputError
-from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision
+from edgekit.images.preprocess import MAX_SIDE
+from edgekit.pipeline.precision import Fp16, Fp32, Int8, Precision, Uint8
 
 
 def path_of(given: Path | str | None) -> Path | None:
@@ -46,8 +46,11 @@ def size_of(given: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if given is None:
         return None
     sides = given if isinstance(given, list | tuple) else (given, given)
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise InputError(f"invalid value for `size`: {given!r}", hint="pixels, or (height, width)")
+    if len(sides) != 2 or not all(isinstance(s, int) and 1 <= s <= MAX_SIDE for s in sides):
+        raise InputError(
+            f"invalid value for `size`: {given!r}",
+            hint=f"pixels from 1 to {MAX_SIDE}, or (height, width)",
+        )
     return sides[0], sides[1]
 
 
@@ -70,9 +73,13 @@ def name_of(given: Bundle | Path | str) -> str:
     return str(given.path if isinstance(given, Bundle) else given)
 
 
-def precision_of(given: Precision | None, default: Precision) -> Precision:
-    """The precision, with the folder of photos as a path.
+def folder_of(given: Bundle | Path | str) -> Path:
+    """The folder of a bundle; raises as :func:`name_of`."""
+    return Path(name_of(given))
 
+
+def precision_of(given: Precision | None, default: Precision) -> Precision:
+    """
     Raises:
         InputError: it is no precision.
     """
@@ -83,8 +90,19 @@ def precision_of(given: Precision | None, default: Precision) -> Precision:
             f"invalid value for `precision`: {given!r}",
             hint="edgekit.Fp32(), edgekit.Fp16() or edgekit.Int8()",
         )
-    if isinstance(given, Int8) and isinstance(given.calibration, str):
-        return replace(given, calibration=Path(given.calibration))
+    return given
+
+
+def input_of(given: Uint8 | None) -> Uint8 | None:
+    """
+    Raises:
+        InputError: it is no input.
+    """
+    if not isinstance(given, Uint8 | None):
+        raise InputError(
+            f"invalid value for `input`: {given!r}",
+            hint="edgekit.Uint8(), or None for normalized images",
+        )
     return given
 
 

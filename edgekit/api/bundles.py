@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgekit.runtimes.tensorrt import BuildConfig
     from edgekit.tasks.build import Built
     from edgekit.tasks.classify import Classified, Guess
-    from edgekit.tasks.pack import Packed
+    from edgekit.tasks.pack import Backend, Kind, Packed
     from edgekit.tasks.verify import Verification
 
 
@@ -78,10 +78,10 @@ class Bundle(folder.Bundle):
 
     def pack(
         self,
-        kind: str,
+        kind: Kind,
         out: Path | str,
         *,
-        backend: str | None = None,
+        backend: Backend | None = None,
         batch: int | None = None,
     ) -> Packed:
         """Writes the bundle in the format of a framework for devices, into a new folder.
@@ -103,7 +103,7 @@ class Bundle(folder.Bundle):
         """
         from edgekit.tasks.pack import PackRequest, pack
 
-        return pack(PackRequest(self.path, kind, Path(out), backend, batch))  # type: ignore[arg-type]
+        return pack(PackRequest(self.path, kind, Path(out), backend, batch))
 
     def classify(
         self, photo: Path | str, *, top: int = 5, runtime: str = "onnxruntime"

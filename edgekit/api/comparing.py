@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import gate_of, name_of, numbers_of, path_of
+from edgekit.api.arguments import folder_of, gate_of, name_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
 from edgekit.comparison import Gate, GateChanges
 from edgekit.progress import Progress
@@ -99,7 +99,7 @@ def evaluate(
         EnvironmentLacks: the runtime cannot run here.
     """
     request = EvaluationRequest(
-        Path(name_of(bundle)),
+        folder_of(bundle),
         Path(data),
         runtime,
         None if reference is None else name_of(reference),

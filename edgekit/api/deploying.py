@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.bundles import Bundle
+from edgekit.api.arguments import folder_of, names_of
+from edgekit.bundle.folder import Bundle
 from edgekit.devices import book
 from edgekit.devices.book import Device
 from edgekit.devices.runtimes import Options
@@ -45,7 +46,8 @@ def deploy(
         batch: for bundles with a dynamic batch: one size, or the smallest, the best and the largest
             size, such as ``(1, 4, 8)``. Engines are built for this range. The golden images are run
             in batches of each of the three, and the latency is that of the best.
-        progress: called for each step of each device.
+        progress: ``step(device, bundle, what)`` is called for each step of each device, and
+            ``ended(row)`` with each row of the result; from several threads, one call at a time.
 
     Returns:
         One row for each device and bundle. A failed deployment raises no exception: its row has a
@@ -55,8 +57,8 @@ def deploy(
         BadBundle: a bundle is damaged, has random weights, or missed its gate; nothing is sent.
         InputError: a device is unknown, or an option is not allowed; nothing is sent.
     """
-    folders = tuple(b.path if isinstance(b, Bundle) else Path(b) for b in bundles)
-    names = (devices,) if isinstance(devices, str) else tuple(devices)
+    folders = tuple(folder_of(bundle) for bundle in bundles)
+    names = names_of(devices)
     sizes = (batch, batch, batch) if isinstance(batch, int) else batch
     options = Options(
         builds, opt_level, workspace, dla_core, max_clocks, seconds, time_limit, sizes

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.api.arguments import gate_of, numbers_of, path_of, precision_of, size_of
+from edgekit.api.arguments import (
+    gate_of,
+    input_of,
+    numbers_of,
+    path_of,
+    precision_of,
+    size_of,
+)
 from edgekit.api.bundles import Bundle
 from edgekit.comparison import Gate, GateChanges, Parity
 from edgekit.errors import GateFailed, InputError
@@ -120,7 +127,7 @@ def export(
         gate_of(gate),
         bench,
         force,
-        input,
+        input_of(input),
     )
     report = run(request, progress)
     if report.path is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import name_of, names_of, numbers_of, path_of
+from edgekit.api.arguments import folder_of, name_of, names_of, numbers_of, path_of
 from edgekit.bundle.folder import Bundle
 from edgekit.errors import InputError
 from edgekit.latency.compare import TOLERANCE
@@ -70,7 +70,7 @@ def bench(
         EnvironmentLacks: a runtime cannot run here.
         BadNetwork: a runtime rejects a graph.
     """
-    paths = tuple(Path(name_of(bundle)) for bundle in bundles)
+    paths = tuple(folder_of(bundle) for bundle in bundles)
     if not paths:
         raise InputError("there is no bundle to measure", hint="give one or more bundles")
     for name, count in (("batch", batch), ("threads", threads), ("streams", streams)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json as jsonlib
 from pathlib import Path
 
-from edgekit.api.bundles import Bundle
+from edgekit.api.arguments import folder_of
+from edgekit.bundle.folder import Bundle
 from edgekit.reports.summary import SummaryReport
 from edgekit.tasks.outputs import check_outputs
 from edgekit.tasks.report import read_reports
@@ -38,7 +39,7 @@ def report(
     given = {"html": html, "markdown": markdown, "json": json}
     targets = {name: Path(path) for name, path in given.items() if path is not None}
     check_outputs(targets)
-    summary = read_reports([p.path if isinstance(p, Bundle) else Path(p) for p in paths])
+    summary = read_reports([folder_of(path) for path in paths])
     texts: dict[str, str] = {}
     if "html" in targets:
         from edgekit.reports.html import page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.api.arguments import size_of
+from edgekit.api.arguments import input_of, size_of
 from edgekit.artifact import PrecisionName
 from edgekit.pipeline.precision import Rounding, Uint8
 from edgekit.tasks.sweep import Settings, SweepReport, SweepRequest, Watcher
@@ -53,7 +53,7 @@ def sweep(
         retry_failed: whether to repeat the exports that did not pass.
         ray: the address of a Ray cluster to export on, ``ray://HOST:PORT``, or ``auto`` for the
             cluster of this machine; by default this machine exports.
-        progress: called when a cell changes.
+        progress: ``begin(cells)`` is called with all cells, and ``changed(cell)`` when one changes.
 
     Returns:
         The table. A failed export raises no exception: its cell has a status and a message.
@@ -64,13 +64,14 @@ def sweep(
             options.
         EnvironmentLacks: memory cannot be limited here, or the cluster cannot be used.
     """
+    pixels = input_of(input)
     settings = Settings(
         None if weights is None else str(weights),
         size_of(size),
         None if images is None else str(Path(images).absolute()),
         rounding,
         bench,
-        None if input is None else (input.layout, input.channel_order),
+        None if pixels is None else (pixels.layout, pixels.channel_order),
     )
     request = SweepRequest(
         tuple(str(network) for network in networks),

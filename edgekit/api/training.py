@@ -51,7 +51,8 @@ def train(
         labels: a file with one class name per line, in the order of the classes; by default the
             names are sorted.
         offline: whether to use only cached weights.
-        watcher: called with the losses, and after each epoch.
+        watcher: ``stepped(epoch, done, total, loss)`` is called every few steps, and
+            ``finished(epoch, best)`` after each epoch.
         progress: called for each step.
 
     Raises:
@@ -85,7 +86,8 @@ def resume(
 
     Args:
         run: its folder.
-        watcher: called with the losses, and after each epoch.
+        watcher: ``stepped(epoch, done, total, loss)`` is called every few steps, and
+            ``finished(epoch, best)`` after each epoch.
         progress: called for each step.
 
     Raises:
@@ -118,7 +120,7 @@ def train_int8(
         epochs: passes over the training images.
         batch: images per step.
         learning_rate: a factor on the rates of codes, steps and biases.
-        watcher: called with the losses.
+        watcher: as for :func:`train`; only ``stepped`` is called.
         progress: called for each step.
 
     Raises:

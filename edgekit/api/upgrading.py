@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.api.arguments import name_of
+from edgekit.api.arguments import folder_of
 from edgekit.bundle.folder import Bundle
 from edgekit.reports.upgrade import Tolerances, UpgradeReport
 from edgekit.tasks.upgrade import check_upgrade
@@ -42,4 +42,4 @@ def upgrade_check(
         BadBundle: a bundle is damaged.
     """
     allowed = Tolerances(latency, sqnr, agreement, size)
-    return check_upgrade(Path(name_of(old)), Path(name_of(new)), allowed)
+    return check_upgrade(folder_of(old), folder_of(new), allowed)

@@ -19,7 +19,6 @@ import pytest
 from torch import nn
 
 import edgekit
-from edgekit.api.arguments import precision_of
 from edgekit.sources import NetworkRequest, open_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +98,7 @@ def test_a_module_is_copied_and_does_not_change(tmp_path: Path, photos: Path) ->
     assert (manifest.network.name, manifest.network.origin) == ("mine", "module")
     assert (manifest.input.height, manifest.input.width) == (32, 48)
     assert export.ladder["simplified"].sqnr > 60
+    assert "- Weights: those of the module\n" in (tmp_path / "b" / "report.md").read_text()
     assert any("preprocessing of mine" in advice.message for advice in export.report.advice)
     guesses = export.bundle.classify(next(photos.iterdir()), top=2)
     assert len(guesses) == 2 and guesses[0].probability >= guesses[1].probability
@@ -134,10 +134,19 @@ def test_a_failed_gate_comes_back_from_another_process(tmp_path: Path) -> None:
     [
         (lambda: edgekit.export("lenet5", precision="fp16"), "`precision`: 'fp16'"),
         (lambda: edgekit.quantize("m.onnx", "o.onnx", precision=edgekit.Fp16()), "INT8, not fp16"),
+        (lambda: edgekit.Int8(calibrator="magic"), "`calibrator`: magic"),
+        (lambda: edgekit.Int8(rounding="up"), "`rounding`: up"),
+        (lambda: edgekit.Int8(images=0), "`images`: 0"),
+        (lambda: edgekit.Int8(calibration=3), "`calibration`: 3"),
+        (lambda: edgekit.Uint8(layout="chw"), "`layout`: chw"),
+        (lambda: edgekit.export("lenet5", input="uint8"), "`input`: 'uint8'"),
+        (lambda: edgekit.sweep("lenet5", input="uint8"), "`input`: 'uint8'"),
+        (lambda: edgekit.sweep("lenet5", rounding="up"), "`rounding`: up"),
         (lambda: edgekit.export("lenet5", batch=0), "`batch`: 0"),
         (lambda: edgekit.export("lenet5", size="96"), "`size`: '96'"),
         (lambda: edgekit.export("lenet5", size=(96, 0)), "`size`"),
         (lambda: edgekit.export("lenet5", size=96.5), "`size`: 96.5"),
+        (lambda: edgekit.export("lenet5", size=5000), "`size`: 5000"),
         (lambda: edgekit.export("lenet5", mean=0.5), "one number per channel"),
         (lambda: edgekit.export("lenet5", labels=["a"]), "is not a path"),
         (lambda: edgekit.export(nn.Sequential), "Sequential is not a network"),
@@ -146,6 +155,11 @@ def test_a_failed_gate_comes_back_from_another_process(tmp_path: Path) -> None:
         (lambda: edgekit.Gate(agreement=97), "agreement 97 is not between 0 and 1"),
         (lambda: edgekit.Gate(relative=-1), "relative -1 is not a number from 0 on"),
         (lambda: edgekit.Gate(agreement=float("nan")), "agreement nan"),
+        (lambda: edgekit.Gate(sqnr=float("nan")), "sqnr nan"),
+        (lambda: edgekit.GateChanges({"speed": 2.0}), "unknown key 'speed'"),
+        (lambda: edgekit.GateChanges({"agreement": 97}), "agreement 97 is not between 0 and 1"),
+        (lambda: edgekit.report(3), "int is neither a bundle"),
+        (lambda: edgekit.deploy(3, devices="orin"), "int is neither a bundle"),
         (lambda: edgekit.bench(), "no bundle to measure"),
         (lambda: edgekit.bench("b", seconds=-1), "invalid value for `seconds`: -1"),
         (lambda: edgekit.bench("b", seconds=float("nan")), "invalid value for `seconds`: nan"),
@@ -164,9 +178,7 @@ def test_arguments_of_a_wrong_kind(call: Callable[[], object], message: str) -> 
 
 
 def test_names_and_folders_may_be_strings(lenet: Path, photos: Path) -> None:
-    assert precision_of(edgekit.Int8(calibration=str(photos)), edgekit.Fp32()) == edgekit.Int8(
-        calibration=photos
-    )
+    assert edgekit.Int8(calibration=str(photos)).source == photos
     report = edgekit.bench(lenet, runtimes="onnxruntime", seconds=0.1)
     assert [proof.runtime for proof in report.proofs] == ["onnxruntime"]
 
