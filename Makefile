@@ -20,6 +20,7 @@ TYPED := build/typed
 STUBS := $(VENV)/stubs
 # models/ and calib/ are installed inside edgekit. Tools that read the source get a copy with this layout.
 LAID_OUT = @rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -R edgekit $(TYPED)/ && cp -R models calib $(TYPED)/edgekit/
+MYPY = cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python
 PARSER86 ?= $(HOME)/.cache/edgekit-parser86
 
 .PHONY: demo test test-all check lint types wheel docs zoo install parser86 clean
@@ -45,7 +46,8 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED) $(STUBS)
 	$(LAID_OUT)
-	cd $(TYPED) && MYPYPATH=$(CURDIR)/$(STUBS) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p edgekit
+	$(MYPY) -p edgekit
+	$(MYPY) $(CURDIR)/tests/api/test_typed.py $(CURDIR)/examples/*.py
 
 # A fresh environment with only the package and its base dependencies.
 wheel: $(DEMO)

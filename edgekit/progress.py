@@ -30,6 +30,9 @@ class Quiet:
         """Nothing to show."""
 
 
+QUIET = Quiet()
+
+
 class Steps:
     """Times each step. The error of a failed step names it and the steps before it."""
 

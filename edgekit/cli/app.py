@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
+from edgekit.cli import INTERRUPTED
 from edgekit.cli.commands import (
     bench,
     blame,
@@ -44,7 +46,7 @@ from edgekit.cli.help import add
 from edgekit.errors import EdgekitError, InputError, lacking, mistaken, said
 from edgekit.version import __version__
 
-INTERRUPTED, BROKEN_PIPE, BUG = 128 + signal.SIGINT, 141, 70
+BROKEN_PIPE, BUG = 141, 70
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer has no public name for it
 
 app = typer.Typer(
@@ -108,10 +110,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def main() -> NoReturn:
-    """The console script."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # with nohup, SIGHUP stays ignored
-            signal.signal(number, _terminate)
+    """Runs the command line of this process, and ends it."""
     _open_closed_streams()
     if "--debug" not in sys.argv:
         sys.unraisablehook = lambda _: None  # tracebacks of destructors after a reported error
@@ -123,7 +122,12 @@ def main() -> NoReturn:
     warnings.showwarning = _show_warning
     if "_EDGEKIT_COMPLETE" in os.environ:  # the shell requests completions
         app(prog_name="edgekit")
-    sys.exit(execute(sys.argv[1:]))
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # with nohup, SIGHUP stays ignored
+            signal.signal(number, _terminate)
+    code = execute(sys.argv[1:])
+    gc.freeze()  # or the interpreter searches torch's objects for cycles at its end, for a second
+    sys.exit(code)
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -201,7 +205,7 @@ def _code_of(error: BaseException) -> int:
     if isinstance(error, Terminated):
         return 128 + error.number
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
+        return 128 + signal.SIGINT
     return BROKEN_PIPE if isinstance(error, BrokenPipeError) else BUG
 
 
@@ -210,7 +214,7 @@ def _tell(error: BaseException) -> None:
     if isinstance(error, BrokenPipeError):
         return
     if isinstance(error, KeyboardInterrupt):
-        err.print("interrupted; no partial output was left behind", style="yellow")
+        err.print(INTERRUPTED, style="yellow")
     elif isinstance(error, EdgekitError):
         show(error)
     else:

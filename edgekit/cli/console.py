@@ -42,21 +42,23 @@ class _Console(Console):
 
 # the options of the running command, by parameter: calib_images, --calib-images
 _flags: dict[str, str] = {}
+_OTHER_NAMES = {"calibration": "--calib"}  # parameters whose option has another name
 
 
 def use_flags(flags: Collection[str]) -> None:
     """Sets the options of the command that runs now."""
     _flags.clear()
-    _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
+    add_flags(*flags)
 
 
 def add_flags(*flags: str) -> None:
     """Adds options of another command, which the messages of this one name too."""
     _flags.update({flag.removeprefix("--").replace("-", "_"): flag for flag in flags})
+    _flags.update({name: flag for name, flag in _OTHER_NAMES.items() if flag in flags})
 
 
 def as_flags(text: str) -> str:
-    """Replaces parameters in backticks by options: `calib` becomes ``--calib``. Anything else in
+    """Replaces parameters in backticks by options: `images` becomes ``--images``. Anything else in
     backticks stays.
     """
     return re.sub(r"`([a-z_0-9]+)`", lambda match: _flags.get(match[1], match[0]), text)

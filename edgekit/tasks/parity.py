@@ -189,7 +189,7 @@ def _run(
             try:
                 pixels = side.prepare(path)
             except BadImage as error:
-                skipped.append(error.message)
+                skipped.append(_named(photos.names[i], path, error.message))
                 continue
             kept.append(i)
             if len(first) < WORST:
@@ -210,6 +210,11 @@ def _run(
         labels=None if labels is None else tuple(labels[i] for i in kept),
     )
     return outputs, np.stack(first), readable, skipped
+
+
+def _named(name: str, path: Path, message: str) -> str:
+    """A message about a photo, with the folder of the photo: many classes have a ``1.jpg``."""
+    return f"{name}: {message.removeprefix(f'{path.name}: ')}"
 
 
 def _compare_inputs(reference: Side, candidate: Side, a: Array, b: Array) -> InputParity:

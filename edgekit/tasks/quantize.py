@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.advice import Advice
 from edgekit.bundle.manifest import CalibrationEntry, KeptEntry
+from edgekit.bundle.staging import Sibling
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges, Parity
 from edgekit.errors import GateFailed, InputError
 from edgekit.pipeline.calibration import open_calibration
@@ -18,7 +18,7 @@ from edgekit.pipeline.precision import Int8, RandomImages
 from edgekit.pipeline.reporting import advise
 from edgekit.pipeline.steps import fp32, int8
 from edgekit.progress import Progress, Steps
-from edgekit.runtimes.base import SessionOptions
+from edgekit.runtimes.base import ONE_THREAD, run_all
 from edgekit.runtimes.onnxruntime import OnnxRuntime
 from edgekit.sources import NetworkRequest, open_network
 from edgekit.tasks.outputs import check_distinct, check_outputs
@@ -70,23 +70,26 @@ def quantize_file(
     with step("network"):
         network = open_network(request)
     with step("calibrate"):
-        source = precision.calibration
+        source = precision.source
         images = load_images(None if isinstance(source, RandomImages) else source, network)
         calibration = open_calibration(
             source, network.input, images.folder, precision.images, own=network.photos
         )
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    with Sibling(out) as workshop:
         probe = calibration.choosing_images[:PROBE_IMAGES]
-        context = Context(network, probe, Path(folder), calibration, progress=progress)
+        context = Context(network, probe, workshop.path, calibration, progress=progress)
         with step("simplify"):
             traced = fp32.trace(None, 1, context)
             simplified = fp32.simplify(traced, SimplifyConfig(), context)
         with step("quantize"):
             config = int8.quantize_config(precision, required)
             final = int8.quantize(simplified, config, context)
-        with step("test"), OnnxRuntime().load(simplified.graph, SessionOptions()) as reference:
+        with (
+            step("test"),
+            OnnxRuntime().load(simplified.graph, ONE_THREAD) as reference,
+        ):
             judging = images.pixels[images.places(calibration.judging_images)]
-            ladder = Ladder.over(reference, judging, range(len(judging)))
+            ladder = Ladder(judging, run_all(reference, judging), range(len(judging)))
             ladder.add_rung("int8", final.graph, step.seconds, required, unseen=True)
         rung = ladder.rungs[-1]
         if rung.failures:

@@ -40,7 +40,8 @@ def open_session(
 
     Raises:
         InputError: the runtime is unknown, or has no streams.
-        BadBundle: the graph differs from the export, or its input or output from the manifest.
+        BadBundle: the graph differs from the export, its input or output from the manifest, or
+            another process replaced the bundle.
         EnvironmentLacks: the runtime cannot run here.
         BadNetwork: the runtime rejects the graph.
     """
@@ -55,6 +56,7 @@ def open_session(
         graph = graph_for(bundle, runtime, proven=proven)
         bundle.check(graph.path.name)
         session = chosen.load(graph, options)
+        bundle.check_current()
         _check_interface(session, graph)
         return session
     from edgekit.runtimes.tensorrt import BuildConfig
@@ -67,6 +69,7 @@ def open_session(
         builder,
         BuildConfig(profiles=((batch, batch, batch),) if dynamic else ()),
     )
+    bundle.check_current()
     return builder.load_streams(engine, streams) if streams > 1 else builder.load(engine, options)
 
 

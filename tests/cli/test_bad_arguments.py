@@ -80,7 +80,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("export", NET, "--gate", "sqnr=inf"), "--gate: 'inf' is not a number"),
     (("export", NET, "--gate", "sqnr=nan"), "--gate: 'nan' is not a number"),
     (("export", NET, "--gate", "sqnr=1e999"), "--gate: '1e999' is not a number"),
-    (("export", NET, "--gate", "sqnr"), "--gate: '' is not a number"),
+    (("export", NET, "--gate", "sqnr"), "--gate: 'sqnr' has no value"),
     (("export", NET, "--gate", "speed=2"), "--gate: unknown key 'speed'"),
     (("export", NET, "--gate", "agreement=97"), "--gate: agreement 97 is not between 0 and 1"),
     (("export", NET, "--gate", "agreement=-0.1"), "--gate: agreement -0.1 is not between 0 and 1"),

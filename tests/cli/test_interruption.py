@@ -94,6 +94,29 @@ def test_an_interrupted_replacement_keeps_the_bundle(
     assert edgekit("verify", bundle).code == 0
 
 
+@pytest.mark.parametrize("module", ["edgekit.cli.commands", "rich.console", "torch.nn"])
+def test_an_import_that_is_interrupted(tmp_path: Path, module: str) -> None:
+    script = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting)
+from edgekit.cli import main
+sys.argv[1:] = "export lenet5 --weights random --no-bench --out bundle".split()
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr.removeprefix("network …\n") == (
+        "interrupted; no partial output was left behind\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nohup_is_respected(start: Start) -> None:
     process = start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert process.stderr is not None
@@ -117,6 +140,27 @@ def test_a_killed_export_leaves_no_partial_bundle_and_the_next_one_cleans_up(
     assert edgekit(*tiny, "--out", out, "--force").code == 0
     assert list(out.parent.iterdir()) == [out]
     assert edgekit("verify", out).code == 0
+
+
+def test_the_folder_of_a_killed_quantize_is_removed_by_the_next_one(
+    tmp_path: Path, edgekit: EdgekitCall, tiny: tuple[object, ...]
+) -> None:
+    assert edgekit(*tiny, "--out", tmp_path / "fp32").code == 0
+    place = tmp_path / "quantized"
+    place.mkdir()
+    graph, out = tmp_path / "fp32" / "model.onnx", place / "model.onnx"
+    command = ("quantize", str(graph), "--calib", "random", "--out", str(out))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgekit", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _signal_at(process, "simplify", signal.SIGKILL)
+    assert len(list(place.iterdir())) == 1
+    result = edgekit(*command)
+    assert "no layer can be INT8" in result.err
+    assert list(place.iterdir()) == []
 
 
 def test_a_full_disk(start: Start, out: Path) -> None:

@@ -109,6 +109,7 @@ def test_a_parameter_is_printed_as_the_option_of_the_running_command() -> None:
             Advice("--calib is small", "more --calib"),
             Advice("`x`"),
         )
+        assert as_flags("remove `calibration`") == "remove --calib"
     finally:
         use_flags(())
     assert as_flags(text) == text

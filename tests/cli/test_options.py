@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.cli.options import parse_calibration, parse_gate
+from edgekit.cli.options import parse_gate, parse_int8
 from edgekit.comparison import DEFAULT_GATES, Gate
 from edgekit.errors import InputError
-from edgekit.pipeline.precision import RandomImages
+from edgekit.pipeline.precision import Int8, RandomImages
 
 
 def test_a_gate_changes_the_default():
@@ -26,11 +26,11 @@ def test_a_gate_changes_the_default():
     ("text", "message"),
     [
         ("accuracy=0.9", "unknown key 'accuracy'"),
-        ("agreement", "'' is not a number"),
+        ("agreement", "'agreement' has no value"),
         ("sqnr=high", "'high' is not a number"),
         ("agreement=97", "agreement 97 is not between 0 and 1"),
         ("agreement=-0.1", "is not between 0 and 1"),
-        ("relative=-1", "relative -1 is negative"),
+        ("relative=-1", "relative -1 is not a number from 0 on"),
         ("agreement=nan", "'nan' is not a number"),
         ("sqnr=nan", "'nan' is not a number"),
     ],
@@ -41,10 +41,12 @@ def test_a_gate_that_cannot_be_read(text, message):
     assert caught.value.hint
 
 
-def test_calibration_is_a_folder_noise_or_the_default():
-    assert parse_calibration(None) is None
-    assert parse_calibration("photos") == Path("photos")
-    assert parse_calibration("random") == RandomImages(0)
-    assert parse_calibration("random:7") == RandomImages(7)
+def test_options_of_int8():
+    assert parse_int8(None, None, None, None, None) == Int8()
+    assert parse_int8("photos", 8, "99.9", "nearest", 2.5) == Int8(
+        Path("photos"), "percentile-99.9", "nearest", 8, 2.5
+    )
+    assert parse_int8("random", None, "mse", None, None) == Int8(RandomImages(0), "mse")
+    assert parse_int8("random:7", None, None, None, None) == Int8(RandomImages(7))
     with pytest.raises(InputError, match="invalid value for --calib"):
-        parse_calibration("random:x")
+        parse_int8("random:x", None, None, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.bundle.exchange import exchange
 from edgekit.calib import photos as bundled_photos
+from edgekit.runtimes.base import Session
+from edgekit.runtimes.onnxruntime import OnnxRuntime
 
 from .conftest import EdgekitCall
 
@@ -191,3 +195,27 @@ def test_a_damaged_graph_is_not_used(edgekit: EdgekitCall, bundle: Path, verb: s
     assert result.code == 2
     assert "damaged: model.onnx is not the file that was exported" in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("command", [("run", CAT), ("verify",)], ids=["run", "verify"])
+def test_an_export_that_replaces_the_bundle_before_its_graph_is_read(
+    edgekit: EdgekitCall,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[object, ...],
+) -> None:
+    """The new graph would run with the preprocessing of the old manifest."""
+    other, load = Path(shutil.copytree(bundle, tmp_path / "other")), OnnxRuntime.load
+    _edit(other, lambda m: m["input"].update(mean=[0.1, 0.2, 0.3]))
+
+    def late(*given: Any) -> Session:
+        assert exchange(other, bundle)
+        return load(*given)
+
+    monkeypatch.setattr(OnnxRuntime, "load", late)
+    result = edgekit(command[0], bundle, *command[1:])
+    assert result.code == 2
+    assert result.out == ""
+    assert f"error: {bundle} was replaced while it was read" in result.err
+    assert "hint: run the command again" in result.err

@@ -168,7 +168,11 @@ def test_other_options_for_a_folder_are_refused(lenet_sweep: Path, edgekit: Edge
             "--rounding is for INT8",
             "add int8 to --precision",
         ),
-        (("lenet5", "--rounding", "up"), "invalid value for --rounding: up", "adaptive or nearest"),
+        (
+            ("lenet5", "--rounding", "up"),
+            "invalid value for --rounding: up",
+            "one of nearest, adaptive",
+        ),
         (("lenet5", "--size", "big"), "invalid value for --size: big", "--size 224"),
         (("lenet5", "--images", "nowhere"), "", None),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,13 +18,7 @@ from pytorchcv.models.shufflenet import get_shufflenet
 from timm.models.efficientnet import _gen_mobilenet_v1
 from torch import Tensor, nn
 
-from edgekit.models import create_model, find, variants
-from edgekit.models.efficientnet import EfficientNet, compound_scaling
-from edgekit.models.efficientnetv2 import EfficientNetV2
-from edgekit.models.layers import channel_shuffle
-from edgekit.models.mobilenetv3 import MobileNetV3
-from edgekit.models.shufflenetv1 import ShuffleNetV1
-from edgekit.models.shufflenetv2 import ShuffleNetV2
+from edgekit.models import create_model, variants
 
 FAMILIES = {
     "mobilenetv1",
@@ -293,58 +286,3 @@ def test_export_keeps_the_batch_dynamic_and_every_other_shape_constant(
         x = images(count=count)
         [output] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         assert_equal(torch.from_numpy(np.asarray(output)), model(x))
-
-
-def test_channel_shuffle_interleaves_the_groups() -> None:
-    channels = torch.arange(6.0).reshape(1, 6, 1, 1).expand(2, 6, 3, 1)
-    assert channel_shuffle(channels, 2)[1, :, 2, 0].tolist() == [0, 3, 1, 4, 2, 5]
-    assert channel_shuffle(channels, 3)[0, :, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
-
-
-@pytest.mark.parametrize("width", [0.25, 0.5, 0.75, 1.0, 1.5, 2.0])
-@pytest.mark.parametrize("groups", [1, 2, 3, 4, 8])
-def test_shufflenet_channels_divide_at_any_width(groups: int, width: float) -> None:
-    """No narrower than the paper's filters times the width, and less than 4·groups wider in the
-    first stage.
-    """
-    with torch.device("meta"):
-        model = ShuffleNetV1(groups, width)
-    table = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
-    assert 0 <= model.output.in_features / 4 - table[groups] * width < 4 * groups
-
-
-def test_compound_scaling_is_what_the_published_networks_follow() -> None:
-    base = compound_scaling(1)
-    assert base.depth * base.width**2 * base.resolution**2 == pytest.approx(2, rel=0.05)
-    for i, phi in enumerate([0, 0.5, 1, 2, 3.5, 4.5, 5.5, 6.5]):
-        variant, scaling = find(f"efficientnet_b{i}"), compound_scaling(phi)
-        assert variant is not None
-        assert variant.config["width"] == pytest.approx(scaling.width, rel=0.1)
-        assert variant.config["depth"] == pytest.approx(scaling.depth, rel=0.1)
-        published = {2: 260}.get(i, variant.transform.size)
-        assert published == pytest.approx(224 * scaling.resolution, rel=0.1)
-
-
-def test_scaling_between_the_published_networks() -> None:
-    """The stage depths are rounded up, the widths to the nearest multiple of 8."""
-    scaling = compound_scaling(1.5)
-    with torch.device("meta"):
-        model = EfficientNet(scaling.width, scaling.depth)
-    assert [len(list(stage.children())) for stage in list(model.features)[1:-1]] == [
-        math.ceil(n * scaling.depth) for n in (1, 2, 2, 3, 3, 4, 1)
-    ]
-    assert model.features[-1][0].in_channels == 368  # 320 · 1.1^1.5 = 369.2
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: MobileNetV3("medium"), "large or small, not 'medium'"),
-        (lambda: ShuffleNetV1(5), "not 5"),
-        (lambda: ShuffleNetV2(0.75), "not 0.75"),
-        (lambda: EfficientNetV2("xl"), "s, m or l, not 'xl'"),
-    ],
-)
-def test_what_no_table_has_is_refused(build: Build, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,19 @@ def test_labels_give_accuracy_and_a_paired_test(fp32: Path, tmp_path: Path) -> N
     assert report.labelled is not None and report.images == 8
     assert report.labelled.mcnemar.p == 1.0 and report.labelled.lost == 0
     assert report.to_json()["labelled"]["p"] == 1.0
+
+
+def test_a_labelled_image_that_cannot_be_read_is_named_with_its_folder(
+    fp32: Path, tmp_path: Path
+) -> None:
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        shutil.copy(bundled_photos()[0], tmp_path / name / "1.jpg")
+    (tmp_path / "1" / "1.jpg").write_bytes(b"no image")
+    report = find_parity(ParityRequest(str(fp32), str(fp32), labels=tmp_path))
+    assert report.images == 1
+    skipped = [advice.message for advice in report.advice if "skipped" in advice.message]
+    assert skipped == ["image skipped: 1/1.jpg: not an image that Pillow can read"]
 
 
 def test_networks_of_other_classes_are_refused(fp32: Path, lenet: Path) -> None:

@@ -147,7 +147,7 @@ def _show(found: Blame, limit: int) -> None:
     ):
         if names:
             out.print(
-                f"{len(names)} values are in {what} only, for example {escape(names[0])}",
+                f"values in {what} only: {len(names)}, for example {escape(names[0])}",
                 style="dim",
             )
     for caution in found.cautions:

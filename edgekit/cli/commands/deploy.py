@@ -142,7 +142,9 @@ def command(
     if len(report.rows) == 1:
         from edgekit.reports.deployment_terminal import records
 
-        err.print(f"[red]error[/]: {escape(f'{failed[0].device}: {as_flags(failed[0].message)}')}")
+        device, message = failed[0].device, as_flags(failed[0].message)
+        named = message if device in message.split() else f"{device}: {message}"
+        err.print(f"[red]error[/]: {escape(named)}")
         for line in records(failed[0]):
             err.print(escape(line))
         show_hint(failed[0].hint)

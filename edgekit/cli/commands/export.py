@@ -29,13 +29,11 @@ from edgekit.cli.help import (
     option,
 )
 from edgekit.cli.options import (
-    check_calibrator,
     check_opset,
-    check_rounding,
     parse_batch,
-    parse_calibration,
     parse_gate,
     parse_input,
+    parse_int8,
     parse_numbers,
     parse_size,
 )
@@ -199,13 +197,7 @@ def command(
     precisions: dict[str, Precision] = {
         "fp32": edgekit.Fp32(),
         "fp16": edgekit.Fp16(half_io),
-        "int8": edgekit.Int8(
-            parse_calibration(calib),
-            check_calibrator(calibrator or "auto"),
-            check_rounding(rounding or "adaptive"),
-            calib_images or edgekit.Int8.images,
-            recover,
-        ),
+        "int8": parse_int8(calib, calib_images, calibrator, rounding, recover),
     }
     show_progress = LiveProgress(quiet=json)
     built = failed = bundle = None

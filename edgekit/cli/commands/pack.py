@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from edgekit.advice import Advice
 from edgekit.cli.console import escape, out, print_advice, print_json
 from edgekit.cli.help import DEBUG, ENGINE, OUTPUT, json_flag, option
+
+if TYPE_CHECKING:
+    from edgekit.tasks.pack import Backend, Kind
 
 
 def command(
@@ -48,7 +52,12 @@ def command(
     from edgekit import Bundle
     from edgekit.reports.plain import plain
 
-    packed = Bundle.open(bundle).pack(kind, out_folder, backend=backend, batch=batch)
+    packed = Bundle.open(bundle).pack(
+        cast("Kind", kind),
+        out_folder,
+        backend=None if backend is None else cast("Backend", backend),
+        batch=batch,
+    )
     if json:
         print_json(plain(packed))
         return

@@ -8,14 +8,7 @@ import typer
 
 from edgekit.cli.console import LiveProgress, escape, out, print_advice, print_json
 from edgekit.cli.help import CALIBRATION, DEBUG, INPUT, OUTPUT, PRECISION, flag, json_flag, option
-from edgekit.cli.options import (
-    check_calibrator,
-    check_rounding,
-    parse_calibration,
-    parse_gate,
-    parse_numbers,
-    parse_size,
-)
+from edgekit.cli.options import parse_gate, parse_int8, parse_numbers, parse_size
 from edgekit.errors import InputError
 
 
@@ -92,13 +85,7 @@ def command(
     result = edgekit.quantize(
         model,
         out_file,
-        precision=edgekit.Int8(
-            parse_calibration(calib),
-            check_calibrator(calibrator),
-            check_rounding(rounding),
-            calib_images,
-            recover,
-        ),
+        precision=parse_int8(calib, calib_images, calibrator, rounding, recover),
         gate=parse_gate(gate),
         size=parse_size(size),
         mean=parse_numbers("--mean", mean),

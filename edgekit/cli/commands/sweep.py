@@ -26,7 +26,7 @@ from edgekit.cli.help import (
     json_flag,
     option,
 )
-from edgekit.cli.options import check_rounding, parse_input, parse_size
+from edgekit.cli.options import parse_input, parse_size
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.artifact import PrecisionName
+    from edgekit.pipeline.precision import Rounding
     from edgekit.tasks.sweep import Cell, SweepReport
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -126,18 +127,12 @@ def command(
     option was wrong, else 3 if an export was killed, crashed or lacked something.
     """
     precisions = _precisions(precision)
-    for name, value in (("--time-limit", time_limit), ("--memory-limit", memory_limit)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InputError(
-                f"invalid value for {name}: {value:g}, it must be positive", hint=f"{name} 600"
-            )
     if rounding is not None and "int8" not in precisions:
         raise InputError(
             "--rounding is for INT8, but this sweep has no INT8 export",
             hint="add int8 to --precision, or remove --rounding",
         )
     asked_size, asked_input = parse_size(size), parse_input(input, layout, channel_order)
-    rounded = None if rounding is None else check_rounding(rounding)
     import edgekit
 
     watcher = Watched(quiet=json)
@@ -152,7 +147,7 @@ def command(
             weights=weights,
             size=asked_size,
             images=images,
-            rounding=rounded,
+            rounding=None if rounding is None else cast("Rounding", rounding),
             input=asked_input,
             bench=not no_bench,
             offline=offline,

@@ -1,5 +1,6 @@
 """``edgekit pack``: a bundle as what a device's frameworks read, one file a framework."""
 
-from edgekit.tasks.pack.run import KINDS, Kind, Packed, PackRequest, pack
+from edgekit.tasks.pack.request import Backend, Kind, PackRequest
+from edgekit.tasks.pack.run import Packed, pack
 
-__all__ = ["KINDS", "Kind", "PackRequest", "Packed", "pack"]
+__all__ = ["Backend", "Kind", "PackRequest", "Packed", "pack"]

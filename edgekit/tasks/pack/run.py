@@ -11,9 +11,7 @@ from edgekit.bundle import Bundle
 from edgekit.bundle.staging import Sibling
 from edgekit.errors import InputError
 from edgekit.tasks.pack import archive, deepstream, triton
-from edgekit.tasks.pack.request import KINDS, Kind, PackRequest
-
-__all__ = ["KINDS", "Kind", "PackRequest", "Packed", "pack"]
+from edgekit.tasks.pack.request import Kind, PackRequest
 
 _WRITERS: Mapping[Kind, Callable[[Bundle, PackRequest, Path], tuple[str, ...]]] = {
     "triton": triton.write,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgekit.artifact import PrecisionName
 from edgekit.errors import EdgekitError, lacking, mistaken, out_of_memory, said
@@ -15,7 +15,7 @@ from edgekit.files import replacing
 from edgekit.tasks.sweep.cells import Status
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.precision import Precision, Uint8
+    from edgekit.pipeline.precision import ChannelOrder, Layout, Precision, Rounding, Uint8
     from edgekit.reports import Report
 
 BUG = 70
@@ -40,9 +40,9 @@ class Settings:
     weights: str | None = None
     size: tuple[int, int] | None = None
     images: str | None = None
-    rounding: Literal["nearest", "adaptive"] | None = None
+    rounding: Rounding | None = None
     bench: bool = True
-    uint8: tuple[str, str] | None = None
+    uint8: tuple[Layout, ChannelOrder] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _precision(job: Job) -> Precision:
 def _input(job: Job) -> Uint8 | None:
     from edgekit.pipeline.precision import Uint8
 
-    return None if job.settings.uint8 is None else Uint8(*job.settings.uint8)  # type: ignore[arg-type]
+    return None if job.settings.uint8 is None else Uint8(*job.settings.uint8)
 
 
 def _keep(report: Report, path: Path) -> None:

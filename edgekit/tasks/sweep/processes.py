@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -36,7 +37,7 @@ class Limits:
     its child processes; None is no limit.
 
     Raises:
-        InputError: a limit is not positive.
+        InputError: a limit is not positive and finite.
     """
 
     seconds: float | None = None
@@ -44,8 +45,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in (("time_limit", self.seconds), ("memory_limit", self.megabytes)):
-            if value is not None and not value > 0:
-                raise InputError(f"`{name}` {value:g} is not positive")
+            if value is not None and not 0 < value < inf:
+                raise InputError(
+                    f"invalid value for `{name}`: {value:g}, it must be positive",
+                    hint=f"`{name}` 600",
+                )
 
 
 class JobProcess:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgekit.bundle.staging import check_outside
 from edgekit.errors import InputError
+from edgekit.pipeline.precision import Int8
 from edgekit.tasks.sweep.cells import Cell, SweepReport
 from edgekit.tasks.sweep.job import Job, Outcome, Settings, rooted
 from edgekit.tasks.sweep.matrix import matrix
@@ -201,7 +202,10 @@ class _Jobs:
 
 
 def _check(request: SweepRequest, cells: Sequence[Cell]) -> None:
-    if request.settings.rounding and not any(cell.precision == "int8" for cell in cells):
+    rounding = request.settings.rounding
+    if rounding is not None:
+        Int8(rounding=rounding)  # checks it
+    if rounding is not None and not any(cell.precision == "int8" for cell in cells):
         raise InputError(
             "`rounding` is for INT8, but this sweep has no INT8 export",
             hint="add int8 to `precisions`, or remove `rounding`",
