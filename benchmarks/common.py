@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.latency.statistics import Ratio, ratio_by_block
+from edgekit.latency.statistics import Ratio, ratio_of_turns
 from edgekit.machine.environment import describe
 from edgekit.reports.plain import plain
 
@@ -65,8 +65,8 @@ def compare_processes(ours: Sequence[str], theirs: Sequence[str], runs: int) -> 
     run_process(ours), run_process(theirs)
     pairs = [(run_process(ours), run_process(theirs)) for _ in range(runs)]
     ratios: dict[str, Ratio] = {
-        key: ratio_by_block(
-            [[getattr(a, key)] for a, _ in pairs], [[getattr(b, key)] for _, b in pairs]
+        key: ratio_of_turns(
+            [getattr(a, key) for a, _ in pairs], [getattr(b, key) for _, b in pairs]
         )
         for key in ("wall", "cpu", "peak_megabytes")
     }

@@ -50,28 +50,6 @@ STAGES = (
     Stage(6, 3, 320, 1, 1),
 )
 
-# Section 3.3, found by grid search under α·β²·γ² ≈ 2.
-DEPTH_BASE, WIDTH_BASE, RESOLUTION_BASE = 1.2, 1.1, 1.15
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Factors on the width, depth and input size of EfficientNet-B0."""
-
-    width: float
-    depth: float
-    resolution: float
-
-
-def compound_scaling(phi: float) -> Scaling:
-    """Equation 3: the scaling for 2^φ times the computation of B0.
-
-    The authors rounded the published networks by hand: b0 … b7 are within 10 % of φ = 0, 0.5, 1, 2,
-    3.5, 4.5, 5.5, 6.5.
-    """
-    return Scaling(width=WIDTH_BASE**phi, depth=DEPTH_BASE**phi, resolution=RESOLUTION_BASE**phi)
-
-
 _silu = partial(nn.SiLU, inplace=True)
 
 

@@ -62,7 +62,8 @@ def fetch(weights: Weights, *, offline: bool = False, progress: Progress | None 
     If several processes need the same file, one fetches it and the others wait.
 
     Args:
-        weights: a row of the table. offline: use only the cache, as with ``EDGEKIT_OFFLINE=1``.
+        weights: a row of the table.
+        offline: use only the cache, as with ``EDGEKIT_OFFLINE=1``.
         progress: called when bytes arrive.
 
     Raises:
