@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -76,3 +80,33 @@ def test_a_transposed_input_has_no_mean_by_channel(make, op, noise):
         make(op("Gemm", "x w", "y", transA=1), constants={"w": noise(2, 5)}, x=(2, 4)), noise(2, 4)
     )
     assert seen.means == {}
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+from edgekit.graph.io import existing
+from edgekit.graph.observe import observe
+from edgekit.machine.memory import peak_megabytes
+large, small = (existing(Path(name)) for name in sys.argv[1:])
+image = np.zeros((1, 4, 1024, 1024), np.float32)
+observe(small, image[:, :, :8, :8])
+before = peak_megabytes()
+observe(large, image)
+print((peak_megabytes() - before) * 1e6 / image.nbytes)
+"""
+
+
+def test_values_are_freed_after_their_last_reduction(make, op, noise):
+    depth = 40
+    names = ["x", *(f"v{index}" for index in range(1, depth)), "y"]
+    nodes = [op("Conv", f"{read} w", made) for read, made in itertools.pairwise(names)]
+    graphs = [
+        make(*nodes, constants={"w": noise(4, 4, 1, 1)}, x=(1, 4, side, side)).path
+        for side in (1024, 8)
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-c", MEMORY, *graphs], capture_output=True, text=True, check=True
+    )
+    assert float(ran.stdout) < depth / 2, "the values of all layers were kept"
