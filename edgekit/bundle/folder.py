@@ -122,7 +122,7 @@ class Bundle:
         if LABELS not in self.manifest.files:
             return None
         self.check(LABELS)
-        file, classes = self.path / LABELS, self.manifest.output.classes
+        file, classes = self.path / LABELS, self.manifest.output.names
         try:
             names = file.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:

@@ -141,14 +141,20 @@ class InputEntry(_Entry):
 
 
 class OutputEntry(_Entry):
-    """``kind`` is logits, or probabilities where the graph ends in a softmax; ``dtype`` is None in
-    older bundles, whose outputs are of the input's.
+    """``classes`` is the number of outputs. ``kind`` is logits, or probabilities where the graph
+    ends in a softmax or, for a single output, in a sigmoid. ``dtype`` is None in older bundles,
+    whose outputs are of the input's.
     """
 
     name: str
     dtype: str | None = Field(default=None, pattern="^float(32|16)$")
     classes: int = Field(ge=1, le=MAX_CLASSES)
     kind: Literal["logits", "probabilities"]
+
+    @property
+    def names(self) -> int:
+        """The number of class names: two for a single output, which is the second class's."""
+        return max(2, self.classes)
 
 
 class KeptEntry(_Entry):

@@ -52,12 +52,10 @@ def by_image(
     classes: Sequence[str] | None = None,
 ) -> tuple[ImageParity, ...]:
     """Compares the logits ``(N, classes)`` of the images with these names. The worst come first:
-    images with outputs that are not finite, then by SQNR. ``classes`` are the names of the classes;
-    the two classes of a single output have none.
+    images with outputs that are not finite, then by SQNR. ``classes`` are the names of the classes.
     """
     found = []
     logits = reference.astype(np.float64), candidate.astype(np.float64)
-    named = classes if reference.shape[1] > 1 else None
     for name, a, b, wanted, reached in zip(names, *logits, *of_two_classes(*logits), strict=True):
         finite = bool(np.isfinite(b).all())
         error = np.abs(a - b)
@@ -70,7 +68,7 @@ def by_image(
                 float(error.max()) if finite else float("inf"),
                 *first,
                 float(order[-1] - order[-2]),
-                class_names(named, first),
+                class_names(classes, first),
             )
         )
     return tuple(sorted(found, key=lambda each: each.sqnr))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Labelled:
         return 100 * (self.reference.top1.value - self.candidate.top1.value)
 
 
-def best_classes(scores: NDArray[np.float32], count: int = 5) -> Classes:
+def best_classes(scores: NDArray[Any], count: int = 5) -> Classes:
     """The ``count`` best classes of each row of scores ``(N, classes)``, best first.
 
     If scores are equal, the lower class number comes first. -1, which is no class, replaces the

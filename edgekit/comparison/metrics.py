@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, log10, sqrt
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,20 +119,26 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> P
 
 
 def of_two_classes(
-    reference: NDArray[np.float64], candidate: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Outputs ``(N, 1)`` of both as those of two classes, ``(N, 2)``: the threshold, then the
-    output. Other outputs ``(N, classes)`` stay as they are.
-
-    A single output above the threshold means the second class. The threshold is 0.5 if the outputs
-    of the reference are probabilities, all within 0 … 1, else 0, as for logits.
+    reference: NDArray[Any], candidate: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Outputs of both as :func:`as_classes` gives them. They are probabilities if those of the
+    reference are all within 0 … 1.
     """
-    if reference.shape[1] != 1:
-        return reference, candidate
     probabilities = bool(((reference >= 0) & (reference <= 1)).all())
-    threshold = np.full_like(reference, 0.5 if probabilities else 0.0)
-    beside = np.where(np.isfinite(candidate), threshold, candidate)
-    return np.hstack([threshold, reference]), np.hstack([beside, candidate])
+    return as_classes(reference, probabilities), as_classes(candidate, probabilities)
+
+
+def as_classes(outputs: NDArray[Any], probabilities: bool) -> NDArray[Any]:
+    """A single output ``(N, 1)`` as those of two classes, ``(N, 2)``: the threshold, then the
+    output. Outputs ``(N, classes)`` of several classes stay as they are.
+
+    A single output above the threshold means the second class. The threshold is 0.5 for
+    probabilities and 0 for logits. An output that is not finite has no class.
+    """
+    if outputs.shape[1] != 1:
+        return outputs
+    threshold = np.full_like(outputs, 0.5 if probabilities else 0.0)
+    return np.hstack([np.where(np.isfinite(outputs), threshold, outputs), outputs])
 
 
 def _indistinct(

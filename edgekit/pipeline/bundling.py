@@ -127,11 +127,12 @@ def _golden_entry(shipped: Artifact, golden: Golden) -> GoldenEntry:
 
 
 def _kind(outputs: NDArray[np.float32]) -> Literal["logits", "probabilities"]:
-    """Whether the graph ends in a softmax. It then returns probabilities, and a second softmax
-    would flatten them.
+    """Whether the graph ends in a softmax, or in a sigmoid for a single output. It then returns
+    probabilities, and a second softmax would flatten them.
     """
-    sums = outputs.sum(axis=1)
-    return "probabilities" if (outputs >= 0).all() and np.allclose(sums, 1, atol=1e-3) else "logits"
+    sums = np.ones(()) if outputs.shape[1] == 1 else outputs.sum(axis=1)
+    shares = ((outputs >= 0) & (outputs <= 1.001)).all() and np.allclose(sums, 1, atol=1e-3)
+    return "probabilities" if shares else "logits"
 
 
 def _rung_entry(rung: Rung) -> RungEntry:

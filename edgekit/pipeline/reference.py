@@ -78,8 +78,10 @@ def check_reference(outputs: NDArray[np.float32], labels: Sequence[str] | None) 
             "the network returns the same output for every photo, so parity would prove nothing",
             hint="check its weights",
         )
-    if labels is not None and len(labels) != outputs.shape[1]:
+    classes = max(2, outputs.shape[1])
+    if labels is not None and len(labels) != classes:
         raise BadNetwork(
-            f"{len(labels)} labels for {outputs.shape[1]} classes",
-            hint="give one name per line, in the order of the outputs",
+            f"{len(labels)} labels for {classes} classes",
+            hint="give one name per line, in the order of the outputs; a single output is the "
+            "score of the second of two classes",
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle import Bundle
+from edgekit.comparison.metrics import as_classes
 from edgekit.errors import InputError
 from edgekit.images import open_image, preprocess
 from edgekit.runtimes.base import SessionOptions
@@ -51,7 +53,7 @@ def classify(
     )
     with open_session(bundle, runtime, SessionOptions()) as session:
         outputs = scores(session, pixels, bundle.manifest.output.classes)
-    shares = outputs if bundle.manifest.output.kind == "probabilities" else softmax(outputs)
+    shares = _shares(outputs, bundle.manifest.output.kind == "probabilities")
     results = []
     for photo, row in zip(photos, shares, strict=True):
         best = np.argsort(-row, kind="stable")[:top]
@@ -62,6 +64,13 @@ def classify(
             )
         )
     return results
+
+
+def _shares(outputs: NDArray[np.float32], probabilities: bool) -> NDArray[Any]:
+    """The probabilities of all classes ``(N, classes)``; of both classes for a single output."""
+    if not probabilities:
+        return softmax(as_classes(outputs, probabilities))
+    return outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ is written to a file, so that a stopped run can continue.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from edgekit.comparison.labelled import (
     best_classes,
     compare_labelled,
 )
+from edgekit.comparison.metrics import as_classes
 from edgekit.errors import BadImage, InputError
 from edgekit.files import no_file, text_of
 from edgekit.images.labelled import LabelledImages, open_labelled
@@ -97,11 +98,12 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
         check_outputs({"answers": request.answers})
     bundle = Bundle.open(request.bundle)
     bundle.check_exported()
-    labels = bundle.labels()
-    images = open_labelled(request.data, labels, bundle.manifest.output.classes)
+    labels, output = bundle.labels(), bundle.manifest.output
+    probabilities = output.kind == "probabilities"
+    images = open_labelled(request.data, labels, output.names)
     names, chosen = images.names(), _spread(images, request.count)
     with _Answers(request.answers, _key(request, bundle)) as answers, ExitStack() as stack:
-        done = answers.read(_sides(request), bundle.manifest.output.classes)
+        done = answers.read(_sides(request), output.names)
         waiting = [i for i in chosen if names[i] not in done]
         with step("evaluate"):
             sides = [open_side(str(request.bundle))] if waiting else []
@@ -114,7 +116,10 @@ def evaluate(request: EvaluationRequest, progress: Progress | None = None) -> Ev
                 several = waiting[start : start + at_once]
                 read, unread = _prepared(sides, [images.paths[i] for i in several])
                 skipped |= {names[several[at]]: reason for at, reason in unread.items()}
-                best = [_best(session, read.values(), n) for n, (_, session) in enumerate(sessions)]
+                best = [
+                    _best(session, [images[n] for images in read.values()], probabilities)
+                    for n, (_, session) in enumerate(sessions)
+                ]
                 for row, at in enumerate(read):
                     found = [side[row] for side in best]
                     done[names[several[at]]] = found
@@ -163,11 +168,11 @@ def _prepared(
     return read, unread
 
 
-def _best(session: Session, photos: Collection[Sequence[Array]], side: int) -> list[list[int]]:
-    """The best five classes of each photo, as side number ``side`` takes it."""
+def _best(session: Session, photos: Sequence[Array], probabilities: bool) -> list[list[int]]:
+    """The best five classes of each photo. A single output is read as the bundle's is."""
     if not photos:
         return []
-    outputs = run_batches(session, (images[side] for images in photos))
+    outputs = as_classes(run_batches(session, photos), probabilities)
     return [[int(i) for i in row] for row in best_classes(outputs)]
 
 

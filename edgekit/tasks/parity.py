@@ -15,7 +15,7 @@ from edgekit.advice import Advice
 from edgekit.comparison import DEFAULT_GATES, Gate, GateChanges, compare
 from edgekit.comparison.by_image import by_image, histogram
 from edgekit.comparison.labelled import Labelled, best_classes, compare_labelled
-from edgekit.comparison.metrics import sqnr
+from edgekit.comparison.metrics import of_two_classes, sqnr
 from edgekit.errors import BadImage, EdgekitError, InputError
 from edgekit.images import ImageFolder, InputSpec, normalized
 from edgekit.images.labelled import open_labelled
@@ -251,7 +251,8 @@ def _labelled(
 ) -> Labelled | None:
     if labels is None:
         return None
-    return compare_labelled(best_classes(expected), best_classes(reached), labels, classes)
+    wanted, found = of_two_classes(expected, reached)
+    return compare_labelled(best_classes(wanted), best_classes(found), labels, classes)
 
 
 def _layer(request: ParityRequest) -> tuple[str | None, str | None]:

@@ -118,6 +118,7 @@ int main(int count, char** arguments) {
     Array const images = readArray(folder + "/golden", "inputs");
     Array const expected = readArray(folder + "/golden", "outputs");
     size_t const classes = expected.rowBytes() / sizeof(float);
+    if (classes == 1) fail("a single output has no best class: compare it with its threshold");
     std::vector<std::string> labels;
     std::ifstream names(folder + "/bundle/labels.txt");
     for (std::string line; std::getline(names, line);) labels.push_back(line);

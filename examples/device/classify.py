@@ -104,6 +104,8 @@ def main(folder: Path, engine_file: Path) -> int:
     labels_file = folder / "bundle" / "labels.txt"
     labels = labels_file.read_text().splitlines() if labels_file.exists() else None
     images, expected = read_golden(folder / "golden")
+    if expected.shape[1] == 1:
+        sys.exit("a single output has no best class: compare it with its threshold")
     engine = Engine(engine_file)
     batch = max(1, next(iter(engine.engine.get_tensor_shape(engine.given))))
     flips = 0

@@ -71,7 +71,7 @@ def test_a_single_output_decides_by_its_threshold(probabilities):
     assert parity.sqnr == pytest.approx(
         10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()), rel=1e-4
     )
-    images = by_image([str(i) for i in range(200)], a, b, ["one name"])
+    images = by_image([str(i) for i in range(200)], a, b, ["no", "yes"])
     assert sum(image.flipped for image in images) == round(200 * (1 - expected))
     assert {image.reference for image in images} == {0, 1}
     assert images[0].margin == pytest.approx(abs(a[int(images[0].image), 0] - threshold), abs=1e-6)

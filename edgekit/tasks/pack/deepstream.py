@@ -42,10 +42,15 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     """
     Raises:
         InputError: Gst-nvinfer cannot do the normalization of the bundle, or cannot read its
-            labels.
+            labels or its single output.
         GateFailed: the outputs of the new graph differ from those of the bundle.
         EnvironmentLacks: onnx or onnxruntime is not installed.
     """
+    if bundle.manifest.output.classes == 1:
+        raise InputError(
+            "Gst-nvinfer takes one probability per class; this network has a single output",
+            hint="give the network two outputs, and export it again",
+        )
     given, most = bundle.manifest.input, request.most_batch(bundle)
     factor, offsets = scaling(given)
     labels = labels_of(bundle)

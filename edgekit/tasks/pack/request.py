@@ -74,4 +74,4 @@ def name_of(bundle: Bundle) -> str:
 
 def labels_of(bundle: Bundle) -> list[str]:
     """The labels, or numbers if the bundle has none."""
-    return bundle.labels() or [str(i) for i in range(bundle.manifest.output.classes)]
+    return bundle.labels() or [str(i) for i in range(bundle.manifest.output.names)]

@@ -63,7 +63,8 @@ def write(bundle: Bundle, request: PackRequest, folder: Path) -> tuple[str, ...]
     version = folder / name / "1"
     version.mkdir(parents=True)
     shutil.copyfile(model.path, version / FILES[backend])
-    (folder / name / LABELS).write_text("\n".join(labels_of(bundle)) + "\n", encoding="utf-8")
+    if bundle.manifest.output.classes > 1:
+        (folder / name / LABELS).write_text("\n".join(labels_of(bundle)) + "\n", encoding="utf-8")
     text = config(name, backend, model, most, bundle.manifest.input.layout, groups)
     (folder / name / "config.pbtxt").write_text(text, encoding="utf-8")
     return notes
@@ -79,17 +80,19 @@ def config(
 ) -> str:
     """The text of ``config.pbtxt``. ``most`` is the largest size of a dynamic batch; None if the
     batch is fixed and part of each shape. ``groups`` are the lines of ``instance_group``; Triton
-    chooses if there are none.
+    chooses if there are none. A single output gets no labels: Triton names the place of an output,
+    and this one has two classes.
     """
     (given,), (scores,) = model.inputs, model.outputs
     form = () if most is None else (f"format: FORMAT_{layout}",)
+    names = (f"label_filename: {json.dumps(LABELS)}",) if scores.shape[-1] != 1 else ()
     lines = [
         f"name: {json.dumps(name)}",
         f"backend: {json.dumps(backend)}",
         f"default_model_filename: {json.dumps(FILES[backend])}",
         f"max_batch_size: {most or 0}",
         *_tensor("input", given, most is not None, *form),
-        *_tensor("output", scores, most is not None, f"label_filename: {json.dumps(LABELS)}"),
+        *_tensor("output", scores, most is not None, *names),
     ]
     if groups:
         lines += ["instance_group {", *(f"  {line}" for line in groups), "}"]
