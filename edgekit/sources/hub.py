@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.errors import EnvironmentLacks, UnknownNetwork, WeightsUnavailable, said
 from edgekit.limits import blaming
-from edgekit.sources.modules import check_forward, input_spec, load_file, seed_of, seeded
+from edgekit.sources.modules import (
+    check_forward,
+    check_published,
+    input_spec,
+    load_file,
+    seed_of,
+    seeded,
+)
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         UnknownNetwork: the library has no classifier of that name.
         WeightsUnavailable: it has no pretrained weights for it, or cannot download them.
         BadWeights: a checkpoint does not fit.
+        InputError: another normalization is given for pretrained weights.
     """
     hub, _, name = request.name.partition(":")
     choice = request.weights or "pretrained"
@@ -47,6 +55,8 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         weights = WeightsEntry(source="pretrained", trained=True, file=tag, origin=hub)
     else:
         weights = load_file(module, Path(choice))
+    if choice == "pretrained":
+        check_published(request, transform)
     spec = input_spec(request, transform, 3)
     imagenet = check_forward(module, spec, request.name)
     entry = NetworkEntry(name=request.name, origin=hub)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from edgekit.bundle.manifest import WeightsEntry
 from edgekit.errors import BadNetwork, BadWeights, InputError
 from edgekit.files import check_readable
@@ -15,6 +17,7 @@ from edgekit.sources.labels import imagenet_labels
 from edgekit.sources.request import NetworkRequest
 
 Built = TypeVar("Built")
+SAME = 1e-6  # the largest difference of two means that are the same
 WEIGHTS_HINT = "pretrained, random[:seed], or a .pth, .pt or .safetensors file"
 
 if TYPE_CHECKING:
@@ -79,6 +82,22 @@ def input_spec(request: NetworkRequest, transform: Transform, channels: int) -> 
             str(error),
             hint=f"`mean` and `std` take one number per channel, here {channels}",
         ) from error
+
+
+def check_published(request: NetworkRequest, transform: Transform) -> None:
+    """Checks that the normalization is that of the published weights.
+
+    Raises:
+        InputError: another one is given.
+    """
+    for name in ("mean", "std"):
+        given, own = getattr(request, name), getattr(transform, name)
+        if given is not None and not np.allclose(given, own, rtol=0, atol=SAME):
+            raise InputError(
+                f"`{name}` does not apply to pretrained weights, which need their own "
+                f"({', '.join(map(str, own))})",
+                hint=f"remove `{name}`, or give `weights` a file that was trained with it",
+            )
 
 
 def usual(channels: int) -> Transform:

@@ -5,23 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgekit.bundle.manifest import NetworkEntry, WeightsEntry
 from edgekit.bundle.names import MODEL
 from edgekit.bundle.staging import is_bundle
-from edgekit.errors import BadWeights, InputError, UnknownNetwork, WeightsUnavailable
+from edgekit.errors import BadWeights, UnknownNetwork, WeightsUnavailable
 from edgekit.sources.labels import imagenet_labels
-from edgekit.sources.modules import check_forward, input_spec, load_file, seed_of, seeded
+from edgekit.sources.modules import (
+    check_forward,
+    check_published,
+    input_spec,
+    load_file,
+    seed_of,
+    seeded,
+)
 from edgekit.sources.request import FetchProgress, Network, NetworkRequest
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgekit.models import Transform, Variant
+    from edgekit.models import Variant
 
 CHECKPOINTS = {".pth", ".pt", ".bin", ".safetensors"}
-SAME = 1e-6  # the largest difference of two means that are the same
 
 
 def takes(request: NetworkRequest) -> bool:
@@ -61,22 +65,6 @@ def build(request: NetworkRequest, progress: FetchProgress | None) -> Network:
         name=variant.name, origin="zoo", family=variant.family, paper=variant.paper
     )
     return Network(origin, entry, spec, names, module)
-
-
-def check_published(request: NetworkRequest, transform: Transform) -> None:
-    """Checks that the normalization is that of the published weights.
-
-    Raises:
-        InputError: another one is given.
-    """
-    for name in ("mean", "std"):
-        given, own = getattr(request, name), getattr(transform, name)
-        if given is not None and not np.allclose(given, own, rtol=0, atol=SAME):
-            raise InputError(
-                f"`{name}` does not apply to pretrained weights, which need their own "
-                f"({', '.join(map(str, own))})",
-                hint=f"remove `{name}`, or give `weights` a file that was trained with it",
-            )
 
 
 def unknown_network(name: str) -> UnknownNetwork:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import edgekit
-from edgekit.errors import EnvironmentLacks, UnknownNetwork, WeightsUnavailable
+from edgekit.errors import EnvironmentLacks, InputError, UnknownNetwork, WeightsUnavailable
 from edgekit.sources import NetworkRequest, open_network
 
 
@@ -58,6 +58,17 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(WeightsUnavailable, match="no route to host"):
         open_network(NetworkRequest("timm:efficientnet_lite0"))
+
+
+def test_pretrained_weights_keep_their_preprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    real = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **_: real(name, pretrained=False))
+    own = timm.create_model("mobilenetv3_small_050").default_cfg["mean"]
+    open_network(NetworkRequest("timm:mobilenetv3_small_050", mean=tuple(own)))
+    with pytest.raises(InputError, match="`mean` does not apply to pretrained weights"):
+        open_network(NetworkRequest("timm:mobilenetv3_small_050", mean=(0.5,) * 3))
 
 
 def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
