@@ -340,3 +340,9 @@ def test_a_folder_that_is_taken_stays(lenet: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists"):
         pack(PackRequest(lenet, "tar", tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_pack_inside_a_bundle_is_refused(lenet: Path) -> None:
+    with pytest.raises(InputError, match="is inside a bundle"):
+        pack(PackRequest(lenet, "tar", lenet / "packed"))
+    assert verify(Bundle.open(lenet)).ok

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.bundle import Bundle
-from edgekit.bundle.staging import Sibling
+from edgekit.bundle.staging import Sibling, check_outside
 from edgekit.errors import InputError
 from edgekit.tasks.pack import archive, deepstream, triton
 from edgekit.tasks.pack.request import Kind, PackRequest
@@ -35,12 +35,13 @@ def pack(request: PackRequest) -> Packed:
 
     Raises:
         BadBundle: the bundle is damaged, has random weights, or missed its gate.
-        InputError: the folder is not empty, or this bundle cannot be packed like this.
+        InputError: the folder is not empty or in a bundle, or the bundle cannot be packed so.
         GateFailed: the outputs of the graph for the framework differ from those of the bundle.
         EnvironmentLacks: a package that makes or checks that graph is not installed.
     """
     bundle = Bundle.open(request.bundle)
     bundle.check_deployable()
+    check_outside("out", request.out)
     final = Path(os.path.realpath(request.out))
     if final.exists() and not (final.is_dir() and not any(final.iterdir())):
         raise InputError(f"{request.out} exists", hint="choose another `out`, or remove it")
